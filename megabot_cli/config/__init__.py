@@ -1,0 +1,1 @@
+"""Settings: their declaration and how they are read."""

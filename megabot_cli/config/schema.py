@@ -1,0 +1,221 @@
+"""Every setting: its name, type, bounds, default and meaning, once.
+
+Validation, `config show`, the JSON Schema, the man page and the tests read these.
+Durations end in `_s` (seconds), sizes in `_bytes`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Base of all sections: values are fixed once read, and a misspelt key is an error."""
+
+
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Count = Annotated[int, Meta(ge=0)]
+
+
+class AuthSettings(Section):
+    """How a profile proves who it is."""
+
+    send_in: Annotated[
+        Literal["header", "query"],
+        Meta(description="Where the credential travels. URLs end up in logs: prefer header."),
+    ] = "header"
+    refresh_margin_s: Annotated[
+        NotNegative,
+        Meta(
+            description="Refresh a token this long before it expires, or at a tenth of its "
+            "lifetime when that is less."
+        ),
+    ] = 60.0
+
+
+class TlsSettings(Section):
+    """Transport security towards the upstream."""
+
+    ca_file: Annotated[
+        str | None, Meta(description="Trust these certificates instead of the system's.")
+    ] = None
+    insecure: Annotated[
+        bool, Meta(description="Do not verify certificates. Warned about at every start.")
+    ] = False
+
+
+class ProfileSettings(Section):
+    """One upstream and how to reach it."""
+
+    url: Annotated[
+        str, Meta(description="The MegaBot endpoint: ws://, wss://, http:// or https://.")
+    ] = "ws://127.0.0.1:3000/ws"
+    username: Annotated[str | None, Meta(description="Whom `login` asks the password of.")] = None
+    platform: Annotated[str, Meta(description="Sent as `platform` when connecting.")] = "cli"
+    auth: AuthSettings = AuthSettings()
+    tls: TlsSettings = TlsSettings()
+
+
+class LimitSettings(Section):
+    """The specification's limits, kept by whatever sends."""
+
+    messages_per_second: Annotated[
+        NotNegative, Meta(description="Messages a second to the upstream; 0 is no limit.")
+    ] = 10.0
+    burst: Annotated[Positive, Meta(description="Messages that may leave at once.")] = 10.0
+    queue: Annotated[
+        Count, Meta(description="Messages of one client that may wait for the rate limit.")
+    ] = 100
+    max_message_bytes: Annotated[
+        Count, Meta(description="The longest message, in bytes of UTF-8; 0 is no limit.")
+    ] = 1024 * 1024
+
+
+class OutboxSettings(Section):
+    """What may wait for one client that reads slowly."""
+
+    messages: Annotated[int, Meta(ge=1, description="Messages that may wait.")] = 1000
+    bytes: Annotated[int, Meta(ge=1, description="Bytes that may wait.")] = 4 * 1024 * 1024
+    stall_s: Annotated[
+        Positive, Meta(description="A client that takes nothing for this long is closed (4008).")
+    ] = 10.0
+
+
+class RecordingSettings(Section):
+    """What the relay keeps of the traffic."""
+
+    enabled: Annotated[bool, Meta(description="Record everything that passes, redacted.")] = True
+    folder: Annotated[
+        str | None, Meta(description="Where recordings go; default: the data folder of the user.")
+    ] = None
+    flush_s: Annotated[
+        Positive, Meta(le=1, description="A record is on disk this long after it passed.")
+    ] = 0.1
+    fsync: Annotated[
+        Literal["never", "interval", "always"],
+        Meta(description="When the disk is told to keep what was written."),
+    ] = "interval"
+    fsync_interval_s: Annotated[Positive, Meta(description="For fsync: interval.")] = 1.0
+    segment_bytes: Annotated[
+        int, Meta(ge=4096, description="A segment this long is sealed and the next begun.")
+    ] = 256 * 1024 * 1024
+    segment_age_s: Annotated[Positive, Meta(description="As segment_bytes, by age.")] = 3600.0
+    queue_records: Annotated[
+        int, Meta(ge=1, description="Records that may wait for the writer.")
+    ] = 100_000
+    queue_bytes: Annotated[int, Meta(ge=1, description="Bytes that may wait for the writer.")] = (
+        64 * 1024 * 1024
+    )
+    on_pressure: Annotated[
+        Literal["block", "gap"],
+        Meta(
+            description="When the writer cannot keep up: slow the traffic and lose nothing, "
+            "or drop records and say how many."
+        ),
+    ] = "block"
+    on_disk_full: Annotated[
+        Literal["stop_recording", "stop_relay"],
+        Meta(description="When nothing more can be written."),
+    ] = "stop_recording"
+    redact_keys: Annotated[
+        list[str], Meta(description="More payload keys whose values are never written.")
+    ] = []
+    redact_patterns: Annotated[
+        list[str], Meta(description="More regular expressions; what they match is never written.")
+    ] = []
+
+
+class RelaySettings(Section):
+    """The relay: where it listens, how it shares links."""
+
+    listen: Annotated[str, Meta(description="Where clients connect: HOST:PORT.")] = "127.0.0.1:3100"
+    admin_listen: Annotated[
+        str, Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT.")
+    ] = "127.0.0.1:3101"
+    mode: Annotated[
+        Literal["session", "dedicated"],
+        Meta(
+            description="session: one link per session, shared by its clients. "
+            "dedicated: one link per client, passed through one to one."
+        ),
+    ] = "session"
+    require_token: Annotated[
+        bool, Meta(description="Demand the client token from every local program.")
+    ] = False
+    allowed_origins: Annotated[
+        list[str],
+        Meta(description="Pages that may connect, such as http://localhost:5173."),
+    ] = []
+    allowed_hosts: Annotated[
+        list[str], Meta(description="Host names, beside loopback's, that requests may carry.")
+    ] = []
+    insecure_remote: Annotated[
+        bool, Meta(description="Listen beyond this machine without TLS. Warned at every start.")
+    ] = False
+    linger_s: Annotated[
+        NotNegative, Meta(description="A link outlives its last client this long.")
+    ] = 300.0
+    validation: Annotated[
+        Literal["off", "warn", "strict"],
+        Meta(description="Messages that break the specification: ignore, count, or refuse."),
+    ] = "warn"
+    echo: Annotated[
+        bool, Meta(description="Show clients of a session what their fellows send.")
+    ] = False
+    heartbeat_s: Annotated[Positive, Meta(description="Ping clients and upstream this often.")] = (
+        25.0
+    )
+    dial_timeout_s: Annotated[
+        Positive, Meta(description="For TCP, TLS, upgrade and greeting together.")
+    ] = 10.0
+    wait_messages: Annotated[
+        Count, Meta(description="Messages of clients that may wait while a link is down.")
+    ] = 100
+    wait_bytes: Annotated[Count, Meta(description="As wait_messages, in bytes.")] = 1024 * 1024
+    wait_s: Annotated[
+        NotNegative, Meta(description="How long they may wait before 503 is the answer.")
+    ] = 30.0
+    max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
+    max_clients_per_session: Annotated[int, Meta(ge=1, description="Clients on one session.")] = 64
+    header_timeout_s: Annotated[
+        Positive, Meta(description="A request whose head is not there by then is closed.")
+    ] = 10.0
+    drain_s: Annotated[
+        NotNegative, Meta(description="How long work under way may take when stopping.")
+    ] = 10.0
+    outbox: OutboxSettings = OutboxSettings()
+
+
+class GatewaySettings(Section):
+    """MegaBot on this machine."""
+
+    listen: Annotated[str, Meta(description="HOST:PORT.")] = "127.0.0.1:3000"
+    token_lifetime_s: Annotated[Positive, Meta(description="How long a login lasts.")] = 3600.0
+    chunk_delay_s: Annotated[
+        NotNegative, Meta(description="The assistant's pause between two chunks.")
+    ] = 0.03
+    latency_s: Annotated[
+        NotNegative, Meta(description="The assistant's pause before the first chunk.")
+    ] = 0.05
+    session_lifetime_s: Annotated[
+        Positive, Meta(description="A session nobody uses is forgotten after this.")
+    ] = 3600.0
+
+
+class Settings(Section):
+    """The whole configuration file."""
+
+    profile: Annotated[str, Meta(description="The profile used when none is named.")] = "default"
+    profiles: dict[str, ProfileSettings] = {}
+    limits: LimitSettings = LimitSettings()
+    relay: RelaySettings = RelaySettings()
+    recording: RecordingSettings = RecordingSettings()
+    gateway: GatewaySettings = GatewaySettings()
+
+    def named_profile(self, name: str) -> ProfileSettings | None:
+        """The profile called `name`; `default` exists even when no file names it."""
+        return self.profiles.get(name) or (ProfileSettings() if name == "default" else None)

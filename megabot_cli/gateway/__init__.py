@@ -1,0 +1,1 @@
+"""MegaBot on this machine: the whole specification in one process."""

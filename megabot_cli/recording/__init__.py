@@ -1,0 +1,1 @@
+"""The recording's format and what may stand in it."""

@@ -1,0 +1,1 @@
+"""The process between local clients and the upstream."""

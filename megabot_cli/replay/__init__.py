@@ -1,0 +1,1 @@
+"""Playing a recording back and comparing what comes."""

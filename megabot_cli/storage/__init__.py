@@ -1,0 +1,1 @@
+"""Recordings and run files on disk."""

@@ -1,0 +1,1 @@
+"""What an operator sees: streams, colour, width, tables."""
