@@ -21,7 +21,7 @@ NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 
 
-class AuthSettings(Section):
+class AuthSettings(Section, frozen=True):
     """How a profile proves who it is."""
 
     send_in: Annotated[
@@ -37,7 +37,7 @@ class AuthSettings(Section):
     ] = 60.0
 
 
-class TlsSettings(Section):
+class TlsSettings(Section, frozen=True):
     """Transport security towards the upstream."""
 
     ca_file: Annotated[
@@ -48,7 +48,7 @@ class TlsSettings(Section):
     ] = False
 
 
-class ProfileSettings(Section):
+class ProfileSettings(Section, frozen=True):
     """One upstream and how to reach it."""
 
     url: Annotated[
@@ -60,7 +60,7 @@ class ProfileSettings(Section):
     tls: TlsSettings = TlsSettings()
 
 
-class LimitSettings(Section):
+class LimitSettings(Section, frozen=True):
     """The specification's limits, kept by whatever sends."""
 
     messages_per_second: Annotated[
@@ -75,7 +75,7 @@ class LimitSettings(Section):
     ] = 1024 * 1024
 
 
-class OutboxSettings(Section):
+class OutboxSettings(Section, frozen=True):
     """What may wait for one client that reads slowly."""
 
     messages: Annotated[int, Meta(ge=1, description="Messages that may wait.")] = 1000
@@ -85,7 +85,7 @@ class OutboxSettings(Section):
     ] = 10.0
 
 
-class RecordingSettings(Section):
+class RecordingSettings(Section, frozen=True):
     """What the relay keeps of the traffic."""
 
     enabled: Annotated[bool, Meta(description="Record everything that passes, redacted.")] = True
@@ -129,7 +129,7 @@ class RecordingSettings(Section):
     ] = []
 
 
-class RelaySettings(Section):
+class RelaySettings(Section, frozen=True):
     """The relay: where it listens, how it shares links."""
 
     listen: Annotated[str, Meta(description="Where clients connect: HOST:PORT.")] = "127.0.0.1:3100"
@@ -190,7 +190,7 @@ class RelaySettings(Section):
     outbox: OutboxSettings = OutboxSettings()
 
 
-class GatewaySettings(Section):
+class GatewaySettings(Section, frozen=True):
     """MegaBot on this machine."""
 
     listen: Annotated[str, Meta(description="HOST:PORT.")] = "127.0.0.1:3000"
@@ -206,7 +206,7 @@ class GatewaySettings(Section):
     ] = 3600.0
 
 
-class Settings(Section):
+class Settings(Section, frozen=True):
     """The whole configuration file."""
 
     profile: Annotated[str, Meta(description="The profile used when none is named.")] = "default"
