@@ -137,11 +137,8 @@ class RelaySettings(Section, frozen=True):
         str, Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT.")
     ] = "127.0.0.1:3101"
     mode: Annotated[
-        Literal["session", "dedicated"],
-        Meta(
-            description="session: one link per session, shared by its clients. "
-            "dedicated: one link per client, passed through one to one."
-        ),
+        Literal["session"],
+        Meta(description="session: one link per session, shared by its clients."),
     ] = "session"
     require_token: Annotated[
         bool, Meta(description="Demand the client token from every local program.")
@@ -181,9 +178,6 @@ class RelaySettings(Section, frozen=True):
     ] = 30.0
     max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
     max_clients_per_session: Annotated[int, Meta(ge=1, description="Clients on one session.")] = 64
-    header_timeout_s: Annotated[
-        Positive, Meta(description="A request whose head is not there by then is closed.")
-    ] = 10.0
     drain_s: Annotated[
         NotNegative, Meta(description="How long work under way may take when stopping.")
     ] = 10.0

@@ -1,1 +1,1 @@
-"""MegaBot on this machine: the whole specification in one process."""
+"""MegaBot on this machine: the whole specification, answered by one process."""

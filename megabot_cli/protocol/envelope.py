@@ -5,9 +5,12 @@ A forwarded message is the exact text that arrived; what stands here only looks.
 
 from __future__ import annotations
 
-from typing import Any
+import json
+from typing import Any, NoReturn
 
 import msgspec
+
+from megabot_cli.errors import BadData
 
 MILLISECONDS_FROM = (
     1e11  # A Unix time at or above this is milliseconds: as seconds it is the year 5138.
@@ -23,7 +26,7 @@ class HeadMetadata(msgspec.Struct, gc=False):
 
 
 class Head(msgspec.Struct, gc=False):
-    """What `peek` saw. A field that is missing in the message is None."""
+    """What `peek` saw. A field that is missing, or of another type than it should be, is None."""
 
     id: str | None = None
     type: str | None = None
@@ -52,30 +55,114 @@ class Envelope(msgspec.Struct, omit_defaults=True):
     metadata: dict[str, Any] | None = None
 
     def decoded_payload(self) -> Any:
-        return msgspec.json.decode(self.payload)
+        """The payload as Python values.
 
+        Raises `BadData` for legal JSON that has no such values: a number beyond the range
+        of a float, thousands of digits or of levels.
+        """
+        try:
+            return msgspec.json.decode(self.payload)
+        except UNREADABLE as fault:
+            raise BadData(f"the payload cannot be read: {fault}") from fault
+
+
+class _LooseHead(msgspec.Struct):
+    id: Any = None
+    type: Any = None
+    metadata: Any = None
+
+
+# All that the decoder raises for a text it cannot read. The Unicode errors come from bytes
+# that are no UTF-8 and from Python text that holds half of a surrogate pair.
+UNREADABLE = (msgspec.DecodeError, UnicodeError, RecursionError)
 
 _head_decoder = msgspec.json.Decoder(Head)
+_loose_decoder = msgspec.json.Decoder(_LooseHead)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 
 
 def peek(text: bytes | str) -> Head | None:
-    """Read id, type and routing metadata of a message; None when it is no envelope.
+    """Read id, type and routing metadata of a message; None when it is no JSON object.
 
-    None means: not JSON, no object, or one of those fields is of another type. Such a
-    message is forwarded all the same. The text inside skipped fields is not checked.
+    Raises nothing, whatever came: a message that cannot be read is forwarded all the same.
+    The text inside skipped fields is not checked.
     """
     try:
         return _head_decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except msgspec.ValidationError:
+        return _peek_loosely(text)
+    except UNREADABLE:
+        return _head_of(_fields_with_halves(text))
+
+
+def _peek_loosely(text: bytes | str) -> Head | None:
+    """A field of the wrong type must not cost us the others: they route the message."""
+    try:
+        loose = _loose_decoder.decode(text)
+    except UNREADABLE:
+        return _head_of(_fields_with_halves(text))
+    return _head_of(msgspec.structs.asdict(loose))
+
+
+def _head_of(fields: dict[str, Any] | None) -> Head | None:
+    if fields is None:
         return None
+    metadata = fields.get("metadata")
+    return Head(
+        _text(fields, "id"),
+        _text(fields, "type"),
+        HeadMetadata(
+            _text(metadata, "user_id"), _text(metadata, "session_id"), _text(metadata, "reply_to")
+        )
+        if isinstance(metadata, dict)
+        else None,
+    )
+
+
+def _text(fields: dict[str, Any], name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) and not _has_half(value) else None
+
+
+def holds_half_characters(text: bytes | str) -> bool:
+    """Whether a message is JSON but for escapes that are half of a surrogate pair.
+
+    JavaScript writes them when a text was cut within a character: legal JSON (RFC 8259, 8.2)
+    that stands for no Unicode text.
+    """
+    return _fields_with_halves(text) is not None
+
+
+def _fields_with_halves(text: bytes | str) -> dict[str, Any] | None:
+    """Read what only the slow decoder can, and only where such an escape is in the text."""
+    marks = (b"\\ud", b"\\uD") if isinstance(text, bytes) else ("\\ud", "\\uD")
+    if not any(mark in text for mark in marks):  # type: ignore[operator]
+        return None
+    try:
+        whole = text.decode() if isinstance(text, bytes) else text
+        fields = json.loads(whole, parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+    return fields if isinstance(fields, dict) else None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
+
+
+def _has_half(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
 
 
 def open_envelope(text: bytes | str) -> Envelope | None:
-    """Split a message into its fields, the payload kept as text; None when it is no envelope."""
+    """Split a message into its fields, the payload kept as text; None when it is no envelope.
+
+    None means: no JSON object, a required field missing or of another type, or metadata
+    that has no Python values (see `Envelope.decoded_payload`).
+    """
     try:
         return _envelope_decoder.decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
 
 
@@ -87,7 +174,10 @@ def build(
     at: float,
     metadata: dict[str, Any] | None = None,
 ) -> str:
-    """Write a message. `at` is Unix seconds; it leaves with a fraction of milliseconds."""
+    """Write a message. `at` is Unix seconds; it leaves with a fraction of milliseconds.
+
+    Raises `BadData` for what JSON or UTF-8 cannot say.
+    """
     envelope: dict[str, Any] = {
         "id": message_id,
         "type": message_type,
@@ -96,7 +186,10 @@ def build(
     }
     if metadata:
         envelope["metadata"] = metadata
-    return msgspec.json.encode(envelope).decode()
+    try:
+        return msgspec.json.encode(envelope).decode()
+    except (TypeError, ValueError, OverflowError, RecursionError) as fault:
+        raise BadData(f"the message cannot be written as JSON: {fault}") from fault
 
 
 def seconds(timestamp: float) -> float:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+# The sum of many small refills falls short of a whole token by rounding.
+_ROUNDING = 1e-9
+
 
 class TokenBucket:
     """`rate` messages a second on average, `burst` at once. A rate of 0 is no limit.
@@ -20,18 +25,23 @@ class TokenBucket:
         if self.rate <= 0:
             return True
         self._refill(now)
-        # The sum of many small refills may fall short of a whole token by a rounding error.
-        if self._tokens < 1.0 - 1e-9:
+        if self._tokens < 1.0 - _ROUNDING:
             return False
-        self._tokens = max(0.0, self._tokens - 1.0)
+        # May fall below nothing by the rounding: clamped, each take would give a little away.
+        self._tokens -= 1.0
         return True
 
     def wait_s(self, now: float) -> float:
-        """How long until `take` will say True."""
+        """How long until `take` will say True; never so little that `now` would not move."""
         if self.rate <= 0:
             return 0.0
         self._refill(now)
-        return max(0.0, (1.0 - self._tokens) / self.rate)
+        missing = 1.0 - self._tokens
+        if missing <= _ROUNDING:
+            return 0.0
+        wait = missing / self.rate
+        # A clock that has run for long counts in coarse steps: wait for the step after.
+        return wait + 2 * math.ulp(now + wait)
 
     def _refill(self, now: float) -> None:
         if now > self._at:

@@ -2,28 +2,39 @@
 
 Which chunks belong together: the same `metadata.reply_to`, else the same
 `payload.stream_id`, else the session's one current stream. `sequence` starts at 1.
+A chunk that ends an answer ends it for good: what comes later is told as late and changes
+nothing, unless it is a first chunk, which begins another answer under the same name
+(senders use ids again).
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+from typing import TypeVar
 
 import msgspec
 
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.protocol.messages import ChatStream
 
+T = TypeVar("T")
+
+_CURRENT = "session:"
+
 
 class Fault(StrEnum):
     """What was wrong with the order in which chunks came."""
 
-    HOLE = "hole"
-    REPEAT = "repeat"
-    LATE = "late"
+    HOLE = "hole"  # the chunk before this one has not come (told once, where the hole opens)
+    REPEAT = "repeat"  # its sequence number came before; its text is not taken
+    LATE = "late"  # the answer was whole already; its text is not taken
 
 
 class Step(msgspec.Struct, frozen=True):
-    """What one chunk brought: text that may be shown now, and whether the answer is whole."""
+    """What one chunk brought: text that may be shown now, and whether it made the answer whole.
+
+    Exactly one step of an answer is `finished`; a late chunk's is not.
+    """
 
     ready: str
     finished: bool
@@ -37,6 +48,7 @@ class Stream:
         self._ready: list[str] = []
         self._waiting: dict[int, str] = {}  # chunks beyond a hole
         self._next = 1
+        self.highest = 0  # the last sequence number seen
         self.finished = False
         self.holes = 0
         self.repeats = 0
@@ -48,20 +60,26 @@ class Stream:
     def add(self, chunk: ChatStream) -> Step:
         """Take one chunk. Text beyond a hole waits until that is filled or the answer ends."""
         if self.finished:
-            return Step("", finished=True, fault=Fault.LATE)
-        if chunk.sequence < self._next or chunk.sequence in self._waiting:
-            self.repeats += 1
-            if not chunk.is_complete:
-                return Step("", finished=False, fault=Fault.REPEAT)
-            return Step(self._finish(), finished=True, fault=Fault.REPEAT)
-        self._waiting[chunk.sequence] = chunk.chunk
-        ready = self._take_consecutive()
-        fault = Fault.HOLE if self._waiting else None
-        if fault is not None:
-            self.holes += 1
+            return Step("", finished=False, fault=Fault.LATE)
+        fault = self._note(chunk.sequence)
+        ready = ""
+        if fault is not Fault.REPEAT:
+            self._waiting[chunk.sequence] = chunk.chunk
+            ready = self._take_consecutive()
         if chunk.is_complete:
             ready += self._finish()
         return Step(ready, finished=self.finished, fault=fault)
+
+    def _note(self, sequence: int) -> Fault | None:
+        if sequence < self._next or sequence in self._waiting:
+            self.repeats += 1
+            return Fault.REPEAT
+        opens_a_hole = sequence > self.highest + 1
+        self.highest = max(self.highest, sequence)
+        if opens_a_hole:
+            self.holes += 1
+            return Fault.HOLE
+        return None
 
     def _take_consecutive(self) -> str:
         taken = []
@@ -85,30 +103,54 @@ def stream_key(head: Head, chunk: ChatStream) -> str:
         return f"reply_to:{head.reply_to}"
     if chunk.stream_id:
         return f"stream_id:{chunk.stream_id}"
-    return f"session:{head.session_id or ''}"
+    return f"{_CURRENT}{head.session_id or ''}"
 
 
 class StreamTable:
     """All answers that are under way on one connection.
 
     At most `limit` at once: the one that has been silent longest is let go, so a peer
-    that never finishes a stream cannot fill our memory.
+    that never finishes a stream cannot fill our memory. As many finished ones are
+    remembered by name, so that a late chunk is known as one.
     """
 
     def __init__(self, limit: int = 1000) -> None:
         self._streams: dict[str, Stream] = {}
+        self._finished: dict[str, int] = {}  # the highest sequence number of each
         self._limit = limit
 
     def __len__(self) -> int:
         return len(self._streams)
 
     def add(self, head: Head, chunk: ChatStream) -> tuple[str, Stream, Step]:
-        """Return the answer's key, the answer and what the chunk brought to it."""
+        """Return the answer's key, the answer and what the chunk brought to it.
+
+        A late chunk comes with an empty stream: the answer's text was given when it ended.
+        """
         key = stream_key(head, chunk)
-        stream = self._streams.pop(key, None) or Stream()
+        stream = self._streams.pop(key, None)
+        if stream is None:
+            stream = Stream()
+            stream.finished = self._is_late(key, chunk.sequence)
         step = stream.add(chunk)
-        if not stream.finished:
-            self._streams[key] = stream  # re-inserted last: the first is the longest silent
-            if len(self._streams) > self._limit:
-                del self._streams[next(iter(self._streams))]
+        if step.finished:
+            _remember(self._finished, key, stream.highest, self._limit)
+        elif not stream.finished:
+            _remember(self._streams, key, stream, self._limit)
         return key, stream, step
+
+    def _is_late(self, key: str, sequence: int) -> bool:
+        highest = self._finished.get(key)
+        if highest is None or sequence == 1:
+            return False
+        # "The current stream" names no answer: beyond the last one's end it is the next
+        # answer, whose first chunk we missed.
+        return sequence <= highest or not key.startswith(_CURRENT)
+
+
+def _remember(table: dict[str, T], key: str, value: T, limit: int) -> None:
+    """Put in last, and let the first go beyond `limit`: it has been silent longest."""
+    table.pop(key, None)
+    table[key] = value
+    if len(table) > limit:
+        del table[next(iter(table))]

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import msgspec
 
-from megabot_cli.protocol.envelope import wire_size
+from megabot_cli.protocol.envelope import UNREADABLE, holds_half_characters, wire_size
 from megabot_cli.protocol.messages import (
     MAX_CONTENT_UNITS,
     MESSAGE_TYPES,
@@ -23,19 +23,23 @@ MAX_MESSAGE_BYTES = 1024 * 1024
 P = TypeVar("P")
 
 
-class _Metadata(msgspec.Struct):
+class Metadata(msgspec.Struct):
+    """The metadata keys that have a meaning; others pass unread."""
+
     user_id: str | None = None
     session_id: str | None = None
     platform: str | None = None
     reply_to: str | None = None
 
 
-class _Message(msgspec.Struct, Generic[P]):
+class Message(msgspec.Struct, Generic[P]):
+    """A valid message, its payload decoded as its type declares (unknown types: `msgspec.Raw`)."""
+
     id: Text
     type: Text
     payload: P
     timestamp: float | None = None
-    metadata: _Metadata | None = None
+    metadata: Metadata | None = None
 
 
 class _TypeOnly(msgspec.Struct):
@@ -43,9 +47,9 @@ class _TypeOnly(msgspec.Struct):
 
 
 _type_decoder = msgspec.json.Decoder(_TypeOnly)
-_any_decoder = msgspec.json.Decoder(_Message[msgspec.Raw])
+_any_decoder = msgspec.json.Decoder(Message[msgspec.Raw])
 _decoders: dict[str, msgspec.json.Decoder[Any]] = {
-    name: msgspec.json.Decoder(_Message[kind.payload])  # type: ignore[name-defined]
+    name: msgspec.json.Decoder(Message[kind.payload])  # type: ignore[name-defined]
     for name, kind in MESSAGE_TYPES.items()
 }
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]+)`)?$", re.DOTALL)
@@ -53,6 +57,7 @@ _EXPECTED_GOT = re.compile(
     r"Expected `(?P<expected>.*?)`(?P<bound> (?:of length )?[<>]=? ?\d+)?(?:, got `(?P<got>.*)`)?",
     re.DOTALL,
 )
+_STEP = re.compile(r"\.(?P<name>\w+)|\[(?P<place>\d+)\]|(?P<unknown>.)")
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -74,15 +79,28 @@ def check(text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Problem |
     `max_bytes` is measured on the wire text in UTF-8; 0 means no limit. Types that the
     specification does not name are valid when their outer fields are.
     """
+    found = read(text, max_bytes=max_bytes)
+    return found if isinstance(found, Problem) else None
+
+
+def read(
+    text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES
+) -> Message[Payload | msgspec.Raw] | Problem:
+    """Decode a message, or say what is wrong with it: `check` for those who need its content."""
     size = wire_size(text)
     if max_bytes and size > max_bytes:
         return Problem("$", f"at most {max_bytes} bytes", f"{size}", "message size", code=413)
     try:
+        # The decoder passes over the text of unknown fields without looking at its encoding.
+        if isinstance(text, bytes) and not text.isascii():
+            text.decode()
         kind = _type_decoder.decode(text).type
-        message = _decoders.get(kind, _any_decoder).decode(text)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
-        return _explain(str(fault), is_json=isinstance(fault, msgspec.ValidationError))
-    return _beyond_types(message.payload)
+        message: Message[Payload | msgspec.Raw] = _decoders.get(kind, _any_decoder).decode(text)
+    except msgspec.ValidationError as fault:
+        return _explain(str(fault), text)
+    except UNREADABLE as fault:
+        return _explain_unreadable(fault, text)
+    return _beyond_types(message.payload) or message
 
 
 def _beyond_types(payload: Any) -> Problem | None:
@@ -111,7 +129,7 @@ def _check_batch(messages: list[msgspec.Raw]) -> Problem | None:
         text = bytes(inner)
         try:
             is_batch = _type_decoder.decode(text).type == "batch"
-        except msgspec.DecodeError:
+        except UNREADABLE:
             is_batch = False
         if is_batch:
             return Problem(path, "a message that is no batch", "a batch", "batches do not nest")
@@ -123,19 +141,54 @@ def _check_batch(messages: list[msgspec.Raw]) -> Problem | None:
 
 def utf16_units(text: str) -> int:
     """Count characters as JavaScript's `length` does: one above U+FFFF counts as two."""
-    return len(text) + sum(character > "\uffff" for character in text)
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
-def _explain(fault: str, *, is_json: bool) -> Problem:
-    if not is_json:
-        return Problem("$", "JSON", "text that is not JSON", fault)
+def _explain_unreadable(fault: Exception, text: bytes | str) -> Problem:
+    match fault:
+        case UnicodeError():
+            return Problem("$", "UTF-8 text", "other bytes", str(fault))
+        case RecursionError():
+            return Problem("$", "JSON that is less deep", "very many levels", "nesting")
+        case _ if holds_half_characters(text):
+            return Problem("$", "whole characters", "half a surrogate pair", "Unicode text")
+        case _:
+            return Problem("$", "JSON", "text that is not JSON", str(fault))
+
+
+def _explain(fault: str, text: bytes | str) -> Problem:
     match = _PLACE.match(fault)
     what, path = (match["what"], match["path"] or "$") if match else (fault, "$")
     missing = re.search(r"missing required field `(\w+)`", what)
     if missing:
         return Problem(f"{path}.{missing[1]}", "a value", "nothing", "required fields")
     parts = _EXPECTED_GOT.search(what)
-    if parts:
-        expected = parts["expected"] + (parts["bound"] or "")
-        return Problem(path, expected, parts["got"] or "a value outside that", "declared type")
-    return Problem(path, "another value", "what came", what)
+    if parts is None:  # a number that no float or integer holds
+        return Problem(path, "a value that can be read", "another", what)
+    expected = parts["expected"] + (parts["bound"] or "")
+    if parts["got"]:
+        return Problem(path, expected, parts["got"], "declared type")
+    return Problem(path, expected, _value_at(path, text), "declared bounds")
+
+
+def _value_at(path: str, text: bytes | str) -> str:
+    """Describe the value at a place without showing any text that a person wrote."""
+    try:
+        value = msgspec.json.decode(text)
+        for step in _STEP.finditer(path[1:]):
+            if step["unknown"]:
+                return "a value outside that"
+            value = value[step["name"] if step["name"] else int(step["place"])]
+    except (*UNREADABLE, LookupError, TypeError):
+        return "a value outside that"
+    match value:
+        case str():
+            return f"{utf16_units(value)} characters"
+        case list():
+            return f"{len(value)} items"
+        case float():
+            return f"{value:.15g}"
+        case int() if abs(value) < 1e15:
+            return str(value)
+        case _:
+            return "a value outside that"

@@ -1,0 +1,296 @@
+"""Open one connection to an upstream: TCP, TLS, upgrade and greeting under one deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl as tls
+import time
+from typing import Any, Literal
+
+import aiohttp
+import msgspec
+from yarl import URL
+
+from megabot_cli.client.credentials import Credential
+from megabot_cli.client.endpoint import Endpoint
+from megabot_cli.client.network_faults import NETWORK_FAULTS, network_error
+from megabot_cli.client.refusals import (
+    LOG_IN,
+    closed_error,
+    read_refusal,
+    refusal_error,
+    refusal_from,
+    refused_credential,
+    retry_after_s,
+    who_of,
+)
+from megabot_cli.client.tokens import is_sendable, read_at_most, redirect_refused
+from megabot_cli.errors import (
+    BadConfiguration,
+    CouldNotConnect,
+    MegabotError,
+    NotAuthenticated,
+    UpstreamRefused,
+)
+from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
+from megabot_cli.protocol.envelope import peek
+
+Socket = aiohttp.ClientWebSocketResponse[bool]
+
+MOST_REFUSAL_BYTES = 16 * 1024
+REFUSAL_BODY_LIMIT_S = 1.0
+HANG_UP_LIMIT_S = 1.0
+
+_DEFLATE_WINDOW_BITS = 15
+
+
+class Greeting(msgspec.Struct, frozen=True):
+    """The `connection_established` of a connection."""
+
+    session_id: str
+    user_id: str | None
+    capabilities: tuple[str, ...]
+    text: str  # exactly as it came
+
+
+class Dialed(msgspec.Struct):
+    """An open connection; whoever has it closes it with `hang_up`."""
+
+    socket: Socket
+    greeting: Greeting | None
+
+
+async def dial(
+    http: aiohttp.ClientSession,
+    endpoint: Endpoint,
+    credential: Credential | None,
+    *,
+    session_id: str | None = None,
+    user_id: str | None = None,
+    platform: str | None = "cli",
+    send_in: Literal["header", "query"] = "header",
+    timeout_s: float = 10.0,
+    heartbeat_s: float | None = 25.0,
+    max_message_bytes: int = 1 << 20,
+    compress: bool = True,
+    await_greeting: bool = True,
+    ssl: tls.SSLContext | bool = True,
+) -> Dialed:
+    """Connect, and return when the upstream has greeted us. Text messages come as bytes.
+
+    `timeout_s` is for everything together; `heartbeat_s` and `max_message_bytes` 0 mean
+    none. Redirects are refused. Raises `NotAuthenticated`, `NotPermitted`, `RateLimited`,
+    `UpstreamRefused` for a refusal and `CouldNotConnect` for no answer; no error holds the
+    credential or the URL it went in.
+    """
+    url = _address(endpoint, session_id=session_id, user_id=user_id, platform=platform)
+    headers: dict[str, str] = {}
+    if credential is not None:
+        _check_sendable(credential, endpoint)
+        if send_in == "query":
+            url = url.update_query(token=credential.secret)
+        else:
+            headers = _credential_headers(credential)
+    door = _Door(endpoint.origin, credential.secret if credential is not None else None)
+    try:
+        async with asyncio.timeout(timeout_s):
+            socket = await door.upgrade(
+                http,
+                url,
+                headers=headers,
+                heartbeat=heartbeat_s or None,
+                # aiohttp refuses a message of exactly the limit.
+                max_msg_size=max_message_bytes + 1 if max_message_bytes else 0,
+                compress=_DEFLATE_WINDOW_BITS if compress else 0,
+                ssl=ssl,
+            )
+            if not await_greeting:
+                return Dialed(socket, None)
+            return Dialed(socket, await door.greeting(socket))
+    except NETWORK_FAULTS as fault:
+        raise network_error(fault, endpoint.origin, timeout_s) from None
+
+
+async def hang_up(
+    socket: Socket,
+    code: int = CloseCode.NORMAL,
+    reason: str = "",
+    *,
+    limit_s: float = HANG_UP_LIMIT_S,
+) -> None:
+    """Close a connection within `limit_s`, whatever the peer does.
+
+    aiohttp's own `close` waits anew with every message that a talkative peer still sends.
+    """
+    try:
+        async with asyncio.timeout(limit_s):
+            await socket.close(code=sendable(code), message=reason_bytes(reason))
+    except TimeoutError:
+        return  # aiohttp let go of the connection when the limit cancelled it
+
+
+def tls_context(ca_file: str | None, insecure: bool) -> tls.SSLContext:
+    """What to trust: `ca_file` or the system's certificates; with `insecure` anything.
+
+    Raises `BadConfiguration` for a file that holds no certificates.
+    """
+    try:
+        context = tls.create_default_context(cafile=ca_file)
+    except OSError as fault:  # SSLError is one too
+        what = fault.strerror or "it cannot be read"
+        raise BadConfiguration(
+            f"tls.ca_file {ca_file} is of no use: {what}", "It must be a file of PEM certificates."
+        ) from None
+    if insecure:
+        context.check_hostname = False
+        context.verify_mode = tls.CERT_NONE
+    return context
+
+
+def _address(endpoint: Endpoint, **parameters: str | None) -> URL:
+    """The socket's URL with the specification's query parameters."""
+    given = {name: value for name, value in parameters.items() if value}
+    try:
+        return URL(endpoint.socket_url).update_query(given)
+    except (ValueError, UnicodeError):
+        raise BadConfiguration(
+            "The upstream's URL or a parameter of it cannot be written as a URL"
+        ) from None
+
+
+def _check_sendable(credential: Credential, endpoint: Endpoint) -> None:
+    if credential.origin != endpoint.origin:
+        raise refused_credential(credential, endpoint.origin)
+    if not is_sendable(credential.secret):
+        raise NotAuthenticated(
+            "The credential is empty or holds characters that cannot be sent", LOG_IN
+        )
+
+
+def _credential_headers(credential: Credential) -> dict[str, str]:
+    headers = {"Authorization": f"Bearer {credential.secret}"}
+    if credential.kind == "api_key":
+        headers["X-API-Key"] = credential.secret
+    return headers
+
+
+class _Door:
+    """The upstream's front door: what it says to us before we are in."""
+
+    def __init__(self, origin: str, secret: str | None) -> None:
+        self._origin = origin
+        self._who = who_of(origin)
+        self._secret = secret
+
+    async def upgrade(self, http: aiohttp.ClientSession, url: URL, **options: Any) -> Socket:
+        """`http`'s connector, but with refusals read and redirects refused.
+
+        `ws_connect` has no `allow_redirects`: it would take our headers to wherever a
+        redirect points. A session of its own for the one request has the say before that.
+        """
+        if http.closed:
+            raise RuntimeError("the HTTP session is closed")
+        async with aiohttp.ClientSession(
+            connector=http.connector,
+            connector_owner=False,
+            trust_env=http.trust_env,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            timeout=aiohttp.ClientTimeout(total=None),
+            middlewares=(self._admit_upgrade_only,),
+        ) as session:
+            return await session.ws_connect(url, decode_text=False, **options)
+
+    async def _admit_upgrade_only(
+        self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        if response.status == 101:
+            return response
+        try:
+            raise await self._refused_upgrade(response)
+        finally:
+            response.close()
+
+    async def _refused_upgrade(self, response: aiohttp.ClientResponse) -> MegabotError:
+        status = response.status
+        if 300 <= status < 400:
+            return redirect_refused(status, self._origin)
+        if status < 300:
+            return UpstreamRefused(
+                f"{self._who} answered {status} instead of opening a WebSocket",
+                "Check the path in the profile's url.",
+            )
+        try:
+            async with asyncio.timeout(REFUSAL_BODY_LIMIT_S):
+                body = await read_at_most(response, MOST_REFUSAL_BYTES)
+        except (aiohttp.ClientError, TimeoutError):
+            body = b""  # the status says enough
+        refusal = msgspec.structs.replace(
+            read_refusal(body, status), retry_after_s=retry_after_s(response.headers, time.time())
+        )
+        if status in (400, 413):  # about the request to connect, not about a message
+            words = refusal.message or refusal.error or "no WebSocket for this request"
+            refusal = msgspec.structs.replace(refusal, code=None, message=f"{status}, {words}")
+        hint = "Check the path in the profile's url." if status == 404 else None
+        return refusal_error(refusal, self._who, secret=self._secret, hint=hint)
+
+    async def greeting(self, socket: Socket) -> Greeting:
+        """The first message. Leaves no connection behind when it is no greeting."""
+        try:
+            return self._read_greeting(await socket.receive())
+        except BaseException:
+            # Cancelled, refused or nonsense: either way nobody will use the connection.
+            await hang_up(socket)
+            raise
+
+    def _read_greeting(self, message: aiohttp.WSMessage) -> Greeting:
+        match message.type:
+            case aiohttp.WSMsgType.TEXT:
+                return self._read_greeting_text(message.data)
+            case aiohttp.WSMsgType.BINARY:
+                raise self._no_greeting("a binary message")
+            case aiohttp.WSMsgType.CLOSE:
+                raise closed_error(
+                    message.data, message.extra or "", self._who, secret=self._secret
+                )
+            case aiohttp.WSMsgType.ERROR:
+                raise self._no_greeting("data that breaks the WebSocket protocol")
+            case _:
+                raise CouldNotConnect(f"{self._who} hung up before it greeted us")
+
+    def _read_greeting_text(self, data: bytes) -> Greeting:
+        head = peek(data)
+        kind = head.type if head is not None else None
+        try:
+            text = data.decode()
+            payload = msgspec.json.decode(text, type=_PayloadOnly).payload
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            payload = None
+        if kind == "connection_error":
+            raise refusal_error(refusal_from(payload), self._who, secret=self._secret)
+        if kind != "connection_established":
+            raise self._no_greeting("another message")
+        if not isinstance(payload, dict):
+            raise self._no_greeting("a connection_established that cannot be read")
+        session_id = payload.get("session_id")
+        if not isinstance(session_id, str) or not session_id:
+            raise self._no_greeting("a connection_established without a session_id")
+        user_id, capabilities = payload.get("user_id"), payload.get("capabilities")
+        return Greeting(
+            session_id,
+            user_id if isinstance(user_id, str) else None,
+            tuple(word for word in capabilities if isinstance(word, str))
+            if isinstance(capabilities, list)
+            else (),
+            text,
+        )
+
+    def _no_greeting(self, instead: str) -> UpstreamRefused:
+        return UpstreamRefused(
+            f"{self._who} did not begin with connection_established but with {instead}",
+            "Is it a MegaBot endpoint?",
+        )
+
+
+class _PayloadOnly(msgspec.Struct):
+    payload: Any = None

@@ -1,0 +1,72 @@
+"""What aiohttp and the system raise, as errors of ours.
+
+Translated here and nowhere else. The text of aiohttp's own errors is never passed on:
+`ClientResponseError` and `InvalidURL` print the URL, which may hold `?token=`.
+"""
+
+from __future__ import annotations
+
+import ssl
+
+import aiohttp
+
+from megabot_cli.errors import CouldNotConnect, MegabotError, UpstreamRefused
+
+START_ONE = "Is it running? `megabot gateway` starts one here."
+
+# What a call into aiohttp may raise for reasons that lie outside this program. ValueError:
+# header values and URLs that cannot travel.
+NETWORK_FAULTS = (aiohttp.ClientError, OSError, ssl.SSLError, TimeoutError, ValueError)
+
+
+def network_error(fault: BaseException, origin: str, timeout_s: float) -> MegabotError:
+    """Say why nothing could be exchanged with `origin`."""
+    match fault:
+        case MegabotError():
+            return fault
+        case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
+            return _tls_error(fault, origin)
+        case aiohttp.ClientConnectorDNSError():
+            return CouldNotConnect(
+                f"The host of {origin} is not known", "Check the profile's url and the network."
+            )
+        case aiohttp.ServerDisconnectedError():
+            return CouldNotConnect(
+                f"{origin} closed the connection without an answer", "Does it speak HTTP there?"
+            )
+        case aiohttp.ClientConnectorError():
+            what = fault.os_error.strerror or "no reason given"
+            return CouldNotConnect(f"Could not connect to {origin}: {what}", START_ONE)
+        case TimeoutError():
+            return CouldNotConnect(
+                f"{origin} did not answer within {timeout_s:g} s", "Check the profile's url."
+            )
+        case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+            return UpstreamRefused(
+                f"What answers at {origin} does not speak HTTP as it should",
+                "Check the profile's url.",
+            )
+        case OSError() if fault.strerror:
+            return CouldNotConnect(f"Could not connect to {origin}: {fault.strerror}", START_ONE)
+        case _:
+            kind = type(fault).__name__
+            return CouldNotConnect(f"Could not connect to {origin} ({kind})", START_ONE)
+
+
+def _tls_error(
+    fault: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError, origin: str
+) -> MegabotError:
+    inner = (
+        fault.certificate_error
+        if isinstance(fault, aiohttp.ClientConnectorCertificateError)
+        else fault.os_error
+    )
+    if isinstance(inner, ssl.SSLCertVerificationError):
+        return CouldNotConnect(
+            f"The certificate of {origin} is not trusted: {inner.verify_message}",
+            "`tls.ca_file` names certificates to trust instead of the system's.",
+        )
+    reason = getattr(inner, "reason", None) or type(inner).__name__
+    return CouldNotConnect(
+        f"No TLS with {origin}: {reason}", "Is it a ws:// or http:// address instead?"
+    )

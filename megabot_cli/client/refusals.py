@@ -1,0 +1,164 @@
+"""An upstream's refusal as an error of ours: over HTTP or as a `connection_error`.
+
+What an upstream writes is foreign text: it may repeat our secret, fill a screen, or hold
+characters that steer a terminal. It is cleaned here before it stands in an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from megabot_cli.client.credentials import Credential
+from megabot_cli.errors import (
+    BadData,
+    CouldNotConnect,
+    MegabotError,
+    NotAuthenticated,
+    NotPermitted,
+    RateLimited,
+    UpstreamRefused,
+)
+from megabot_cli.protocol.close_codes import MEANING, CloseCode
+
+MOST_FOREIGN_CHARACTERS = 300
+
+LOG_IN = "Log in again with `megabot login`."
+
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
+
+# For refusals that name no code: the words the specification and our gateway use.
+_CODES = {
+    "authentication_failed": 401,
+    "unauthorized": 401,
+    "forbidden": 403,
+    "rate_limited": 429,
+    "too_large": 413,
+}
+
+
+class Refusal(msgspec.Struct, frozen=True):
+    """What an upstream said when it said no. Each field may be missing."""
+
+    code: int | None = None
+    error: str = ""
+    message: str = ""
+    retry_after_s: float | None = None
+
+
+def read_refusal(body: bytes | str, code: int | None = None) -> Refusal:
+    """Read `{error, message, code}`, liberally: any other body is a refusal without words."""
+    try:
+        content = msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return Refusal(code)
+    return refusal_from(content, code)
+
+
+def refusal_from(content: Any, code: int | None = None) -> Refusal:
+    """As `read_refusal`, of values already decoded."""
+    if not isinstance(content, dict):
+        return Refusal(code)
+    error, message = _text(content.get("error")), _text(content.get("message"))
+    named = content.get("code")
+    if code is None and isinstance(named, int) and not isinstance(named, bool):
+        code = named
+    if code is None:
+        code = _CODES.get(error)
+    return Refusal(code, error, message, seconds_of(content.get("retry_after")))
+
+
+def refusal_error(
+    refusal: Refusal, who: str, *, secret: str | None = None, hint: str | None = None
+) -> MegabotError:
+    """The error for a refusal by `who` ("The upstream at http://…")."""
+    words = clean(refusal.message or refusal.error.replace("_", " "), secret)
+    said = f": {words}" if words else ""
+    match refusal.code:
+        case 401:
+            return NotAuthenticated(f"{who} refused the credential{said}", hint or LOG_IN)
+        case 403:
+            return NotPermitted(f"{who} does not permit this{said}", hint)
+        case 429:
+            after = refusal.retry_after_s
+            when = hint or (f"Try again in {after:g} s." if after else "Try again a little later.")
+            return RateLimited(f"{who} asks to slow down{said}", when, retry_after_s=after)
+        case 400 | 413:
+            return BadData(f"{who} does not accept the message{said}", hint)
+        case None:
+            return UpstreamRefused(f"{who} answered with an error{said}", hint)
+        case code:
+            return UpstreamRefused(
+                f"{who} answered with error {code}{said}",
+                hint,
+                retry_after_s=refusal.retry_after_s,
+            )
+
+
+def closed_error(code: int, reason: str, who: str, *, secret: str | None = None) -> MegabotError:
+    """The error for a connection that `who` closed before it was of any use."""
+    meaning = MEANING.get(code, "no known meaning")
+    words = clean(reason, secret)
+    what = f"{who} closed the connection at once: {code}, {meaning}"
+    if words:
+        what += f" ({words})"
+    match code:
+        case CloseCode.CREDENTIAL_REFUSED:
+            return NotAuthenticated(what, LOG_IN, close_code=code)
+        case CloseCode.TOO_MANY_CLIENTS:
+            return RateLimited(what, close_code=code)
+        case 1001 | 1006 | CloseCode.SERVICE_RESTART | CloseCode.TRY_AGAIN_LATER:
+            return CouldNotConnect(what, "Try again a little later.", close_code=code)
+        case _:
+            return UpstreamRefused(what, close_code=code)
+
+
+def clean(text: str, secret: str | None = None) -> str:
+    """Foreign text as one printable line of bounded length, our secret taken out of it."""
+    if secret:
+        text = text.replace(secret, "[secret]")
+    text = text[: MOST_FOREIGN_CHARACTERS * 4]
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    if len(line) > MOST_FOREIGN_CHARACTERS:
+        line = line[:MOST_FOREIGN_CHARACTERS] + "…"
+    return line.rstrip(".")
+
+
+def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
+    """The `Retry-After` header (RFC 9110, 10.2.3) as seconds from `now` (Unix), if readable."""
+    value = headers.get("Retry-After")
+    if value is None:
+        return None
+    if _NUMBER.fullmatch(value.strip()):
+        return seconds_of(float(value))
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None
+
+
+def seconds_of(value: Any) -> float | None:
+    """A foreign number of seconds: finite and not negative, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < 1e12 else None
+
+
+def who_of(origin: str) -> str:
+    return f"The upstream at {origin}"
+
+
+def refused_credential(credential: Credential, origin: str) -> NotAuthenticated:
+    """The error for a credential that must not leave for `origin`."""
+    return NotAuthenticated(
+        f"The credential was given for {credential.origin} and is not sent to {origin}",
+        "Log in there with `megabot login --url …`.",
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

@@ -1,0 +1,254 @@
+"""`megabot gateway`: MegaBot on this machine."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import duration
+from megabot_cli.errors import NotFound, WrongUsage
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from megabot_cli.config.load import Configuration, Flag
+    from megabot_cli.gateway.accounts import Users
+    from megabot_cli.gateway.server import Gateway
+
+_GUEST_END_S = 5.0
+
+
+@dataclass(frozen=True)
+class GatewayOptions:
+    """What was asked of `gateway` beside the settings."""
+
+    user: str | None
+    password_stdin: bool
+    users_file: Path | None
+    data: Path | None
+    ready_file: Path | None
+    command: tuple[str, ...]
+
+    @property
+    def for_a_guest(self) -> bool:
+        """Whether a command is run and nothing is to be kept after it."""
+        return bool(self.command) and self.data is None and self.users_file is None
+
+
+@forms("json", "text")
+@examples(
+    ("megabot gateway", "On 127.0.0.1:3000; the first user is made and shown once"),
+    ("pass show megabot | megabot gateway --user ann --password-stdin", "A user of your choice"),
+    ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
+)
+def gateway(
+    context: typer.Context,
+    command: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[-- CMD…]",
+            help="Run this with MEGABOT_URL and MEGABOT_API_KEY set, then stop with its exit code.",
+        ),
+    ] = None,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Where; port 0 is any free one."),
+    ] = None,
+    users: Annotated[
+        Path | None, typer.Option("--users", metavar="FILE", help="Another users file.")
+    ] = None,
+    user: Annotated[
+        str | None, typer.Option("--user", metavar="NAME", help="Make this user first.")
+    ] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="The password of --user, on stdin.")
+    ] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where users, key and sessions are kept."),
+    ] = None,
+    chunk_delay: Annotated[
+        float | None,
+        typer.Option(
+            "--chunk-delay", parser=duration, metavar="DURATION", help="Pause between two chunks."
+        ),
+    ] = None,
+    latency: Annotated[
+        float | None,
+        typer.Option(
+            "--latency", parser=duration, metavar="DURATION", help="Pause before the first chunk."
+        ),
+    ] = None,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option("--ready-file", metavar="FILE", help="Write the ready line here too."),
+    ] = None,
+) -> None:
+    """Be MegaBot on this machine.
+
+    Login, tokens, sessions and streamed answers, for development and tests. Prints one
+    line of JSON when it is ready; logs go to stderr.
+    """
+    from megabot_cli.commands.running import run
+    from megabot_cli.config.load import Flag
+
+    invocation: Invocation = context.obj
+    if (user is None) == password_stdin:
+        raise WrongUsage(
+            "--user and --password-stdin belong together",
+            "echo -n PASSWORD | megabot gateway --user NAME --password-stdin",
+        )
+    flags: dict[str, Flag | None] = {
+        "gateway.listen": Flag("--listen", listen) if listen else None,
+        "gateway.chunk_delay_s": Flag("--chunk-delay", chunk_delay)
+        if chunk_delay is not None
+        else None,
+        "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
+    }
+    options = GatewayOptions(user, password_stdin, users, data, ready_file, tuple(command or ()))
+    code = run(_serve(invocation, invocation.configure(flags), options), loop="fast")
+    if code:
+        raise typer.Exit(code)
+
+
+async def _serve(
+    invocation: Invocation, configuration: Configuration, options: GatewayOptions
+) -> int:
+    """Serve until a signal comes, or until the command that was given has ended."""
+    from megabot_cli.commands.serving import (
+        announce,
+        configure_logs,
+        remove_ready_file,
+        serve_until_signal,
+    )
+
+    configure_logs(invocation)
+    users = _open_users(invocation, options)
+    gateway = _open_gateway(invocation, configuration, options, users)
+    guest = Guest(options.command)
+    await gateway.start()
+    try:
+        ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
+        # The output of a command that we run is the result, and ours would stand in its way.
+        announce(invocation, ready, options.ready_file, quietly=bool(options.command))
+        _show_first_user(invocation, users)
+        guest.environment = _guest_environment(invocation, options, users, gateway)
+        await serve_until_signal(guest.run)
+    finally:
+        remove_ready_file(options.ready_file)
+        await gateway.stop()
+    return guest.exit_code
+
+
+@dataclass
+class FirstUser:
+    """Users, and the one just made: its password is shown once and kept nowhere."""
+
+    users: Users
+    made: tuple[str, str] | None
+
+
+def _open_users(invocation: Invocation, options: GatewayOptions) -> FirstUser:
+    from megabot_cli.gateway.accounts import Users
+    from megabot_cli.terminal.stdin import read_secret
+
+    if options.for_a_guest:
+        users = Users.in_memory()
+    else:
+        users = Users.load(options.users_file or _data_folder(invocation, options) / "users.yaml")
+    if options.user is not None:
+        users.add(options.user, read_secret("--password-stdin"))
+    return FirstUser(users, users.ensure_first())
+
+
+def _open_gateway(
+    invocation: Invocation, configuration: Configuration, options: GatewayOptions, users: FirstUser
+) -> Gateway:
+    from megabot_cli.gateway.keys import Keys
+    from megabot_cli.gateway.server import Gateway
+
+    settings = configuration.settings
+    if options.for_a_guest:
+        return Gateway(settings.gateway, settings.limits, users.users, keys=Keys.in_memory())
+    folder = _data_folder(invocation, options)
+    return Gateway(
+        settings.gateway,
+        settings.limits,
+        users.users,
+        keys=Keys.load(folder),
+        data_folder=folder,
+    )
+
+
+def _data_folder(invocation: Invocation, options: GatewayOptions) -> Path:
+    return options.data or invocation.places.gateway
+
+
+def _show_first_user(invocation: Invocation, users: FirstUser) -> None:
+    if users.made is not None:
+        name, password = users.made
+        invocation.console.note(
+            f"The first user is {name!r}, the password {password!r}. It is shown only this once."
+        )
+
+
+def _guest_environment(
+    invocation: Invocation, options: GatewayOptions, users: FirstUser, gateway: Gateway
+) -> dict[str, str]:
+    """The environment, with the way to this gateway; a key too where nothing outlives us."""
+    environment = {**invocation.environ, "MEGABOT_URL": gateway.url}
+    if options.for_a_guest:
+        name = options.user or users.users.names[0]
+        environment["MEGABOT_API_KEY"] = users.users.add_api_key(name)
+    return environment
+
+
+class Guest:
+    """The command that runs against the gateway, if there is one."""
+
+    def __init__(self, command: tuple[str, ...]) -> None:
+        self._command = command
+        self.environment: dict[str, str] = {}
+        self.exit_code = 0
+
+    async def run(self) -> None:
+        """Run the command to its end; without one, wait for ever. Cancelling ends it."""
+        import asyncio
+
+        if not self._command:
+            await asyncio.Event().wait()
+        try:
+            process = await asyncio.create_subprocess_exec(*self._command, env=self.environment)
+        except FileNotFoundError:
+            raise NotFound(f"There is no command {self._command[0]!r}") from None
+        try:
+            await process.wait()
+        finally:
+            await _end(process)
+            self.exit_code = shell_code(process.returncode or 0)
+
+
+async def _end(process: asyncio.subprocess.Process) -> None:
+    """Ask a process that still runs to end, and insist when it does not."""
+    import asyncio
+
+    if process.returncode is not None:
+        return
+    process.terminate()
+    try:
+        async with asyncio.timeout(_GUEST_END_S):
+            await process.wait()
+    except TimeoutError:
+        process.kill()
+        await process.wait()
+
+
+def shell_code(returncode: int) -> int:
+    """An exit code as shells say it: 128 + the number of the signal that ended it."""
+    return 128 - returncode if returncode < 0 else returncode

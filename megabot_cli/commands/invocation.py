@@ -1,0 +1,140 @@
+"""One run of the program: what was typed before and after the command, and where it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.errors import BadConfiguration, WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.client.credentials import CredentialStore
+    from megabot_cli.commands.places import Places
+    from megabot_cli.config.load import Configuration, Flag
+    from megabot_cli.storage.run_files import RunningRelay
+    from megabot_cli.terminal.console import ColorChoice, Console
+
+
+@dataclass
+class GlobalOptions:
+    """The options every command takes, before its name or after it."""
+
+    profile: str | None = None
+    url: str | None = None
+    config: Path | None = None
+    verbose: int = 0
+    quiet: bool = False
+    debug: bool = False
+    log_format: str = "auto"
+    color: ColorChoice = "auto"
+    output: str | None = None
+    no_input: bool = False
+
+    @property
+    def verbosity(self) -> int:
+        return -1 if self.quiet else self.verbose
+
+    @property
+    def wants_json(self) -> bool:
+        """Whether a program reads us: then errors are JSON too."""
+        return self.output in ("json", "jsonl")
+
+
+class Invocation:
+    """What a command needs of the world, each made when it is first asked for."""
+
+    def __init__(self, environ: Mapping[str, str], options: GlobalOptions | None = None) -> None:
+        self.environ = environ
+        self.options = options or GlobalOptions()
+        self.output = "text"
+
+    @cached_property
+    def console(self) -> Console:
+        from megabot_cli.terminal.console import open_console
+
+        return open_console(
+            self.environ, color=self.options.color, verbosity=self.options.verbosity
+        )
+
+    @cached_property
+    def places(self) -> Places:
+        from megabot_cli.commands.places import find_places
+
+        return find_places(self.environ, self.options.config)
+
+    @cached_property
+    def configuration(self) -> Configuration:
+        return self.configure({})
+
+    def configure(self, flags: Mapping[str, Flag | None]) -> Configuration:
+        """Put this command's own flags on top, and return the settings in force from now on.
+
+        A flag that was not given is None. `flags` is keyed by setting: `relay.listen`.
+        """
+        from megabot_cli.config.load import Flag, load
+
+        given = {name: flag for name, flag in flags.items() if flag is not None}
+        if self.options.url is not None:
+            given["profiles.*.url"] = Flag("--url", self.options.url)
+        self.configuration = load(
+            self._config_text(),
+            file=str(self.places.config_file),
+            environment=self.environ,
+            flags=given,
+            profile=self.options.profile,
+        )
+        return self.configuration
+
+    def _config_text(self) -> str | None:
+        path = self.places.config_file
+        try:
+            return path.read_text(encoding="utf-8")
+        except FileNotFoundError:
+            if self.places.config_named:
+                raise BadConfiguration(
+                    f"There is no configuration file {path}", "--config or MEGABOT_CONFIG names it."
+                ) from None
+            return None
+        except (OSError, UnicodeDecodeError) as fault:
+            raise BadConfiguration(f"Could not read {path}: {fault}") from None
+
+    @property
+    def recordings_folder(self) -> Path:
+        named = self.configuration.settings.recording.folder
+        return Path(named).expanduser() if named else self.places.recordings
+
+    @property
+    def credentials(self) -> CredentialStore:
+        return self.open_credentials()
+
+    def open_credentials(self, storage: str = "auto") -> CredentialStore:
+        from megabot_cli.client.credentials import CredentialStore
+
+        kind: Any = storage
+        return CredentialStore(self.places.credentials, kind)
+
+    def running_relay(self) -> RunningRelay | None:
+        """The relay that serves this profile at this upstream, when one runs."""
+        from megabot_cli.client.endpoint import parse_endpoint
+        from megabot_cli.storage.run_files import find_running_relay
+
+        relay = find_running_relay(self.places.run, self.configuration.profile_name)
+        origin = parse_endpoint(self.configuration.profile.url).origin
+        return relay if relay is not None and relay.upstream == origin else None
+
+    def settle_output(self, forms: tuple[str, ...]) -> None:
+        """Decide on the form of output among those the command has, the first by default."""
+        asked = self.options.output or forms[0]
+        if asked not in forms:
+            raise WrongUsage(
+                f"This command has no output {asked!r}", f"It has: {', '.join(forms)}."
+            )
+        self.output = asked
+
+    @property
+    def may_ask(self) -> bool:
+        """Whether a person is there who can be asked."""
+        return self.console.in_is_terminal and not self.options.no_input

@@ -1,0 +1,157 @@
+"""`megabot login`: prove who you are, and keep the credential."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.client.credentials import Credential
+    from megabot_cli.client.dial import Greeting
+
+Storage = Literal["auto", "keyring", "file", "none"]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the person gave: a name and a password, or an API key. The repr shows neither."""
+
+    username: str | None
+    secret: str
+
+    def __repr__(self) -> str:
+        return f"Proof(username={self.username!r})"
+
+
+@forms("text", "json")
+@examples(
+    ("megabot login", "Asks for name and password"),
+    ("pass show megabot | megabot login --username ann --password-stdin", "In a script"),
+    ("megabot login -p staging --url wss://staging.example/ws", "At another upstream"),
+    ("megabot login --api-key-stdin < key.txt", "With an API key"),
+)
+def login(
+    context: typer.Context,
+    username: Annotated[
+        str | None, typer.Option("--username", metavar="NAME", help="Who you are.")
+    ] = None,
+    password_stdin: Annotated[
+        bool, typer.Option("--password-stdin", help="Read the password from stdin.")
+    ] = False,
+    api_key_stdin: Annotated[
+        bool, typer.Option("--api-key-stdin", help="Read an API key from stdin instead.")
+    ] = False,
+    storage: Annotated[
+        Storage, typer.Option("--storage", help="Where the credential is kept.")
+    ] = "auto",
+    no_store: Annotated[
+        bool, typer.Option("--no-store", help="Only check it; short for --storage none.")
+    ] = False,
+) -> None:
+    """Prove who you are and keep the credential.
+
+    Asks on a terminal for what is missing; secrets never stand in the command line. The
+    credential is checked by connecting, then kept in the system's keyring or in a file that
+    only you can read, bound to the upstream it was given for.
+    """
+    from megabot_cli.commands.running import run
+
+    invocation: Invocation = context.obj
+    if password_stdin and api_key_stdin:
+        raise WrongUsage("--password-stdin and --api-key-stdin exclude each other")
+    proof = _read_proof(
+        invocation, username, password_stdin=password_stdin, api_key_stdin=api_key_stdin
+    )
+    credential, greeting = run(_check(invocation, proof))
+    kept = None if no_store or storage == "none" else _keep(invocation, credential, storage)
+    _report(invocation, credential, greeting, kept)
+
+
+def _read_proof(
+    invocation: Invocation, username: str | None, *, password_stdin: bool, api_key_stdin: bool
+) -> Proof:
+    from megabot_cli.terminal import stdin
+
+    if api_key_stdin:
+        return Proof(None, stdin.read_secret("--api-key-stdin"))
+    name = username or invocation.configuration.profile.username
+    may_ask = invocation.may_ask and not password_stdin
+    if name is None and not may_ask:
+        raise _missing("user name", "--username NAME")
+    if not password_stdin and not may_ask:
+        raise _missing("password", "--password-stdin or --api-key-stdin")
+    if name is None:
+        name = stdin.ask("User name: ")
+    if password_stdin:
+        return Proof(name, stdin.read_secret("--password-stdin"))
+    return Proof(name, stdin.ask_secret(f"Password of {name}: "))
+
+
+def _missing(what: str, flag: str) -> WrongUsage:
+    return WrongUsage(f"There is no {what}, and nobody to ask for it", f"Give it with {flag}.")
+
+
+async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Greeting | None]:
+    """Get the credential and try it: one that does not connect is not worth keeping."""
+    from megabot_cli.client.credentials import Credential
+    from megabot_cli.client.dial import dial
+    from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.client.tokens import login as get_token
+    from megabot_cli.commands.upstream import open_http
+
+    profile = invocation.configuration.profile
+    endpoint = parse_endpoint(profile.url)
+    async with open_http(invocation) as http:
+        if proof.username is None:
+            credential = Credential("api_key", proof.secret, endpoint.origin)
+        else:
+            credential = await get_token(http, endpoint, proof.username, proof.secret)
+        dialed = await dial(
+            http, endpoint, credential, platform=profile.platform, send_in=profile.auth.send_in
+        )
+        await dialed.socket.close()
+    return credential, dialed.greeting
+
+
+def _keep(invocation: Invocation, credential: Credential, storage: Storage) -> str:
+    store = invocation.open_credentials(storage)
+    profile = invocation.configuration.profile_name
+    store.save(profile, credential)
+    return store.where(profile) or storage
+
+
+def _report(
+    invocation: Invocation, credential: Credential, greeting: Greeting | None, kept: str | None
+) -> None:
+    from megabot_cli.terminal.text import safe_line
+
+    configuration = invocation.configuration
+    user_id = credential.user_id or (greeting.user_id if greeting else None)
+    if invocation.output == "json":
+        facts = {
+            "profile": configuration.profile_name,
+            "url": configuration.profile.url,
+            "username": credential.username,
+            "user_id": user_id,
+            "stored": kept,
+        }
+        invocation.console.line(json.dumps(facts))
+        return
+    who = safe_line(credential.username or user_id or "the API key's owner")
+    where = f"The credential is kept in {kept}." if kept else "The credential was not kept."
+    invocation.console.note(f"Logged in as {who} at {configuration.profile.url}. {where}")
+    if configuration.source("profiles", configuration.profile_name, "url").layer in (
+        "flag",
+        "environment",
+    ):
+        invocation.console.note(
+            f"To use this address without --url, write it under `profiles: "
+            f"{configuration.profile_name}:` in {invocation.places.config_file}."
+        )

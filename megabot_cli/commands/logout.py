@@ -1,0 +1,34 @@
+"""`megabot logout`: forget credentials."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+
+
+@forms("text", "json")
+@examples(("megabot logout", "This profile"), ("megabot logout --all", "Every profile"))
+def logout(
+    context: typer.Context,
+    everyone: Annotated[bool, typer.Option("--all", help="Forget every profile's.")] = False,
+) -> None:
+    """Forget the credential of a profile.
+
+    It is removed from where it was kept; the upstream is not told, and the token stays
+    valid until it expires.
+    """
+    invocation: Invocation = context.obj
+    store = invocation.credentials
+    profiles = store.profiles() if everyone else [invocation.configuration.profile_name]
+    forgotten = [profile for profile in profiles if store.forget(profile)]
+    if invocation.output == "json":
+        invocation.console.line(json.dumps({"forgotten": forgotten}))
+    elif forgotten:
+        invocation.console.note(f"Forgotten: {', '.join(forgotten)}.")
+    else:
+        invocation.console.note("There was nothing to forget.")

@@ -1,0 +1,211 @@
+"""List, show and verify recordings.
+
+A recording is named by its id, the beginning of one, `last`, a path, or `-` for stdin.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.selection_words import (
+    ClientWord,
+    DirectionWord,
+    GrepWord,
+    SessionWord,
+    TypeWord,
+    selection,
+)
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.errors import ExpectationFailed
+
+if TYPE_CHECKING:
+    from megabot_cli.storage.recordings_list import RecordingInfo
+    from megabot_cli.storage.verification import Verification
+
+RecordingName = Annotated[
+    str, typer.Argument(metavar="RECORDING", help="An id or its beginning, last, a path, or -.")
+]
+
+
+@forms("text", "json", "jsonl")
+@examples(
+    ("megabot recordings list", "What there is, newest first"),
+    ("megabot recordings list --json | jq -r '.[0].path'", "Where the newest is"),
+)
+def list_recordings(context: typer.Context) -> None:
+    """List the recordings there are."""
+    from megabot_cli.storage.recordings_list import list_recordings as find_all
+
+    invocation: Invocation = context.obj
+    found = find_all(invocation.recordings_folder)
+    if invocation.output == "json":
+        invocation.console.line(json.dumps([_facts(each) for each in found], indent=2))
+    elif invocation.output == "jsonl":
+        for each in found:
+            invocation.console.line(json.dumps(_facts(each)))
+    elif found:
+        _print_list(invocation, found)
+    else:
+        invocation.console.note(f"There are no recordings in {invocation.recordings_folder}.")
+
+
+def _facts(info: RecordingInfo) -> Any:
+    import msgspec
+
+    return {**msgspec.structs.asdict(info), "path": str(info.path)}
+
+
+def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.views import date_and_time, print_table, size
+
+    rows = [
+        (
+            each.id,
+            date_and_time(unix_time(each.started_at)),
+            format_duration(each.duration_s),
+            str(each.records),
+            size(each.bytes),
+            "live" if each.live else "clean" if each.clean else "unclean",
+            each.upstream,
+        )
+        for each in found
+    ]
+    headings = ("recording", "started", "length", "records", "size", "state", "upstream")
+    print_table(invocation.console, headings, rows)
+
+
+@forms("line", "wide", "json", "jsonl", "raw")
+@examples(
+    ("megabot recordings show last", "One line a message"),
+    ("megabot rec show last --assemble --type 'chat_*'", "A conversation, answers in one piece"),
+    ("megabot rec show last -o raw --direction to_upstream", "What was sent, exactly"),
+)
+def show(
+    context: typer.Context,
+    recording: RecordingName,
+    types: TypeWord = None,
+    direction: DirectionWord = None,
+    session: SessionWord = None,
+    client: ClientWord = None,
+    grep: GrepWord = None,
+    assemble: Annotated[
+        bool, typer.Option("--assemble", help="Show the chunks of an answer as one text.")
+    ] = False,
+    events: Annotated[
+        bool, typer.Option("--events", help="Show openings, closings and gaps too.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail at a bad line instead of skipping it.")
+    ] = False,
+) -> None:
+    """Show what is in a recording."""
+    from megabot_cli.storage.segment_reader import open_recording
+    from megabot_cli.terminal.record_printer import RecordPrinter
+
+    invocation: Invocation = context.obj
+    matcher = selection(types, direction, session, client, grep).matcher()
+    form: Any = invocation.output
+    printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
+    with open_recording(find(invocation, recording), strict=strict) as reader:
+        started_at = unix_time(reader.header.started_at if reader.header else "")
+        for record in reader:
+            if matcher.matches(record):
+                printer.show(record, started_at + record.t / 1e6)
+        printer.end()
+        for warning in reader.warnings:
+            invocation.console.warn(warning)
+
+
+@forms("text", "json")
+@examples(
+    ("megabot recordings verify last", "Is all there, in order, unchanged?"),
+    ("megabot rec verify last --no-secrets --json", "For CI: no secret in it either"),
+)
+def verify(
+    context: typer.Context,
+    recording: RecordingName,
+    no_secrets: Annotated[
+        bool, typer.Option("--no-secrets", help="Prove too that it holds no secret.")
+    ] = False,
+) -> None:
+    """Prove that a recording is whole.
+
+    Every record is counted, the order and the checksum compared. Ends with 13 when the
+    recording is unclean, or holds a secret where none may be.
+    """
+    import msgspec
+
+    from megabot_cli.storage.verification import verify as read_through
+
+    invocation: Invocation = context.obj
+    settings = invocation.configuration.settings.recording
+    found = read_through(
+        find(invocation, recording),
+        secrets=no_secrets,
+        keys=settings.redact_keys,
+        patterns=settings.redact_patterns,
+    )
+    if invocation.output == "json":
+        invocation.console.line(json.dumps(msgspec.to_builtins(found), indent=2))
+    else:
+        _print_verdict(invocation, found)
+    if found.secrets_found:
+        raise ExpectationFailed(
+            f"The recording holds {found.secrets_found} secrets",
+            "Do not hand it on. `recording.redact_keys` names more keys to redact.",
+        )
+    if not found.clean:
+        raise ExpectationFailed("The recording is not clean", _why_unclean(found))
+
+
+def _print_verdict(invocation: Invocation, found: Verification) -> None:
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.views import print_facts, size
+
+    console = invocation.console
+    verdict = console.paint("clean", "green") if found.clean else console.paint("unclean", "red")
+    console.line(f"{found.recording or found.path}: {verdict}")
+    facts = [
+        (
+            "records",
+            f"{found.records} in {found.segments} segments, {size(found.bytes)} of payload",
+        ),
+        ("length", format_duration(found.duration_s)),
+        ("missing", f"{found.holes} holes, {found.torn_bytes} torn bytes, {found.bad_lines} bad"),
+        ("told lost", f"{found.lost} in {found.gaps} gaps"),
+        ("redacted", str(found.redactions)),
+    ]
+    if found.secrets_found is not None:
+        facts.append(("secrets", str(found.secrets_found)))
+    print_facts(console, facts)
+    for problem in found.problems:
+        console.warn(problem)
+
+
+def _why_unclean(found: Verification) -> str:
+    if found.live:
+        return "It is still being written."
+    return "It reads and replays up to where it was torn." if not found.sealed else "See above."
+
+
+def find(invocation: Invocation, name: str) -> Path | str:
+    """Where the recording is that an operator means; `-` is stdin."""
+    from megabot_cli.storage.recordings_list import find_recording
+
+    return "-" if name == "-" else find_recording(invocation.recordings_folder, name)
+
+
+def unix_time(stamp: str) -> float:
+    """An ISO time as Unix seconds; 0 for what is none."""
+    from datetime import datetime
+
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except ValueError:
+        return 0.0

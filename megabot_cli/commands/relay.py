@@ -1,0 +1,228 @@
+"""`megabot relay`: local programs share upstream links."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.errors import NotAuthenticated, WrongUsage
+from megabot_cli.version import __version__
+
+if TYPE_CHECKING:
+    from megabot_cli.config.load import Flag
+    from megabot_cli.relay.server import Relay
+    from megabot_cli.storage.recorder import Recorder
+    from megabot_cli.storage.run_files import RunningRelay
+
+
+@dataclass(frozen=True)
+class ServeOptions:
+    """What was asked of `relay` beside the settings."""
+
+    ready_file: Path | None
+
+
+@forms("json", "text")
+@examples(
+    ("megabot relay", "Clients connect to ws://127.0.0.1:3100/ws without a credential"),
+    ("megabot relay --upstream wss://megabot.example/ws -p production", "Another upstream"),
+    ("megabot relay --listen :0 --admin-listen :0 --ready-file relay.json", "On free ports"),
+)
+def relay(
+    context: typer.Context,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="Where clients connect; 0 is any port."),
+    ] = None,
+    admin_listen: Annotated[
+        str | None,
+        typer.Option("--admin-listen", metavar="HOST:PORT", help="Where health and metrics are."),
+    ] = None,
+    upstream: Annotated[
+        str | None, typer.Option("--upstream", metavar="URL", help="The upstream; as --url.")
+    ] = None,
+    mode: Annotated[
+        Literal["session"] | None, typer.Option("--mode", help="How links are shared.")
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option("--record", metavar="DIR", help="Keep recordings here.")
+    ] = None,
+    no_record: Annotated[bool, typer.Option("--no-record", help="Record nothing.")] = False,
+    rate_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--rate-limit", metavar="N", help="Messages a second to the upstream; 0 is no limit."
+        ),
+    ] = None,
+    echo: Annotated[
+        bool, typer.Option("--echo", help="Show clients what their fellows send.")
+    ] = False,
+    allow_origin: Annotated[
+        list[str] | None,
+        typer.Option("--allow-origin", metavar="ORIGIN", help="Pages that may connect."),
+    ] = None,
+    require_token: Annotated[
+        bool, typer.Option("--require-token", help="Demand the client token from everybody.")
+    ] = False,
+    insecure_remote: Annotated[
+        bool, typer.Option("--insecure-remote", help="Listen beyond this machine without TLS.")
+    ] = False,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option("--ready-file", metavar="FILE", help="Write the ready line here too."),
+    ] = None,
+) -> None:
+    """Share upstream links among local programs.
+
+    Clients connect to it as they would to MegaBot, without a credential: the relay has the
+    one of the profile. It keeps one link for each session, reconnects while clients stay,
+    and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
+    SIGTERM and Ctrl-C let work under way finish; a second one stops at once.
+    """
+    from megabot_cli.commands.running import run
+
+    invocation: Invocation = context.obj
+    if record is not None and no_record:
+        raise WrongUsage("--record and --no-record exclude each other")
+    invocation.configure(
+        {
+            "relay.listen": _flag("--listen", listen),
+            "relay.admin_listen": _flag("--admin-listen", admin_listen),
+            "profiles.*.url": _flag("--upstream", upstream),
+            "relay.mode": _flag("--mode", mode),
+            "recording.enabled": _flag("--no-record", False if no_record else None),
+            "recording.folder": _flag("--record", str(record) if record else None),
+            "limits.messages_per_second": _flag("--rate-limit", rate_limit),
+            "relay.echo": _flag("--echo", echo or None),
+            "relay.allowed_origins": _flag("--allow-origin", allow_origin),
+            "relay.require_token": _flag("--require-token", require_token or None),
+            "relay.insecure_remote": _flag("--insecure-remote", insecure_remote or None),
+        }
+    )
+    run(_serve(invocation, ServeOptions(ready_file)), loop="fast")
+
+
+def _flag(name: str, value: Any) -> Flag | None:
+    from megabot_cli.config.load import Flag
+
+    return None if value is None else Flag(name, value)
+
+
+async def _serve(invocation: Invocation, options: ServeOptions) -> None:
+    """Serve until a signal comes or the relay stops by itself."""
+    from megabot_cli.commands.serving import (
+        announce,
+        configure_logs,
+        remove_ready_file,
+        serve_until_signal,
+    )
+    from megabot_cli.commands.upstream import with_login_hint
+    from megabot_cli.storage.run_files import remove_run_file, write_run_file
+
+    configure_logs(invocation)
+    recorder = _open_recorder(invocation)
+    token_file = invocation.places.state / "client-token"
+    relay = _open_relay(invocation, recorder, token_file)
+    try:
+        upstream = await relay.start()
+    except NotAuthenticated as refusal:
+        raise with_login_hint(invocation, refusal) from None
+    running = _describe(invocation, relay, recorder, token_file)
+    try:
+        write_run_file(invocation.places.run, running)
+        announce(invocation, _ready_facts(running, upstream), options.ready_file)
+        await serve_until_signal(relay.wait_stopped, relay.drain)
+    finally:
+        remove_run_file(invocation.places.run, running.profile, running.pid)
+        remove_ready_file(options.ready_file)
+        await relay.stop()
+
+
+def _open_recorder(invocation: Invocation) -> Recorder | None:
+    from megabot_cli.storage.recorder import Recorder
+
+    configuration = invocation.configuration
+    settings = configuration.settings.recording
+    if not settings.enabled:
+        return None
+    return Recorder(
+        invocation.recordings_folder,
+        settings,
+        tool=f"megabot {__version__}",
+        upstream=configuration.profile.url,
+    )
+
+
+def _open_relay(invocation: Invocation, recorder: Recorder | None, token_file: Path) -> Relay:
+    from megabot_cli.commands.upstream import token_source
+    from megabot_cli.relay.server import Relay
+
+    configuration = invocation.configuration
+    settings = configuration.settings
+    return Relay(
+        settings.relay,
+        settings.limits,
+        profile_name=configuration.profile_name,
+        profile=configuration.profile,
+        open_tokens=lambda http: token_source(invocation, http),
+        client_token=_ensure_client_token(token_file),
+        version=__version__,
+        recorder=recorder,
+        stop_on_recorder_fault=settings.recording.on_disk_full == "stop_relay",
+        debug=invocation.options.debug,
+    )
+
+
+def _ensure_client_token(file: Path) -> str:
+    """The token that local programs show where one is demanded; made at the first start."""
+    import secrets
+
+    from megabot_cli.commands.upstream import client_token
+    from megabot_cli.storage.run_files import write_private
+
+    found = client_token(file)
+    if found is None:
+        found = secrets.token_urlsafe(32)
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(file, f"{found}\n".encode())
+    return found
+
+
+def _describe(
+    invocation: Invocation, relay: Relay, recorder: Recorder | None, token_file: Path
+) -> RunningRelay:
+    from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.storage.run_files import RunningRelay
+
+    configuration = invocation.configuration
+    return RunningRelay(
+        pid=os.getpid(),
+        profile=configuration.profile_name,
+        url=relay.url,
+        tap_url=relay.tap_url,
+        admin_url=relay.admin_url,
+        upstream=parse_endpoint(configuration.profile.url).origin,
+        token_file=str(token_file),
+        started_at=time.time(),
+        recording=str(recorder.folder) if recorder is not None else None,
+    )
+
+
+def _ready_facts(running: RunningRelay, upstream: str) -> dict[str, Any]:
+    return {
+        "url": running.url,
+        "tap_url": running.tap_url,
+        "admin_url": running.admin_url,
+        "profile": running.profile,
+        "upstream": running.upstream,
+        "upstream_state": upstream,
+        "recording": running.recording,
+        "pid": running.pid,
+    }

@@ -1,0 +1,109 @@
+"""Run a command's coroutine so that signals end it cleanly."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+if TYPE_CHECKING:
+    import asyncio
+
+T = TypeVar("T")
+
+
+class Interrupted(BaseException):
+    """A signal ended the command. The exit code is 128 + its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+# Ctrl-C has its own way: Python raises KeyboardInterrupt, asyncio cancels the main task.
+ENDING_SIGNALS = tuple(
+    number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
+)
+
+
+def run(work: Coroutine[Any, Any, T], *, loop: Literal["plain", "fast"] = "plain") -> T:
+    """Run `work` to its end. SIGTERM and SIGHUP cancel it, then raise Interrupted.
+
+    `fast` is uvloop where there is one; loading it costs more than a short command gains.
+    """
+    import asyncio
+
+    with asyncio.Runner(loop_factory=_fast_loop() if loop == "fast" else None) as runner:
+        return runner.run(_until_signal(work))
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
+    return factory
+
+
+async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
+    import asyncio
+
+    task = asyncio.current_task()
+    seen: list[int] = []
+
+    def stop(number: int) -> None:
+        seen.append(number)
+        if task is not None:
+            task.cancel()
+
+    with _handlers(stop):
+        try:
+            return await work
+        except asyncio.CancelledError:
+            if seen:
+                raise Interrupted(seen[0]) from None
+            raise
+
+
+@contextlib.contextmanager
+def _handlers(stop: Callable[[int], None]) -> Any:
+    """Handle the ending signals on the running loop, where the system can."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    handled = []
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue  # `nohup` asked for it
+        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
+            before = signal.getsignal(number)
+            loop.add_signal_handler(number, stop, number)
+            handled.append((number, before))
+    try:
+        yield
+    finally:
+        for number, before in handled:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before)
+
+
+@contextlib.contextmanager
+def raising_on_signals() -> Any:
+    """Outside a loop, such as at a prompt: raise Interrupted, so that everything is tidied."""
+
+    def stop(number: int, _frame: object) -> None:
+        raise Interrupted(number)
+
+    before: list[tuple[int, Any]] = []
+    for number in ENDING_SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        with contextlib.suppress(ValueError):  # not in the main thread: somebody embeds us
+            before.append((number, signal.signal(number, stop)))
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)

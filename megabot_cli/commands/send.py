@@ -1,0 +1,170 @@
+"""`megabot send`: one message, or many, and what is answered."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import duration, json_object, pairs
+from megabot_cli.errors import BadData, NotFound, WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.commands.sending import Wait
+
+_WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A message before it has an id."""
+
+    type: str
+    payload: dict[str, Any]
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SendOptions:
+    """What `send` was asked to do. `session` and `direct` say where it goes."""
+
+    draft: Draft | None  # None: many messages come on stdin, one a line
+    base: Draft
+    wait: Wait
+    timeout_s: float | None
+    stream: bool
+    session: str | None
+    direct: bool
+
+
+@forms("text", "json", "jsonl", "raw")
+@examples(
+    ('megabot send "What is a relay?"', "The answer streams to stdout"),
+    ("git diff | megabot send -", "What comes on stdin"),
+    ("megabot send --jsonl - < questions.txt > answers.jsonl", "Many messages, one a line"),
+    (
+        "megabot send --type session_join --payload '{\"session_id\":\"ws_1\"}' --wait none",
+        "Any type of message",
+    ),
+)
+def send(
+    context: typer.Context,
+    text: Annotated[
+        str | None, typer.Argument(metavar="[TEXT|-]", help="What to say; - reads stdin.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="Say what stands in a file.")
+    ] = None,
+    message_type: Annotated[
+        str, typer.Option("-t", "--type", metavar="TYPE", help="The type of message.")
+    ] = "chat_send",
+    payload: Annotated[
+        str | None,
+        typer.Option("-d", "--payload", metavar="JSON", help="The payload, or more of it."),
+    ] = None,
+    metadata: Annotated[
+        list[str] | None, typer.Option("--metadata", metavar="K=V", help="Metadata to send along.")
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
+    ] = None,
+    wait: Annotated[
+        str,
+        typer.Option("--wait", metavar="WHAT", help="Wait for: reply, none, or type:TYPE."),
+    ] = "reply",
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout", parser=duration, metavar="DURATION", help="Give up after this; exit 3."
+        ),
+    ] = None,
+    count: Annotated[
+        int, typer.Option("--count", metavar="N", min=1, help="Wait for this many.")
+    ] = 1,
+    no_stream: Annotated[
+        bool, typer.Option("--no-stream", help="Show an answer when it is whole.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the exact message and send nothing.")
+    ] = False,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Go around the relay, if one runs.")
+    ] = False,
+) -> None:
+    """Send a message and print the answer.
+
+    Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
+    they came. With --jsonl and - every line of stdin is a message, an envelope or bare
+    text, and every line of the result belongs to one of them.
+    """
+    from megabot_cli.commands.running import run
+    from megabot_cli.commands.sending import converse, preview
+
+    invocation: Invocation = context.obj
+    many = text == "-" and invocation.output == "jsonl"
+    base = Draft(
+        message_type,
+        json_object(payload, "--payload") if payload is not None else {},
+        pairs(metadata or (), "--metadata"),
+    )
+    options = SendOptions(
+        draft=None if many else _draft(base, _words(text, file)),
+        base=base,
+        wait=_wait(wait, count),
+        timeout_s=timeout,
+        stream=not no_stream,
+        session=session,
+        direct=direct,
+    )
+    if dry_run:
+        preview(invocation, options)
+    else:
+        run(converse(invocation, options))
+
+
+def _words(text: str | None, file: Path | None) -> str | None:
+    """What is to be said; stdin is read only where `-` asks for it."""
+    from megabot_cli.terminal.stdin import read_text
+
+    if text is not None and file is not None:
+        raise WrongUsage("TEXT and --file exclude each other")
+    if file is not None:
+        return _read(file)
+    return read_text() if text == "-" else text
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8").removesuffix("\n")
+    except FileNotFoundError:
+        raise NotFound(f"There is no file {file}") from None
+    except UnicodeDecodeError as fault:
+        raise BadData(f"{file} is not UTF-8 text (byte {fault.start})") from None
+
+
+def _draft(base: Draft, words: str | None) -> Draft:
+    """Put the words into the payload, where the type has a place for them."""
+    if words is not None and base.type != "chat_send":
+        raise WrongUsage(f"A {base.type} has no TEXT", "Give its --payload instead.")
+    if words is None and not base.payload:
+        raise WrongUsage(
+            "There is nothing to send", "Give TEXT, - for stdin, --file or --payload."
+        )
+    content = {} if words is None else {"content": words}
+    return Draft(base.type, {**content, **base.payload}, base.metadata)
+
+
+def _wait(text: str, count: int) -> Wait:
+    from megabot_cli.commands.sending import Wait
+
+    match = _WAIT.fullmatch(text)
+    if match is None:
+        raise WrongUsage(f"--wait {text!r} is unknown", "It takes reply, none or type:TYPE.")
+    if match["type"]:
+        return Wait("type", match["type"], count)
+    return Wait("reply" if text == "reply" else "none", "", count)

@@ -1,0 +1,123 @@
+"""What `relay` and `gateway` share: the ready line, the ready file, the signals that stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.errors import MegabotError
+
+if TYPE_CHECKING:
+    from megabot_cli.commands.invocation import Invocation
+
+_STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
+
+
+def announce(
+    invocation: Invocation,
+    facts: dict[str, Any],
+    ready_file: Path | None,
+    *,
+    quietly: bool = False,
+) -> None:
+    """Say once, as one line of JSON in `ready_file` and on stdout, that clients may come.
+
+    `quietly` leaves stdout alone.
+    """
+    line = json.dumps({"event": "ready", **facts}, ensure_ascii=False)
+    if ready_file is not None:
+        from megabot_cli.storage.run_files import write_private
+
+        try:
+            write_private(ready_file, f"{line}\n".encode())
+        except OSError as fault:
+            raise MegabotError(f"Could not write {ready_file}: {fault.strerror}") from None
+    if not quietly:
+        invocation.console.line(line)
+
+
+def remove_ready_file(ready_file: Path | None) -> None:
+    if ready_file is not None:
+        with suppress(OSError):
+            ready_file.unlink()
+
+
+@contextmanager
+def stopping_signals(stop: Callable[[int], None]) -> Iterator[None]:
+    """Call `stop` with the number of each signal that asks us to end."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    handled: list[tuple[int, Any]] = []
+    for name in _STOPPING:
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        before = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, stop, number)
+        except (NotImplementedError, RuntimeError, ValueError):
+            continue  # Windows, or not in the main thread
+        handled.append((number, before))
+    try:
+        yield
+    finally:
+        for number, before in handled:
+            loop.remove_signal_handler(number)
+            signal.signal(number, before)
+
+
+async def serve_until_signal(
+    ended: Callable[[], Awaitable[None]], drain: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Wait for a signal, or until it `ended` by itself; after a signal, drain.
+
+    A second signal gives up draining: the caller stops at once.
+    """
+    import asyncio
+
+    first, second = asyncio.Event(), asyncio.Event()
+
+    def told(_number: int) -> None:
+        (second if first.is_set() else first).set()
+
+    with stopping_signals(told):
+        await _first_of(first.wait(), ended())
+        if first.is_set() and drain is not None:
+            await _first_of(drain(), second.wait())
+
+
+async def _first_of(*works: Awaitable[Any]) -> None:
+    """Wait for whichever ends first; cancel the others, and raise what the first raised."""
+    import asyncio
+
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+
+
+def configure_logs(invocation: Invocation) -> None:
+    """Send log lines to stderr as the global options say, secrets replaced."""
+    import os
+
+    from megabot_cli.recording.redaction import Redactor
+    from megabot_cli.telemetry.logs import configure_logging
+
+    options = invocation.options
+    form: Any = options.log_format
+    configure_logging(
+        level="error" if options.quiet else "debug" if options.verbose > 1 else "info",
+        format=form,
+        debug=options.debug,
+        scrub=Redactor(os.urandom(16)).clean,
+    )

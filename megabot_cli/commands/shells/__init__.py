@@ -1,0 +1,1 @@
+"""Completions for shells: fixed words, so that a TAB starts no Python."""

@@ -1,0 +1,76 @@
+"""Completion for zsh."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from megabot_cli.commands.outline import Argument, Option, Outline, everywhere
+from megabot_cli.commands.shells.words import NOTE, all_options, quoted
+
+
+def zsh_script(root: Outline) -> str:
+    parts = ["#compdef megabot", f"# {NOTE}", ""]
+    for command in root.walk():
+        parts += [*_zsh_group(command), ""] if command.children else [*_zsh_leaf(command), ""]
+    parts += [
+        'if [[ $funcstack[1] == _megabot ]]; then _megabot "$@"; else',
+        "    compdef _megabot megabot",
+        "fi",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _zsh_name(command: Outline) -> str:
+    return "_" + "_".join(command.path).replace("-", "_")
+
+
+def _zsh_group(command: Outline) -> Iterator[str]:
+    yield f"{_zsh_name(command)}() {{"
+    yield "    local curcontext=$curcontext state line"
+    yield "    local -a commands=("
+    for child in command.children:
+        for name in (child.path[-1], *child.aliases):
+            yield f"        {quoted(f'{name}:{child.line}')}"
+    yield "    )"
+    yield "    _arguments -C \\"
+    for option in everywhere():
+        yield f"        {_zsh_option(option)} \\"
+    yield "        '1: :->command' '*:: :->rest'"
+    yield "    case $state in"
+    yield "        command) _describe command commands ;;"
+    yield "        rest)"
+    yield "            case $words[1] in"
+    for child in command.children:
+        names = "|".join((child.path[-1], *child.aliases))
+        yield f"                {names}) {_zsh_name(child)} ;;"
+    yield "            esac ;;"
+    yield "    esac"
+    yield "}"
+
+
+def _zsh_leaf(command: Outline) -> Iterator[str]:
+    yield f"{_zsh_name(command)}() {{"
+    yield "    _arguments \\"
+    lines = [_zsh_option(option) for option in all_options(command)]
+    for place, argument in enumerate(command.arguments, start=1):
+        lines.append(quoted(f"{place}:{argument.name.lower()}:{_zsh_action(argument)}"))
+    yield " \\\n".join(f"        {line}" for line in lines)
+    yield "}"
+
+
+def _zsh_option(option: Option) -> str:
+    help_text = option.help.replace("[", "(").replace("]", ")").replace(":", ";")
+    value = (
+        f":{option.takes.lower().replace(':', ' ')}:{_zsh_action(option)}" if option.takes else ""
+    )
+    repeat = "*" if option.repeats else f"({' '.join(option.names)})"
+    if len(option.names) == 1:
+        return quoted(f"{'*' if option.repeats else ''}{option.names[0]}[{help_text}]{value}")
+    names = "{" + ",".join(option.names) + "}"
+    return f"{quoted(repeat)}{names}{quoted(f'[{help_text}]{value}')}"
+
+
+def _zsh_action(what: Option | Argument) -> str:
+    if what.choices:
+        return f"({' '.join(what.choices)})"
+    return {"file": "_files", "folder": "_files -/", "nothing": " "}[what.completes]

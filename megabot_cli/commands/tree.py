@@ -1,0 +1,191 @@
+"""The command tree as Typer sees it: names and help from a table, bodies imported when called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, TypeVar
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from megabot_cli.commands.global_options import global_options
+
+Body = TypeVar("Body", bound=Callable[..., Any])
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One command: its name, its line of help, and where its body is (`module:function`).
+
+    A group has `children` instead of a body; its long help is the docstring of the module
+    named by `body`. Entries of the first level stand under their `heading`.
+    """
+
+    name: str
+    help: str
+    body: str
+    heading: str = "Commands"
+    children: tuple[Entry, ...] = ()
+    aliases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A line one would type, and what it is for."""
+
+    line: str
+    purpose: str
+
+
+def examples(*pairs: tuple[str, str]) -> Callable[[Body], Body]:
+    """Give a command its examples: pairs of (line, purpose) for help and man page."""
+
+    def attach(body: Body) -> Body:
+        body.examples = tuple(Example(*pair) for pair in pairs)  # type: ignore[attr-defined]
+        return body
+
+    return attach
+
+
+def forms(*names: str) -> Callable[[Body], Body]:
+    """Say which forms of output (`-o`) a command has; the first is the one without `-o`."""
+
+    def attach(body: Body) -> Body:
+        body.forms = names  # type: ignore[attr-defined]
+        return body
+
+    return attach
+
+
+class Command(TyperCommand):
+    """A command that takes the global options too, and shows its forms and examples."""
+
+    examples: tuple[Example, ...] = ()
+    forms: tuple[str, ...] = ()
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.own_params = list(self.params)
+        taken = {name for param in self.own_params for name in param.opts}
+        self.params.extend(option for option in global_options() if taken.isdisjoint(option.opts))
+
+    def invoke(self, ctx: Any) -> Any:
+        ctx.obj.settle_output(self.forms)
+        return super().invoke(ctx)
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
+        for param in self.own_params:
+            row = param.get_help_record(ctx)
+            if row is not None:
+                rows[param.param_type_name].append(row)
+        for kind, lines in rows.items():
+            if lines:
+                with formatter.section(f"{kind.title()}s"):
+                    formatter.write_dl(lines)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        if self.examples:
+            with formatter.section("Examples"):
+                for example in self.examples:
+                    formatter.write(f"  # {example.purpose}\n  {example.line}\n")
+        if len(self.forms) > 1:
+            with formatter.section("Forms of output (-o)"):
+                formatter.write_text(", ".join(self.forms))
+        write_everywhere(formatter)
+
+
+def write_everywhere(formatter: Any) -> None:
+    """The global options in short; `megabot --help` explains them."""
+    names = " ".join("/".join(option.opts) for option in global_options())
+    with formatter.section("Everywhere (see megabot --help)"):
+        formatter.write_text(f"{names} -h/--help")
+
+
+class Group(TyperGroup):
+    """Commands from a table of entries. Listing them imports none of them."""
+
+    def __init__(self, entries: tuple[Entry, ...], **settings: Any) -> None:
+        super().__init__(params=list(global_options()), context_settings=CONTEXT, **settings)
+        self.entries = entries
+        self._loaded: dict[str, Any] = {}
+        self._by_name = {name: entry for entry in entries for name in (entry.name, *entry.aliases)}
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [entry.name for entry in self.entries]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        entry = self._by_name.get(cmd_name)
+        if entry is None:
+            return None
+        if entry.name not in self._loaded:
+            self._loaded[entry.name] = load_entry(entry)
+        return self._loaded[entry.name]
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """With nothing after it, a group shows its help."""
+        if not args and not ctx.resilient_parsing:
+            typer.echo(ctx.get_help())
+            ctx.exit()
+        rest: list[str] = super().parse_args(ctx, args)
+        return rest
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self._by_name and not args[0].startswith("-"):
+            close = get_close_matches(args[0], self._by_name, n=3)
+            known = " or ".join(repr(name) for name in close)
+            ctx.fail(
+                f"There is no command {args[0]!r}." + (f" Did you mean {known}?" if close else "")
+            )
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        headings: dict[str, list[tuple[str, str]]] = {}
+        for entry in self.entries:
+            headings.setdefault(entry.heading, []).append((entry.name, entry.help))
+        widest = max(len(entry.name) for entry in self.entries)
+        for heading, rows in headings.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(widest), line) for name, line in rows])
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        self.format_commands(ctx, formatter)
+        if ctx.parent is not None:
+            write_everywhere(formatter)
+            return
+        rows = [param.get_help_record(ctx) for param in self.get_params(ctx)]
+        with formatter.section("Everywhere, before the command or after it"):
+            formatter.write_dl([row for row in rows if row is not None])
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        """Typer's own completion starts Python for each TAB; ours is static."""
+        return []
+
+
+def load_entry(entry: Entry) -> Any:
+    """Import a command's body and make it a command."""
+    module_name, _, function_name = entry.body.partition(":")
+    module = import_module(module_name)
+    if entry.children:
+        return Group(
+            entry.children,
+            name=entry.name,
+            help=module.__doc__,
+            short_help=entry.help,
+            rich_markup_mode=None,
+        )
+    body = getattr(module, function_name)
+    program = typer.Typer(
+        add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
+    )
+    program.command(entry.name, cls=Command, context_settings=CONTEXT)(body)
+    command = typer.main.get_command(program)
+    if isinstance(command, Command):
+        command.examples = getattr(body, "examples", ())
+        command.forms = getattr(body, "forms", ("text",))
+    return command

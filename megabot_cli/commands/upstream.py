@@ -1,0 +1,155 @@
+"""How a command reaches MegaBot: through the relay that runs, or by a connection of its own."""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.errors import NotAuthenticated
+
+if TYPE_CHECKING:
+    import aiohttp
+
+    from megabot_cli.client.connection import MegaBotClient
+    from megabot_cli.client.credentials import Credential
+    from megabot_cli.client.tokens import TokenSource
+    from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.config.schema import ProfileSettings
+
+
+def known_credential(invocation: Invocation, origin: str) -> Credential | None:
+    """The credential for `origin`: that of the environment, else the stored one."""
+    from megabot_cli.client.credentials import Credential, jwt_expiry
+
+    environ = invocation.environ
+    if token := environ.get("MEGABOT_TOKEN"):
+        return Credential("jwt", token, origin, expires_at=jwt_expiry(token))
+    if key := environ.get("MEGABOT_API_KEY"):
+        return Credential("api_key", key, origin)
+    return invocation.credentials.load(invocation.configuration.profile_name, origin)
+
+
+def is_from_environment(invocation: Invocation) -> bool:
+    return any(invocation.environ.get(name) for name in ("MEGABOT_TOKEN", "MEGABOT_API_KEY"))
+
+
+def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
+    """How certificates are judged; True is the system's way."""
+    if profile.tls.ca_file is None and not profile.tls.insecure:
+        return True
+    from megabot_cli.client.dial import tls_context
+
+    context: ssl.SSLContext = tls_context(profile.tls.ca_file, profile.tls.insecure)
+    return context
+
+
+@asynccontextmanager
+async def open_http(invocation: Invocation) -> AsyncIterator[aiohttp.ClientSession]:
+    """An HTTP session for logging in and dialling, with the profile's trust."""
+    import aiohttp
+
+    profile = invocation.configuration.profile
+    if profile.tls.insecure:
+        invocation.console.warn("certificates are not verified (tls.insecure)")
+    connector = aiohttp.TCPConnector(ssl=ssl_for(profile))
+    async with aiohttp.ClientSession(connector=connector) as http:
+        yield http
+
+
+def token_source(
+    invocation: Invocation, http: aiohttp.ClientSession, *, fresh: bool = False
+) -> TokenSource:
+    """The valid credential of the profile, refreshed when it must be.
+
+    `fresh` reads the store again each time, for processes that live long.
+    """
+    from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.client.tokens import TokenSource
+
+    configuration = invocation.configuration
+    endpoint = parse_endpoint(configuration.profile.url)
+    stored = not is_from_environment(invocation)
+    return TokenSource(
+        http,
+        endpoint,
+        credential=known_credential(invocation, endpoint.origin),
+        refresh_margin_s=configuration.profile.auth.refresh_margin_s,
+        store=invocation.credentials if stored else None,
+        profile=configuration.profile_name,
+    )
+
+
+@asynccontextmanager
+async def open_client(
+    invocation: Invocation,
+    *,
+    session: str | None = None,
+    direct: bool = False,
+    **more: Any,
+) -> AsyncIterator[MegaBotClient]:
+    """A connected client: through the running relay unless `direct`, else upstream.
+
+    `more` goes to MegaBotClient. A refusal for want of a credential says how to log in.
+    """
+    from megabot_cli.client.connection import MegaBotClient
+
+    settings = invocation.configuration.settings
+    profile = invocation.configuration.profile
+    given: dict[str, Any] = {
+        "session_id": session,
+        "messages_per_second": settings.limits.messages_per_second,
+        "burst": settings.limits.burst,
+        "queue": settings.limits.queue,
+        "max_message_bytes": settings.limits.max_message_bytes,
+        "platform": profile.platform,
+        **more,
+    }
+    relay = None if direct else invocation.running_relay()
+    if relay is not None:
+        invocation.console.detail(f"through the relay {relay.url}")
+        async with MegaBotClient(
+            relay.url, api_key=client_token(Path(relay.token_file)), **given
+        ) as client:
+            yield client
+        return
+    invocation.console.detail(f"straight to {profile.url}")
+    async with open_http(invocation) as http:
+        tokens = token_source(invocation, http)
+        given |= {"send_in": profile.auth.send_in, "ssl": ssl_for(profile), "http": http}
+        try:
+            async with MegaBotClient(profile.url, tokens=tokens, **given) as client:
+                yield client
+        except NotAuthenticated as refusal:
+            raise with_login_hint(invocation, refusal) from None
+
+
+def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:
+    """The same refusal, saying what to type."""
+    name = invocation.configuration.profile_name
+    profile = "" if name == "default" else f" -p {name}"
+    return NotAuthenticated(
+        refusal.message,
+        f"`megabot{profile} login` gives profile {name!r} a credential for "
+        f"{invocation.configuration.profile.url}.",
+        close_code=refusal.close_code,
+    )
+
+
+def client_token(file: Path) -> str | None:
+    """What lets our own commands in where the relay demands a token."""
+    try:
+        return file.read_text(encoding="ascii").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def not_logged_in(invocation: Invocation) -> NotAuthenticated:
+    """Nothing is stored for this profile at this upstream."""
+    configuration = invocation.configuration
+    fault = NotAuthenticated(
+        f"Profile {configuration.profile_name!r} is not logged in at {configuration.profile.url}"
+    )
+    return with_login_hint(invocation, fault)

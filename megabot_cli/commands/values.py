@@ -1,0 +1,60 @@
+"""Values as people type them: durations, JSON, `name=value` pairs."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+from megabot_cli.errors import BadData, WrongUsage
+
+_DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>ms|s|m|h|d)?\Z")
+_UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def duration(text: str) -> float:
+    """Seconds: `500ms`, `10s`, `5m`, `2h`, `1d`, or a bare number of seconds."""
+    match = _DURATION.match(text.strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no duration; write 500ms, 10s, 5m, 2h or 1d.")
+    return float(match["amount"]) * _UNIT_S[match["unit"] or "s"]
+
+
+def json_object(text: str, named: str) -> dict[str, Any]:
+    """A JSON object. BadData marks the place where `named` stops being one."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as fault:
+        raise BadData(
+            f"{named} is no JSON: {fault.msg} at line {fault.lineno}, column {fault.colno}",
+            _marked(text, fault),
+        ) from None
+    except RecursionError:
+        raise BadData(f"{named} is nested too deep") from None
+    if not isinstance(value, dict):
+        raise BadData(f"{named} is no JSON object", 'Write {"name": value}.')
+    return value
+
+
+def _marked(text: str, fault: json.JSONDecodeError) -> str:
+    """The part of the line around the fault, and an arrow at it."""
+    line = text.splitlines()[fault.lineno - 1] if text else ""
+    start = max(0, fault.colno - 31)
+    return f"… {line[start : fault.colno - 1]} →here← {line[fault.colno - 1 : fault.colno + 29]} …"
+
+
+def pairs(texts: Iterable[str], flag: str) -> dict[str, Any]:
+    """`name=value` texts as a dict. A value that is JSON is taken as that, else as text."""
+    found: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise WrongUsage(f"{flag} {text!r} is no pair", f"Write {flag} name=value.")
+        try:
+            found[name] = json.loads(value)
+        except (ValueError, RecursionError):
+            found[name] = value
+    return found

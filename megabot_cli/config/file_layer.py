@@ -1,0 +1,116 @@
+"""What a configuration file says, checked key by key, each value with the line it is on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from megabot_cli.config.catalogue import PROFILE_PATH, Path, Setting, by_path, is_section
+from megabot_cli.config.schema import ProfileSettings, Settings
+from megabot_cli.config.spelling import did_you_mean
+from megabot_cli.errors import BadConfiguration
+
+
+class FileValue(msgspec.Struct, frozen=True):
+    """One setting of the file. `place` is `config.yaml:12`."""
+
+    path: Path
+    value: Any
+    place: str
+
+
+class FileLayer(msgspec.Struct, frozen=True):
+    """All a file sets, and the profiles it names (one may set nothing)."""
+
+    values: tuple[FileValue, ...] = ()
+    profiles: tuple[str, ...] = ()
+
+
+def read_file_layer(text: str | None, file: str) -> FileLayer:
+    """Check the text of a file. BadConfiguration names the first wrong key and its line."""
+    if text is None or not text.strip():
+        return FileLayer()
+    from megabot_cli.config.yaml_text import parse_yaml  # costs as much as all else here
+
+    tree, lines = parse_yaml(text, file)
+    checker = _Checker(lines, file)
+    values = tuple(checker.section(tree, Settings, ()))
+    return FileLayer(values, tuple(tree.get("profiles") or ()))
+
+
+class _Checker:
+    def __init__(self, lines: Mapping[Path, int], file: str) -> None:
+        self._lines = lines
+        self._file = file
+
+    def section(self, tree: Any, section: type[msgspec.Struct], at: Path) -> Iterator[FileValue]:
+        """The values of one section, of all sections inside it too."""
+        fields = {field.name: field.type for field in msgspec.structs.fields(section)}
+        for key, value in self._mapping(tree, at).items():
+            path = (*at, str(key))
+            if key not in fields:
+                raise self._unknown(path, list(fields))
+            if path == ("profiles",):
+                yield from self._profiles(value)
+            elif is_section(fields[key]):
+                yield from self.section(value, fields[key], path)
+            else:
+                yield self._value(path, value)
+
+    def _profiles(self, tree: Any) -> Iterator[FileValue]:
+        for name, profile in self._mapping(tree, ("profiles",)).items():
+            path = ("profiles", str(name))
+            if not isinstance(name, str):
+                raise BadConfiguration(
+                    f"{self._place(path)}: the profile's name {name!r} is no text",
+                    f'Put it in quotes: "{name}".',
+                )
+            yield from self.section(profile, ProfileSettings, path)
+
+    def _mapping(self, tree: Any, path: Path) -> dict[Any, Any]:
+        """A section. One without anything under it is null in YAML, and empty to us."""
+        if tree is None:
+            return {}
+        if isinstance(tree, dict):
+            return tree
+        raise BadConfiguration(
+            f"{self._place(path)}: {'.'.join(path)} is {tree!r}, where a section belongs",
+            "Put its settings on the lines below, indented.",
+        )
+
+    def _value(self, path: Path, value: Any) -> FileValue:
+        place = self._place(path)
+        return FileValue(
+            path, convert(setting_at(path), f"{place}: {'.'.join(path)}", value), place
+        )
+
+    def _unknown(self, path: Path, known: list[str]) -> BadConfiguration:
+        return BadConfiguration(
+            f"{self._place(path)}: there is no setting {'.'.join(path)!r}",
+            did_you_mean(path[-1], known) or "`megabot config show` lists all settings.",
+        )
+
+    def _place(self, path: Path) -> str:
+        """The line of the nearest key that has one."""
+        while path and path not in self._lines:
+            path = path[:-1]
+        return f"{self._file}:{self._lines[path]}" if path else self._file
+
+
+def setting_at(path: Path) -> Setting:
+    """The setting a path of the file means, whichever profile it is in."""
+    return by_path()[(*PROFILE_PATH, *path[2:]) if path[0] == "profiles" else path]
+
+
+def convert(setting: Setting, named: str, value: Any, *, from_text: bool = False) -> Any:
+    """`value` as the setting's type. BadConfiguration says that `named` cannot be that."""
+    if from_text and setting.is_list:
+        value = [part.strip() for part in value.split(",") if part.strip()]
+    try:
+        return msgspec.convert(value, setting.type, strict=not from_text)
+    except msgspec.ValidationError:
+        raise BadConfiguration(
+            f"{named} cannot be {value!r}", f"It takes {setting.constraint}."
+        ) from None

@@ -1,0 +1,186 @@
+"""Lay the settings over each other: defaults, file, profile, environment, flags.
+
+Nothing is read here: the file's text and the environment are handed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from megabot_cli.config.catalogue import (
+    PROFILE_PATH,
+    Path,
+    by_path,
+    catalogue,
+    profile_settings,
+)
+from megabot_cli.config.file_layer import FileLayer, convert, read_file_layer
+from megabot_cli.config.schema import ProfileSettings, Settings
+from megabot_cli.config.spelling import did_you_mean
+from megabot_cli.errors import NotFound
+
+Layer = Literal["default", "file", "profile", "environment", "flag"]
+
+# Variables that are no settings: where things are, and secrets.
+OTHER_VARIABLES = frozenset({"MEGABOT_CONFIG", "MEGABOT_HOME", "MEGABOT_TOKEN", "MEGABOT_API_KEY"})
+
+
+class Source(msgspec.Struct, frozen=True):
+    """Where a value came from: the layer, and the place in it (`config.yaml:12`, `--url`)."""
+
+    layer: Layer
+    place: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.layer} {self.place}".rstrip()
+
+
+class Flag(msgspec.Struct, frozen=True):
+    """A setting given on the command line: the flag as it is typed, and its value."""
+
+    name: str
+    value: Any
+
+
+class Given(msgspec.Struct, frozen=True):
+    """One value of a setting and its source."""
+
+    value: Any
+    source: Source
+
+
+History = dict[Path, tuple[Given, ...]]
+
+
+class Configuration(msgspec.Struct, frozen=True):
+    """The settings in force. `history` has every value of each setting, last in force."""
+
+    settings: Settings
+    profile_name: str
+    profile: ProfileSettings
+    history: History
+    unknown_variables: tuple[str, ...] = ()
+
+    def source(self, *path: str) -> Source:
+        return self.history[path][-1].source
+
+
+def load(
+    text: str | None = None,
+    *,
+    file: str = "config.yaml",
+    environment: Mapping[str, str] | None = None,
+    flags: Mapping[str, Flag] | None = None,
+    profile: str | None = None,
+) -> Configuration:
+    """Join the layers. `flags` is keyed by setting: `relay.listen`, `profiles.*.url`.
+
+    `profile` is the one named by a flag. BadConfiguration names the key and its place;
+    NotFound says that there is no such profile.
+    """
+    environment = environment or {}
+    layer = read_file_layer(text, file)
+    name, named_by = _choose_profile(layer, environment, profile)
+    history = _defaults({name, *layer.profiles})
+    _add_file(history, layer)
+    _add_environment(history, environment, name)
+    _add_flags(history, flags or {}, name)
+    _add(history, ("profile",), name, named_by)
+    _require_known(name, layer, named_by, history)
+    settings = _build(history)
+    return Configuration(
+        settings=settings,
+        profile_name=name,
+        profile=settings.profiles[name],
+        history=history,
+        unknown_variables=_unknown_variables(environment),
+    )
+
+
+def _choose_profile(
+    layer: FileLayer, environment: Mapping[str, str], named: str | None
+) -> tuple[str, Source]:
+    if named:
+        return named, Source("flag", "--profile")
+    if environment.get("MEGABOT_PROFILE"):
+        return environment["MEGABOT_PROFILE"], Source("environment", "MEGABOT_PROFILE")
+    for each in layer.values:
+        if each.path == ("profile",):
+            return each.value, Source("file", each.place)
+    return Settings().profile, Source("default")
+
+
+def _require_known(name: str, layer: FileLayer, named_by: Source, history: History) -> None:
+    """A profile that no file names needs an address from elsewhere, unless it is the default."""
+    known = sorted({*layer.profiles, Settings().profile})
+    if name in known or history[("profiles", name, "url")][-1].source.layer != "default":
+        return
+    raise NotFound(
+        f"There is no profile {name!r} ({named_by})",
+        did_you_mean(name, known)
+        or f"Known: {', '.join(known)}. Add it under `profiles:`, or give its address with --url.",
+    )
+
+
+def _defaults(profiles: set[str]) -> History:
+    source = Source("default")
+    history: History = {}
+    for each in catalogue():
+        if each.path[:2] != PROFILE_PATH:
+            history[each.path] = (Given(each.default, source),)
+    for name in sorted(profiles):
+        for each in profile_settings():
+            history[_in_profile(each.path, name)] = (Given(each.default, source),)
+    return history
+
+
+def _in_profile(path: Path, profile: str) -> Path:
+    return ("profiles", profile, *path[2:]) if path[:2] == PROFILE_PATH else path
+
+
+def _add(history: History, path: Path, value: Any, source: Source) -> None:
+    history[path] = (*history[path], Given(value, source))
+
+
+def _add_file(history: History, layer: FileLayer) -> None:
+    for each in layer.values:
+        kind: Layer = "profile" if each.path[0] == "profiles" else "file"
+        if each.path != ("profile",):
+            _add(history, each.path, each.value, Source(kind, each.place))
+
+
+def _add_environment(history: History, environment: Mapping[str, str], profile: str) -> None:
+    for each in catalogue():
+        text = environment.get(each.variable)
+        if text and each.path != ("profile",):
+            value = convert(each, each.variable, text, from_text=True)
+            source = Source("environment", each.variable)
+            _add(history, _in_profile(each.path, profile), value, source)
+
+
+def _add_flags(history: History, flags: Mapping[str, Flag], profile: str) -> None:
+    for name, flag in flags.items():
+        setting = by_path()[tuple(name.split("."))]
+        value = convert(setting, flag.name, flag.value)
+        _add(history, _in_profile(setting.path, profile), value, Source("flag", flag.name))
+
+
+def _build(history: History) -> Settings:
+    tree: dict[str, Any] = {}
+    for path, values in history.items():
+        branch = tree
+        for name in path[:-1]:
+            branch = branch.setdefault(name, {})
+        branch[path[-1]] = values[-1].value
+    return msgspec.convert(tree, Settings)
+
+
+def _unknown_variables(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Variables that look like ours and set nothing: another program's, or misspelt."""
+    known = {each.variable for each in catalogue()} | OTHER_VARIABLES
+    return tuple(
+        sorted(name for name in environment if name.startswith("MEGABOT_") and name not in known)
+    )

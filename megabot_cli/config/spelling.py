@@ -1,0 +1,13 @@
+"""Guess what somebody meant to type."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """A hint that names the nearest of `known`, or None when none is near."""
+    from difflib import get_close_matches  # only a mistake pays for it
+
+    close = get_close_matches(word, list(known), n=1)
+    return f"Did you mean {close[0]!r}?" if close else None

@@ -1,0 +1,164 @@
+"""Who may come in: names, passwords and API keys, of which only hashes are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import secrets
+from pathlib import Path
+
+import msgspec
+import structlog
+
+from megabot_cli.client.ids import new_id
+from megabot_cli.errors import BadConfiguration, BadData, NotFound
+from megabot_cli.gateway import passwords
+from megabot_cli.gateway.private_files import replace_private
+
+API_KEY_PREFIX = "mbk_"
+MAX_NAME_LENGTH = 256
+
+# Each hash takes 16 MiB while it is computed; more at once than cores gains nothing.
+_HASHES_AT_ONCE = 2
+
+log = structlog.get_logger()
+
+
+class User(msgspec.Struct, frozen=True):
+    """One who may come in."""
+
+    name: str
+    user_id: str
+
+
+class _Account(msgspec.Struct, forbid_unknown_fields=True):
+    """What the users file keeps under a name."""
+
+    user_id: str
+    password_hash: str
+    api_keys: list[str] = []
+
+
+class Users:
+    """All users, in a YAML file (0600) or in memory only.
+
+    `cost` is scrypt's n; tests lower it.
+    """
+
+    def __init__(
+        self,
+        accounts: dict[str, _Account] | None = None,
+        *,
+        path: Path | None = None,
+        cost: int = passwords.COST,
+    ) -> None:
+        self._accounts = accounts or {}
+        self._path = path
+        self._cost = cost
+        self._names_by_key = {
+            key: name for name, account in self._accounts.items() for key in account.api_keys
+        }
+        # An unknown name is verified against this, so that it takes as long as a known one.
+        self._decoy = passwords.hash_password(secrets.token_hex(), cost=cost)
+        self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
+
+    @classmethod
+    def in_memory(cls, *, cost: int = passwords.COST) -> Users:
+        return cls(cost=cost)
+
+    @classmethod
+    def load(cls, path: Path, *, cost: int = passwords.COST) -> Users:
+        """Read the users file; a missing one is an empty one, made at the first change.
+
+        Raises BadConfiguration when the file cannot be read or is no users file.
+        """
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return cls(path=path, cost=cost)
+        except OSError as fault:
+            raise BadConfiguration(f"The users file cannot be read: {fault}.") from fault
+        return cls(_parse(content, path), path=path, cost=cost)
+
+    def __len__(self) -> int:
+        return len(self._accounts)
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._accounts)
+
+    def by_name(self, name: str) -> User | None:
+        account = self._accounts.get(name)
+        return User(name, account.user_id) if account is not None else None
+
+    def by_api_key(self, key: str) -> User | None:
+        # The look-up compares hashes of keys, so its timing says nothing about a key.
+        name = self._names_by_key.get(_key_hash(key))
+        return self.by_name(name) if name is not None else None
+
+    def add(self, name: str, password: str) -> User:
+        """Make a user, or give a known one a new password. Takes as long as a hash does."""
+        if not 0 < len(name) <= MAX_NAME_LENGTH:
+            raise BadData(f"A user name has 1 to {MAX_NAME_LENGTH} characters.")
+        if not password:
+            raise BadData("A password must not be empty.")
+        hashed = passwords.hash_password(password, cost=self._cost)
+        account = self._accounts.get(name)
+        if account is None:
+            account = self._accounts[name] = _Account(new_id("user"), hashed)
+        account.password_hash = hashed
+        self._save()
+        return User(name, account.user_id)
+
+    def add_api_key(self, name: str) -> str:
+        """Make a key for a known user. It is returned once and cannot be had again."""
+        account = self._accounts.get(name)
+        if account is None:
+            raise NotFound(f"There is no user {name}.")
+        key = API_KEY_PREFIX + secrets.token_urlsafe(32)
+        account.api_keys.append(_key_hash(key))
+        self._names_by_key[_key_hash(key)] = name
+        self._save()
+        return key
+
+    def ensure_first(self, name: str = "operator") -> tuple[str, str] | None:
+        """Where there is nobody yet, make a user; return name and password, to print once."""
+        if self._accounts:
+            return None
+        password = secrets.token_urlsafe(12)
+        self.add(name, password)
+        return name, password
+
+    async def verify(self, name: str, password: str) -> User | None:
+        """The user, or None when name or password is wrong; both take equally long."""
+        account = self._accounts.get(name)
+        stored = account.password_hash if account is not None else self._decoy
+        async with self._hashing:
+            right = await asyncio.to_thread(passwords.matches, password, stored)
+        return User(name, account.user_id) if right and account is not None else None
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
+        try:
+            replace_private(self._path, msgspec.yaml.encode(self._accounts))
+        except OSError as fault:
+            raise BadConfiguration(f"The users file cannot be written: {fault}.") from fault
+
+
+def _key_hash(key: str) -> str:
+    # A key holds 256 bits of chance: nobody guesses it, so a fast hash is enough.
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _parse(content: bytes, path: Path) -> dict[str, _Account]:
+    try:
+        accounts = msgspec.yaml.decode(content, type=dict[str, _Account] | None) or {}
+    except msgspec.DecodeError as fault:
+        raise BadConfiguration(f"{path} is no users file: {fault}.") from fault
+    for name, account in accounts.items():
+        if not passwords.is_password_hash(account.password_hash):
+            raise BadConfiguration(f"{path}: the password_hash of {name} is no scrypt hash.")
+    if path.stat().st_mode & 0o077:
+        log.warning("users_file.found_readable_by_others", path=str(path))
+    return accounts

@@ -1,0 +1,58 @@
+"""Whose connection it is: the credential of a request, and what is wrong with it."""
+
+from __future__ import annotations
+
+import time
+
+from aiohttp import web
+
+from megabot_cli.gateway.accounts import API_KEY_PREFIX, User, Users
+from megabot_cli.gateway.keys import Keys, TokenRefused
+
+
+class CredentialRefused(Exception):
+    """Nobody we know; the text says why and holds nothing of the credential."""
+
+
+class Admission:
+    """Accepts a JWT or an API key by `Authorization: Bearer`, `X-API-Key` or `?token=`.
+
+    The first of the three that is there decides; a browser can only use the last.
+    """
+
+    def __init__(self, users: Users, keys: Keys) -> None:
+        self._users = users
+        self._keys = keys
+
+    def admit(self, request: web.Request) -> User:
+        """The user a request is from. Raises CredentialRefused."""
+        credential = _credential(request)
+        user = self._users.by_api_key(credential)
+        if user is not None:
+            return user
+        if credential.startswith(API_KEY_PREFIX):
+            raise CredentialRefused("Invalid API key provided")
+        return self._bearer(credential)
+
+    def _bearer(self, token: str) -> User:
+        try:
+            claims = self._keys.read(token, "access", now=time.time())
+        except TokenRefused as fault:
+            raise CredentialRefused(str(fault)) from fault
+        user = self._users.by_name(claims.sub)
+        if user is None or user.user_id != claims.user_id:
+            raise CredentialRefused("The user of this token is gone")
+        return user
+
+
+def _credential(request: web.Request) -> str:
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        scheme, _, credential = authorization.strip().partition(" ")
+        if scheme.lower() != "bearer" or not credential.strip():
+            raise CredentialRefused("Authorization must be: Bearer, then a token or API key")
+        return credential.strip()
+    credential = request.headers.get("X-API-Key") or request.query.get("token") or ""
+    if not credential:
+        raise CredentialRefused("No token or API key provided")
+    return credential

@@ -1,0 +1,218 @@
+"""One client's connection: read, limit, hand on; and end it well."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+from aiohttp import WSMsgType
+
+from megabot_cli.config.schema import LimitSettings, OutboxSettings
+from megabot_cli.gateway import outgoing
+from megabot_cli.gateway.accounts import User
+from megabot_cli.gateway.handlers import Handlers
+from megabot_cli.gateway.inbox import Arrived, Inbox
+from megabot_cli.gateway.outbox import Outbox, Socket
+from megabot_cli.gateway.sessions import Session
+from megabot_cli.gateway.tasks import TaskSet
+from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.protocol.messages import Batch
+from megabot_cli.protocol.validation import Problem, read
+
+CAPABILITIES = ("chat", "realtime", "streaming", "tools", "collaboration", "batch")
+GOODBYE_S = 0.8  # for the peer to answer a close
+
+# Messages that came together are read without a pause; this often others have their turn.
+_MESSAGES_BETWEEN_YIELDS = 64
+
+log = structlog.get_logger()
+
+
+class Connection:
+    """`run` is its whole life. All else is called from within or by its session."""
+
+    def __init__(
+        self,
+        user: User,
+        session: Session,
+        socket: Socket,
+        transport: asyncio.Transport,
+        drain: Callable[[], Awaitable[None]],
+        *,
+        limits: LimitSettings,
+        outbox: OutboxSettings,
+        handlers: Handlers,
+        tasks: TaskSet,
+    ) -> None:
+        self.user = user
+        self.session = session
+        self._socket = socket
+        self._transport = transport
+        self._limits = limits
+        self._handlers = handlers
+        self._tasks = tasks
+        self._inbox = Inbox(limits, time.monotonic())
+        self._handling_later = False
+        self.over = False
+        self._closed_with: CloseCode | None = None
+        self.ended = asyncio.Event()  # set by the owner, when nothing is left of it
+        self._outbox = Outbox(
+            socket,
+            transport,
+            drain,
+            outbox,
+            tasks,
+            on_stalled=self._close_slow,
+            on_room=session.room_made,
+        )
+
+    @property
+    def congested(self) -> bool:
+        return self._outbox.congested
+
+    @property
+    def close_code(self) -> int:
+        """Why it ended: our reason, else the peer's."""
+        return int(self._closed_with or self._socket.close_code or CloseCode.NORMAL)
+
+    def send(self, message: bytes) -> None:
+        self._outbox.send(message)
+
+    def refuse(self, error: str, text: str, code: int, reply_to: str | None) -> None:
+        """Answer a message of this connection, and nobody else, with a `connection_error`."""
+        session_id = self.session.session_id
+        self.send(outgoing.refusal(error, text, code, reply_to=reply_to, session_id=session_id))
+
+    async def run(self) -> None:
+        """Greet, deliver what waited, and serve until the connection ends."""
+        self._greet()
+        self.session.attach(self)
+        try:
+            await self._read()
+        except Exception as fault:
+            log.error("connection.failed", session=self.session.session_id, exc_info=fault)
+            await self.close(CloseCode.INTERNAL_ERROR, "internal error")
+        finally:
+            self.over = True
+            self._handlers.left(self)
+            undelivered = await self._outbox.finish()
+            self.session.detach(self, undelivered, time.monotonic())
+            # A closed transport stays as long as it has something to write to a dead peer.
+            asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
+
+    async def close(self, code: CloseCode, reason: str) -> None:
+        """Say goodbye, and end the connection whether or not the peer answers."""
+        self._closed_with = self._closed_with or code
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GOODBYE_S):
+                    await self._socket.close(code=code, message=reason_bytes(reason), drain=False)
+        finally:
+            self.abort()
+
+    def abort(self) -> None:
+        """End the connection as a broken line would."""
+        self._transport.abort()
+
+    def _greet(self) -> None:
+        payload = {
+            "session_id": self.session.session_id,
+            "user_id": self.user.user_id,
+            "capabilities": CAPABILITIES,
+        }
+        self.send(outgoing.message("connection_established", payload))
+
+    async def _read(self) -> None:
+        count = 0
+        while True:
+            received = await self._socket.receive()
+            kind = received.type
+            if kind is WSMsgType.TEXT:
+                if not _is_utf8(received.data):
+                    # RFC 6455, 8.1: such a connection must be failed.
+                    await self.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
+                    return
+                self._receive(received.data)
+            elif kind is WSMsgType.BINARY:
+                text = "$: expected JSON as text, got binary data"
+                self.refuse("invalid_message", text, 400, None)
+            elif kind is WSMsgType.PING:
+                self._outbox.pong(received.data)
+            elif kind is not WSMsgType.PONG:
+                return
+            count += 1
+            if count % _MESSAGES_BETWEEN_YIELDS == 0:
+                await asyncio.sleep(0)
+
+    def _receive(self, text: bytes) -> None:
+        message = read(text, max_bytes=self._limits.max_message_bytes)
+        if isinstance(message, Problem):
+            self._refuse_invalid(text, message)
+            return
+        if isinstance(message.payload, Batch):
+            arrived = [one for inner in unwrap(text) if (one := _arrived(inner.encode()))]
+        else:
+            arrived = [Arrived(message, text)]
+        if not self._inbox.accept(arrived):
+            self.refuse("rate_limited", self._full_text(), 429, message.id)
+        elif not self._handling_later and not self._handle_ready():
+            self._handling_later = True
+            self._tasks.start(self._handle_later(), "gateway inbox")
+
+    def _refuse_invalid(self, text: bytes, problem: Problem) -> None:
+        head = peek(text)
+        error = "message_too_large" if problem.code == 413 else "invalid_message"
+        self.refuse(error, str(problem), problem.code, head.id if head else None)
+
+    def _full_text(self) -> str:
+        rate = self._limits.messages_per_second
+        return f"{len(self._inbox)} messages wait already; at most {rate:g} a second are handled."
+
+    def _handle_ready(self) -> bool:
+        """Handle what may be handled now; True when nothing is left."""
+        while not self.session.answers.full:
+            arrived = self._inbox.take(time.monotonic())
+            if arrived is None:
+                break
+            self._handle(arrived)
+        return not self._inbox
+
+    async def _handle_later(self) -> None:
+        """Handle all that was accepted, as fast as the limits allow, even after a goodbye."""
+        try:
+            while not self._handle_ready():
+                await self.session.answers.until_room()
+                await asyncio.sleep(self._inbox.wait_s(time.monotonic()))
+        finally:
+            self._handling_later = False
+
+    def _handle(self, arrived: Arrived) -> None:
+        try:
+            self._handlers.handle(self, arrived)
+        except Exception as fault:  # whatever one message does, its connection stays
+            log.error("message.failed", type=arrived.message.type, exc_info=fault)
+            self.refuse("internal", "The gateway failed at this message.", 500, arrived.message.id)
+
+    def _close_slow(self) -> None:
+        log.warning("connection.stalled", session=self.session.session_id)
+        self._tasks.start(self.close(CloseCode.SLOW_CLIENT, "client too slow"), "gateway goodbye")
+
+
+def _arrived(text: bytes) -> Arrived | None:
+    message = read(text, max_bytes=0)
+    return None if isinstance(message, Problem) else Arrived(message, text)
+
+
+def _is_utf8(text: bytes) -> bool:
+    if text.isascii():
+        return True
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,288 @@
+"""MegaBot's endpoint in this process: start it, use its url, stop it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from pathlib import Path
+from typing import Literal
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+
+from megabot_cli.config.listen import parse_listen
+from megabot_cli.config.schema import GatewaySettings, LimitSettings, OutboxSettings
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.gateway import outgoing, routes
+from megabot_cli.gateway.accounts import User, Users
+from megabot_cli.gateway.admission import Admission, CredentialRefused
+from megabot_cli.gateway.assistant import Assistant, EchoAssistant
+from megabot_cli.gateway.connection import GOODBYE_S, Connection
+from megabot_cli.gateway.handlers import Handlers
+from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.ledger import Ledger
+from megabot_cli.gateway.sessions import Session, SessionTable
+from megabot_cli.gateway.tasks import TaskSet
+from megabot_cli.gateway.throttle import LoginThrottle
+from megabot_cli.gateway.workspace import Workspaces
+from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
+
+# A message somewhat too long is read, to be refused by name (413); beyond this the
+# connection is closed (1009). aiohttp's own limit is also off by one.
+_READ_BEYOND_LIMIT_BYTES = 64 * 1024
+_LONGEST_SWEEP_S = 60.0
+_LEFTOVERS_S = 0.1  # when stopping: for requests that are still being answered
+
+# Twice what a backlog holds, so that a client that resumes can be handed all of it.
+OUTBOX = OutboxSettings(messages=2000, bytes=8 * 1024 * 1024)
+
+log = structlog.get_logger()
+
+
+class Gateway:
+    """Login, sockets, sessions and an assistant on one port.
+
+    With `data_folder`, sessions and spent refresh tokens survive a restart; `users` and
+    `keys` are loaded by the caller. An object serves once: start, then stop.
+    """
+
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        limits: LimitSettings,
+        users: Users,
+        *,
+        keys: Keys,
+        assistant: Assistant | None = None,
+        data_folder: Path | None = None,
+        outbox: OutboxSettings = OUTBOX,
+        heartbeat_s: float | None = 25.0,
+        throttle: LoginThrottle | None = None,
+    ) -> None:
+        self._settings = settings
+        self._limits = limits
+        self._users = users
+        self._keys = keys
+        self._assistant = assistant or EchoAssistant(
+            latency_s=settings.latency_s, chunk_delay_s=settings.chunk_delay_s
+        )
+        self._data_folder = data_folder
+        self._outbox = outbox
+        self._heartbeat_s = heartbeat_s
+        self._throttle = throttle or LoginThrottle(time.monotonic())
+        self._admission = Admission(users, keys)
+        self._tasks = TaskSet()
+        self._handlers = Handlers(Workspaces(), self._tasks, limits.max_message_bytes)
+        self._connections: set[Connection] = set()
+        self._address: tuple[str, int] | None = None
+        self._serving = False
+
+    @property
+    def host(self) -> str:
+        return self._bound()[0]
+
+    @property
+    def port(self) -> int:
+        return self._bound()[1]
+
+    @property
+    def url(self) -> str:
+        """Where sockets are, e.g. `ws://127.0.0.1:3000/ws`."""
+        return f"ws://{self._authority()}/ws"
+
+    @property
+    def http_url(self) -> str:
+        return f"http://{self._authority()}"
+
+    @property
+    def connection_count(self) -> int:
+        return len(self._connections)
+
+    @property
+    def session_count(self) -> int:
+        return len(self._sessions)
+
+    async def start(self) -> None:
+        """Listen. Raises BadConfiguration when the address cannot be had."""
+        host, port = parse_listen(self._settings.listen)
+        self._ledger = Ledger.open(self._data_folder)
+        self._sessions = SessionTable(
+            self._make_session,
+            self._ledger,
+            lifetime_s=self._settings.session_lifetime_s,
+            clock=time.monotonic,
+            wall=time.time,
+        )
+        self._runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=_LEFTOVERS_S
+        )
+        await self._runner.setup()
+        try:
+            self._site = web.TCPSite(self._runner, host, port)
+            await self._site.start()
+        except OSError as fault:
+            await self._runner.cleanup()
+            self._ledger.close()
+            reason = fault.strerror or str(fault)
+            raise BadConfiguration(
+                f"The gateway cannot listen on {self._settings.listen}: {reason}.",
+                "Stop what listens there, or choose another address with --listen.",
+            ) from fault
+        self._address = self._runner.addresses[0][:2]
+        self._serving = True
+        self._tasks.start(self._sweep(), "gateway sweep")
+        log.info("gateway.started", url=self.url)
+        if not ipaddress.ip_address(self.host).is_loopback:
+            log.warning("gateway.exposed", url=self.url, note="without TLS, beyond this machine")
+
+    async def stop(self, code: CloseCode = CloseCode.SERVICE_RESTART) -> None:
+        """Close every connection with `code`, end all work, free the port: within a second.
+
+        Where nothing was started, or all was stopped already, it does nothing.
+        """
+        if not self._serving:
+            return
+        self._serving = False
+        await self._site.stop()
+        await self._tasks.stop()
+        open_still = list(self._connections)
+        async with asyncio.TaskGroup() as goodbyes:
+            for connection in open_still:
+                goodbyes.create_task(connection.close(code, "the gateway stops"))
+        for connection in open_still:
+            await connection.ended.wait()
+        await self._runner.cleanup()
+        await self._tasks.stop()
+        self._ledger.close()
+        log.info("gateway.stopped")
+
+    async def drop_all(self) -> None:
+        """Break every connection as a cut line would, and return when all are gone."""
+        dropped = list(self._connections)
+        for connection in dropped:
+            connection.abort()
+        for connection in dropped:
+            await connection.ended.wait()
+
+    def _application(self) -> web.Application:
+        app = web.Application(
+            middlewares=[routes.errors_as_json], client_max_size=routes.MOST_BODY_BYTES
+        )
+        tokens = routes.TokenRoutes(
+            self._users, self._keys, self._ledger, self._settings, self._throttle
+        )
+        app.router.add_post("/api/auth/login", tokens.login)
+        app.router.add_post("/api/auth/refresh", tokens.refresh)
+        app.router.add_get("/healthz", routes.healthz)
+        app.router.add_get("/ws", self._serve_socket, allow_head=False)
+        return app
+
+    async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
+        limit = self._limits.max_message_bytes
+        socket: web.WebSocketResponse[Literal[False]] = web.WebSocketResponse(
+            timeout=GOODBYE_S,
+            autoping=False,
+            heartbeat=self._heartbeat_s,
+            compress=True,
+            max_msg_size=limit + _READ_BEYOND_LIMIT_BYTES if limit else 0,
+            # Flow control is the outbox's; aiohttp's own would make a plain write wait.
+            writer_limit=2**62,
+            decode_text=False,
+        )
+        if not socket.can_prepare(request):
+            raise routes.Refused(
+                426,
+                "upgrade_required",
+                "This address speaks WebSocket (version 13) only",
+                Upgrade="websocket",
+                Sec_WebSocket_Version="13",
+            )
+        writer = await socket.prepare(request)
+        try:
+            user = self._admission.admit(request)
+        except CredentialRefused as fault:
+            await _turn_away(socket, str(fault))
+            return socket
+        transport = request.transport
+        if transport is not None:
+            await self._serve(request, user, socket, transport, writer)
+        return socket
+
+    async def _serve(
+        self,
+        request: web.Request,
+        user: User,
+        socket: web.WebSocketResponse[Literal[False]],
+        transport: asyncio.Transport,
+        writer: AbstractStreamWriter,
+    ) -> None:
+        session, resumed = self._sessions.open(request.query.get("session_id"), user.user_id)
+        connection = Connection(
+            user,
+            session,
+            socket,
+            transport,
+            writer.drain,
+            limits=self._limits,
+            outbox=self._outbox,
+            handlers=self._handlers,
+            tasks=self._tasks,
+        )
+        self._connections.add(connection)
+        facts = log.bind(user=user.name, session=session.session_id)
+        facts.info("connection.opened", resumed=resumed, platform=_platform(request))
+        try:
+            await connection.run()
+        finally:
+            self._connections.discard(connection)
+            connection.ended.set()
+            self._sessions.note_use(session)
+            facts.info("connection.closed", code=connection.close_code)
+
+    def _make_session(self, session_id: str, user_id: str) -> Session:
+        return Session(
+            session_id,
+            user_id,
+            self._assistant,
+            self._tasks,
+            self._outbox,
+            time.monotonic(),
+        )
+
+    async def _sweep(self) -> None:
+        period_s = min(_LONGEST_SWEEP_S, self._settings.session_lifetime_s / 4)
+        while True:
+            await asyncio.sleep(period_s)
+            self._sessions.expire()
+
+    def _bound(self) -> tuple[str, int]:
+        assert self._address is not None, "the gateway has not been started"
+        return self._address
+
+    def _authority(self) -> str:
+        host, port = self._bound()
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _platform(request: web.Request) -> str:
+    """What the client calls itself, if a log may show it as it is."""
+    platform = request.query.get("platform", "")[:32]
+    return platform if platform.isascii() and platform.isprintable() else "?"
+
+
+async def _turn_away(socket: web.WebSocketResponse[Literal[False]], reason: str) -> None:
+    """Refuse after the upgrade: a browser sees nothing of a refusal before it.
+
+    1008 is the standard code for it, so that any client understands; `connection_error`
+    says the rest.
+    """
+    log.warning("connection.refused", reason=reason)
+    try:
+        await socket.send_frame(
+            outgoing.refusal("authentication_failed", reason, 401), web.WSMsgType.TEXT
+        )
+        await socket.close(code=CloseCode.POLICY_VIOLATION, message=reason_bytes(reason))
+    except ConnectionError:
+        log.debug("connection.lost_before_refusal")

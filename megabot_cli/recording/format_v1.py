@@ -1,0 +1,129 @@
+"""The lines of `megabot-recording` version 1: header, records, end. Bytes in, values out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final
+
+import msgspec
+
+from megabot_cli.errors import BadData
+from megabot_cli.recording.record import Record
+
+FORMAT: Final = "megabot-recording"
+MAJOR: Final = 1
+VERSION: Final = "1.0"
+
+# A message of the default limit (1 MiB) may grow sixfold when every character of it is
+# escaped. A longer line is never decoded: a recording is untrusted input.
+MAX_LINE_BYTES: Final = 64 * 1024 * 1024
+
+# What is left of a line that long once every character of its payload takes six bytes.
+MAX_PAYLOAD_BYTES: Final = 10 * 1024 * 1024
+
+
+class Header(msgspec.Struct, kw_only=True):
+    """Line 1 of every segment.
+
+    `previous` names the segment before this one: `000001.jsonl` of the same recording, or,
+    after a crash, the torn one that another recording ended with (`rec_…/000003.jsonl.part`).
+    All segments of a recording carry its one `started_at`, so `t` goes on across them.
+    """
+
+    format: str = FORMAT
+    version: str = VERSION
+    recording: str
+    segment: int = 1
+    previous: str | None = None
+    started_at: str = ""
+    clock: str = "monotonic"
+    tool: str = ""
+    upstream: str = ""
+    redaction: str = ""
+    labels: dict[str, str] = {}
+
+
+class End(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The last line of a sealed segment.
+
+    `records` are those of this segment without this one; `bytes` and `sha256` are of all
+    that stands before this line.
+    """
+
+    n: int
+    t: int
+    kind: str = "end"
+    records: int | None = None
+    bytes: int | None = None
+    first_t: int | None = None
+    last_t: int | None = None
+    counts: dict[str, int] | None = None
+    redactions: int | None = None
+    sha256: str | None = None
+
+
+_encoder = msgspec.json.Encoder()
+_header_decoder = msgspec.json.Decoder(Header)
+_record_decoder = msgspec.json.Decoder(Record)
+_end_decoder = msgspec.json.Decoder(End)
+_version = re.compile(r"(\d{1,6})\.(\d{1,6})\Z")
+
+
+class BadLine(ValueError):
+    """A line that is no record; the text says why."""
+
+
+def encode_header(header: Header) -> bytes:
+    return _encoder.encode(header) + b"\n"
+
+
+def encode_record(record: Record) -> bytes:
+    return _encoder.encode(record) + b"\n"
+
+
+def encode_end(end: End) -> bytes:
+    """`kind` stands third and is written although it is the default: filters look for it."""
+    fields: dict[str, Any] = {"n": end.n, "t": end.t, "kind": end.kind}
+    fields.update(msgspec.to_builtins(end))
+    return _encoder.encode(fields) + b"\n"
+
+
+def decode_header(line: bytes) -> Header:
+    """Read line 1. BadData when it is no header or its major version is newer than ours."""
+    try:
+        header = _header_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _no_recording() from None
+    version = _version.match(header.version)
+    if header.format != FORMAT or version is None:
+        raise _no_recording()
+    if int(version[1]) > MAJOR:
+        raise BadData(
+            f"The recording has format version {header.version}; this megabot reads {VERSION}.",
+            f"Install a newer megabot, one that reads version {version[1]} recordings.",
+        )
+    return header
+
+
+def _no_recording() -> BadData:
+    return BadData(
+        f"The first line is not the header of a {FORMAT}.",
+        "`megabot recordings list` shows the recordings there are.",
+    )
+
+
+def decode_line(line: bytes) -> Record | End:
+    """Read any line but the first. BadLine when it is not a record.
+
+    Kinds and keys that a later minor version added pass; keys are not kept in the value, so
+    who rewrites a recording copies the line.
+    """
+    try:
+        record = _record_decoder.decode(line)
+        if record.kind == "end":
+            return _end_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
+        raise BadLine(str(fault)) from None
+    if record.n < 1 or record.t < 0:
+        raise BadLine("n counts from 1 and t from 0")
+    return record

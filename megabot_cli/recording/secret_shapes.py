@@ -1,0 +1,218 @@
+"""What a secret looks like: the names it goes by and the shapes it has. Policy `default-1`.
+
+Every search starts from a plain word that stands in the text, and looks around it: that is
+several times quicker than a pattern tried at each character, and a hostile text costs no more
+than a long one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+# A key whose name, without separators and case, ends in one of these holds a secret:
+# `token`, `access_token`, `X-API-Key`, `githubToken`; not `tokens`, `max_tokens`, `tokenizer`.
+SECRET_ENDINGS: Final = (
+    "password",
+    "passwd",
+    "passphrase",
+    "token",
+    "secret",
+    "apikey",
+    "privatekey",
+    "accesskey",
+    "signingkey",
+    "authorization",
+    "cookie",
+    "cookies",
+    "credential",
+    "credentials",
+    "jwt",
+)
+
+# Under these a number is a secret too; under `token` it counts something.
+SECRET_NUMBERS: Final = ("password", "passwd", "passphrase")
+
+# One of these stands in every text with a secret (in lower case), or nobody looks closer.
+# `\u00` writes an ASCII letter another way. The keys, which end in `key`, are told by `_KEYS`.
+_TRACES: Final = (
+    "token",
+    "secret",
+    "passw",
+    "passp",
+    "bearer",
+    "cookie",
+    "authoriz",
+    "credent",
+    "jwt",
+    "://",
+    "\\u00",
+)
+_KEYS = re.compile(r"(?:api|private|access|signing)[_ -]?key")
+_BEFORE_KEY = re.compile(r"(?:api|private|access|signing)[_-]?\Z")
+_LONGEST_BEFORE_KEY = len("signing_")
+
+# A pseudonym stands where a secret stood; it is none itself.
+PSEUDONYM: Final = re.compile(r"‹redacted:[0-9a-f]{4,64}›")
+_LETTER_OR_DIGIT = re.compile(r"[^\W_]")
+SCHEME: Final = re.compile(r"\s*(?:bearer|basic|digest|token|apikey)\s+(?=\S)", re.IGNORECASE)
+
+# RFC 7519: base64url of `{"…` or of `{ "…`, then one to four more parts.
+_JWT = re.compile(r"ey[JA][A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){0,3}")
+_JWT_RUN = re.compile(r"[A-Za-z0-9_-]*")
+# RFC 6750. Talk about bearer tokens is no bearer token.
+_AFTER_BEARER = re.compile(
+    r"(?:\s|%20|\+)+(?!(?:tokens?|auth[a-z]*|schemes?|credentials?|headers?)\b)"
+    r"(?P<secret>[a-z0-9._~+/-]{3,}=*)"
+)
+_USER_PART = re.compile(r"://[^\s/:@\"'\\‹]*:(?P<secret>[^\s/@\"'\\]+)@")
+
+_BARE = r"(?P<secret>[^\s\"'\\&;<>#]+)"
+_AFTER_NAME = re.compile(rf"={_BARE}")  # query, form, setting
+_AFTER_HEADER_NAME = re.compile(
+    rf"(?:=|[ \t]*:[ \t]*(?:(?:bearer|basic|digest|token|apikey)[ \t]+)?){_BARE}"
+)
+_AFTER_COOKIE = re.compile(r"s?[ \t]*[:=][ \t]*(?P<secret>[^\r\n\"'\\<>]+)")
+# Pairs in text that is not JSON as a whole: Python's repr, torn JSON, JSON in JSON in JSON.
+# In JSON the quote after `token=` may belong to the next string, so these are not for it.
+_AFTER_NAME_QUOTED = re.compile(
+    r"s?(?:\\{0,16}[\"'])?\s?[:=]\s?(?P<open>\\{0,16}[\"'])(?P<secret>(?:(?!(?P=open)).)+)",
+    re.DOTALL,
+)
+
+_AFTER: Final = {
+    "password": _AFTER_HEADER_NAME,
+    "passwd": _AFTER_HEADER_NAME,
+    "passphrase": _AFTER_HEADER_NAME,
+    "authorization": _AFTER_HEADER_NAME,
+    "key": _AFTER_HEADER_NAME,
+    "cookie": _AFTER_COOKIE,
+    "token": _AFTER_NAME,
+    "secret": _AFTER_NAME,
+    "credential": _AFTER_NAME,
+    "jwt": _AFTER_NAME,
+}
+_PUNCTUATION = ".,:)]}"  # what ends a sentence or a bracket around a secret
+
+Place = tuple[int, int]
+
+
+def lowered(text: str) -> str:
+    """The text in lower case, each character at its place."""
+    low = text.lower()
+    # U+0130 is the one character whose lower case is longer.
+    return low if len(low) == len(text) else text.replace("\u0130", "i").lower()
+
+
+def has_trace(low: str) -> bool:
+    """Whether a text, in lower case, may hold a secret of a common kind. False is certain."""
+    for trace in _TRACES:
+        if trace in low:
+            return True
+    if "ey" not in low:
+        return False
+    return "eyj" in low or "eya" in low or ("key" in low and _KEYS.search(low) is not None)
+
+
+def find_shapes(text: str, *, in_json: bool) -> Iterator[Place]:
+    """Give the places of what is shaped like a secret; some may overlap.
+
+    `in_json` says that the text is JSON as a whole, so that a match must not cross a quote.
+    """
+    low = lowered(text)
+    yield from _jwts(text, low)
+    yield from _all(low, "bearer", _AFTER_BEARER, len("bearer"))
+    yield from _all(low, "://", _USER_PART, 0)
+    for name, after in _AFTER.items():
+        if name in low:
+            yield from _named(low, name, after)
+            if not in_json:
+                yield from _named(low, name, _AFTER_NAME_QUOTED)
+
+
+def _jwts(text: str, low: str) -> Iterator[Place]:
+    for start in ("eyj", "eya"):
+        at = low.find(start)
+        while at >= 0:
+            match = _JWT.match(text, at)
+            if match is not None:
+                yield match.span()
+            run = match or _JWT_RUN.match(text, at)
+            at = low.find(start, run.end() if run is not None else at + 1)
+
+
+def _named(low: str, name: str, after: re.Pattern[str]) -> Iterator[Place]:
+    for start, end in _all(low, name, after, len(name), only_keys=name == "key"):
+        trimmed = end
+        while trimmed > start and low[trimmed - 1] in _PUNCTUATION:
+            trimmed -= 1
+        if trimmed > start:
+            yield start, trimmed
+
+
+def _all(
+    low: str, word: str, pattern: re.Pattern[str], offset: int, *, only_keys: bool = False
+) -> Iterator[Place]:
+    """The secrets that `pattern` finds `offset` characters after each `word`."""
+    at = low.find(word)
+    while at >= 0:
+        match = pattern.match(low, at + offset)
+        before = low[max(0, at - _LONGEST_BEFORE_KEY) : at]
+        if match is not None and not (only_keys and _BEFORE_KEY.search(before) is None):
+            yield match.span("secret")
+            at = low.find(word, match.end())
+        else:
+            at = low.find(word, at + len(word))
+
+
+def is_already_redacted(secret: str) -> bool:
+    """Whether what looks like a secret is nothing but pseudonyms and punctuation."""
+    return "‹" in secret and _LETTER_OR_DIGIT.search(PSEUDONYM.sub("", secret)) is None
+
+
+def plain_name(key: str) -> str:
+    """A key without case and separators, so that one entry finds all its spellings."""
+    return key.lower().replace("_", "").replace("-", "").replace(" ", "")
+
+
+class SecretNames(msgspec.Struct, frozen=True):
+    """Which keys hold secrets: the ones everybody's do, and more of the operator's.
+
+    An entry that begins with `$` is a path, `[*]` standing for any index.
+    """
+
+    exact: frozenset[str]
+    paths: frozenset[str]
+
+    @classmethod
+    def with_more(cls, entries: Sequence[str]) -> SecretNames:
+        return cls(
+            frozenset(plain_name(entry) for entry in entries if not entry.startswith("$")),
+            frozenset(entry for entry in entries if entry.startswith("$")),
+        )
+
+    def hold_text(self, key: str) -> bool:
+        name = plain_name(key)
+        return name.endswith(SECRET_ENDINGS) or name in self.exact
+
+    def hold_numbers(self, key: str) -> bool:
+        name = plain_name(key)
+        return name.endswith(SECRET_NUMBERS) or name in self.exact
+
+    def traces(self) -> tuple[str, ...]:
+        """What stands, as `plain_name` has it, in every text with one of the operator's keys."""
+        last_names = {re.split(r"[.\[\]*]+", path.rstrip("]*["))[-1] for path in self.paths}
+        return tuple(self.exact | {plain_name(name) for name in last_names})
+
+    def patterns(self) -> Iterator[re.Pattern[str]]:
+        """How one of the operator's keys and its value stand in text that is no JSON."""
+        for name in sorted(self.exact):
+            spelling = r"[_ -]?".join(map(re.escape, name))
+            yield re.compile(
+                rf"(?<![A-Za-z0-9_-]){spelling}(?:\\{{0,16}}[\"'])?\s?[:=]\s?"
+                rf"(?:\\{{0,16}}[\"'])?{_BARE}",
+                re.IGNORECASE,
+            )

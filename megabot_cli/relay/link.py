@@ -1,0 +1,255 @@
+"""One link: dial, greet, read, write, and dial again for as long as it is wanted."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Protocol
+
+import aiohttp
+import structlog
+
+from megabot_cli.client.dial import Greeting, dial
+from megabot_cli.client.ids import new_id
+from megabot_cli.errors import MegabotError, NotAuthenticated
+from megabot_cli.protocol.backoff import FullJitter
+from megabot_cli.protocol.close_codes import MEANING, CloseCode
+from megabot_cli.protocol.limits import TokenBucket
+from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
+from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.upstream_queue import Overflow, UpstreamQueue, Waiting
+from megabot_cli.relay.wire import BINARY, TEXT, client_frame, upstream_transport
+
+log = structlog.get_logger("relay")
+
+EXPIRY_CHECK_S = 0.25
+
+
+class LinkListener(Protocol):
+    """What a link tells its session."""
+
+    def link_up(self, greeting: Greeting, verdict: Verdict) -> None: ...
+    def link_lost(self, code: int, reason: str) -> None: ...
+    def link_refused(self, error: MegabotError) -> None: ...
+    def link_failed(self) -> None: ...
+    def link_message(self, data: bytes, *, binary: bool) -> None: ...
+    def message_written(self, waiting: Waiting) -> None: ...
+    def message_expired(self, waiting: Waiting) -> None: ...
+
+
+class Link:
+    """One live, authenticated connection to the upstream, renewed whenever it falls."""
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        listener: LinkListener,
+        *,
+        asked_session: str | None,
+        user_id: str | None,
+        platform: str | None,
+    ) -> None:
+        self.id = new_id("link")
+        self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
+        self.fault: MegabotError | None = None
+        self.queue = UpstreamQueue(parts.limits, parts.settings)
+        self._parts = parts
+        self._listener = listener
+        self._user_id = user_id
+        self._platform = platform or parts.profile.platform
+        limits = parts.limits
+        self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
+        self._transport: asyncio.WriteTransport | None = None
+        self._frames: list[bytes] = []
+        self._pump_timer: asyncio.TimerHandle | None = None
+        self._expiry_timer: asyncio.TimerHandle | None = None
+        self._try_again = asyncio.Event()
+        self._log = log.bind(link=self.id)
+
+    @property
+    def up(self) -> bool:
+        return self._transport is not None
+
+    # -- living ------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Keep the link up until cancelled."""
+        try:
+            while True:
+                await self._live_once()
+        finally:
+            self._transport = None
+            for timer in (self._pump_timer, self._expiry_timer):
+                if timer is not None:
+                    timer.cancel()
+            self.life.move(LinkState.DRAINING)
+
+    async def _live_once(self) -> None:
+        self.life.move(LinkState.AUTHENTICATING)
+        started_at = self._parts.loop.time()
+        try:
+            socket, greeting = await self._connect()
+        except NotAuthenticated as refusal:
+            await self._wait_for_credential(refusal)
+            return
+        except MegabotError as fault:
+            self._parts.numbers.dial_failures += 1
+            self._parts.witness.fact("fault", link=self.id, note=fault.message)
+            self._listener.link_failed()
+            await self._back_off(fault)
+            return
+        self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
+        try:
+            self._came_up(socket, greeting)
+            await self._read(socket)
+        finally:
+            self._transport = None
+            await socket.close(code=CloseCode.SERVICE_RESTART)
+        code = int(socket.close_code or CloseCode.NORMAL)
+        self._listener.link_lost(code, MEANING.get(code, f"code {code}"))
+        self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
+        self._parts.numbers.reconnects += 1
+        await self._back_off(None)
+
+    async def _connect(self) -> tuple[aiohttp.ClientWebSocketResponse[bool], Greeting]:
+        """Authenticate and dial; a refused credential is renewed once."""
+        tokens = self._parts.tokens
+        credential = await tokens.current()
+        asked = self.life.dial()
+        for last_try in (False, True):
+            try:
+                dialed = await dial(
+                    self._parts.http,
+                    self._parts.endpoint,
+                    credential,
+                    session_id=asked,
+                    user_id=self._user_id,
+                    platform=self._platform,
+                    send_in=self._parts.profile.auth.send_in,
+                    timeout_s=self._parts.settings.dial_timeout_s,
+                    heartbeat_s=self._parts.settings.heartbeat_s,
+                    # What the upstream sends is not ours to cut; our own limit is for clients.
+                    max_message_bytes=self._parts.limits.max_message_bytes * 4,
+                    ssl=self._parts.tls,
+                )
+                assert dialed.greeting is not None
+                return dialed.socket, dialed.greeting
+            except NotAuthenticated:
+                if last_try or credential is None:
+                    raise
+                credential = await tokens.after_refusal(credential)
+        raise AssertionError("the loop returns or raises")
+
+    def _came_up(self, socket: aiohttp.ClientWebSocketResponse[bool], greeting: Greeting) -> None:
+        first = not self.life.ever_up
+        verdict = self.life.came_up(greeting.session_id)
+        self.fault = None
+        self._transport = upstream_transport(socket)
+        self._parts.numbers.resumes[verdict] += 1
+        event = "link.up" if first else "link.came_back"
+        self._log.info(event, session=self.life.session_id, verdict=verdict.value)
+        self._listener.link_up(greeting, verdict)
+        self._pump()
+
+    async def _read(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
+        witness = self._parts.witness
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                self._listener.link_message(message.data, binary=False)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                self._listener.link_message(message.data, binary=True)
+            # The recorder may ask for patience; clients never can.
+            if witness.must_wait:
+                await witness.caught_up()
+
+    async def _back_off(self, fault: MegabotError | None) -> None:
+        self.fault = fault
+        delay_s = self.life.lost(random.random(), fault.retry_after_s if fault else None)  # noqa: S311
+        if fault is not None:
+            self._log.warning(
+                "link.dial_failed",
+                fault=fault.message,
+                attempt=self.life.attempts,
+                retry_in_s=round(delay_s, 2),
+            )
+        self._watch_expiry()
+        await asyncio.sleep(delay_s)
+
+    async def _wait_for_credential(self, refusal: NotAuthenticated) -> None:
+        """The credential is of no use: say so, and try again only when told to."""
+        self.fault = refusal
+        self.life.move(LinkState.FAILED)
+        self._log.error("link.refused", fault=refusal.message, hint=refusal.hint)
+        self._listener.link_refused(refusal)
+        for waiting in self.queue.take_all():
+            self._listener.message_expired(waiting)
+        self._try_again.clear()
+        await self._try_again.wait()
+
+    def try_again(self) -> None:
+        """A credential may be there now: leave the failed state."""
+        self._try_again.set()
+
+    # -- writing -----------------------------------------------------------------------
+
+    def submit(self, waiting: Waiting) -> Overflow | None:
+        """Write a client's message now, or let it wait its turn; says why when it may not."""
+        straight = self._transport is not None and not len(self.queue)
+        if straight and self._may_write() and self._bucket.take(waiting.at):
+            self._write(waiting)
+            return None
+        overflow = self.queue.offer(waiting, link_up=self.up)
+        if overflow is None:
+            if self._transport is None:
+                self._watch_expiry()
+            else:
+                self._parts.numbers.rate_limit_waits += 1
+                self._pump()
+        return overflow
+
+    def _may_write(self) -> bool:
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() <= HIGH_WATER_BYTES
+
+    def _write(self, waiting: Waiting) -> None:
+        first_byte = BINARY if waiting.binary else TEXT
+        if not self._frames:
+            self._parts.turn.after(self._flush)
+        self._frames.append(client_frame(waiting.data, self._parts.masks.take(), first_byte))
+        self._listener.message_written(waiting)
+
+    def _flush(self) -> None:
+        frames, self._frames = self._frames, []
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+
+    def _pump(self) -> None:
+        """Write what waits, as far as the rate limit and the socket allow."""
+        if self._pump_timer is not None:
+            self._pump_timer.cancel()
+            self._pump_timer = None
+        now = self._parts.loop.time()
+        while self._transport is not None and len(self.queue):
+            if not self._may_write():
+                self._pump_timer = self._parts.loop.call_later(RETRY_S, self._pump)
+                return
+            if not self._bucket.take(now):
+                wait_s = self._bucket.wait_s(now)
+                self._pump_timer = self._parts.loop.call_later(wait_s, self._pump)
+                return
+            waiting = self.queue.take()
+            if waiting is not None:
+                self._write(waiting)
+
+    def _watch_expiry(self) -> None:
+        if self._expiry_timer is None and len(self.queue):
+            self._expiry_timer = self._parts.loop.call_later(EXPIRY_CHECK_S, self._expire)
+
+    def _expire(self) -> None:
+        self._expiry_timer = None
+        if self.up:
+            return
+        for waiting in self.queue.expire(self._parts.loop.time()):
+            self._listener.message_expired(waiting)
+        self._watch_expiry()

@@ -1,0 +1,65 @@
+"""One program connected to the relay."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+from aiohttp import web
+
+from megabot_cli.client.ids import new_id
+from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
+from megabot_cli.relay.outbox import Outbox, Stalled
+from megabot_cli.relay.owned_tasks import OwnedTasks
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.wire import server_frame
+
+log = structlog.get_logger("relay")
+
+CLOSE_S = 2.0  # for the peer to answer our close; then the connection is cut
+
+
+class LocalClient:
+    """A client's socket and its outbox."""
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        socket: web.WebSocketResponse[bool],
+        transport: asyncio.Transport,
+        tasks: OwnedTasks,
+    ) -> None:
+        self.id = new_id("client")
+        self.outbox = Outbox(transport, parts.settings.outbox, parts.turn, self._stalled)
+        self.greeted = False
+        self.close_sent: int | None = None
+        self._socket = socket
+        self._transport = transport
+        self._tasks = tasks
+        self.log = log.bind(client=self.id)
+
+    def send(self, data: bytes) -> None:
+        """Give this client one text message."""
+        self.outbox.offer(server_frame(data))
+
+    def _stalled(self, stalled: Stalled) -> None:
+        self.log.warning("client.stalled", reason=stalled.reason)
+        self.close(CloseCode.SLOW_CLIENT, stalled.reason)
+
+    def close(self, code: int, reason: str) -> None:
+        """Say goodbye with a code; cut the connection if the client does not answer."""
+        if self.close_sent is not None:
+            return
+        self.close_sent = code
+        self.outbox.write_now()
+        self.outbox.close()
+        self._tasks.start(self._close(code, reason), f"close {self.id}")
+
+    async def _close(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._socket.close(code=code, message=reason_bytes(reason))
+        except (TimeoutError, ConnectionError):
+            self.log.debug("client.cut", code=int(code))
+        finally:
+            self._transport.abort()

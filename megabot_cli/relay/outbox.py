@@ -1,0 +1,165 @@
+"""What one client has still to receive, bounded; and the turn that writes it.
+
+`Outbox.offer` is a straight call: it puts a frame down and marks the outbox. At the end
+of the event-loop turn `Turn` writes all frames of each client in one go. A client whose
+socket is full keeps its frames here, up to the bounds, and hurts nobody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from megabot_cli.config.schema import OutboxSettings
+
+HIGH_WATER_BYTES = 64 * 1024  # above this the socket is full and frames stay with us
+RETRY_S = 0.02
+
+
+class Turn:
+    """Collects what became ready in this turn of the event loop and writes it once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ready: list[Callable[[], None]] = []
+
+    def after(self, write: Callable[[], None]) -> None:
+        """Call `write` when this turn's messages have all been handed out."""
+        if not self._ready:
+            self._loop.call_soon(self._run)
+        self._ready.append(write)
+
+    def _run(self) -> None:
+        ready, self._ready = self._ready, []
+        for write in ready:
+            write()
+
+
+class Stalled(msgspec.Struct, frozen=True):
+    """Why a client cannot stay."""
+
+    reason: str
+
+
+class Outbox:
+    """The bounded queue of one client.
+
+    Calls `on_stalled` once when the bounds are passed, or when nothing moved for
+    `settings.stall_s`; after that it takes nothing more.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.WriteTransport,
+        settings: OutboxSettings,
+        turn: Turn,
+        on_stalled: Callable[[Stalled], None],
+    ) -> None:
+        self._transport = transport
+        self._settings = settings
+        self._turn = turn
+        self._on_stalled = on_stalled
+        self._frames: list[bytes] = []  # of this turn
+        self._backlog: deque[bytes] = deque()
+        self._backlog_bytes = 0
+        self._retry: asyncio.TimerHandle | None = None
+        self._stuck_since: float | None = None
+        self._stuck_at = 0
+        self.closed = False
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes that have not reached the kernel yet."""
+        if self._transport.is_closing():
+            return self._backlog_bytes
+        return self._backlog_bytes + self._transport.get_write_buffer_size()
+
+    @property
+    def empty(self) -> bool:
+        return not self._frames and not self._backlog and self.waiting_bytes == 0
+
+    def offer(self, frame: bytes) -> None:
+        """Take a frame for this client; it leaves at the end of the turn if it can."""
+        if self.closed:
+            return
+        if self._backlog:
+            self._keep(frame)
+            return
+        if not self._frames:
+            self._turn.after(self.write)
+        self._frames.append(frame)
+
+    def write_now(self) -> None:
+        """Write what can be written without waiting for the end of the turn."""
+        if self._frames:
+            self.write()
+
+    def write(self) -> None:
+        """Write the frames of this turn, or keep them when the socket is full."""
+        frames, self._frames = self._frames, []
+        if not frames or self.closed or self._transport.is_closing():
+            return
+        if not self._backlog and self._transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
+            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            return
+        for frame in frames:
+            self._keep(frame)
+
+    def _keep(self, frame: bytes) -> None:
+        if self.closed:
+            return
+        self._backlog.append(frame)
+        self._backlog_bytes += len(frame)
+        over = (
+            len(self._backlog) > self._settings.messages
+            or self._backlog_bytes > self._settings.bytes
+        )
+        if over:
+            self._stall("more waits for this client than may")
+        elif self._retry is None:
+            self._watch()
+
+    def _watch(self) -> None:
+        self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        self._retry = None
+        if self.closed or self._transport.is_closing():
+            return
+        self._drain_backlog()
+        if self._backlog:
+            self._note_progress()
+        if self._backlog and not self.closed:
+            self._watch()
+
+    def _drain_backlog(self) -> None:
+        while self._backlog and self._transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
+            frame = self._backlog.popleft()
+            self._backlog_bytes -= len(frame)
+            self._transport.write(frame)
+            self._stuck_since = None
+
+    def _note_progress(self) -> None:
+        now = asyncio.get_running_loop().time()
+        unsent = self._transport.get_write_buffer_size()
+        if self._stuck_since is None or unsent < self._stuck_at:
+            self._stuck_since, self._stuck_at = now, unsent
+        elif now - self._stuck_since > self._settings.stall_s:
+            self._stall(f"nothing was read for {self._settings.stall_s:g} s")
+
+    def _stall(self, reason: str) -> None:
+        self.close()
+        self._on_stalled(Stalled(reason))
+
+    def close(self) -> None:
+        """Take and write nothing more."""
+        self.closed = True
+        self._frames.clear()
+        self._backlog.clear()
+        self._backlog_bytes = 0
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None

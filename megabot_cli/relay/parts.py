@@ -1,0 +1,72 @@
+"""What every session and link of one relay shares."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Callable
+
+import aiohttp
+
+from megabot_cli.client.endpoint import Endpoint
+from megabot_cli.client.ids import new_id
+from megabot_cli.client.tokens import TokenSource
+from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
+from megabot_cli.protocol.envelope import build
+from megabot_cli.relay.outbox import Turn
+from megabot_cli.relay.wire import MaskSource
+from megabot_cli.relay.witness import Witness
+from megabot_cli.telemetry.metrics import RelayNumbers
+
+
+class RelayParts:
+    """Handed down from the relay; nobody below it reaches further than this."""
+
+    def __init__(
+        self,
+        *,
+        settings: RelaySettings,
+        limits: LimitSettings,
+        profile: ProfileSettings,
+        endpoint: Endpoint,
+        http: aiohttp.ClientSession,
+        open_tokens: Callable[[], TokenSource],
+        tls: ssl.SSLContext | bool,
+        witness: Witness,
+        numbers: RelayNumbers,
+    ) -> None:
+        self.settings = settings
+        self.limits = limits
+        self.profile = profile
+        self.endpoint = endpoint
+        self.http = http
+        self.tls = tls
+        self.witness = witness
+        self.numbers = numbers
+        self.loop = asyncio.get_running_loop()
+        self.turn = Turn(self.loop)
+        self.masks = MaskSource()
+        self._open_tokens = open_tokens
+        self.tokens = open_tokens()
+
+    def reload_tokens(self) -> None:
+        """Read the stored credential again: somebody may have logged in since."""
+        self.tokens = self._open_tokens()
+
+
+def notice(
+    message_type: str,
+    payload: dict[str, object],
+    *,
+    session_id: str | None = None,
+    reply_to: str | None = None,
+) -> bytes:
+    """A message of the relay's own making."""
+    metadata = {
+        key: value
+        for key, value in (("session_id", session_id), ("reply_to", reply_to))
+        if value is not None
+    }
+    text = build(new_id("msg"), message_type, payload, at=time.time(), metadata=metadata)
+    return text.encode()

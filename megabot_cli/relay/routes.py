@@ -1,0 +1,256 @@
+"""The relay's HTTP and WebSocket routes: ask admission, then hand over."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
+from megabot_cli.relay.local_client import LocalClient
+from megabot_cli.relay.owned_tasks import OwnedTasks
+from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.sessions import Sessions
+from megabot_cli.relay.taps import Tap
+from megabot_cli.relay.wire import client_transport
+
+if TYPE_CHECKING:
+    from megabot_cli.relay.session import Session
+
+log = structlog.get_logger("relay")
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+# Room above the limit, so that a message a little too long is answered and not cut off.
+OVERSIZE_FACTOR = 4
+
+
+class ClientRoutes:
+    """`/ws` for clients and `/relay/tap` for watchers."""
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        sessions: Sessions,
+        admission: Admission,
+        tasks: OwnedTasks,
+        redactor: Redactor,
+        tap_header: Callable[[], bytes],
+    ) -> None:
+        self.clients: dict[str, LocalClient] = {}
+        self.draining = False
+        self._parts = parts
+        self._sessions = sessions
+        self._admission = admission
+        self._tasks = tasks
+        self._redactor = redactor
+        self._tap_header = tap_header
+        self._owners = SocketOwners()
+        self._tap_sockets: set[web.WebSocketResponse[bool]] = set()
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._admit])
+        app.router.add_get("/ws", self.serve_client)
+        app.router.add_get("/relay/tap", self.serve_tap)
+        return app
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = await self._judge(request)
+        if refusal is None:
+            return await handler(request)
+        self._parts.numbers.refusals[refusal.reason] += 1
+        log.warning("client.refused", reason=refusal.reason, why=refusal.message)
+        return _refuse(refusal)
+
+    async def _judge(self, request: web.Request) -> Refusal | None:
+        rules = self._admission
+        refusal = rules.judge_host(request.headers.get("Host"))
+        refusal = refusal or rules.judge_origin(request.headers.get("Origin"))
+        if refusal is not None:
+            return refusal
+        has_token = rules.has_token(request.headers, request.query)
+        uid = None if has_token else await self._peer_uid(request)
+        return rules.judge_peer(uid, has_token=has_token)
+
+    async def _peer_uid(self, request: web.Request) -> int | None:
+        transport = request.transport
+        if transport is None:
+            return None
+        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+        if not isinstance(local, tuple) or not isinstance(peer, tuple):
+            return None
+        return await self._owners.uid((local[0], local[1]), (peer[0], peer[1]))
+
+    # -- clients -------------------------------------------------------------------------
+
+    async def serve_client(self, request: web.Request) -> web.StreamResponse:
+        """Let one client talk to its session until either side has enough."""
+        if self.draining:
+            return _refuse(Refusal(503, "draining", "the relay is stopping"))
+        limits, settings = self._parts.limits, self._parts.settings
+        socket = web.WebSocketResponse(
+            heartbeat=settings.heartbeat_s,
+            max_msg_size=limits.max_message_bytes * OVERSIZE_FACTOR,
+            # Deflate on loopback costs 100 KiB a client and buys nothing.
+            compress=False,
+            decode_text=False,
+        )
+        if not socket.can_prepare(request):
+            return _refuse(Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws"))
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:
+            return web.Response()  # gone before it was greeted
+        transport = client_transport(request)
+        if transport is None:
+            return socket
+        client = LocalClient(self._parts, socket, transport, self._tasks)
+        session = self._sessions.find_or_open(
+            request.query.get("session_id") or None,
+            request.query.get("user_id") or None,
+            request.query.get("platform") or None,
+        )
+        if (full := self._full(session)) is not None:
+            await self._turn_away(socket, full)
+            return socket
+        await self._converse(client, socket, session)
+        return socket
+
+    async def _converse(
+        self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
+    ) -> None:
+        self.clients[client.id] = client
+        self._parts.numbers.clients_accepted += 1
+        client.log.info("client.opened", session=session.session_id)
+        session.attach(client)
+        try:
+            await self._read(client, socket, session)
+        finally:
+            code = int(client.close_sent or socket.close_code or CloseCode.NORMAL)
+            by = "relay" if client.close_sent is not None else "client"
+            del self.clients[client.id]
+            session.detach(client, code, by=by)
+            client.outbox.close()
+            self._parts.numbers.clients_closed[code] += 1
+            client.log.info("client.closed", session=session.session_id, code=code, by=by)
+
+    async def _read(
+        self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
+    ) -> None:
+        witness = self._parts.witness
+        async for message in socket:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                session.from_client(client, message.data, binary=False)
+            elif message.type is aiohttp.WSMsgType.BINARY:
+                session.from_client(client, message.data, binary=True)
+            if witness.must_wait:
+                await witness.caught_up()
+
+    def _full(self, session: Session) -> str | None:
+        settings = self._parts.settings
+        if len(self.clients) >= settings.max_clients:
+            return f"{settings.max_clients} clients are connected, which is the limit"
+        if len(session.clients) >= settings.max_clients_per_session:
+            return f"{settings.max_clients_per_session} clients share this session, the limit"
+        return None
+
+    async def _turn_away(self, socket: web.WebSocketResponse[bool], why: str) -> None:
+        self._parts.numbers.refusals["full"] += 1
+        payload: dict[str, object] = {"error": "too_many_clients", "message": why, "code": 429}
+        await socket.send_str(notice("connection_error", payload).decode())
+        await socket.close(code=CloseCode.TOO_MANY_CLIENTS, message=why.encode())
+
+    # -- taps ----------------------------------------------------------------------------
+
+    async def serve_tap(self, request: web.Request) -> web.StreamResponse:
+        """Show a watcher everything, as lines of the recording format."""
+        socket = web.WebSocketResponse(heartbeat=self._parts.settings.heartbeat_s, compress=False)
+        if not socket.can_prepare(request):
+            return _refuse(Refusal(426, "upgrade", "a tap is a WebSocket: use `megabot tail`"))
+        await socket.prepare(request)
+        taps = self._parts.witness.taps
+        tap = taps.open()
+        self._tap_sockets.add(socket)
+        feeder = self._tasks.start(self._feed(socket, tap), "tap")
+        try:
+            async for _ in socket:  # a tap has nothing to say; this sees it leave
+                continue
+        finally:
+            self._tap_sockets.discard(socket)
+            taps.close(tap)
+            feeder.cancel()
+        return socket
+
+    async def _feed(self, socket: web.WebSocketResponse[bool], tap: Tap) -> None:
+        await socket.send_str(self._tap_header().decode().rstrip("\n"))
+        while not socket.closed:
+            await tap.wait()
+            for line in tap.take_lines(self._redactor):
+                await socket.send_str(line.decode().rstrip("\n"))
+
+    async def close_taps(self) -> None:
+        for socket in list(self._tap_sockets):
+            await socket.close(code=CloseCode.SERVICE_RESTART, message=b"the relay stops")
+
+
+class AdminRoutes:
+    """`/healthz`, `/readyz` and `/metrics`."""
+
+    def __init__(
+        self,
+        admission: Admission,
+        health: Callable[[], tuple[bool, dict[str, object]]],
+        ready: Callable[[], tuple[bool, dict[str, object]]],
+        metrics: Callable[[], bytes],
+    ) -> None:
+        self._admission = admission
+        self._health = health
+        self._ready = ready
+        self._metrics = metrics
+
+    def app(self) -> web.Application:
+        app = web.Application(middlewares=[self._admit])
+        app.router.add_get("/healthz", self.serve_health)
+        app.router.add_get("/readyz", self.serve_ready)
+        app.router.add_get("/metrics", self.serve_metrics)
+        return app
+
+    @web.middleware
+    async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        refusal = self._admission.judge_host(request.headers.get("Host"))
+        refusal = refusal or self._admission.judge_origin(request.headers.get("Origin"))
+        return _refuse(refusal) if refusal is not None else await handler(request)
+
+    async def serve_health(self, _request: web.Request) -> web.Response:
+        """200 while the process does its work; `status` says when only in part."""
+        return _answer(*self._health())
+
+    async def serve_ready(self, _request: web.Request) -> web.Response:
+        """200 while new clients can be served."""
+        return _answer(*self._ready())
+
+    async def serve_metrics(self, _request: web.Request) -> web.Response:
+        content_type = "text/plain; version=0.0.4; charset=utf-8"
+        return web.Response(body=self._metrics(), headers={"Content-Type": content_type})
+
+
+def _answer(good: bool, facts: dict[str, object]) -> web.Response:
+    return web.json_response(facts, status=200 if good else 503)
+
+
+def _refuse(refusal: Refusal) -> web.Response:
+    body = {"error": refusal.reason, "message": refusal.message, "code": refusal.status}
+    headers = {"Upgrade": "websocket"} if refusal.status == 426 else None
+    return web.Response(
+        status=refusal.status,
+        text=json.dumps(body) + "\n",
+        content_type="application/json",
+        headers=headers,
+    )

@@ -1,0 +1,339 @@
+"""The relay's life: listen, serve, drain, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Literal
+
+import aiohttp
+import structlog
+from aiohttp import web
+
+from megabot_cli.client.dial import tls_context
+from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.tokens import TokenSource
+from megabot_cli.config.listen import parse_listen
+from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
+from megabot_cli.errors import BadConfiguration, MegabotError
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.recording.format_v1 import Header, encode_header
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.relay.admission import LOOPBACK_HOSTS, Admission
+from megabot_cli.relay.link_life import LinkState
+from megabot_cli.relay.owned_tasks import OwnedTasks
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
+from megabot_cli.relay.sessions import Sessions
+from megabot_cli.relay.taps import Taps
+from megabot_cli.relay.witness import Witness
+from megabot_cli.storage.recorder import Recorder
+from megabot_cli.telemetry.metrics import (
+    RecorderGauges,
+    RelayCollector,
+    RelayGauges,
+    RelayNumbers,
+    exposition,
+)
+
+log = structlog.get_logger("relay")
+
+FLUSH_S = 5.0  # for outboxes, when stopping
+CHECK_S = 0.02
+HEALTH_CHECK_S = 0.5
+
+Upstream = Literal["up", "unreachable", "refused"]
+
+
+class Relay:
+    """Joins local clients with the upstream of one profile.
+
+    `open_tokens` gives the profile's credential, read anew after each call. `recorder`
+    is owned by the relay from `start` on, and sealed by `drain` and `stop`.
+    """
+
+    def __init__(
+        self,
+        settings: RelaySettings,
+        limits: LimitSettings,
+        *,
+        profile_name: str,
+        profile: ProfileSettings,
+        open_tokens: Callable[[aiohttp.ClientSession], TokenSource],
+        client_token: str,
+        version: str,
+        recorder: Recorder | None = None,
+        stop_on_recorder_fault: bool = False,
+        debug: bool = False,
+    ) -> None:
+        self.settings = settings
+        self.limits = limits
+        self.profile_name = profile_name
+        self.profile = profile
+        self.numbers = RelayNumbers()
+        self.recorder = recorder
+        self.started_at = 0.0
+        self._open_tokens = open_tokens
+        self._client_token = client_token
+        self._version = version
+        self._stop_on_recorder_fault = stop_on_recorder_fault
+        self._debug = debug
+        self._redactor = Redactor(os.urandom(16))
+        self._tasks = OwnedTasks()
+        self._runners: list[web.AppRunner] = []
+        self._http: aiohttp.ClientSession | None = None
+        self._draining = False
+        self._stopped = asyncio.Event()
+        self._ports: dict[str, int] = {}
+
+    # -- where it is -------------------------------------------------------------------
+
+    @property
+    def url(self) -> str:
+        return f"ws://{self._address('clients')}/ws"
+
+    @property
+    def tap_url(self) -> str:
+        return f"ws://{self._address('clients')}/relay/tap"
+
+    @property
+    def admin_url(self) -> str:
+        return f"http://{self._address('admin')}"
+
+    def _address(self, which: str) -> str:
+        listen = self.settings.listen if which == "clients" else self.settings.admin_listen
+        host, _ = parse_listen(listen)
+        shown = f"[{host}]" if ":" in host else host
+        return f"{shown}:{self._ports[which]}"
+
+    # -- starting ----------------------------------------------------------------------
+
+    async def start(self) -> Upstream:
+        """Listen, dial once, and say how that went.
+
+        A refused credential raises NotAuthenticated, for nothing could be served; an
+        upstream that is away does not: the relay keeps dialling and clients may come.
+        """
+        self._refuse_open_doors()
+        if self.recorder is not None:
+            self.recorder.start()
+            if self.recorder.previous is not None:
+                log.warning("recording.found_unclean", segment=self.recorder.previous)
+        self._witness = Witness(self.recorder, Taps(self._tap_dropped), debug=self._debug)
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
+        )
+        http = self._http
+        self._parts = RelayParts(
+            settings=self.settings,
+            limits=self.limits,
+            profile=self.profile,
+            endpoint=parse_endpoint(self.profile.url),
+            http=http,
+            open_tokens=lambda: self._open_tokens(http),
+            tls=tls_context(self.profile.tls.ca_file, self.profile.tls.insecure),
+            witness=self._witness,
+            numbers=self.numbers,
+        )
+        self._sessions = Sessions(self._parts)
+        self.started_at = time.time()
+        try:
+            await self._listen()
+            upstream = await self._dial_ahead()
+        except BaseException:
+            await self.stop()
+            raise
+        self._tasks.start(self._watch_recorder(), "watch recorder")
+        log.info("relay.started", url=self.url, admin=self.admin_url, upstream=upstream)
+        return upstream
+
+    def _refuse_open_doors(self) -> None:
+        for listen in (self.settings.listen, self.settings.admin_listen):
+            host, _ = parse_listen(listen)
+            if host in LOOPBACK_HOSTS:
+                continue
+            if not self.settings.insecure_remote:
+                raise BadConfiguration(
+                    f"{listen} can be reached from other machines, and without TLS",
+                    "Listen on 127.0.0.1, or overrule with --insecure-remote.",
+                )
+            log.warning("relay.listens_beyond_this_machine", listen=listen)
+
+    async def _listen(self) -> None:
+        hosts = [*self.settings.allowed_hosts]
+        hosts += [parse_listen(self.settings.listen)[0]] if self.settings.insecure_remote else []
+        admission = Admission(
+            allowed_origins=self.settings.allowed_origins,
+            allowed_hosts=hosts,
+            client_token=self._client_token,
+            require_token=self.settings.require_token,
+        )
+        self._clients = ClientRoutes(
+            self._parts,
+            self._sessions,
+            admission,
+            self._tasks,
+            self._redactor,
+            self._tap_header,
+        )
+        collector = RelayCollector(self.numbers, self._gauges, self._version)
+        admin = AdminRoutes(admission, self._health, self._ready, lambda: exposition(collector))
+        await self._open("clients", self._clients.app(), self.settings.listen)
+        await self._open("admin", admin.app(), self.settings.admin_listen)
+        admission.allow_own_pages(self._ports.values())
+
+    async def _open(self, which: str, app: web.Application, listen: str) -> None:
+        host, port = parse_listen(listen)
+        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
+        await runner.setup()
+        self._runners.append(runner)
+        try:
+            await web.TCPSite(runner, host, port).start()
+        except OSError as fault:
+            raise BadConfiguration(
+                f"cannot listen on {listen}: {os.strerror(fault.errno or 0)}",
+                "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
+            ) from None
+        self._ports[which] = runner.addresses[0][1]
+
+    async def _dial_ahead(self) -> Upstream:
+        session = self._sessions.open_ahead()
+        await session.first_outcome.wait()
+        fault = session.link.fault
+        if session.link.life.state is LinkState.FAILED and fault is not None:
+            raise fault
+        return "up" if session.link.up else "unreachable"
+
+    # -- stopping ----------------------------------------------------------------------
+
+    async def drain(self) -> None:
+        """Take no new clients, let work under way finish, seal the recording, stop."""
+        if self._draining:
+            return
+        self._draining = True
+        self._clients.draining = True
+        log.info("relay.draining", clients=len(self._clients.clients))
+        await self._wait_for(self._idle, self.settings.drain_s)
+        await self._wait_for(self._flushed, FLUSH_S)
+        await self.stop()
+
+    def _idle(self) -> bool:
+        return all(not len(s.pending) and not len(s.link.queue) for s in self._sessions)
+
+    def _flushed(self) -> bool:
+        return all(client.outbox.empty for client in self._clients.clients.values())
+
+    async def _wait_for(self, condition: Callable[[], bool], limit_s: float) -> None:
+        deadline = time.monotonic() + limit_s
+        # The conditions range over many objects and hold only while stopping: we look.
+        while not condition() and time.monotonic() < deadline:  # noqa: ASYNC110
+            await asyncio.sleep(CHECK_S)
+
+    async def stop(self) -> None:
+        """Stop now: clients 1012, links closed, recording sealed. Safe to call again."""
+        if self._stopped.is_set():
+            return
+        self._draining = True
+        if hasattr(self, "_clients"):
+            for client in list(self._clients.clients.values()):
+                client.close(CloseCode.SERVICE_RESTART, "the relay stops")
+            await self._clients.close_taps()
+            await self._wait_for(lambda: not self._clients.clients, 2.5)
+        await self._sessions.stop()
+        for runner in self._runners:
+            await runner.cleanup()
+        await self._tasks.stop()
+        if self._http is not None:
+            await self._http.close()
+        if self.recorder is not None:
+            path = await asyncio.to_thread(self.recorder.close)
+            log.info("recording.sealed", path=str(path))
+        log.info("relay.stopped")
+        self._stopped.set()
+
+    async def wait_stopped(self) -> None:
+        """Return when the relay has stopped, by a call or by itself."""
+        await self._stopped.wait()
+
+    async def _watch_recorder(self) -> None:
+        recorder = self.recorder
+        while recorder is not None:
+            await asyncio.sleep(HEALTH_CHECK_S)
+            if recorder.healthy:
+                continue
+            log.error("recording.failed", fault=recorder.fault)
+            if self._stop_on_recorder_fault:
+                # Not awaited here: stopping waits for this very task.
+                self._shutdown = asyncio.get_running_loop().create_task(
+                    self.drain(), name="drain after recorder fault"
+                )
+            return
+
+    # -- what it says of itself --------------------------------------------------------
+
+    def _health(self) -> tuple[bool, dict[str, object]]:
+        recorder = self.recorder
+        degraded = recorder is not None and not recorder.healthy
+        facts: dict[str, object] = {"status": "degraded" if degraded else "ok"}
+        if degraded and recorder is not None:
+            facts["recording"] = recorder.fault
+        return True, facts
+
+    def _ready(self) -> tuple[bool, dict[str, object]]:
+        states = self._gauges().links
+        ready = not self._draining and (not states or states.get("up", 0) > 0)
+        facts: dict[str, object] = {"ready": ready, "links": dict(states)}
+        if self._draining:
+            facts["reason"] = "draining"
+        elif not ready:
+            facts["reason"] = self._why_down()
+        return ready, facts
+
+    def _why_down(self) -> str:
+        faults = (session.link.fault for session in self._sessions)
+        messages = (fault.message for fault in faults if isinstance(fault, MegabotError))
+        return next(messages, "the upstream is away")
+
+    def _gauges(self) -> RelayGauges:
+        now = RelayGauges()
+        now.clients = len(self._clients.clients)
+        now.sessions = len(self._sessions)
+        now.taps = len(self._witness.taps)
+        now.started_at = self.started_at
+        now.tls_insecure = self.profile.tls.insecure
+        now.token_expires_at = self._parts.tokens.expires_at
+        for session in self._sessions:
+            now.links[session.link.life.state.value] += 1
+            now.waiting_to_upstream += len(session.link.queue)
+        for client in self._clients.clients.values():
+            now.outbox_bytes += client.outbox.waiting_bytes
+        now.ready = not self._draining and (not now.links or now.links["up"] > 0)
+        if (recorder := self.recorder) is not None:
+            now.recorder = RecorderGauges(
+                records=recorder.records_written,
+                written_bytes=recorder.bytes_written,
+                depth=recorder.depth,
+                lag_s=recorder.lag_s,
+                gaps=recorder.gaps,
+                healthy=recorder.healthy,
+            )
+        return now
+
+    def _tap_dropped(self, count: int) -> None:
+        self.numbers.tap_records_dropped += count
+
+    def _tap_header(self) -> bytes:
+        return encode_header(
+            Header(
+                recording=f"tap-{self.profile_name}",
+                segment=1,
+                started_at=datetime.now(UTC)
+                .isoformat(timespec="microseconds")
+                .replace("+00:00", "Z"),
+                tool=f"megabot {self._version}",
+                upstream=self._parts.endpoint.origin,
+            )
+        )

@@ -1,0 +1,102 @@
+"""All sessions of one relay, found by any name they have had."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+
+import structlog
+
+from megabot_cli.relay.link_life import LinkState
+from megabot_cli.relay.owned_tasks import OwnedTasks
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.session import Session
+
+log = structlog.get_logger("relay")
+
+
+class Sessions:
+    """Opens, finds and ends sessions.
+
+    One link is dialled ahead: it proves at start that the upstream lets us in, and the
+    first client that names no session takes it over without waiting.
+    """
+
+    def __init__(self, parts: RelayParts) -> None:
+        self._parts = parts
+        self._all: dict[int, Session] = {}
+        self._by_name: dict[str, Session] = {}
+        self._ahead: Session | None = None
+        self._tasks = OwnedTasks()
+
+    def __len__(self) -> int:
+        return len(self._all)
+
+    def __iter__(self) -> Iterator[Session]:
+        return iter(list(self._all.values()))
+
+    def open_ahead(self) -> Session:
+        """Dial the link that the first client without a session will get."""
+        self._ahead = self._open(None, None, None)
+        return self._ahead
+
+    def find_or_open(
+        self, asked_id: str | None, user_id: str | None, platform: str | None
+    ) -> Session:
+        """The session called `asked_id`, or a new one; each nameless client gets its own."""
+        if asked_id is not None and (found := self._by_name.get(asked_id)) is not None:
+            self._revive(found)
+            return found
+        if asked_id is None and self._ahead is not None and user_id is None:
+            session, self._ahead = self._ahead, None
+            self._revive(session)
+            return session
+        return self._open(asked_id, user_id, platform)
+
+    def _revive(self, session: Session) -> None:
+        """A session whose credential was refused tries again for every new client."""
+        if session.link.life.state is LinkState.FAILED:
+            self._parts.reload_tokens()
+            session.link.try_again()
+
+    def _open(self, asked_id: str | None, user_id: str | None, platform: str | None) -> Session:
+        session = Session(
+            self._parts,
+            asked_id=asked_id,
+            user_id=user_id,
+            platform=platform,
+            on_named=self._named,
+            on_ended=self._ended,
+        )
+        self._all[id(session)] = session
+        if asked_id is not None:
+            self._by_name[asked_id] = session
+        session.start()
+        return session
+
+    def _named(self, session: Session, name: str) -> None:
+        self._by_name.setdefault(name, session)
+
+    def _ended(self, session: Session) -> None:
+        """Nobody came back to it in time."""
+        self._tasks.start(self._end(session), "end session")
+
+    async def _end(self, session: Session) -> None:
+        self._forget(session)
+        await session.stop()
+        log.info("session.ended", session=session.session_id, link=session.link.id)
+
+    def _forget(self, session: Session) -> None:
+        self._all.pop(id(session), None)
+        if self._ahead is session:
+            self._ahead = None
+        for name in session.names:
+            if self._by_name.get(name) is session:
+                del self._by_name[name]
+
+    async def stop(self) -> None:
+        """End all sessions and wait until their links are closed."""
+        await asyncio.gather(*(session.stop() for session in self._all.values()))
+        await self._tasks.stop()
+        self._all.clear()
+        self._by_name.clear()

@@ -1,0 +1,85 @@
+"""Taps: programs that watch what passes, and can neither change nor slow it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from megabot_cli.recording.format_v1 import encode_record
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+
+TAP_RECORDS = 5000  # a tap further behind than this loses records, and is told how many
+
+
+class Tap:
+    """One watcher: a bounded queue of what it has not been sent yet."""
+
+    def __init__(self, on_dropped: Callable[[int], None]) -> None:
+        self._seen: deque[dict[str, Any]] = deque()
+        self._lost = 0
+        self._lost_bytes = 0
+        self._number = 0
+        self._wake = asyncio.Event()
+        self._on_dropped = on_dropped
+
+    def offer(self, fields: dict[str, Any]) -> None:
+        if len(self._seen) >= TAP_RECORDS:
+            self._lost += 1
+            self._lost_bytes += fields.get("size") or 0
+            self._on_dropped(1)
+        else:
+            self._seen.append(fields)
+        self._wake.set()
+
+    async def wait(self) -> None:
+        """Return when there is something to send."""
+        await self._wake.wait()
+        self._wake.clear()
+
+    def take_lines(self, redactor: Redactor, most: int = 200) -> list[bytes]:
+        """Take the next records as lines of the recording format, secrets removed."""
+        lines: list[bytes] = []
+        while self._seen and len(lines) < most:
+            lines.append(encode_record(self._record(self._seen.popleft(), redactor)))
+        if not self._seen and self._lost:
+            lines.append(encode_record(self._gap()))
+        if self._seen:
+            self._wake.set()
+        return lines
+
+    def _record(self, fields: dict[str, Any], redactor: Redactor) -> Record:
+        self._number += 1
+        return redactor.redact_record(Record(n=self._number, **fields))
+
+    def _gap(self) -> Record:
+        self._number += 1
+        lost, self._lost = self._lost, 0
+        lost_bytes, self._lost_bytes = self._lost_bytes, 0
+        return Record(n=self._number, t=0, kind="gap", lost=lost, lost_bytes=lost_bytes)
+
+
+class Taps:
+    """All watchers of one relay."""
+
+    def __init__(self, on_dropped: Callable[[int], None]) -> None:
+        self._taps: set[Tap] = set()
+        self._on_dropped = on_dropped
+
+    def __len__(self) -> int:
+        return len(self._taps)
+
+    def open(self) -> Tap:
+        tap = Tap(self._on_dropped)
+        self._taps.add(tap)
+        return tap
+
+    def close(self, tap: Tap) -> None:
+        self._taps.discard(tap)
+
+    def show(self, fields: dict[str, Any]) -> None:
+        """Hand one fact to every watcher; each numbers and redacts its own copy."""
+        for tap in self._taps:
+            tap.offer(dict(fields))

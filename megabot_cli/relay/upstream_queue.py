@@ -1,0 +1,105 @@
+"""Messages of clients that wait to go upstream: fair, bounded, and never silently gone."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+
+import msgspec
+
+from megabot_cli.config.schema import LimitSettings, RelaySettings
+
+
+class Waiting(msgspec.Struct, frozen=True, gc=False):
+    """One accepted message. `message_id` is None when it is no envelope."""
+
+    client: str
+    message_id: str | None
+    data: bytes
+    binary: bool
+    at: float  # monotonic seconds
+
+
+class Overflow(msgspec.Struct, frozen=True):
+    """Why a message was not accepted: the code for its sender, and a sentence."""
+
+    code: int
+    error: str
+    message: str
+
+
+class UpstreamQueue:
+    """First in, first out per client; turns are taken between clients.
+
+    While the link is up only a client's own bound counts (429). While it is down all
+    clients together may have `wait_messages` and `wait_bytes` waiting (503), each for
+    `wait_s` at most.
+    """
+
+    def __init__(self, limits: LimitSettings, relay: RelaySettings) -> None:
+        self._limits = limits
+        self._relay = relay
+        self._lanes: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        self._count = 0
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def offer(self, waiting: Waiting, *, link_up: bool) -> Overflow | None:
+        """Accept a message, or say why not; an accepted one leaves by `take` or `expire`."""
+        lane = self._lanes.get(waiting.client)
+        if lane is not None and self._limits.queue and len(lane) >= self._limits.queue:
+            text = f"{len(lane)} of your messages wait already; slow down"
+            return Overflow(429, "rate_limited", text)
+        if not link_up and self._over_while_down(len(waiting.data)):
+            text = "the upstream is away and no more messages may wait for it"
+            return Overflow(503, "upstream_unavailable", text)
+        if lane is None:
+            lane = self._lanes[waiting.client] = deque()
+        lane.append(waiting)
+        self._count += 1
+        self.bytes += len(waiting.data)
+        return None
+
+    def _over_while_down(self, size: int) -> bool:
+        too_many = self._count >= self._relay.wait_messages
+        return too_many or self.bytes + size > self._relay.wait_bytes
+
+    def take(self) -> Waiting | None:
+        """The next message to write: the oldest of the client whose turn it is."""
+        if not self._lanes:
+            return None
+        client, lane = next(iter(self._lanes.items()))
+        waiting = lane.popleft()
+        if lane:
+            self._lanes.move_to_end(client)
+        else:
+            del self._lanes[client]
+        self._forget(waiting)
+        return waiting
+
+    def expire(self, now: float) -> list[Waiting]:
+        """Take out what has waited longer than `wait_s`, oldest first."""
+        expired = []
+        for client in list(self._lanes):
+            lane = self._lanes[client]
+            while lane and now - lane[0].at >= self._relay.wait_s:
+                expired.append(lane.popleft())
+                self._forget(expired[-1])
+            if not lane:
+                del self._lanes[client]
+        return sorted(expired, key=lambda waiting: waiting.at)
+
+    def take_all(self) -> list[Waiting]:
+        """Take out everything, oldest first."""
+        everything = sorted(
+            (waiting for lane in self._lanes.values() for waiting in lane),
+            key=lambda waiting: waiting.at,
+        )
+        self._lanes.clear()
+        self._count = self.bytes = 0
+        return everything
+
+    def _forget(self, waiting: Waiting) -> None:
+        self._count -= 1
+        self.bytes -= len(waiting.data)

@@ -1,0 +1,161 @@
+"""Who sees what passes: the recorder, the taps, the debug log."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import time
+from typing import Any, Protocol
+
+import structlog
+
+from megabot_cli.protocol.envelope import Head
+from megabot_cli.relay.taps import Taps
+
+PATIENCE_S = 0.01
+
+log = structlog.get_logger("relay")
+
+
+class RecordsTraffic(Protocol):
+    """What the relay needs of a recorder (`storage.recorder.Recorder`)."""
+
+    must_wait: bool
+
+    def put(
+        self,
+        kind: str,
+        *,
+        direction: str | None = None,
+        client: str | None = None,
+        link: str | None = None,
+        session: str | None = None,
+        user: str | None = None,
+        id: str | None = None,  # noqa: A002  the record's own field
+        type: str | None = None,  # noqa: A002
+        reply_to: str | None = None,
+        opcode: str | None = None,
+        data: bytes | str | None = None,
+        code: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None: ...
+
+
+class Witness:
+    """Tells everyone who watches. A call costs little when nobody does."""
+
+    def __init__(self, recorder: RecordsTraffic | None, taps: Taps, *, debug: bool) -> None:
+        self.recorder = recorder
+        self.taps = taps
+        self._debug = debug
+        self._started_ns = time.monotonic_ns()
+
+    @property
+    def must_wait(self) -> bool:
+        """True while the recorder asks readers to read no further."""
+        return self.recorder is not None and self.recorder.must_wait
+
+    async def caught_up(self) -> None:
+        """Return when the recorder can take more. Its thread sets no event: we look."""
+        while self.must_wait:  # noqa: ASYNC110
+            await asyncio.sleep(PATIENCE_S)
+
+    def message(
+        self,
+        direction: str,
+        data: bytes,
+        head: Head | None,
+        *,
+        link: str | None,
+        session: str | None,
+        client: str | None = None,
+        binary: bool = False,
+        kind: str = "message",
+    ) -> None:
+        """A whole message passed (`inject`: the relay made it)."""
+        if self.recorder is not None:
+            self.recorder.put(
+                kind,
+                direction=direction,
+                client=client,
+                link=link,
+                session=session,
+                user=head.user_id if head is not None else None,
+                id=head.id if head is not None else None,
+                type=head.type if head is not None else None,
+                reply_to=head.reply_to if head is not None else None,
+                opcode="binary" if binary else None,
+                data=data,
+            )
+        if self._debug:
+            log.debug(
+                "message.passed",
+                direction=direction,
+                client=client,
+                link=link,
+                session=session,
+                type=head.type if head is not None else None,
+                id=head.id if head is not None else None,
+                size=len(data),
+            )
+        if len(self.taps):
+            self._show_message(direction, data, head, link, session, client, binary, kind)
+
+    def _show_message(
+        self,
+        direction: str,
+        data: bytes,
+        head: Head | None,
+        link: str | None,
+        session: str | None,
+        client: str | None,
+        binary: bool,
+        kind: str,
+    ) -> None:
+        fields = self._base(kind)
+        fields.update(direction=direction, client=client, link=link, session=session)
+        fields["size"] = len(data)
+        if head is not None:
+            fields.update(user=head.user_id, id=head.id, type=head.type, reply_to=head.reply_to)
+        if binary:
+            fields.update(opcode="binary", data_b64=base64.b64encode(data).decode())
+        else:
+            fields["data"] = data.decode("utf-8", "replace")
+        self.taps.show(fields)
+
+    def fact(
+        self,
+        kind: str,
+        *,
+        client: str | None = None,
+        link: str | None = None,
+        session: str | None = None,
+        user: str | None = None,
+        code: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Something happened that is no message: `open`, `close`, `drop`, `fault` …"""
+        if self.recorder is not None:
+            self.recorder.put(
+                kind,
+                client=client,
+                link=link,
+                session=session,
+                user=user,
+                code=code,
+                reason=reason,
+                by=by,
+                note=note,
+            )
+        if len(self.taps):
+            fields = self._base(kind)
+            fields.update(client=client, link=link, session=session, user=user)
+            fields.update(code=code, reason=reason, by=by, note=note)
+            self.taps.show(fields)
+
+    def _base(self, kind: str) -> dict[str, Any]:
+        return {"t": (time.monotonic_ns() - self._started_ns) // 1000, "kind": kind}

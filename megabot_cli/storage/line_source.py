@@ -1,0 +1,122 @@
+"""Lines of a recording, wherever they lie: a file, a pipe, gzip. Never more than one in memory."""
+
+from __future__ import annotations
+
+import io
+import sys
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, Final
+
+import msgspec
+
+from megabot_cli.errors import BadData, MegabotError, NotFound, NotPermitted
+from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
+
+_GZIP: Final = b"\x1f\x8b"
+_ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_CHUNK_BYTES: Final = 256 * 1024
+
+
+class Line(msgspec.Struct, frozen=True):
+    """One line without its newline, and the byte at which it begins.
+
+    `whole` is False when the source ends before the newline. Of a line that is longer than
+    any record may be, `content` is None.
+    """
+
+    content: bytes | None
+    offset: int
+    size: int
+    whole: bool
+
+
+class _Inflated(io.RawIOBase):
+    """What gzip holds, as far as it can be read: a torn end is an end."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        self._source = source
+        self._inflate = zlib.decompressobj(wbits=31)
+        self._waiting = b""
+        self.fault: str | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        assert isinstance(buffer, memoryview)
+        while self.fault is None:
+            if self._inflate.eof:  # files that were put one behind the other
+                self._waiting = self._inflate.unused_data
+                self._inflate = zlib.decompressobj(wbits=31)
+            compressed = self._waiting or self._source.read(_CHUNK_BYTES)
+            if not compressed:
+                return 0
+            try:
+                content = self._inflate.decompress(compressed, len(buffer))
+            except zlib.error as fault:
+                self.fault = str(fault)
+                return 0
+            self._waiting = self._inflate.unconsumed_tail
+            if content:
+                buffer[: len(content)] = content
+                return len(content)
+        return 0
+
+
+def open_source(source: Path | str) -> BinaryIO:
+    """Open a file, or standard input for `-`; gzip is read through."""
+    if source == "-":
+        file = io.BufferedReader(io.FileIO(sys.stdin.fileno(), "rb", closefd=False))
+    else:
+        try:
+            file = io.BufferedReader(io.FileIO(source, "rb"))
+        except OSError as fault:
+            raise cannot_read(source, fault) from fault
+    start = file.peek(4)[:4]
+    if start.startswith(_ZSTD):
+        file.close()
+        raise BadData(
+            f"{source} is compressed with zstd, which this megabot does not read.",
+            f"Unpack it on the way: zstd -dc {source} | megabot recordings show -",
+        )
+    if start.startswith(_GZIP):
+        return io.BufferedReader(_Inflated(file), _CHUNK_BYTES)
+    return file
+
+
+def cannot_read(source: Path | str, fault: OSError) -> MegabotError:
+    """What an operator is told when the system does not give us a file."""
+    if isinstance(fault, FileNotFoundError):
+        return NotFound(
+            f"There is no recording {source}.", "`megabot recordings list` shows those there are."
+        )
+    if isinstance(fault, PermissionError):
+        return NotPermitted(f"{source} may not be read: {fault.strerror}.")
+    return BadData(f"{source} cannot be read: {fault.strerror or fault}.")
+
+
+def lines_of(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
+    """Give the lines of `file` one after the other."""
+    offset = 0
+    while content := file.readline(most_bytes):
+        if content.endswith(b"\n"):
+            yield Line(content[:-1], offset, len(content), whole=True)
+            offset += len(content)
+        elif len(content) < most_bytes:
+            yield Line(content, offset, len(content), whole=False)
+            return
+        else:
+            size, whole = _skip_line(file, len(content))
+            yield Line(None, offset, size, whole)
+            offset += size
+
+
+def _skip_line(file: BinaryIO, size: int) -> tuple[int, bool]:
+    """Read over the rest of a line that is too long; return its size and whether it ended."""
+    while content := file.readline(_CHUNK_BYTES):
+        size += len(content)
+        if content.endswith(b"\n"):
+            return size, True
+    return size, False

@@ -1,0 +1,319 @@
+"""Record what passes: `put` on the event loop costs about a microsecond, a thread does the rest."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import BadConfiguration, MegabotError, NotPermitted
+from megabot_cli.protocol.ids import make_id
+from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.storage.recording_folder import unclean_end
+from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
+
+_WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
+
+
+class Recorder:
+    """Writes a recording of its own into `folder`: `<folder>/<recording id>/000001.jsonl`…
+
+    `start` makes it, `put` takes records, `close` seals it; `put` belongs to one thread.
+    `clock` gives nanoseconds that never go back, `wall` Unix seconds. `on_fault` is called
+    once, on the writer's thread, when nothing more can be written; from then on records are
+    counted in `dropped` and thrown away.
+
+    While `must_wait` is True the links are to read no further. Plain numbers for metrics:
+    `depth`, `depth_bytes`, `lag_s`, `records_written`, `bytes_written`, `redactions`,
+    `segments`; under pressure `blocks` (times that links were asked to wait), `gaps`, `lost`,
+    `lost_bytes`; after a fault `dropped`, and `fault` says why `healthy` is False.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: RecordingSettings,
+        *,
+        tool: str,
+        upstream: str,
+        labels: dict[str, str] | None = None,
+        clock: Callable[[], int] = time.monotonic_ns,
+        wall: Callable[[], float] = time.time,
+        on_fault: Callable[[str], None] | None = None,
+    ) -> None:
+        started_at = wall()
+        self.id = make_id("rec", int(started_at * 1000), os.urandom(5))
+        self.folder = folder / self.id
+        self._parent = folder
+        self._settings = settings
+        self._clock = clock
+        self._on_fault = on_fault
+        # The key is forgotten with this object: a pseudonym can never be undone.
+        redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns)
+        self._header = Header(
+            recording=self.id,
+            started_at=_utc(started_at),
+            tool=tool,
+            upstream=redactor.redact_query(upstream),
+            redaction=redactor.policy,
+            labels={name: redactor.clean(text) for name, text in (labels or {}).items()},
+        )
+        self._writer = RecordingWriter(self.folder, self._header, settings, redactor, clock)
+        self._previous: str | None = None
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+        self._turn_over = threading.Condition()
+        self._stopping = False
+        # Changed by the thread that puts.
+        self._queue: deque[Item] = deque()
+        self._most_records = settings.queue_records
+        self._most_bytes = settings.queue_bytes
+        self._put_records = 0
+        self._put_bytes = 0
+        self._wake_at = _WAKE_RECORDS
+        self._impeded = True  # until `start`
+        self._dropping = False
+        self._gap: Gap | None = None
+        self.must_wait = False
+        self.blocks = 0
+        self.gaps = 0
+        self.lost = 0
+        self.lost_bytes = 0
+        # Changed by the writer's thread.
+        self._done_records = 0
+        self._done_bytes = 0
+        self.fault: str | None = None
+        # Changed by both, only once something has gone wrong.
+        self.dropped = 0
+
+    @property
+    def healthy(self) -> bool:
+        return self.fault is None
+
+    @property
+    def previous(self) -> str | None:
+        """The torn segment that the last recording in the same folder ended with, if it did."""
+        return self._previous
+
+    @property
+    def records_written(self) -> int:
+        return self._writer.records
+
+    @property
+    def bytes_written(self) -> int:
+        return self._writer.bytes
+
+    @property
+    def redactions(self) -> int:
+        return self._writer.redactions
+
+    @property
+    def segments(self) -> int:
+        return self._writer.segments
+
+    @property
+    def depth(self) -> int:
+        """Records that wait to be written."""
+        return self._put_records - self._done_records
+
+    @property
+    def depth_bytes(self) -> int:
+        """Bytes of payload that wait to be written."""
+        return self._put_bytes - self._done_bytes
+
+    @property
+    def lag_s(self) -> float:
+        """How long the oldest record in the queue has waited."""
+        try:
+            waited_ns: int = self._clock() - self._queue[0][0]
+        except IndexError:
+            return 0.0
+        return max(0.0, waited_ns / 1e9)
+
+    def start(self) -> None:
+        """Make the folder and the first segment.
+
+        BadConfiguration or NotPermitted when it cannot.
+        """
+        try:
+            self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._previous = self._header.previous = unclean_end(self._parent)
+            self.folder.mkdir(mode=0o700)
+            self._writer.open_segment()
+        except OSError as fault:
+            raise _cannot_record(self._parent, fault) from fault
+        self._impeded = False
+        self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
+        self._thread.start()
+
+    def put(
+        self,
+        kind: str,
+        *,
+        direction: str | None = None,
+        client: str | None = None,
+        link: str | None = None,
+        session: str | None = None,
+        user: str | None = None,
+        id: str | None = None,  # noqa: A002  the record's own word
+        type: str | None = None,  # noqa: A002
+        reply_to: str | None = None,
+        opcode: str | None = None,
+        data: bytes | str | None = None,
+        code: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Take one record; never waits, never raises.
+
+        `data` is the exact text that travelled, or the bytes with `opcode="binary"`.
+        """
+        size = 0 if data is None else len(data)
+        if self._impeded and not self._may_enter(size):
+            return
+        # fmt: off
+        self._queue.append((
+            self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
+            opcode, data, code, reason, by, note,
+        ))
+        # fmt: on
+        records = self._put_records = self._put_records + 1
+        payload_bytes = self._put_bytes = self._put_bytes + size
+        if records >= self._wake_at:
+            self._wake_at = records + _WAKE_RECORDS
+            self._wake.set()
+        if (
+            records - self._done_records >= self._most_records
+            or payload_bytes - self._done_bytes >= self._most_bytes
+        ):
+            self._feel_pressure()
+
+    def _feel_pressure(self) -> None:
+        if self.fault is not None or self._stopping:
+            return
+        if self._settings.on_pressure == "gap":
+            self._impeded = self._dropping = True
+            self._wake.set()
+        elif not self.must_wait:
+            self.must_wait = True
+            self.blocks += 1
+            self._wake.set()
+
+    def _may_enter(self, size: int) -> bool:
+        """Whether a record is taken although something is wrong; counts it where it is not."""
+        if not self._dropping or self._stopping or self.fault is not None:
+            self.dropped += 1
+            return False
+        if self._half_drained():
+            self._impeded = self._dropping = False
+            return True
+        self.lost += 1
+        self.lost_bytes += size
+        if self._gap is None or not self._gap.lose(size):
+            self._gap = Gap()
+            self._gap.lose(size)
+            self.gaps += 1
+            self._queue.append(gap_item(self._clock(), self._gap))
+            self._put_records += 1
+        return False
+
+    def _half_drained(self) -> bool:
+        return self.depth <= self._most_records // 2 and self.depth_bytes <= self._most_bytes // 2
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait until all that was put is written. False when time ran out, or after a fault."""
+        target = self._put_records
+        with self._turn_over:
+            self._wake.set()
+            self._turn_over.wait_for(
+                lambda: self._done_records >= target or self.fault is not None, timeout_s
+            )
+        return self._done_records >= target and self.fault is None
+
+    def close(self, timeout_s: float = 30.0) -> Path | None:
+        """Write what waits and seal the recording; return its folder, None if there is none.
+
+        Waits for the disk. May be called more than once. After a fault the recording is
+        sealed when the disk has room again, with a `gap` that says how much is missing; else
+        it stays unclean, and readable.
+        """
+        thread, self._thread = self._thread, None
+        if thread is not None:
+            self._impeded = self._stopping = True
+            self._wake.set()
+            thread.join(timeout_s)
+        return self.folder if self._writer.segments else None
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping:
+                self._take_turn()
+            self._write_waiting()
+            self._writer.seal()
+        except OSError as fault:
+            self._fail(f"the recording cannot be written: {fault.strerror or fault}")
+        except Exception as fault:  # a defect of ours must not look like a healthy recording
+            self._fail(f"the recording stopped: {type(fault).__name__}: {fault}")
+        if self.fault is not None:
+            while not self._stopping:
+                self._wake.wait()
+                self._wake.clear()
+            self._writer.seal_after_fault(self.fault, self.dropped)
+
+    def _take_turn(self) -> None:
+        """Wait until it is time, or until a lot waits; then write it."""
+        self._wake.wait(self._settings.flush_s)
+        self._wake.clear()
+        self._write_waiting()
+        self._writer.keep_house()
+        self._relieve()
+        with self._turn_over:
+            self._turn_over.notify_all()
+
+    def _write_waiting(self) -> None:
+        """Write what waits now. What comes meanwhile is left for the next turn, else a steady
+        flow would be written record by record."""
+        waiting = len(self._queue)
+        while waiting > 0:
+            records, payload_bytes = self._writer.write_batch(self._queue, waiting)
+            waiting -= records
+            self._done_records += records
+            self._done_bytes += payload_bytes
+            self._writer.keep_house()
+            self._relieve()
+
+    def _relieve(self) -> None:
+        if self.must_wait and self._half_drained():
+            self.must_wait = False
+
+    def _fail(self, fault: str) -> None:
+        self.fault = fault
+        self._impeded = True
+        self.must_wait = False
+        self.dropped += len(self._queue)
+        self._queue.clear()
+        self._done_records, self._done_bytes = self._put_records, self._put_bytes
+        with self._turn_over:
+            self._turn_over.notify_all()
+        if self._on_fault is not None:
+            self._on_fault(fault)
+
+
+def _cannot_record(folder: Path, fault: OSError) -> MegabotError:
+    kind = NotPermitted if isinstance(fault, PermissionError) else BadConfiguration
+    return kind(
+        f"Cannot record in {folder}: {fault.strerror or fault}.",
+        "Name another folder with `recording.folder`, or do not record.",
+    )
+
+
+def _utc(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

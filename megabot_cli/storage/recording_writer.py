@@ -1,0 +1,243 @@
+"""Turn what waits in a recorder's queue into redacted lines, and lines into sealed segments."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import threading
+from collections import Counter, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES, Header, encode_record
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.storage.segment_writer import SegmentWriter
+
+# The writer holds the interpreter while it encodes; after a batch it lets the event loop on.
+_BATCH_RECORDS: Final = 200
+_BATCH_BYTES: Final = 256 * 1024
+
+# (at_ns, kind, direction, client, link, session, user, id, type, reply_to, opcode, data, code,
+# reason, by, note): a tuple, because making one is the cheapest thing Python can do.
+Item = tuple[Any, ...]
+_DATA: Final = 11
+
+
+class Gap:
+    """Records dropped in a row: grows on the thread that puts, until the writer takes it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._taken = False
+        self._lost = 0
+        self._lost_bytes = 0
+
+    def lose(self, size: int) -> bool:
+        """Count one more; False when the gap was written already and a new one must begin."""
+        with self._lock:
+            if not self._taken:
+                self._lost += 1
+                self._lost_bytes += size
+            return not self._taken
+
+    def take(self) -> tuple[int, int]:
+        """End the gap; return the records and the payload bytes lost in it."""
+        with self._lock:
+            self._taken = True
+            return self._lost, self._lost_bytes
+
+
+class RecordingWriter:
+    """The writing end of one recording: numbers, redacts, encodes, rotates, seals.
+
+    Belongs to one thread. Where it raises OSError nothing was written and no number is used.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        header: Header,
+        settings: RecordingSettings,
+        redactor: Redactor,
+        clock: Callable[[], int],
+    ) -> None:
+        self._folder = folder
+        self._header = header
+        self._settings = settings
+        self._redactor = redactor
+        self._clock = clock
+        self._start_ns = clock()
+        self._segment: SegmentWriter | None = None
+        self._segment_since_ns = 0
+        self._synced_ns = 0
+        self._n = 0
+        self._t = 0
+        self.records = 0
+        self.bytes = 0
+        self.redactions = 0
+        self.segments = 0
+
+    def open_segment(self) -> None:
+        """Begin the next segment."""
+        self._header.segment = self.segments + 1
+        self._segment = SegmentWriter(self._folder, self._header)
+        self._segment_since_ns = self._synced_ns = self._clock()
+        self._header.previous = self._segment.name
+        self.segments += 1
+
+    def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
+        """Write the first records of `queue`, at most `most`, with one write.
+
+        Return how many they were and the size of their payloads. Where the disk refuses they
+        are in the queue again.
+        """
+        items: list[Item] = []
+        records: list[Record] = []
+        lines: list[bytes] = []
+        line_bytes = 0
+        n, t = self._n, self._t
+        most = min(most, _BATCH_RECORDS)
+        while len(lines) < most and line_bytes < _BATCH_BYTES:
+            item = queue.popleft()
+            n += 1
+            t = max(t, (item[0] - self._start_ns) // 1000)
+            record = self._record(n, t, item)
+            line = encode_record(record)
+            items.append(item)
+            records.append(record)
+            lines.append(line)
+            line_bytes += len(line)
+        try:
+            self._append(lines, records)
+        except OSError:
+            queue.extendleft(reversed(items))
+            raise
+        return len(items), sum(map(queued_size, items))
+
+    def keep_house(self) -> None:
+        """Begin a new segment, or have the disk keep this one, when it is time."""
+        segment = self._open()
+        now = self._clock()
+        too_old = now - self._segment_since_ns >= self._settings.segment_age_s * 1e9
+        if segment.records and (too_old or segment.bytes >= self._settings.segment_bytes):
+            self.seal()
+            self.open_segment()
+        elif (
+            self._settings.fsync == "interval"
+            and now - self._synced_ns >= self._settings.fsync_interval_s * 1e9
+        ):
+            segment.sync()
+            self._synced_ns = now
+
+    def seal(self) -> None:
+        """End the segment; nothing can be written until another is opened."""
+        self._open().seal(self._n + 1, self._now_t())
+        self._n += 1
+        self._segment = None
+
+    def seal_after_fault(self, fault: str, dropped: int) -> None:
+        """Say in the recording what is missing and end it, if the disk has room again."""
+        if self._segment is None:
+            return
+        t = self._now_t()
+        last_words = [
+            Record(n=self._n + 1, t=t, kind="fault", note=fault),
+            Record(n=self._n + 2, t=t, kind="gap", lost=dropped),
+        ]
+        segment = self._segment
+        # No room, no last words: it stays unclean, which says the same to a reader.
+        with contextlib.suppress(OSError):
+            self._append([encode_record(record) for record in last_words], last_words)
+            self.seal()
+        segment.abandon()
+
+    def _open(self) -> SegmentWriter:
+        assert self._segment is not None
+        return self._segment
+
+    def _now_t(self) -> int:
+        return max(self._t, (self._clock() - self._start_ns) // 1000)
+
+    def _append(self, lines: list[bytes], records: list[Record]) -> None:
+        segment = self._open()
+        before = segment.bytes
+        redactions = sum(len(record.redacted) for record in records if record.redacted)
+        segment.write(
+            lines,
+            kinds=Counter([record.kind for record in records]),
+            first_t=records[0].t,
+            last_t=records[-1].t,
+            redactions=redactions,
+        )
+        if self._settings.fsync == "always":
+            segment.sync()
+        self._n, self._t = records[-1].n, records[-1].t
+        self.records += len(lines)
+        self.bytes += segment.bytes - before
+        self.redactions += redactions
+
+    def _record(self, n: int, t: int, item: Item) -> Record:
+        data = item[_DATA]
+        if isinstance(data, Gap):
+            lost, lost_bytes = data.take()
+            return Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
+        try:
+            return self._redactor.redact_record(_as_record(n, t, item))
+        except Exception as fault:  # one odd record must not end the recording, nor go unseen
+            note = f"a record of kind {item[1]!s:.20} was lost: {type(fault).__name__}"
+            return Record(n=n, t=t, kind="fault", note=note)
+
+
+def queued_size(item: Item) -> int:
+    """What an item's payload counts for while it waits."""
+    data = item[_DATA]
+    return 0 if data is None or isinstance(data, Gap) else len(data)
+
+
+def gap_item(at_ns: int, gap: Gap) -> Item:
+    return (at_ns, "gap", *([None] * 9), gap, None, None, None, None)
+
+
+def _as_record(n: int, t: int, item: Item) -> Record:
+    _, kind, direction, client, link, session, user, message_id, message_type, reply_to = item[:10]
+    opcode, data, code, reason, by, note = item[10:]
+    record = Record(
+        n=n,
+        t=t,
+        kind=kind,
+        direction=direction,
+        client=client,
+        link=link,
+        session=session,
+        user=user,
+        id=message_id,
+        type=message_type,
+        reply_to=reply_to,
+        opcode=opcode if opcode == "binary" else None,
+        code=code,
+        reason=reason,
+        by=by,
+        note=note,
+    )
+    if data is not None:
+        _add_payload(record, data)
+    return record
+
+
+def _add_payload(record: Record, data: bytes | str) -> None:
+    """Text stays text; binary, and text that no UTF-8 can say, becomes base64."""
+    payload = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else bytes(data)
+    record.size = len(payload)
+    if record.size > MAX_PAYLOAD_BYTES:
+        record.note = f"a payload of {record.size} bytes is longer than a recording keeps"
+        return
+    if record.opcode is None:
+        try:
+            record.data = payload.decode()
+            return
+        except UnicodeDecodeError:
+            record.note = "not UTF-8"
+    record.data_b64 = base64.b64encode(payload).decode()

@@ -1,0 +1,142 @@
+"""Which recordings there are, without reading them through, and which one a name means."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from megabot_cli.errors import MegabotError, NotFound
+from megabot_cli.recording.format_v1 import MAX_LINE_BYTES, BadLine, End, decode_line
+from megabot_cli.recording.record import Record
+from megabot_cli.storage.recording_folder import recording_folders, segments_of
+from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.segment_writer import PART, is_being_written
+
+_TAIL_BYTES: Final = 64 * 1024
+_MOST_SHOWN: Final = 5
+
+
+class RecordingInfo(msgspec.Struct, frozen=True):
+    """What a list says of one recording.
+
+    `started_at` is an ISO time; `records` counts what was recorded, without the format's own
+    `end` lines; `clean` means sealed, `live` that somebody is writing it now.
+    """
+
+    id: str
+    path: Path
+    started_at: str
+    upstream: str
+    tool: str
+    records: int
+    bytes: int
+    duration_s: float
+    segments: int
+    clean: bool
+    live: bool
+
+
+def list_recordings(folder: Path) -> list[RecordingInfo]:
+    """The recordings in `folder`, newest first. What cannot be read as one is left out."""
+    found = []
+    for path in recording_folders(folder):
+        try:
+            found.append(describe_recording(path))
+        except (MegabotError, FileNotFoundError):
+            continue  # not of ours, or removed while we looked
+    return sorted(found, key=lambda info: (info.started_at, info.id), reverse=True)
+
+
+def describe_recording(path: Path) -> RecordingInfo:
+    """Read the first and the last line of a recording (a folder or one file)."""
+    segments = segments_of(path) if path.is_dir() else [path]
+    with open_recording(path) as reader:
+        header = reader.header
+    last = _last_line(segments[-1])
+    # Every sealed segment but an unclean last one has spent one number on its `end`.
+    ends = len(segments) if isinstance(last, End) else len(segments) - 1
+    return RecordingInfo(
+        id=header.recording if header is not None else path.name,
+        path=path,
+        started_at=header.started_at if header is not None else "",
+        upstream=header.upstream if header is not None else "",
+        tool=header.tool if header is not None else "",
+        records=max(0, last.n - ends) if last is not None else 0,
+        bytes=sum(segment.stat().st_size for segment in segments),
+        duration_s=last.t / 1e6 if last is not None else 0.0,
+        segments=len(segments),
+        clean=isinstance(last, End),
+        live=segments[-1].suffix == PART and is_being_written(segments[-1]),
+    )
+
+
+def _last_line(segment: Path) -> Record | End | None:
+    """The last whole record of a segment, from its end; None when there is none."""
+    if segment.suffix == ".gz":
+        return _last_of_all(segment)
+    size = segment.stat().st_size
+    reach = _TAIL_BYTES
+    with segment.open("rb") as file:
+        while True:
+            file.seek(max(0, size - reach))
+            lines = file.read(reach).split(b"\n")
+            # The first is cut, or the header; the last is torn, or empty.
+            for line in reversed(lines[1:]):
+                try:
+                    return decode_line(line)
+                except BadLine:
+                    continue
+            if reach >= min(size, MAX_LINE_BYTES):
+                return None
+            reach *= 4
+
+
+def _last_of_all(segment: Path) -> Record | End | None:
+    last: Record | End | None = None
+    with open_recording(segment) as reader:
+        for part in reader.segments():
+            for record, _ in part:
+                last = record
+            last = part.end or last
+    return last
+
+
+def find_recording(folder: Path, name: str) -> Path:
+    """The recording that an operator means: a path, `last`, an id, or the start of one id.
+
+    NotFound when there is none, or when several ids start so.
+    """
+    if os.sep in name or name in (".", "..") or Path(name).is_file():
+        if Path(name).exists():
+            return Path(name)
+        raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
+    if name == "last":
+        return _newest(folder)
+    names = [path.name for path in recording_folders(folder)]
+    found = [each for each in names if each == name] or [
+        each for each in names if each.startswith((name, f"rec_{name}"))
+    ]
+    if len(found) == 1:
+        return folder / found[0]
+    if found:
+        shown = ", ".join(found[:_MOST_SHOWN]) + (" …" if len(found) > _MOST_SHOWN else "")
+        raise NotFound(f"{len(found)} recordings begin with {name}.", f"Say more of one: {shown}")
+    if Path(name).exists():
+        return Path(name)
+    raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
+
+
+def _newest(folder: Path) -> Path:
+    recordings = list_recordings(folder)
+    if not recordings:
+        raise NotFound(f"There are no recordings in {folder}.", _what_there_is(folder))
+    return recordings[0].path
+
+
+def _what_there_is(folder: Path) -> str:
+    if recording_folders(folder):
+        return "`megabot recordings list` shows those there are; `last` is the newest."
+    return f"{folder} holds none yet: `megabot relay` records while it runs."

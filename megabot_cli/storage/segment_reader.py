@@ -1,0 +1,232 @@
+"""Read recordings as they are: torn, damaged, still growing, or from another version."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Final, Self
+
+import msgspec
+
+from megabot_cli.errors import BadData, NotFound
+from megabot_cli.recording.format_v1 import (
+    FORMAT,
+    BadLine,
+    End,
+    Header,
+    decode_header,
+    decode_line,
+)
+from megabot_cli.recording.record import Record
+from megabot_cli.storage.line_source import Line, cannot_read, lines_of, open_source
+from megabot_cli.storage.recording_folder import recording_folders, segments_of
+
+_HEADER_STARTS: Final = f'{{"format":"{FORMAT}"'.encode()
+_MOST_WARNINGS: Final = 20  # a file of a million bad lines is not worth a million warnings
+
+
+class SegmentReader:
+    """One segment: its header at once, its records by iteration, then what was found.
+
+    `end` is None while the segment is unclean. With `digest` the bytes before `end` are
+    hashed on the way, for `sha256`.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, *, strict: bool, digest: bool) -> None:
+        self.name = name
+        self.header: Header | None = None
+        self.header_line = b""
+        self.end: End | None = None
+        self.end_at: int | None = None
+        self.records = 0
+        self.counts: Counter[str] = Counter()
+        self.bad_lines = 0
+        self.torn_bytes = 0
+        self.lines_after_end = 0
+        self.warnings: list[str] = []
+        self.sha256: str | None = None
+        self._strict = strict
+        self._digest = hashlib.sha256() if digest else None
+        self._lines = lines_of(file)
+        self._read_header()
+
+    def _read_header(self) -> None:
+        line = next(self._lines, None)
+        if line is None:
+            self._tear(Line(b"", 0, 0, whole=False))
+        elif line.whole or not _is_torn_header(line.content):
+            try:
+                self.header = decode_header(line.content or b"")
+            except BadData as fault:
+                raise BadData(f"{self.name}: {fault.message}", fault.hint) from None
+            self.header_line = line.content or b""
+            self._hash(line)
+        else:
+            self._tear(line)
+
+    def __iter__(self) -> Iterator[tuple[Record, bytes]]:
+        """Give each record with the exact line it stands on."""
+        for line in self._lines:
+            record = self._decode(line)
+            if isinstance(record, Record):
+                self.records += 1
+                self.counts[record.kind] += 1
+                if self.end is not None:
+                    self.lines_after_end += 1
+                assert line.content is not None
+                yield record, line.content
+            elif record is not None:
+                self._close_with(record, line)
+            if self.end is None:
+                self._hash(line)
+
+    def _decode(self, line: Line) -> Record | End | None:
+        """The record on a line; None where there is none, which is then counted."""
+        if line.content is None:
+            self._skip(line, "longer than a record may be")
+            return None
+        try:
+            return decode_line(line.content)
+        except BadLine as fault:
+            # A line that reads as a record and lacks nothing but its newline was whole enough.
+            if line.whole:
+                self._skip(line, str(fault))
+            else:
+                self._tear(line)
+        return None
+
+    def _close_with(self, end: End, line: Line) -> None:
+        self.end = end
+        self.end_at = line.offset
+        if self._digest is not None:
+            self.sha256 = self._digest.hexdigest()
+
+    def _hash(self, line: Line) -> None:
+        if self._digest is not None and line.content is not None:
+            self._digest.update(line.content)
+            if line.whole:
+                self._digest.update(b"\n")
+
+    def _skip(self, line: Line, why: str) -> None:
+        self.bad_lines += 1
+        self._warn(f"{self.name}: the line at byte {line.offset} is no record: {why}")
+
+    def _tear(self, line: Line) -> None:
+        self.torn_bytes = line.size
+        self._warn(f"{self.name}: torn at byte {line.offset}; {line.size} bytes are dropped")
+
+    def _warn(self, text: str) -> None:
+        if self._strict:
+            raise BadData(f"{text}.", "Without --strict what can be read is read.")
+        if len(self.warnings) < _MOST_WARNINGS:
+            self.warnings.append(text)
+
+
+class RecordingReader(AbstractContextManager["RecordingReader"]):
+    """A recording, segment after segment; memory does not grow with it.
+
+    `header` is that of the first segment, None only where a crash tore that very line.
+    Iteration gives `Record`s, `lines` also the exact line of each; either can be had once.
+    Afterwards `clean`, `warnings`, `bad_lines` and `torn_bytes` say how it went. `end`
+    records are not given: they are about the file.
+    """
+
+    def __init__(
+        self, sources: Sequence[Path | str], *, strict: bool = False, digest: bool = False
+    ) -> None:
+        self._sources = list(sources)
+        self._strict = strict
+        self._digest = digest
+        self._file: BinaryIO | None = None
+        self._first = self._open(self._sources[0])
+        self.header = self._first.header
+        self.warnings: list[str] = []
+        self.bad_lines = 0
+        self.torn_bytes = 0
+        self.clean = False  # until it has been read to its end
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    def __iter__(self) -> Iterator[Record]:
+        for record, _ in self.lines():
+            yield record
+
+    def lines(self) -> Iterator[tuple[Record, bytes]]:
+        """Give each record with its line, without the newline: who rewrites copies that."""
+        for segment in self.segments():
+            yield from segment
+
+    def segments(self) -> Iterator[SegmentReader]:
+        """Give the segments; each is to be read before the next is asked for."""
+        clean = True
+        for place, source in enumerate(self._sources):
+            segment = self._first if place == 0 else self._open(source)
+            yield segment
+            self.bad_lines += segment.bad_lines
+            self.torn_bytes += segment.torn_bytes
+            self.warnings += segment.warnings[: max(0, _MOST_WARNINGS - len(self.warnings))]
+            clean = clean and segment.end is not None and not segment.bad_lines
+            self.close()
+        self.clean = clean
+
+    def _open(self, source: Path | str) -> SegmentReader:
+        self._file = open_source(source)
+        name = "standard input" if source == "-" else Path(source).name
+        try:
+            return SegmentReader(self._file, name, strict=self._strict, digest=self._digest)
+        except BadData:
+            self.close()
+            raise
+
+
+def open_recording(
+    source: Path | str, *, strict: bool = False, digest: bool = False
+) -> RecordingReader:
+    """Open a segment file, the folder of a recording, or `-` for standard input.
+
+    NotFound when there is none, BadData when it is none or needs a newer megabot. With
+    `strict` BadData is also raised, while reading, at the first line that is torn or bad.
+    """
+    if source == "-":
+        return RecordingReader(["-"], strict=strict, digest=digest)
+    path = Path(source)
+    if not path.is_dir():
+        return RecordingReader([path], strict=strict, digest=digest)
+    try:
+        segments = segments_of(path)
+        inner = [] if segments else recording_folders(path)
+    except OSError as fault:
+        raise cannot_read(path, fault) from fault
+    if not segments:
+        hint = f"It holds recordings; name one, such as {inner[-1]}." if inner else None
+        raise NotFound(f"{path} is not the folder of one recording.", hint)
+    return RecordingReader(segments, strict=strict, digest=digest)
+
+
+def _is_torn_header(line: bytes | None) -> bool:
+    """Whether a line without its newline is what a crash left of a header."""
+    if line is None or not _HEADER_STARTS.startswith(line[: len(_HEADER_STARTS)]):
+        return False
+    try:
+        msgspec.json.decode(line)
+    except (msgspec.DecodeError, RecursionError):
+        return True
+    return False

@@ -1,0 +1,136 @@
+"""One segment on disk: made for its owner alone, written in whole lines, sealed at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+from collections import Counter
+from pathlib import Path
+
+from megabot_cli.recording.format_v1 import End, Header, encode_end, encode_header
+
+PART = ".part"
+
+
+class SegmentWriter:
+    """The segment under way, `NNNNNN.jsonl.part` until `seal`.
+
+    The file is locked (`flock`) as long as this process has it open: a `.part` that nobody
+    holds was left by a crash. Raises OSError where the disk does; what stands in the file is
+    whole lines all the same.
+    """
+
+    def __init__(self, folder: Path, header: Header) -> None:
+        self.name = segment_name(header.segment)
+        self.sealed_path = folder / self.name
+        self.path = folder / (self.name + PART)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+        self._descriptor = os.open(self.path, flags, 0o600)
+        self._digest = hashlib.sha256()
+        self._counts: Counter[str] = Counter()
+        self._first_t: int | None = None
+        self._last_t = 0
+        self._redactions = 0
+        self._unsynced = False
+        self.records = 0
+        self.bytes = 0
+        try:
+            _hold(self._descriptor)
+            self._append(encode_header(header))
+        except OSError:
+            os.close(self._descriptor)
+            raise
+
+    def write(
+        self, lines: list[bytes], *, kinds: Counter[str], first_t: int, last_t: int, redactions: int
+    ) -> None:
+        """Append whole lines in one write, or none of them."""
+        self._append(b"".join(lines))
+        self.records += len(lines)
+        self._counts.update(kinds)
+        if self._first_t is None:
+            self._first_t = first_t
+        self._last_t = last_t
+        self._redactions += redactions
+
+    def sync(self) -> None:
+        """Have the disk keep what was written."""
+        if self._unsynced:
+            os.fsync(self._descriptor)
+            self._unsynced = False
+
+    def seal(self, n: int, t: int) -> None:
+        """Write the `end` record (number `n`, at `t`), and give the file its final name."""
+        end = End(
+            n=n,
+            t=t,
+            records=self.records,
+            bytes=self.bytes,
+            first_t=self._first_t,
+            last_t=self._last_t if self.records else None,
+            counts=dict(self._counts),
+            redactions=self._redactions,
+            sha256=self._digest.hexdigest(),
+        )
+        self._append(encode_end(end))
+        self.sync()
+        self.path.rename(self.sealed_path)
+        sync_folder(self.path.parent)
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Close the file as it is. May be called more than once."""
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def _append(self, lines: bytes) -> None:
+        view = memoryview(lines)
+        written = 0
+        try:
+            while written < len(view):
+                written += os.write(self._descriptor, view[written:])
+        except OSError:
+            os.ftruncate(self._descriptor, self.bytes)
+            os.lseek(self._descriptor, self.bytes, os.SEEK_SET)
+            raise
+        self._digest.update(lines)
+        self.bytes += len(lines)
+        self._unsynced = True
+
+
+def _hold(descriptor: int) -> None:
+    """Lock a new file. Waits at most for somebody who just looks whether it is locked."""
+    # Not every network file system has locks; there a crash is not told from a live writer.
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def segment_name(number: int) -> str:
+    return f"{number:06d}.jsonl"
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the disk keep the names in a folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_being_written(part: Path) -> bool:
+    """Whether a living process holds this `.part`; one without a holder is from a crash."""
+    try:
+        descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True  # held, or on a file system without locks: leave it be
+    finally:
+        os.close(descriptor)
+    return False

@@ -1,0 +1,177 @@
+"""Check a recording: is all there, in order, unchanged, and free of secrets?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from megabot_cli.recording.format_v1 import End
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.storage.recording_folder import segments_of
+from megabot_cli.storage.segment_reader import SegmentReader, open_recording
+from megabot_cli.storage.segment_writer import PART, is_being_written
+
+_MOST_PROBLEMS: Final = 50
+
+
+class Verification(msgspec.Struct, kw_only=True):
+    """What a check found.
+
+    `clean`: every segment is sealed and nothing is missing, torn, changed or out of order.
+    Loss that the recording itself admits (`gaps`, `lost`) does not make it unclean.
+    `sha256_ok` and `counts_ok` are None when no segment has an `end` to compare with;
+    `secrets_found` is None when nobody looked. `problems` tells people, at most fifty.
+    """
+
+    path: str
+    recording: str | None = None
+    clean: bool = False
+    sealed: bool = True
+    live: bool = False
+    segments: int = 0
+    records: int = 0
+    bytes: int = 0
+    duration_s: float = 0.0
+    redactions: int = 0
+    gaps: int = 0
+    lost: int = 0
+    holes: int = 0
+    time_went_back: int = 0
+    bad_lines: int = 0
+    torn_bytes: int = 0
+    sha256_ok: bool | None = None
+    counts_ok: bool | None = None
+    secrets_found: int | None = None
+    problems: list[str] = []
+
+
+def verify(
+    source: Path | str,
+    *,
+    secrets: bool = False,
+    keys: Sequence[str] = (),
+    patterns: Sequence[str] = (),
+) -> Verification:
+    """Read a recording from end to end. NotFound or BadData when there is none to read.
+
+    With `secrets` every line is searched for what redaction would have replaced; `keys` and
+    `patterns` are the operator's own, as for the recorder.
+    """
+    redactor = Redactor(b"only to look, never to write", keys, patterns) if secrets else None
+    check = _Check(Verification(path=str(source)), redactor)
+    with open_recording(source, digest=True) as reader:
+        for segment in reader.segments():
+            check.segment(segment)
+    found = check.found
+    found.live = _is_live(source)
+    found.clean = (
+        found.sealed
+        and not (found.holes or found.time_went_back or found.bad_lines or found.torn_bytes)
+        and found.sha256_ok is not False
+        and found.counts_ok is not False
+    )
+    return found
+
+
+class _Check:
+    """The check as it goes from record to record."""
+
+    def __init__(self, found: Verification, redactor: Redactor | None) -> None:
+        self.found = found
+        self._redactor = redactor
+        self._n: int | None = None
+        self._t = 0
+        if redactor is not None:
+            found.secrets_found = 0
+
+    def segment(self, segment: SegmentReader) -> None:
+        found = self.found
+        found.segments += 1
+        self._begin(segment)
+        for record, line in segment:
+            self._number(record.n, record.t, segment.name)
+            self._count(record)
+            if self._redactor is not None:
+                self._seek_secrets(f"record {record.n}", line, record)
+        found.records += segment.records
+        found.bad_lines += segment.bad_lines
+        found.torn_bytes += segment.torn_bytes
+        for warning in segment.warnings:
+            self._problem(warning)
+        if segment.end is None:
+            found.sealed = False
+            self._problem(f"{segment.name}: unclean, it has no end")
+        else:
+            self._number(segment.end.n, segment.end.t, segment.name)
+            self._compare(segment, segment.end)
+
+    def _begin(self, segment: SegmentReader) -> None:
+        header = segment.header
+        if header is None:
+            return
+        if self.found.recording is None:
+            self.found.recording = header.recording
+            # A recording whose first segments were removed does not begin with 1.
+            self._n = 0 if header.segment == 1 else None
+        elif header.recording != self.found.recording:
+            self._problem(f"{segment.name}: belongs to another recording, {header.recording}")
+        if self._redactor is not None:
+            self._seek_secrets(f"{segment.name}: header", segment.header_line, None)
+
+    def _number(self, n: int, t: int, name: str) -> None:
+        if self._n is not None and n != self._n + 1:
+            self.found.holes += max(1, n - self._n - 1)
+            self._problem(f"{name}: record {n} follows record {self._n}")
+        if t < self._t:
+            self.found.time_went_back += 1
+            self._problem(f"{name}: at record {n} time goes back")
+        self._n, self._t = n, max(t, self._t)
+        self.found.duration_s = self._t / 1e6
+
+    def _count(self, record: Record) -> None:
+        self.found.bytes += record.size or 0
+        self.found.redactions += len(record.redacted or ())
+        if record.kind == "gap":
+            self.found.gaps += 1
+            self.found.lost += record.lost or 0
+
+    def _compare(self, segment: SegmentReader, end: End) -> None:
+        same_bytes = end.sha256 == segment.sha256 and end.bytes == segment.end_at
+        same_counts = (
+            end.records == segment.records
+            and (end.counts or {}) == dict(segment.counts)
+            and not segment.lines_after_end
+        )
+        self.found.sha256_ok = same_bytes and self.found.sha256_ok is not False
+        self.found.counts_ok = same_counts and self.found.counts_ok is not False
+        if not same_bytes:
+            self._problem(f"{segment.name}: was changed after it was sealed (sha256 differs)")
+        if not same_counts:
+            self._problem(f"{segment.name}: holds other records than its end says")
+
+    def _seek_secrets(self, where: str, line: bytes, record: Record | None) -> None:
+        assert self._redactor is not None
+        _, places = self._redactor.redact_text(line.decode("utf-8", "replace"))
+        if record is not None and record.data_b64 is not None:
+            payload = record.payload()
+            if isinstance(payload, bytes) and self._redactor.redact_binary(payload) is not None:
+                places.append("$.data_b64")
+        for place in places:
+            self.found.secrets_found = (self.found.secrets_found or 0) + 1
+            self._problem(f"{where}: a secret at {place}")
+
+    def _problem(self, text: str) -> None:
+        if len(self.found.problems) < _MOST_PROBLEMS:
+            self.found.problems.append(text)
+
+
+def _is_live(source: Path | str) -> bool:
+    if source == "-":
+        return False
+    path = Path(source)
+    last = segments_of(path)[-1] if path.is_dir() else path
+    return last.suffix == PART and is_being_written(last)

@@ -1,0 +1,108 @@
+"""How far long work has come: a bar on stderr, only where a person looks at it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from megabot_cli.terminal.console import Console
+from megabot_cli.terminal.text import fit
+
+REDRAW_S = 0.1  # more often is a flicker, not news
+_BAR_WIDTH = 24
+
+
+class Progress:
+    """A bar with rate and time left; without a `total` it only counts.
+
+    Use as a context manager: the bar is gone when the work is. Draws nothing unless stderr
+    is a terminal. `clock` gives seconds that never go back.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        label: str,
+        total: int | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = console
+        self._label = label
+        self._total = total
+        self._clock = clock
+        self._done = 0
+        self._remark = ""
+        self._started_at = clock()
+        self._drawn_at: float | None = None
+        self._on_screen = False
+        self._active = console.err_is_terminal and console.verbosity >= 0
+
+    def __enter__(self) -> Self:
+        if self._active:
+            self._console.live_area = self
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._active:
+            self.hide()
+            self._console.live_area = None
+
+    def reach(self, done: int, remark: str = "", *, total: int | None = None) -> None:
+        """Say that `done` of the work is done; `remark` stands behind the bar."""
+        self._done, self._remark = done, remark
+        if total is not None:
+            self._total = total
+        now = self._clock()
+        if self._active and (self._drawn_at is None or now - self._drawn_at >= REDRAW_S):
+            self._drawn_at = now
+            self.show()
+
+    def advance(self, by: int = 1, remark: str = "") -> None:
+        self.reach(self._done + by, remark)
+
+    def hide(self) -> None:
+        if self._on_screen:
+            self._console.draw("\r\x1b[K")
+            self._on_screen = False
+
+    def show(self) -> None:
+        if self._drawn_at is not None:
+            columns = (self._console.width or 80) - 1  # a full last column would wrap the line
+            self._console.draw("\r\x1b[K" + fit(self.text(), columns))
+            self._on_screen = True
+
+    def text(self) -> str:
+        """The bar as one line: label, share, count, rate, time left, remark."""
+        elapsed = max(self._clock() - self._started_at, 1e-9)
+        rate = self._done / elapsed
+        if not self._total:
+            parts = [self._label, str(self._done), f"{rate:.0f}/s", self._remark]
+        else:
+            share = min(self._done / self._total, 1.0)
+            filled = round(share * _BAR_WIDTH)
+            bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
+            left = (self._total - self._done) / rate if rate > 0 else None
+            eta = "" if left is None else f"{format_duration(max(left, 0.0))} left"
+            count = f"{self._done}/{self._total}"
+            parts = [self._label, bar, f"{share:4.0%}", count, f"{rate:.0f}/s", eta, self._remark]
+        return "  ".join(part for part in parts if part)
+
+
+def format_duration(seconds: float) -> str:
+    """A duration as people say it: `0.8 s`, `12 s`, `3:20`, `1:02:03`."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

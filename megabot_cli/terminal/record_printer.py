@@ -1,0 +1,130 @@
+"""Show records one after the other, in the form that was asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from megabot_cli.protocol.envelope import Head, HeadMetadata, open_envelope
+from megabot_cli.protocol.messages import ChatStream
+from megabot_cli.protocol.streams import StreamTable
+from megabot_cli.recording.record import Record
+from megabot_cli.terminal.console import Console
+from megabot_cli.terminal.text import safe_json, safe_text
+from megabot_cli.terminal.views import record_line, record_prefix, what_it_says
+
+RecordForm = Literal["line", "wide", "json", "jsonl", "raw"]
+FORMS: tuple[RecordForm, ...] = ("line", "wide", "json", "jsonl", "raw")
+
+_MESSAGES = ("message", "inject")
+
+
+class RecordPrinter:
+    """Writes records to stdout. Messages always; what else happened with `events`.
+
+    Without `events`, losses are told on stderr. `assemble` shows the chunks of one answer
+    as one text that grows, and leaves out the message that repeats it at the end.
+    """
+
+    def __init__(
+        self, console: Console, form: RecordForm, *, events: bool = False, assemble: bool = False
+    ) -> None:
+        self._console = console
+        self._form = form
+        self._events = events
+        self._answers = Answers(console) if assemble else None
+        self._write = self._writer(form)
+        if form == "wide":
+            console.width = None
+
+    def _writer(self, form: RecordForm) -> Callable[[Record, float], None]:
+        if form == "raw":
+            return self._raw
+        return self._line if form in ("line", "wide") else self._json
+
+    def show(self, record: Record, at: float) -> None:
+        """Show a record that happened `at` (Unix seconds)."""
+        if record.kind not in _MESSAGES and not self._events:
+            if record.kind in ("gap", "drop", "fault"):
+                self._console.warn(f"{record.kind}: {what_it_says(record)}")
+            return
+        if self._answers is not None and self._form in ("line", "wide"):
+            if self._answers.take(record, at):
+                return
+            self._answers.step_aside()
+        self._write(record, at)
+
+    def end(self) -> None:
+        """End a line that an unfinished answer left open."""
+        self._console.end_line()
+
+    def _line(self, record: Record, at: float) -> None:
+        self._console.line(record_line(self._console, record, at))
+
+    def _json(self, record: Record, at: float) -> None:
+        self._console.line(safe_json(msgspec.json.encode(record).decode()))
+
+    def _raw(self, record: Record, at: float) -> None:
+        payload = record.payload()
+        if isinstance(payload, str):
+            self._console.line(payload)
+        elif payload is not None and record.data_b64 is not None:
+            self._console.line(record.data_b64)
+
+
+class Answers:
+    """The answers that are growing, one of them on the last line of the screen."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._table = StreamTable()
+        self._shown: str | None = None
+        self._whole: dict[str, str] = {}  # the last finished answer to each message
+
+    def take(self, record: Record, at: float) -> bool:
+        """Show what a chunk brings and say True; False for anything that is no chunk."""
+        if record.type == "chat_receive":
+            return self._is_repetition(record)
+        chunk = _chunk_of(record)
+        if chunk is None:
+            return False
+        head = Head(metadata=HeadMetadata(session_id=record.session, reply_to=record.reply_to))
+        key, stream, step = self._table.add(head, chunk)
+        if self._shown != key and (step.ready or not step.finished):
+            self.step_aside()
+            self._console.stream(record_prefix(self._console, record, at))
+            self._shown = key
+        self._console.stream(safe_text(step.ready))
+        if step.finished:
+            self.step_aside()
+            self._remember(record.reply_to, stream.text)
+        return True
+
+    def step_aside(self) -> None:
+        """Give the last line free for something else."""
+        self._console.end_line()
+        self._shown = None
+
+    def _remember(self, reply_to: str | None, text: str) -> None:
+        if reply_to:
+            if len(self._whole) >= 1000:
+                del self._whole[next(iter(self._whole))]
+            self._whole[reply_to] = text
+
+    def _is_repetition(self, record: Record) -> bool:
+        text = self._whole.pop(record.reply_to or "", None)
+        return text is not None and what_it_says(record) == text
+
+
+def _chunk_of(record: Record) -> ChatStream | None:
+    if record.type != "chat_stream" or record.data is None:
+        return None
+    envelope = open_envelope(record.data)
+    if envelope is None:
+        return None
+    try:
+        return msgspec.json.decode(envelope.payload, type=ChatStream)
+    except msgspec.DecodeError:
+        return None

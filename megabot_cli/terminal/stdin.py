@@ -1,0 +1,129 @@
+"""What others hand in on stdin: secrets, whole texts, lines, answers to a question.
+
+Read by descriptor: a thread that waits in Python's buffered stdin would block the exit.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING
+
+from megabot_cli.errors import BadData, WrongUsage
+
+if TYPE_CHECKING:
+    import asyncio
+
+STDIN = 0
+MAX_SECRET_BYTES = 64 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
+_CHUNK = 64 * 1024
+_LINES_AHEAD = 100
+
+
+def read_secret(flag: str) -> str:
+    """A secret from stdin, without the line break at its end. WrongUsage when none came."""
+    content = _read_all(MAX_SECRET_BYTES)
+    secret = _text(content).rstrip("\r\n")
+    if not secret:
+        raise WrongUsage(f"{flag} found nothing on stdin", f"Pipe it in: `… | megabot … {flag}`.")
+    return secret
+
+
+def read_text(limit: int = MAX_LINE_BYTES) -> str:
+    """All of stdin as text, without the line break at its end."""
+    text = _text(_read_all(limit))
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _read_all(limit: int) -> bytes:
+    content = b"".join(_chunks(limit))
+    if len(content) > limit:
+        raise BadData(f"More than {limit} bytes came on stdin")
+    return content
+
+
+def _chunks(limit: int) -> Iterator[bytes]:
+    taken = 0
+    try:
+        while taken <= limit and (chunk := os.read(STDIN, _CHUNK)):
+            taken += len(chunk)
+            yield chunk
+    except OSError:
+        return  # a closed stdin is an empty one
+
+
+def _text(content: bytes) -> str:
+    try:
+        return content.decode()
+    except UnicodeDecodeError as fault:
+        raise BadData(f"stdin is not UTF-8 text (byte {fault.start})") from None
+
+
+def ask(question: str) -> str:
+    """Ask on the terminal. WrongUsage when the person ends the input instead."""
+    import sys
+
+    print(question, end="", file=sys.stderr, flush=True)
+    try:
+        answer = input()
+    except EOFError:
+        print(file=sys.stderr)
+        raise WrongUsage("There was no answer") from None
+    return answer.strip()
+
+
+def ask_secret(question: str) -> str:
+    """Ask on the terminal without showing what is typed; echo is on again whatever happens."""
+    try:
+        return getpass.getpass(question)
+    except EOFError:
+        raise WrongUsage("There was no answer") from None
+
+
+async def lines() -> AsyncIterator[str]:
+    """The lines of stdin as they come, read ahead by a bounded number.
+
+    A thread reads: an event loop cannot wait for a file, and never hears of /dev/null.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_LINES_AHEAD)
+    reader = threading.Thread(target=_feed, args=(loop, waiting), daemon=True, name="stdin")
+    reader.start()
+    while (line := await waiting.get()) is not None:
+        yield _text(line).rstrip("\r\n")
+
+
+def _feed(loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[bytes | None]) -> None:
+    import asyncio
+    import contextlib
+
+    # The loop may end before stdin does; then nobody wants the rest.
+    with contextlib.suppress(RuntimeError, asyncio.CancelledError):
+        for line in _split(_chunks_for_ever()):
+            asyncio.run_coroutine_threadsafe(waiting.put(line), loop).result()
+        asyncio.run_coroutine_threadsafe(waiting.put(None), loop).result()
+
+
+def _chunks_for_ever() -> Iterator[bytes]:
+    with_limit_per_line_only = 1 << 62
+    yield from _chunks(with_limit_per_line_only)
+
+
+def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        if b"\n" in chunk:
+            *whole, rest = held.split(b"\n")
+            yield from (bytes(line) for line in whole)
+            held = bytearray(rest)
+        if len(held) > MAX_LINE_BYTES:
+            yield bytes(held)
+            held.clear()
+    if held:
+        yield bytes(held)

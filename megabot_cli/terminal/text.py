@@ -1,0 +1,72 @@
+"""Make text that others wrote harmless on a terminal, and measure what it takes there."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# What can move the cursor, set a title, fill the clipboard or reorder a line: C0 without
+# tab and line feed, DEL, C1, the direction marks and overrides, and the separators that
+# some terminals break a line at.
+_DANGEROUS = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+_DANGEROUS_IN_A_LINE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
+
+
+def _visible(match: re.Match[str]) -> str:
+    character = match[0]
+    code = ord(character)
+    return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def safe_text(text: str) -> str:
+    """`text` for a terminal: line breaks and tabs stay, other controls become visible."""
+    return _DANGEROUS.sub(_visible, text.replace("\r\n", "\n"))
+
+
+def safe_line(text: str) -> str:
+    """`text` on one line: every control character becomes visible."""
+    return _DANGEROUS_IN_A_LINE.sub(_visible, text)
+
+
+def safe_json(text: str) -> str:
+    """The same JSON value, with what could steer a terminal written as `\\uXXXX`.
+
+    Such characters can stand nowhere in JSON but inside a string, white space apart.
+    """
+    return _DANGEROUS.sub(_json_escape, text)
+
+
+def display_width(text: str) -> int:
+    """The columns `text` takes: wide characters two, combining ones none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(character) else 1 + (_is_wide(character)) for character in text
+    )
+
+
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"
+
+
+def fit(text: str, width: int) -> str:
+    """`text` in at most `width` columns, ended by … where something was cut."""
+    if display_width(text) <= width:
+        return text
+    kept: list[str] = []
+    room = width - 1
+    for character in text:
+        room -= display_width(character)
+        if room < 0:
+            break
+        kept.append(character)
+    return "".join(kept) + "…"

@@ -1,0 +1,20 @@
+"""Run every benchmark, one after another: `make bench`."""
+
+from __future__ import annotations
+
+import argparse
+
+from tests.benchmarks import message_path, start_up
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4.0, help="per measured relay")
+    parser.add_argument("--rounds", type=int, default=3, help="of the message path")
+    options = parser.parse_args()
+    message_path.report(seconds=options.seconds, rounds=options.rounds)
+    start_up.report()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+
+import pytest
+from hypothesis import given
+
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.secret_shapes import PSEUDONYM
+from tests.recording.arbitrary import CANARY, any_texts, json_texts, planted_texts, thorough
+
+JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
+KEY = b"k" * 32
+
+
+def redact(text: str) -> str:
+    return Redactor(KEY).clean(text)
+
+
+def shown(text: str) -> str:
+    """The text with each pseudonym as `‹›`, to compare with."""
+    return PSEUDONYM.sub("‹›", redact(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ('{"token":"abc"}', '{"token":"‹›"}'),
+        ('{ "Api-Key" : "a\\"b" , "n": 1.0e2 }', '{ "Api-Key" : "‹›" , "n": 1.0e2 }'),
+        ('{"access_token":"a","refreshToken":"b"}', '{"access_token":"‹›","refreshToken":"‹›"}'),
+        ('{"authorization":"Bearer abc"}', '{"authorization":"Bearer ‹›"}'),
+        ('{"authorization":"Basic abc="}', '{"authorization":"Basic ‹›"}'),
+        ('{"cookie":["a=b","c=d"]}', '{"cookie":["‹›","‹›"]}'),
+        ('{"secret":{"value":"x","n":3,"no":null}}', '{"secret":{"value":"‹›","n":3,"no":null}}'),
+        ('{"password":1234}', '{"password":"‹›"}'),
+        ('{"\\u0070assword":"x"}', '{"\\u0070assword":"‹›"}'),
+        ('{"chunk":"your key: Bearer abc\\/d+e=="}', '{"chunk":"your key: Bearer ‹›"}'),
+        (f'{{"chunk":"it is {JWT}!"}}', '{"chunk":"it is ‹›!"}'),
+        (f'{{"{JWT}":1}}', '{"‹›":1}'),
+        ('{"body":"{\\"token\\":\\"a b\\"}"}', '{"body":"{\\"token\\":\\"‹›\\"}"}'),
+        ('{"body":"{\\"password\\":12}"}', '{"body":"{\\"password\\":\\"‹›\\"}"}'),
+        ('{"password":"torn in the mid', '{"password":"‹›'),
+        ("{'password': 'a b', 'n': 1}", "{'password': '‹›', 'n': 1}"),
+        ('5" wide {"password":"a b"}', '5" wide {"password":"‹›"}'),
+        ("token expired: token=abc&x=1", "token expired: token=‹›&x=1"),
+        ("X-API-Key: abc\r\nHost: h", "X-API-Key: ‹›\r\nHost: h"),
+        ("password: hunter2.", "password: ‹›."),
+        ("postgres://u:pw@h/db", "postgres://u:‹›@h/db"),
+        ("wss://h/ws?session_id=1&token=a%2Fb#f", "wss://h/ws?session_id=1&token=‹›#f"),
+    ],
+)
+def test_only_the_characters_of_the_secret_are_replaced(text: str, kept: str) -> None:
+    assert shown(text) == kept
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"max_tokens":15,"tokens":[1,2],"token":3,"tokenizer":"x","token_count":"4"}',
+        '{"token":null,"secret":true,"password":"","cookie":[]}',
+        '{"content":"Use a bearer token in the Authorization header, not the query."}',
+        '{"content":"the secret of my monkey: tokens, cookies and keys"}',
+        '{"type":"bearer","key":"value","secretary":"Ann","passenger":"Bob"}',
+        "https://example.com/a:b@c?x=1",
+        '{"token":"‹redacted:9f2c›","h":"Bearer ‹redacted:9f2c01ab›"}',
+        "12345678901234567890 \u2028 \x00 é 😀",
+        "",
+    ],
+)
+def test_what_is_no_secret_is_left_alone(text: str) -> None:
+    assert Redactor(KEY).redact_text(text) == (text, [])
+
+
+def test_the_paths_of_what_was_replaced_are_told() -> None:
+    text = '{"payload":{"items":[{"x":1},{"token":"a"}],"odd key":"Bearer abc"}}'
+    assert Redactor(KEY).redact_text(text)[1] == [
+        "$.payload.items[1].token",
+        '$.payload["odd key"]',
+    ]
+
+
+def test_a_path_does_not_tell_a_secret_that_is_a_key() -> None:
+    text, paths = Redactor(KEY).redact_text(f'{{"{JWT}":{{"token":"{JWT}"}}}}')
+    assert JWT not in text + "".join(paths)
+
+
+def test_a_thousand_secrets_do_not_make_a_thousand_paths() -> None:
+    _, paths = Redactor(KEY).redact_text(json.dumps([{"token": "a"}] * 1000))
+    assert len(paths) == 101
+
+
+def test_equal_secrets_have_equal_pseudonyms_within_one_recording_only() -> None:
+    redactor = Redactor(KEY)
+    by_key = redactor.clean('{"token":"abc.def"}')
+    by_shape = redactor.clean("Bearer abc.def")
+    assert PSEUDONYM.findall(by_key) == PSEUDONYM.findall(by_shape)
+    assert redactor.clean('{"token":"abc.deg"}') != by_key
+    assert Redactor(b"x" * 32).clean('{"token":"abc.def"}') != by_key
+
+
+def test_an_operator_adds_keys_paths_and_patterns() -> None:
+    redactor = Redactor(
+        KEY, ["account_number", "$.payload.person[*].ssn"], [r"\bIBAN (?P<secret>\S+)", r"SN-\d+"]
+    )
+    text = (
+        '{"accountNumber":123,"account-number":"x","ssn":"kept","payload":{"person":'
+        '[{"ssn":"y"}]},"c":"IBAN DE12 and SN-99","d":"account_number=5"}'
+    )
+    assert PSEUDONYM.sub("‹›", redactor.clean(text)) == (
+        '{"accountNumber":"‹›","account-number":"‹›","ssn":"kept","payload":{"person":'
+        '[{"ssn":"‹›"}]},"c":"IBAN ‹› and ‹›","d":"account_number=‹›"}'
+    )
+
+
+@thorough
+@given(planted_texts)
+def test_a_secret_planted_anywhere_is_in_no_character_of_what_is_left(text: str) -> None:
+    assert CANARY in text
+    assert CANARY not in redact(text)
+
+
+@thorough
+@given(any_texts)
+def test_any_text_keeps_everything_but_its_secrets(text: str) -> None:
+    if PSEUDONYM.search(text) is not None:
+        return
+    original = ""
+    # A number that was a secret is a string now.
+    for piece in re.split(rf'(\\*"{PSEUDONYM.pattern}\\*"|{PSEUDONYM.pattern})', redact(text)):
+        if PSEUDONYM.search(piece) is None:
+            original += re.escape(piece)
+        else:
+            original += r"(?s:.+)" if piece.startswith("‹") else r'(?s:\\*".+\\*"|[^"\\s]+)'
+    assert re.fullmatch(original, text)
+
+
+@thorough
+@given(json_texts)
+def test_any_json_stays_json_of_the_same_structure(text: str) -> None:
+    def structure(value: object) -> object:
+        match value:
+            case dict():
+                return [structure(inner) for inner in value.values()]
+            case list():
+                return [structure(inner) for inner in value]
+        return None
+
+    assert structure(json.loads(redact(text))) == structure(json.loads(text))
+
+
+@thorough
+@given(any_texts)
+def test_nothing_is_found_in_what_was_redacted(text: str) -> None:
+    once = redact(text)
+    assert Redactor(b"another key").redact_text(once) == (once, [])
+
+
+class _Tireless(Redactor):
+    def may_hold_secret(self, text: str) -> bool:
+        return True
+
+
+@thorough
+@given(any_texts)
+def test_the_quick_look_never_misses_what_the_close_look_finds(text: str) -> None:
+    assert Redactor(KEY).redact_text(text) == _Tireless(KEY).redact_text(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"token":"' + '\\"' * 100_000 + '"}',
+        "[" * 200_000 + '"token"',
+        '{"a":' * 100_000 + '{"token":"x"}',
+        "eyJ" * 100_000,
+        "eyJaaaa." * 50_000,
+        "bearer " * 50_000,
+        'token"' * 50_000,
+        "token:\\\\\\\\\\\\" * 20_000,
+        "://" * 100_000,
+    ],
+    ids=lambda text: str(text[:12]),
+)
+@pytest.mark.timeout(10)
+def test_a_hostile_text_takes_no_longer_than_a_long_one(text: str) -> None:
+    redact(text)
+
+
+def test_binary_is_kept_unless_a_secret_shows_in_its_bytes() -> None:
+    redactor = Redactor(KEY)
+    assert redactor.redact_binary(bytes(range(256)) * 4) is None
+    assert redactor.redact_binary(b"\x00\x01token=abc\xff") is not None
+    assert redactor.redact_binary(gzip.compress(b'{"token":"abc"}' * 100)) is not None
+    assert redactor.redact_binary(gzip.compress(b"{}")[:8]) is None
+
+
+def test_every_text_of_a_record_is_redacted() -> None:
+    record = Record(
+        n=1,
+        t=0,
+        kind="message",
+        client=f"c {JWT}",
+        session=JWT,
+        user=JWT,
+        id=JWT,
+        type=JWT,
+        reply_to=JWT,
+        data=f'{{"id":"{JWT}"}}',
+        reason=f"no {JWT}",
+        note=JWT,
+    )
+    redacted = Redactor(KEY).redact_record(record)
+    assert JWT not in repr(redacted)
+    assert redacted.redacted == ["$.id"]
+    assert redacted.id == redacted.session
+
+
+def test_a_close_reason_is_redacted() -> None:
+    record = Record(n=1, t=0, kind="close", reason="bad token=abc", code=4001)
+    assert PSEUDONYM.sub("‹›", Redactor(KEY).redact_record(record).reason or "") == "bad token=‹›"
+
+
+def test_a_binary_record_with_a_secret_keeps_only_its_size() -> None:
+    payload = base64.b64encode(b"\xfftoken=abc").decode()
+    record = Record(n=1, t=0, kind="message", opcode="binary", size=10, data_b64=payload)
+    redacted = Redactor(KEY).redact_record(record)
+    assert redacted.data_b64 is None
+    assert PSEUDONYM.fullmatch(redacted.data or "")
+    assert (redacted.size, redacted.redacted) == (10, ["$"])

@@ -1,0 +1,179 @@
+"""A gateway and a relay in this process, on free ports, and what a client does with them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from megabot_cli.client.credentials import Credential
+from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.tokens import TokenSource
+from megabot_cli.config.schema import (
+    GatewaySettings,
+    LimitSettings,
+    ProfileSettings,
+    RecordingSettings,
+    RelaySettings,
+)
+from megabot_cli.gateway.accounts import Users
+from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.server import Relay
+from megabot_cli.storage.recorder import Recorder
+
+CHEAP_HASH = 2**4
+
+
+async def until(condition: Callable[[], Any], limit_s: float = 5.0) -> None:
+    """Return when `condition` is true; fail when it never becomes so."""
+    async with asyncio.timeout(limit_s):
+        while not condition():  # noqa: ASYNC110  the condition is another object's state
+            await asyncio.sleep(0.005)
+
+
+class Peer:
+    """One local program: sends text and reads messages."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
+        self.socket = socket
+
+    async def send(self, kind: str, message_id: str, **payload: object) -> None:
+        await self.socket.send_str(
+            json.dumps({"id": message_id, "type": kind, "payload": payload, "timestamp": 0})
+        )
+
+    async def text(self, limit_s: float = 5.0) -> str:
+        message = await self.socket.receive(timeout=limit_s)
+        assert message.type is aiohttp.WSMsgType.TEXT, message
+        return str(message.data)
+
+    async def message(self, kind: str | None = None, limit_s: float = 5.0) -> dict[str, Any]:
+        """The next message, or the next of `kind`."""
+        async with asyncio.timeout(limit_s):
+            while True:
+                message: dict[str, Any] = json.loads(await self.text(limit_s))
+                if kind is None or message["type"] == kind:
+                    return message
+
+    async def close_code(self, limit_s: float = 5.0) -> int | None:
+        async with asyncio.timeout(limit_s):
+            while not self.socket.closed:
+                await self.socket.receive()
+        return self.socket.close_code
+
+
+class Stage:
+    """Everything one test has on the go; all of it ends with the test."""
+
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self.keys = Keys.in_memory()
+        self.users = Users.in_memory(cost=CHEAP_HASH)
+        self.user = self.users.add("ada", "a-password")
+        self.api_key = self.users.add_api_key("ada")
+        self.http: aiohttp.ClientSession
+
+    async def open_gateway(self, port: int = 0, **settings: Any) -> Gateway:
+        gateway = Gateway(
+            GatewaySettings(
+                **{
+                    "listen": f"127.0.0.1:{port}",
+                    "latency_s": 0.0,
+                    "chunk_delay_s": 0.0,
+                    **settings,
+                }
+            ),
+            LimitSettings(messages_per_second=0),
+            self.users,
+            keys=self.keys,
+            data_folder=self.folder,
+        )
+        await gateway.start()
+        return gateway
+
+    async def open_relay(
+        self,
+        url: str,
+        *,
+        secret: str | None = None,
+        limits: LimitSettings | None = None,
+        record: bool = False,
+        **settings: Any,
+    ) -> Relay:
+        endpoint = parse_endpoint(url)
+        credential = Credential(
+            kind="api_key", secret=secret or self.api_key, origin=endpoint.origin
+        )
+
+        def open_tokens(http: aiohttp.ClientSession) -> TokenSource:
+            return TokenSource(http, endpoint, credential=credential)
+
+        recorder = None
+        if record:
+            recorder = Recorder(
+                self.folder / "recordings",
+                RecordingSettings(),
+                tool="megabot test",
+                upstream=endpoint.origin,
+            )
+        relay = Relay(
+            RelaySettings(
+                **{
+                    "listen": "127.0.0.1:0",
+                    "admin_listen": "127.0.0.1:0",
+                    "drain_s": 2.0,
+                    **settings,
+                }
+            ),
+            limits or LimitSettings(messages_per_second=0),
+            profile_name="test",
+            profile=ProfileSettings(url=url),
+            open_tokens=open_tokens,
+            client_token="the-client-token",
+            version="test",
+            recorder=recorder,
+        )
+        await relay.start()
+        self._stack.push_async_callback(relay.stop)
+        return relay
+
+    async def connect(self, url: str, session: str | None = None, **options: Any) -> Peer:
+        if session is not None:
+            url += f"?session_id={session}"
+        socket = await self.http.ws_connect(url, max_msg_size=0, **options)
+        self._stack.push_async_callback(socket.close)
+        return Peer(socket)
+
+    async def greeted(self, url: str, session: str | None = None) -> tuple[Peer, str]:
+        peer = await self.connect(url, session)
+        greeting = await peer.message("connection_established")
+        return peer, str(greeting["payload"]["session_id"])
+
+
+@asynccontextmanager
+async def open_stage(folder: Path) -> AsyncIterator[Stage]:
+    async with AsyncExitStack() as stack:
+        stage = Stage(folder, stack)
+        stage.http = await stack.enter_async_context(aiohttp.ClientSession())
+        yield stage
+
+
+@pytest.fixture
+async def stage(tmp_path: Path) -> AsyncIterator[Stage]:
+    async with open_stage(tmp_path) as stage:
+        yield stage
+
+
+@pytest.fixture
+async def gateway(stage: Stage) -> AsyncIterator[Gateway]:
+    gateway = await stage.open_gateway()
+    yield gateway
+    await gateway.stop()

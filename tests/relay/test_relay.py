@@ -1,0 +1,380 @@
+"""What the relay promises its clients, over real sockets, with our gateway upstream."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from megabot_cli.config.schema import LimitSettings, OutboxSettings
+from megabot_cli.errors import BadConfiguration, NotAuthenticated
+from megabot_cli.gateway.server import Gateway
+from tests.relay.conftest import Peer, Stage, until
+from tests.relay.echo_upstream import echo_upstream
+
+
+async def answer_to(peer: Peer, message_id: str) -> str:
+    """The whole answer to a message, from its chunks; the final chat_receive must agree."""
+    chunks = ""
+    while True:
+        message = await peer.message()
+        if message.get("metadata", {}).get("reply_to") != message_id:
+            continue
+        if message["type"] == "chat_stream":
+            chunks += message["payload"]["chunk"]
+        elif message["type"] == "chat_receive":
+            assert message["payload"]["content"] == chunks
+            return chunks
+        else:
+            raise AssertionError(message)
+
+
+async def test_a_client_without_a_credential_is_greeted_and_answered(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, session = await stage.greeted(relay.url)
+    assert session.startswith("sess_")
+    await peer.send("chat_send", "m1", content="hello")
+    assert await answer_to(peer, "m1")
+
+
+async def test_every_client_of_a_session_sees_all_of_it(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    first, session = await stage.greeted(relay.url)
+    second, same_session = await stage.greeted(relay.url, session)
+    assert same_session == session
+    await first.send("chat_send", "m1", content="hello both")
+    assert await answer_to(first, "m1") == await answer_to(second, "m1")
+    assert gateway.connection_count == 1
+
+
+async def test_clients_that_name_no_session_get_one_each(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    _, first = await stage.greeted(relay.url)
+    _, second = await stage.greeted(relay.url)
+    assert first != second
+
+
+async def test_the_text_arrives_exactly_as_it_was_sent_in_both_directions(stage: Stage) -> None:
+    odd = (
+        '{ "type":"chat_send","id":"m1", "id":"m1","payload":{"n":12345678901234567890123,'
+        '"n":1.10, "content":"\\u00e9é\\ud83d\\ude00"}, "unknown" : [ ] }'
+    )
+    async with echo_upstream() as url:
+        relay = await stage.open_relay(url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.socket.send_str(odd)
+        assert await peer.text() == odd
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"type":"message","content":"hi"}', "plain words", "[1,2]", "", '{"id":5,"type":"x"}'],
+)
+async def test_what_is_no_envelope_is_forwarded_unchanged_and_counted(
+    stage: Stage, text: str
+) -> None:
+    async with echo_upstream() as url:
+        relay = await stage.open_relay(url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.socket.send_str(text)
+        assert await peer.text() == text
+        assert relay.numbers.malformed_to_upstream == 1
+        assert relay.numbers.malformed_to_client == 1
+
+
+async def test_binary_is_forwarded_unchanged(stage: Stage) -> None:
+    async with echo_upstream() as url:
+        relay = await stage.open_relay(url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.socket.send_bytes(b"\x00\xff\x80")
+        message = await peer.socket.receive(timeout=5)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.BINARY, b"\x00\xff\x80")
+
+
+async def test_a_message_over_the_limit_is_answered_413_and_the_client_stays(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "big", content="x" * (2 * 1024 * 1024))
+    refusal = await peer.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (413, "big")
+    await peer.send("chat_send", "m2", content="still here")
+    assert await answer_to(peer, "m2")
+
+
+async def test_strict_validation_refuses_by_id_and_path_and_the_client_stays(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, validation="strict")
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content=5)
+    refusal = await peer.message("connection_error")
+    assert refusal["payload"]["code"] == 400
+    assert "$.payload.content" in refusal["payload"]["message"]
+    assert refusal["metadata"]["reply_to"] == "m1"
+
+
+async def test_clients_stay_while_the_upstream_is_away_and_what_waited_is_answered(
+    stage: Stage,
+) -> None:
+    gateway = await stage.open_gateway()
+    relay = await stage.open_relay(gateway.url)
+    first, session = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url, session)
+    await gateway.stop()
+    for peer in (first, second):
+        assert (await peer.message("status_update"))["payload"]["status"] == "reconnecting"
+    await first.send("chat_send", "m1", content="while away")
+    await until(lambda: relay._gauges().waiting_to_upstream == 1)
+    gateway = await stage.open_gateway(port=gateway.port)
+    for peer in (first, second):
+        back = (await peer.message("status_update", limit_s=15))["payload"]
+        assert (back["status"], "resumed" in back["message"]) == ("connected", True)
+        assert await answer_to(peer, "m1")
+    assert relay.numbers.reconnects == 1
+    await relay.stop()
+    await gateway.stop()
+
+
+async def test_what_waits_too_long_is_answered_503_by_id(stage: Stage) -> None:
+    gateway = await stage.open_gateway()
+    relay = await stage.open_relay(gateway.url, wait_s=0.2)
+    peer, _ = await stage.greeted(relay.url)
+    await gateway.stop()
+    await peer.message("status_update")
+    await peer.send("chat_send", "m1", content="never delivered")
+    refusal = await peer.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (503, "m1")
+
+
+async def test_more_than_may_wait_is_refused_at_once_and_the_rest_is_kept(stage: Stage) -> None:
+    gateway = await stage.open_gateway()
+    relay = await stage.open_relay(gateway.url, wait_messages=2)
+    peer, _ = await stage.greeted(relay.url)
+    await gateway.stop()
+    await peer.message("status_update")
+    for number in range(3):
+        await peer.send("chat_send", f"m{number}", content="wait")
+    refusal = await peer.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (503, "m2")
+    assert relay._gauges().waiting_to_upstream == 2
+
+
+async def test_a_request_that_was_written_but_never_answered_is_told_delivery_unknown(
+    stage: Stage,
+) -> None:
+    gateway = await stage.open_gateway(latency_s=60.0)
+    relay = await stage.open_relay(gateway.url)
+    peer, session = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="lost")
+    await until(lambda: relay.numbers.messages_to_upstream == 1)
+    await asyncio.sleep(0.05)
+    await gateway.stop()
+    (stage.folder / "gateway.sqlite3").unlink()  # it comes back without its sessions
+    for leftover in stage.folder.glob("gateway.sqlite3-*"):
+        leftover.unlink()
+    gateway = await stage.open_gateway(port=gateway.port)
+    refusal = await peer.message("connection_error", limit_s=15)
+    assert refusal["payload"]["error"] == "delivery_unknown"
+    assert refusal["metadata"]["reply_to"] == "m1"
+    assert refusal["metadata"]["session_id"] != session
+    await relay.stop()
+    await gateway.stop()
+
+
+async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(
+        gateway.url, limits=LimitSettings(messages_per_second=50, burst=2, queue=100)
+    )
+    peer, _ = await stage.greeted(relay.url)
+    started_at = asyncio.get_running_loop().time()
+    for number in range(12):
+        await peer.send("chat_send", f"m{number}", content="quick")
+    for number in range(12):
+        await answer_to(peer, f"m{number}")
+    assert asyncio.get_running_loop().time() - started_at >= (12 - 2) / 50 - 0.02
+    assert relay.numbers.rate_limit_waits >= 1
+
+
+async def test_a_full_queue_is_answered_429_and_what_was_accepted_is_sent(stage: Stage) -> None:
+    async with echo_upstream() as url:
+        limits = LimitSettings(messages_per_second=20, burst=1, queue=3)
+        relay = await stage.open_relay(url, limits=limits)
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(6):
+            await peer.send("x", f"m{number}", n=1)
+        refused, echoed = set(), []
+        for _ in range(6):
+            message = await peer.message()
+            if message["type"] == "connection_error":
+                assert message["payload"]["code"] == 429
+                refused.add(message["metadata"]["reply_to"])
+            else:
+                echoed.append(message["id"])
+        assert refused == {"m4", "m5"}
+        assert echoed == ["m0", "m1", "m2", "m3"]
+
+
+async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
+    stage: Stage,
+) -> None:
+    async with echo_upstream() as url:
+        relay = await stage.open_relay(url, outbox=OutboxSettings(bytes=200_000))
+        reader, session = await stage.greeted(relay.url)
+        host, port = relay.url.removeprefix("ws://").removesuffix("/ws").split(":")
+        _unread, silent = await asyncio.open_connection(host, int(port), limit=1024)
+        silent.write(
+            f"GET /ws?session_id={session} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+            "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
+        )
+        await until(lambda: relay._gauges().clients == 2)
+        text = json.dumps({"id": "m", "type": "x", "payload": "y" * 100_000})
+        for _ in range(120):
+            await reader.socket.send_str(text)
+            assert await reader.text() == text
+        await until(lambda: relay._gauges().clients == 1)
+        assert relay.numbers.clients_closed[4008] == 1
+        silent.transport.abort()
+
+
+async def test_a_foreign_page_and_a_foreign_host_are_refused_before_the_upgrade(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, allowed_origins=["http://localhost:5173"])
+    for headers in (
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Host": "evil.example"},
+    ):
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await stage.connect(relay.url, headers=headers)
+        assert refused.value.status == 403
+    peer = await stage.connect(relay.url, headers={"Origin": "http://localhost:5173"})
+    assert (await peer.message())["type"] == "connection_established"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
+async def test_the_admin_routes_answer_loopback_names_only(
+    stage: Stage, gateway: Gateway, path: str
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    async with stage.http.get(relay.admin_url + path) as answer:
+        assert answer.status == 200
+    async with stage.http.get(relay.admin_url + path, headers={"Host": "evil.example"}) as answer:
+        assert answer.status == 403
+
+
+async def test_require_token_demands_the_client_token(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url, require_token=True)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await stage.connect(relay.url)
+    assert refused.value.status == 401
+    peer = await stage.connect(relay.url, headers={"Authorization": "Bearer the-client-token"})
+    assert (await peer.message())["type"] == "connection_established"
+
+
+async def test_an_address_beyond_this_machine_is_refused_unless_overruled(
+    stage: Stage, gateway: Gateway
+) -> None:
+    with pytest.raises(BadConfiguration, match="other machines"):
+        await stage.open_relay(gateway.url, listen="0.0.0.0:0")
+
+
+async def test_a_port_in_use_is_a_clear_answer(stage: Stage, gateway: Gateway) -> None:
+    with pytest.raises(BadConfiguration, match="cannot listen on"):
+        await stage.open_relay(gateway.url, listen=f"127.0.0.1:{gateway.port}")
+
+
+async def test_a_refused_credential_ends_the_start(stage: Stage, gateway: Gateway) -> None:
+    with pytest.raises(NotAuthenticated):
+        await stage.open_relay(gateway.url, secret="mbk_wrong")
+
+
+async def test_an_upstream_that_is_away_at_start_does_not(stage: Stage) -> None:
+    gateway = await stage.open_gateway()
+    port = gateway.port
+    await gateway.stop()
+    relay = await stage.open_relay(f"ws://127.0.0.1:{port}/ws")
+    async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
+        assert answer.status == 503
+    peer = await stage.connect(relay.url)
+    gateway = await stage.open_gateway(port=port)
+    assert await peer.message("connection_established", limit_s=15)
+    async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
+        assert answer.status == 200
+    await relay.stop()
+    await gateway.stop()
+
+
+async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
+    stage: Stage,
+) -> None:
+    gateway = await stage.open_gateway(chunk_delay_s=0.02)
+    relay = await stage.open_relay(gateway.url, drain_s=10.0)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="finish this")
+    await peer.message("chat_stream")
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    await until(lambda: relay._draining)
+    async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
+        assert answer.status == 503
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await stage.connect(relay.url)
+    assert (await peer.message("chat_receive", limit_s=10))["metadata"]["reply_to"] == "m1"
+    assert await peer.close_code() == 1012
+    await draining
+    await gateway.stop()
+
+
+async def test_a_tap_shows_both_directions_as_records_without_secrets(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    tap = await stage.connect(relay.tap_url)
+    header = json.loads(await tap.text())
+    assert header["format"] == "megabot-recording"
+    peer, session = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hi", password="hunter2")
+    await answer_to(peer, "m1")
+    records = []
+    while not records or records[-1].get("type") != "chat_receive":
+        records.append(json.loads(await tap.text()))
+    sent = next(record for record in records if record.get("direction") == "to_upstream")
+    assert (sent["id"], sent["type"], sent["session"]) == ("m1", "chat_send", session)
+    assert "hunter2" not in json.dumps(records)
+    assert [record["n"] for record in records] == list(range(1, len(records) + 1))
+
+
+async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="count me")
+    await answer_to(peer, "m1")
+    async with stage.http.get(f"{relay.admin_url}/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = await answer.text()
+    assert 'megabot_relay_messages_total{direction="to_upstream"} 1.0' in text
+    assert "megabot_relay_clients 1.0" in text
+    assert 'megabot_relay_links{state="up"} 1.0' in text
+    assert "megabot_relay_reply_seconds_count 1.0" in text
+    assert "megabot_relay_first_chunk_seconds_count 1.0" in text
+
+
+async def test_a_link_outlives_its_last_client_for_the_linger_time(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, linger_s=0.3)
+    peer, session = await stage.greeted(relay.url)
+    await peer.socket.close()
+    await until(lambda: relay._gauges().clients == 0)
+    assert gateway.connection_count == 1
+    again, same = await stage.greeted(relay.url, session)
+    assert same == session
+    await again.socket.close()
+    await until(lambda: gateway.connection_count == 0)

@@ -1,0 +1,50 @@
+"""Recorders on a temporary folder, and recordings written by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
+from megabot_cli.recording.record import Record
+from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.segment_reader import open_recording
+
+NewRecorder = Callable[..., Recorder]
+
+
+@pytest.fixture
+def new_recorder(tmp_path: Path) -> Iterator[NewRecorder]:
+    """Makes started recorders in one folder, with settings by name; closes them at the end."""
+    made = []
+
+    def make(folder: Path = tmp_path, **settings: Any) -> Recorder:
+        recorder = Recorder(
+            folder, RecordingSettings(**settings), tool="megabot test", upstream="ws://127.0.0.1/ws"
+        )
+        made.append(recorder)
+        recorder.start()
+        return recorder
+
+    yield make
+    for recorder in made:
+        recorder.close()
+
+
+def read(source: Path | str) -> list[Record]:
+    with open_recording(source) as reader:
+        return list(reader)
+
+
+def segment_bytes(records: list[Record], **header: Any) -> bytes:
+    """An unsealed segment, as a crash leaves it."""
+    lines = [encode_header(Header(recording="rec_1", started_at="2026-11-23T04:12:09Z", **header))]
+    return b"".join(lines + [encode_record(record) for record in records])
+
+
+def marks(count: int, first: int = 1) -> list[Record]:
+    return [Record(n=n, t=n * 10, kind="mark", note=f"no {n}") for n in range(first, first + count)]

@@ -1,0 +1,327 @@
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.verification import verify
+from tests.storage.conftest import NewRecorder, read
+
+LIMIT_S = 20.0
+
+
+def recorder_with(folder: Path, clock: Callable[[], int]) -> Recorder:
+    return Recorder(folder, RecordingSettings(), tool="t", upstream="ws://h/ws", clock=clock)
+
+
+def test_what_was_put_is_in_the_recording_as_it_travelled(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder()
+    text = '{ "id":"msg_1",\t"n": 12345678901234567890, "n":1.0e2, "é":"\\u00e9😀" }'
+    recorder.put("open", client="client_1", session="sess_1")
+    recorder.put(
+        "message",
+        direction="to_upstream",
+        client="client_1",
+        link="link_1",
+        session="sess_1",
+        user="ann",
+        id="msg_1",
+        type="chat_send",
+        reply_to="msg_0",
+        data=text.encode(),
+    )
+    recorder.put("message", direction="to_client", opcode="binary", data=b"\x00\xff")
+    recorder.put("close", client="client_1", code=1000, reason="bye", by="client")
+    recorder.put("mark", note="before the change")
+    folder = recorder.close()
+
+    opened, message, binary, closed, mark = read(folder or Path())
+    assert (opened.n, opened.kind, opened.client, opened.session) == (
+        1,
+        "open",
+        "client_1",
+        "sess_1",
+    )
+    assert message.data == text
+    assert message.size == len(text.encode())
+    assert (message.id, message.type, message.reply_to, message.user) == (
+        "msg_1",
+        "chat_send",
+        "msg_0",
+        "ann",
+    )
+    assert (binary.opcode, binary.payload(), binary.size) == ("binary", b"\x00\xff", 2)
+    assert (closed.code, closed.reason, closed.by) == (1000, "bye", "client")
+    assert mark.note == "before the change"
+
+
+def test_a_closed_recording_is_sealed_and_verifies(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder()
+    for number in range(1000):
+        recorder.put("message", data=f'{{"number":{number}}}')
+    folder = recorder.close()
+    assert folder == recorder.folder
+    assert [path.name for path in recorder.folder.iterdir()] == ["000001.jsonl"]
+    found = verify(recorder.folder, secrets=True)
+    assert found.clean, found.problems
+    assert (found.records, found.secrets_found) == (1000, 0)
+    assert recorder.records_written == 1000
+    assert recorder.depth == 0
+
+
+def test_files_and_folders_are_the_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        recorder = Recorder(
+            tmp_path / "data" / "recordings", RecordingSettings(), tool="t", upstream="ws://h/ws"
+        )
+        recorder.start()
+        live = [path.stat().st_mode & 0o777 for path in recorder.folder.iterdir()]
+        recorder.close()
+    finally:
+        os.umask(before)
+    sealed = [path.stat().st_mode & 0o777 for path in recorder.folder.iterdir()]
+    assert live == sealed == [0o600]
+    assert recorder.folder.stat().st_mode & 0o777 == 0o700
+    assert recorder.folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_folder_that_cannot_be_made_is_bad_configuration(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    recorder = Recorder(tmp_path / "file", RecordingSettings(), tool="t", upstream="ws://h/ws")
+    with pytest.raises(BadConfiguration, match="Cannot record"):
+        recorder.start()
+    recorder.put("mark")
+    assert recorder.dropped == 1
+    assert recorder.close() is None
+
+
+def test_a_record_is_on_disk_within_a_moment(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder()
+    recorder.put("mark", note="now")
+    assert recorder.flush(LIMIT_S)
+    assert [record.note for record in read(recorder.folder)] == ["now"]
+
+
+def test_segments_rotate_by_size_and_number_on(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder(segment_bytes=4096)
+    for number in range(200):
+        recorder.put("message", data="x" * 100 + str(number))
+        if number % 20 == 0:
+            assert recorder.flush(LIMIT_S)
+    recorder.close()
+    names = sorted(path.name for path in recorder.folder.iterdir())
+    assert len(names) > 3
+    assert names[:2] == ["000001.jsonl", "000002.jsonl"]
+    found = verify(recorder.folder)
+    assert found.clean, found.problems
+    assert (found.records, found.segments) == (200, len(names))
+    with open_recording(recorder.folder) as reader:
+        headers = [segment.header for segment in reader.segments() if list(segment)]
+    previous = [header.previous for header in headers if header is not None]
+    assert previous == [None, *names[: len(previous) - 1]]
+    assert len({header.started_at for header in headers if header is not None}) == 1
+
+
+def test_segments_rotate_by_age_but_never_empty(tmp_path: Path) -> None:
+    now = [0]
+    recorder = Recorder(
+        tmp_path,
+        RecordingSettings(segment_age_s=60, flush_s=0.01),
+        tool="t",
+        upstream="ws://h/ws",
+        clock=lambda: now[0],
+    )
+    recorder.start()
+    for minute in range(3):
+        now[0] = minute * 61_000_000_000
+        recorder.put("mark", note=str(minute))
+        assert recorder.flush(LIMIT_S)
+    recorder.close()
+    assert [record.note for record in read(recorder.folder)] == ["0", "1", "2"]
+    assert recorder.segments == 3
+    assert verify(recorder.folder).clean
+
+
+def test_time_never_goes_back_in_a_recording(tmp_path: Path) -> None:
+    readings = iter([10_000, 10_000, 5_000, 90_000, 80_000])
+    last = [0]
+
+    def clock() -> int:
+        last[0] = next(readings, last[0])
+        return last[0]
+
+    recorder = recorder_with(tmp_path, clock)
+    recorder.start()
+    for _ in range(4):
+        recorder.put("mark")
+    recorder.close()
+    times = [record.t for record in read(recorder.folder)]
+    assert times == sorted(times)
+    assert times[0] >= 0
+
+
+def test_pressure_blocks_until_half_is_written(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder(queue_records=50, flush_s=1)
+    for number in range(50):
+        assert not recorder.must_wait
+        recorder.put("mark", note=str(number))
+    assert recorder.must_wait
+    recorder.put("mark", note="50")  # a reader that was too late to stop loses nothing
+    wait_until(lambda: not recorder.must_wait)
+    recorder.close()
+    assert [record.note for record in read(recorder.folder)] == [str(n) for n in range(51)]
+    assert (recorder.blocks, recorder.lost, recorder.dropped) == (1, 0, 0)
+
+
+def test_bytes_are_pressure_as_well(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder(queue_bytes=1000, flush_s=1)
+    recorder.put("message", data="x" * 1000)
+    assert recorder.blocks == 1
+    wait_until(lambda: not recorder.must_wait)
+
+
+def test_a_gap_says_how_much_was_dropped_and_where(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder(queue_records=50, flush_s=1, on_pressure="gap")
+    total = 0
+    for _ in range(3):
+        while recorder.gaps == 0 or total % 100:
+            recorder.put("message", data=f"{total:04}")
+            total += 1
+        assert recorder.flush(LIMIT_S)
+        recorder.put("message", data=f"{total:04}")
+        total += 1
+    recorder.close()
+    records = read(recorder.folder)
+    seen = -1
+    for record in records:
+        if record.kind == "gap":
+            assert record.lost_bytes == 4 * (record.lost or 0)
+            seen += record.lost or 0
+        else:
+            seen += 1
+            assert record.data == f"{seen:04}"
+    assert seen == total - 1
+    assert recorder.lost > 0
+    found = verify(recorder.folder)
+    assert found.clean, found.problems
+    assert (found.lost, found.gaps) == (recorder.lost, recorder.gaps)
+    assert not recorder.must_wait
+
+
+def test_a_gap_at_the_very_end_is_written_too(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder(queue_records=10, flush_s=1, on_pressure="gap")
+    for _ in range(30):
+        recorder.put("message", data="x")
+    recorder.close()
+    last = read(recorder.folder)[-1]
+    assert (last.kind, last.lost, last.lost_bytes) == ("gap", recorder.lost, recorder.lost)
+    assert recorder.lost == 30 - recorder.records_written + 1
+
+
+def test_an_odd_record_is_named_and_the_rest_is_kept(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder()
+    recorder.put("mark", note="before")
+    recorder.put("message", data=["no", "text"])  # type: ignore[arg-type]
+    recorder.put("mark", note="after")
+    recorder.close()
+    before, fault, after = read(recorder.folder)
+    assert (before.note, after.note) == ("before", "after")
+    assert fault.kind == "fault"
+    assert "message was lost" in (fault.note or "")
+
+
+def test_text_that_is_not_utf_8_and_half_pairs_are_kept_byte_for_byte(
+    new_recorder: NewRecorder,
+) -> None:
+    recorder = new_recorder()
+    recorder.put("message", data=b"\xfe\xfd")
+    recorder.put("message", data="half \ud800")
+    recorder.close()
+    first, second = read(recorder.folder)
+    assert first.payload() == b"\xfe\xfd"
+    assert second.payload() == "half \ud800".encode("utf-8", "surrogatepass")
+    assert first.opcode is second.opcode is None
+
+
+def test_a_payload_longer_than_a_line_may_be_leaves_its_size(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder()
+    recorder.put("message", data=b"\x01" * (10 * 1024 * 1024 + 1))
+    recorder.close()
+    (record,) = read(recorder.folder)
+    assert (record.data, record.size) == (None, 10 * 1024 * 1024 + 1)
+    assert "longer" in (record.note or "")
+
+
+def test_no_secret_reaches_the_disk_by_any_field(tmp_path: Path) -> None:
+    canary = "c4n4ry0123456789"
+    jwt = f"eyJ{canary}.{canary}.{canary}"
+    recorder = Recorder(
+        tmp_path,
+        RecordingSettings(redact_keys=["pin"], redact_patterns=["XX-[a-z0-9]+"]),
+        tool="t",
+        upstream=f"wss://u:{canary}@h/ws?token={canary}",
+        labels={"note": f"Bearer {canary}"},
+    )
+    recorder.start()
+    recorder.put("open", client=jwt, session=jwt, user=jwt, note=f"?token={canary}")
+    recorder.put(
+        "message",
+        id=jwt,
+        type=jwt,
+        reply_to=jwt,
+        data=f'{{"id":"{jwt}","payload":{{"pin":"{canary}","c":"XX-{canary}"}}}}',
+    )
+    recorder.put("message", opcode="binary", data=f"\x00Bearer {canary}".encode())
+    recorder.put("close", reason=f"Authorization: Bearer {canary}", by=jwt, code=1008)
+    recorder.close()
+    written = b"".join(path.read_bytes() for path in recorder.folder.iterdir())
+    assert canary.encode() not in written
+    assert recorder.redactions > 0
+    assert verify(recorder.folder, secrets=True).secrets_found == 0
+
+
+@pytest.mark.parametrize("fsync", ["never", "interval", "always"])
+def test_every_fsync_policy_writes_the_same(new_recorder: NewRecorder, fsync: str) -> None:
+    recorder = new_recorder(fsync=fsync, fsync_interval_s=0.01)
+    for number in range(5):
+        recorder.put("mark", note=str(number))
+        assert recorder.flush(LIMIT_S)
+    recorder.close()
+    assert verify(recorder.folder).clean
+
+
+def test_closing_twice_and_putting_afterwards_is_harmless(new_recorder: NewRecorder) -> None:
+    recorder = new_recorder()
+    recorder.put("mark")
+    assert recorder.close() == recorder.close() == recorder.folder
+    recorder.put("mark")
+    assert recorder.dropped == 1
+    assert verify(recorder.folder).clean
+    assert "recorder" not in {thread.name for thread in threading.enumerate()}
+
+
+def test_the_age_of_the_oldest_record_that_waits_is_told(tmp_path: Path) -> None:
+    ticks = count(0, 1_000_000_000)
+    recorder = recorder_with(tmp_path, lambda: next(ticks))
+    assert recorder.lag_s == 0.0
+    recorder.start()
+    recorder.close()
+    assert recorder.lag_s == 0.0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    done = threading.Event()
+    for _ in range(int(LIMIT_S / 0.01)):
+        if condition():
+            return
+        done.wait(0.01)
+    raise AssertionError("it never became so")

@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import pytest
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import NotFound
+from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.recordings_list import find_recording, list_recordings
+from tests.storage.conftest import marks, segment_bytes
+
+
+def record(folder: Path, at: float, messages: int, **settings: int) -> Recorder:
+    now = [0]
+    recorder = Recorder(
+        folder,
+        RecordingSettings(**settings),  # type: ignore[arg-type]
+        tool="megabot 9",
+        upstream="ws://h/ws",
+        clock=lambda: now[0],
+        wall=lambda: at,
+    )
+    recorder.start()
+    for number in range(messages):
+        now[0] = number * 1_000_000_000
+        recorder.put("message", data="x" * 3000)
+        recorder.flush(10)
+    return recorder
+
+
+def test_recordings_are_listed_newest_first_without_being_read_through(tmp_path: Path) -> None:
+    old = record(tmp_path, 1_700_000_000.5, 3)
+    old.close()
+    many = record(tmp_path, 1_700_000_100.0, 5, segment_bytes=4096)
+    many.close()
+    live = record(tmp_path, 1_700_000_200.0, 2)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "odd").mkdir()
+    (tmp_path / "odd" / "000001.jsonl").write_bytes(b"not a recording\n")
+    infos = list_recordings(tmp_path)
+    live.close()
+    assert [info.id for info in infos] == [live.id, many.id, old.id]
+    assert [info.records for info in infos] == [2, 5, 3]
+    assert [info.clean for info in infos] == [False, True, True]
+    assert [info.live for info in infos] == [True, False, False]
+    assert [info.duration_s for info in infos] == [1.0, 4.0, 2.0]
+    assert infos[1].segments == many.segments > 1
+    assert infos[2].started_at == "2023-11-14T22:13:20.500000Z"
+    assert (infos[2].upstream, infos[2].tool) == ("ws://h/ws", "megabot 9")
+    assert infos[2].bytes == sum(path.stat().st_size for path in old.folder.iterdir())
+    assert infos[2].path == old.folder
+
+
+def test_torn_long_and_packed_recordings_are_listed_too(tmp_path: Path) -> None:
+    contents = {
+        "a/000001.jsonl.part": segment_bytes(marks(7)) + b'{"n":8,"t"',
+        "b/000001.jsonl.part": segment_bytes(marks(2)) + b"x" * 300_000,
+        "c/000001.jsonl.gz": gzip.compress(segment_bytes(marks(4))),
+        "d/000001.jsonl.part": segment_bytes([]),
+        "e/000001.jsonl.part": b"",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_bytes(content)
+    infos = {info.path.name: info for info in list_recordings(tmp_path)}
+    assert {name: info.records for name, info in infos.items()} == {
+        "a": 7,
+        "b": 2,
+        "c": 4,
+        "d": 0,
+        "e": 0,
+    }
+    assert not any(info.clean or info.live for info in infos.values())
+
+
+def test_a_folder_that_is_not_there_lists_nothing(tmp_path: Path) -> None:
+    assert list_recordings(tmp_path / "nothing") == []
+
+
+def test_a_recording_is_found_by_id_start_last_and_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at, name in ((1, "rec_aa1"), (2, "rec_aa2"), (3, "rec_b"), (4, "rec_b2")):
+        (tmp_path / name).mkdir()
+        content = segment_bytes([]).replace(b"2026-11-23", f"2026-11-{at:02}".encode())
+        (tmp_path / name / "000001.jsonl").write_bytes(content)
+    assert find_recording(tmp_path, "rec_aa1") == tmp_path / "rec_aa1"
+    assert find_recording(tmp_path, "aa2") == tmp_path / "rec_aa2"
+    assert find_recording(tmp_path, "rec_b") == tmp_path / "rec_b"  # whole, though rec_b2 begins so
+    assert find_recording(tmp_path, "last") == tmp_path / "rec_b2"
+    segment = tmp_path / "rec_b" / "000001.jsonl"
+    assert find_recording(tmp_path, str(segment)) == segment
+    monkeypatch.chdir(tmp_path / "rec_b")
+    assert find_recording(tmp_path, "000001.jsonl") == Path("000001.jsonl")
+    monkeypatch.chdir(tmp_path)
+    assert find_recording(tmp_path / "elsewhere", "rec_b") == Path("rec_b")
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [("aa", "rec_aa1, rec_aa2"), ("zz", "recordings list"), ("../nothing", "recordings list")],
+)
+def test_a_name_that_means_none_or_several_is_not_found_with_a_hint(
+    tmp_path: Path, name: str, hint: str
+) -> None:
+    for each in ("rec_aa1", "rec_aa2"):
+        (tmp_path / each).mkdir()
+        (tmp_path / each / "000001.jsonl").write_bytes(segment_bytes([]))
+    with pytest.raises(NotFound) as refused:
+        find_recording(tmp_path, name)
+    assert hint in (refused.value.hint or "")
+
+
+def test_last_of_none_says_how_to_get_one(tmp_path: Path) -> None:
+    with pytest.raises(NotFound) as refused:
+        find_recording(tmp_path, "last")
+    assert "megabot relay" in (refused.value.hint or "")

@@ -1,0 +1,78 @@
+"""A bar for people, nothing for pipes."""
+
+from __future__ import annotations
+
+import pytest
+
+from megabot_cli.terminal.memory_console import MemoryConsole
+from megabot_cli.terminal.progress import Progress, format_duration
+
+
+class Clock:
+    """Seconds that go on when told."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_pipe_sees_no_bar() -> None:
+    console = MemoryConsole()
+    with Progress(console, "replay", 10) as progress:
+        progress.reach(5)
+    assert console.stderr == ""
+
+
+def test_the_bar_says_share_rate_and_time_left() -> None:
+    clock = Clock()
+    progress = Progress(MemoryConsole(terminal=True), "replay", 10, clock=clock)
+    clock.now += 2
+    progress.reach(4, "1 late")
+    assert progress.text() == (
+        "replay  ██████████░░░░░░░░░░░░░░   40%  4/10  2/s  3.0 s left  1 late"
+    )
+
+
+def test_without_a_total_it_counts() -> None:
+    clock = Clock()
+    progress = Progress(MemoryConsole(terminal=True), "read", clock=clock)
+    clock.now += 1
+    progress.advance(7)
+    assert progress.text() == "read  7  7/s"
+
+
+def test_the_bar_is_not_drawn_more_often_than_one_sees() -> None:
+    clock = Clock()
+    console = MemoryConsole(terminal=True)
+    with Progress(console, "read", 100, clock=clock) as progress:
+        for _ in range(50):
+            progress.advance()
+        assert console.stderr.count("read") == 1
+
+
+def test_a_result_line_pushes_the_bar_aside_and_it_comes_back() -> None:
+    console = MemoryConsole(terminal=True)
+    with Progress(console, "read", 3) as progress:
+        progress.reach(1)
+        before = console.stderr
+        console.line("result")
+        assert console.stderr.removeprefix(before).startswith("\r\x1b[K")
+        assert console.stderr.endswith("/s  " + progress.text().split("/s  ")[1])
+    assert console.stderr.endswith("\r\x1b[K")
+    assert console.live_area is None
+
+
+def test_the_bar_never_wraps() -> None:
+    console = MemoryConsole(terminal=True, width=30)
+    with Progress(console, "a long label for a narrow terminal", 3) as progress:
+        progress.reach(1)
+    assert all(len(part) <= 29 for part in console.stderr.split("\r\x1b[K"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(0.84, "0.8 s"), (12.4, "12 s"), (200, "3:20"), (3723, "1:02:03")]
+)
+def test_durations_read_as_people_say_them(seconds: float, shown: str) -> None:
+    assert format_duration(seconds) == shown

@@ -1,0 +1,97 @@
+"""Records in every form, answers in one piece."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+from megabot_cli.recording.record import Record
+from megabot_cli.terminal.memory_console import MemoryConsole
+from megabot_cli.terminal.record_printer import RecordPrinter
+
+
+def chunk(text: str, sequence: int, *, last: bool = False, reply_to: str = "msg_1") -> Record:
+    payload = {"chunk": text, "is_complete": last, "sequence": sequence}
+    return record("chat_stream", payload, reply_to)
+
+
+def record(kind: str, payload: dict[str, object], reply_to: str | None = None) -> Record:
+    envelope = {"id": "msg_2", "type": kind, "payload": payload}
+    return Record(
+        n=1, t=0, kind="message", type=kind, session="sess_abcdefgh", reply_to=reply_to,
+        direction="to_client", data=json.dumps(envelope),
+    )  # fmt: skip
+
+
+def said(lines: str) -> list[str]:
+    """What stands behind the columns."""
+    return [line[51:] for line in lines.splitlines()]
+
+
+def test_raw_gives_the_exact_text() -> None:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "raw")
+    printer.show(Record(n=1, t=0, kind="message", data='{"a" : 1}\x1b'), 0.0)
+    printer.show(Record(n=2, t=0, kind="message", data_b64=base64.b64encode(b"\x00").decode()), 0.0)
+    assert console.stdout == '{"a" : 1}\x1b\nAA==\n'
+
+
+def test_json_gives_the_record_of_the_recording() -> None:
+    console = MemoryConsole()
+    RecordPrinter(console, "json").show(Record(n=7, t=5, kind="message", data="x\u202e"), 0.0)
+    assert console.stdout == '{"n":7,"t":5,"kind":"message","data":"x\\u202e"}\n'
+
+
+def test_a_loss_is_told_on_stderr_unless_events_are_wanted() -> None:
+    gap = Record(n=1, t=0, kind="gap", lost=3)
+    console = MemoryConsole()
+    RecordPrinter(console, "line").show(gap, 0.0)
+    assert (console.stdout, console.stderr) == ("", "warning: gap: 3 lost\n")
+    console = MemoryConsole()
+    RecordPrinter(console, "line", events=True).show(gap, 0.0)
+    assert said(console.stdout) == ["3 lost"]
+
+
+def test_an_assembled_answer_grows_on_one_line_and_is_not_repeated() -> None:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True)
+    for each in (chunk("Hel", 1), chunk("lo", 2), chunk("", 3, last=True)):
+        printer.show(each, 0.0)
+    printer.show(record("chat_receive", {"content": "Hello"}, "msg_1"), 0.0)
+    printer.end()
+    assert said(console.stdout) == ["Hello"]
+
+
+def test_an_answer_that_differs_from_its_chunks_is_shown() -> None:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True)
+    printer.show(chunk("Hello", 1, last=True), 0.0)
+    printer.show(record("chat_receive", {"content": "Other"}, "msg_1"), 0.0)
+    assert said(console.stdout) == ["Hello", "Other"]
+
+
+def test_two_answers_at_once_do_not_mix() -> None:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True)
+    printer.show(chunk("one ", 1, reply_to="a"), 0.0)
+    printer.show(chunk("two ", 1, reply_to="b"), 0.0)
+    printer.show(chunk("end", 2, last=True, reply_to="a"), 0.0)
+    printer.show(chunk("end", 2, last=True, reply_to="b"), 0.0)
+    printer.end()
+    assert said(console.stdout) == ["one ", "two ", "end", "end"]
+
+
+def test_another_message_interrupts_an_answer_on_a_line_of_its_own() -> None:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True)
+    printer.show(chunk("one ", 1), 0.0)
+    printer.show(record("notification", {"title": "news"}), 0.0)
+    printer.show(chunk("end", 2, last=True), 0.0)
+    assert said(console.stdout) == ["one ", "news", "end"]
+
+
+def test_a_chunk_that_is_none_is_shown_as_it_is() -> None:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True)
+    printer.show(record("chat_stream", {"chunk": 3}), 0.0)
+    assert said(console.stdout) == ['{"chunk":3}']

@@ -1,0 +1,81 @@
+"""How records and tables look."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from megabot_cli.recording.record import Record
+from megabot_cli.terminal.memory_console import MemoryConsole
+from megabot_cli.terminal.views import hue, print_table, record_line, size, what_it_says
+
+
+def message(payload: Any, **fields: Any) -> Record:
+    fields = {"type": "chat_send", "direction": "to_upstream", **fields}
+    data = json.dumps({"id": "msg_1", "type": fields["type"], "payload": payload})
+    return Record(n=1, t=0, kind="message", session="sess_0123456789abcdef", data=data, **fields)
+
+
+def test_a_table_is_aligned_and_its_cells_harmless() -> None:
+    console = MemoryConsole()
+    print_table(console, ("name", "value"), [("a", "\x1b[31m1"), ("longer", "你好"), ("x", "")])
+    assert console.stdout == "name    value\na       \\e[31m1\nlonger  你好\nx\n"
+
+
+def test_a_table_gives_way_to_the_width_of_the_terminal() -> None:
+    console = MemoryConsole(terminal=True, width=20)
+    print_table(console, ("name", "value"), [("a" * 10, "b" * 40)])
+    assert max(len(line) for line in console.stdout.splitlines()) <= 20
+
+
+def test_a_record_takes_one_line_whatever_is_in_it() -> None:
+    line = record_line(MemoryConsole(), message({"content": "a\nb\x1b[2J"}), 0.0)
+    assert "\n" not in line
+    assert line.endswith("→  chat_send               89abcdef  a\\nb\\e[2J")
+
+
+def test_the_columns_of_any_two_records_are_aligned() -> None:
+    console = MemoryConsole()
+    lines = [
+        record_line(console, message({"content": "x"}), 0.0),
+        record_line(console, message({"x": 1}, type="t" * 50, direction="to_client"), 0.0),
+        record_line(console, Record(n=1, t=0, kind="close", reason="done"), 0.0),
+    ]
+    assert [line.find(end) for line, end in zip(lines, ("x", "{", "done"), strict=True)] == [51] * 3
+
+
+def test_a_line_is_cut_only_on_a_terminal() -> None:
+    record = message({"content": "x" * 500})
+    assert len(record_line(MemoryConsole(terminal=True, width=90), record, 0.0)) <= 90
+    assert record_line(MemoryConsole(), record, 0.0).endswith("x" * 500)
+
+
+@pytest.mark.parametrize(
+    ("record", "said"),
+    [
+        (message({"content": "hello"}), "hello"),
+        (message({"chunk": "hel", "sequence": 1}), "hel"),
+        (message({"other": 1}), '{"other":1}'),
+        (message("text"), '"text"'),
+        (Record(n=1, t=0, kind="message", data="no json"), "no json"),
+        (Record(n=1, t=0, kind="message", data='{"type":"message","content":"hi"}'), "hi"),
+        (Record(n=1, t=0, kind="message", data_b64="AAA=", size=2), "binary, 2 B"),
+        (Record(n=1, t=0, kind="close", code=1006, by="upstream"), "1006, by upstream"),
+        (Record(n=1, t=0, kind="gap", lost=3), "3 lost"),
+    ],
+)
+def test_the_telling_part_of_a_record_is_shown(record: Record, said: str) -> None:
+    assert what_it_says(record) == said
+
+
+def test_a_name_keeps_its_colour() -> None:
+    assert hue("sess_1") == hue("sess_1")
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (1 << 40, "1024.0 GiB")]
+)
+def test_sizes_read_as_people_say_them(count: int, shown: str) -> None:
+    assert size(count) == shown
