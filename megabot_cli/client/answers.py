@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from megabot_cli.client.dial import refusal_error
+from megabot_cli.client.refusals import refusal_error
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.protocol.envelope import Envelope, Head, open_envelope
 from megabot_cli.protocol.messages import ChatReceive, ChatStream, ConnectionRefusal

@@ -174,7 +174,6 @@ class MegaBotClient:
                 self._endpoint,
                 credential=self._credential,
                 login=self._login,
-                ssl=self._ssl,
             )
         loop = asyncio.get_running_loop()
         self._bucket = TokenBucket(self._rate, self._burst, loop.time())

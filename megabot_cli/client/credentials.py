@@ -42,9 +42,8 @@ class Credential(msgspec.Struct, frozen=True, omit_defaults=True):
         whose = f" of {self.username}" if self.username else ""
         return f"<{self.kind}{whose} for {self.origin}>"
 
-    def __rich_repr__(self) -> Iterator[tuple[str, object]]:
-        yield "kind", self.kind
-        yield "origin", self.origin
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        return [("kind", self.kind), ("origin", self.origin)]
 
 
 class _Stored(msgspec.Struct, omit_defaults=True):

@@ -198,7 +198,8 @@ class _Door:
             timeout=aiohttp.ClientTimeout(total=None),
             middlewares=(self._admit_upgrade_only,),
         ) as session:
-            return await session.ws_connect(url, decode_text=False, **options)
+            socket: Socket = await session.ws_connect(url, decode_text=False, **options)
+            return socket
 
     async def _admit_upgrade_only(
         self, request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
@@ -237,22 +238,21 @@ class _Door:
     async def greeting(self, socket: Socket) -> Greeting:
         """The first message. Leaves no connection behind when it is no greeting."""
         try:
-            return self._read_greeting(await socket.receive())
+            kind, data, extra = await socket.receive()
+            return self._read_greeting(kind, data, extra)
         except BaseException:
             # Cancelled, refused or nonsense: either way nobody will use the connection.
             await hang_up(socket)
             raise
 
-    def _read_greeting(self, message: aiohttp.WSMessage) -> Greeting:
-        match message.type:
+    def _read_greeting(self, kind: aiohttp.WSMsgType, data: Any, extra: str | None) -> Greeting:
+        match kind:
             case aiohttp.WSMsgType.TEXT:
-                return self._read_greeting_text(message.data)
+                return self._read_greeting_text(data)
             case aiohttp.WSMsgType.BINARY:
                 raise self._no_greeting("a binary message")
             case aiohttp.WSMsgType.CLOSE:
-                raise closed_error(
-                    message.data, message.extra or "", self._who, secret=self._secret
-                )
+                raise closed_error(data, extra or "", self._who, secret=self._secret)
             case aiohttp.WSMsgType.ERROR:
                 raise self._no_greeting("data that breaks the WebSocket protocol")
             case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl as tls
 import time
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
@@ -31,15 +32,29 @@ MOST_BODY_BYTES = 64 * 1024
 LOCK_TIMEOUT_S = 15.0
 LOCK_RETRY_S = 0.05
 
+_HEADERS = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    # The session may be one that does not decompress; there is little to gain here.
+    "Accept-Encoding": "identity",
+}
+
 # A renewal that is cancelled may have spent the refresh token already: so long it may
 # still take to bring the new one home.
 CANCELLED_GRACE_S = 0.5
+
+Tls = tls.SSLContext | bool  # True: as the session's connector has it
 
 T = TypeVar("T")
 
 
 async def login(
-    http: aiohttp.ClientSession, endpoint: Endpoint, username: str, password: str
+    http: aiohttp.ClientSession,
+    endpoint: Endpoint,
+    username: str,
+    password: str,
+    *,
+    ssl: Tls = True,
 ) -> Credential:
     """Exchange a user name and password for a credential.
 
@@ -47,12 +62,12 @@ async def login(
     `UpstreamRefused` for an answer that is none.
     """
     body = {"username": username, "password": password}
-    answer = await _post(http, endpoint, endpoint.login_url, body, password, "Check both.")
+    answer = await _post(http, endpoint, endpoint.login_url, body, password, "Check both.", ssl)
     return _credential_from(answer, endpoint, Credential("jwt", "", endpoint.origin, username))
 
 
 async def refresh(
-    http: aiohttp.ClientSession, endpoint: Endpoint, credential: Credential
+    http: aiohttp.ClientSession, endpoint: Endpoint, credential: Credential, *, ssl: Tls = True
 ) -> Credential:
     """Exchange a credential's refresh token for a new credential.
 
@@ -64,7 +79,7 @@ async def refresh(
         raise NotAuthenticated("The credential cannot be renewed", LOG_IN)
     body = {"refresh_token": credential.refresh_token}
     secret = credential.refresh_token
-    answer = await _post(http, endpoint, endpoint.refresh_url, body, secret, LOG_IN)
+    answer = await _post(http, endpoint, endpoint.refresh_url, body, secret, LOG_IN, ssl)
     return _credential_from(answer, endpoint, credential)
 
 
@@ -75,6 +90,7 @@ async def _post(
     body: dict[str, str],
     secret: str,
     hint: str,
+    ssl: Tls,
 ) -> bytes:
     """The body of a 200. `secret` is what must not stand in an error; `hint` is for a 401."""
     try:
@@ -83,7 +99,8 @@ async def _post(
             http.post(
                 url,
                 data=msgspec.json.encode(body),
-                headers={"Content-Type": "application/json", "Accept": "application/json"},
+                headers=_HEADERS,
+                ssl=ssl,
                 allow_redirects=False,  # a password goes to the origin it was given for
             ) as response,
         ):
@@ -199,6 +216,7 @@ class TokenSource:
         store: CredentialStore | None = None,
         profile: str | None = None,
         login: tuple[str, str] | None = None,
+        ssl: Tls = True,
     ) -> None:
         if credential is not None and credential.origin != endpoint.origin:
             raise refused_credential(credential, endpoint.origin)
@@ -209,6 +227,7 @@ class TokenSource:
         self._store = store if profile is not None else None
         self._profile = profile or ""
         self._login = login
+        self._ssl = ssl
         self._turn = asyncio.Lock()
         self._obtained_at = time.time()
 
@@ -293,13 +312,13 @@ class TokenSource:
     async def _obtain(self, old: Credential | None) -> Credential:
         if old is not None and old.refresh_token is not None:
             try:
-                return await refresh(self._http, self._endpoint, old)
+                return await refresh(self._http, self._endpoint, old, ssl=self._ssl)
             except NotAuthenticated:
                 if self._login is None:
                     raise
         if self._login is None:
             raise NotAuthenticated("The credential cannot be renewed", LOG_IN)
-        return await login(self._http, self._endpoint, *self._login)
+        return await login(self._http, self._endpoint, *self._login, ssl=self._ssl)
 
     def _keep(self, credential: Credential) -> Credential:
         self._credential = credential

@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -194,7 +195,7 @@ class Tour:
         self.expect("there is an answer", answer)
         self.show(*answer.splitlines())
         for client in self._clients:
-            client.wait_for("the answer", lambda c=client: whole_answers(c) == [answer])
+            client.wait_for("the answer", partial(answered, client, 1))
         chunks = len(list(messages(self._clients[0], "chat_stream")))
         seen = sum("chat_stream" in line for line in self._tail.lines)
         self.expect("the tail saw the chunks", seen >= chunks)
@@ -209,15 +210,15 @@ class Tour:
         )
         self._gateway.kill()
         for client in self._clients:
-            client.wait_for("the news of the loss", lambda c=client: told(c, "reconnecting"))
+            client.wait_for("the news of the loss", partial(told, client, "reconnecting"))
         waiting = self.start("send", "send", "Are you there?", "--session", self._session)
         self._relay.wait_for("the message waits", lambda: self._metric("upstream_queue") == 1)
         host_port = self._gateway_url.removeprefix("ws://").removesuffix("/ws")
         self._gateway = self._open_gateway(host_port)
         self._gateway.ready()
         for client in self._clients:
-            client.wait_for("the news of the return", lambda c=client: told(c, "connected"))
-            client.wait_for("the second answer", lambda c=client: len(whole_answers(c)) == 2)
+            client.wait_for("the news of the return", partial(told, client, "connected"))
+            client.wait_for("the second answer", partial(answered, client, 2))
         self.expect("the waiting message was answered", waiting.finish(20.0) == 0 and waiting.lines)
         self.show(*waiting.lines)
         self.expect("no client was dropped", all(client.running for client in self._clients))
@@ -276,8 +277,9 @@ def messages(client: Background, kind: str) -> Iterator[dict[str, Any]]:
             yield message
 
 
-def whole_answers(client: Background) -> list[str]:
-    return [message["payload"]["content"] for message in messages(client, "chat_receive")]
+def answered(client: Background, count: int) -> bool:
+    """Whether the client has seen that many whole answers."""
+    return len(list(messages(client, "chat_receive"))) == count
 
 
 def told(client: Background, status: str) -> bool:

@@ -101,7 +101,7 @@ def _missing(what: str, flag: str) -> WrongUsage:
 async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Greeting | None]:
     """Get the credential and try it: one that does not connect is not worth keeping."""
     from megabot_cli.client.credentials import Credential
-    from megabot_cli.client.dial import dial
+    from megabot_cli.client.dial import dial, hang_up
     from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.client.tokens import login as get_token
     from megabot_cli.commands.upstream import open_http
@@ -116,7 +116,7 @@ async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Gree
         dialed = await dial(
             http, endpoint, credential, platform=profile.platform, send_in=profile.auth.send_in
         )
-        await dialed.socket.close()
+        await hang_up(dialed.socket)
     return credential, dialed.greeting
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -87,6 +87,21 @@ def _handlers(stop: Callable[[int], None]) -> Any:
         for number, before in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, before)
+
+
+async def first_of(*works: Awaitable[Any]) -> None:
+    """Wait for whichever ends first; cancel the others, and raise what the first raised."""
+    import asyncio
+
+    tasks = [asyncio.ensure_future(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
 
 
 @contextlib.contextmanager

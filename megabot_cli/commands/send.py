@@ -3,52 +3,27 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration, json_object, pairs
 from megabot_cli.errors import BadData, NotFound, WrongUsage
 
-if TYPE_CHECKING:
-    from megabot_cli.commands.sending import Wait
-
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
 
 
-@dataclass(frozen=True)
-class Draft:
-    """A message before it has an id."""
-
-    type: str
-    payload: dict[str, Any]
-    metadata: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class SendOptions:
-    """What `send` was asked to do. `session` and `direct` say where it goes."""
-
-    draft: Draft | None  # None: many messages come on stdin, one a line
-    base: Draft
-    wait: Wait
-    timeout_s: float | None
-    stream: bool
-    session: str | None
-    direct: bool
-
-
-@forms("text", "json", "jsonl", "raw")
+@forms("text", "json", "jsonl")
 @examples(
     ('megabot send "What is a relay?"', "The answer streams to stdout"),
     ("git diff | megabot send -", "What comes on stdin"),
     ("megabot send --jsonl - < questions.txt > answers.jsonl", "Many messages, one a line"),
     (
-        "megabot send --type session_join --payload '{\"session_id\":\"ws_1\"}' --wait none",
+        'megabot send --type session_join --payload \'{"session_id":"ws_1"}\' --wait none',
         "Any type of message",
     ),
 )
@@ -80,11 +55,14 @@ def send(
     timeout: Annotated[
         float | None,
         typer.Option(
-            "--timeout", parser=duration, metavar="DURATION", help="Give up after this; exit 3."
+            "--timeout",
+            parser=duration,
+            metavar="DURATION",
+            help="Give up after this (3); else never.",
         ),
     ] = None,
     count: Annotated[
-        int, typer.Option("--count", metavar="N", min=1, help="Wait for this many.")
+        int, typer.Option("--count", metavar="N", min=1, help="How many of type:TYPE to wait for.")
     ] = 1,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Show an answer when it is whole.")
@@ -103,7 +81,6 @@ def send(
     text, and every line of the result belongs to one of them.
     """
     from megabot_cli.commands.running import run
-    from megabot_cli.commands.sending import converse, preview
 
     invocation: Invocation = context.obj
     many = text == "-" and invocation.output == "jsonl"
@@ -152,19 +129,17 @@ def _draft(base: Draft, words: str | None) -> Draft:
     if words is not None and base.type != "chat_send":
         raise WrongUsage(f"A {base.type} has no TEXT", "Give its --payload instead.")
     if words is None and not base.payload:
-        raise WrongUsage(
-            "There is nothing to send", "Give TEXT, - for stdin, --file or --payload."
-        )
+        raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
     content = {} if words is None else {"content": words}
     return Draft(base.type, {**content, **base.payload}, base.metadata)
 
 
 def _wait(text: str, count: int) -> Wait:
-    from megabot_cli.commands.sending import Wait
-
     match = _WAIT.fullmatch(text)
     if match is None:
         raise WrongUsage(f"--wait {text!r} is unknown", "It takes reply, none or type:TYPE.")
     if match["type"]:
         return Wait("type", match["type"], count)
+    if count > 1:
+        raise WrongUsage("--count goes with --wait type:TYPE", "A message has one reply.")
     return Wait("reply" if text == "reply" else "none", "", count)

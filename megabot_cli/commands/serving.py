@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from megabot_cli.commands.running import first_of
 from megabot_cli.errors import MegabotError
 
 if TYPE_CHECKING:
@@ -86,24 +87,9 @@ async def serve_until_signal(
         (second if first.is_set() else first).set()
 
     with stopping_signals(told):
-        await _first_of(first.wait(), ended())
+        await first_of(first.wait(), ended())
         if first.is_set() and drain is not None:
-            await _first_of(drain(), second.wait())
-
-
-async def _first_of(*works: Awaitable[Any]) -> None:
-    """Wait for whichever ends first; cancel the others, and raise what the first raised."""
-    import asyncio
-
-    tasks = [asyncio.ensure_future(work) for work in works]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-    for task in done:
-        task.result()
+            await first_of(drain(), second.wait())
 
 
 def configure_logs(invocation: Invocation) -> None:

@@ -39,7 +39,7 @@ def whoami(context: typer.Context) -> None:
 
 
 async def _look(invocation: Invocation) -> tuple[Credential, Greeting | None]:
-    from megabot_cli.client.dial import dial
+    from megabot_cli.client.dial import dial, hang_up
     from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.commands.upstream import (
         known_credential,
@@ -60,7 +60,7 @@ async def _look(invocation: Invocation) -> tuple[Credential, Greeting | None]:
             dialed = await dial(
                 http, endpoint, valid, platform=profile.platform, send_in=profile.auth.send_in
             )
-            await dialed.socket.close()
+            await hang_up(dialed.socket)
         except CouldNotConnect as fault:
             invocation.console.warn(f"{fault.message} What follows was not checked.")
             return known, None

@@ -73,18 +73,21 @@ class Problem(msgspec.Struct, frozen=True):
         return f"{self.path}: expected {self.expected}, got {self.got} ({self.rule})"
 
 
-def check(text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES) -> Problem | None:
+def check(
+    text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES, kind: str | None = None
+) -> Problem | None:
     """Return the first thing wrong with a message, or None when it is a valid one.
 
     `max_bytes` is measured on the wire text in UTF-8; 0 means no limit. Types that the
-    specification does not name are valid when their outer fields are.
+    specification does not name are valid when their outer fields are. `kind` is the
+    message's type where `peek` has read it already.
     """
-    found = read(text, max_bytes=max_bytes)
+    found = read(text, max_bytes=max_bytes, kind=kind)
     return found if isinstance(found, Problem) else None
 
 
 def read(
-    text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES
+    text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES, kind: str | None = None
 ) -> Message[Payload | msgspec.Raw] | Problem:
     """Decode a message, or say what is wrong with it: `check` for those who need its content."""
     size = wire_size(text)
@@ -94,7 +97,8 @@ def read(
         # The decoder passes over the text of unknown fields without looking at its encoding.
         if isinstance(text, bytes) and not text.isascii():
             text.decode()
-        kind = _type_decoder.decode(text).type
+        if kind is None:
+            kind = _type_decoder.decode(text).type
         message: Message[Payload | msgspec.Raw] = _decoders.get(kind, _any_decoder).decode(text)
     except msgspec.ValidationError as fault:
         return _explain(str(fault), text)
@@ -106,7 +110,8 @@ def read(
 def _beyond_types(payload: Any) -> Problem | None:
     """The rules that a type cannot say."""
     match payload:
-        case ChatSend(content=content):
+        # No character counts for more than two: most messages need no counting.
+        case ChatSend(content=content) if len(content) * 2 > MAX_CONTENT_UNITS:
             units = utf16_units(content)
             if units > MAX_CONTENT_UNITS:
                 limit = f"at most {MAX_CONTENT_UNITS} characters"

@@ -26,6 +26,9 @@ log = structlog.get_logger("relay")
 # After a resume the upstream may go on with what it was asked; longer silence is a loss.
 RESUMED_GRACE_S = 5.0
 
+# Clients commonly give up on a greeting after 10 s: before that they hear what is wrong.
+GREETING_S = 4.0
+
 
 class Session:
     """All clients of one `session_id` and the one link they share."""
@@ -73,16 +76,19 @@ class Session:
     # -- clients come and go -------------------------------------------------------------
 
     def attach(self, client: LocalClient) -> None:
-        """Take a client in; it is greeted at once, or when the link is up."""
+        """Take a client in. It is greeted at once where the session is known, else when the
+        link is up; one that waits for long hears why."""
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
         self.clients[client.id] = client
         self._witness.fact("open", client=client.id, link=self.link.id, session=self.session_id)
-        if isinstance(self.link.fault, MegabotError) and not self.link.up:
-            self._tell_state(client, self.link.fault.message)
-        if self.greeting is not None and self.link.up:
-            self._greet(client)
+        if self.greeting is None:
+            self._parts.loop.call_later(GREETING_S, self._explain_silence, client)
+            return
+        self._greet(client)
+        if not self.link.up:
+            self._tell_state(client, self._why_down())
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
@@ -97,6 +103,17 @@ class Session:
             by=by,
         )
         self._linger_if_alone()
+
+    def _explain_silence(self, client: LocalClient) -> None:
+        """The upstream is still not there: say so once; the client may stay and wait."""
+        if client.greeted or client.id not in self.clients:
+            return
+        text = f"{self._why_down()}; you are connected as soon as it is back"
+        self._refuse(client, None, 503, "upstream_unavailable", text)
+
+    def _why_down(self) -> str:
+        fault = self.link.fault
+        return fault.message if fault is not None else "the upstream has not answered yet"
 
     def _linger_if_alone(self) -> None:
         if not self.clients and self._linger is None:
@@ -134,9 +151,10 @@ class Session:
         if head is None or head.id is None or head.type is None:
             numbers.malformed_to_upstream += 1
         message_id = head.id if head is not None else None
-        if not self._acceptable(client, data, message_id, binary=binary):
+        if not self._acceptable(client, data, head, binary=binary):
             return
-        waiting = Waiting(client.id, message_id, data, binary, self._parts.loop.time())
+        asks = head is not None and head.type in ASKS
+        waiting = Waiting(client.id, message_id, data, binary, self._parts.loop.time(), asks)
         overflow = self.link.submit(waiting)
         if overflow is not None:
             self._refuse(client, message_id, overflow.code, overflow.error, overflow.message)
@@ -144,8 +162,9 @@ class Session:
             self._echo(client, data, binary=binary)
 
     def _acceptable(
-        self, client: LocalClient, data: bytes, message_id: str | None, *, binary: bool
+        self, client: LocalClient, data: bytes, head: Head | None, *, binary: bool
     ) -> bool:
+        message_id = head.id if head is not None else None
         limit = self._parts.limits.max_message_bytes
         if limit and len(data) > limit:
             text = f"the message has {len(data)} bytes; at most {limit} may be sent"
@@ -154,7 +173,8 @@ class Session:
         mode = self._parts.settings.validation
         if mode == "off" or (mode == "warn" and binary):
             return True
-        problem = check(data) if not binary else _NOT_TEXT
+        kind = head.type if head is not None else None
+        problem = check(data, max_bytes=0, kind=kind) if not binary else _NOT_TEXT
         if problem is None:
             return True
         self._numbers.invalid_to_upstream += 1
@@ -182,10 +202,7 @@ class Session:
 
     def message_written(self, waiting: Waiting) -> None:
         """The link has written a message: its answer is awaited from now on."""
-        if waiting.message_id is None or waiting.binary:
-            return
-        head = peek(waiting.data)
-        if head is not None and head.type in ASKS:
+        if waiting.awaits_answer and waiting.message_id is not None:
             self.pending.sent(waiting.message_id, waiting.client, self._parts.loop.time())
 
     def message_expired(self, waiting: Waiting) -> None:
@@ -200,9 +217,7 @@ class Session:
         )
         if client is None:
             return
-        fault = self.link.fault
-        reason = fault.message if fault is not None else "the upstream is away"
-        text = f"not delivered: {reason}"
+        text = f"not delivered: {self._why_down()}"
         self._refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
 
     # -- to clients --------------------------------------------------------------------------

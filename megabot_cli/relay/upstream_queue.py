@@ -17,6 +17,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     binary: bool
     at: float  # monotonic seconds
+    awaits_answer: bool = False
 
 
 class Overflow(msgspec.Struct, frozen=True):

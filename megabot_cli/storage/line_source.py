@@ -44,6 +44,10 @@ class _Inflated(io.RawIOBase):
     def readable(self) -> bool:
         return True
 
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
     def readinto(self, buffer: object) -> int:
         assert isinstance(buffer, memoryview)
         while self.fault is None:

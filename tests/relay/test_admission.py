@@ -143,7 +143,10 @@ async def test_a_connection_that_the_table_does_not_list_has_no_known_owner() ->
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux lists sockets in /proc")
 async def test_an_ipv4_program_that_uses_an_ipv6_socket_is_found_too() -> None:
-    server = await asyncio.start_server(lambda _reader, writer: writer.transport.abort(), "127.0.0.1", 0)
+    def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
     with socket.socket(socket.AF_INET6) as program:
         program.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         port = server.sockets[0].getsockname()[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import aiohttp
 import pytest
@@ -139,6 +140,19 @@ async def test_clients_stay_while_the_upstream_is_away_and_what_waited_is_answer
     assert relay.numbers.reconnects == 1
     await relay.stop()
     await gateway.stop()
+
+
+async def test_a_client_that_comes_while_the_upstream_is_away_is_greeted_on_a_known_session(
+    stage: Stage,
+) -> None:
+    gateway = await stage.open_gateway()
+    relay = await stage.open_relay(gateway.url)
+    first, session = await stage.greeted(relay.url)
+    await gateway.stop()
+    await first.message("status_update")
+    late, same = await stage.greeted(relay.url, session)
+    assert same == session
+    assert (await late.message())["payload"]["status"] == "reconnecting"
 
 
 async def test_what_waits_too_long_is_answered_503_by_id(stage: Stage) -> None:
@@ -296,7 +310,10 @@ async def test_a_refused_credential_ends_the_start(stage: Stage, gateway: Gatewa
         await stage.open_relay(gateway.url, secret="mbk_wrong")
 
 
-async def test_an_upstream_that_is_away_at_start_does_not(stage: Stage) -> None:
+async def test_an_upstream_that_is_away_at_start_does_not(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.session.GREETING_S", 0.1)
     gateway = await stage.open_gateway()
     port = gateway.port
     await gateway.stop()
@@ -304,6 +321,8 @@ async def test_an_upstream_that_is_away_at_start_does_not(stage: Stage) -> None:
     async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
         assert answer.status == 503
     peer = await stage.connect(relay.url)
+    silence = await peer.message()
+    assert (silence["type"], silence["payload"]["code"]) == ("connection_error", 503)
     gateway = await stage.open_gateway(port=port)
     assert await peer.message("connection_established", limit_s=15)
     async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
@@ -342,7 +361,7 @@ async def test_a_tap_shows_both_directions_as_records_without_secrets(
     peer, session = await stage.greeted(relay.url)
     await peer.send("chat_send", "m1", content="hi", password="hunter2")
     await answer_to(peer, "m1")
-    records = []
+    records: list[dict[str, Any]] = []
     while not records or records[-1].get("type") != "chat_receive":
         records.append(json.loads(await tap.text()))
     sent = next(record for record in records if record.get("direction") == "to_upstream")

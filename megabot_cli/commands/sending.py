@@ -1,0 +1,316 @@
+"""How `send` talks: one message and its answer, or many from stdin."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from megabot_cli.errors import (
+    BadData,
+    ConnectionLost,
+    CouldNotConnect,
+    MegabotError,
+    NotAuthenticated,
+    PartlyFailed,
+    TimedOut,
+)
+
+if TYPE_CHECKING:
+    from megabot_cli.client.answers import Answer
+    from megabot_cli.client.connection import ClientEvent, MegaBotClient
+    from megabot_cli.commands.invocation import Invocation
+
+# After these no further message has a chance; any other fault is about one message.
+_FATAL = (ConnectionLost, CouldNotConnect, NotAuthenticated)
+
+
+@dataclass(frozen=True)
+class Wait:
+    """What ends the wait after a message: its reply, nothing, or `count` messages of a type."""
+
+    until: Literal["reply", "none", "type"]
+    type: str = ""
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A message before it has an id."""
+
+    type: str
+    payload: Any
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class SendOptions:
+    """What `send` was asked to do. `session` and `direct` say where it goes."""
+
+    draft: Draft | None  # None: many messages come on stdin, one a line
+    base: Draft
+    wait: Wait
+    timeout_s: float | None
+    stream: bool
+    session: str | None
+    direct: bool
+
+
+@dataclass(frozen=True)
+class Ready:
+    """A draft with its id."""
+
+    draft: Draft
+    message_id: str
+
+
+def preview(invocation: Invocation, options: SendOptions) -> None:
+    """Print each message exactly as it would be sent."""
+    from megabot_cli.commands.running import run
+
+    if options.draft is not None:
+        invocation.console.line(_text(_ready(options.draft)))
+        return
+    run(_preview_lines(invocation, options))
+
+
+async def _preview_lines(invocation: Invocation, options: SendOptions) -> None:
+    from megabot_cli.terminal.stdin import lines
+
+    async for line in lines():
+        if line.strip():
+            invocation.console.line(_text(_parse_line(line, options.base)))
+
+
+def _ready(draft: Draft) -> Ready:
+    from megabot_cli.client.ids import new_id
+
+    return Ready(draft, new_id("msg"))
+
+
+def _text(message: Ready) -> str:
+    """The message as JSON; BadData when it breaks the specification."""
+    from megabot_cli.protocol.envelope import build
+    from megabot_cli.protocol.validation import check
+
+    draft = message.draft
+    text = build(
+        message.message_id, draft.type, draft.payload, at=time.time(), metadata=draft.metadata
+    )
+    problem = check(text)
+    if problem is not None:
+        raise BadData(f"this message is not valid: {problem}")
+    return text
+
+
+async def converse(invocation: Invocation, options: SendOptions) -> None:
+    """Send what there is and show what is answered, within the deadline."""
+    if options.draft is None:
+        async with _open(invocation, options) as client:
+            await _send_lines(invocation, client, options)
+        return
+    message = _ready(options.draft)
+    _text(message)  # what is not valid is refused before anybody is dialled
+    async with _deadline(options.timeout_s), _open(invocation, options) as client:
+        await _send_one(invocation, client, options, message)
+
+
+@asynccontextmanager
+async def _deadline(limit_s: float | None) -> AsyncIterator[None]:
+    import asyncio
+
+    try:
+        async with asyncio.timeout(limit_s):
+            yield
+    except TimeoutError:
+        raise TimedOut(
+            f"No whole answer came within {limit_s:g} s", "--timeout sets how long to wait."
+        ) from None
+
+
+@asynccontextmanager
+async def _open(invocation: Invocation, options: SendOptions) -> AsyncIterator[MegaBotClient]:
+    from megabot_cli.commands.upstream import open_client
+
+    def tell(event: ClientEvent) -> None:
+        if event.kind == "lost":
+            invocation.console.note(f"connection lost ({event.detail}); dialling again")
+        elif event.kind == "new_session":
+            invocation.console.warn(f"the session is gone; a new one is {event.session_id}")
+        elif event.kind in ("open", "resumed"):
+            invocation.console.detail(f"{event.kind}: session {event.session_id}")
+
+    async with open_client(
+        invocation, session=options.session, direct=options.direct, on_event=tell
+    ) as client:
+        yield client
+
+
+# One message
+
+
+async def _send_one(
+    invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
+) -> None:
+    draft = message.draft
+    if options.wait.until == "reply":
+        await _show_reply(invocation, client, options, message)
+        return
+    await client.send(
+        draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
+    )
+    if options.wait.until == "type":
+        await _show_matching(invocation, client, options.wait, message.message_id)
+
+
+async def _show_reply(
+    invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
+) -> None:
+    from megabot_cli.terminal.text import safe_json, safe_text
+
+    console = invocation.console
+    as_text = invocation.output == "text"
+    shown: list[str] = []
+
+    def show(chunk: str) -> None:
+        shown.append(chunk)
+        console.stream(safe_text(chunk))
+
+    try:
+        answer = await _ask(client, message, on_chunk=show if as_text and options.stream else None)
+    finally:
+        console.end_line()
+    if not as_text:
+        for text in answer.messages:
+            console.line(safe_json(text))
+    elif not shown:
+        console.line(_as_text(answer))
+
+
+async def _ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
+    draft = message.draft
+    return await client.request(
+        draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id, **more
+    )
+
+
+def _as_text(answer: Answer) -> str:
+    """The words of an answer; the payload where it is none of words."""
+    from megabot_cli.protocol.envelope import open_envelope
+    from megabot_cli.terminal.text import safe_json, safe_text
+
+    if answer.text or not answer.messages:
+        return safe_text(answer.text)
+    envelope = open_envelope(answer.messages[-1])
+    return safe_json(bytes(envelope.payload).decode() if envelope else answer.messages[-1])
+
+
+async def _show_matching(
+    invocation: Invocation, client: MegaBotClient, wait: Wait, message_id: str
+) -> None:
+    """Show the next `count` messages of a type."""
+    from megabot_cli.terminal.text import safe_json
+
+    seen = 0
+    async for received in client:
+        head = received.head
+        if head is None or isinstance(received.text, bytes):
+            continue
+        if head.type == "connection_error" and head.reply_to == message_id:
+            raise _refusal(received.payload())
+        if head.type == wait.type:
+            if invocation.output == "text":
+                payload = json.dumps(received.payload(), ensure_ascii=False)
+                invocation.console.line(safe_json(payload))
+            else:
+                invocation.console.line(safe_json(received.text))
+            seen += 1
+            if seen == wait.count:
+                return
+
+
+def _refusal(payload: Any) -> MegabotError:
+    from megabot_cli.client.refusals import refusal_error, refusal_from
+
+    return refusal_error(refusal_from(payload), "The upstream")
+
+
+# Many messages
+
+
+async def _send_lines(invocation: Invocation, client: MegaBotClient, options: SendOptions) -> None:
+    """Send each line of stdin in its turn; each gives one line of the result."""
+    from megabot_cli.terminal.progress import Progress
+    from megabot_cli.terminal.stdin import lines
+
+    failed = number = 0
+    with Progress(invocation.console, "send") as progress:
+        async for line in lines():
+            if not line.strip():
+                continue
+            number += 1
+            result = await _result_of(client, options, line)
+            failed += "error" in result
+            invocation.console.line(_json_line({"line": number, **result}))
+            progress.reach(number, f"{failed} failed" if failed else "")
+    if failed:
+        raise PartlyFailed(f"{failed} of {number} messages failed", "Their lines say why.")
+
+
+async def _result_of(client: MegaBotClient, options: SendOptions, line: str) -> dict[str, Any]:
+    try:
+        message = _parse_line(line, options.base)
+        async with _deadline(options.timeout_s):
+            return await _exchange(client, options.wait, message)
+    except _FATAL:
+        raise
+    except MegabotError as fault:
+        error = {"code": fault.code, "exit": fault.exit_code, "message": fault.message}
+        return {"error": error}
+
+
+async def _exchange(client: MegaBotClient, wait: Wait, message: Ready) -> dict[str, Any]:
+    draft = message.draft
+    if wait.until == "none":
+        await client.send(
+            draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
+        )
+        return {"id": message.message_id}
+    answer = await _ask(client, message, until=wait.type or None)
+    return {
+        "id": message.message_id,
+        "answer": answer.text,
+        "chunks": answer.chunks,
+        "first_chunk_s": _rounded(answer.first_chunk_s),
+        "total_s": _rounded(answer.total_s),
+        "reply": json.loads(answer.messages[-1]) if answer.messages else None,
+    }
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds, 4)
+
+
+def _json_line(value: dict[str, Any]) -> str:
+    from megabot_cli.terminal.text import safe_json
+
+    return safe_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+
+
+def _parse_line(line: str, base: Draft) -> Ready:
+    """A line of stdin: a JSON object is an envelope, anything else is text to say."""
+    from megabot_cli.commands.values import json_object
+
+    if not line.lstrip().startswith("{"):
+        return _ready(replace(base, payload={**base.payload, "content": line}))
+    envelope = json_object(line, "the line")
+    metadata = envelope.get("metadata") or {}
+    if not isinstance(metadata, dict):
+        raise BadData("the metadata of the line is no JSON object")
+    kind = str(envelope.get("type", base.type))
+    made = _ready(Draft(kind, envelope.get("payload"), {**base.metadata, **metadata}))
+    message_id = envelope.get("id")
+    return replace(made, message_id=message_id) if isinstance(message_id, str) else made

@@ -1,0 +1,189 @@
+"""Which reply belongs to which message, and what the replies to one message come to.
+
+The same rules for what was recorded and for what comes now: first `metadata.reply_to`, then
+an execution, task or stream id that names the exchange, else the oldest message that still
+waits for its answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.protocol.messages import ChatStream
+from megabot_cli.protocol.streams import Stream, stream_key
+
+_ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
+# What nobody asked for when it names nobody: it is told, and compared with nothing.
+_UNASKED: Final = frozenset(
+    ("connection_established", "notification", "status_update", "collaborative_action", "tool_call")
+)
+_KEYS: Final = ("execution_id", "task_id", "stream_id")
+
+
+class _Payload(msgspec.Struct):
+    payload: Any = None
+
+
+_payload_decoder = msgspec.json.Decoder(_Payload)
+
+
+class Part:
+    """One step of an answer: a whole message, or a stream however it was cut into chunks."""
+
+    def __init__(self, message_type: str | None, payload: Any = None) -> None:
+        self.type = message_type
+        self.payload = payload
+        self.stream: Stream | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.stream is None or self.stream.finished
+
+
+class Answer:
+    """All that came back to one message. Times are seconds on the caller's clock."""
+
+    def __init__(self) -> None:
+        self.parts: list[Part] = []
+        self.messages = 0
+        self.first_at: float | None = None
+        self.last_at: float | None = None
+        self.ended = False
+        self._streams: dict[str, Part] = {}
+
+    @property
+    def is_whole(self) -> bool:
+        return all(part.is_whole for part in self.parts)
+
+    def add(self, head: Head | None, text: str | bytes, at: float) -> Part:
+        """Take one message; return the part that it is or has grown."""
+        self.messages += 1
+        self.first_at = at if self.first_at is None else self.first_at
+        self.last_at = at
+        message_type = head.type if head is not None else None
+        payload = payload_of(text)
+        chunk = _chunk(payload) if message_type == "chat_stream" else None
+        if head is not None and chunk is not None:
+            return self._grow(head, chunk)
+        part = Part(message_type, payload)
+        self.parts.append(part)
+        self.ended = self.ended or message_type in _ENDING
+        return part
+
+    def _grow(self, head: Head, chunk: ChatStream) -> Part:
+        key = stream_key(head, chunk)
+        part = self._streams.get(key)
+        if part is None:
+            part = self._streams[key] = Part("chat_stream")
+            part.stream = Stream()
+            self.parts.append(part)
+        assert part.stream is not None
+        if part.stream.add(chunk).finished:
+            del self._streams[key]
+        return part
+
+
+class Correlator:
+    """Finds the message that a reply answers, among those sent on one session.
+
+    Messages go by their place in the replay. `answers` grows as replies are given.
+    """
+
+    def __init__(self) -> None:
+        self.answers: dict[int, Answer] = {}
+        self._by_id: dict[str, int] = {}
+        self._by_key: dict[str, int] = {}
+        self._waiting: list[int] = []
+        self._last: int | None = None
+        self._served: int | None = None
+
+    def sent(self, place: int, message_id: str | None, text: str | bytes) -> None:
+        """A message was sent, with this id and these words."""
+        self.answers[place] = Answer()
+        self._waiting.append(place)
+        self._last = place
+        if message_id is not None:
+            self._by_id[message_id] = place
+        for head, inner in messages_in(text):
+            if head is not None and head.id is not None:
+                self._by_id.setdefault(head.id, place)
+            self._remember_keys(payload_of(inner), place)
+
+    def came(self, text: str | bytes, at: float) -> list[tuple[int, Part]]:
+        """A reply came. Return what it belongs to: none when to nothing, several for a batch."""
+        grown = []
+        for head, message in messages_in(text):
+            place = self._owner(head, message)
+            if place is not None:
+                part = self.answers[place].add(head, message, at)
+                if head is not None and head.reply_to is not None:
+                    self._remember_keys(part.payload, place)
+                grown.append((place, part))
+        return grown
+
+    def _owner(self, head: Head | None, text: str | bytes) -> int | None:
+        if head is not None and head.reply_to is not None:
+            return self._by_id.get(head.reply_to)
+        for key in _keys_of(payload_of(text)):
+            if key in self._by_key:
+                return self._by_key[key]
+        if head is not None and head.type in _UNASKED:
+            return None
+        if head is not None and head.type == "chat_receive" and self._repeats_last(text):
+            return self._served
+        return self._oldest_waiting()
+
+    def _repeats_last(self, text: str | bytes) -> bool:
+        """Whether a whole answer says again what was just streamed to its end."""
+        if self._served is None or not self.answers[self._served].parts:
+            return False
+        part = self.answers[self._served].parts[-1]
+        payload = payload_of(text)
+        content = payload.get("content") if isinstance(payload, dict) else None
+        return part.stream is not None and part.stream.text == content
+
+    def _oldest_waiting(self) -> int | None:
+        while self._waiting:
+            answer = self.answers[self._waiting[0]]
+            if not answer.parts or not (answer.ended or answer.is_whole):
+                self._served = self._waiting[0]
+                return self._served
+            del self._waiting[0]
+        return self._last
+
+    def _remember_keys(self, payload: Any, place: int) -> None:
+        for key in _keys_of(payload):
+            self._by_key.setdefault(key, place)
+
+
+def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:
+    """The message itself, or those in it when it is a batch, each with its outer fields."""
+    head = peek(text)
+    if head is not None and head.type == "batch":
+        return [(peek(inner), inner) for inner in unwrap(text)]
+    return [(head, text)]
+
+
+def payload_of(text: str | bytes) -> Any:
+    """The decoded payload of a message; None when there is none to decode."""
+    try:
+        return _payload_decoder.decode(text).payload
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+
+
+def _chunk(payload: Any) -> ChatStream | None:
+    try:
+        return msgspec.convert(payload, ChatStream)
+    except msgspec.ValidationError:
+        return None
+
+
+def _keys_of(payload: Any) -> list[str]:
+    if not isinstance(payload, dict):
+        return []
+    return [f"{key}:{payload[key]}" for key in _KEYS if isinstance(payload.get(key), str)]

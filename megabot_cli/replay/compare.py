@@ -1,0 +1,166 @@
+"""Say whether an answer is the one that was recorded.
+
+What differs from run to run by itself is not compared: ids, times, where a stream was cut
+into chunks, how often progress was told.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Final
+
+import msgspec
+
+from megabot_cli.protocol.messages import MESSAGE_TYPES
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.secret_shapes import PSEUDONYM
+from megabot_cli.replay.answers import Answer, Part
+
+_EXCERPT: Final = 160
+_DEEPEST: Final = 50
+
+
+class Verdict(StrEnum):
+    """`same` word for word; `same_shape` in types, order, finish and JSON keys."""
+
+    SAME = "same"
+    SAME_SHAPE = "same_shape"
+    DIFFERENT = "different"
+    MISSING = "missing"
+    EXTRA = "extra"
+
+
+class Comparison(msgspec.Struct, frozen=True):
+    """The verdict on one answer; where they part, what was recorded there and what came."""
+
+    verdict: Verdict
+    detail: str = ""
+    recorded: str = ""
+    replayed: str = ""
+
+
+class Comparer:
+    """Compares answers. Secrets that a recording does not tell are not compared."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+
+    def compare(self, recorded: Answer, replayed: Answer) -> Comparison | None:
+        """Return the verdict, or None when there is nothing to compare."""
+        before, now = _merged(recorded.parts), _merged(replayed.parts)
+        if not before and not now:
+            return None
+        if not now:
+            return Comparison(Verdict.MISSING, "nothing came", self._excerpt(before[0]))
+        if not before:
+            return Comparison(Verdict.EXTRA, "nothing was recorded", "", self._excerpt(now[0]))
+        if not before[-1].is_whole:
+            now = now[: len(before)]  # the recording breaks off here, so we know no more
+        return self._step_by_step(before, now)
+
+    def _step_by_step(self, before: list[Part], now: list[Part]) -> Comparison:
+        verdict = Comparison(Verdict.SAME)
+        for place in range(max(len(before), len(now))):
+            old = before[place] if place < len(before) else None
+            new = now[place] if place < len(now) else None
+            if old is None or new is None or old.type != new.type:
+                was, came = _named(old), _named(new)
+                return self._parting(place, f"recorded {was}, now {came}", old, new)
+            difference = self._in_part(old, new)
+            if difference is Verdict.DIFFERENT:
+                return self._parting(place, f"{_named(old)} has another form", old, new)
+            if difference is Verdict.SAME_SHAPE and verdict.verdict is Verdict.SAME:
+                verdict = msgspec.structs.replace(
+                    self._parting(place, f"{_named(old)} says something else", old, new),
+                    verdict=Verdict.SAME_SHAPE,
+                )
+        return verdict
+
+    def _in_part(self, old: Part, new: Part) -> Verdict:
+        if old.stream is None or new.stream is None:
+            if self._text(old) == self._text(new):
+                return Verdict.SAME
+            same = _structure(old.payload) == _structure(new.payload)
+            return Verdict.SAME_SHAPE if same else Verdict.DIFFERENT
+        if not old.stream.finished:
+            begins = self._text(new).startswith(self._text(old))
+            return Verdict.SAME if begins else Verdict.SAME_SHAPE
+        if not new.stream.finished:
+            return Verdict.DIFFERENT
+        return Verdict.SAME if self._text(old) == self._text(new) else Verdict.SAME_SHAPE
+
+    def _text(self, part: Part) -> str:
+        """What a part says, in one form for both sides."""
+        if part.stream is not None:
+            said = part.stream.text
+        else:
+            said = msgspec.json.encode(_comparable(part.payload), order="deterministic").decode()
+        return PSEUDONYM.sub("‹redacted›", self._redactor.clean(said))
+
+    def _parting(self, place: int, detail: str, old: Part | None, new: Part | None) -> Comparison:
+        return Comparison(
+            Verdict.DIFFERENT,
+            f"step {place + 1}: {detail}",
+            self._excerpt(old) if old is not None else "",
+            self._excerpt(new) if new is not None else "",
+        )
+
+    def _excerpt(self, part: Part) -> str:
+        said = self._text(part)
+        return said if len(said) <= _EXCERPT else said[:_EXCERPT] + "…"
+
+
+def _merged(parts: list[Part]) -> list[Part]:
+    """Parts without those that a newer one of the same type, right behind, stands for."""
+    kept: list[Part] = []
+    for part in parts:
+        kind = MESSAGE_TYPES.get(part.type or "")
+        replaces = kind is not None and kind.mergeable and part.stream is None
+        if replaces and kept and kept[-1].type == part.type and kept[-1].stream is None:
+            kept[-1] = part
+        else:
+            kept.append(part)
+    return kept
+
+
+def _named(part: Part | None) -> str:
+    if part is None:
+        return "nothing more"
+    name = part.type or "a message without type"
+    return name if part.is_whole else f"{name} (unfinished)"
+
+
+def varies_by_itself(key: str) -> bool:
+    """Whether a key's value is an id or a time, new in every run."""
+    return key in ("id", "timestamp", "time", "date") or key.endswith(("_id", "_at"))
+
+
+def _comparable(value: Any, depth: int = 0) -> Any:
+    """The value without what varies by itself."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, dict):
+        return {
+            key: None if varies_by_itself(key) else _comparable(inner, depth + 1)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        return [_comparable(inner, depth + 1) for inner in value]
+    return value
+
+
+def _structure(value: Any, depth: int = 0) -> Any:
+    """The keys and kinds of a value; a list is the kinds of things in it."""
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, dict):
+        return {
+            key: None if varies_by_itself(key) else _structure(inner, depth + 1)
+            for key, inner in value.items()
+        }
+    if isinstance(value, list):
+        kinds = [_structure(inner, depth + 1) for inner in value]
+        return [kind for place, kind in enumerate(kinds) if kind not in kinds[:place]]
+    if isinstance(value, bool) or value is None:
+        return type(value).__name__
+    return "number" if isinstance(value, int | float) else "text"

@@ -1,0 +1,172 @@
+"""What a recording says was sent, and what came back to each message."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from typing import Final
+
+import msgspec
+
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.record import Record
+from megabot_cli.replay.answers import Answer, Correlator, messages_in, payload_of
+from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.storage.segment_reader import RecordingReader
+
+_TOOL_TYPES: Final = frozenset(("tool_call", "tool_result"))
+
+
+class RecordedMessage(msgspec.Struct):
+    """One message of a recorded client.
+
+    `lane` names the connection that it shared upstream with its fellows. `held_back` says
+    why it is not sent again; `compared` is False where the recording cannot know the answer.
+    """
+
+    place: int
+    n: int
+    t: int
+    client: str
+    lane: str
+    session: str | None
+    type: str | None
+    id: str | None
+    text: str | bytes
+    redacted: bool = False
+    held_back: str | None = None
+    compared: bool = True
+
+
+class Conversation(msgspec.Struct):
+    """A recording, as a replay sees it: what to send, in order, and what was answered."""
+
+    messages: list[RecordedMessage]
+    answers: dict[int, Answer]
+    upstream: str
+    records: int
+    clean: bool
+    warnings: list[str]
+
+    def to_send(self) -> list[RecordedMessage]:
+        return [message for message in self.messages if message.held_back is None]
+
+    def held_back(self) -> dict[str, int]:
+        """How many messages are not sent, by the reason."""
+        return dict(Counter(m.held_back for m in self.messages if m.held_back is not None))
+
+    def lanes(self) -> dict[str, list[str]]:
+        """The clients on each lane that have something to send, in the order they began."""
+        found: dict[str, list[str]] = {}
+        for message in self.to_send():
+            clients = found.setdefault(message.lane, [])
+            if message.client not in clients:
+                clients.append(message.client)
+        return found
+
+
+def read_conversation(reader: RecordingReader, options: ReplayOptions) -> Conversation:
+    """Read a recording through; what is wanted of it stays in memory."""
+    reading = _Reading(options)
+    for record in reader:
+        reading.take(record)
+    answers: dict[int, Answer] = {}
+    for correlator in reading.lanes.values():
+        answers.update(correlator.answers)
+    for message in reading.messages:
+        # A recording that breaks off does not know what would still have come.
+        if not reader.clean and not answers[message.place].parts:
+            message.compared = False
+    return Conversation(
+        messages=reading.messages,
+        answers=answers,
+        upstream=reader.header.upstream if reader.header is not None else "",
+        records=reading.records,
+        clean=reader.clean,
+        warnings=list(reader.warnings),
+    )
+
+
+class _Reading:
+    """What has been read so far."""
+
+    def __init__(self, options: ReplayOptions) -> None:
+        self.messages: list[RecordedMessage] = []
+        self.lanes: defaultdict[str, Correlator] = defaultdict(Correlator)
+        self.records = 0
+        self._options = options
+        self._wanted = options.selection.matcher()
+        self._by_id: dict[str, RecordedMessage] = {}
+
+    def take(self, record: Record) -> None:
+        self.records += 1
+        if record.kind not in ("message", "inject"):
+            return
+        payload = record.payload()
+        if payload is None:
+            return
+        if record.direction == "to_upstream":
+            self._sent(record, payload)
+        elif record.kind == "inject":
+            self._told_by_the_relay(record)
+        else:
+            self.lanes[_lane(record)].came(payload, record.t / 1e6)
+
+    def _sent(self, record: Record, payload: str | bytes) -> None:
+        limit = self._options.limit
+        is_full = limit is not None and len(self.messages) >= limit
+        correlator = self.lanes[_lane(record)]
+        if is_full or not self._wanted.matches(record):
+            return
+        message = RecordedMessage(
+            place=len(self.messages),
+            n=record.n,
+            t=record.t,
+            client=record.client or record.link or "client",
+            lane=_lane(record),
+            session=record.session,
+            type=record.type,
+            id=record.id,
+            text=payload,
+            redacted=bool(record.redacted),
+            held_back=_why_not(payload, self._options),
+        )
+        self.messages.append(message)
+        correlator.sent(message.place, record.id, payload)
+        if record.id is not None:
+            self._by_id[record.id] = message
+
+    def _told_by_the_relay(self, record: Record) -> None:
+        """The relay's own word on a message: it never left, or nobody knows whether it did."""
+        message = self._by_id.get(record.reply_to or "")
+        if message is None or record.type != "connection_error":
+            return
+        payload = payload_of(record.data or "")
+        error = payload.get("error") if isinstance(payload, dict) else None
+        if error == "delivery_unknown":
+            message.compared = False
+        elif message.held_back is None:
+            message.held_back = "refused by the relay when it was recorded"
+
+
+def _lane(record: Record) -> str:
+    return record.link or record.session or record.client or ""
+
+
+def _why_not(payload: str | bytes, options: ReplayOptions) -> str | None:
+    """Why a message is not sent again; None when it may be."""
+    if options.allow_tools:
+        return None
+    types = {head.type for head, _ in messages_in(payload) if head is not None}
+    if types & _TOOL_TYPES:
+        return "runs a tool (--allow-tools sends it)"
+    return None
+
+
+def reaches(message: RecordedMessage) -> int:
+    """The bytes a message takes on the wire."""
+    return len(message.text if isinstance(message.text, bytes) else message.text.encode())
+
+
+def type_of(text: str | bytes) -> str:
+    head = peek(text)
+    return head.type if head is not None and head.type is not None else "(no envelope)"

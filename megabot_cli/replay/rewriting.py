@@ -1,0 +1,112 @@
+"""Make a recorded message new: fresh ids, the same id wherever it is referred to, today's time.
+
+Only those values change; the rest of the text stays as it was recorded. What is no envelope
+is sent as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
+
+import msgspec
+
+from megabot_cli.protocol.envelope import MILLISECONDS_FROM, peek
+from megabot_cli.protocol.ids import Prefix
+from megabot_cli.recording.json_walk import Leaf, Walk, unescape
+
+# Where a message refers to something that has another name in this replay.
+_REFERENCES: Final = frozenset(
+    (
+        ("metadata", "reply_to"),
+        ("metadata", "session_id"),
+        ("payload", "execution_id"),
+        ("payload", "task_id"),
+        ("payload", "stream_id"),
+        ("payload", "session_id"),
+    )
+)
+_OURS: Final = frozenset(("tool_call",))  # types whose sender makes up the execution id
+
+Edit = tuple[int, int, str]
+
+
+class IdMap:
+    """Which recorded id is which one now. `new_id` makes fresh ones."""
+
+    def __init__(self, new_id: Callable[[Prefix], str]) -> None:
+        self._new_id = new_id
+        self._now: dict[str, str] = {}
+
+    def learn(self, recorded: str, now: str) -> None:
+        self._now[recorded] = now
+
+    def fresh(self, recorded: str, prefix: Prefix) -> str:
+        """The id that stands for a recorded one, made when it is met first."""
+        if recorded not in self._now:
+            self._now[recorded] = self._new_id(prefix)
+        return self._now[recorded]
+
+    def known(self, recorded: str) -> str:
+        """The id that stands for a recorded one; itself where we never heard of it."""
+        return self._now.get(recorded, recorded)
+
+
+def rewrite(text: str, ids: IdMap, now_s: float) -> str:
+    """Return the message as it is to be sent at `now_s` (Unix seconds)."""
+    head = peek(text)
+    if head is None or head.id is None or head.type is None:
+        return text
+    pieces = []
+    at = 0
+    for start, end, value in _edits(text, head.type, ids, now_s):
+        pieces += [text[at:start], value]
+        at = end
+    return "".join([*pieces, text[at:]])
+
+
+def _edits(text: str, message_type: str, ids: IdMap, now_s: float) -> Iterator[Edit]:
+    walk = Walk(text, _nothing_is_secret)
+    for leaf in walk:
+        if leaf.kind == "key":
+            continue
+        place = _within_message(walk.names())
+        if leaf.kind == "string":
+            value = unescape(text[leaf.start : leaf.end]).text
+            renamed = _rename(place, value, message_type, ids)
+            if renamed != value:
+                yield leaf.start, leaf.end, msgspec.json.encode(renamed).decode()[1:-1]
+        elif place == ("timestamp",):
+            yield from _today(text, leaf, now_s)
+
+
+def _within_message(names: Sequence[str | int]) -> tuple[str | int, ...]:
+    """The place in the message itself, for one inside a batch as well."""
+    if len(names) > 3 and tuple(names[:2]) == ("payload", "messages"):
+        return tuple(names[3:])
+    return tuple(names)
+
+
+def _rename(place: tuple[str | int, ...], value: str, message_type: str, ids: IdMap) -> str:
+    if place == ("id",):
+        return ids.fresh(value, "msg")
+    if place == ("payload", "execution_id") and message_type in _OURS:
+        return ids.fresh(value, "exec")
+    return ids.known(value) if place in _REFERENCES else value
+
+
+def _today(text: str, leaf: Leaf, now_s: float) -> Iterator[Edit]:
+    """Now, in the unit and with the precision that stood there."""
+    try:
+        recorded = float(text[leaf.start : leaf.end])
+    except ValueError:
+        return
+    if recorded >= MILLISECONDS_FROM:
+        value = str(int(now_s * 1000))
+    else:
+        value = f"{now_s:.3f}" if "." in text[leaf.start : leaf.end] else str(int(now_s))
+    yield leaf.start, leaf.end, value
+
+
+def _nothing_is_secret(_key: str) -> bool:
+    return False
