@@ -74,6 +74,7 @@ class Invocation:
 
         A flag that was not given is None. `flags` is keyed by setting: `relay.listen`.
         """
+        from megabot_cli.commands.remembered import remembered_urls
         from megabot_cli.config.load import Flag, load
 
         given = {name: flag for name, flag in flags.items() if flag is not None}
@@ -85,6 +86,7 @@ class Invocation:
             environment=self.environ,
             flags=given,
             profile=self.options.profile,
+            logins=remembered_urls(self.places.logins),
         )
         return self.configuration
 

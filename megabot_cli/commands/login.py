@@ -121,10 +121,22 @@ async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Gree
 
 
 def _keep(invocation: Invocation, credential: Credential, storage: Storage) -> str:
+    from megabot_cli.commands.remembered import remember_url
+
     store = invocation.open_credentials(storage)
     profile = invocation.configuration.profile_name
     store.save(profile, credential)
+    if _remembered(invocation):
+        remember_url(invocation.places.logins, profile, invocation.configuration.profile.url)
     return store.where(profile) or storage
+
+
+def _remembered(invocation: Invocation) -> bool:
+    """Whether the address of a login counts later: a configuration file outranks it."""
+    configuration = invocation.configuration
+    path = ("profiles", configuration.profile_name, "url")
+    layers = [given.source.layer for given in configuration.history[path]]
+    return "profile" not in layers or layers[-1] == "profile"
 
 
 def _report(
@@ -147,11 +159,8 @@ def _report(
     who = safe_line(credential.username or user_id or "the API key's owner")
     where = f"The credential is kept in {kept}." if kept else "The credential was not kept."
     invocation.console.note(f"Logged in as {who} at {configuration.profile.url}. {where}")
-    if configuration.source("profiles", configuration.profile_name, "url").layer in (
-        "flag",
-        "environment",
-    ):
+    if not _remembered(invocation):
         invocation.console.note(
-            f"To use this address without --url, write it under `profiles: "
-            f"{configuration.profile_name}:` in {invocation.places.config_file}."
+            f"The configuration file gives profile {configuration.profile_name!r} another "
+            "address: without --url, that is used."
         )

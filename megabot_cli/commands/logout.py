@@ -23,8 +23,12 @@ def logout(
     valid until it expires.
     """
     invocation: Invocation = context.obj
+    from megabot_cli.commands.remembered import remember_url
+
     store = invocation.credentials
     profiles = store.profiles() if everyone else [invocation.configuration.profile_name]
+    for profile in profiles:
+        remember_url(invocation.places.logins, profile, None)
     forgotten = [profile for profile in profiles if store.forget(profile)]
     if invocation.output == "json":
         invocation.console.line(json.dumps({"forgotten": forgotten}))

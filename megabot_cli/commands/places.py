@@ -30,6 +30,11 @@ class Places:
         return self.data / "credentials"
 
     @property
+    def logins(self) -> Path:
+        """Where each profile logged in."""
+        return self.data / "logins.json"
+
+    @property
     def gateway(self) -> Path:
         return self.data / "gateway"
 

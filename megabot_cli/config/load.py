@@ -1,4 +1,4 @@
-"""Lay the settings over each other: defaults, file, profile, environment, flags.
+"""Lay the settings over each other: defaults, login, file, profile, environment, flags.
 
 Nothing is read here: the file's text and the environment are handed in.
 """
@@ -22,7 +22,7 @@ from megabot_cli.config.schema import ProfileSettings, Settings
 from megabot_cli.config.spelling import did_you_mean
 from megabot_cli.errors import NotFound
 
-Layer = Literal["default", "file", "profile", "environment", "flag"]
+Layer = Literal["default", "login", "file", "profile", "environment", "flag"]
 
 # Variables that are no settings: where things are, and secrets.
 OTHER_VARIABLES = frozenset({"MEGABOT_CONFIG", "MEGABOT_HOME", "MEGABOT_TOKEN", "MEGABOT_API_KEY"})
@@ -75,21 +75,26 @@ def load(
     environment: Mapping[str, str] | None = None,
     flags: Mapping[str, Flag] | None = None,
     profile: str | None = None,
+    logins: Mapping[str, str] | None = None,
 ) -> Configuration:
     """Join the layers. `flags` is keyed by setting: `relay.listen`, `profiles.*.url`.
 
-    `profile` is the one named by a flag. BadConfiguration names the key and its place;
+    `profile` is the one named by a flag; `logins` has the address each logged in at. BadConfiguration names the key and its place;
     NotFound says that there is no such profile.
     """
     environment = environment or {}
     layer = read_file_layer(text, file)
     name, named_by = _choose_profile(layer, environment, profile)
-    history = _defaults({name, *layer.profiles})
+    logins = logins or {}
+    known = {Settings().profile, *layer.profiles, *logins}
+    history = _defaults({name, *known})
+    for each, url in logins.items():
+        _add(history, ("profiles", each, "url"), url, Source("login"))
     _add_file(history, layer)
     _add_environment(history, environment, name)
     _add_flags(history, flags or {}, name)
     _add(history, ("profile",), name, named_by)
-    _require_known(name, layer, named_by, history)
+    _require_known(name, known, named_by, history)
     settings = _build(history)
     return Configuration(
         settings=settings,
@@ -113,15 +118,14 @@ def _choose_profile(
     return Settings().profile, Source("default")
 
 
-def _require_known(name: str, layer: FileLayer, named_by: Source, history: History) -> None:
-    """A profile that no file names needs an address from elsewhere, unless it is the default."""
-    known = sorted({*layer.profiles, Settings().profile})
+def _require_known(name: str, known: set[str], named_by: Source, history: History) -> None:
+    """A profile that nobody has heard of needs an address, by a flag or the environment."""
     if name in known or history[("profiles", name, "url")][-1].source.layer != "default":
         return
     raise NotFound(
         f"There is no profile {name!r} ({named_by})",
         did_you_mean(name, known)
-        or f"Known: {', '.join(known)}. Add it under `profiles:`, or give its address with --url.",
+        or f"Known: {', '.join(sorted(known))}. Add it under `profiles:`, or give its address with --url.",
     )
 
 

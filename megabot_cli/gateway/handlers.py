@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from megabot_cli.errors import BadData
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
 from megabot_cli.gateway.answers import Question
@@ -112,7 +113,11 @@ class Handlers:
             text = f"Join {name} with session_join before acting in it."
             sender.refuse("not_joined", text, 403, message_id)
             return
-        action = _shown_action(sender.user, arrived, name)
+        try:
+            action = _shown_action(sender.user, arrived, name)
+        except BadData as fault:
+            sender.refuse("invalid_message", fault.message, 400, message_id)
+            return
         if self._too_long(action):
             text = "With the user filled in, the action is longer than a message may be."
             sender.refuse("message_too_large", text, 413, message_id)

@@ -7,7 +7,6 @@ from typing import Final
 
 import msgspec
 
-from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.replay.options import ReplayOptions
@@ -96,6 +95,7 @@ class _Reading:
         self._options = options
         self._wanted = options.selection.matcher()
         self._by_id: dict[str, RecordedMessage] = {}
+        self._to_send = 0
 
     def take(self, record: Record) -> None:
         self.records += 1
@@ -112,13 +112,17 @@ class _Reading:
             self.lanes[_lane(record)].came(payload, record.t / 1e6)
 
     def _sent(self, record: Record, payload: str | bytes) -> None:
-        limit = self._options.limit
-        is_full = limit is not None and len(self.messages) >= limit
-        correlator = self.lanes[_lane(record)]
-        if is_full or not self._wanted.matches(record):
+        held_back = _why_not(payload, self._options)
+        place = len(self.messages)
+        if not self._wanted.matches(record) or self._is_full():
+            # Its answers are still its own, and nobody else's.
+            place = -self.records
+        self.lanes[_lane(record)].sent(place, record.id, payload)
+        if place < 0:
             return
+        self._to_send += held_back is None
         message = RecordedMessage(
-            place=len(self.messages),
+            place=place,
             n=record.n,
             t=record.t,
             client=record.client or record.link or "client",
@@ -128,12 +132,14 @@ class _Reading:
             id=record.id,
             text=payload,
             redacted=bool(record.redacted),
-            held_back=_why_not(payload, self._options),
+            held_back=held_back,
         )
         self.messages.append(message)
-        correlator.sent(message.place, record.id, payload)
         if record.id is not None:
             self._by_id[record.id] = message
+
+    def _is_full(self) -> bool:
+        return self._options.limit is not None and self._to_send >= self._options.limit
 
     def _told_by_the_relay(self, record: Record) -> None:
         """The relay's own word on a message: it never left, or nobody knows whether it did."""
@@ -160,13 +166,3 @@ def _why_not(payload: str | bytes, options: ReplayOptions) -> str | None:
     if types & _TOOL_TYPES:
         return "runs a tool (--allow-tools sends it)"
     return None
-
-
-def reaches(message: RecordedMessage) -> int:
-    """The bytes a message takes on the wire."""
-    return len(message.text if isinstance(message.text, bytes) else message.text.encode())
-
-
-def type_of(text: str | bytes) -> str:
-    head = peek(text)
-    return head.type if head is not None and head.type is not None else "(no envelope)"

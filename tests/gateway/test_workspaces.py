@@ -46,6 +46,21 @@ async def test_unknown_actions_and_keys_pass_and_numbers_keep_their_digits(house
         assert seen["payload"] == {**action, "user_id": ada.user_id}
 
 
+async def test_an_action_with_a_number_nobody_can_read_is_400_and_the_connection_stays(
+    house: House,
+) -> None:
+    async with house.connected() as ada:
+        await join(ada)
+        await ada.send_text(
+            '{"id":"d","type":"collaborative_action","payload":{"session_id":"room",'
+            '"action":"dance","steps":1e999}}'
+        )
+        refusal = await ada.until("connection_error", "d")
+        assert refusal["payload"]["code"] == 400
+        sent = await ada.send("chat_send", {"content": "still here"})
+        assert await ada.until("chat_receive", sent)
+
+
 async def test_joining_is_answered_and_told_to_those_who_are_there(open_house: OpenHouse) -> None:
     users = Users.in_memory(cost=2)
     users.add("ada", "x")

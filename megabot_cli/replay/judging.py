@@ -1,0 +1,73 @@
+"""From the answers of a replay to verdicts and times."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from megabot_cli.replay.answers import Answer
+from megabot_cli.replay.compare import Comparer, Comparison, Verdict
+from megabot_cli.replay.conversation import RecordedMessage
+from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing
+from megabot_cli.replay.schedule import percentile
+
+
+class Judgement(msgspec.Struct):
+    """How many answers got which verdict, and the first that were not the same."""
+
+    counts: dict[Verdict, int]
+    uncompared: int
+    differences: list[Difference]
+
+
+def judge(
+    messages: Iterable[RecordedMessage],
+    recorded: Mapping[int, Answer],
+    replayed: Mapping[int, Answer],
+    comparer: Comparer,
+) -> Judgement:
+    """Compare the answer of every message; both mappings go by the message's place."""
+    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
+    for message in messages:
+        found = None
+        if message.compared:
+            found = comparer.compare(recorded[message.place], replayed[message.place])
+        if found is None:
+            judgement.uncompared += 1
+            continue
+        judgement.counts[found.verdict] += 1
+        is_other = found.verdict is not Verdict.SAME
+        if is_other and len(judgement.differences) < MOST_DIFFERENCES:
+            judgement.differences.append(_difference(message, found))
+    return judgement
+
+
+def _difference(message: RecordedMessage, found: Comparison) -> Difference:
+    return Difference(
+        n=message.n,
+        client=message.client,
+        type=message.type,
+        verdict=found.verdict,
+        detail=found.detail,
+        recorded=found.recorded,
+        replayed=found.replayed,
+    )
+
+
+def timing(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> Timing:
+    """How long answers took; both mappings are in seconds on one clock."""
+    first, total = [], []
+    for place, at in sent_at.items():
+        answer = answers[place]
+        if answer.first_at is not None and answer.last_at is not None:
+            first.append((answer.first_at - at) * 1000)
+            total.append((answer.last_at - at) * 1000)
+    first.sort()
+    total.sort()
+    return Timing(
+        first_p50_ms=percentile(first, 0.5),
+        first_p95_ms=percentile(first, 0.95),
+        total_p50_ms=percentile(total, 0.5),
+        total_p95_ms=percentile(total, 0.95),
+    )

@@ -1,0 +1,82 @@
+"""One session of a replay: the clients on it, and what has come back on it so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from megabot_cli.client.connection import MegaBotClient, Received
+from megabot_cli.replay.answers import Answer, Correlator, Part
+from megabot_cli.replay.rewriting import IdMap
+
+
+class Lane:
+    """Several sockets may share a session; what each of them hears counts once.
+
+    `outstanding` are the messages, by place, whose recorded answer has not come whole.
+    """
+
+    def __init__(self, recorded: Mapping[int, Answer], ids: IdMap) -> None:
+        self.clients: dict[str, MegaBotClient] = {}
+        self.outstanding: set[int] = set()
+        self.replies = 0
+        self.unasked = 0
+        self._correlator = Correlator()
+        self._recorded = recorded
+        self._ids = ids
+        self._seen: set[str] = set()
+
+    @property
+    def answers(self) -> Mapping[int, Answer]:
+        return self._correlator.answers
+
+    def sending(
+        self, place: int, message_id: str | None, text: str | bytes, *, compared: bool
+    ) -> None:
+        """A message is about to leave: an answer may be quicker than our own next step."""
+        self._correlator.sent(place, message_id, text)
+        if compared and self._recorded[place].parts:
+            self.outstanding.add(place)
+
+    def heard(self, client: str, received: Received, at: float) -> None:
+        """A message came over one of the sockets, at `at` on the loop's clock."""
+        if not self._is_news(client, received):
+            return
+        self.replies += 1
+        grown = self._correlator.came(received.text, at)
+        self.unasked += not grown
+        for place, part in grown:
+            self._learn(place, part)
+            if self._is_answered(place):
+                self.outstanding.discard(place)
+
+    def _is_news(self, client: str, received: Received) -> bool:
+        message_id = received.head.id if received.head is not None else None
+        if message_id is None:
+            return client == next(iter(self.clients))
+        if message_id in self._seen:
+            return False
+        self._seen.add(message_id)
+        return True
+
+    def _learn(self, place: int, part: Part) -> None:
+        """A tool call of the upstream has a new id, which our result will have to name."""
+        now = _execution_id(part)
+        if part.type != "tool_call" or now is None:
+            return
+        calls = [each for each in self.answers[place].parts if each.type == "tool_call"]
+        before = [each for each in self._recorded[place].parts if each.type == "tool_call"]
+        if len(calls) <= len(before):
+            recorded = _execution_id(before[len(calls) - 1])
+            if recorded is not None:
+                self._ids.learn(recorded, now)
+
+    def _is_answered(self, place: int) -> bool:
+        """Whether as much has come as was recorded, or a refusal, after which nothing will."""
+        answer, recorded = self.answers[place], self._recorded[place]
+        refused = answer.parts[-1].type == "connection_error"
+        return answer.is_whole and (refused or len(answer.parts) >= len(recorded.parts))
+
+
+def _execution_id(part: Part) -> str | None:
+    value = part.payload.get("execution_id") if isinstance(part.payload, dict) else None
+    return value if isinstance(value, str) else None

@@ -1,0 +1,98 @@
+"""What a replay came to: for people, and for programs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from megabot_cli.replay.compare import Verdict
+from megabot_cli.replay.options import Expectation
+from megabot_cli.replay.schedule import LatenessSummary
+
+MOST_DIFFERENCES: Final = 100
+_MOST_SHOWN: Final = 10
+
+
+class Difference(msgspec.Struct, frozen=True, kw_only=True):
+    """One answer that is not what was recorded; `n` is the record of the message it answers."""
+
+    n: int
+    client: str
+    type: str | None
+    verdict: Verdict
+    detail: str
+    recorded: str
+    replayed: str
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """Milliseconds from a message to the first and to the last that answered it (p50, p95)."""
+
+    first_p50_ms: float = 0.0
+    first_p95_ms: float = 0.0
+    total_p50_ms: float = 0.0
+    total_p95_ms: float = 0.0
+
+
+class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
+    """`same` … `extra` count answers by verdict, `uncompared` those the recording cannot judge.
+
+    `replies` counts messages that came, `unasked` those of them that answer nothing.
+    `lateness` is about the `original` pace. Of `differences` the first hundred are kept.
+    """
+
+    sent: int
+    held_back: dict[str, int]
+    clients: int
+    replies: int
+    unasked: int
+    same: int = 0
+    same_shape: int = 0
+    different: int = 0
+    missing: int = 0
+    extra: int = 0
+    uncompared: int = 0
+    expect: Expectation = "shape"
+    passed: bool = True
+    duration_s: float = 0.0
+    lateness: LatenessSummary = LatenessSummary()
+    recorded_timing: Timing = Timing()
+    replayed_timing: Timing = Timing()
+    differences: list[Difference] = []
+    warnings: list[str] = []
+
+    def as_dict(self) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
+
+    def lines(self) -> list[str]:
+        """The report for people."""
+        held_back = sum(self.held_back.values())
+        late, then, now = self.lateness, self.recorded_timing, self.replayed_timing
+        lines = [
+            f"sent       {self.sent} messages as {self.clients} clients in {self.duration_s:.1f} s"
+            + (f", {held_back} held back" if held_back else ""),
+            f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}",
+            f"answers    {self.same} same, {self.same_shape} same shape, {self.different} different, "
+            f"{self.missing} missing, {self.extra} extra",
+            f"first      {now.first_p50_ms:.0f} ms (recorded {then.first_p50_ms:.0f})",
+            f"whole      {now.total_p50_ms:.0f} ms (recorded {then.total_p50_ms:.0f})",
+        ]
+        for difference in self.differences[:_MOST_SHOWN]:
+            verdict = difference.verdict.replace("_", " ")
+            lines.append(
+                f"record {difference.n}, {difference.type}: {verdict}, {difference.detail}"
+            )
+            lines.append(f"  recorded  {difference.recorded}")
+            lines.append(f"  now       {difference.replayed}")
+        if len(self.differences) > _MOST_SHOWN:
+            lines.append(f"… and {len(self.differences) - _MOST_SHOWN} more")
+        return lines + [f"note: {warning}" for warning in self.warnings]
+
+
+def fails(verdict: Verdict, expect: Expectation) -> bool:
+    """Whether an answer with this verdict is not what was expected."""
+    if expect == "none" or verdict is Verdict.SAME:
+        return False
+    return expect == "exact" or verdict is not Verdict.SAME_SHAPE
