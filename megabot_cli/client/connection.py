@@ -9,77 +9,58 @@ async with MegaBotClient("ws://127.0.0.1:3000/ws", username="ada", password=…)
 from __future__ import annotations
 
 import asyncio
-import random
-import ssl as ssl_module
+import ssl as tls
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Literal
 
 import aiohttp
-import msgspec
 
-from megabot_cli.client.answers import Answer, PendingAnswer
+from megabot_cli.client.answers import Answer, PendingAnswer, Until
+from megabot_cli.client.correlation import Correlation
 from megabot_cli.client.credentials import Credential, jwt_expiry
-from megabot_cli.client.dial import Dialed, Socket, dial
-from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.dial import Greeting, Socket
+from megabot_cli.client.endpoint import Endpoint, parse_endpoint
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.inbox import Inbox
+from megabot_cli.client.kept_connection import KeptConnection, Listener
+from megabot_cli.client.received import ClientEvent, EventKind, Received
+from megabot_cli.client.reconnect import Attempts, Loss
+from megabot_cli.client.sending import Sender
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.errors import (
     BadData,
     ConnectionLost,
     MegabotError,
-    NotAuthenticated,
-    RateLimited,
     TimedOut,
+    WrongUsage,
 )
 from megabot_cli.protocol.backoff import Backoff, Linear
-from megabot_cli.protocol.close_codes import MEANING, CloseCode, reason_bytes
-from megabot_cli.protocol.envelope import Head, build, peek
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.protocol.envelope import build, peek
 from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.protocol.validation import check
 
+__all__ = ["Answer", "ClientEvent", "MegaBotClient", "Received"]
+
 State = Literal["new", "connecting", "up", "reconnecting", "closed"]
-EventKind = Literal["open", "lost", "resumed", "new_session", "closed", "dropped"]
 
-INBOX_MESSAGES = 10_000  # for a slow `async for`; beyond it the oldest go, and an event tells
-
-
-class ClientEvent(msgspec.Struct, frozen=True):
-    """Something about the connection: what happened, and the session in force."""
-
-    kind: EventKind
-    session_id: str | None = None
-    detail: str | None = None
-    close_code: int | None = None
-
-
-class Received(msgspec.Struct, frozen=True):
-    """One message: exact text (bytes when it was binary), what `peek` saw, and when (Unix s)."""
-
-    text: str | bytes
-    head: Head | None
-    at: float
-
-    def payload(self) -> Any:
-        """The decoded payload; None when the message is no envelope."""
-        try:
-            envelope = msgspec.json.decode(self.text)
-        except (msgspec.DecodeError, UnicodeDecodeError):
-            return None
-        return envelope.get("payload") if isinstance(envelope, dict) else None
+# Our limit is for what we send; what comes is the upstream's to bound, within reason.
+ARRIVING_FACTOR = 4
 
 
 class MegaBotClient:
     """A connection that logs in, resumes its session after a loss, and keeps the limits.
 
-    Give one of `token`, `api_key`, `username` with `password`, or `tokens`; nothing where
-    none is needed (a local relay). `reconnect` says when to dial again after a loss; None
-    gives up at once. `on_event` hears of losses and returns.
+    Give one of `token`, `api_key`, `username` with `password`, or `tokens`; none where
+    none is needed (a local relay). `http` is a session to use, else one is made and closed.
+    `reconnect` says when to dial again after a loss; None never. `on_event` is called for
+    each `ClientEvent` and must return at once; what it raises ends the client.
+    `messages_per_second`, `queue`, `max_message_bytes`, `heartbeat_s`: 0 is no limit, none.
 
-    Every error is a `MegabotError` with a hint: NotAuthenticated, CouldNotConnect,
-    ConnectionLost (given up), RateLimited (too much waits), BadData (not a valid message).
+    Errors are `MegabotError`s: NotAuthenticated, NotPermitted, CouldNotConnect from
+    opening; ConnectionLost when a connection was given up; others where they are named.
     """
 
     def __init__(
@@ -95,7 +76,7 @@ class MegaBotClient:
         session_id: str | None = None,
         user_id: str | None = None,
         platform: str | None = "python",
-        send_in: str = "header",
+        send_in: Literal["header", "query"] = "header",
         reconnect: Backoff | None = Linear(),  # noqa: B008  a frozen value
         heartbeat_s: float | None = 25.0,
         timeout_s: float = 10.0,
@@ -104,50 +85,59 @@ class MegaBotClient:
         burst: float = 10.0,
         queue: int = 100,
         max_message_bytes: int = 1024 * 1024,
-        ssl: ssl_module.SSLContext | bool = True,
+        compress: bool = True,
+        ssl: tls.SSLContext | bool = True,
         on_event: Callable[[ClientEvent], None] | None = None,
     ) -> None:
+        if sum(given is not None for given in (token, api_key, username, tokens)) > 1:
+            raise WrongUsage("Give only one of token, api_key, username with password, and tokens")
+        if (username is None) != (password is None):
+            raise WrongUsage("username and password go together")
         self.session_id = session_id
         self.user_id = user_id
         self.capabilities: tuple[str, ...] = ()
-        self.state: State = "new"
-        self.resumed: bool | None = None
+        self.resumed: bool | None = None  # None: no session was asked for
         self._endpoint = parse_endpoint(url)
-        self._credential = self._given(token, api_key)
-        self._login = (username, password) if username and password is not None else None
+        self._credential = _given(self._endpoint, token, api_key)
+        self._login = (
+            (username, password) if username is not None and password is not None else None
+        )
         self._tokens = tokens
         self._http = http
-        self._owns_http = http is None
-        self._asked_user_id = user_id
-        self._platform = platform
-        self._send_in = send_in
-        self._reconnect = reconnect
-        self._heartbeat_s = heartbeat_s
-        self._timeout_s = timeout_s
+        self._own_http: aiohttp.ClientSession | None = None
+        self._dial_options: dict[str, Any] = {
+            "user_id": user_id,
+            "platform": platform,
+            "send_in": send_in,
+            "timeout_s": timeout_s,
+            "heartbeat_s": heartbeat_s,
+            "max_message_bytes": max_message_bytes * ARRIVING_FACTOR,
+            "compress": compress,
+            "ssl": ssl,
+        }
+        self._ssl = ssl
         self._validate = validate
         self._max_bytes = max_message_bytes
-        self._ssl = ssl
         self._on_event = on_event
-        self._rate, self._burst, self._queue = messages_per_second, burst, queue
-        self._socket: Socket | None = None
-        self._up = asyncio.Event()
-        self._over: MegabotError | None = None
-        self._reader: asyncio.Task[None] | None = None
-        self._sending = asyncio.Lock()
-        self._senders = 0
-        self._inbox: deque[Received] = deque()
-        self._iterators = 0
-        self._arrived = asyncio.Condition()
-        self._answers: dict[str, PendingAnswer] = {}
+        self._state: State = "new"
+        self._attempts = Attempts(reconnect)
+        self._sender = Sender(TokenBucket(messages_per_second, burst, 0.0), queue)
+        self._questions = Correlation()
+        self._inbox = Inbox(self._tell_gap)
+        self._connection: KeptConnection | None = None
+        self._close_turn = asyncio.Lock()
 
-    def _given(self, token: str | None, api_key: str | None) -> Credential | None:
-        origin = self._endpoint.origin
-        if api_key is not None:
-            return Credential(kind="api_key", secret=api_key, origin=origin)
-        if token is not None:
-            expires_at = jwt_expiry(token)
-            return Credential(kind="jwt", secret=token, origin=origin, expires_at=expires_at)
-        return None
+    def __repr__(self) -> str:
+        return f"<MegaBotClient {self._endpoint.origin} {self._state} session={self.session_id}>"
+
+    @property
+    def state(self) -> State:
+        return self._state
+
+    @property
+    def missed(self) -> int:
+        """Messages that came but were let go before anybody iterated so far."""
+        return self._inbox.missed
 
     # -- life --------------------------------------------------------------------------
 
@@ -164,152 +154,117 @@ class MegaBotClient:
         await self.close()
 
     async def open(self) -> None:
-        """Connect and wait for the greeting."""
-        self.state = "connecting"
-        if self._http is None:
-            self._http = aiohttp.ClientSession()
-        if self._tokens is None:
-            self._tokens = TokenSource(
-                self._http,
-                self._endpoint,
-                credential=self._credential,
-                login=self._login,
+        """Connect, and return when the upstream has greeted us. Once per client.
+
+        A first connection that fails is not tried again: the caller hears why.
+        """
+        if self._state != "new":
+            raise RuntimeError("a client is opened once; make a new one")
+        self._state = "connecting"
+        http = self._http
+        if http is None:
+            http = self._own_http = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
+                cookie_jar=aiohttp.DummyCookieJar(),
             )
-        loop = asyncio.get_running_loop()
-        self._bucket = TokenBucket(self._rate, self._burst, loop.time())
+        tokens = self._tokens or TokenSource(
+            http, self._endpoint, credential=self._credential, login=self._login, ssl=self._ssl
+        )
+        self._connection = KeptConnection(
+            http,
+            self._endpoint,
+            tokens,
+            self._attempts,
+            Listener(self._came_up, self._went_down, self._tell_retry, self._heard, self._ended),
+            session_id=self.session_id,
+            dial_options=self._dial_options,
+        )
         try:
-            self._came_up(await self._connect())
+            await self._connection.open()
         except BaseException:
             await self.close()
             raise
-        self._reader = loop.create_task(self._live(), name="megabot client")
 
     async def close(self, code: int = CloseCode.NORMAL, reason: str = "") -> None:
-        """Say goodbye and let everything go; safe to call again."""
-        reader, self._reader = self._reader, None
-        if reader is not None:
-            reader.cancel()
-            await asyncio.gather(reader, return_exceptions=True)
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            await socket.close(code=code, message=reason_bytes(reason))
-        if self._owns_http and self._http is not None:
-            await self._http.close()
-            self._http = None
-        if self.state != "closed":
-            self.state = "closed"
-            await self._end(ConnectionLost("the client was closed"), told=False)
-            self._tell("closed", close_code=code)
+        """Say goodbye with `code` and let everything go, within about a second.
 
-    async def _connect(self) -> Dialed:
-        assert self._http is not None
-        assert self._tokens is not None
-        credential = await self._tokens.current()
-        for last_try in (False, True):
+        Safe to call again. Whoever still waits for an answer gets ConnectionLost;
+        messages that came before can still be iterated over.
+        """
+        async with self._close_turn:
+            connection, self._connection = self._connection, None
+            http, self._own_http = self._own_http, None
             try:
-                return await dial(
-                    self._http,
-                    self._endpoint,
-                    credential,
-                    session_id=self.session_id,
-                    user_id=self._asked_user_id,
-                    platform=self._platform,
-                    send_in=self._send_in,
-                    timeout_s=self._timeout_s,
-                    heartbeat_s=self._heartbeat_s,
-                    # Our limit is for what we send; what comes is the upstream's to bound.
-                    max_message_bytes=self._max_bytes * 4,
-                    ssl=self._ssl,
-                )
-            except NotAuthenticated:
-                if last_try or credential is None:
-                    raise
-                credential = await self._tokens.after_refusal(credential)
-        raise AssertionError("the loop returns or raises")
+                if connection is not None:
+                    await connection.close(code, reason)
+            finally:
+                if http is not None:
+                    await http.close()
+                self._end(ConnectionLost("The client was closed"), None, code)
 
-    def _came_up(self, dialed: Dialed) -> None:
-        greeting = dialed.greeting
-        assert greeting is not None
-        asked = self.session_id
-        self._socket = dialed.socket
-        self.session_id = greeting.session_id
+    # -- what happens to the connection ------------------------------------------------
+
+    def _came_up(self, socket: Socket, greeting: Greeting) -> None:
+        first, asked = self._state == "connecting", self.session_id
+        self._state = "up"
+        self.session_id = self._questions.session_id = greeting.session_id
         self.user_id = greeting.user_id or self.user_id
         self.capabilities = greeting.capabilities
         self.resumed = None if asked is None else asked == greeting.session_id
-        kind: EventKind = "open" if self.state == "connecting" else "resumed"
-        if self.resumed is False:
-            kind = "new_session"
-        self.state = "up"
-        self._up.set()
-        self._keep(Received(greeting.text, peek(greeting.text), time.time()))
-        self._tell(kind)
+        self._inbox.put(Received(greeting.text, peek(greeting.text), time.time()))
+        if not first and not self.resumed:
+            self._questions.session_gone()
+        self._sender.came_up(socket)
+        kind: EventKind = "open" if first else "resumed"
+        self._tell("new_session" if self.resumed is False else kind)
 
-    async def _live(self) -> None:
-        """Read until closed; dial again after a loss, for as long as the schedule allows."""
-        while self._socket is not None:
-            socket = self._socket
-            try:
-                await self._read(socket)
-            finally:
-                self._up.clear()
-                self._socket = None
-            code = int(socket.close_code or 1006)
-            self.state = "reconnecting"
-            meaning = MEANING.get(code, "closed by the upstream")
-            self._tell("lost", meaning, close_code=code)
-            lost = ConnectionLost(f"the connection was lost: {meaning}", close_code=code)
-            try:
-                await self._dial_again(lost)
-            except MegabotError as fault:
-                self.state = "closed"
-                await self._end(fault, told=True)
-                return
+    def _went_down(self, loss: Loss) -> None:
+        self._sender.went_down()
+        self._state = "reconnecting"
+        self._tell("lost", str(loss), close_code=loss.code)
 
-    async def _dial_again(self, lost: ConnectionLost) -> None:
-        attempt = 0
-        fault: MegabotError = lost
-        while True:
-            attempt += 1
-            schedule = self._reconnect
-            delay_s = schedule.delay_s(attempt, random.random()) if schedule else None  # noqa: S311
-            if delay_s is None:
-                hint = None if fault is lost else f"The last try: {fault.message}."
-                raise ConnectionLost(lost.message, hint, close_code=lost.close_code)
-            await asyncio.sleep(max(delay_s, fault.retry_after_s or 0.0))
-            try:
-                self._came_up(await self._connect())
-            except MegabotError as again:
-                if not again.retryable:
-                    raise
-                fault = again
-            else:
-                self._abandon_unresumed()
-                return
+    def _heard(self, received: Received) -> None:
+        self._inbox.put(received)
+        self._questions.see(received, time.monotonic())
 
-    def _abandon_unresumed(self) -> None:
-        """In a new session nobody will answer what was asked in the old one."""
-        if self.resumed:
+    def _ended(self, fault: MegabotError) -> None:
+        """The connection was given up, or the upstream ended it as one ends what is done."""
+        well = fault.close_code == CloseCode.NORMAL
+        self._end(fault, None if well else fault, fault.close_code)
+
+    def _end(self, fault: MegabotError, for_readers: MegabotError | None, code: int | None) -> None:
+        """Tell everybody who waits that nothing more will come."""
+        if self._state == "closed":
             return
-        for pending in self._answers.values():
-            pending.fail(ConnectionLost("the session was lost before the answer was complete"))
+        self._state = "closed"
+        self._sender.give_up(fault)
+        self._questions.fail_all(fault)
+        self._inbox.end(for_readers)
+        self._tell("closed", fault.message, close_code=code)
 
-    async def _end(self, fault: MegabotError, *, told: bool) -> None:
-        self._over = fault
-        self._up.set()  # whoever waits for the link sees that it will not come
-        for pending in self._answers.values():
-            pending.fail(fault)
-        async with self._arrived:
-            self._arrived.notify_all()
-        if told:
-            self._tell("closed", fault.message, close_code=fault.close_code)
-
-    def _tell(
-        self, kind: EventKind, detail: str | None = None, *, close_code: int | None = None
-    ) -> None:
+    def _tell(self, kind: EventKind, detail: str | None = None, **more: Any) -> None:
         if self._on_event is not None:
-            self._on_event(ClientEvent(kind, self.session_id, detail, close_code))
+            self._on_event(ClientEvent(kind, self.session_id, detail, **more))
 
-    # -- sending -----------------------------------------------------------------------
+    def _tell_retry(self, attempt: int, delay_s: float) -> None:
+        self._tell("retry", attempt=attempt, delay_s=delay_s)
+
+    def _tell_gap(self, missed: int) -> None:
+        self._tell("dropped", f"{missed} messages came faster than they were read", missed=missed)
+
+    # -- receiving ---------------------------------------------------------------------
+
+    def __aiter__(self) -> AsyncIterator[Received]:
+        """Every message in order, from the greeting on, those that came before included.
+
+        Ends when the client or the upstream closes; raises what the client ended with when
+        it had to give up. At most 10 000 messages (64 Mi characters) wait for a reader:
+        beyond that the oldest go, counted in `missed` and told as a `dropped` event. Two
+        iterations at the same time share the messages between them.
+        """
+        return aiter(self._inbox)
+
+    # -- sending ---------------------------------------------------------------------------
 
     async def send(
         self,
@@ -321,101 +276,28 @@ class MegaBotClient:
     ) -> str:
         """Send one message within the rate limit and return its id.
 
-        BadData when it breaks the specification, RateLimited when `queue` others wait.
+        Waits while a lost connection is being restored. Raises BadData when the message
+        breaks the specification, RateLimited when `queue` others wait already, and
+        ConnectionLost when there is no connection any more, or it fell in the middle.
         """
         message_id = message_id or new_id("msg")
-        text = build(message_id, message_type, payload, at=time.time(), metadata=metadata)
-        if self._validate and (problem := check(text, max_bytes=self._max_bytes)) is not None:
-            raise BadData(f"this message is not valid: {problem}")
-        await self.send_text(text)
+        await self._sender.send(self._written(message_id, message_type, payload, metadata))
         return message_id
 
     async def send_text(self, text: str | bytes) -> None:
-        """Send exactly this, unchecked: str as text, bytes as binary. Waits while reconnecting."""
-        if self._queue and self._senders >= self._queue:
-            raise RateLimited(f"{self._senders} messages wait already", "Send more slowly.")
-        self._senders += 1
-        try:
-            async with self._sending:  # first come, first served
-                await self._my_turn()
-                await self._write(text)
-        finally:
-            self._senders -= 1
+        """Send exactly this, unchecked: str as text, bytes as binary. Else as `send`."""
+        await self._sender.send(text)
 
-    async def _my_turn(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self._bucket.take(loop.time()):
-            await asyncio.sleep(self._bucket.wait_s(loop.time()))
-
-    async def _write(self, text: str | bytes) -> None:
-        while True:
-            await self._up.wait()
-            if self._over is not None:
-                raise self._over
-            socket = self._socket
-            if socket is None or socket.closed:
-                await asyncio.sleep(0)  # the reader is about to notice
-                continue
-            opcode = aiohttp.WSMsgType.TEXT if isinstance(text, str) else aiohttp.WSMsgType.BINARY
-            data = text.encode() if isinstance(text, str) else text
-            try:
-                await socket.send_frame(data, opcode)
-            except (ConnectionError, aiohttp.ClientError):
-                # It may have left in part: sending it again could say it twice.
-                raise ConnectionLost(
-                    "the connection fell while sending; the message may have arrived"
-                ) from None
-            return
-
-    # -- receiving ---------------------------------------------------------------------
-
-    async def _read(self, socket: Socket) -> None:
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                text = message.data.decode("utf-8", "replace")
-                received = Received(text, peek(message.data), time.time())
-            elif message.type is aiohttp.WSMsgType.BINARY:
-                received = Received(message.data, None, time.time())
-            else:
-                continue
-            self._keep(received)
-            for pending in list(self._answers.values()):
-                pending.see(received.text, received.head)
-            if self._iterators:
-                async with self._arrived:
-                    self._arrived.notify_all()
-
-    def _keep(self, received: Received) -> None:
-        """Messages are kept from the greeting on, for an `async for` that starts later.
-
-        Nobody has to iterate: beyond the bound the oldest go, and if somebody does iterate
-        an event tells of the loss.
-        """
-        if len(self._inbox) >= INBOX_MESSAGES:
-            self._inbox.popleft()
-            if self._iterators:
-                self._tell("dropped", "messages came faster than they were read")
-        self._inbox.append(received)
-
-    async def __aiter__(self) -> AsyncIterator[Received]:
-        """Every message in order, until closed; ConnectionLost when it was given up."""
-        self._iterators += 1
-        try:
-            while True:
-                while self._inbox:
-                    yield self._inbox.popleft()
-                async with self._arrived:
-                    await self._arrived.wait_for(lambda: self._inbox or self._over is not None)
-                if self._inbox:
-                    continue
-                if self.state == "closed" and self._over is not None:
-                    if self._reader is None:
-                        return
-                    raise self._over
-        finally:
-            self._iterators -= 1
-
-    # -- asking ------------------------------------------------------------------------
+    def _written(
+        self, message_id: str, message_type: str, payload: Any, metadata: dict[str, Any] | None
+    ) -> str:
+        if self._state == "new":
+            raise RuntimeError("the client is not open: use `async with`")
+        text = build(message_id, message_type, payload, at=time.time(), metadata=metadata)
+        problem = check(text, max_bytes=self._max_bytes) if self._validate else None
+        if problem is not None:
+            raise BadData(f"The message is not valid: {problem}")
+        return text
 
     async def ask(
         self,
@@ -426,10 +308,7 @@ class MegaBotClient:
         metadata: dict[str, Any] | None = None,
         **payload: Any,
     ) -> Answer:
-        """Send a `chat_send` and return the whole answer; `on_chunk` gets its text as it comes.
-
-        TimedOut after `timeout_s`; the upstream's refusal as the error it means.
-        """
+        """Send a `chat_send` and return the whole answer; see `request`."""
         return await self.request(
             "chat_send",
             {"content": content, **payload},
@@ -443,7 +322,7 @@ class MegaBotClient:
         message_type: str,
         payload: Any,
         *,
-        until: str | None = None,
+        until: Until = None,
         timeout_s: float | None = None,
         on_chunk: Callable[[str], None] | None = None,
         metadata: dict[str, Any] | None = None,
@@ -451,23 +330,38 @@ class MegaBotClient:
     ) -> Answer:
         """Send a message and return what answers it.
 
-        `until` names the type that ends the wait; without it the answer's own end does: a
-        completed stream, a `chat_receive`, a `tool_result`.
+        `until` None: the answer's own end (a whole stream or `chat_receive`, a
+        `tool_result`, for other types the first message that names ours); a type: the
+        first message of that type; a function: the first message it is true for.
+        `on_chunk` gets the text as it becomes known, in order and each part once; the whole
+        at once where an upstream does not stream. What it raises is raised here.
+
+        Raises as `send` does; TimedOut after `timeout_s`; the error that a
+        `connection_error` for this message stands for; ConnectionLost when the session
+        could not be resumed.
         """
         message_id = message_id or new_id("msg")
-        keys = {message_id}
-        if isinstance(payload, dict) and isinstance(payload.get("execution_id"), str):
-            keys.add(payload["execution_id"])
-        alone = not self._answers
-        pending = PendingAnswer(message_id, keys, until=until, on_chunk=on_chunk, alone=alone)
-        self._answers[message_id] = pending
+        pending = PendingAnswer(message_id, message_type, payload, until=until)
+        text = self._written(message_id, message_type, payload, metadata)
+        self._questions.open(pending)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self.send(message_type, payload, metadata=metadata, message_id=message_id)
-                return await pending.wait()
+            async with asyncio.timeout(timeout_s) as deadline:
+                await self._sender.send(text, lambda: pending.sent(time.monotonic()))
+                await self._questions.follow(pending, on_chunk)
         except TimeoutError:
+            if not deadline.expired():
+                raise  # on_chunk's own
             raise TimedOut(
-                f"no whole answer came within {timeout_s:g} s", "Give it longer with a --timeout."
+                f"No whole answer came within {timeout_s:g} s", "Give it a longer time."
             ) from None
         finally:
-            del self._answers[message_id]
+            self._questions.close(pending)
+        return pending.answer()
+
+
+def _given(endpoint: Endpoint, token: str | None, api_key: str | None) -> Credential | None:
+    if api_key is not None:
+        return Credential("api_key", api_key, endpoint.origin)
+    if token is not None:
+        return Credential("jwt", token, endpoint.origin, expires_at=jwt_expiry(token))
+    return None

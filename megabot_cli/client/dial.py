@@ -13,6 +13,7 @@ from yarl import URL
 
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.endpoint import Endpoint
+from megabot_cli.client.login_requests import is_sendable, read_at_most, redirect_refused
 from megabot_cli.client.network_faults import NETWORK_FAULTS, network_error
 from megabot_cli.client.refusals import (
     LOG_IN,
@@ -24,7 +25,6 @@ from megabot_cli.client.refusals import (
     retry_after_s,
     who_of,
 )
-from megabot_cli.client.tokens import is_sendable, read_at_most, redirect_refused
 from megabot_cli.errors import (
     BadConfiguration,
     CouldNotConnect,

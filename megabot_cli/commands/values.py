@@ -15,9 +15,9 @@ _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>ms|s|m|h|d)?
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def duration(text: str) -> float:
+def duration(text: str | float) -> float:
     """Seconds: `500ms`, `10s`, `5m`, `2h`, `1d`, or a bare number of seconds."""
-    match = _DURATION.match(text.strip())
+    match = _DURATION.match(str(text).strip())  # Typer hands in the default as the float it is
     if match is None:
         raise typer.BadParameter(f"{text!r} is no duration; write 500ms, 10s, 5m, 2h or 1d.")
     return float(match["amount"]) * _UNIT_S[match["unit"] or "s"]

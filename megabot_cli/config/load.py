@@ -79,8 +79,8 @@ def load(
 ) -> Configuration:
     """Join the layers. `flags` is keyed by setting: `relay.listen`, `profiles.*.url`.
 
-    `profile` is the one named by a flag; `logins` has the address each logged in at. BadConfiguration names the key and its place;
-    NotFound says that there is no such profile.
+    `profile` is the one named by a flag; `logins` has the address each logged in at.
+    BadConfiguration names the key and its place; NotFound says that there is no such profile.
     """
     environment = environment or {}
     layer = read_file_layer(text, file)
@@ -125,7 +125,7 @@ def _require_known(name: str, known: set[str], named_by: Source, history: Histor
     raise NotFound(
         f"There is no profile {name!r} ({named_by})",
         did_you_mean(name, known)
-        or f"Known: {', '.join(sorted(known))}. Add it under `profiles:`, or give its address with --url.",
+        or f"Known: {', '.join(sorted(known))}. `megabot -p {name} login --url URL` adds it.",
     )
 
 

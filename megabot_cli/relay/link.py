@@ -18,6 +18,7 @@ from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.upstream_queue import Overflow, UpstreamQueue, Waiting
 from megabot_cli.relay.wire import BINARY, TEXT, client_frame, upstream_transport
 
@@ -102,7 +103,7 @@ class Link:
         self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
         try:
             self._came_up(socket, greeting)
-            await self._read(socket)
+            await read_all(socket, self._take, self._parts.witness)
         finally:
             self._transport = None
             await socket.close(code=CloseCode.SERVICE_RESTART)
@@ -152,16 +153,8 @@ class Link:
         self._listener.link_up(greeting, verdict)
         self._pump()
 
-    async def _read(self, socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
-        witness = self._parts.witness
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                self._listener.link_message(message.data, binary=False)
-            elif message.type is aiohttp.WSMsgType.BINARY:
-                self._listener.link_message(message.data, binary=True)
-            # The recorder may ask for patience; clients never can.
-            if witness.must_wait:
-                await witness.caught_up()
+    def _take(self, data: bytes, binary: bool) -> None:
+        self._listener.link_message(data, binary=binary)
 
     async def _back_off(self, fault: MegabotError | None) -> None:
         self.fault = fault

@@ -6,7 +6,6 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-import aiohttp
 import structlog
 from aiohttp import web
 
@@ -16,6 +15,7 @@ from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.sessions import Sessions
 from megabot_cli.relay.taps import Tap
 from megabot_cli.relay.wire import client_transport
@@ -144,14 +144,10 @@ class ClientRoutes:
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
     ) -> None:
-        witness = self._parts.witness
-        async for message in socket:
-            if message.type is aiohttp.WSMsgType.TEXT:
-                session.from_client(client, message.data, binary=False)
-            elif message.type is aiohttp.WSMsgType.BINARY:
-                session.from_client(client, message.data, binary=True)
-            if witness.must_wait:
-                await witness.caught_up()
+        def take(data: bytes, binary: bool) -> None:
+            session.from_client(client, data, binary=binary)
+
+        await read_all(socket, take, self._parts.witness)
 
     def _full(self, session: Session) -> str | None:
         settings = self._parts.settings

@@ -1,23 +1,73 @@
-"""WebSocket frames built by hand, and the transports they go to.
+"""Below aiohttp's public surface: messages as they are parsed, frames built by hand.
 
-The relay builds one frame per message for all clients that get it, and joins the frames
-of one event-loop turn into one write. aiohttp's own writer does neither, so this file
-goes below it; everything that depends on how aiohttp is built stands here, and
-`tests/relay/test_wire.py` fails when that changes.
+The relay takes a message where aiohttp's parser delivers it, without waking a task; it
+builds one frame for all clients that get it, and joins the frames of one event-loop turn
+into one write. Everything that depends on how aiohttp is built stands here;
+`tests/relay/test_wire.py` fails when that changes, and messages are then read the public
+way, only slower.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
+from typing import Any
 
 import aiohttp
+import aiohttp.client
+import aiohttp.web_ws
 from aiohttp import web
+from aiohttp._websocket.reader import WebSocketDataQueue
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
 BINARY = 0x82
 
 _MASKED = 0x80
+
+Sink = Callable[[bytes, bool], None]
+"""Takes one message: its bytes, and whether it is binary."""
+
+Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
+
+
+class DirectQueue(WebSocketDataQueue):
+    """aiohttp's queue between parser and reader, with a way past it.
+
+    A message goes straight to `sink` when nothing that came before it waits in the queue;
+    pings, closes and errors always take the queue. Without a sink it is aiohttp's own.
+    """
+
+    sink: Sink | None = None
+
+    def feed_data(self, data: Any, size: int) -> None:
+        sink = self.sink
+        if sink is not None and not self._buffer:
+            if data.type is aiohttp.WSMsgType.TEXT:
+                sink(data.data, False)
+                return
+            if data.type is aiohttp.WSMsgType.BINARY:
+                sink(data.data, True)
+                return
+        super().feed_data(data, size)
+
+
+# aiohttp makes its queue by this name, before anybody can hand it another. All sockets of
+# this process get ours, and those without a sink work as ever.
+aiohttp.web_ws.WebSocketDataQueue = DirectQueue  # type: ignore[attr-defined]
+aiohttp.client.WebSocketDataQueue = DirectQueue  # type: ignore[attr-defined]
+
+
+def deliver_to(socket: Socket, sink: Sink | None) -> bool:
+    """Have messages of `socket` go straight to `sink`; None: back into the queue.
+
+    False when this aiohttp is built differently: then they all come by `receive`.
+    """
+    queue = getattr(socket, "_reader", None)
+    if not isinstance(queue, DirectQueue):
+        return False
+    queue.sink = sink
+    return True
 
 
 def server_frame(data: bytes, first_byte: int = TEXT) -> bytes:

@@ -89,7 +89,7 @@ class _Run:
         self._lateness = Lateness()
         self._late_s = 0.0
         self._moved = asyncio.Event()
-        self._started_at = self._ended_at = self._loop.time()
+        self._started_at = self._last_due = self._ended_at = self._loop.time()
 
     async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
         """Open a client for each recorded one; its fellows join the session of the first."""
@@ -134,6 +134,7 @@ class _Run:
             message.place: self._started_at + offset / self._options.speed
             for message, offset in zip(self._messages, offsets, strict=True)
         }
+        self._last_due = max(self._due.values(), default=self._started_at)
 
     async def _send_all(self, lane: Lane, messages: list[RecordedMessage]) -> None:
         paced = self._options.pace == "original"
@@ -180,7 +181,7 @@ class _Run:
             return
         left_s = None
         if self._options.pace == "original":
-            left_s = max(0.0, max(self._due.values()) - self._loop.time())
+            left_s = max(0.0, self._last_due - self._loop.time())
         lanes = self._lanes.values()
         self._on_progress(
             Progress(
@@ -222,7 +223,7 @@ class _Run:
 
 def _cause(faults: ExceptionGroup[Exception]) -> Exception:
     """What to tell of several tasks that failed at once: a fault of ours before any other."""
-    flat: list[Exception] = []
-    for fault in faults.exceptions:
-        flat.append(_cause(fault) if isinstance(fault, ExceptionGroup) else fault)
+    flat = [
+        _cause(fault) if isinstance(fault, ExceptionGroup) else fault for fault in faults.exceptions
+    ]
     return next((fault for fault in flat if not isinstance(fault, MegabotError)), flat[0])

@@ -14,6 +14,7 @@ from megabot_cli.relay.wire import (
     MaskSource,
     client_frame,
     client_transport,
+    deliver_to,
     server_frame,
     upstream_transport,
 )
@@ -63,6 +64,7 @@ def test_masks_are_four_bytes_and_do_not_repeat() -> None:
 async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> None:
     """When this fails, aiohttp is built differently: mend `relay/wire.py`, nothing else."""
     heard: list[bytes] = []
+    past_the_queue: list[tuple[bytes, bool]] = []
 
     async def serve(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(decode_text=False)
@@ -71,6 +73,7 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
         assert transport is not None
         message = await socket.receive()
         heard.append(message.data)
+        assert deliver_to(socket, lambda data, binary: past_the_queue.append((data, binary)))
         transport.write(server_frame("grüße".encode()))
         await socket.receive()
         return socket
@@ -91,6 +94,11 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
             transport.write(client_frame(b"hello", MaskSource().take()))
             answer = await socket.receive(timeout=5)
             assert answer.data == "grüße".encode()
+            straight: list[bytes] = []
+            assert deliver_to(socket, lambda data, _binary: straight.append(data))
+            await socket.send_str("one")
+            await socket.send_bytes(b"two")
         assert heard == [b"hello"]
+        assert past_the_queue == [(b"one", False), (b"two", True)]
     finally:
         await runner.cleanup()

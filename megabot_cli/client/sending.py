@@ -1,0 +1,106 @@
+"""Write messages one after another, within the rate limit, to whichever connection is up."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+
+from megabot_cli.client.dial import Socket
+from megabot_cli.client.reconnect import again
+from megabot_cli.errors import BadData, ConnectionLost, MegabotError, RateLimited
+from megabot_cli.protocol.limits import TokenBucket
+
+# aiohttp says with these words that it refused to write, so nothing has left.
+_NOT_WRITTEN = "closing transport"
+
+
+class Sender:
+    """First come, first served. While no connection is up, whoever sends waits."""
+
+    def __init__(self, bucket: TokenBucket, queue: int) -> None:
+        self._bucket = bucket
+        self._queue = queue
+        self._senders = 0
+        self._turn = asyncio.Lock()
+        self._socket: Socket | None = None
+        self._up = asyncio.Event()
+        self._over: MegabotError | None = None
+
+    def came_up(self, socket: Socket) -> None:
+        self._socket = socket
+        self._up.set()
+
+    def went_down(self) -> None:
+        self._socket = None
+        self._up.clear()
+
+    def give_up(self, error: MegabotError) -> None:
+        """No connection will come up any more: all who wait and will come get `error`."""
+        self._socket = None
+        self._over = error
+        self._up.set()
+
+    async def send(self, text: str | bytes, on_write: Callable[[], None] | None = None) -> None:
+        """Write `text` (bytes: a binary message); returns when it has left for the system.
+
+        `on_write` is called just before. Raises RateLimited when `queue` others wait
+        already, ConnectionLost when the connection falls while it is being written: then
+        nobody knows whether it arrived, and it is not sent twice.
+        """
+        data, opcode = _frame(text)
+        # The first of them has its turn; the others wait.
+        if self._queue and self._senders > self._queue:
+            raise RateLimited(f"{self._senders - 1} messages wait already", "Send more slowly.")
+        self._senders += 1
+        try:
+            async with self._turn:
+                await self._wait_for_rate()
+                await self._write(data, opcode, on_write)
+        finally:
+            self._senders -= 1
+
+    async def _wait_for_rate(self) -> None:
+        loop = asyncio.get_running_loop()
+        while not self._bucket.take(loop.time()):  # noqa: ASYNC110  time is what we wait for
+            await asyncio.sleep(self._bucket.wait_s(loop.time()))
+
+    async def _write(
+        self, data: bytes, opcode: aiohttp.WSMsgType, on_write: Callable[[], None] | None
+    ) -> None:
+        while True:
+            socket = await self._live_socket()
+            if on_write is not None:
+                on_write()
+            try:
+                await socket.send_frame(data, opcode)
+            except (aiohttp.ClientError, ConnectionError) as fault:
+                if self._socket is socket:
+                    self.went_down()  # the reader learns of it in a moment
+                if _NOT_WRITTEN in str(fault):
+                    continue
+                raise ConnectionLost(
+                    "The connection fell while a message was being sent",
+                    "It may have arrived or not.",
+                ) from None
+            return
+
+    async def _live_socket(self) -> Socket:
+        while True:
+            await self._up.wait()
+            if self._over is not None:
+                raise again(self._over)
+            socket = self._socket
+            if socket is not None and not socket.closed:
+                return socket
+            self.went_down()
+
+
+def _frame(text: str | bytes) -> tuple[bytes, aiohttp.WSMsgType]:
+    if isinstance(text, bytes):
+        return text, aiohttp.WSMsgType.BINARY
+    try:
+        return text.encode(), aiohttp.WSMsgType.TEXT
+    except UnicodeEncodeError:
+        raise BadData("The text holds half of a character (a lone surrogate)") from None

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+from megabot_cli.replay.answers import Answer, Correlator
+from tests.replay.texts import answer, chunk, message, refusal, say
+
+
+def asked(*questions: str) -> Correlator:
+    """Questions sent as m1, m2 …"""
+    correlator = Correlator()
+    for place, question in enumerate(questions):
+        message_id = f"m{place + 1}"
+        correlator.sent(place, message_id, say(question, message_id))
+    return correlator
+
+
+def heard(correlator: Correlator, *texts: str | bytes) -> None:
+    for at, text in enumerate(texts):
+        correlator.came(text, float(at))
+
+
+def shape(answer: Answer) -> list[str | None]:
+    return [part.type for part in answer.parts]
+
+
+def texts_of(answer: Answer) -> list[str]:
+    return [part.stream.text for part in answer.parts if part.stream is not None]
+
+
+def test_replies_go_to_the_message_they_name() -> None:
+    correlator = asked("a", "b")
+    heard(
+        correlator,
+        chunk("B", 1, reply_to="m2"),
+        chunk("A", 1, last=True, reply_to="m1"),
+        chunk("b", 2, last=True, reply_to="m2"),
+        answer("Bb", reply_to="m2"),
+        answer("A", reply_to="m1"),
+    )
+    first, second = correlator.answers[0], correlator.answers[1]
+    assert shape(first) == shape(second) == ["chat_stream", "chat_receive"]
+    assert (texts_of(first), texts_of(second)) == (["A"], ["Bb"])
+    assert first.ended
+    assert second.is_whole
+    assert (second.messages, second.first_at, second.last_at) == (3, 0.0, 3.0)
+
+
+def test_a_reply_to_somebody_else_belongs_to_nobody_here() -> None:
+    correlator = asked("a")
+    assert correlator.came(answer("x", reply_to="other"), 0.0) == []
+
+
+def test_an_execution_id_names_the_exchange() -> None:
+    correlator = asked("a")
+    call = message("tool_call", {"tool_name": "t", "parameters": {}, "execution_id": "e1"})
+    correlator.sent(1, "m2", call)
+    heard(correlator, message("tool_result", {"execution_id": "e1", "status": "completed"}))
+    assert shape(correlator.answers[0]) == []
+    assert shape(correlator.answers[1]) == ["tool_result"]
+
+
+def test_an_id_first_seen_in_a_reply_names_the_exchange_from_then_on() -> None:
+    correlator = asked("a", "b")
+    heard(
+        correlator,
+        message("status_update", {"status": "busy", "task_id": "t1"}, reply_to="m2"),
+        message("status_update", {"status": "done", "task_id": "t1"}),
+    )
+    assert shape(correlator.answers[1]) == ["status_update", "status_update"]
+
+
+def test_without_any_id_the_oldest_message_that_waits_is_answered() -> None:
+    correlator = asked("a", "b")
+    heard(
+        correlator,
+        chunk("A", 1),
+        chunk("a", 2, last=True),
+        answer("Aa"),  # says again what was streamed: still the first's
+        chunk("B", 1, last=True),
+        answer("B"),
+    )
+    assert texts_of(correlator.answers[0]) == ["Aa"]
+    assert texts_of(correlator.answers[1]) == ["B"]
+    assert shape(correlator.answers[0]) == shape(correlator.answers[1])
+
+
+def test_another_dialect_is_answered_first_come_first_served() -> None:
+    correlator = Correlator()
+    for place in range(2):
+        correlator.sent(place, None, '{"type":"message","content":"hi"}')
+    heard(correlator, '{"type":"message","content":"one"}', "two", b"\xff\x00")
+    assert shape(correlator.answers[0]) == ["message"]
+    assert shape(correlator.answers[1]) == [None, None]
+
+
+def test_what_nobody_asked_for_belongs_to_nothing() -> None:
+    correlator = asked("a")
+    greeting = message("connection_established", {"session_id": "s"})
+    news = message("notification", {"type": "info", "title": "x"})
+    assert correlator.came(greeting, 0.0) == correlator.came(news, 0.0) == []
+
+
+def test_nothing_sent_nothing_answered() -> None:
+    assert Correlator().came(answer("x"), 0.0) == []
+
+
+def test_a_batch_is_taken_apart_both_ways() -> None:
+    correlator = Correlator()
+    inner = f"[{say('a', 'm1')},{say('b', 'm2')}]"
+    batch = f'{{"id":"b1","type":"batch","payload":{{"messages":{inner}}}}}'
+    correlator.sent(0, "b1", batch)
+    replies = f"[{answer('A', reply_to='m1')},{refusal('no', reply_to='m2')}]"
+    grown = correlator.came(f'{{"id":"x","type":"batch","payload":{{"messages":{replies}}}}}', 0.0)
+    assert [place for place, _ in grown] == [0, 0]
+    assert shape(correlator.answers[0]) == ["chat_receive", "connection_error"]
+
+
+def test_a_chunk_that_is_none_is_a_message_like_any_other() -> None:
+    correlator = asked("a")
+    heard(correlator, message("chat_stream", {"chunk": 5}, reply_to="m1"))
+    assert shape(correlator.answers[0]) == ["chat_stream"]
+    assert correlator.answers[0].is_whole

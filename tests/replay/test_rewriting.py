@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from itertools import count
+
+import pytest
+from hypothesis import given
+
+from megabot_cli.protocol.ids import Prefix
+from megabot_cli.replay.rewriting import IdMap, rewrite
+from tests.recording.arbitrary import any_texts, thorough
+
+NOW_S = 1_800_000_000.25
+
+
+def ids() -> IdMap:
+    numbers = count(1)
+
+    def new_id(prefix: Prefix) -> str:
+        return f"{prefix}_new{next(numbers)}"
+
+    return IdMap(new_id)
+
+
+def test_only_ids_and_the_timestamp_change() -> None:
+    text = (
+        '{ "type":"chat_send", "id":"m1", "timestamp": 1700000000.5,\n'
+        '"payload":{"content":"m1","big":12345678901234567890,"n":1.0e2,"id":"m1"},"x":1,"x":2 }'
+    )
+    assert rewrite(text, ids(), NOW_S) == text.replace('"id":"m1",', '"id":"msg_new1",', 1).replace(
+        "1700000000.5", "1800000000.250"
+    )
+
+
+def test_a_later_reference_names_the_fresh_id() -> None:
+    known = ids()
+    known.learn("sess_old", "sess_now")
+    call = '{"id":"m1","type":"tool_call","payload":{"execution_id":"e1","tool_name":"x"}}'
+    result = (
+        '{"id":"m2","type":"tool_result","payload":{"execution_id":"e1"},'
+        '"metadata":{"reply_to":"m1","session_id":"sess_old","user_id":"m1"}}'
+    )
+    assert json.loads(rewrite(call, known, NOW_S)) == {
+        "id": "msg_new1",
+        "type": "tool_call",
+        "payload": {"execution_id": "exec_new2", "tool_name": "x"},
+    }
+    assert json.loads(rewrite(result, known, NOW_S)) == {
+        "id": "msg_new3",
+        "type": "tool_result",
+        "payload": {"execution_id": "exec_new2"},
+        "metadata": {"reply_to": "msg_new1", "session_id": "sess_now", "user_id": "m1"},
+    }
+
+
+def test_messages_inside_a_batch_are_made_new_as_well() -> None:
+    text = (
+        '{"id":"b","type":"batch","timestamp":1,"payload":{"messages":['
+        '{"id":"m1","type":"chat_send","payload":{"content":"x"},"timestamp":1700000000123},'
+        '{"id":"m2","type":"y","payload":1,"metadata":{"reply_to":"m1"}}]}}'
+    )
+    assert json.loads(rewrite(text, ids(), NOW_S)) == {
+        "id": "msg_new1",
+        "type": "batch",
+        "timestamp": 1_800_000_000,
+        "payload": {
+            "messages": [
+                {
+                    "id": "msg_new2",
+                    "type": "chat_send",
+                    "payload": {"content": "x"},
+                    "timestamp": 1_800_000_000_250,
+                },
+                {"id": "msg_new3", "type": "y", "payload": 1, "metadata": {"reply_to": "msg_new2"}},
+            ]
+        },
+    }
+
+
+@pytest.mark.parametrize(
+    ("recorded", "now"),
+    [
+        ("1700000000", "1800000000"),
+        ("1700000000.1", "1800000000.250"),
+        ("1700000000123", "1800000000250"),
+        ("null", "null"),
+        ('"2026-11-23T04:12:09Z"', '"2026-11-23T04:12:09Z"'),
+    ],
+)
+def test_time_moves_in_the_unit_it_was_written_in(recorded: str, now: str) -> None:
+    text = '{"id":"m","type":"t","payload":1,"timestamp":%s}'
+    assert rewrite(text % recorded, ids(), NOW_S) == (text % now).replace('"m"', '"msg_new1"')
+
+
+@pytest.mark.parametrize(
+    "text", ["hello", '{"type":"message","content":"hi"}', "[1]", '{"id":1,"type":"x"}', ""]
+)
+def test_what_is_no_envelope_is_sent_as_it_is(text: str) -> None:
+    assert rewrite(text, ids(), NOW_S) == text
+
+
+@thorough
+@given(any_texts)
+def test_any_text_can_be_made_new(text: str) -> None:
+    rewrite('{"id":"m","type":"t","payload":' + text, ids(), NOW_S)
+    assert isinstance(rewrite(text, ids(), NOW_S), str)
