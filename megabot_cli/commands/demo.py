@@ -33,8 +33,11 @@ METRICS = (
 
 
 def demo() -> None:
-    """Show the main job end to end with real processes: gateway, login, relay, clients,
-    recording, replay, metrics. Ends by itself within a minute and leaves nothing behind."""
+    """Show the whole product at work, by itself.
+
+    Real processes: gateway, login, relay, clients, recording, replay, metrics. Ends within
+    a minute and leaves nothing behind.
+    """
     started_at = time.monotonic()
     with temporary_home() as home:
         tour = Tour(home)

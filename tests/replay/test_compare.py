@@ -43,7 +43,7 @@ STREAMED = came(chunk("Hel", 1), chunk("lo", 2, last=True), answer("Hello"))
             came(*[message("status_update", {"status": "a"})] * 3, answer("x")),
         ),
         (came(result({"b": 1, "a": 2})), came(result({"a": 2, "b": 1}))),
-        (came(answer("‹redacted:9f2c01ab›")), came(answer("Bearer abc.def"))),
+        (came(answer("Bearer ‹redacted:9f2c01ab›")), came(answer("Bearer abc.def"))),
         (
             came(message("x", {"timestamp": 1, "user_id": "a", "made_at": "then"})),
             came(message("x", {"timestamp": 2, "user_id": "b", "made_at": "now"})),
@@ -52,9 +52,6 @@ STREAMED = came(chunk("Hel", 1), chunk("lo", 2, last=True), answer("Hello"))
     ids=["chunks", "more chunks", "ids", "progress", "key order", "secrets", "times"],
 )
 def test_what_varies_by_itself_is_the_same(recorded: Answer, replayed: Answer) -> None:
-    if "‹redacted" in str(recorded.parts[0].payload):
-        replayed = came(answer("Bearer abc.def"))
-        recorded = came(answer("Bearer ‹redacted:9f2c01ab›"))
     assert compare(recorded, replayed) == Comparison(Verdict.SAME)
 
 

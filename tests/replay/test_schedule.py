@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,7 +34,7 @@ def test_any_offsets_rise_and_no_pause_is_longer_than_allowed(
     assert len(offsets) == len(times_us)
     if max_gap_s is None and times_us:
         assert offsets[-1] == pytest.approx((times_us[-1] - times_us[0]) / 1e6)
-    for before, after in zip(offsets, offsets[1:], strict=False):
+    for before, after in pairwise(offsets):
         assert after - before <= (1e12 if max_gap_s is None else max_gap_s + 1e-6)
 
 

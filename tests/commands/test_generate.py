@@ -1,0 +1,121 @@
+"""What is made from the code is what the code says, and its readers take it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from megabot_cli.commands.generate import generated_files, main, stale_files
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted((ROOT / "man").iterdir())
+COMPLETIONS = ROOT / "completions"
+
+
+def needs(program: str) -> pytest.MarkDecorator:
+    return pytest.mark.skipif(shutil.which(program) is None, reason=f"{program} is not installed")
+
+
+def test_the_generated_files_are_fresh() -> None:
+    assert stale_files(ROOT) == []
+
+
+def test_a_stale_file_is_found(tmp_path: Path) -> None:
+    assert main([str(tmp_path)]) == 0
+    assert main(["--check", str(tmp_path)]) == 0
+    (tmp_path / "man" / "megabot.1").write_text("old")
+    assert main(["--check", str(tmp_path)]) == 1
+
+
+def test_no_page_is_left_of_a_command_that_is_gone() -> None:
+    made = {Path(name).name for name in generated_files()}
+    by_hand = {"megabot-recording.5", "megabot-protocol.7"}
+    assert {page.name for page in PAGES} <= made | by_hand
+
+
+@needs("mandoc")
+def test_the_pages_are_good_roff() -> None:
+    done = subprocess.run(
+        ["mandoc", "-T", "lint", "-W", "warning", *map(str, PAGES)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.stdout + done.stderr == ""
+
+
+@needs("man")
+def test_man_shows_a_page() -> None:
+    done = subprocess.run(
+        ["man", "--warnings", "-l", str(ROOT / "man" / "megabot-send.1")],
+        capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin", "MANWIDTH": "80",
+        "LC_ALL": "C.UTF-8", "MANPAGER": "cat"},
+    )  # fmt: skip
+    assert done.stderr == ""
+    assert "megabot send [OPTIONS] [TEXT|-]" in done.stdout
+
+
+def bash_completes(line: str) -> list[str]:
+    """What bash offers at the end of `line`."""
+    script = (
+        f"source {COMPLETIONS / 'megabot.bash'}; COMP_LINE=$1; COMP_POINT=${{#1}};"
+        "_megabot 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\""
+    )
+    done = subprocess.run(
+        ["bash", "-c", script, "bash", line], capture_output=True, text=True, check=True
+    )
+    return done.stdout.split()
+
+
+@needs("bash")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("megabot se", ["send"]),
+        ("megabot re", ["relay", "replay", "recordings", "rec"]),
+        ("megabot rec ver", ["verify"]),
+        ("megabot recordings sh", ["show"]),
+        ("megabot send --no-s", ["--no-stream"]),
+        ("megabot replay last --pace ", ["original", "fast"]),
+        ("megabot -p login tail --direction to_u", ["to_upstream"]),
+        ("megabot tail -o ra", ["raw"]),
+        ("megabot --color a", ["auto", "always"]),
+        ("megabot login --url ws://127.0.0.1:30", []),
+        ("megabot --url ws://x:1/ws whoa", ["whoami"]),
+    ],
+)
+def test_bash_completes(line: str, offered: list[str]) -> None:
+    assert bash_completes(line) == offered
+
+
+@needs("bash")
+def test_bash_completes_files_where_a_file_is_meant() -> None:
+    assert f"{ROOT}/README.md" in bash_completes(f"megabot send --file {ROOT}/README")
+
+
+@needs("fish")
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("megabot se", {"send"}),
+        ("megabot rec ver", {"verify"}),
+        ("megabot replay last --pace f", {"fast"}),
+        ("megabot -p login tail --direction to_u", {"to_upstream"}),
+        ("megabot send --no-s", {"--no-stream"}),
+        ("megabot config sh", {"show"}),
+    ],
+)
+def test_fish_completes(line: str, offered: set[str], tmp_path: Path) -> None:
+    script = f'source {COMPLETIONS / "megabot.fish"}; complete -C "$argv[1]"'
+    done = subprocess.run(
+        ["fish", "--no-config", "-c", script, line],
+        capture_output=True, text=True, check=True,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
+    )  # fmt: skip
+    assert {each.partition("\t")[0] for each in done.stdout.splitlines()} == offered
+
+
+@needs("zsh")
+def test_zsh_reads_its_script() -> None:
+    subprocess.run(["zsh", "-n", str(COMPLETIONS / "_megabot")], check=True)

@@ -1,0 +1,156 @@
+"""The table of commands, and what Typer makes of it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import typer
+
+from megabot_cli.app import COMMANDS, build
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.outline import Outline, everywhere, outline
+from megabot_cli.commands.tree import Entry, load_entry
+
+SINGLE_LETTERS = set("poqvhVykHstdnfierx")
+ROOT = outline(build())
+
+
+def leaves(entries: tuple[Entry, ...] = COMMANDS) -> Iterator[Entry]:
+    for entry in entries:
+        yield from leaves(entry.children) if entry.children else (entry,)
+
+
+def parse(*arguments: str) -> Invocation:
+    """Parse a command line without running the command."""
+    invocation = Invocation({})
+    context: Any = build().make_context("megabot", list(arguments), obj=invocation)
+    while context.command.name in ("megabot", "recordings", "config"):
+        name, command, rest = context.command.resolve_command(
+            context, [*context._protected_args, *context.args]
+        )
+        context = command.make_context(name, rest, parent=context)
+    return invocation
+
+
+@pytest.mark.parametrize("entry", leaves(), ids=lambda entry: entry.body)
+def test_the_table_says_what_the_command_says_of_itself(entry: Entry) -> None:
+    first_line = (load_entry(entry).help or "").strip().splitlines()[0]
+    assert first_line == entry.help or entry.help.rstrip(".") in first_line
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from megabot_cli import app; app.main(['--help']);"
+        "print([m for m in ('aiohttp', 'rich', 'structlog', 'msgspec', 'asyncio', 'yaml')"
+        " if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
+    for entry in COMMANDS:
+        assert f"  {entry.name}" in done.stdout
+        assert entry.help in done.stdout
+
+
+def test_the_version_needs_nothing_at_all() -> None:
+    code = (
+        "import sys; sys.argv = ['megabot', '-V']; from megabot_cli.__main__ import main; main();"
+        "print([m for m in ('typer', 'megabot_cli.app') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"megabot \d+\.\d+\.\d+\n\[\]\n", done.stdout)
+
+
+def test_global_options_work_before_and_after_the_command() -> None:
+    before = parse("-p", "staging", "--url", "ws://x/ws", "-v", "--json", "whoami")
+    after = parse("whoami", "-p", "staging", "--url", "ws://x/ws", "-v", "--json")
+    assert before.options == after.options
+    assert before.options.profile == "staging"
+    assert before.options.wants_json
+
+
+def test_the_option_nearer_to_the_command_wins() -> None:
+    assert parse("-p", "one", "whoami", "-p", "two").options.profile == "two"
+    assert parse("-v", "recordings", "-v", "list", "-v").options.verbosity == 3
+
+
+def test_an_alias_is_the_same_command() -> None:
+    assert parse("rec", "list", "--json").options.wants_json
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        (["sned"], "Did you mean 'send'?"),
+        (["recordings", "lst"], "Did you mean 'list'?"),
+        (["zzz"], "There is no command 'zzz'."),
+        (["config", "show", "extra", "words"], "unexpected extra argument"),
+        (["replay"], "Missing argument 'RECORDING'"),
+        (["login", "--storage", "cloud"], "'auto', 'keyring', 'file', 'none'"),
+        (["send", "x", "--timeout", "soon"], "write 500ms, 10s, 5m, 2h or 1d"),
+    ],
+)
+def test_wrong_usage_is_told_with_a_guess(line: list[str], says: str) -> None:
+    with pytest.raises(typer.TyperException) as caught:
+        parse(*line)
+    assert says in caught.value.format_message()
+    assert caught.value.exit_code == 2
+
+
+def test_a_misspelt_option_is_told_with_a_guess() -> None:
+    with pytest.raises(typer.TyperException) as caught:
+        parse("send", "--timout", "3s", "x")
+    assert "--timeout" in caught.value.format_message()
+
+
+def commands() -> list[Outline]:
+    return list(ROOT.walk())
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.dashed)
+def test_every_option_and_argument_says_what_it_is_for(command: Outline) -> None:
+    for option in (*command.options, *everywhere()):
+        assert option.help.partition("  [")[0].endswith((".", "].")), option.names
+    for argument in command.arguments:
+        assert argument.help.endswith("."), argument.name
+
+
+@pytest.mark.parametrize("command", commands(), ids=lambda command: command.dashed)
+def test_single_letters_mean_the_same_everywhere(command: Outline) -> None:
+    options = (*command.options, *everywhere())
+    letters = [name[1] for each in options for name in each.names if len(name) == 2]
+    assert set(letters) <= SINGLE_LETTERS
+    assert len(set(letters)) == len(letters)
+
+
+def example_lines() -> list[str]:
+    return [example.line for command in commands() for example in command.examples]
+
+
+def test_every_command_has_an_example() -> None:
+    without = {
+        command.dashed for command in commands() if not command.children and not command.examples
+    }
+    assert without <= {"megabot-demo"}
+
+
+@pytest.mark.parametrize("line", example_lines())
+def test_every_example_is_a_command_line_we_take(line: str) -> None:
+    """The part from `megabot` to the next pipe or redirection."""
+    inner = line.replace("$(", " ").replace(")", " ")
+    words = shlex.split(inner, posix=True)
+    start = words.index("megabot") + 1
+    stop = next((n for n, word in enumerate(words) if n > start and word in "|<>"), len(words))
+    parse(*words[start:stop])
+
+
+def test_no_command_takes_a_secret_in_its_arguments() -> None:
+    names = {name for each in commands() for option in each.options for name in option.names}
+    assert not {name for name in names if re.search("password$|secret|api-key$|token$", name)} - {
+        "--require-token"
+    }

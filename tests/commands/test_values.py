@@ -1,0 +1,51 @@
+"""Values as people type them."""
+
+from __future__ import annotations
+
+import pytest
+import typer
+
+from megabot_cli.commands.values import duration, json_object, pairs
+from megabot_cli.errors import BadData, WrongUsage
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("500ms", 0.5), ("10s", 10), ("5m", 300), ("2h", 7200), ("1d", 86400), ("1.5", 1.5)],
+)
+def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
+    assert duration(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1 week", "1e9", "٣s"])
+def test_anything_else_is_no_duration(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        duration(text)
+
+
+def test_bad_json_is_told_with_its_place_marked() -> None:
+    with pytest.raises(BadData, match="line 1, column 7") as caught:
+        json_object('{"a": tru}', "--payload")
+    assert "→here← tru}" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("text", ["[1]", "3", '"text"', "[" * 100_000, ""])
+def test_what_is_no_object_is_bad_data(text: str) -> None:
+    with pytest.raises(BadData):
+        json_object(text, "--payload")
+
+
+def test_pairs_are_json_where_they_can_be() -> None:
+    assert pairs(["a=1", "b=text", 'c={"d":true}', "e=f=g", "h="], "--metadata") == {
+        "a": 1,
+        "b": "text",
+        "c": {"d": True},
+        "e": "f=g",
+        "h": "",
+    }
+
+
+@pytest.mark.parametrize("text", ["a", "=1", ""])
+def test_what_is_no_pair_is_wrong_usage(text: str) -> None:
+    with pytest.raises(WrongUsage, match="--metadata"):
+        pairs([text], "--metadata")
