@@ -12,8 +12,9 @@ function __megabot_at --description 'Whether the words so far name this command'
             set -a given $word
         end
     end
-    test (count $given) -ge (count $argv); or return 1
-    test (count $argv) = 0; or test "$given[1..(count $argv)]" = "$argv"
+    set -l depth (count $argv)
+    test (count $given) -ge $depth; or return 1
+    test $depth = 0; or test "$given[1..$depth]" = "$argv"
 end
 
 function __megabot_next --description 'Whether the next word is a command of this group'

@@ -67,8 +67,11 @@ def _system_places() -> tuple[Path, Path, Path]:
     import platformdirs
 
     places = platformdirs.PlatformDirs("megabot", appauthor=False)
-    found = (places.user_config_path, places.user_data_path, places.user_state_path)
-    if all(each.is_absolute() for each in found):
+    try:
+        found = (places.user_config_path, places.user_data_path, places.user_state_path)
+    except RuntimeError:  # how newer ones say that nobody knows the home folder …
+        found = (Path("~"),) * 3
+    if all(each.is_absolute() for each in found):  # … and how older ones do
         return found
     fallback = _private_temporary_folder()
     return fallback, fallback, fallback / "state"

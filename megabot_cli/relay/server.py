@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -88,6 +89,7 @@ class Relay:
         self._draining = False
         self._stopped = asyncio.Event()
         self._ports: dict[str, int] = {}
+        self._doors: dict[str, socket.socket] = {}
 
     # -- where it is -------------------------------------------------------------------
 
@@ -118,8 +120,11 @@ class Relay:
         upstream that is away does not: the relay keeps dialling and clients may come.
         """
         self._refuse_open_doors()
+        endpoint = parse_endpoint(self.profile.url)
+        tls = tls_context(self.profile.tls.ca_file, self.profile.tls.insecure)
+        self._take_addresses()
         if self.recorder is not None:
-            self.recorder.start()
+            self._start_recorder(self.recorder)
             if self.recorder.previous is not None:
                 log.warning("recording.found_unclean", segment=self.recorder.previous)
         self._witness = Witness(self.recorder, Taps(self._tap_dropped), debug=self._debug)
@@ -131,10 +136,10 @@ class Relay:
             settings=self.settings,
             limits=self.limits,
             profile=self.profile,
-            endpoint=parse_endpoint(self.profile.url),
+            endpoint=endpoint,
             http=http,
             open_tokens=lambda: self._open_tokens(http),
-            tls=tls_context(self.profile.tls.ca_file, self.profile.tls.insecure),
+            tls=tls,
             witness=self._witness,
             numbers=self.numbers,
         )
@@ -149,6 +154,13 @@ class Relay:
         self._tasks.start(self._watch_recorder(), "watch recorder")
         log.info("relay.started", url=self.url, admin=self.admin_url, upstream=upstream)
         return upstream
+
+    def _start_recorder(self, recorder: Recorder) -> None:
+        try:
+            recorder.start()
+        except MegabotError:
+            self._close_doors()
+            raise
 
     def _refuse_open_doors(self) -> None:
         for listen in (self.settings.listen, self.settings.admin_listen):
@@ -181,23 +193,37 @@ class Relay:
         )
         collector = RelayCollector(self.numbers, self._gauges, self._version)
         admin = AdminRoutes(admission, self._health, self._ready, lambda: exposition(collector))
-        await self._open("clients", self._clients.app(), self.settings.listen)
-        await self._open("admin", admin.app(), self.settings.admin_listen)
         admission.allow_own_pages(self._ports.values())
+        await self._open("clients", self._clients.app())
+        await self._open("admin", admin.app())
 
-    async def _open(self, which: str, app: web.Application, listen: str) -> None:
-        host, port = parse_listen(listen)
+    async def _open(self, which: str, app: web.Application) -> None:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
         await runner.setup()
         self._runners.append(runner)
-        try:
-            await web.TCPSite(runner, host, port).start()
-        except OSError as fault:
-            raise BadConfiguration(
-                f"cannot listen on {listen}: {os.strerror(fault.errno or 0)}",
-                "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
-            ) from None
-        self._ports[which] = runner.addresses[0][1]
+        await web.SockSite(runner, self._doors[which]).start()
+
+    def _take_addresses(self) -> None:
+        """Before anything else is begun: a second relay must not leave an empty recording."""
+        listens = {"clients": self.settings.listen, "admin": self.settings.admin_listen}
+        for which, listen in listens.items():
+            host, port = parse_listen(listen)
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            try:
+                door = socket.create_server((host, port), family=family)
+            except OSError as fault:
+                self._close_doors()
+                raise BadConfiguration(
+                    f"cannot listen on {listen}: {fault.strerror or fault}",
+                    "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
+                ) from None
+            self._doors[which] = door
+            self._ports[which] = door.getsockname()[1]
+
+    def _close_doors(self) -> None:
+        for door in self._doors.values():
+            door.close()
+        self._doors.clear()
 
     async def _dial_ahead(self) -> Upstream:
         session = self._sessions.open_ahead()

@@ -23,8 +23,15 @@ def segments_of(folder: Path) -> list[Path]:
 
 
 def recording_folders(folder: Path) -> list[Path]:
-    """The folders in `folder` that hold a recording, by name: ids sort by time."""
-    return [path for path in _subfolders(folder) if segments_of(path)]
+    """The folders in `folder` that hold a recording we may read, by name: ids sort by time."""
+    return [path for path in _subfolders(folder) if _holds_segments(path)]
+
+
+def _holds_segments(folder: Path) -> bool:
+    try:
+        return bool(segments_of(folder))
+    except OSError:
+        return False  # somebody else's, or gone since
 
 
 def _subfolders(folder: Path) -> Iterator[Path]:

@@ -104,15 +104,14 @@ class RecordingWriter:
             item = queue.popleft()
             n += 1
             t = max(t, (item[0] - self._start_ns) // 1000)
-            record = self._record(n, t, item)
-            line = encode_record(record)
+            record, line = self._line(n, t, item)
             items.append(item)
             records.append(record)
             lines.append(line)
             line_bytes += len(line)
         try:
             self._append(lines, records)
-        except OSError:
+        except Exception:
             queue.extendleft(reversed(items))
             raise
         return len(items), sum(map(queued_size, items))
@@ -179,16 +178,19 @@ class RecordingWriter:
         self.bytes += segment.bytes - before
         self.redactions += redactions
 
-    def _record(self, n: int, t: int, item: Item) -> Record:
+    def _line(self, n: int, t: int, item: Item) -> tuple[Record, bytes]:
         data = item[_DATA]
         if isinstance(data, Gap):
             lost, lost_bytes = data.take()
-            return Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
+            record = Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
+            return record, encode_record(record)
         try:
-            return self._redactor.redact_record(_as_record(n, t, item))
+            record = self._redactor.redact_record(_as_record(n, t, item))
+            return record, encode_record(record)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen
-            note = f"a record of kind {item[1]!s:.20} was lost: {type(fault).__name__}"
-            return Record(n=n, t=t, kind="fault", note=note)
+            note = f"a record of kind {item[1]!r:.20} was lost: {type(fault).__name__}"
+            record = Record(n=n, t=t, kind="fault", note=note)
+            return record, encode_record(record)
 
 
 def queued_size(item: Item) -> int:

@@ -22,7 +22,8 @@ class Verification(msgspec.Struct, kw_only=True):
     """What a check found.
 
     `clean`: every segment is sealed and nothing is missing, torn, changed or out of order.
-    Loss that the recording itself admits (`gaps`, `lost`) does not make it unclean.
+    Loss that the recording itself admits (`gaps`, `lost`) does not make it unclean;
+    segments of another recording (`foreign_segments`) do.
     `sha256_ok` and `counts_ok` are None when no segment has an `end` to compare with;
     `secrets_found` is None when nobody looked. `problems` tells people, at most fifty.
     """
@@ -41,6 +42,7 @@ class Verification(msgspec.Struct, kw_only=True):
     lost: int = 0
     holes: int = 0
     time_went_back: int = 0
+    foreign_segments: int = 0
     bad_lines: int = 0
     torn_bytes: int = 0
     sha256_ok: bool | None = None
@@ -70,7 +72,8 @@ def verify(
     found.live = _is_live(source)
     found.clean = (
         found.sealed
-        and not (found.holes or found.time_went_back or found.bad_lines or found.torn_bytes)
+        and not (found.holes or found.time_went_back or found.foreign_segments)
+        and not (found.bad_lines or found.torn_bytes)
         and found.sha256_ok is not False
         and found.counts_ok is not False
     )
@@ -118,6 +121,7 @@ class _Check:
             # A recording whose first segments were removed does not begin with 1.
             self._n = 0 if header.segment == 1 else None
         elif header.recording != self.found.recording:
+            self.found.foreign_segments += 1
             self._problem(f"{segment.name}: belongs to another recording, {header.recording}")
         if self._redactor is not None:
             self._seek_secrets(f"{segment.name}: header", segment.header_line, None)

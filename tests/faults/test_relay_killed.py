@@ -48,7 +48,7 @@ def test_what_a_client_saw_is_in_the_recording_which_verifies_as_unclean_and_rep
     processes: Processes,
 ) -> None:
     gateway = processes.megabot(
-        *("gateway", "--listen", "127.0.0.1:0", "--latency", "0", "--chunk-delay", "5ms"),
+        *("gateway", "--listen", "127.0.0.1:0", "--latency", "0", "--chunk-delay", "1ms"),
         *("--user", "ada", "--password-stdin"),
         typed="a-password",
     ).ready()["url"]

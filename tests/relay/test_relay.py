@@ -302,7 +302,8 @@ async def test_an_address_beyond_this_machine_is_refused_unless_overruled(
 
 async def test_a_port_in_use_is_a_clear_answer(stage: Stage, gateway: Gateway) -> None:
     with pytest.raises(BadConfiguration, match="cannot listen on"):
-        await stage.open_relay(gateway.url, listen=f"127.0.0.1:{gateway.port}")
+        await stage.open_relay(gateway.url, listen=f"127.0.0.1:{gateway.port}", record=True)
+    assert not (stage.folder / "recordings").exists()
 
 
 async def test_a_refused_credential_ends_the_start(stage: Stage, gateway: Gateway) -> None:

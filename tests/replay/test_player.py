@@ -149,7 +149,7 @@ async def test_the_upstream_hears_fresh_ids_and_otherwise_the_recorded_text(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
     heard, endpoint = upstream
-    texts = [
+    texts: list[str | bytes] = [
         '{"id":"m1","type":"chat_send","payload":{"content":"é\\u00e9 \\"x\\""},"n":1.0e2}',
         '{"type":"message","content":"another dialect"}',
         "no JSON at all",

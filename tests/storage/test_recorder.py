@@ -231,12 +231,15 @@ def test_an_odd_record_is_named_and_the_rest_is_kept(new_recorder: NewRecorder) 
     recorder = new_recorder()
     recorder.put("mark", note="before")
     recorder.put("message", data=["no", "text"])  # type: ignore[arg-type]
+    recorder.put("close", code=object())  # type: ignore[arg-type]
+    recorder.put("close", reason="half a pair \ud800")
     recorder.put("mark", note="after")
     recorder.close()
-    before, fault, after = read(recorder.folder)
+    before, *faults, after = read(recorder.folder)
     assert (before.note, after.note) == ("before", "after")
-    assert fault.kind == "fault"
-    assert "message was lost" in (fault.note or "")
+    assert [fault.kind for fault in faults] == ["fault"] * 3
+    assert "'message' was lost" in (faults[0].note or "")
+    assert verify(recorder.folder).clean
 
 
 def test_text_that_is_not_utf_8_and_half_pairs_are_kept_byte_for_byte(

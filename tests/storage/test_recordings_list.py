@@ -75,6 +75,18 @@ def test_torn_long_and_packed_recordings_are_listed_too(tmp_path: Path) -> None:
     assert not any(info.clean or info.live for info in infos.values())
 
 
+def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path: Path) -> None:
+    for name in ("rec_a", "rec_b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "000001.jsonl").write_bytes(segment_bytes([]))
+    (tmp_path / "rec_b" / "000001.jsonl").chmod(0)
+    (tmp_path / "rec_c").symlink_to(tmp_path / "rec_a")
+    (tmp_path / "rec_d").write_text("a file")
+    names = [info.path.name for info in list_recordings(tmp_path)]
+    assert names[-1] == "rec_a"
+    assert set(names) <= {"rec_a", "rec_b"}  # root reads everything
+
+
 def test_a_folder_that_is_not_there_lists_nothing(tmp_path: Path) -> None:
     assert list_recordings(tmp_path / "nothing") == []
 

@@ -81,7 +81,10 @@ def test_segments_of_two_recordings_in_one_folder_are_told(tmp_path: Path) -> No
     (tmp_path / "000001.jsonl").write_bytes(segment_bytes(marks(1)))
     other = segment_bytes(marks(1, first=2)).replace(b'"rec_1"', b'"rec_2"')
     (tmp_path / "000002.jsonl").write_bytes(other)
-    assert any("another recording" in problem for problem in verify(tmp_path).problems)
+    found = verify(tmp_path)
+    assert not found.clean
+    assert found.foreign_segments == 1
+    assert any("another recording" in problem for problem in found.problems)
 
 
 @pytest.mark.parametrize(

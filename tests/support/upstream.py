@@ -64,7 +64,9 @@ class Connection:
             message["metadata"] = metadata
         await self.send_text(json.dumps(message))
 
-    async def stream(self, *chunks: str, first: int = 1, whole: bool = True, **metadata: Any) -> None:
+    async def stream(
+        self, *chunks: str, first: int = 1, whole: bool = True, **metadata: Any
+    ) -> None:
         """Send `chat_stream` chunks; with `whole` the last says that it is the last."""
         for place, chunk in enumerate(chunks):
             last = whole and place == len(chunks) - 1

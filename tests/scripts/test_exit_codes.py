@@ -1,0 +1,200 @@
+"""Every exit code, through the program, with its message."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import PASSWORD, Operator
+from tests.support.processes import Processes, megabot, wait_until
+
+
+def error_of(done: subprocess.CompletedProcess[str]) -> dict[str, object]:
+    """The one line of JSON on stderr."""
+    error = json.loads(done.stderr.splitlines()[-1])["error"]
+    assert error["exit"] == done.returncode
+    assert list(error) == [
+        "code", "exit", "message", "hint", "retryable", "retry_after_s", "close_code",
+    ]  # fmt: skip
+    return dict(error)
+
+
+def test_0_when_it_is_done(ann: Operator) -> None:
+    done = ann.types("send", "hi")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("You said “hi”")
+
+
+def test_1_when_stdout_takes_no_more(ann: Operator) -> None:
+    done = ann.shell("megabot config show > /dev/full")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Could not write the result: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "line", [["sned"], ["send"], ["send", "--zzz", "x"], ["login", "--no-input"], ["rec", "show"]]
+)
+def test_2_when_it_was_used_wrongly(ann: Operator, line: list[str]) -> None:
+    done = ann.types(*line)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "hint: " in done.stderr
+
+
+def test_3_when_time_runs_out(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--wait", "type:notification", "--timeout", "0.3s", "--json")
+    assert done.returncode == 3
+    assert error_of(done)["retryable"] is True
+
+
+def test_4_when_the_password_is_wrong(stranger: Operator) -> None:
+    done = stranger.types("login", "--username", "ann", "--password-stdin", typed="wrong")
+    assert done.returncode == 4
+    assert "wrong" not in done.stderr.replace("wrong password", "").replace("is wrong", "")
+
+
+@pytest.mark.parametrize("line", [["send", "hi"], ["whoami"], ["token"], ["tail"]])
+def test_4_when_nobody_is_logged_in(stranger: Operator, line: list[str]) -> None:
+    done = stranger.types(*line)
+    assert done.returncode == 4
+    assert "megabot login" in done.stderr
+
+
+ANSWERS = """
+import http.server, sys
+class Answer(http.server.BaseHTTPRequestHandler):
+    def do_POST(self):
+        status = int(sys.argv[1])
+        self.send_response(status)
+        self.send_header("Retry-After", "7")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+    do_GET = do_POST
+    def log_message(self, *_): pass
+server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+print('{"event": "ready", "port": %d}' % server.server_port, flush=True)
+server.serve_forever()
+"""
+
+
+@contextmanager
+def upstream_that_answers(processes: Processes, status: int) -> Iterator[str]:
+    """An HTTP server that says the same to everybody."""
+    started = processes.start(f"answers {status}", [sys.executable, "-c", ANSWERS, str(status)])
+    yield f"ws://127.0.0.1:{started.ready()['port']}/ws"
+
+
+@pytest.mark.parametrize(("status", "code"), [(403, 5), (500, 6), (429, 10)])
+def test_5_6_and_10_when_the_upstream_says_no(
+    stranger: Operator, processes: Processes, status: int, code: int
+) -> None:
+    with upstream_that_answers(processes, status) as url:
+        done = stranger.types("send", "hi", "--url", url, "--json")
+    assert done.returncode == code
+    error = error_of(done)
+    if code == 10:
+        assert (error["retryable"], error["retry_after_s"]) == (True, 7.0)
+
+
+def test_7_when_nobody_listens(stranger: Operator) -> None:
+    done = stranger.types("send", "hi", "--url", "ws://127.0.0.1:9/ws")
+    assert done.returncode == 7
+    assert "megabot gateway" in done.stderr
+
+
+def test_9_when_there_is_no_such_profile(ann: Operator) -> None:
+    done = ann.types("-p", "defalt", "send", "hi", env={"MEGABOT_URL": ""})
+    assert done.returncode == 9
+    assert "Did you mean 'default'?" in done.stderr
+
+
+def test_9_when_there_is_no_such_recording(ann: Operator) -> None:
+    assert ann.types("recordings", "show", "rec_nothing").returncode == 9
+
+
+def test_11_when_the_payload_is_no_json(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--payload", "{bad")
+    assert done.returncode == 11
+    assert "line 1, column 2" in done.stderr
+
+
+def test_11_when_the_message_is_not_valid(ann: Operator) -> None:
+    done = ann.types("send", "x" * 10_001)
+    assert done.returncode == 11
+    assert "$.payload.content" in done.stderr
+
+
+def test_11_when_a_recording_is_none(ann: Operator, tmp_path: Path) -> None:
+    (tmp_path / "x.jsonl").write_text("{}\n")
+    assert ann.types("recordings", "verify", str(tmp_path / "x.jsonl")).returncode == 11
+
+
+def test_12_when_the_configuration_is_wrong(stranger: Operator) -> None:
+    (stranger.home / "config.yaml").write_text("relay:\n  lisen: x\n")
+    done = stranger.types("send", "hi")
+    assert done.returncode == 12
+    assert "config.yaml:2: there is no setting 'relay.lisen'" in done.stderr
+    assert "Did you mean 'listen'?" in done.stderr
+
+
+def test_12_when_the_port_is_taken(ann: Operator, gateway: str) -> None:
+    address = gateway.removeprefix("ws://").removesuffix("/ws")
+    assert ann.types("gateway", "--listen", address).returncode == 12
+
+
+def test_14_when_part_of_a_batch_failed(ann: Operator) -> None:
+    done = ann.types("send", "--jsonl", "-", typed='one\n{bad\n{"type":"chat_send"}\n\nfour\n')
+    assert done.returncode == 14
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [("error" in each, each["line"]) for each in results] == [
+        (False, 1), (True, 2), (True, 3), (False, 4),
+    ]  # fmt: skip
+    assert error_of(done)["message"] == "2 of 4 messages failed"
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+@pytest.mark.parametrize(
+    "line", [["tail", "-v"], ["send", "hi", "-v", "--wait", "type:notification"]]
+)
+def test_a_signal_ends_a_wait_at_once_and_is_the_exit_code(
+    ann: Operator, processes: Processes, line: list[str], number: signal.Signals, code: int
+) -> None:
+    waiting = processes.start(line[0], megabot(*line), env=ann.environment())
+    waiting.wait_for("the connection", lambda: "session" in waiting.errors)
+    waiting.signal(number)
+    assert waiting.wait(limit_s=5.0) == code
+    assert "Traceback" not in waiting.errors
+    assert waiting.errors.count("\n") <= 2
+
+
+def test_no_traceback_is_shown_unless_it_is_asked_for(ann: Operator) -> None:
+    assert "Traceback" not in ann.types("send", "hi", "--payload", "{").stderr
+    assert "Traceback" in ann.types("send", "hi", "--payload", "{", "--debug").stderr
+
+
+def test_8_when_the_connection_is_lost_and_not_recovered(
+    stranger: Operator, processes: Processes
+) -> None:
+    gateway = processes.megabot(
+        "gateway", "--listen", ":0", "--user", "ann", "--password-stdin", typed=PASSWORD
+    )
+    url = gateway.ready()["url"]
+    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
+    assert stranger.types(*login, "--url", url, typed=PASSWORD).returncode == 0
+    command = ("send", "hi", "-v", "--wait", "type:notification", "--url", url)
+    waiting = processes.start("send", megabot(*command), env=stranger.environment())
+    waiting.wait_for("the connection", lambda: "session" in waiting.errors)
+    gateway.kill()
+    waiting.wait_for("the loss", lambda: "connection lost" in waiting.errors)
+    wait_until(lambda: not waiting.alive, "it gives up", 30.0, said=waiting.said)
+    assert waiting.wait() == 8
