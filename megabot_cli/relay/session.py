@@ -138,6 +138,10 @@ class Session:
         numbers = self._numbers
         numbers.messages_to_upstream += 1
         numbers.bytes_to_upstream += len(data)
+        if not binary and not is_utf8(data):
+            self._numbers.refusals["not_utf8"] += 1
+            client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
+            return
         head = None if binary else peek(data)
         self._witness.message(
             "to_upstream",
@@ -227,6 +231,12 @@ class Session:
         numbers = self._numbers
         numbers.messages_to_client += 1
         numbers.bytes_to_client += len(data)
+        if not binary and not is_utf8(data):
+            # Passed on, it would make every client hang up (RFC 6455, 8.1).
+            numbers.malformed_to_client += 1
+            note = f"{len(data)} bytes of text that is not UTF-8"
+            self._witness.fact("drop", link=self.link.id, session=self.session_id, note=note)
+            return
         head = None if binary else peek(data)
         self._witness.message(
             "to_client", data, head, link=self.link.id, session=self.session_id, binary=binary
@@ -348,6 +358,17 @@ class Session:
     def link_failed(self) -> None:
         """A dial failed for another reason; the link tries again."""
         self.first_outcome.set()
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are what a text message may hold; for plain ASCII one glance tells."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 _NOT_TEXT = Problem("$", "text", "binary", "messages are text")

@@ -96,6 +96,17 @@ async def test_binary_is_forwarded_unchanged(stage: Stage) -> None:
         assert (message.type, message.data) == (aiohttp.WSMsgType.BINARY, b"\x00\xff\x80")
 
 
+async def test_text_that_is_not_utf8_closes_its_sender_and_reaches_nobody(stage: Stage) -> None:
+    async with echo_upstream() as url:
+        relay = await stage.open_relay(url)
+        first, session = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url, session)
+        await first.socket.send_frame(b"\xff\xfe", aiohttp.WSMsgType.TEXT)
+        assert await first.close_code() == 1007
+        await second.send("x", "m1", n=1)
+        assert (await second.message())["id"] == "m1"
+
+
 async def test_a_message_over_the_limit_is_answered_413_and_the_client_stays(
     stage: Stage, gateway: Gateway
 ) -> None:
