@@ -222,7 +222,7 @@ _megabot() {
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --grep -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
-            _megabot_words "--listen --admin-listen --upstream --mode --record --no-record --rate-limit --echo --allow-origin --require-token --insecure-remote --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--listen --admin-listen --upstream --mode --record --no-record --rate-limit --echo --allow-origin --require-token --insecure-remote --gateway --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
             _megabot_words "--listen --users --user --password-stdin --data --chunk-delay --latency --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")

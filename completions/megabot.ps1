@@ -1299,6 +1299,10 @@ $script:MegabotCommands = @'
     "help": "Listen beyond this machine without TLS."
    },
    {
+    "name": "--gateway",
+    "help": "Run a gateway too, and be its client."
+   },
+   {
     "name": "--ready-file",
     "help": "Write the ready line here too."
    },

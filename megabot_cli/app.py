@@ -77,7 +77,7 @@ def build() -> Group:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the message of a failure is on stderr."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = [_in_utf8(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     _reopen_closed_streams()
     invocation = Invocation(os.environ)
     try:
@@ -211,6 +211,14 @@ def _wants_json(invocation: Invocation, arguments: list[str]) -> bool:
     return not forms.isdisjoint(ours) or any(
         name in ("-o", "--output") and form in ("json", "jsonl") for name, form in pairs
     )
+
+
+def _in_utf8(argument: str) -> str:
+    """An argument as it was typed: a locale that knows ASCII only reads the rest as surrogates."""
+    try:
+        return os.fsencode(argument).decode()
+    except UnicodeError:
+        return argument
 
 
 def _reopen_closed_streams() -> None:

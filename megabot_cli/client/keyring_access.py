@@ -22,10 +22,7 @@ class KeyringFailed(Exception):
 
 
 class KeyringAccess:
-    """Reads, writes and deletes entries, each call within `limit_s` seconds."""
-
-    def __init__(self, limit_s: float = LIMIT_S) -> None:
-        self._limit_s = limit_s
+    """Reads, writes and deletes entries, each call within `LIMIT_S`."""
 
     def write(self, entry: str, secret: str) -> None:
         """Store, and make sure that it can be read again."""
@@ -70,9 +67,9 @@ class KeyringAccess:
 
         thread = threading.Thread(target=run, name="keyring", daemon=True)
         thread.start()
-        thread.join(self._limit_s)
+        thread.join(LIMIT_S)
         if thread.is_alive():
-            raise KeyringFailed(f"it does not answer within {self._limit_s:g} s")
+            raise KeyringFailed(f"it does not answer within {LIMIT_S:g} s")
         if faults:
             raise KeyringFailed(faults[0])
         return results[0]

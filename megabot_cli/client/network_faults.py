@@ -6,6 +6,7 @@ Translated here and nowhere else. The text of aiohttp's own errors is never pass
 
 from __future__ import annotations
 
+import os
 import ssl
 
 import aiohttp
@@ -35,8 +36,9 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
                 f"{origin} closed the connection without an answer", "Does it speak HTTP there?"
             )
         case aiohttp.ClientConnectorError():
-            what = fault.os_error.strerror or "no reason given"
-            return CouldNotConnect(f"Could not connect to {origin}: {what}", START_ONE)
+            return CouldNotConnect(
+                f"Could not connect to {origin}: {_reason(fault.os_error)}", START_ONE
+            )
         case TimeoutError():
             return CouldNotConnect(
                 f"{origin} did not answer within {timeout_s:g} s", "Check the profile's url."
@@ -46,11 +48,18 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
                 f"What answers at {origin} does not speak HTTP as it should",
                 "Check the profile's url.",
             )
-        case OSError() if fault.strerror:
-            return CouldNotConnect(f"Could not connect to {origin}: {fault.strerror}", START_ONE)
+        case OSError():
+            return CouldNotConnect(f"Could not connect to {origin}: {_reason(fault)}", START_ONE)
         case _:
             kind = type(fault).__name__
             return CouldNotConnect(f"Could not connect to {origin} ({kind})", START_ONE)
+
+
+def _reason(fault: OSError) -> str:
+    """The system's words: asyncio puts its own, with addresses, in their place."""
+    if fault.errno is not None and fault.errno > 0:
+        return os.strerror(fault.errno)
+    return fault.strerror or type(fault).__name__
 
 
 def _tls_error(

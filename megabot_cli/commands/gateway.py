@@ -137,7 +137,8 @@ async def _serve(
         ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
         # The output of a command that we run is the result, and ours would stand in its way.
         announce(invocation, ready, options.ready_file, quietly=bool(options.command))
-        _show_first_user(invocation, users)
+        if not options.for_a_guest:
+            _show_first_user(invocation, users)
         guest.environment = _guest_environment(invocation, options, users, gateway)
         await serve_until_signal(guest.run)
     finally:

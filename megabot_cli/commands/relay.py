@@ -27,10 +27,12 @@ class ServeOptions:
     """What was asked of `relay` beside the settings."""
 
     ready_file: Path | None
+    gateway: bool
 
 
 @forms("json", "text")
 @examples(
+    ("megabot relay --gateway", "Everything on this machine, nothing to set up"),
     ("megabot relay", "Clients connect to ws://127.0.0.1:3100/ws without a credential"),
     ("megabot relay --upstream wss://megabot.example/ws -p production", "Another upstream"),
     ("megabot relay --listen :0 --admin-listen :0 --ready-file relay.json", "On free ports"),
@@ -74,6 +76,9 @@ def relay(
     insecure_remote: Annotated[
         bool, typer.Option("--insecure-remote", help="Listen beyond this machine without TLS.")
     ] = False,
+    gateway: Annotated[
+        bool, typer.Option("--gateway", help="Run a gateway too, and be its client.")
+    ] = False,
     ready_file: Annotated[
         Path | None,
         typer.Option("--ready-file", metavar="FILE", help="Write the ready line here too."),
@@ -106,7 +111,9 @@ def relay(
             "relay.insecure_remote": _flag("--insecure-remote", insecure_remote or None),
         }
     )
-    run(_serve(invocation, ServeOptions(ready_file)), loop="fast")
+    if gateway and (upstream is not None or invocation.options.url is not None):
+        raise WrongUsage("--gateway is the upstream: it goes without --upstream and --url")
+    run(_serve(invocation, ServeOptions(ready_file, gateway)), loop="fast")
 
 
 def _flag(name: str, value: Any) -> Flag | None:
@@ -116,20 +123,30 @@ def _flag(name: str, value: Any) -> Flag | None:
 
 
 async def _serve(invocation: Invocation, options: ServeOptions) -> None:
-    """Serve until a signal comes or the relay stops by itself."""
-    from megabot_cli.commands.serving import (
-        announce,
-        configure_logs,
-        remove_ready_file,
-        serve_until_signal,
-    )
+    """Serve the upstream, or the gateway that is started for it."""
+    from megabot_cli.commands.embedded_gateway import embedded_gateway
+    from megabot_cli.commands.serving import configure_logs
+
+    configure_logs(invocation)
+    if not options.gateway:
+        await _serve_upstream(invocation, options)
+        return
+    async with embedded_gateway(invocation) as gateway:
+        invocation.configure({"profiles.*.url": _flag("--gateway", gateway.url)})
+        await _serve_upstream(invocation, options, login=gateway.login)
+
+
+async def _serve_upstream(
+    invocation: Invocation, options: ServeOptions, login: tuple[str, str] | None = None
+) -> None:
+    """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
+    from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
     from megabot_cli.commands.upstream import with_login_hint
     from megabot_cli.storage.run_files import remove_run_file, write_run_file
 
-    configure_logs(invocation)
     recorder = _open_recorder(invocation)
     token_file = invocation.places.state / "client-token"
-    relay = _open_relay(invocation, recorder, token_file)
+    relay = _open_relay(invocation, recorder, token_file, login)
     try:
         upstream = await relay.start()
     except NotAuthenticated as refusal:
@@ -160,7 +177,12 @@ def _open_recorder(invocation: Invocation) -> Recorder | None:
     )
 
 
-def _open_relay(invocation: Invocation, recorder: Recorder | None, token_file: Path) -> Relay:
+def _open_relay(
+    invocation: Invocation,
+    recorder: Recorder | None,
+    token_file: Path,
+    login: tuple[str, str] | None,
+) -> Relay:
     from megabot_cli.commands.upstream import token_source
     from megabot_cli.relay.server import Relay
 
@@ -171,7 +193,7 @@ def _open_relay(invocation: Invocation, recorder: Recorder | None, token_file: P
         settings.limits,
         profile_name=configuration.profile_name,
         profile=configuration.profile,
-        open_tokens=lambda http: token_source(invocation, http),
+        open_tokens=lambda http: token_source(invocation, http, login=login),
         client_token=_ensure_client_token(token_file),
         version=__version__,
         recorder=recorder,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
@@ -89,11 +89,12 @@ def _handlers(stop: Callable[[int], None]) -> Any:
             signal.signal(number, before)
 
 
-async def first_of(*works: Awaitable[Any]) -> None:
+async def first_of(*works: Coroutine[Any, Any, object]) -> None:
     """Wait for whichever ends first; cancel the others, and raise what the first raised."""
     import asyncio
 
-    tasks = [asyncio.ensure_future(work) for work in works]
+    loop = asyncio.get_running_loop()
+    tasks = [loop.create_task(work, name=getattr(work, "__qualname__", "work")) for work in works]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:

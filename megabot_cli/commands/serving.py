@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,7 +73,8 @@ def stopping_signals(stop: Callable[[int], None]) -> Iterator[None]:
 
 
 async def serve_until_signal(
-    ended: Callable[[], Awaitable[None]], drain: Callable[[], Awaitable[None]] | None = None
+    ended: Callable[[], Coroutine[Any, Any, None]],
+    drain: Callable[[], Coroutine[Any, Any, None]] | None = None,
 ) -> None:
     """Wait for a signal, or until it `ended` by itself; after a signal, drain.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,7 +44,7 @@ class Tail:
             self.printer.show(record, at)
 
 
-async def until_reader_leaves(work: Awaitable[Any], printer: RecordPrinter) -> None:
+async def until_reader_leaves(work: Coroutine[Any, Any, None], printer: RecordPrinter) -> None:
     """Do `work`, but stop when nobody reads stdout: an idle tail would else stay for ever."""
     from megabot_cli.commands.running import first_of
 

@@ -60,17 +60,22 @@ async def open_http(invocation: Invocation) -> AsyncIterator[aiohttp.ClientSessi
 
 
 def token_source(
-    invocation: Invocation, http: aiohttp.ClientSession, *, fresh: bool = False
+    invocation: Invocation,
+    http: aiohttp.ClientSession,
+    *,
+    login: tuple[str, str] | None = None,
 ) -> TokenSource:
     """The valid credential of the profile, refreshed when it must be.
 
-    `fresh` reads the store again each time, for processes that live long.
+    With `login`, a name and a password, nothing stored is read or written.
     """
     from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.client.tokens import TokenSource
 
     configuration = invocation.configuration
     endpoint = parse_endpoint(configuration.profile.url)
+    if login is not None:
+        return TokenSource(http, endpoint, credential=None, login=login)
     stored = not is_from_environment(invocation)
     return TokenSource(
         http,

@@ -129,10 +129,16 @@ class Redactor:
                 text = getattr(record, name)
                 if text is not None:
                     setattr(record, name, self.clean(text))
-        for name in ("session", "user", "client", "link"):
-            text = getattr(record, name)
-            if text is not None:
-                setattr(record, name, self._clean_short_text(text))
+        # One by one, for this is on the way of every record.
+        clean = self._clean_short_text
+        if record.session is not None:
+            record.session = clean(record.session)
+        if record.user is not None:
+            record.user = clean(record.user)
+        if record.client is not None:
+            record.client = clean(record.client)
+        if record.link is not None:
+            record.link = clean(record.link)
         return record
 
     def _redact_base64(self, record: Record) -> None:

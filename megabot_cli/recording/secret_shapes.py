@@ -36,21 +36,16 @@ SECRET_ENDINGS: Final = (
 # Under these a number is a secret too; under `token` it counts something.
 SECRET_NUMBERS: Final = ("password", "passwd", "passphrase")
 
-# One of these stands in every text with a secret (in lower case), or nobody looks closer.
-# `\u00` writes an ASCII letter another way. The keys, which end in `key`, are told by `_KEYS`.
-_TRACES: Final = (
-    "token",
-    "secret",
-    "passw",
-    "passp",
-    "bearer",
-    "cookie",
-    "authoriz",
-    "credent",
-    "jwt",
-    "://",
-    "\\u00",
-)
+# Every text with a secret has one of these in it, in lower case; `\u00` writes an ASCII letter
+# another way. Few and short, because most texts are asked for all of them in vain.
+_HINTS: Final = ("ok", "ey", "cre", "pass", "bearer", "authoriz", "jwt", "://", "\\u00")
+# What a hint is a hint of. One that stands for itself is not repeated.
+_TRACES: Final = {
+    "ok": ("token", "cookie"),
+    "ey": ("eyj", "eya"),
+    "cre": ("secret", "credent"),
+    "pass": ("passw", "passp"),
+}
 _KEYS = re.compile(r"(?:api|private|access|signing)[_ -]?key")
 _BEFORE_KEY = re.compile(r"(?:api|private|access|signing)[_-]?\Z")
 _LONGEST_BEFORE_KEY = len("signing_")
@@ -109,12 +104,14 @@ def lowered(text: str) -> str:
 
 def has_trace(low: str) -> bool:
     """Whether a text, in lower case, may hold a secret of a common kind. False is certain."""
-    for trace in _TRACES:
-        if trace in low:
-            return True
-    if "ey" not in low:
-        return False
-    return "eyj" in low or "eya" in low or ("key" in low and _KEYS.search(low) is not None)
+    for hint in _HINTS:
+        if hint in low:
+            traces = _TRACES.get(hint)
+            if traces is None or any(trace in low for trace in traces):
+                return True
+            if hint == "ey" and "key" in low and _KEYS.search(low) is not None:
+                return True
+    return False
 
 
 def find_shapes(text: str, *, in_json: bool) -> Iterator[Place]:

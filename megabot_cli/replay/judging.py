@@ -9,16 +9,19 @@ import msgspec
 from megabot_cli.replay.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from megabot_cli.replay.conversation import RecordedMessage
-from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing
+from megabot_cli.replay.options import Expectation
+from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
 from megabot_cli.replay.schedule import percentile
 
 
 class Judgement(msgspec.Struct):
-    """How many answers got which verdict, and the first that were not the same."""
+    """How many answers got which verdict, the first that were not the same, and whether all
+    are what was expected."""
 
     counts: dict[Verdict, int]
     uncompared: int
     differences: list[Difference]
+    passed: bool
 
 
 def judge(
@@ -26,9 +29,14 @@ def judge(
     recorded: Mapping[int, Answer],
     replayed: Mapping[int, Answer],
     comparer: Comparer,
+    expect: Expectation,
 ) -> Judgement:
-    """Compare the answer of every message; both mappings go by the message's place."""
-    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
+    """Compare the answer of every message; both mappings go by the message's place.
+
+    A message that went out with a pseudonym for its secret said something else than when it
+    was recorded: its answer need not be the same word for word.
+    """
+    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [], passed=True)
     for message in messages:
         found = None
         if message.compared:
@@ -37,6 +45,8 @@ def judge(
             judgement.uncompared += 1
             continue
         judgement.counts[found.verdict] += 1
+        at_most = "shape" if message.redacted and expect == "exact" else expect
+        judgement.passed = judgement.passed and not fails(found.verdict, at_most)
         is_other = found.verdict is not Verdict.SAME
         if is_other and len(judgement.differences) < MOST_DIFFERENCES:
             judgement.differences.append(_difference(message, found))

@@ -17,12 +17,12 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.replay.compare import Comparer, Verdict
+from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation, RecordedMessage, read_conversation
 from megabot_cli.replay.judging import judge, timing
 from megabot_cli.replay.lane import Lane
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.report import ReplayReport, fails
+from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.rewriting import IdMap, rewrite
 from megabot_cli.replay.schedule import Lateness, capped_offsets_s
 from megabot_cli.storage.segment_reader import RecordingReader
@@ -199,9 +199,10 @@ class _Run:
         lanes = self._lanes.values()
         recorded = self._conversation.answers
         replayed = {place: answer for lane in lanes for place, answer in lane.answers.items()}
-        # Secrets are compared as what they were recorded as: not at all.
-        judgement = judge(self._messages, recorded, replayed, Comparer(Redactor(os.urandom(32))))
+        # A secret that the recording does not tell is compared with none.
+        comparer = Comparer(Redactor(os.urandom(32)))
         expect = self._options.expect
+        judgement = judge(self._messages, recorded, replayed, comparer, expect)
         return ReplayReport(
             sent=len(self._sent_at),
             held_back=self._conversation.held_back(),
@@ -211,7 +212,7 @@ class _Run:
             **{verdict.value: count for verdict, count in judgement.counts.items()},
             uncompared=judgement.uncompared,
             expect=expect,
-            passed=not any(fails(v, expect) for v in Verdict if judgement.counts[v]),
+            passed=judgement.passed,
             duration_s=self._ended_at - self._started_at,
             lateness=self._lateness.summary(),
             recorded_timing=timing(recorded, {m.place: m.t / 1e6 for m in self._messages}),

@@ -99,14 +99,26 @@ async def lines() -> AsyncIterator[str]:
 
 
 def _feed(loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[bytes | None]) -> None:
-    import asyncio
-    import contextlib
+    for line in _split(_chunks_for_ever()):
+        if not _hand_over(loop, waiting, line):
+            return
+    _hand_over(loop, waiting, None)
 
-    # The loop may end before stdin does; then nobody wants the rest.
-    with contextlib.suppress(RuntimeError, asyncio.CancelledError):
-        for line in _split(_chunks_for_ever()):
-            asyncio.run_coroutine_threadsafe(waiting.put(line), loop).result()
-        asyncio.run_coroutine_threadsafe(waiting.put(None), loop).result()
+
+def _hand_over(
+    loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[bytes | None], line: bytes | None
+) -> bool:
+    """Put a line where the loop takes it; False when the loop ended and nobody wants the rest."""
+    import asyncio
+    from concurrent.futures import CancelledError
+
+    put = waiting.put(line)
+    try:
+        asyncio.run_coroutine_threadsafe(put, loop).result()
+    except (RuntimeError, CancelledError):
+        put.close()
+        return False
+    return True
 
 
 def _chunks_for_ever() -> Iterator[bytes]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -80,7 +82,5 @@ def test_a_secret_in_a_url_is_refused_and_not_repeated(url: str) -> None:
 @given(st.text())
 def test_any_text_is_an_endpoint_or_refused(text: str) -> None:
     for url in (text, f"ws://{text}", f"ws://host/{text}"):
-        try:
-            parse_endpoint(url)
-        except BadConfiguration as refusal:
-            assert refusal.hint
+        with contextlib.suppress(BadConfiguration):
+            assert parse_endpoint(url).origin.startswith("http")

@@ -83,7 +83,7 @@ def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path: Path) -> None:
     (tmp_path / "rec_c").symlink_to(tmp_path / "rec_a")
     (tmp_path / "rec_d").write_text("a file")
     names = [info.path.name for info in list_recordings(tmp_path)]
-    assert names[-1] == "rec_a"
+    assert "rec_a" in names
     assert set(names) <= {"rec_a", "rec_b"}  # root reads everything
 
 

@@ -82,7 +82,7 @@ class Connection:
     async def send_raw(self, data: bytes) -> None:
         """Bytes straight onto the wire, such as frames that no library would build."""
         assert self.request.transport is not None
-        self.request.transport.write(data)  # type: ignore[attr-defined]
+        self.request.transport.write(data)
 
     async def _sent(self, sending: Awaitable[None]) -> None:
         try:
@@ -115,7 +115,7 @@ class Connection:
     async def cut(self) -> None:
         """Break the connection like a cut line: no close frame."""
         assert self.request.transport is not None
-        self.request.transport.abort()  # type: ignore[attr-defined]
+        self.request.transport.abort()
 
 
 Script = Callable[[Connection], Awaitable[None]]

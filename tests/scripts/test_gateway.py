@@ -1,0 +1,70 @@
+"""MegaBot on this machine, as an operator starts it."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import sys
+from pathlib import Path
+
+from tests.scripts.conftest import Operator
+from tests.support.processes import Processes
+
+
+def test_the_first_user_is_shown_once_and_can_log_in(
+    processes: Processes, stranger: Operator, tmp_path: Path
+) -> None:
+    arguments = ("gateway", "--listen", ":0", "--data", str(tmp_path / "data"))
+    first = processes.megabot(*arguments)
+    url = first.ready()["url"]
+    line = first.wait_for_line("The first user is")
+    found = re.search(r"user is '(\w+)', the password '([^']+)'", line)
+    assert found is not None
+    login = ("login", "--username", found[1], "--password-stdin", "--no-store", "--url", url)
+    assert stranger.types(*login, typed=found[2]).returncode == 0
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+
+    second = processes.megabot(*arguments)
+    second.ready()
+    assert second.stop() == 0
+    assert "first user" not in second.errors
+    assert found[2] not in (tmp_path / "data" / "users.yaml").read_text()
+
+
+def test_a_command_runs_against_it_and_its_exit_code_is_ours(stranger: Operator) -> None:
+    command = f"{sys.executable} -m megabot_cli"
+    done = stranger.shell(
+        f"megabot gateway --listen :0 -q -- bash -c '{command} send hi && exit 7'"
+    )
+    assert done.returncode == 7, done.stderr
+    assert done.stdout.startswith("You said “hi”")
+    assert done.stdout.count("\n") == 1
+
+
+def test_a_command_that_is_not_there_is_told(stranger: Operator) -> None:
+    done = stranger.types("gateway", "--listen", ":0", "--", "no-such-command")
+    assert done.returncode == 9
+    assert "no-such-command" in done.stderr
+
+
+def test_stopping_it_stops_the_command_too(processes: Processes) -> None:
+    sleeper = "import time; print('up', flush=True); time.sleep(60)"
+    running = processes.megabot("gateway", "--listen", ":0", "--", sys.executable, "-c", sleeper)
+    running.wait_for_line("up")
+    running.signal(signal.SIGTERM)
+    assert running.wait(limit_s=10.0) == 143
+
+
+def test_a_password_belongs_to_a_user(stranger: Operator) -> None:
+    assert stranger.types("gateway", "--user", "ann").returncode == 2
+    assert stranger.types("gateway", "--password-stdin").returncode == 2
+
+
+def test_a_command_s_gateway_keeps_nothing_and_logs_json_in_a_pipe(stranger: Operator) -> None:
+    done = stranger.types("gateway", "--listen", ":0", "--", "true")
+    assert not (stranger.home / "gateway").exists()
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
+        "gateway.started", "gateway.stopped",
+    ]  # fmt: skip

@@ -1,0 +1,234 @@
+"""A relay with its recording: share, watch, verify, replay."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Operator
+from tests.support.processes import Process, Processes, megabot, running_processes, wait_until
+
+
+@dataclass
+class Running:
+    """A relay of ann's, and the facts of its ready line."""
+
+    operator: Operator
+    process: Process
+    facts: dict[str, str]
+
+
+@pytest.fixture(scope="module")
+def relay(
+    gateway: str, home_of_ann: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    operator = Operator(home_of_ann, gateway)
+    with running_processes(tmp_path_factory.mktemp("relay")) as processes:
+        process = start_relay(processes, operator)
+        yield Running(operator, process, process.ready())
+
+
+def start_relay(processes: Processes, operator: Operator, *more: str) -> Process:
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--rate-limit", "0", *more)
+    return processes.start("relay", command, env=operator.environment(), typed="")
+
+
+def test_send_goes_through_the_relay_that_runs(relay: Running) -> None:
+    done = relay.operator.types("send", "hi", "-v")
+    assert f"through the relay {relay.facts['url']}" in done.stderr
+    assert done.stdout.startswith("You said “hi”")
+    direct = relay.operator.types("send", "hi", "-v", "--direct")
+    assert f"straight to {relay.operator.url}" in direct.stderr
+
+
+def test_a_program_on_the_relay_needs_no_credential(relay: Running, stranger: Operator) -> None:
+    done = stranger.types("send", "hi", "--url", relay.facts["url"])
+    assert done.stdout.startswith("You said “hi”")
+
+
+def test_tail_watches_the_tap_with_its_filters(relay: Running, processes: Processes) -> None:
+    command = megabot("tail", "--type", "chat_*", "--direction", "to_upstream", "--json")
+    watching = processes.start("tail", command, env=relay.operator.environment())
+    watching.wait_for_line("watching the relay's tap")
+    relay.operator.types("send", "watched")
+    record = watching.wait_for("the record", lambda: watching.json_lines()[-1:])[0]
+    assert (record["type"], record["direction"]) == ("chat_send", "to_upstream")
+    assert json.loads(record["data"])["payload"]["content"] == "watched"
+    watching.signal(signal.SIGTERM)
+    assert watching.wait() == 143
+
+
+def test_tail_shows_a_growing_answer_as_one_text(relay: Running, processes: Processes) -> None:
+    command = megabot("tail", "--assemble", "--type", "chat_*", "--grep", ".")
+    watching = processes.start("tail", command, env=relay.operator.environment())
+    watching.wait_for_line("watching the relay's tap")
+    relay.operator.types("send", "assembled")
+    watching.wait_for_line("You said “assembled” to me, which is one word and 9 characters.")
+    assert watching.output.count("You said “assembled”") == 1
+
+
+def test_tail_begins_with_the_last_of_the_recording(relay: Running) -> None:
+    relay.operator.types("send", "historic")
+
+    def shown() -> list[str]:
+        done = relay.operator.types("tail", "-n", "1", "--no-follow", "--type", "chat_receive")
+        return [line for line in done.stdout.splitlines() if "historic" in line]
+
+    assert len(wait_until(shown, "the recording has it")) == 1
+
+
+def test_the_ready_file_is_there_while_the_relay_is(
+    relay: Running, processes: Processes, tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready.json"
+    relay_of_ann = relay.operator
+    other = start_relay(
+        processes, relay_of_ann, "--no-record", "--ready-file", str(ready), "-p", "other",
+        "--upstream", relay.facts["url"],
+    )  # fmt: skip
+    facts = other.ready()
+    assert json.loads(ready.read_text()) == facts
+    assert facts["recording"] is None
+    other.signal(signal.SIGINT)
+    assert other.wait() == 0
+    assert not ready.exists()
+
+
+def test_one_command_runs_everything_on_a_bare_machine(
+    processes: Processes, stranger: Operator
+) -> None:
+    stranger = Operator(stranger.home, "")
+    arguments = ("relay", "--gateway", "--listen", ":0", "--admin-listen", ":0")
+    environ = stranger.environment({"MEGABOT_GATEWAY_LISTEN": "127.0.0.1:0"})
+    both = processes.start("relay", megabot(*arguments), env=environ, typed="")
+    url = both.ready()["url"]
+    assert stranger.types("send", "hi", "--url", url).stdout.startswith("You said “hi”")
+    assert both.stop() == 0
+    assert not (stranger.home / "credentials").exists()
+
+
+def test_a_second_signal_stops_the_relay_at_once(processes: Processes, stranger: Operator) -> None:
+    """The first would wait for the answer of an upstream that is slow to give one."""
+    arguments = ("relay", "--gateway", "--listen", ":0", "--admin-listen", ":0")
+    slow = {"MEGABOT_GATEWAY_LISTEN": "127.0.0.1:0", "MEGABOT_GATEWAY_LATENCY_S": "60"}
+    environ = stranger.environment(slow) | {"MEGABOT_URL": ""}
+    relay = processes.start("relay", megabot(*arguments), env=environ, typed="")
+    command = megabot("send", "hi", "-v", "--url", relay.ready()["url"])
+    waiting = processes.start("send", command, env=stranger.environment())
+    waiting.wait_for("the connection", lambda: "session" in waiting.errors)
+    relay.signal(signal.SIGTERM)
+    relay.wait_for_line("relay.draining")
+    relay.signal(signal.SIGTERM)
+    assert relay.wait(limit_s=8.0) == 0
+
+
+def test_a_relay_without_a_credential_says_how_to_get_one(stranger: Operator) -> None:
+    done = stranger.types("relay", "--listen", ":0", "--admin-listen", ":0")
+    assert done.returncode == 4
+    assert "megabot login" in done.stderr
+
+
+def test_a_taken_port_is_told(relay: Running) -> None:
+    address = relay.facts["url"].removeprefix("ws://").removesuffix("/ws")
+    done = relay.operator.types("relay", "--listen", address, "--admin-listen", ":0")
+    assert done.returncode == 12
+    assert "cannot listen" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def recorded(gateway: str, home_of_ann: Path, tmp_path_factory: pytest.TempPathFactory) -> Operator:
+    """Somebody with one sealed recording of two questions."""
+    folder = tmp_path_factory.mktemp("recorded")
+    operator = Operator(home_of_ann, gateway)
+    with running_processes(folder) as processes:
+        process = start_relay(processes, operator, "--record", str(folder / "recordings"))
+        url = process.ready()["url"]
+        stranger = Operator(folder, gateway)
+        for words in ("one", "my token is eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJ4In0.abcdefghijkl"):
+            assert stranger.types("send", words, "--url", url).returncode == 0
+        assert process.stop() == 0
+    (folder / "config.yaml").write_text(f"recording:\n  folder: {folder / 'recordings'}\n")
+    (folder / "credentials").symlink_to(home_of_ann / "credentials")
+    return Operator(folder, gateway)
+
+
+def test_recordings_are_listed(recorded: Operator) -> None:
+    (info,) = json.loads(recorded.types("recordings", "list", "--json").stdout)
+    assert (info["clean"], info["live"]) == (True, False)
+    shown = recorded.types("rec", "list").stdout
+    assert info["id"] in shown
+    assert "clean" in shown
+
+
+def test_a_recording_is_shown_in_every_form(recorded: Operator) -> None:
+    lines = recorded.types("rec", "show", "last", "--type", "chat_send").stdout.splitlines()
+    assert lines[0].endswith("  one")
+    assert "eyJhbGci" not in "".join(lines)
+    raw = recorded.types("rec", "show", "last", "-o", "raw", "--type", "chat_send").stdout
+    assert json.loads(raw.splitlines()[0])["payload"]["content"] == "one"
+    records = recorded.types("rec", "show", "last", "--json", "--events").stdout.splitlines()
+    assert [json.loads(line)["n"] for line in records] == list(range(1, len(records) + 1))
+
+
+def test_a_recording_is_read_from_stdin(recorded: Operator) -> None:
+    done = recorded.shell(
+        "cat $MEGABOT_HOME/recordings/*/000001.jsonl | megabot rec verify - --json"
+    )
+    assert json.loads(done.stdout)["clean"] is True
+
+
+def test_a_clean_recording_without_secrets_verifies(recorded: Operator) -> None:
+    done = recorded.types("recordings", "verify", "last", "--no-secrets")
+    assert done.returncode == 0, done.stderr
+    assert ": clean\n" in done.stdout
+
+
+def test_13_when_a_recording_is_torn(recorded: Operator, tmp_path: Path) -> None:
+    (segment,) = (recorded.home / "recordings").rglob("000001.jsonl")
+    torn = tmp_path / "torn.jsonl"
+    torn.write_bytes(segment.read_bytes()[:-400])
+    done = recorded.types("recordings", "verify", str(torn), "--json")
+    assert done.returncode == 13
+    assert json.loads(done.stdout)["clean"] is False
+
+
+def test_13_when_a_recording_holds_a_secret(recorded: Operator, tmp_path: Path) -> None:
+    (segment,) = (recorded.home / "recordings").rglob("000001.jsonl")
+    told = tmp_path / "told.jsonl"
+    told.write_text(
+        segment.read_text().replace('\\"one\\"', '\\"Bearer abcdefghijklmnopqrst\\"', 1)
+    )
+    done = recorded.types("recordings", "verify", str(told), "--no-secrets", "--json")
+    assert done.returncode == 13
+    assert json.loads(done.stdout)["secrets_found"] >= 1
+
+
+def test_a_replay_gives_the_same_answers(recorded: Operator) -> None:
+    done = recorded.types("replay", "last", "--pace", "fast", "--expect", "exact", "--json",
+                          "--limit", "1")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["sent"], report["same"], report["passed"]) == (1, 1, True)
+
+
+def test_a_dry_run_of_a_replay_reaches_nobody(recorded: Operator) -> None:
+    done = recorded.types("replay", "last", "--dry-run", "--url", "ws://127.0.0.1:9/ws", "--json")
+    plan = json.loads(done.stdout)
+    assert (plan["messages"], plan["to"]) == (2, "ws://127.0.0.1:9/ws")
+    assert done.returncode == 0
+
+
+def test_13_when_a_replay_differs(recorded: Operator, tmp_path: Path) -> None:
+    (segment,) = (recorded.home / "recordings").rglob("000001.jsonl")
+    changed = tmp_path / "changed.jsonl"
+    changed.write_text(segment.read_text().replace("“one”", "“two”"))
+    done = recorded.types("replay", str(changed), "--pace", "fast", "--expect", "exact",
+                          "--limit", "1")  # fmt: skip
+    assert done.returncode == 13, done.stderr
+    assert "not what was recorded" in done.stderr
+    assert "different" in done.stdout

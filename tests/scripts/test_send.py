@@ -1,0 +1,111 @@
+"""Send one message, or many, and get the answer and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Operator
+
+ANSWER = "You said “hi” to me, which is one word and 2 characters."
+
+
+@pytest.mark.parametrize("more", [(), ("--no-stream",), ("-o", "text")])
+def test_only_the_answer_is_on_stdout(ann: Operator, more: tuple[str, ...]) -> None:
+    done = ann.types("send", "hi", *more)
+    assert (done.stdout, done.stderr) == (f"{ANSWER}\n", "")
+
+
+def test_the_words_come_from_an_argument_a_file_or_stdin(ann: Operator, tmp_path: Path) -> None:
+    file = tmp_path / "words"
+    file.write_text("hi\n")
+    assert ann.types("send", "--file", str(file)).stdout == f"{ANSWER}\n"
+    assert ann.types("send", "-", typed="hi\n").stdout == f"{ANSWER}\n"
+
+
+def test_words_that_look_like_options_come_after_two_dashes(ann: Operator) -> None:
+    assert "“--help”" in ann.types("send", "--", "--help").stdout
+
+
+def test_json_gives_the_envelopes_as_they_came(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--json")
+    envelopes = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {each["type"] for each in envelopes[:-1]} == {"chat_stream"}
+    assert envelopes[-1]["payload"]["content"] == ANSWER
+
+
+def test_a_dry_run_prints_the_exact_message_and_reaches_nobody(ann: Operator) -> None:
+    done = ann.types(
+        "send", "hi", "--dry-run", "--metadata", "a=1", "--payload", '{"platform":"x"}',
+        "--url", "ws://127.0.0.1:9/ws",
+    )  # fmt: skip
+    message = json.loads(done.stdout)
+    assert message["type"] == "chat_send"
+    assert message["payload"] == {"content": "hi", "platform": "x"}
+    assert message["metadata"] == {"a": 1}
+
+
+def test_any_type_of_message_is_sent_and_its_result_shown(ann: Operator) -> None:
+    payload = {"tool_name": "echo", "parameters": {"text": "hello"}, "execution_id": "exec_1"}
+    done = ann.types("send", "--type", "tool_call", "--payload", json.dumps(payload))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["execution_id"] == "exec_1"
+
+
+def test_a_session_goes_on(ann: Operator) -> None:
+    session = json.loads(ann.types("whoami", "--json").stdout)["session"]
+    done = ann.types("send", "hi", "--session", session, "-v")
+    assert f"resumed: session {session}" in done.stderr or f"session {session}" in done.stderr
+    assert "is gone" not in done.stderr
+
+
+def test_waiting_for_nothing_ends_at_once(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--wait", "none")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_waiting_for_a_type_shows_so_many_of_it(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--wait", "type:chat_stream", "--count", "3")
+    assert [json.loads(line)["sequence"] for line in done.stdout.splitlines()] == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("send", "hi", "--wait", "forever"),
+        ("send", "hi", "--count", "2"),
+        ("send", "hi", "--file", "x"),
+        ("send", "hi", "--type", "tool_call"),
+        ("send", "hi", "--metadata", "novalue"),
+        ("send", "hi", "-o", "yaml"),
+    ],
+)
+def test_what_makes_no_sense_is_wrong_usage(ann: Operator, line: tuple[str, ...]) -> None:
+    assert ann.types(*line).returncode == 2
+
+
+def test_many_messages_give_one_line_each_in_their_order(ann: Operator) -> None:
+    lines = [*(f"word{n}" for n in range(5)), json.dumps(
+        {"id": "mine", "type": "chat_send", "payload": {"content": "enveloped"}}
+    )]  # fmt: skip
+    done = ann.types("send", "--jsonl", "-", typed="\n".join(lines))
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["line"] for each in results] == [1, 2, 3, 4, 5, 6]
+    assert ["word3" in each["answer"] for each in results].index(True) == 3
+    assert results[-1]["id"] == "mine"
+    assert results[-1]["reply"]["metadata"]["reply_to"] == "mine"
+
+
+def test_no_input_is_no_work(ann: Operator) -> None:
+    done = ann.shell("megabot send --jsonl - < /dev/null")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_what_the_upstream_says_cannot_steer_the_terminal(ann: Operator) -> None:
+    done = ann.types("send", "-", typed="\x1b]52;c;aGk=\x07\u202eevil")
+    assert "\x1b" not in done.stdout
+    assert "\u202e" not in done.stdout
+    assert "\\e]52" in done.stdout

@@ -1,0 +1,130 @@
+"""The program on a real terminal: prompts, colour, Ctrl-C."""
+
+from __future__ import annotations
+
+import re
+import sys
+import termios
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pexpect
+import pytest
+
+from tests.scripts.conftest import PASSWORD, Operator
+
+
+@contextmanager
+def on_a_terminal(operator: Operator, *arguments: str, **env: str) -> Iterator[Any]:
+    """The command with a terminal of 24 × 80 for stdin, stdout and stderr."""
+    environ = operator.environment({"TERM": "xterm", "NO_COLOR": "", "COLUMNS": "", **env})
+    child = pexpect.spawn(
+        sys.executable,
+        ["-m", "megabot_cli", *arguments],
+        env=environ,
+        encoding="utf-8",
+        timeout=15,
+        dimensions=(24, 80),
+    )
+    try:
+        yield child
+    finally:
+        child.close(force=True)
+
+
+def ended(child: Any) -> tuple[str, int]:
+    """What was shown until the end, and the exit code."""
+    child.expect(pexpect.EOF)
+    child.wait()
+    return str(child.before), int(child.exitstatus)
+
+
+def echoes(child: Any) -> bool:
+    return bool(termios.tcgetattr(child.child_fd)[3] & termios.ECHO)
+
+
+def test_login_asks_for_what_is_missing_and_hides_the_password(stranger: Operator) -> None:
+    with on_a_terminal(stranger, "login", "--storage", "file") as child:
+        child.expect("User name: ")
+        child.sendline("ann")
+        child.expect("Password of ann: ")
+        child.sendline(PASSWORD)
+        shown, code = ended(child)
+        assert PASSWORD not in shown
+        assert "Logged in as ann" in shown
+        assert code == 0
+
+
+def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(stranger: Operator) -> None:
+    with on_a_terminal(stranger, "login", "--username", "ann") as child:
+        child.expect("Password of ann: ")
+        assert not echoes(child)
+        child.sendintr()
+        _, code = ended(child)
+        assert echoes(child)
+        assert code == 130
+
+
+def test_an_ended_input_at_a_prompt_is_wrong_usage(stranger: Operator) -> None:
+    with on_a_terminal(stranger, "login") as child:
+        child.expect("User name: ")
+        child.sendeof()
+        shown, code = ended(child)
+        assert "There was no answer" in shown
+        assert code == 2
+
+
+def test_no_input_never_asks_even_on_a_terminal(stranger: Operator) -> None:
+    with on_a_terminal(stranger, "login", "--no-input") as child:
+        shown, code = ended(child)
+        assert "--username" in shown
+        assert code == 2
+
+
+@pytest.mark.parametrize(
+    ("env", "arguments", "colourful"),
+    [
+        ({}, (), True),
+        ({"NO_COLOR": "1"}, (), False),
+        ({"TERM": "dumb"}, (), False),
+    ],
+)
+def test_a_terminal_gets_colour_unless_it_is_not_wanted(
+    ann: Operator, env: dict[str, str], arguments: tuple[str, ...], colourful: bool
+) -> None:
+    with on_a_terminal(ann, "config", "show", "relay.mode", *arguments, **env) as child:
+        shown, _ = ended(child)
+    assert ("\x1b[1m" in shown) is colourful
+
+
+def test_lines_are_cut_to_the_width_of_the_terminal(ann: Operator) -> None:
+    with on_a_terminal(ann, "tail", NO_COLOR="1") as child:
+        child.expect("connection_established.*\r\n")
+        line = str(child.after).rstrip("\r\n")
+        child.sendintr()
+        _, code = ended(child)
+    assert len(re.sub(r".*\n", "", str(line))) <= 80
+    assert line.endswith("…")
+    assert code == 130
+
+
+def test_ctrl_c_ends_a_wait_within_a_second(ann: Operator) -> None:
+    with on_a_terminal(ann, "send", "hi", "--wait", "type:notification", "-v") as child:
+        child.expect("open: session")
+        child.sendintr()
+        child.expect(pexpect.EOF, timeout=2)
+        child.wait()
+        assert child.exitstatus == 130
+        assert "Traceback" not in str(child.before)
+
+
+def test_a_batch_shows_a_bar_that_is_gone_at_the_end(ann: Operator) -> None:
+    line = "printf 'one\\ntwo\\n' | $PYTHON -m megabot_cli send --jsonl - > $MEGABOT_HOME/out"
+    environ = ann.environment({"TERM": "xterm", "PYTHON": sys.executable})
+    child: Any = pexpect.spawn("bash", ["-c", line], env=environ, encoding="utf-8", timeout=15)
+    shown, code = ended(child)
+    child.close(force=True)
+    assert code == 0
+    assert "send  1" in shown
+    assert shown.endswith("\r\x1b[K")
