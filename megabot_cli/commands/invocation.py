@@ -50,6 +50,7 @@ class Invocation:
         self.environ = environ
         self.options = options or GlobalOptions()
         self.output = "text"
+        self._flags: dict[str, Flag] = {}
 
     @cached_property
     def console(self) -> Console:
@@ -70,21 +71,21 @@ class Invocation:
         return self.configure({})
 
     def configure(self, flags: Mapping[str, Flag | None]) -> Configuration:
-        """Put this command's own flags on top, and return the settings in force from now on.
+        """Put flags of the command on top of all before, and return the settings now in force.
 
         A flag that was not given is None. `flags` is keyed by setting: `relay.listen`.
         """
         from megabot_cli.commands.remembered import remembered_urls
         from megabot_cli.config.load import Flag, load
 
-        given = {name: flag for name, flag in flags.items() if flag is not None}
         if self.options.url is not None:
-            given["profiles.*.url"] = Flag("--url", self.options.url)
+            self._flags.setdefault("profiles.*.url", Flag("--url", self.options.url))
+        self._flags |= {name: flag for name, flag in flags.items() if flag is not None}
         self.configuration = load(
             self._config_text(),
             file=str(self.places.config_file),
             environment=self.environ,
-            flags=given,
+            flags=self._flags,
             profile=self.options.profile,
             logins=remembered_urls(self.places.logins),
         )

@@ -433,15 +433,18 @@ async def test_an_answer_streams_as_it_comes() -> None:
 
 
 async def test_many_questions_at_once_beside_an_iteration_each_get_their_answer() -> None:
-    async with ScriptedUpstream(echo) as upstream, client_of(upstream) as client:
-        async with asyncio.TaskGroup() as group:
-            reading = group.create_task(_all(client))
-            asking = [
-                group.create_task(client.ask(f"question {number}", timeout_s=20))
-                for number in range(50)
-            ]
-            await asyncio.wait(asking)
-            await client.close()
+    async with (
+        ScriptedUpstream(echo) as upstream,
+        client_of(upstream) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        reading = group.create_task(_all(client))
+        asking = [
+            group.create_task(client.ask(f"question {number}", timeout_s=20))
+            for number in range(50)
+        ]
+        await asyncio.wait(asking)
+        await client.close()
     assert [task.result().text for task in asking] == [f"question {n}" for n in range(50)]
     assert len(reading.result()) == 1 + 50 * 3
 

@@ -62,13 +62,15 @@ async def greet_and_answer(connection: Connection) -> None:
 
 async def test_a_lost_connection_is_restored_in_the_same_session() -> None:
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(greet_then_cut, greet_and_answer)) as upstream:
-        async with client_of(upstream, on_event=events.append) as client:
-            session_id = client.session_id
-            await client.send("custom", {"now": "fall"})
-            await until(lambda: len(upstream.connections) == 2)
-            answer = await client.ask("there?", timeout_s=20)
-            assert (answer.text, client.session_id, client.resumed) == ("yes", session_id, True)
+    async with (
+        ScriptedUpstream(Twice(greet_then_cut, greet_and_answer)) as upstream,
+        client_of(upstream, on_event=events.append) as client,
+    ):
+        session_id = client.session_id
+        await client.send("custom", {"now": "fall"})
+        await until(lambda: len(upstream.connections) == 2)
+        answer = await client.ask("there?", timeout_s=20)
+        assert (answer.text, client.session_id, client.resumed) == ("yes", session_id, True)
     asked = [connection.query.get("session_id") for connection in upstream.connections]
     assert asked == [None, session_id]
     assert [event.kind for event in events] == ["open", "lost", "retry", "resumed", "closed"]
@@ -81,11 +83,13 @@ async def test_a_new_session_is_told_and_what_was_asked_in_the_old_one_fails() -
         await connection.until_gone()
 
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(greet_then_cut, forget)) as upstream:
-        async with client_of(upstream, on_event=events.append) as client:
-            with pytest.raises(ConnectionLost, match="session was lost"):
-                await client.ask("hello", timeout_s=20)
-            assert (client.session_id, client.resumed) == ("sess_other", False)
+    async with (
+        ScriptedUpstream(Twice(greet_then_cut, forget)) as upstream,
+        client_of(upstream, on_event=events.append) as client,
+    ):
+        with pytest.raises(ConnectionLost, match="session was lost"):
+            await client.ask("hello", timeout_s=20)
+        assert (client.session_id, client.resumed) == ("sess_other", False)
     kinds = [event.kind for event in events]
     assert kinds == ["open", "lost", "retry", "new_session", "closed"]
 
@@ -118,10 +122,12 @@ async def test_an_answer_that_is_not_resumed_ends_with_its_time() -> None:
         await connection.greet()
         await connection.until_gone()
 
-    async with ScriptedUpstream(Twice(greet_then_cut, resume_and_forget)) as upstream:
-        async with client_of(upstream) as client:
-            with pytest.raises(TimedOut):
-                await client.ask("hello", timeout_s=0.5)
+    async with (
+        ScriptedUpstream(Twice(greet_then_cut, resume_and_forget)) as upstream,
+        client_of(upstream) as client,
+    ):
+        with pytest.raises(TimedOut):
+            await client.ask("hello", timeout_s=0.5)
 
 
 async def test_iterating_goes_on_over_the_loss() -> None:
@@ -154,11 +160,13 @@ async def test_messages_wait_while_the_connection_is_restored() -> None:
         await connection.greet()
         await connection.cut()
 
-    async with ScriptedUpstream(Twice(fall, listen)) as upstream:
-        async with client_of(upstream, reconnect=Linear(0.2, 5)) as client:
-            await until(lambda: client.state == "reconnecting")
-            await asyncio.gather(*(client.send("custom", {"n": number}) for number in range(20)))
-            await until(lambda: len(received) == 20)
+    async with (
+        ScriptedUpstream(Twice(fall, listen)) as upstream,
+        client_of(upstream, reconnect=Linear(0.2, 5)) as client,
+    ):
+        await until(lambda: client.state == "reconnecting")
+        await asyncio.gather(*(client.send("custom", {"n": number}) for number in range(20)))
+        await until(lambda: len(received) == 20)
     assert received == list(range(20))
 
 
@@ -183,17 +191,11 @@ async def test_a_silent_connection_is_found_out_by_ping() -> None:
         await asyncio.sleep(3600)
 
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(freeze, greet_and_answer)) as upstream:
-        async with client_of(upstream, heartbeat_s=0.2, on_event=events.append) as client:
-            assert (
-                await client.ask(
-                    "there?",
-                    timeout_s=0.01,
-                )
-                if False
-                else None
-            ) is None
-            await until(lambda: client.resumed is True)
+    async with (
+        ScriptedUpstream(Twice(freeze, greet_and_answer)) as upstream,
+        client_of(upstream, heartbeat_s=0.2, on_event=events.append) as client,
+    ):
+        await until(lambda: client.resumed is True)
     assert [event.kind for event in events][:2] == ["open", "lost"]
     assert "no pong" in str(events[1].detail)
 
@@ -207,10 +209,12 @@ async def test_text_that_is_not_utf8_ends_the_connection_with_1007() -> None:
         codes.append(await connection.until_gone())
 
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(garble, greet_and_answer)) as upstream:
-        async with client_of(upstream, on_event=events.append) as client:
-            await until(lambda: client.resumed)
-            await until(lambda: codes)
+    async with (
+        ScriptedUpstream(Twice(garble, greet_and_answer)) as upstream,
+        client_of(upstream, on_event=events.append) as client,
+    ):
+        await until(lambda: client.resumed)
+        await until(lambda: codes)
     assert codes == [1007]
     assert events[1].close_code == 1007
 
@@ -224,10 +228,12 @@ async def test_a_broken_frame_ends_the_connection_with_1002() -> None:
         codes.append(await connection.until_gone())
 
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(garble, greet_and_answer)) as upstream:
-        async with client_of(upstream, on_event=events.append) as client:
-            await until(lambda: client.resumed)
-            await until(lambda: codes)
+    async with (
+        ScriptedUpstream(Twice(garble, greet_and_answer)) as upstream,
+        client_of(upstream, on_event=events.append) as client,
+    ):
+        await until(lambda: client.resumed)
+        await until(lambda: codes)
     assert codes == [1002]
     assert events[1].close_code == 1002
 
@@ -239,9 +245,11 @@ async def test_a_message_beyond_the_limit_ends_the_connection_with_1009() -> Non
         await connection.until_gone()
 
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(pour, greet_and_answer)) as upstream:
-        async with client_of(upstream, max_message_bytes=1000, on_event=events.append) as client:
-            await until(lambda: client.resumed)
+    async with (
+        ScriptedUpstream(Twice(pour, greet_and_answer)) as upstream,
+        client_of(upstream, max_message_bytes=1000, on_event=events.append) as client,
+    ):
+        await until(lambda: client.resumed)
     assert events[1].close_code == 1009
 
 
@@ -249,27 +257,31 @@ async def test_a_message_beyond_the_limit_ends_the_connection_with_1009() -> Non
 
 
 async def test_without_a_schedule_a_loss_is_the_end() -> None:
-    async with ScriptedUpstream(greet_then_cut) as upstream:
-        async with client_of(upstream, reconnect=None) as client:
-            with pytest.raises(ConnectionLost) as loss:
-                await client.ask("hello", timeout_s=20)
-            assert loss.value.close_code == 1006
-            assert client.state == "closed"
-            with pytest.raises(ConnectionLost):
-                await read_all(client)
-            with pytest.raises(ConnectionLost):
-                await client.send("custom", {})
+    async with (
+        ScriptedUpstream(greet_then_cut) as upstream,
+        client_of(upstream, reconnect=None) as client,
+    ):
+        with pytest.raises(ConnectionLost) as loss:
+            await client.ask("hello", timeout_s=20)
+        assert loss.value.close_code == 1006
+        assert client.state == "closed"
+        with pytest.raises(ConnectionLost):
+            await read_all(client)
+        with pytest.raises(ConnectionLost):
+            await client.send("custom", {})
 
 
 async def test_attempts_run_out_and_everybody_who_waits_hears_of_it() -> None:
-    async with ScriptedUpstream(greet_then_cut) as upstream:
-        async with client_of(upstream, reconnect=Linear(0.01, 3)) as client:
-            async with asyncio.TaskGroup() as group:
-                reading = group.create_task(outcome(read_all(client)))
-                asking = group.create_task(outcome(client.ask("hello")))
-                await until(lambda: upstream.connections and client.state == "reconnecting")
-                await upstream.stop()
-                sending = group.create_task(outcome(client.send("custom", {})))
+    async with (
+        ScriptedUpstream(greet_then_cut) as upstream,
+        client_of(upstream, reconnect=Linear(0.01, 3)) as client,
+        asyncio.TaskGroup() as group,
+    ):
+        reading = group.create_task(outcome(read_all(client)))
+        asking = group.create_task(outcome(client.ask("hello")))
+        await until(lambda: upstream.connections and client.state == "reconnecting")
+        await upstream.stop()
+        sending = group.create_task(outcome(client.send("custom", {})))
     faults = [task.result() for task in (reading, asking, sending)]
     assert [type(fault) for fault in faults] == [ConnectionLost] * 3
     assert all("last attempt" in str(getattr(fault, "hint", "")) for fault in faults)
@@ -289,10 +301,12 @@ async def test_an_upstream_that_greets_and_drops_us_is_not_dialled_for_ever() ->
         await connection.greet()
         await connection.cut()
 
-    async with ScriptedUpstream(drop) as upstream:
-        async with client_of(upstream, reconnect=Linear(0.01, 3)) as client:
-            with pytest.raises(ConnectionLost):
-                await read_all(client)
+    async with (
+        ScriptedUpstream(drop) as upstream,
+        client_of(upstream, reconnect=Linear(0.01, 3)) as client,
+    ):
+        with pytest.raises(ConnectionLost):
+            await read_all(client)
     assert len(upstream.connections) == 4
 
 
@@ -331,9 +345,12 @@ async def test_a_credential_that_is_revoked_is_renewed_before_we_come_back() -> 
     def renew(_: dict[str, Any]) -> web.Response:
         return web.json_response({"token": "token-2"})
 
-    async with ScriptedUpstream(Twice(revoke, greet_and_answer), on_refresh=renew) as upstream:
-        async with client_of(upstream, username="ada", password="secret") as client:
-            assert (await client.ask("back?", timeout_s=20)).text == "yes"
+    async with (
+        ScriptedUpstream(Twice(revoke, greet_and_answer), on_refresh=renew) as upstream,
+        client_of(upstream, username="ada", password="secret") as client,
+    ):
+        await until(lambda: client.resumed)
+        assert (await client.ask("back?", timeout_s=20)).text == "yes"
     sent = [request.headers["Authorization"] for request in upstream.requests]
     assert sent == ["Bearer token-1", "Bearer token-2"]
 
@@ -345,13 +362,15 @@ async def test_a_refusal_is_not_met_with_the_same_credential_again(
     def gate(_: web.Request) -> web.Response | None:
         return web.Response(status=status) if upstream.connections else None
 
-    async with ScriptedUpstream(greet_then_cut, gate=gate) as upstream:
-        async with client_of(upstream, api_key="key", reconnect=FullJitter(0.01, 0.02)) as client:
+    async with (
+        ScriptedUpstream(greet_then_cut, gate=gate) as upstream,
+        client_of(upstream, api_key="key", reconnect=FullJitter(0.01, 0.02)) as client,
+    ):
+        await client.send("custom", {})
+        with pytest.raises(kind):
+            await read_all(client)
+        with pytest.raises(kind):
             await client.send("custom", {})
-            with pytest.raises(kind):
-                await read_all(client)
-            with pytest.raises(kind):
-                await client.send("custom", {})
     assert len(upstream.requests) == 2
 
 
@@ -362,10 +381,12 @@ async def test_a_busy_upstream_is_left_alone_as_long_as_it_asks() -> None:
         return refusals.pop() if upstream.connections and refusals else None
 
     events: list[ClientEvent] = []
-    async with ScriptedUpstream(Twice(greet_then_cut, greet_and_answer), gate=gate) as upstream:
-        async with client_of(upstream, on_event=events.append) as client:
-            await client.send("custom", {})
-            await until(lambda: client.resumed)
+    async with (
+        ScriptedUpstream(Twice(greet_then_cut, greet_and_answer), gate=gate) as upstream,
+        client_of(upstream, on_event=events.append) as client,
+    ):
+        await client.send("custom", {})
+        await until(lambda: client.resumed)
     delays = [event.delay_s for event in events if event.kind == "retry"]
     assert delays == [0.01, 0.3]
 
@@ -402,10 +423,11 @@ async def test_a_fault_of_on_event_ends_the_client_and_is_raised_at_its_end() ->
 
     async with ScriptedUpstream(greet_then_cut) as upstream:
         client = client_of(upstream, on_event=fail)
+        await client.open()
+        with pytest.raises(ConnectionLost, match="fault of its own"):
+            await client.ask("hello", timeout_s=20)
         with pytest.raises(ZeroDivisionError):
-            async with client:
-                with pytest.raises(ConnectionLost, match="fault of its own"):
-                    await client.ask("hello", timeout_s=20)
+            await client.close()
         assert client.state == "closed"
 
 

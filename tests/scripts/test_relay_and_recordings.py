@@ -107,6 +107,7 @@ def test_one_command_runs_everything_on_a_bare_machine(
     environ = stranger.environment({"MEGABOT_GATEWAY_LISTEN": "127.0.0.1:0"})
     both = processes.start("relay", megabot(*arguments), env=environ, typed="")
     url = both.ready()["url"]
+    assert ":3100/" not in url
     assert stranger.types("send", "hi", "--url", url).stdout.startswith("You said “hi”")
     assert both.stop() == 0
     assert not (stranger.home / "credentials").exists()

@@ -1,0 +1,50 @@
+"""What a command knows of the world, and the layers it adds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from megabot_cli.commands.invocation import GlobalOptions, Invocation
+from megabot_cli.config.load import Flag
+from megabot_cli.errors import BadConfiguration, WrongUsage
+
+
+def at(home: Path, **options: object) -> Invocation:
+    given = GlobalOptions(**options)  # type: ignore[arg-type]
+    return Invocation({"MEGABOT_HOME": str(home)}, given)
+
+
+def test_flags_add_up(tmp_path: Path) -> None:
+    invocation = at(tmp_path, url="ws://asked/ws")
+    invocation.configure({"relay.listen": Flag("--listen", ":0"), "relay.mode": None})
+    invocation.configure({"profiles.*.url": Flag("--gateway", "ws://made/ws")})
+    assert invocation.configuration.settings.relay.listen == ":0"
+    assert invocation.configuration.profile.url == "ws://made/ws"
+
+
+def test_a_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    assert at(tmp_path).configuration.profile_name == "default"
+    with pytest.raises(BadConfiguration, match="no configuration file"):
+        _ = at(tmp_path, config=tmp_path / "other.yaml").configuration
+
+
+def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(BadConfiguration, match="Could not read"):
+        _ = at(tmp_path).configuration
+
+
+def test_the_first_form_is_the_one_nobody_asked_for(tmp_path: Path) -> None:
+    invocation = at(tmp_path)
+    invocation.settle_output(("line", "json"))
+    assert invocation.output == "line"
+    with pytest.raises(WrongUsage, match="no output 'raw'"):
+        at(tmp_path, output="raw").settle_output(("line", "json"))
+
+
+def test_recordings_lie_where_the_settings_say(tmp_path: Path) -> None:
+    assert at(tmp_path).recordings_folder == tmp_path / "recordings"
+    (tmp_path / "config.yaml").write_text("recording:\n  folder: /elsewhere\n")
+    assert at(tmp_path).recordings_folder == Path("/elsewhere")
