@@ -19,9 +19,9 @@ import aiohttp
 
 from megabot_cli.client.answers import Answer, PendingAnswer, Until
 from megabot_cli.client.correlation import Correlation
-from megabot_cli.client.credentials import Credential, jwt_expiry
+from megabot_cli.client.credentials import given_credential
 from megabot_cli.client.dial import Greeting, Socket
-from megabot_cli.client.endpoint import Endpoint, parse_endpoint
+from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.inbox import Inbox
 from megabot_cli.client.kept_connection import KeptConnection, Listener
@@ -98,7 +98,7 @@ class MegaBotClient:
         self.capabilities: tuple[str, ...] = ()
         self.resumed: bool | None = None  # None: no session was asked for
         self._endpoint = parse_endpoint(url)
-        self._credential = _given(self._endpoint, token, api_key)
+        self._credential = given_credential(self._endpoint.origin, token, api_key)
         self._login = (
             (username, password) if username is not None and password is not None else None
         )
@@ -286,13 +286,17 @@ class MegaBotClient:
 
     async def send_text(self, text: str | bytes) -> None:
         """Send exactly this, unchecked: str as text, bytes as binary. Else as `send`."""
+        self._check_open()
         await self._sender.send(text)
+
+    def _check_open(self) -> None:
+        if self._state == "new":
+            raise RuntimeError("the client is not open: use `async with`")
 
     def _written(
         self, message_id: str, message_type: str, payload: Any, metadata: dict[str, Any] | None
     ) -> str:
-        if self._state == "new":
-            raise RuntimeError("the client is not open: use `async with`")
+        self._check_open()
         text = build(message_id, message_type, payload, at=time.time(), metadata=metadata)
         problem = check(text, max_bytes=self._max_bytes) if self._validate else None
         if problem is not None:
@@ -357,11 +361,3 @@ class MegaBotClient:
         finally:
             self._questions.close(pending)
         return pending.answer()
-
-
-def _given(endpoint: Endpoint, token: str | None, api_key: str | None) -> Credential | None:
-    if api_key is not None:
-        return Credential("api_key", api_key, endpoint.origin)
-    if token is not None:
-        return Credential("jwt", token, endpoint.origin, expires_at=jwt_expiry(token))
-    return None

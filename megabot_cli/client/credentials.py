@@ -70,6 +70,15 @@ def jwt_expiry(token: str) -> float | None:
     return float(expiry) if 0 <= expiry < 1e12 else None
 
 
+def given_credential(origin: str, token: str | None, api_key: str | None) -> Credential | None:
+    """The credential for a secret that somebody has at hand; None for neither."""
+    if api_key is not None:
+        return Credential("api_key", api_key, origin)
+    if token is not None:
+        return Credential("jwt", token, origin, expires_at=jwt_expiry(token))
+    return None
+
+
 class ProfileLock:
     """Keeps other processes from renewing one profile's credential at the same time."""
 

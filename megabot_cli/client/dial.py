@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import aiohttp
 import msgspec
-from yarl import URL
 
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.endpoint import Endpoint
@@ -39,7 +38,7 @@ Socket = aiohttp.ClientWebSocketResponse[bool]
 
 MOST_REFUSAL_BYTES = 16 * 1024
 REFUSAL_BODY_LIMIT_S = 1.0
-HANG_UP_LIMIT_S = 1.0
+HANG_UP_LIMIT_S = 0.5
 
 _DEFLATE_WINDOW_BITS = 15
 
@@ -83,12 +82,13 @@ async def dial(
     `UpstreamRefused` for a refusal and `CouldNotConnect` for no answer; no error holds the
     credential or the URL it went in.
     """
-    url = _address(endpoint, session_id=session_id, user_id=user_id, platform=platform)
+    given = {"session_id": session_id, "user_id": user_id, "platform": platform}
+    query = {name: value for name, value in given.items() if value}
     headers: dict[str, str] = {}
     if credential is not None:
         _check_sendable(credential, endpoint)
         if send_in == "query":
-            url = url.update_query(token=credential.secret)
+            query["token"] = credential.secret
         else:
             headers = _credential_headers(credential)
     door = _Door(endpoint.origin, credential.secret if credential is not None else None)
@@ -96,7 +96,8 @@ async def dial(
         async with asyncio.timeout(timeout_s):
             socket = await door.upgrade(
                 http,
-                url,
+                endpoint.socket_url,
+                params=query,
                 headers=headers,
                 heartbeat=heartbeat_s or None,
                 # aiohttp refuses a message of exactly the limit.
@@ -147,17 +148,6 @@ def tls_context(ca_file: str | None, insecure: bool) -> tls.SSLContext:
     return context
 
 
-def _address(endpoint: Endpoint, **parameters: str | None) -> URL:
-    """The socket's URL with the specification's query parameters."""
-    given = {name: value for name, value in parameters.items() if value}
-    try:
-        return URL(endpoint.socket_url).update_query(given)
-    except (ValueError, UnicodeError):
-        raise BadConfiguration(
-            "The upstream's URL or a parameter of it cannot be written as a URL"
-        ) from None
-
-
 def _check_sendable(credential: Credential, endpoint: Endpoint) -> None:
     if credential.origin != endpoint.origin:
         raise refused_credential(credential, endpoint.origin)
@@ -182,7 +172,7 @@ class _Door:
         self._who = who_of(origin)
         self._secret = secret
 
-    async def upgrade(self, http: aiohttp.ClientSession, url: URL, **options: Any) -> Socket:
+    async def upgrade(self, http: aiohttp.ClientSession, url: str, **options: Any) -> Socket:
         """`http`'s connector, but with refusals read and redirects refused.
 
         `ws_connect` has no `allow_redirects`: it would take our headers to wherever a

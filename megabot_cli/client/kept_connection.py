@@ -108,8 +108,8 @@ class KeptConnection:
             self._listener.ended(ConnectionLost("The client ended by a fault of its own"))
             raise
         finally:
-            if not self._closing:
-                await hang_up(socket, CloseCode.GOING_AWAY)
+            if self._socket is not None and not self._closing:
+                await hang_up(self._socket, CloseCode.GOING_AWAY)
 
     def _came_up(self, dialed: Dialed) -> Socket:
         assert dialed.greeting is not None
@@ -128,10 +128,13 @@ class KeptConnection:
             self._used = await self._tokens.after_refusal(refused)
         try:
             return await self._dial()
-        except NotAuthenticated:
+        except NotAuthenticated as refusal:
             if self._used is None or refused is not None:
                 raise
-            self._used = await self._tokens.after_refusal(self._used)
+            try:
+                self._used = await self._tokens.after_refusal(self._used)
+            except NotAuthenticated:
+                raise refusal from None  # it says why; that there is no other does not
         return await self._dial()
 
     async def _dial(self) -> Dialed:

@@ -7,7 +7,6 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Literal
 
 import aiohttp
@@ -356,9 +355,9 @@ class Relay:
             Header(
                 recording=f"tap-{self.profile_name}",
                 segment=1,
-                started_at=datetime.now(UTC)
-                .isoformat(timespec="microseconds")
-                .replace("+00:00", "Z"),
+                started_at=self._witness.started_at.isoformat(timespec="microseconds").replace(
+                    "+00:00", "Z"
+                ),
                 tool=f"megabot {self._version}",
                 upstream=self._parts.endpoint.origin,
             )

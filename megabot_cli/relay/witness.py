@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import time
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import structlog
@@ -52,6 +53,7 @@ class Witness:
         self._debug = debug
         self._nobody_looks = recorder is None and not debug
         self._started_ns = time.monotonic_ns()
+        self.started_at = datetime.now(UTC)  # what `t` of a tap's records counts from
 
     @property
     def must_wait(self) -> bool:

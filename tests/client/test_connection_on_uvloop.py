@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.client import test_connection, test_connection_loss
+from tests.client import test_asking, test_connection, test_connection_loss, test_giving_up
 
 uvloop = pytest.importorskip("uvloop", reason="this system has no uvloop")
 
@@ -17,7 +17,7 @@ Claim = Callable[[], Coroutine[Any, Any, None]]
 
 CLAIMS: dict[str, Claim] = {
     name: claim
-    for module in (test_connection, test_connection_loss)
+    for module in (test_connection, test_asking, test_connection_loss, test_giving_up)
     for name, claim in vars(module).items()
     if name.startswith("test_")
     and inspect.iscoroutinefunction(claim)

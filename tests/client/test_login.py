@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import ssl
 import time
-import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +26,9 @@ from megabot_cli.errors import (
     RateLimited,
     UpstreamRefused,
 )
+from tests.client.dialling import SECRET as PASSWORD
+from tests.client.dialling import refused
 from tests.support.upstream import ScriptedUpstream
-
-PASSWORD = "hunter2-and-more"
-
-
-@contextmanager
-def refused(kind: type[MegabotError], *words: str) -> Iterator[None]:
-    """What is inside raises `kind`, says `words`, and shows the password nowhere."""
-    with pytest.raises(kind) as refusal:
-        yield
-    error = refusal.value
-    assert type(error) is kind
-    shown = "".join(traceback.format_exception(error)) + repr(error) + str(error.hint)
-    assert PASSWORD not in shown
-    for word in words:
-        assert word in f"{error.message} {error.hint}"
 
 
 async def log_in(http: aiohttp.ClientSession, upstream: ScriptedUpstream) -> Credential:
@@ -202,8 +187,6 @@ async def test_an_upstream_that_says_nothing_is_given_up(
 async def test_something_that_is_no_web_server_is_a_clear_error(
     http: aiohttp.ClientSession,
 ) -> None:
-    import asyncio
-
     async def ssh(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"SSH-2.0-OpenSSH_9.9\r\n")
         await reader.read(100)

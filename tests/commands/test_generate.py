@@ -119,3 +119,14 @@ def test_fish_completes(line: str, offered: set[str], tmp_path: Path) -> None:
 @needs("zsh")
 def test_zsh_reads_its_script() -> None:
     subprocess.run(["zsh", "-n", str(COMPLETIONS / "_megabot")], check=True)
+
+
+def test_the_wheel_puts_every_page_and_completion_where_systems_look() -> None:
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    shared = project["tool"]["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    pages = {f"man/{page.name}": f"share/man/man{page.suffix[1:]}/{page.name}" for page in PAGES}
+    assert {name: place for name, place in shared.items() if name.startswith("man/")} == pages
+    scripts = {f"completions/{script.name}" for script in (ROOT / "completions").iterdir()}
+    assert {name for name in shared if name.startswith("completions/")} == scripts

@@ -47,8 +47,10 @@ def test_with_our_gateway(
 ) -> None:
     async def scene(stage: Stage) -> None:
         gateway = await stage.open_gateway()
-        await claim(stage, gateway)
-        await gateway.stop()
+        try:
+            await claim(stage, gateway)
+        finally:
+            await gateway.stop()
 
     run(tmp_path, scene)
 
