@@ -195,8 +195,9 @@ def _show_first_user(invocation: Invocation, users: FirstUser) -> None:
     if users.made is not None:
         name, password = users.made
         invocation.console.note(
-            f"The first user is {name!r}, the password {password!r}. It is shown only this once."
+            f"The first user is {name}; the password, shown only this once:  {password}"
         )
+        invocation.console.note(f"Next, in another terminal: megabot login --username {name}")
 
 
 def _guest_environment(

@@ -207,13 +207,13 @@ def _ensure_client_token(file: Path) -> str:
     import secrets
 
     from megabot_cli.commands.upstream import client_token
-    from megabot_cli.storage.run_files import write_private
+    from megabot_cli.storage.private_files import replace_private
 
     found = client_token(file)
     if found is None:
         found = secrets.token_urlsafe(32)
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(file, f"{found}\n".encode())
+        replace_private(file, f"{found}\n".encode())
     return found
 
 

@@ -22,7 +22,7 @@ def remembered_urls(file: Path) -> dict[str, str]:
 
 def remember_url(file: Path, profile: str, url: str | None) -> None:
     """Remember where a profile logged in; None forgets it."""
-    from megabot_cli.storage.run_files import write_private
+    from megabot_cli.storage.private_files import replace_private
 
     before = remembered_urls(file)
     after = {name: each for name, each in before.items() if name != profile}
@@ -30,4 +30,4 @@ def remember_url(file: Path, profile: str, url: str | None) -> None:
         after[profile] = url
     if after != before:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_private(file, json.dumps(after, indent=1).encode())
+        replace_private(file, json.dumps(after, indent=1).encode())

@@ -31,10 +31,10 @@ def announce(
     """
     line = json.dumps({"event": "ready", **facts}, ensure_ascii=False)
     if ready_file is not None:
-        from megabot_cli.storage.run_files import write_private
+        from megabot_cli.storage.private_files import replace_private
 
         try:
-            write_private(ready_file, f"{line}\n".encode())
+            replace_private(ready_file, f"{line}\n".encode())
         except OSError as fault:
             raise MegabotError(f"Could not write {ready_file}: {fault.strerror}") from None
     if not quietly:

@@ -13,7 +13,7 @@ import structlog
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import BadConfiguration, BadData, NotFound
 from megabot_cli.gateway import passwords
-from megabot_cli.gateway.private_files import replace_private
+from megabot_cli.storage.private_files import replace_private
 
 API_KEY_PREFIX = "mbk_"
 MAX_NAME_LENGTH = 256

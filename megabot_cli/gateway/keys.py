@@ -11,7 +11,7 @@ import msgspec
 
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.accounts import User
-from megabot_cli.gateway.private_files import create_private
+from megabot_cli.storage.private_files import create_private
 
 TokenKind = Literal["access", "refresh"]
 

@@ -9,7 +9,7 @@ from typing import Protocol
 import aiohttp
 import structlog
 
-from megabot_cli.client.dial import Greeting, dial
+from megabot_cli.client.dial import Greeting, dial, hang_up
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
@@ -103,11 +103,10 @@ class Link:
         self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
         try:
             self._came_up(socket, greeting)
-            await read_all(socket, self._take, self._parts.witness)
+            code = await read_all(socket, self._take, self._parts.witness)
         finally:
             self._transport = None
-            await socket.close(code=CloseCode.SERVICE_RESTART)
-        code = int(socket.close_code or CloseCode.NORMAL)
+            await hang_up(socket, CloseCode.SERVICE_RESTART, "the relay lets go")
         self._listener.link_lost(code, MEANING.get(code, f"code {code}"))
         self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
         self._parts.numbers.reconnects += 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import structlog
 
@@ -10,12 +12,16 @@ from megabot_cli.relay.witness import Witness
 
 log = structlog.get_logger("relay")
 
+NO_CODE = 1005
+LOST = 1006
 
-async def read_all(socket: Socket, take: Sink, witness: Witness) -> None:
-    """Hand every message of `socket` to `take`, in order, until it is closed.
+
+async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
+    """Hand every message of `socket` to `take`, in order; returns the code it was closed with.
 
     Only the recorder may ask for patience, never a client: then messages stay in aiohttp's
-    queue, which stops reading from the network when it is full.
+    queue, which stops reading from the network when it is full. The code is 1005 for a close
+    without one and 1006 for a line that was cut (aiohttp's own `close_code` says 1000 then).
     """
 
     def take_straight(data: bytes, binary: bool) -> None:
@@ -23,17 +29,26 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> None:
         if witness.must_wait:
             deliver_to(socket, None)
 
-    deliver_to(socket, take_straight)
     try:
-        async for message in socket:
+        while True:
+            deliver_to(socket, take_straight)
+            message = await socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
                 take(message.data, False)
             elif message.type is aiohttp.WSMsgType.BINARY:
                 take(message.data, True)
-            elif message.type is aiohttp.WSMsgType.ERROR:
-                log.warning("socket.broken", fault=repr(message.data))
+            else:
+                return _code(message)
             if witness.must_wait:
                 await witness.caught_up()
-            deliver_to(socket, take_straight)
     finally:
         deliver_to(socket, None)
+
+
+def _code(message: Any) -> int:
+    if message.type is aiohttp.WSMsgType.CLOSE:
+        return int(message.data) or NO_CODE
+    if message.type is aiohttp.WSMsgType.ERROR:
+        log.warning("socket.broken", fault=repr(message.data))
+        return int(getattr(message.data, "code", LOST))
+    return LOST

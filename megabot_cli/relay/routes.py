@@ -15,7 +15,7 @@ from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts, notice
-from megabot_cli.relay.reading import read_all
+from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.sessions import Sessions
 from megabot_cli.relay.taps import Tap
 from megabot_cli.relay.wire import client_transport
@@ -130,10 +130,11 @@ class ClientRoutes:
         self._parts.numbers.clients_accepted += 1
         client.log.info("client.opened", session=session.session_id)
         session.attach(client)
+        seen = LOST
         try:
-            await self._read(client, socket, session)
+            seen = await self._read(client, socket, session)
         finally:
-            code = int(client.close_sent or socket.close_code or CloseCode.NORMAL)
+            code = int(client.close_sent or seen)
             by = "relay" if client.close_sent is not None else "client"
             del self.clients[client.id]
             session.detach(client, code, by=by)
@@ -143,11 +144,11 @@ class ClientRoutes:
 
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
-    ) -> None:
+    ) -> int:
         def take(data: bytes, binary: bool) -> None:
             session.from_client(client, data, binary=binary)
 
-        await read_all(socket, take, self._parts.witness)
+        return await read_all(socket, take, self._parts.witness)
 
     def _full(self, session: Session) -> str | None:
         settings = self._parts.settings

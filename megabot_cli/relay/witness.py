@@ -6,48 +6,23 @@ import asyncio
 import base64
 import time
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
 
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.relay.taps import Taps
+from megabot_cli.storage.recorder import Recorder
 
 PATIENCE_S = 0.01
 
 log = structlog.get_logger("relay")
 
 
-class RecordsTraffic(Protocol):
-    """What the relay needs of a recorder (`storage.recorder.Recorder`)."""
-
-    must_wait: bool
-
-    def put(
-        self,
-        kind: str,
-        *,
-        direction: str | None = None,
-        client: str | None = None,
-        link: str | None = None,
-        session: str | None = None,
-        user: str | None = None,
-        id: str | None = None,  # noqa: A002  the record's own field
-        type: str | None = None,  # noqa: A002
-        reply_to: str | None = None,
-        opcode: str | None = None,
-        data: bytes | str | None = None,
-        code: int | None = None,
-        reason: str | None = None,
-        by: str | None = None,
-        note: str | None = None,
-    ) -> None: ...
-
-
 class Witness:
     """Tells everyone who watches. A call costs little when nobody does."""
 
-    def __init__(self, recorder: RecordsTraffic | None, taps: Taps, *, debug: bool) -> None:
+    def __init__(self, recorder: Recorder | None, taps: Taps, *, debug: bool) -> None:
         self.recorder = recorder
         self.taps = taps
         self._debug = debug

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import msgspec
 
+from megabot_cli.storage.private_files import replace_private
+
 
 class RunningRelay(msgspec.Struct, frozen=True):
     """What a command needs to reach a relay."""
@@ -33,9 +35,8 @@ def _path(folder: Path, profile: str) -> Path:
 
 def write_run_file(folder: Path, relay: RunningRelay) -> Path:
     """Say that `relay` runs. The folder is made when missing, for its owner alone."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     path = _path(folder, relay.profile)
-    write_private(path, msgspec.json.encode(relay))
+    replace_private(path, msgspec.json.encode(relay))
     return path
 
 
@@ -51,19 +52,6 @@ def find_running_relay(folder: Path, profile: str) -> RunningRelay | None:
     """The relay that serves `profile`, or None when there is none alive."""
     found = _read(_path(folder, profile))
     return found if found is not None and _alive(found.pid) else None
-
-
-def write_private(path: Path, content: bytes) -> None:
-    """Write a file that only its owner can read, whole or not at all."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.new")
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
 
 
 def _read(path: Path) -> RunningRelay | None:

@@ -64,13 +64,16 @@ def test_any_claims_that_are_not_ours_are_refused_though_signed(claims: dict[str
         Keys(secret).read(token, "access", now=2e9)
 
 
-@given(st.data())
-def test_any_change_to_a_token_makes_it_worthless(data: st.DataObject) -> None:
+# Tokens differ each time and so may their lengths: what is drawn must not depend on one.
+@given(st.integers(0, 10_000), st.integers(1, 10))
+def test_any_change_to_a_token_makes_it_worthless(where: int, turn: int) -> None:
     token = KEYS.issue(ADA, "access", lifetime_s=60, now=1e9)
     # The last character of a part may hold unused bits, so changing it may change nothing.
     places = [n for n in range(len(token) - 1) if "." not in token[n : n + 2]]
-    place = data.draw(st.sampled_from(places))
-    other = data.draw(st.sampled_from("abcXYZ019-_").filter(lambda one: one != token[place]))
+    place = places[where % len(places)]
+    letters = "abcXYZ019-_"
+    other = letters[(letters.find(token[place]) + turn) % len(letters)]
+    assert other != token[place]
     with pytest.raises(TokenRefused):
         KEYS.read(token[:place] + other + token[place + 1 :], "access", now=1e9)
 

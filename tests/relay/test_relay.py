@@ -166,6 +166,19 @@ async def test_a_client_that_comes_while_the_upstream_is_away_is_greeted_on_a_kn
     assert (await late.message())["payload"]["status"] == "reconnecting"
 
 
+async def test_a_cut_line_is_told_apart_from_a_goodbye(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await gateway.drop_all()
+    news = await peer.message("status_update")
+    assert "(1006)" in news["payload"]["message"]
+    peer.socket._response.close()
+    await until(lambda: relay.numbers.clients_closed[1006] == 1)
+    other, _ = await stage.greeted(relay.url)
+    await other.socket.close(code=4321)
+    await until(lambda: relay.numbers.clients_closed[4321] == 1)
+
+
 async def test_what_waits_too_long_is_answered_503_by_id(stage: Stage) -> None:
     gateway = await stage.open_gateway()
     relay = await stage.open_relay(gateway.url, wait_s=0.2)
