@@ -123,8 +123,6 @@ def _beyond_types(payload: Any) -> Problem | None:
             return _check_batch(messages)
         case msgspec.Raw() as raw if bytes(raw) == b"null":
             return Problem("$.payload", "a value", "null", "required fields")
-        case Payload():
-            pass
     return None
 
 

@@ -62,7 +62,7 @@ class Link:
         limits = parts.limits
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
         self._transport: asyncio.WriteTransport | None = None
-        self._frames: list[bytes] = []
+        self._leaving: list[Waiting] = []  # in this turn of the event loop
         self._pump_timer: asyncio.TimerHandle | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._try_again = asyncio.Event()
@@ -205,16 +205,25 @@ class Link:
         return transport is not None and transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     def _write(self, waiting: Waiting) -> None:
-        first_byte = BINARY if waiting.binary else TEXT
-        if not self._frames:
+        if not self._leaving:
             self._parts.turn.after(self._flush)
-        self._frames.append(client_frame(waiting.data, self._parts.masks.take(), first_byte))
-        self._listener.message_written(waiting)
+        self._leaving.append(waiting)
 
     def _flush(self) -> None:
-        frames, self._frames = self._frames, []
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        """Write this turn's messages in one go; if the link fell meanwhile, they wait again."""
+        leaving, self._leaving = self._leaving, []
+        if self._transport is None or self._transport.is_closing():
+            self.queue.put_back(leaving)
+            self._watch_expiry()
+            return
+        frames = [self._frame(waiting) for waiting in leaving]
+        self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        for waiting in leaving:
+            self._listener.message_written(waiting)
+
+    def _frame(self, waiting: Waiting) -> bytes:
+        first_byte = BINARY if waiting.binary else TEXT
+        return client_frame(waiting.data, self._parts.masks.take(), first_byte)
 
     def _pump(self) -> None:
         """Write what waits, as far as the rate limit and the socket allow."""

@@ -79,6 +79,13 @@ class UpstreamQueue:
         self._forget(waiting)
         return waiting
 
+    def put_back(self, messages: list[Waiting]) -> None:
+        """Messages that were taken and could not be written are first in line again."""
+        for waiting in reversed(messages):
+            self._lanes.setdefault(waiting.client, deque()).appendleft(waiting)
+            self._count += 1
+            self.bytes += len(waiting.data)
+
     def expire(self, now: float) -> list[Waiting]:
         """Take out what has waited longer than `wait_s`, oldest first."""
         expired = []

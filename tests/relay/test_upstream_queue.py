@@ -48,6 +48,16 @@ def test_a_client_over_its_own_bound_is_told_429_and_keeps_what_was_accepted() -
     assert len(queue) == 5
 
 
+def test_what_could_not_be_written_is_first_in_line_again_in_its_order() -> None:
+    queue = new_queue()
+    for number in range(3):
+        queue.offer(waiting("a", number), link_up=True)
+    taken = [each for each in (queue.take(), queue.take()) if each is not None]
+    queue.put_back(taken)
+    assert [each.message_id for each in iter(queue.take, None)] == ["a-0", "a-1", "a-2"]
+    assert (len(queue), queue.bytes) == (0, 0)
+
+
 def test_while_the_link_is_down_all_clients_share_one_bound() -> None:
     queue = new_queue(wait_messages=2)
     assert queue.offer(waiting("a", 0), link_up=False) is None
