@@ -52,16 +52,19 @@ def demo() -> None:
 def temporary_home() -> Iterator[Path]:
     """A folder for everything the tour makes; it goes whatever happens, SIGTERM included."""
 
-    def terminated(_number: int, _frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
+    from megabot_cli.commands.running import ENDING_SIGNALS, Interrupted
 
-    before = signal.signal(signal.SIGTERM, terminated)
+    def ended(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.signal(number, ended) for number in ENDING_SIGNALS}
     home = Path(tempfile.mkdtemp(prefix="megabot-demo-"))
     try:
         yield home
     finally:
         shutil.rmtree(home, ignore_errors=True)
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 class Tour:
