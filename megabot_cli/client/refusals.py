@@ -16,6 +16,7 @@ import msgspec
 from megabot_cli.client.credentials import Credential
 from megabot_cli.errors import (
     BadData,
+    ConnectionLost,
     CouldNotConnect,
     MegabotError,
     NotAuthenticated,
@@ -78,6 +79,12 @@ def refusal_error(
     """The error for a refusal by `who` ("The upstream at http://…")."""
     words = clean(refusal.message or refusal.error.replace("_", " "), secret)
     said = f": {words}" if words else ""
+    match refusal.error:
+        # What a relay says of the upstream behind it.
+        case "upstream_unavailable":
+            return CouldNotConnect(words or f"{who} is away", hint or "Try again when it is back.")
+        case "delivery_unknown":
+            return ConnectionLost(words, hint or "Look whether it arrived before sending it again.")
     match refusal.code:
         case 401:
             return NotAuthenticated(f"{who} refused the credential{said}", hint or LOG_IN)

@@ -12,8 +12,11 @@ from collections import deque
 from collections.abc import Callable
 
 import msgspec
+import structlog
 
 from megabot_cli.config.schema import OutboxSettings
+
+log = structlog.get_logger("relay")
 
 HIGH_WATER_BYTES = 64 * 1024  # above this the socket is full and frames stay with us
 RETRY_S = 0.02
@@ -35,7 +38,10 @@ class Turn:
     def _run(self) -> None:
         ready, self._ready = self._ready, []
         for write in ready:
-            write()
+            try:
+                write()
+            except Exception:  # one broken socket must not keep the others' messages back
+                log.exception("socket.not_written")
 
 
 class Stalled(msgspec.Struct, frozen=True):

@@ -108,8 +108,7 @@ class Session:
         """The upstream is still not there: say so once; the client may stay and wait."""
         if client.greeted or client.id not in self.clients:
             return
-        text = f"{self._why_down()}; you are connected as soon as it is back"
-        self._refuse(client, None, 503, "upstream_unavailable", text)
+        self._refuse(client, None, 503, "upstream_unavailable", self._why_down())
 
     def _why_down(self) -> str:
         fault = self.link.fault

@@ -78,11 +78,11 @@ class Sessions:
         self._by_name.setdefault(name, session)
 
     def _ended(self, session: Session) -> None:
-        """Nobody came back to it in time."""
+        """Nobody came back to it in time. From now on nobody can: who asks gets a new one."""
+        self._forget(session)
         self._tasks.start(self._end(session), "end session")
 
     async def _end(self, session: Session) -> None:
-        self._forget(session)
         await session.stop()
         log.info("session.ended", session=session.session_id, link=session.link.id)
 

@@ -15,6 +15,7 @@ from megabot_cli.client.refusals import (
 )
 from megabot_cli.errors import (
     BadData,
+    ConnectionLost,
     CouldNotConnect,
     MegabotError,
     NotAuthenticated,
@@ -45,6 +46,19 @@ def test_a_code_becomes_the_error_an_operator_acts_on(
     error = refusal_error(Refusal(code, "why", "because of this"), "The upstream")
     assert type(error) is kind
     assert "because of this" in error.message
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    [("upstream_unavailable", CouldNotConnect), ("delivery_unknown", ConnectionLost)],
+)
+def test_what_a_relay_says_of_its_upstream_is_worth_a_retry(
+    word: str, kind: type[MegabotError]
+) -> None:
+    error = refusal_error(Refusal(503, word, "it is away"), "The upstream")
+    assert type(error) is kind
+    assert error.retryable
+    assert error.message == "it is away"
 
 
 def test_a_refusal_without_a_code_is_understood_by_its_word() -> None:
