@@ -108,7 +108,7 @@ _megabot() {
         "megabot relay --listen") compopt +o default; return ;;
         "megabot relay --admin-listen") compopt +o default; return ;;
         "megabot relay --upstream") compopt +o default; return ;;
-        "megabot relay --mode") COMPREPLY=($(compgen -W "session" -- "$cur")); return ;;
+        "megabot relay --mode") COMPREPLY=($(compgen -W "session dedicated shared" -- "$cur")); return ;;
         "megabot relay --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay --rate-limit") compopt +o default; return ;;
         "megabot relay --allow-origin") compopt +o default; return ;;

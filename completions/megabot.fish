@@ -92,7 +92,7 @@ complete -c megabot -n '__megabot_at tail' -s o -l output -x -a 'line wide json 
 complete -c megabot -n '__megabot_at relay' -l listen -x -d 'Where clients connect; 0 is any port.'
 complete -c megabot -n '__megabot_at relay' -l admin-listen -x -d 'Where health and metrics are.'
 complete -c megabot -n '__megabot_at relay' -l upstream -x -d 'The upstream; as --url.'
-complete -c megabot -n '__megabot_at relay' -l mode -x -a 'session' -d 'How links are shared.'
+complete -c megabot -n '__megabot_at relay' -l mode -x -a 'session dedicated shared' -d 'How clients share links: see megabot-config(5).'
 complete -c megabot -n '__megabot_at relay' -l record -r -F -d 'Keep recordings here.'
 complete -c megabot -n '__megabot_at relay' -l no-record -d 'Record nothing.'
 complete -c megabot -n '__megabot_at relay' -l rate-limit -x -d 'Messages a second to the upstream; 0 is no limit.'

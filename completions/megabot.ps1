@@ -1268,7 +1268,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--mode",
-    "help": "How links are shared."
+    "help": "How clients share links: see megabot-config(5)."
    },
    {
     "name": "--record",
@@ -1399,6 +1399,8 @@ $script:MegabotCommands = @'
    ],
    "--mode": [
     "session",
+    "dedicated",
+    "shared",
     ""
    ],
    "--record": [

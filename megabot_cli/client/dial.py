@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import aiohttp
@@ -73,22 +74,26 @@ async def dial(
     max_message_bytes: int = 1 << 20,
     compress: bool = True,
     await_greeting: bool = True,
+    autoping: bool = True,
+    query: Mapping[str, str] | None = None,
+    protocols: Sequence[str] = (),
     ssl: tls.SSLContext | bool = True,
 ) -> Dialed:
     """Connect, and return when the upstream has greeted us. Text messages come as bytes.
 
     `timeout_s` is for everything together; `heartbeat_s` and `max_message_bytes` 0 mean
-    none. Redirects are refused. Raises `NotAuthenticated`, `NotPermitted`, `RateLimited`,
+    none. `query` are further parameters, `protocols` subprotocols to offer. Redirects
+    are refused. Raises `NotAuthenticated`, `NotPermitted`, `RateLimited`,
     `UpstreamRefused` for a refusal and `CouldNotConnect` for no answer; no error holds the
     credential or the URL it went in.
     """
     given = {"session_id": session_id, "user_id": user_id, "platform": platform}
-    query = {name: value for name, value in given.items() if value}
+    parameters = {**(query or {}), **{name: value for name, value in given.items() if value}}
     headers: dict[str, str] = {}
     if credential is not None:
         _check_sendable(credential, endpoint)
         if send_in == "query":
-            query["token"] = credential.secret
+            parameters["token"] = credential.secret
         else:
             headers = _credential_headers(credential)
     door = _Door(endpoint.origin, credential.secret if credential is not None else None)
@@ -97,12 +102,14 @@ async def dial(
             socket = await door.upgrade(
                 http,
                 endpoint.socket_url,
-                params=query,
+                params=parameters,
                 headers=headers,
                 heartbeat=heartbeat_s or None,
                 # aiohttp refuses a message of exactly the limit.
                 max_msg_size=max_message_bytes + 1 if max_message_bytes else 0,
                 compress=_DEFLATE_WINDOW_BITS if compress else 0,
+                autoping=autoping,
+                protocols=protocols,
                 ssl=ssl,
             )
             if not await_greeting:

@@ -51,7 +51,8 @@ def relay(
         str | None, typer.Option("--upstream", metavar="URL", help="The upstream; as --url.")
     ] = None,
     mode: Annotated[
-        Literal["session"] | None, typer.Option("--mode", help="How links are shared.")
+        Literal["session", "dedicated", "shared"] | None,
+        typer.Option("--mode", help="How clients share links: see megabot-config(5)."),
     ] = None,
     record: Annotated[
         Path | None, typer.Option("--record", metavar="DIR", help="Keep recordings here.")

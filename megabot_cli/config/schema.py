@@ -137,8 +137,11 @@ class RelaySettings(Section, frozen=True):
         str, Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT.")
     ] = "127.0.0.1:3101"
     mode: Annotated[
-        Literal["session"],
-        Meta(description="session: one link per session, shared by its clients."),
+        Literal["session", "dedicated", "shared"],
+        Meta(
+            description="session: one link per session, shared by its clients; dedicated: one "
+            "link per client, transparent; shared: one link for all, answers go to the asker."
+        ),
     ] = "session"
     require_token: Annotated[
         bool, Meta(description="Demand the client token from every local program.")
@@ -176,6 +179,16 @@ class RelaySettings(Section, frozen=True):
     wait_s: Annotated[
         NotNegative, Meta(description="How long they may wait before 503 is the answer.")
     ] = 30.0
+    ring_messages: Annotated[
+        int, Meta(ge=1, description="Messages a session keeps for clients that come back.")
+    ] = 1000
+    ring_bytes: Annotated[int, Meta(ge=1, description="As ring_messages, in bytes.")] = (
+        8 * 1024 * 1024
+    )
+    ring_age_s: Annotated[Positive, Meta(description="As ring_messages, by age.")] = 600.0
+    batching: Annotated[
+        bool, Meta(description="Send what waits for the rate limit as a batch of up to ten.")
+    ] = False
     max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
     max_clients_per_session: Annotated[int, Meta(ge=1, description="Clients on one session.")] = 64
     drain_s: Annotated[

@@ -11,7 +11,7 @@ from megabot_cli.protocol.messages import MAX_BATCH
 from megabot_cli.protocol.validation import check
 
 # What the batch's own envelope takes, with an id of up to 100 bytes.
-_ENVELOPE_BYTES = 200
+ENVELOPE_BYTES = 200
 
 
 class Batcher:
@@ -28,7 +28,7 @@ class Batcher:
         self._delay_s = delay_s
         self._max_bytes = max_bytes
         self._waiting: list[str] = []
-        self._bytes = _ENVELOPE_BYTES
+        self._bytes = ENVELOPE_BYTES
         self._alone = False  # what waits is one message that no other may join
         self.due_at: float | None = None
 
@@ -38,7 +38,7 @@ class Batcher:
         `due_at` is `now` at once when the message itself must go alone after those.
         """
         size = wire_size(text) + 1
-        alone = not _may_be_wrapped(text)
+        alone = not may_be_wrapped(text)
         leaving: list[str] = []
         if self._waiting and (alone or self._alone or self._overfull(size)):
             leaving = self.flush()
@@ -57,13 +57,14 @@ class Batcher:
     def flush(self) -> list[str]:
         """Return all that waits and forget it."""
         leaving, self._waiting = self._waiting, []
-        self._bytes = _ENVELOPE_BYTES
+        self._bytes = ENVELOPE_BYTES
         self._alone = False
         self.due_at = None
         return leaving
 
 
-def _may_be_wrapped(text: str) -> bool:
+def may_be_wrapped(text: bytes | str) -> bool:
+    """Whether a batch may hold this message: a valid one that is no batch itself."""
     head = peek(text)
     return head is not None and head.type != "batch" and check(text, max_bytes=0) is None
 

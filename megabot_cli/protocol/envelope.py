@@ -23,6 +23,7 @@ class HeadMetadata(msgspec.Struct, gc=False):
     user_id: str | None = None
     session_id: str | None = None
     reply_to: str | None = None
+    megabot: msgspec.Raw | None = None  # the relay's own corner, unread
 
 
 class Head(msgspec.Struct, gc=False):
@@ -112,7 +113,10 @@ def _head_of(fields: dict[str, Any] | None) -> Head | None:
         _text(fields, "id"),
         _text(fields, "type"),
         HeadMetadata(
-            _text(metadata, "user_id"), _text(metadata, "session_id"), _text(metadata, "reply_to")
+            _text(metadata, "user_id"),
+            _text(metadata, "session_id"),
+            _text(metadata, "reply_to"),
+            msgspec.Raw(b"null") if "megabot" in metadata else None,
         )
         if isinstance(metadata, dict)
         else None,

@@ -4,38 +4,45 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from typing import Protocol
 
 import aiohttp
 import structlog
 
-from megabot_cli.client.dial import Greeting, dial, hang_up
+from megabot_cli.client.dial import Greeting, hang_up
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
+from megabot_cli.protocol.batching import ENVELOPE_BYTES, wrap
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
 from megabot_cli.protocol.limits import TokenBucket
+from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.upstream_queue import Overflow, UpstreamQueue, Waiting
-from megabot_cli.relay.wire import BINARY, TEXT, client_frame, upstream_transport
+from megabot_cli.relay.wire import BINARY, TEXT, Sink, client_frame, upstream_transport
 
 log = structlog.get_logger("relay")
 
 EXPIRY_CHECK_S = 0.25
 
+BATCH = 10  # messages, as the specification's own client wraps them
+
 
 class LinkListener(Protocol):
     """What a link tells its session."""
 
+    @property
+    def link_message(self) -> Sink: ...
     def link_up(self, greeting: Greeting, verdict: Verdict) -> None: ...
     def link_lost(self, code: int, reason: str) -> None: ...
     def link_refused(self, error: MegabotError) -> None: ...
     def link_failed(self) -> None: ...
-    def link_message(self, data: bytes, *, binary: bool) -> None: ...
     def message_written(self, waiting: Waiting) -> None: ...
+    def message_unwritten(self, waiting: Waiting) -> None: ...
     def message_expired(self, waiting: Waiting) -> None: ...
 
 
@@ -60,6 +67,8 @@ class Link:
         self._user_id = user_id
         self._platform = platform or parts.profile.platform
         limits = parts.limits
+        self._limited = limits.messages_per_second > 0
+        self._batching = parts.settings.batching
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
         self._transport: asyncio.WriteTransport | None = None
         self._leaving: list[Waiting] = []  # in this turn of the event loop
@@ -103,7 +112,7 @@ class Link:
         self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
         try:
             self._came_up(socket, greeting)
-            code = await read_all(socket, self._take, self._parts.witness)
+            code = await read_all(socket, self._listener.link_message, self._parts.witness)
         finally:
             self._transport = None
             await hang_up(socket, CloseCode.SERVICE_RESTART, "the relay lets go")
@@ -113,33 +122,16 @@ class Link:
         await self._back_off(None)
 
     async def _connect(self) -> tuple[aiohttp.ClientWebSocketResponse[bool], Greeting]:
-        """Authenticate and dial; a refused credential is renewed once."""
-        tokens = self._parts.tokens
-        credential = await tokens.current()
-        asked = self.life.dial()
-        for last_try in (False, True):
-            try:
-                dialed = await dial(
-                    self._parts.http,
-                    self._parts.endpoint,
-                    credential,
-                    session_id=asked,
-                    user_id=self._user_id,
-                    platform=self._platform,
-                    send_in=self._parts.profile.auth.send_in,
-                    timeout_s=self._parts.settings.dial_timeout_s,
-                    heartbeat_s=self._parts.settings.heartbeat_s,
-                    # What the upstream sends is not ours to cut; our own limit is for clients.
-                    max_message_bytes=self._parts.limits.max_message_bytes * 4,
-                    ssl=self._parts.tls,
-                )
-                assert dialed.greeting is not None
-                return dialed.socket, dialed.greeting
-            except NotAuthenticated:
-                if last_try or credential is None:
-                    raise
-                credential = await tokens.after_refusal(credential)
-        raise AssertionError("the loop returns or raises")
+        """Authenticate and dial."""
+        await self._parts.tokens.current()
+        dialed = await dial_upstream(
+            self._parts,
+            session_id=self.life.dial(),
+            user_id=self._user_id,
+            platform=self._platform,
+        )
+        assert dialed.greeting is not None
+        return dialed.socket, dialed.greeting
 
     def _came_up(self, socket: aiohttp.ClientWebSocketResponse[bool], greeting: Greeting) -> None:
         first = not self.life.ever_up
@@ -151,9 +143,6 @@ class Link:
         self._log.info(event, session=self.life.session_id, verdict=verdict.value)
         self._listener.link_up(greeting, verdict)
         self._pump()
-
-    def _take(self, data: bytes, binary: bool) -> None:
-        self._listener.link_message(data, binary=binary)
 
     async def _back_off(self, fault: MegabotError | None) -> None:
         self.fault = fault
@@ -185,12 +174,25 @@ class Link:
 
     # -- writing -----------------------------------------------------------------------
 
+    def write_now(self, waiting: Waiting) -> bool:
+        """Write a client's message with this turn's, if nothing stands in its way."""
+        transport = self._transport
+        if (
+            transport is None
+            or self.queue.count
+            or transport.get_write_buffer_size() > HIGH_WATER_BYTES
+            or (self._limited and not self._bucket.take(waiting.at))
+        ):
+            return False
+        if not self._leaving:
+            self._parts.turn.after(self._flush)
+        self._leaving.append(waiting)
+        return True
+
     def submit(self, waiting: Waiting) -> Overflow | None:
-        """Write a client's message now, or let it wait its turn; says why when it may not."""
-        straight = self._transport is not None and not len(self.queue)
-        if straight and self._may_write() and self._bucket.take(waiting.at):
-            self._write(waiting)
-            return None
+        """Let a client's message wait its turn; says why when it may not.
+
+        `message_written` or `message_expired` follows."""
         overflow = self.queue.offer(waiting, link_up=self.up)
         if overflow is None:
             if self._transport is None:
@@ -208,22 +210,25 @@ class Link:
         if not self._leaving:
             self._parts.turn.after(self._flush)
         self._leaving.append(waiting)
+        for each in waiting.inner or (waiting,):
+            self._listener.message_written(each)
 
     def _flush(self) -> None:
         """Write this turn's messages in one go; if the link fell meanwhile, they wait again."""
         leaving, self._leaving = self._leaving, []
         if self._transport is None or self._transport.is_closing():
             self.queue.put_back(leaving)
+            for waiting in leaving:
+                for each in waiting.inner or (waiting,):
+                    self._listener.message_unwritten(each)
             self._watch_expiry()
             return
-        frames = [self._frame(waiting) for waiting in leaving]
+        mask = self._parts.masks.take
+        frames = [
+            client_frame(waiting.data, mask(), BINARY if waiting.binary else TEXT)
+            for waiting in leaving
+        ]
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        for waiting in leaving:
-            self._listener.message_written(waiting)
-
-    def _frame(self, waiting: Waiting) -> bytes:
-        first_byte = BINARY if waiting.binary else TEXT
-        return client_frame(waiting.data, self._parts.masks.take(), first_byte)
 
     def _pump(self) -> None:
         """Write what waits, as far as the rate limit and the socket allow."""
@@ -239,9 +244,21 @@ class Link:
                 wait_s = self._bucket.wait_s(now)
                 self._pump_timer = self._parts.loop.call_later(wait_s, self._pump)
                 return
-            waiting = self.queue.take()
+            waiting = self._take_batch() if self._batching else self.queue.take()
             if waiting is not None:
                 self._write(waiting)
+
+    def _take_batch(self) -> Waiting | None:
+        """What waits for the rate limit, up to ten in one message."""
+        limits = self._parts.limits
+        most_bytes = limits.max_message_bytes and max(1, limits.max_message_bytes - ENVELOPE_BYTES)
+        together = self.queue.take_together(BATCH, most_bytes)
+        if len(together) <= 1:
+            return together[0] if together else None
+        text = wrap([each.data.decode() for each in together], new_id("msg"), time.time())
+        self._parts.numbers.batches += 1
+        first = together[0]
+        return Waiting(first.client, None, text.encode(), False, first.at, inner=tuple(together))
 
     def _watch_expiry(self) -> None:
         if self._expiry_timer is None and len(self.queue):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
+import msgspec
 import structlog
 from aiohttp import web
 
@@ -19,6 +21,18 @@ log = structlog.get_logger("relay")
 CLOSE_S = 2.0  # for the peer to answer our close; then the connection is cut
 
 
+class Wishes(msgspec.Struct, frozen=True):
+    """What a client asks for when it connects, beside the specification's parameters."""
+
+    client_id: str | None = None  # a name it keeps when it comes back
+    cursor: str | None = None  # the last message it has had: `epoch:seq`
+    executor: bool = False  # it carries out tool calls
+    corner: bool = False  # it reads `metadata.megabot`
+
+
+NO_WISHES = Wishes()
+
+
 class LocalClient:
     """A client's socket and its outbox."""
 
@@ -28,10 +42,17 @@ class LocalClient:
         socket: web.WebSocketResponse[bool],
         transport: asyncio.Transport,
         tasks: OwnedTasks,
+        wishes: Wishes = NO_WISHES,
     ) -> None:
         self.id = new_id("client")
-        self.outbox = Outbox(transport, parts.settings.outbox, parts.turn, self._stalled)
+        self.wishes = wishes
+        self.name = wishes.client_id or self.id  # by which it is known when it comes back
+        self.outbox = Outbox(
+            transport, parts.settings.outbox, parts.turn, self._stalled, self._merged
+        )
+        self._numbers = parts.numbers
         self.greeted = False
+        self.session_cursor: Callable[[int], str] | None = None
         self.close_sent: int | None = None
         self._socket = socket
         self._transport = transport
@@ -42,9 +63,18 @@ class LocalClient:
         """Give this client one text message."""
         self.outbox.offer(server_frame(data))
 
+    @property
+    def cursor(self) -> str | None:
+        """Where it would have to go on, when it cannot keep up."""
+        return self.session_cursor(self.outbox.sent_seq) if self.session_cursor else None
+
+    def _merged(self, count: int) -> None:
+        self._numbers.merged += count
+
     def _stalled(self, stalled: Stalled) -> None:
-        self.log.warning("client.stalled", reason=stalled.reason)
-        self.close(CloseCode.SLOW_CLIENT, stalled.reason)
+        self.log.warning("client.stalled", reason=stalled.reason, cursor=self.cursor)
+        reason = f"cursor={self.cursor} {stalled.reason}" if self.cursor else stalled.reason
+        self.close(CloseCode.SLOW_CLIENT, reason)
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye with a code; cut the connection if the client does not answer."""

@@ -15,6 +15,8 @@ import msgspec
 import structlog
 
 from megabot_cli.config.schema import OutboxSettings
+from megabot_cli.relay.merging import Item, merge
+from megabot_cli.relay.wire import BINARY, TEXT, open_server_frame, server_frame
 
 log = structlog.get_logger("relay")
 
@@ -53,8 +55,12 @@ class Stalled(msgspec.Struct, frozen=True):
 class Outbox:
     """The bounded queue of one client.
 
-    Calls `on_stalled` once when the bounds are passed, or when nothing moved for
+    Over half of its bounds, chunks that wait are merged and outdated states dropped. Calls
+    `on_stalled` once when the bounds are passed all the same, or when nothing moved for
     `settings.stall_s`; after that it takes nothing more.
+
+    `seq` numbers the messages of a session; `sent_seq` is that of the last one that the
+    socket has taken: from there on a client that comes back has missed something.
     """
 
     def __init__(
@@ -63,18 +69,30 @@ class Outbox:
         settings: OutboxSettings,
         turn: Turn,
         on_stalled: Callable[[Stalled], None],
+        on_merged: Callable[[int], None] | None = None,
     ) -> None:
         self._transport = transport
         self._settings = settings
         self._turn = turn
         self._on_stalled = on_stalled
+        self._on_merged = on_merged
         self._frames: list[bytes] = []  # of this turn
-        self._backlog: deque[bytes] = deque()
+        self._seqs: list[int] = []
+        self._backlog: deque[tuple[bytes, int]] = deque()
         self._backlog_bytes = 0
+        self._merge_from = settings.messages // 2  # messages that wait, before merging pays
+        self._merge_from_bytes = settings.bytes // 2
+        self.sent_seq = 0
         self._retry: asyncio.TimerHandle | None = None
         self._stuck_since: float | None = None
         self._stuck_at = 0
         self.closed = False
+        self._cut_short = False
+
+    @property
+    def behind(self) -> bool:
+        """Whether something meant for this client has not been written, or never was."""
+        return self._cut_short or bool(self._frames or self._backlog)
 
     @property
     def waiting_bytes(self) -> int:
@@ -87,16 +105,20 @@ class Outbox:
     def empty(self) -> bool:
         return not self._frames and not self._backlog and self.waiting_bytes == 0
 
-    def offer(self, frame: bytes) -> None:
-        """Take a frame for this client; it leaves at the end of the turn if it can."""
+    def offer(self, frame: bytes, seq: int = 0) -> None:
+        """Take a frame for this client; it leaves at the end of the turn if it can.
+
+        `seq` 0: it is not one of the session's messages.
+        """
         if self.closed:
             return
         if self._backlog:
-            self._keep(frame)
+            self._keep(frame, seq)
             return
         if not self._frames:
             self._turn.after(self.write)
         self._frames.append(frame)
+        self._seqs.append(seq)
 
     def write_now(self) -> None:
         """Write what can be written without waiting for the end of the turn."""
@@ -106,19 +128,23 @@ class Outbox:
     def write(self) -> None:
         """Write the frames of this turn, or keep them when the socket is full."""
         frames, self._frames = self._frames, []
+        seqs, self._seqs = self._seqs, []
         if not frames or self.closed or self._transport.is_closing():
             return
         if not self._backlog and self._transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
             self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+            self.sent_seq = seqs[-1] or max(self.sent_seq, *seqs)
             return
-        for frame in frames:
-            self._keep(frame)
+        for frame, seq in zip(frames, seqs, strict=True):
+            self._keep(frame, seq)
 
-    def _keep(self, frame: bytes) -> None:
+    def _keep(self, frame: bytes, seq: int) -> None:
         if self.closed:
             return
-        self._backlog.append(frame)
+        self._backlog.append((frame, seq))
         self._backlog_bytes += len(frame)
+        if len(self._backlog) > self._merge_from or self._backlog_bytes > self._merge_from_bytes:
+            self._merge()
         over = (
             len(self._backlog) > self._settings.messages
             or self._backlog_bytes > self._settings.bytes
@@ -127,6 +153,22 @@ class Outbox:
             self._stall("more waits for this client than may")
         elif self._retry is None:
             self._watch()
+
+    def _merge(self) -> None:
+        """Make the backlog shorter; the next try waits until half of the room left is used."""
+        before = len(self._backlog)
+        items = [_item(frame, seq) for frame, seq in self._backlog]
+        merged = merge(items, self.sent_seq)
+        if len(merged) < before:
+            self._backlog = deque(
+                (server_frame(item.data, BINARY if item.binary else TEXT), item.seq)
+                for item in merged
+            )
+            self._backlog_bytes = sum(len(frame) for frame, _ in self._backlog)
+            if self._on_merged is not None:
+                self._on_merged(before - len(merged))
+        self._merge_from = (len(self._backlog) + self._settings.messages) // 2
+        self._merge_from_bytes = (self._backlog_bytes + self._settings.bytes) // 2
 
     def _watch(self) -> None:
         self._retry = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
@@ -143,10 +185,14 @@ class Outbox:
 
     def _drain_backlog(self) -> None:
         while self._backlog and self._transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
-            frame = self._backlog.popleft()
+            frame, seq = self._backlog.popleft()
             self._backlog_bytes -= len(frame)
             self._transport.write(frame)
+            self.sent_seq = seq or self.sent_seq
             self._stuck_since = None
+        if not self._backlog:
+            self._merge_from = self._settings.messages // 2
+            self._merge_from_bytes = self._settings.bytes // 2
 
     def _note_progress(self) -> None:
         now = asyncio.get_running_loop().time()
@@ -162,10 +208,17 @@ class Outbox:
 
     def close(self) -> None:
         """Take and write nothing more."""
+        self._cut_short = self.behind
         self.closed = True
         self._frames.clear()
+        self._seqs.clear()
         self._backlog.clear()
         self._backlog_bytes = 0
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+
+def _item(frame: bytes, seq: int) -> Item:
+    data, first_byte = open_server_frame(frame)
+    return Item(data, seq, first_byte != TEXT)

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
+from typing import Any
 
 import aiohttp
 
@@ -61,12 +62,10 @@ def notice(
     *,
     session_id: str | None = None,
     reply_to: str | None = None,
+    corner: dict[str, Any] | None = None,
 ) -> bytes:
-    """A message of the relay's own making."""
-    metadata = {
-        key: value
-        for key, value in (("session_id", session_id), ("reply_to", reply_to))
-        if value is not None
-    }
+    """A message of the relay's own making; `corner` is its `metadata.megabot`."""
+    fields = (("session_id", session_id), ("reply_to", reply_to), ("megabot", corner))
+    metadata = {key: value for key, value in fields if value is not None}
     text = build(new_id("msg"), message_type, payload, at=time.time(), metadata=metadata)
     return text.encode()

@@ -24,14 +24,17 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
     without one and 1006 for a line that was cut (aiohttp's own `close_code` says 1000 then).
     """
 
-    def take_straight(data: bytes, binary: bool) -> None:
+    recorder = witness.recorder
+
+    def take_and_look(data: bytes, binary: bool) -> None:
         take(data, binary)
-        if witness.must_wait:
+        if recorder is not None and recorder.must_wait:
             deliver_to(socket, None)
 
+    sink = take if recorder is None else take_and_look
     try:
         while True:
-            deliver_to(socket, take_straight)
+            deliver_to(socket, sink)
             message = await socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
                 take(message.data, False)

@@ -12,7 +12,9 @@ from aiohttp import web
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
-from megabot_cli.relay.local_client import LocalClient
+from megabot_cli.relay.corner import SUBPROTOCOL
+from megabot_cli.relay.dedicated import Dedicated
+from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, read_all
@@ -30,6 +32,8 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 # Room above the limit, so that a message a little too long is answered and not cut off.
 OVERSIZE_FACTOR = 4
 
+MOST_NAME_LENGTH = 128  # of a client_id
+
 
 class ClientRoutes:
     """`/ws` for clients and `/relay/tap` for watchers."""
@@ -43,6 +47,7 @@ class ClientRoutes:
         redactor: Redactor,
         tap_header: Callable[[], bytes],
     ) -> None:
+        self.dedicated = Dedicated(parts) if parts.settings.mode == "dedicated" else None
         self.clients: dict[str, LocalClient] = {}
         self.draining = False
         self._parts = parts
@@ -95,15 +100,18 @@ class ClientRoutes:
         if self.draining:
             return _refuse(Refusal(503, "draining", "the relay is stopping"))
         limits, settings = self._parts.limits, self._parts.settings
+        if self.dedicated is not None:
+            return await self._serve_pair(request, self.dedicated)
         socket = web.WebSocketResponse(
             heartbeat=settings.heartbeat_s,
             max_msg_size=limits.max_message_bytes * OVERSIZE_FACTOR,
             # Deflate on loopback costs 100 KiB a client and buys nothing.
             compress=False,
             decode_text=False,
+            protocols=(SUBPROTOCOL,),
         )
         if not socket.can_prepare(request):
-            return _refuse(Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws"))
+            return _refuse(_NO_UPGRADE)
         try:
             await socket.prepare(request)
         except ConnectionResetError:
@@ -111,7 +119,7 @@ class ClientRoutes:
         transport = client_transport(request)
         if transport is None:
             return socket
-        client = LocalClient(self._parts, socket, transport, self._tasks)
+        client = LocalClient(self._parts, socket, transport, self._tasks, _wishes(request, socket))
         session = self._sessions.find_or_open(
             request.query.get("session_id") or None,
             request.query.get("user_id") or None,
@@ -122,6 +130,17 @@ class ClientRoutes:
             return socket
         await self._converse(client, socket, session)
         return socket
+
+    async def _serve_pair(self, request: web.Request, dedicated: Dedicated) -> web.StreamResponse:
+        if not web.WebSocketResponse().can_prepare(request):
+            return _refuse(_NO_UPGRADE)
+        limit = self._parts.settings.max_clients
+        if len(dedicated) >= limit:
+            self._parts.numbers.refusals["full"] += 1
+            return _refuse(
+                Refusal(503, "full", f"{limit} clients are connected, which is the limit")
+            )
+        return await dedicated.serve(request)
 
     async def _converse(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
@@ -145,10 +164,7 @@ class ClientRoutes:
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
     ) -> int:
-        def take(data: bytes, binary: bool) -> None:
-            session.from_client(client, data, binary=binary)
-
-        return await read_all(socket, take, self._parts.witness)
+        return await read_all(socket, session.sink(client), self._parts.witness)
 
     def _full(self, session: Session) -> str | None:
         settings = self._parts.settings
@@ -236,6 +252,19 @@ class AdminRoutes:
     async def serve_metrics(self, _request: web.Request) -> web.Response:
         content_type = "text/plain; version=0.0.4; charset=utf-8"
         return web.Response(body=self._metrics(), headers={"Content-Type": content_type})
+
+
+_NO_UPGRADE = Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws")
+
+
+def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes:
+    query = request.query
+    return Wishes(
+        client_id=query.get("client_id", "")[:MOST_NAME_LENGTH] or None,
+        cursor=query.get("cursor") or None,
+        executor=query.get("role") == "executor",
+        corner=socket.ws_protocol == SUBPROTOCOL,
+    )
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:

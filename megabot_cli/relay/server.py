@@ -18,7 +18,7 @@ from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.listen import parse_listen
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
-from megabot_cli.errors import BadConfiguration, MegabotError
+from megabot_cli.errors import BadConfiguration, MegabotError, NotAuthenticated
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.recording.redaction import Redactor
@@ -42,6 +42,7 @@ from megabot_cli.telemetry.metrics import (
 log = structlog.get_logger("relay")
 
 FLUSH_S = 5.0  # for outboxes, when stopping
+QUIET_S = 0.5
 CHECK_S = 0.02
 HEALTH_CHECK_S = 0.5
 
@@ -89,6 +90,8 @@ class Relay:
         self._stopped = asyncio.Event()
         self._ports: dict[str, int] = {}
         self._doors: dict[str, socket.socket] = {}
+        self._last_total = 0  # messages that have passed, when last looked
+        self._last_change = 0.0
 
     # -- where it is -------------------------------------------------------------------
 
@@ -225,6 +228,11 @@ class Relay:
         self._doors.clear()
 
     async def _dial_ahead(self) -> Upstream:
+        if (dedicated := self._clients.dedicated) is not None:
+            refusal = await dedicated.try_upstream()
+            if isinstance(refusal, NotAuthenticated):
+                raise refusal
+            return "up" if refusal is None else "unreachable"
         session = self._sessions.open_ahead()
         await session.first_outcome.wait()
         fault = session.link.fault
@@ -246,7 +254,17 @@ class Relay:
         await self.stop()
 
     def _idle(self) -> bool:
-        return all(not len(s.pending) and not len(s.link.queue) for s in self._sessions)
+        if (dedicated := self._clients.dedicated) is not None:
+            return dedicated.idle and self._quiet()
+        return all(not len(s.routing) and not s.waiting for s in self._sessions)
+
+    def _quiet(self) -> bool:
+        """Where nobody looks at what passes, only silence says that work is done."""
+        total = self.numbers.messages_to_client + self.numbers.messages_to_upstream
+        now = time.monotonic()
+        if total != self._last_total:
+            self._last_total, self._last_change = total, now
+        return now - self._last_change >= QUIET_S
 
     def _flushed(self) -> bool:
         return all(client.outbox.empty for client in self._clients.clients.values())
@@ -265,6 +283,8 @@ class Relay:
         if hasattr(self, "_clients"):
             for client in list(self._clients.clients.values()):
                 client.close(CloseCode.SERVICE_RESTART, "the relay stops")
+            if self._clients.dedicated is not None:
+                await self._clients.dedicated.stop()
             await self._clients.close_taps()
             await self._wait_for(lambda: not self._clients.clients, 2.5)
         await self._sessions.stop()
@@ -332,9 +352,14 @@ class Relay:
         now.token_expires_at = self._parts.tokens.expires_at
         for session in self._sessions:
             now.links[session.link.life.state.value] += 1
-            now.waiting_to_upstream += len(session.link.queue)
+            now.waiting_to_upstream += session.waiting
         for client in self._clients.clients.values():
             now.outbox_bytes += client.outbox.waiting_bytes
+        if (dedicated := self._clients.dedicated) is not None:
+            now.clients += len(dedicated)
+            now.outbox_bytes += dedicated.waiting_bytes
+            if len(dedicated):
+                now.links["up"] += len(dedicated)
         now.ready = not self._draining and (not now.links or now.links["up"] > 0)
         if (recorder := self.recorder) is not None:
             now.recorder = RecorderGauges(

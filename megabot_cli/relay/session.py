@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 
 import structlog
 
 from megabot_cli.client.dial import Greeting
+from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
-from megabot_cli.protocol.envelope import Head, peek
-from megabot_cli.protocol.validation import Problem, check
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.relay.downward import Downward
+from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.owned_tasks import OwnedTasks
-from megabot_cli.relay.parts import RelayParts, notice
-from megabot_cli.relay.pending import ASKS, PendingRequests, Request
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.ring import Recovery, Ring
+from megabot_cli.relay.roster import Roster
+from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.upstream_queue import Waiting
-from megabot_cli.relay.wire import BINARY, TEXT, server_frame
+from megabot_cli.relay.upward import Upward
+from megabot_cli.relay.voice import Voice
+from megabot_cli.relay.wire import BINARY, TEXT, Sink, server_frame
 
 log = structlog.get_logger("relay")
 
@@ -31,7 +38,11 @@ GREETING_S = 4.0
 
 
 class Session:
-    """All clients of one `session_id` and the one link they share."""
+    """The clients of one `session_id` and the one link they share.
+
+    `shared`: the link belongs to all clients of the identity; an answer goes to the one
+    that asked, everything else to all.
+    """
 
     def __init__(
         self,
@@ -42,25 +53,64 @@ class Session:
         platform: str | None,
         on_named: Callable[[Session, str], None],
         on_ended: Callable[[Session], None],
+        shared: bool = False,
     ) -> None:
-        self.clients: dict[str, LocalClient] = {}
+        self.roster = Roster()
         self.greeting: Greeting | None = None
         self.names: set[str] = {asked_id} if asked_id else set()
-        self.pending = PendingRequests()
+        self.routing = Routing(in_order=not shared)
         self.link = Link(parts, self, asked_session=asked_id, user_id=user_id, platform=platform)
+        settings = parts.settings
+        self.ring = Ring(
+            new_id("epoch"),
+            messages=settings.ring_messages,
+            size_bytes=settings.ring_bytes,
+            age_s=settings.ring_age_s,
+        )
         self._parts = parts
         self._numbers = parts.numbers
         self._witness = parts.witness
+        self._voice = Voice(parts, self.link)
+        self._executions = Executions()
+        self._upward = Upward(
+            parts,
+            self.link,
+            self._voice,
+            self.routing,
+            self._executions,
+            one_at_a_time=shared,
+            find=self.roster.by_name.get,
+        )
+        self._downward = Downward(
+            parts,
+            self.link,
+            self.roster,
+            self.ring,
+            self.routing,
+            self._executions,
+            self._upward,
+            to_askers_only=shared,
+        )
         self._on_named = on_named
         self._on_ended = on_ended
         self._tasks = OwnedTasks()
         self._linger: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._left_at: dict[str, str] = {}  # client_id → cursor when it went
         self.first_outcome = asyncio.Event()  # set once the first dial has ended either way
+
+    @property
+    def clients(self) -> dict[str, LocalClient]:
+        return self.roster.clients
 
     @property
     def session_id(self) -> str | None:
         return self.link.life.session_id
+
+    @property
+    def waiting(self) -> int:
+        """Messages of clients that have not gone up yet."""
+        return len(self.link.queue) + len(self._upward)
 
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
@@ -68,6 +118,7 @@ class Session:
 
     async def stop(self) -> None:
         """Close the link without ending the session upstream."""
+        self._upward.stop()
         for timer in (self._linger, self._grace):
             if timer is not None:
                 timer.cancel()
@@ -77,23 +128,39 @@ class Session:
 
     def attach(self, client: LocalClient) -> None:
         """Take a client in. It is greeted at once where the session is known, else when the
-        link is up; one that waits for long hears why."""
+        link is up; one that waits for long hears why.
+
+        Greeting, what it missed, and all that follows leave in one straight call: there is
+        no gap between them and nothing comes twice.
+        """
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
-        self.clients[client.id] = client
+        self._replace(client)
+        self.roster.add(client)
+        client.session_cursor = self.ring.cursor
         self._witness.fact("open", client=client.id, link=self.link.id, session=self.session_id)
         if self.greeting is None:
             self._parts.loop.call_later(GREETING_S, self._explain_silence, client)
             return
         self._greet(client)
         if not self.link.up:
-            self._tell_state(client, self._why_down())
+            self._tell_away(client, self._why_down())
+
+    def _replace(self, client: LocalClient) -> None:
+        """A client that comes back under its name takes the place of its old connection."""
+        old = self.roster.by_name.get(client.name)
+        if old is not None:
+            old.close(CloseCode.REPLACED, f"{client.name} is connected anew")
+            self._remember(old)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
-        if self.clients.pop(client.id, None) is None:
+        if client.id not in self.clients:
             return
+        if self.roster.remove(client):
+            self._remember(client)
+            self._downward.give_up_calls(client)
         self._witness.fact(
             "close",
             client=client.id,
@@ -104,11 +171,20 @@ class Session:
         )
         self._linger_if_alone()
 
+    def _remember(self, client: LocalClient) -> None:
+        if client.wishes.client_id is None:
+            return
+        outbox = client.outbox
+        seq = outbox.sent_seq if outbox.behind else self.ring.top
+        self._left_at[client.name] = self.ring.cursor(seq)
+        if len(self._left_at) > self._parts.settings.max_clients:
+            del self._left_at[next(iter(self._left_at))]
+
     def _explain_silence(self, client: LocalClient) -> None:
         """The upstream is still not there: say so once; the client may stay and wait."""
         if client.greeted or client.id not in self.clients:
             return
-        self._refuse(client, None, 503, "upstream_unavailable", self._why_down())
+        self._voice.refuse(client, None, 503, "upstream_unavailable", self._why_down())
 
     def _why_down(self) -> str:
         fault = self.link.fault
@@ -122,153 +198,56 @@ class Session:
     def _greet(self, client: LocalClient) -> None:
         if self.greeting is None or client.close_sent is not None:
             return
-        client.greeted = True
-        payload: dict[str, object] = {
-            "session_id": self.session_id,
-            "user_id": self.greeting.user_id,
-            "capabilities": list(self.greeting.capabilities),
-        }
-        self._tell(client, notice("connection_established", payload, session_id=self.session_id))
+        first, client.greeted = not client.greeted, True
+        recovery = self._recover(client) if first else None
+        # The cursor says what the client has had, before what it missed.
+        had = self.ring.top
+        if recovery is not None and recovery.messages:
+            had = recovery.messages[0].seq - 1
+        self._voice.greet(client, self.greeting, self.ring.cursor(had), recovery)
+        client.outbox.sent_seq = had
+        if recovery is not None:
+            verdict = recovery.reason or "recovered"
+            self._numbers.recoveries[verdict] += 1
+            for kept in recovery.messages:
+                frame = self._downward.frame_for(client, kept)
+                client.outbox.offer(frame, kept.seq)
+
+    def _recover(self, client: LocalClient) -> Recovery | None:
+        """What a client that has been here before has missed; None: it does not ask."""
+        cursor = client.wishes.cursor or self._left_at.pop(client.name, None)
+        if cursor is None:
+            return None
+        return self.ring.since(cursor, client.name, self._parts.loop.time())
 
     # -- to upstream -----------------------------------------------------------------------
 
-    def from_client(self, client: LocalClient, data: bytes, *, binary: bool) -> None:
-        """Send on what a client sent, exactly as it came, or refuse it by id."""
-        numbers = self._numbers
-        numbers.messages_to_upstream += 1
-        numbers.bytes_to_upstream += len(data)
-        if not binary and not is_utf8(data):
-            self._numbers.refusals["not_utf8"] += 1
-            client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
-            return
-        head = None if binary else peek(data)
-        self._witness.message(
-            "to_upstream",
-            data,
-            head,
-            link=self.link.id,
-            session=self.session_id,
-            client=client.id,
-            binary=binary,
-        )
-        if head is None or head.id is None or head.type is None:
-            numbers.malformed_to_upstream += 1
-        message_id = head.id if head is not None else None
-        if not self._acceptable(client, data, head, binary=binary):
-            return
-        asks = head is not None and head.type in ASKS
-        waiting = Waiting(client.id, message_id, data, binary, self._parts.loop.time(), asks)
-        overflow = self.link.submit(waiting)
-        if overflow is not None:
-            self._refuse(client, message_id, overflow.code, overflow.error, overflow.message)
-        elif self._parts.settings.echo:
-            self._echo(client, data, binary=binary)
+    def sink(self, client: LocalClient) -> Sink:
+        """Takes what this client sends: it goes on exactly as it came, or is refused by id."""
+        take = self._take_and_echo if self._parts.settings.echo else self._upward.take
+        return functools.partial(take, client)
 
-    def _acceptable(
-        self, client: LocalClient, data: bytes, head: Head | None, *, binary: bool
-    ) -> bool:
-        message_id = head.id if head is not None else None
-        limit = self._parts.limits.max_message_bytes
-        if limit and len(data) > limit:
-            text = f"the message has {len(data)} bytes; at most {limit} may be sent"
-            self._refuse(client, message_id, 413, "message_too_large", text)
-            return False
-        mode = self._parts.settings.validation
-        if mode == "off" or (mode == "warn" and binary):
-            return True
-        kind = head.type if head is not None else None
-        problem = check(data, max_bytes=0, kind=kind) if not binary else _NOT_TEXT
-        if problem is None:
-            return True
-        self._numbers.invalid_to_upstream += 1
-        client.log.debug("message.invalid", id=message_id, problem=str(problem))
-        if mode == "warn":
-            return True
-        self._refuse(client, message_id, problem.code, "invalid_message", str(problem))
-        return False
-
-    def _refuse(
-        self, client: LocalClient, message_id: str | None, code: int, error: str, message: str
-    ) -> None:
-        self._numbers.refusals[error] += 1
-        payload: dict[str, object] = {"error": error, "message": message, "code": code}
-        self._tell(
-            client,
-            notice("connection_error", payload, session_id=self.session_id, reply_to=message_id),
-        )
-
-    def _echo(self, sender: LocalClient, data: bytes, *, binary: bool) -> None:
-        frame = server_frame(data, BINARY if binary else TEXT)
-        for client in self.clients.values():
-            if client is not sender:
-                client.outbox.offer(frame)
+    def _take_and_echo(self, client: LocalClient, data: bytes, binary: bool) -> None:
+        sent = self._upward.take(client, data, binary)
+        if sent is not None:
+            frame = server_frame(sent, _first(binary))
+            for other in self.clients.values():
+                if other is not client:
+                    other.outbox.offer(frame)
 
     def message_written(self, waiting: Waiting) -> None:
-        """The link has written a message: its answer is awaited from now on."""
-        if waiting.awaits_answer and waiting.message_id is not None:
-            self.pending.sent(waiting.message_id, waiting.client, self._parts.loop.time())
+        self._upward.written(waiting)
+
+    def message_unwritten(self, waiting: Waiting) -> None:
+        self._upward.unwritten(waiting)
 
     def message_expired(self, waiting: Waiting) -> None:
-        """A message waited for the upstream in vain: its sender hears it by id."""
-        client = self.clients.get(waiting.client)
-        self._witness.fact(
-            "drop",
-            client=waiting.client,
-            link=self.link.id,
-            session=self.session_id,
-            note=f"the upstream stayed away; message {waiting.message_id or 'without id'}",
-        )
-        if client is None:
-            return
-        text = f"not delivered: {self._why_down()}"
-        self._refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        self._upward.expired(waiting, self._why_down())
 
-    # -- to clients --------------------------------------------------------------------------
-
-    def link_message(self, data: bytes, *, binary: bool) -> None:
-        """Hand what came from upstream to every client, exactly as it came."""
-        numbers = self._numbers
-        numbers.messages_to_client += 1
-        numbers.bytes_to_client += len(data)
-        if not binary and not is_utf8(data):
-            # Passed on, it would make every client hang up (RFC 6455, 8.1).
-            numbers.malformed_to_client += 1
-            note = f"{len(data)} bytes of text that is not UTF-8"
-            self._witness.fact("drop", link=self.link.id, session=self.session_id, note=note)
-            return
-        head = None if binary else peek(data)
-        self._witness.message(
-            "to_client", data, head, link=self.link.id, session=self.session_id, binary=binary
-        )
-        if head is None or head.id is None or head.type is None:
-            numbers.malformed_to_client += 1
-        elif len(self.pending):
-            self._note_answer(head, data)
-        frame = server_frame(data, BINARY if binary else TEXT)
-        numbers.deliveries += len(self.clients)
-        for client in self.clients.values():
-            client.outbox.offer(frame)
-
-    def _note_answer(self, head: Head, data: bytes) -> None:
-        progress = self.pending.answered(head, data, self._parts.loop.time())
-        if progress is None:
-            return
-        if progress.first_chunk_s is not None:
-            self._numbers.first_chunk_s.observe(progress.first_chunk_s)
-        if progress.reply_s is not None:
-            self._numbers.reply_s.observe(progress.reply_s)
-
-    def _tell(self, client: LocalClient, text: bytes) -> None:
-        self._witness.message(
-            "to_client",
-            text,
-            peek(text),
-            link=self.link.id,
-            session=self.session_id,
-            client=client.id,
-            kind="inject",
-        )
-        client.send(text)
+    @property
+    def link_message(self) -> Sink:
+        """Takes what came from upstream."""
+        return self._downward.take
 
     # -- the link's life ---------------------------------------------------------------------
 
@@ -276,6 +255,8 @@ class Session:
         """Greet who waits; tell the others what became of the session."""
         self.first_outcome.set()
         self.greeting = greeting
+        if verdict is Verdict.NEW_SESSION:
+            self.ring.begin_epoch(new_id("epoch"))
         self._name()
         self._witness.fact("open", link=self.link.id, session=self.session_id, note=verdict.value)
         self._witness.message(
@@ -287,7 +268,9 @@ class Session:
         )
         for client in list(self.clients.values()):
             if client.greeted:
-                self._tell_back(client, verdict)
+                self._voice.status(client, "connected", f"the upstream is back ({verdict.value})")
+                if verdict is Verdict.NEW_SESSION:
+                    self._greet(client)
             else:
                 self._greet(client)
         self._settle_pending(verdict)
@@ -297,35 +280,27 @@ class Session:
             self.names.add(self.session_id)
             self._on_named(self, self.session_id)
 
-    def _tell_back(self, client: LocalClient, verdict: Verdict) -> None:
-        payload: dict[str, object] = {
-            "status": "connected",
-            "message": f"the upstream is back ({verdict.value})",
-        }
-        self._tell(client, notice("status_update", payload, session_id=self.session_id))
-        if verdict is Verdict.NEW_SESSION:
-            self._greet(client)
-
     def _settle_pending(self, verdict: Verdict) -> None:
-        if not len(self.pending):
+        if not len(self.routing):
             return
         if verdict is Verdict.RESUMED:
             self._grace = self._parts.loop.call_later(
-                RESUMED_GRACE_S, self._tell_unknown_of, self.pending.ids()
+                RESUMED_GRACE_S, self._tell_unknown_of, self.routing.ids()
             )
         else:
-            self._tell_unknown(self.pending.take_all())
+            self._tell_unknown(self.routing.take_all())
 
     def _tell_unknown_of(self, message_ids: list[str]) -> None:
-        self._tell_unknown(self.pending.take(message_ids))
+        self._tell_unknown(self.routing.take(message_ids))
 
     def _tell_unknown(self, requests: list[Request]) -> None:
         for request in requests:
             self._numbers.delivery_unknown += 1
-            client = self.clients.get(request.client)
+            client = self.roster.by_name.get(request.client)
             if client is not None:
                 text = "sent, but the link fell before an answer came; it may have arrived"
-                self._refuse(client, request.message_id, 503, "delivery_unknown", text)
+                self._voice.refuse(client, request.message_id, 503, "delivery_unknown", text)
+        self._upward.release()
 
     def link_lost(self, code: int, reason: str) -> None:
         """Clients stay; they hear that the upstream is away."""
@@ -338,20 +313,18 @@ class Session:
             by="upstream",
         )
         for client in self.clients.values():
-            self._tell_state(client, f"{reason} ({code})")
+            self._tell_away(client, f"{reason} ({code})")
 
-    def _tell_state(self, client: LocalClient, why: str) -> None:
-        payload: dict[str, object] = {
-            "status": "reconnecting",
-            "message": f"the upstream is away: {why}; messages wait and are sent when it is back",
-        }
-        self._tell(client, notice("status_update", payload, session_id=self.session_id))
+    def _tell_away(self, client: LocalClient, why: str) -> None:
+        text = f"the upstream is away: {why}; messages wait and are sent when it is back"
+        self._voice.status(client, "reconnecting", text)
 
     def link_refused(self, error: MegabotError) -> None:
         """The upstream refuses our credential: clients cannot be served."""
         self.first_outcome.set()
+        self._upward.give_up_held(error.message)
         for client in list(self.clients.values()):
-            self._refuse(client, None, 401, "authentication_failed", error.message)
+            self._voice.refuse(client, None, 401, "authentication_failed", error.message)
             client.close(CloseCode.CREDENTIAL_REFUSED, "the relay's credential was refused")
 
     def link_failed(self) -> None:
@@ -359,15 +332,5 @@ class Session:
         self.first_outcome.set()
 
 
-def is_utf8(data: bytes) -> bool:
-    """Whether bytes are what a text message may hold; for plain ASCII one glance tells."""
-    if data.isascii():
-        return True
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-_NOT_TEXT = Problem("$", "text", "binary", "messages are text")
+def _first(binary: bool) -> int:
+    return BINARY if binary else TEXT

@@ -24,6 +24,7 @@ class Sessions:
 
     def __init__(self, parts: RelayParts) -> None:
         self._parts = parts
+        self._shared = parts.settings.mode == "shared"
         self._all: dict[int, Session] = {}
         self._by_name: dict[str, Session] = {}
         self._ahead: Session | None = None
@@ -43,7 +44,15 @@ class Sessions:
     def find_or_open(
         self, asked_id: str | None, user_id: str | None, platform: str | None
     ) -> Session:
-        """The session called `asked_id`, or a new one; each nameless client gets its own."""
+        """The session called `asked_id`, or a new one; each nameless client gets its own.
+
+        In `shared` mode all clients get the one there is.
+        """
+        if self._shared and self._all:
+            self._ahead = None
+            the_one = next(iter(self._all.values()))
+            self._revive(the_one)
+            return the_one
         if asked_id is not None and (found := self._by_name.get(asked_id)) is not None:
             self._revive(found)
             return found
@@ -67,6 +76,7 @@ class Sessions:
             platform=platform,
             on_named=self._named,
             on_ended=self._ended,
+            shared=self._shared,
         )
         self._all[id(session)] = session
         if asked_id is not None:

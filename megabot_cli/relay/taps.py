@@ -67,6 +67,7 @@ class Taps:
     def __init__(self, on_dropped: Callable[[int], None]) -> None:
         self._taps: set[Tap] = set()
         self._on_dropped = on_dropped
+        self.on_change: Callable[[], None] = lambda: None  # a watcher came or went
 
     def __len__(self) -> int:
         return len(self._taps)
@@ -74,10 +75,12 @@ class Taps:
     def open(self) -> Tap:
         tap = Tap(self._on_dropped)
         self._taps.add(tap)
+        self.on_change()
         return tap
 
     def close(self, tap: Tap) -> None:
         self._taps.discard(tap)
+        self.on_change()
 
     def show(self, fields: dict[str, Any]) -> None:
         """Hand one fact to every watcher; each numbers and redacts its own copy."""

@@ -7,6 +7,7 @@ from collections import OrderedDict, deque
 import msgspec
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
+from megabot_cli.protocol.batching import may_be_wrapped
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):
@@ -17,7 +18,9 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     data: bytes
     binary: bool
     at: float  # monotonic seconds
-    awaits_answer: bool = False
+    kind: str | None = None  # of a request that an answer follows
+    urgent: bool = False  # the upstream waits for it
+    inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch of the relay's
 
 
 class Overflow(msgspec.Struct, frozen=True):
@@ -29,7 +32,8 @@ class Overflow(msgspec.Struct, frozen=True):
 
 
 class UpstreamQueue:
-    """First in, first out per client; turns are taken between clients.
+    """First in, first out per client; turns are taken between clients. What is urgent (a
+    `tool_result`) goes before all that is not.
 
     While the link is up only a client's own bound counts (429). While it is down all
     clients together may have `wait_messages` and `wait_bytes` waiting (503), each for
@@ -40,15 +44,16 @@ class UpstreamQueue:
         self._limits = limits
         self._relay = relay
         self._lanes: OrderedDict[str, deque[Waiting]] = OrderedDict()
-        self._count = 0
+        self._urgent: deque[Waiting] = deque()
+        self.count = 0
         self.bytes = 0
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def offer(self, waiting: Waiting, *, link_up: bool) -> Overflow | None:
         """Accept a message, or say why not; an accepted one leaves by `take` or `expire`."""
-        lane = self._lanes.get(waiting.client)
+        lane = self._urgent if waiting.urgent else self._lanes.get(waiting.client)
         if lane is not None and self._limits.queue and len(lane) >= self._limits.queue:
             text = f"{len(lane)} of your messages wait already; slow down"
             return Overflow(429, "rate_limited", text)
@@ -58,16 +63,20 @@ class UpstreamQueue:
         if lane is None:
             lane = self._lanes[waiting.client] = deque()
         lane.append(waiting)
-        self._count += 1
+        self.count += 1
         self.bytes += len(waiting.data)
         return None
 
     def _over_while_down(self, size: int) -> bool:
-        too_many = self._count >= self._relay.wait_messages
+        too_many = self.count >= self._relay.wait_messages
         return too_many or self.bytes + size > self._relay.wait_bytes
 
     def take(self) -> Waiting | None:
         """The next message to write: the oldest of the client whose turn it is."""
+        if self._urgent:
+            urgent = self._urgent.popleft()
+            self._forget(urgent)
+            return urgent
         if not self._lanes:
             return None
         client, lane = next(iter(self._lanes.items()))
@@ -79,16 +88,41 @@ class UpstreamQueue:
         self._forget(waiting)
         return waiting
 
+    def take_together(self, most: int, most_bytes: int) -> list[Waiting]:
+        """The next messages that may leave in one batch, by turns; at least one if any wait.
+
+        `most_bytes` 0 is no limit. What a batch must not hold leaves alone.
+        """
+        together: list[Waiting] = []
+        size = 0
+        while len(together) < most and (waiting := self.take()) is not None:
+            size += len(waiting.data) + 1
+            fits = not most_bytes or size <= most_bytes
+            if together and not (fits and _may_be_wrapped(waiting)):
+                self.put_back([waiting])
+                break
+            together.append(waiting)
+            if not _may_be_wrapped(waiting):
+                break
+        return together
+
     def put_back(self, messages: list[Waiting]) -> None:
         """Messages that were taken and could not be written are first in line again."""
-        for waiting in reversed(messages):
-            self._lanes.setdefault(waiting.client, deque()).appendleft(waiting)
-            self._count += 1
+        apart = [each for waiting in messages for each in waiting.inner or (waiting,)]
+        for waiting in reversed(apart):
+            lane = self._urgent if waiting.urgent else None
+            if lane is None:
+                lane = self._lanes.setdefault(waiting.client, deque())
+            lane.appendleft(waiting)
+            self.count += 1
             self.bytes += len(waiting.data)
 
     def expire(self, now: float) -> list[Waiting]:
         """Take out what has waited longer than `wait_s`, oldest first."""
         expired = []
+        while self._urgent and now - self._urgent[0].at >= self._relay.wait_s:
+            expired.append(self._urgent.popleft())
+            self._forget(expired[-1])
         for client in list(self._lanes):
             lane = self._lanes[client]
             while lane and now - lane[0].at >= self._relay.wait_s:
@@ -101,13 +135,18 @@ class UpstreamQueue:
     def take_all(self) -> list[Waiting]:
         """Take out everything, oldest first."""
         everything = sorted(
-            (waiting for lane in self._lanes.values() for waiting in lane),
+            (waiting for lane in (self._urgent, *self._lanes.values()) for waiting in lane),
             key=lambda waiting: waiting.at,
         )
+        self._urgent.clear()
         self._lanes.clear()
-        self._count = self.bytes = 0
+        self.count = self.bytes = 0
         return everything
 
     def _forget(self, waiting: Waiting) -> None:
-        self._count -= 1
+        self.count -= 1
         self.bytes -= len(waiting.data)
+
+
+def _may_be_wrapped(waiting: Waiting) -> bool:
+    return not waiting.binary and may_be_wrapped(waiting.data)

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import aiohttp
 import aiohttp.client
 import aiohttp.web_ws
 from aiohttp import web
+from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
@@ -25,7 +27,12 @@ BINARY = 0x82
 
 _MASKED = 0x80
 
-Sink = Callable[[bytes, bool], None]
+# The head of a frame by the length of its message (RFC 6455, 5.2), and the same with a mask.
+_SHORT, _MASKED_SHORT = struct.Struct(">BB"), struct.Struct(">BB4s")
+_MIDDLE, _MASKED_MIDDLE = struct.Struct(">BBH"), struct.Struct(">BBH4s")
+_LONG, _MASKED_LONG = struct.Struct(">BBQ"), struct.Struct(">BBQ4s")
+
+Sink = Callable[[bytes, bool], object]
 """Takes one message: its bytes, and whether it is binary."""
 
 Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
@@ -74,45 +81,43 @@ def server_frame(data: bytes, first_byte: int = TEXT) -> bytes:
     """One whole unmasked message, as a server sends it (RFC 6455, 5.2)."""
     size = len(data)
     if size < 126:
-        return bytes((first_byte, size)) + data
+        return _SHORT.pack(first_byte, size) + data
     if size < 65536:
-        return bytes((first_byte, 126)) + size.to_bytes(2, "big") + data
-    return bytes((first_byte, 127)) + size.to_bytes(8, "big") + data
+        return _MIDDLE.pack(first_byte, 126, size) + data
+    return _LONG.pack(first_byte, 127, size) + data
+
+
+def open_server_frame(frame: bytes) -> tuple[bytes, int]:
+    """The message in a frame that `server_frame` built, and its first byte."""
+    head = {126: 4, 127: 10}.get(frame[1], 2)
+    return frame[head:], frame[0]
 
 
 class MaskSource:
     """Unpredictable 4-byte masks (RFC 6455, 5.3), drawn from the system in blocks of 1024."""
 
     def __init__(self) -> None:
-        self._block = b""
-        self._at = 0
+        self._masks: Iterator[tuple[bytes]] = iter(())
 
     def take(self) -> bytes:
-        if self._at >= len(self._block):
-            self._block = os.urandom(4096)
-            self._at = 0
-        self._at += 4
-        return self._block[self._at - 4 : self._at]
+        for (mask,) in self._masks:
+            return mask
+        self._masks = struct.iter_unpack("4s", os.urandom(4096))
+        return next(self._masks)[0]
 
 
 def client_frame(data: bytes, mask: bytes, first_byte: int = TEXT) -> bytes:
     """One whole masked message, as a client sends it (RFC 6455, 5.3)."""
     size = len(data)
     if size < 126:
-        head = bytes((first_byte, _MASKED | size))
+        head = _MASKED_SHORT.pack(first_byte, _MASKED | size, mask)
     elif size < 65536:
-        head = bytes((first_byte, _MASKED | 126)) + size.to_bytes(2, "big")
+        head = _MASKED_MIDDLE.pack(first_byte, _MASKED | 126, size, mask)
     else:
-        head = bytes((first_byte, _MASKED | 127)) + size.to_bytes(8, "big")
-    return head + mask + _xor(data, mask)
-
-
-def _xor(data: bytes, mask: bytes) -> bytes:
-    """Mask as one operation on whole integers, which needs no code of anybody's in C."""
-    size = len(data)
-    whole_mask = (mask * (size // 4 + 1))[:size]
-    masked = int.from_bytes(data, "little") ^ int.from_bytes(whole_mask, "little")
-    return masked.to_bytes(size, "little")
+        head = _MASKED_LONG.pack(first_byte, _MASKED | 127, size, mask)
+    masked = bytearray(data)
+    websocket_mask(mask, masked)
+    return head + masked
 
 
 def client_transport(request: web.Request) -> asyncio.Transport | None:
@@ -125,7 +130,7 @@ def client_transport(request: web.Request) -> asyncio.Transport | None:
 
 def upstream_transport(
     socket: aiohttp.ClientWebSocketResponse[bool],
-) -> asyncio.WriteTransport | None:
+) -> asyncio.Transport | None:
     """The transport of a link. aiohttp shows it only through the response it grew from."""
     connection = socket._response.connection
     return connection.transport if connection is not None else None

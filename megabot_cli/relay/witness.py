@@ -26,9 +26,14 @@ class Witness:
         self.recorder = recorder
         self.taps = taps
         self._debug = debug
-        self._nobody_looks = recorder is None and not debug
+        self._always = recorder is not None or debug
+        self.looks = self._always  # the message path asks before it calls `message`
+        taps.on_change = self._taps_changed
         self._started_ns = time.monotonic_ns()
         self.started_at = datetime.now(UTC)  # what `t` of a tap's records counts from
+
+    def _taps_changed(self) -> None:
+        self.looks = self._always or len(self.taps) > 0
 
     @property
     def must_wait(self) -> bool:
@@ -53,7 +58,7 @@ class Witness:
         kind: str = "message",
     ) -> None:
         """A whole message passed (`inject`: the relay made it)."""
-        if self._nobody_looks and not len(self.taps):
+        if not self.looks:
             return
         if self.recorder is not None:
             self.recorder.put(

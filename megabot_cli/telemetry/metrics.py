@@ -60,12 +60,23 @@ class RelayNumbers:
         self.rate_limit_waits = 0
         self.delivery_unknown = 0
         self.tap_records_dropped = 0
+        self.batches = 0  # of messages that waited for the rate limit
+        self.merged = 0  # messages that were joined or replaced for slow clients
+        self.routes: Counter[str] = Counter()  # by how it was found whom a message concerns
+        self.recoveries: Counter[str] = Counter()  # by what came of a client's cursor
         self.refusals: Counter[str] = Counter()  # by reason: a fixed set of words
         self.clients_closed: Counter[int] = Counter()  # by close code
         self.resumes: Counter[str] = Counter()  # by verdict
         self.reply_s = Histogram()
         self.first_chunk_s = Histogram()
         self.handshake_s = Histogram()
+
+    def note(self, first_chunk_s: float | None, reply_s: float | None) -> None:
+        """What an answer took, in seconds; None: not known, or told before."""
+        if first_chunk_s is not None:
+            self.first_chunk_s.observe(first_chunk_s)
+        if reply_s is not None:
+            self.reply_s.observe(reply_s)
 
 
 class RelayGauges:
@@ -193,6 +204,22 @@ class RelayCollector(Collector):
         )
         yield _counter(
             "tap_records_dropped", "Records a slow tap missed.", numbers.tap_records_dropped
+        )
+        yield _counter("batches", "Batches of messages that waited.", numbers.batches)
+        yield _counter("merged", "Messages joined or replaced for slow clients.", numbers.merged)
+        yield _labelled(
+            counter,
+            "routes",
+            "Messages from upstream by how it was found whom they concern.",
+            "route",
+            dict(numbers.routes),
+        )
+        yield _labelled(
+            counter,
+            "recoveries",
+            "Clients that came back, by what came of it.",
+            "outcome",
+            dict(numbers.recoveries),
         )
         yield _labelled(counter, "refusals", "What was refused.", "reason", dict(numbers.refusals))
         closed = {str(code): float(count) for code, count in numbers.clients_closed.items()}

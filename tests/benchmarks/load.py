@@ -6,47 +6,56 @@ import asyncio
 import json
 import sys
 import time
+from collections import deque
 
 import aiohttp
 import uvloop
 
 
-def message(size: int) -> str:
-    text = '{"id":"msg_1","type":"chat_send","payload":{"content":"%s"},"timestamp":1700000000}'
-    return text % ("x" * (size - len(text) + 2))
+def message(message_id: str, size: int) -> str:
+    """A chat_send that says whose answer its echo is."""
+    text = (
+        '{"id":"%s","type":"chat_send","payload":{"content":"%s"},"timestamp":1700000000,'
+        '"metadata":{"reply_to":"%s"}}'
+    )
+    return text % (message_id, "x" * (size - len(text) + 6 - 2 * len(message_id)), message_id)
 
 
 async def client(
-    http: aiohttp.ClientSession, url: str, text: str, in_flight: int, ends_at: float
+    http: aiohttp.ClientSession, url: str, texts: list[str], ends_at: float
 ) -> list[float]:
-    """Keep `in_flight` messages under way until `ends_at`; returns each round trip in seconds."""
+    """Keep all of `texts` under way until `ends_at`; returns each round trip in seconds."""
     waits: list[float] = []
-    sent: list[float] = []
+    sent: deque[float] = deque()
+    again = deque(texts)
     async with http.ws_connect(url, decode_text=False) as socket:
         await socket.receive(timeout=20)  # the greeting
-        for _ in range(in_flight):
+        for text in texts:
             sent.append(time.perf_counter())
             await socket.send_str(text)
         async for answer in socket:
-            if b'"chat_send"' not in answer.data:
+            if b'"chat_receive"' not in answer.data:
                 continue
             now = time.perf_counter()
-            waits.append(now - sent.pop(0))
+            waits.append(now - sent.popleft())
             if now >= ends_at:
                 if not sent:
                     break
                 continue
             sent.append(now)
-            await socket.send_str(text)
+            await socket.send_str(again[0])
+            again.rotate(-1)
     return waits
 
 
 async def main(url: str, clients: int, in_flight: int, size: int, seconds: float) -> None:
-    text = message(size)
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
         # Connecting costs too; the clients start together once all are there.
         ends_at = time.perf_counter() + 1.0 + seconds
-        runs = [client(http, url, text, in_flight, ends_at) for _ in range(clients)]
+        runs = [
+            client(http, url, [message(f"m{n}_{k}", size) for k in range(in_flight)], ends_at)
+            for n in range(clients)
+        ]
         waits = sorted(wait for run in await asyncio.gather(*runs) for wait in run)
     count = len(waits)
     print(

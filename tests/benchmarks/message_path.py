@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks import peers
 
 CLIENTS, IN_FLIGHT, SIZE = 100, 4, 250
 TICKS_PER_S = 100  # of /proc/PID/stat; the kernel's USER_HZ
 
 NAIVE = "naive aiohttp + uvloop"
+OURS = "tests.benchmarks.our_relay"
 WAYS: dict[str, list[str]] = {
     NAIVE: ["tests.benchmarks.naive_relay"],
-    "megabot, no recording, no validation": ["tests.benchmarks.our_relay", "off"],
-    "megabot, validation warn": ["tests.benchmarks.our_relay", "warn"],
-    "megabot, validation warn, recording": ["tests.benchmarks.our_relay", "warn", "--record"],
+    "megabot dedicated": [OURS, "dedicated", "off"],
+    "megabot dedicated, warn, recording": [OURS, "dedicated", "warn", "--record"],
+    "megabot session": [OURS, "session", "off"],
+    "megabot session, warn": [OURS, "session", "warn"],
+    "megabot session, warn, recording": [OURS, "session", "warn", "--record"],
+    "megabot shared": [OURS, "shared", "off"],
+    "megabot shared, recording": [OURS, "shared", "off", "--record"],
 }
+PEERS = {"nginx": "nginx, looks at nothing", "websocat": "websocat", "mitmdump": "mitmdump -w"}
 
 
 @contextmanager
@@ -44,8 +53,16 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
-def measure(arguments: list[str], upstream_url: str, seconds: float) -> dict[str, Any]:
-    with process(arguments[0], upstream_url, *arguments[1:]) as (pid, url):
+def pin(pid: int, core: int) -> None:
+    """Give a process a core of its own, where the machine has two."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(pid, {cores[core]})
+
+
+def measure(relay: AbstractContextManager[tuple[int, str]], seconds: float) -> dict[str, Any]:
+    with relay as (pid, url):
+        pin(pid, 0)
         before = cpu_s(pid)
         load = [sys.executable, "-m", "tests.benchmarks.load", url]
         load += [str(CLIENTS), str(IN_FLIGHT), str(SIZE), str(seconds)]
@@ -54,14 +71,23 @@ def measure(arguments: list[str], upstream_url: str, seconds: float) -> dict[str
         return result
 
 
+def relays(upstream_url: str) -> Iterator[tuple[str, AbstractContextManager[tuple[int, str]]]]:
+    """Every relay there is to measure, not started yet."""
+    for name, (module, *arguments) in WAYS.items():
+        yield name, process(module, upstream_url, *arguments)
+    for name, title in PEERS.items():
+        if (program := peers.find(name)) is not None:
+            yield title, peers.running(name, program, upstream_url)
+
+
 def report(seconds: float, rounds: int) -> None:
     """Measure every way in turn, `rounds` times, and print medians with their ratios."""
     print(f"\nMessage path: {CLIENTS} clients x {IN_FLIGHT} in flight, {SIZE} bytes, echo upstream")
-    results: dict[str, list[dict[str, Any]]] = {name: [] for name in WAYS}
+    results: dict[str, list[dict[str, Any]]] = {}
     with process("tests.benchmarks.upstream") as (_, upstream_url):
         for _ in range(rounds):
-            for name, arguments in WAYS.items():
-                results[name].append(measure(arguments, upstream_url, seconds))
+            for name, relay in relays(upstream_url):
+                results.setdefault(name, []).append(measure(relay, seconds))
     base = statistics.median(result["cpu_us"] for result in results[NAIVE])
     print(f"{'':40}{'CPU us':>8}{'ratio':>8}{'trips/s':>10}{'p50 ms':>8}{'p99 ms':>8}")
     for name, runs in results.items():
@@ -71,3 +97,6 @@ def report(seconds: float, rounds: int) -> None:
             f"{name:40}{median['cpu_us']:8.1f}{median['cpu_us'] / base:8.2f}"
             f"{rate:10.0f}{median['p50_ms']:8.1f}{median['p99_ms']:8.1f}"
         )
+    for name in PEERS:
+        if peers.find(name) is None:
+            print(f"not found, not measured: {name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,7 +25,7 @@ from megabot_cli.storage.recorder import Recorder
 from megabot_cli.telemetry.logs import configure_logging
 
 
-async def main(upstream_url: str, *, recording: bool, validation: str) -> None:
+async def main(upstream_url: str, mode: str, *, recording: bool, validation: str) -> None:
     configure_logging(level="error")
     endpoint = parse_endpoint(upstream_url)
 
@@ -40,6 +41,9 @@ async def main(upstream_url: str, *, recording: bool, validation: str) -> None:
             RelaySettings(
                 listen="127.0.0.1:0",
                 admin_listen="127.0.0.1:0",
+                mode=mode,  # type: ignore[arg-type]
+                max_clients=20_000,
+                max_clients_per_session=20_000,
                 validation=validation,  # type: ignore[arg-type]
             ),
             LimitSettings(messages_per_second=0),
@@ -51,12 +55,13 @@ async def main(upstream_url: str, *, recording: bool, validation: str) -> None:
             recorder=recorder,
         )
         await relay.start()
+        told_to_stop = asyncio.Event()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop.set)
         print(json.dumps({"url": relay.url}), flush=True)
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await relay.stop()
+        await told_to_stop.wait()
+        await relay.stop()
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], recording="--record" in sys.argv, validation=sys.argv[2]))
+    _, upstream, mode, validation, *rest = sys.argv
+    uvloop.run(main(upstream, mode, recording="--record" in rest, validation=validation))

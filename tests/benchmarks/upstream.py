@@ -1,4 +1,4 @@
-"""The upstream of the benchmarks: greets, then echoes every message. Its own process."""
+"""The upstream of the benchmarks: greets, then answers every message. Its own process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ async def serve(request: web.Request) -> web.StreamResponse:
     }
     await socket.send_str(json.dumps(greeting))
     async for message in socket:
-        await socket.send_frame(message.data, aiohttp.WSMsgType.TEXT)
+        answer = message.data.replace(b'"chat_send"', b'"chat_receive"', 1)
+        await socket.send_frame(answer, aiohttp.WSMsgType.TEXT)
     return socket
 
 

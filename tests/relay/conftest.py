@@ -11,6 +11,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.endpoint import parse_endpoint
@@ -106,12 +107,14 @@ class Stage:
         secret: str | None = None,
         limits: LimitSettings | None = None,
         record: bool = False,
+        anonymous: bool = False,
         **settings: Any,
     ) -> Relay:
         endpoint = parse_endpoint(url)
-        credential = Credential(
-            kind="api_key", secret=secret or self.api_key, origin=endpoint.origin
-        )
+        credential = None
+        if not anonymous:
+            key = secret or self.api_key
+            credential = Credential(kind="api_key", secret=key, origin=endpoint.origin)
 
         def open_tokens(http: aiohttp.ClientSession) -> TokenSource:
             return TokenSource(http, endpoint, credential=credential)
@@ -145,15 +148,21 @@ class Stage:
         self._stack.push_async_callback(relay.stop)
         return relay
 
-    async def connect(self, url: str, session: str | None = None, **options: Any) -> Peer:
-        if session is not None:
-            url += f"?session_id={session}"
+    async def connect(
+        self,
+        url: str,
+        session: str | None = None,
+        query: dict[str, str] | None = None,
+        **options: Any,
+    ) -> Peer:
+        asked = {**({"session_id": session} if session is not None else {}), **(query or {})}
+        url = str(URL(url).with_query(asked))
         socket = await self.http.ws_connect(url, max_msg_size=0, **options)
         self._stack.push_async_callback(socket.close)
         return Peer(socket)
 
-    async def greeted(self, url: str, session: str | None = None) -> tuple[Peer, str]:
-        peer = await self.connect(url, session)
+    async def greeted(self, url: str, session: str | None = None, **query: str) -> tuple[Peer, str]:
+        peer = await self.connect(url, session, query)
         greeting = await peer.message("connection_established")
         return peer, str(greeting["payload"]["session_id"])
 

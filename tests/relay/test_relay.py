@@ -12,8 +12,10 @@ import pytest
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.errors import BadConfiguration, NotAuthenticated
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.protocol.batching import unwrap
 from tests.relay.conftest import Peer, Stage, until
 from tests.relay.echo_upstream import echo_upstream
+from tests.support.upstream import Connection, ScriptedUpstream
 
 
 async def answer_to(peer: Peer, message_id: str) -> str:
@@ -422,3 +424,53 @@ async def test_a_link_outlives_its_last_client_for_the_linger_time(
     assert same == session
     await again.socket.close()
     await until(lambda: gateway.connection_count == 0)
+
+
+async def test_what_waits_for_the_rate_limit_leaves_as_batches_with_every_text_unchanged(
+    stage: Stage,
+) -> None:
+    got: list[str] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            got.append(str(await connection.receive_text()))
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=10, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
+        peer, _ = await stage.greeted(relay.url)
+        texts = [
+            f'{{ "id":"m{n}", "type":"chat_send","payload":{{"content":"n {n}"}},"timestamp":1.0}}'
+            for n in range(26)
+        ]
+        for text in texts:
+            await peer.socket.send_str(text)
+        await until(lambda: sum(len(unwrap(text)) or 1 for text in got) == 26)
+        assert [inner for text in got for inner in unwrap(text) or [text]] == texts
+        assert len(got) <= 5
+        assert relay.numbers.batches >= 2
+
+
+async def test_a_batch_takes_in_nothing_that_would_spoil_it(stage: Stage) -> None:
+    got: list[str] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            got.append(str(await connection.receive_text()))
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=20, burst=1, max_message_bytes=2000)
+        relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
+        peer, _ = await stage.greeted(relay.url)
+        good = '{"id":"m%d","type":"chat_send","payload":{"content":"%s"},"timestamp":1}'
+        texts = [good % (0, "x"), good % (1, "x"), "plain words", good % (2, "y" * 900)]
+        texts += [good % (3, "z" * 900), good % (4, "x"), good % (5, ""), good % (6, "x")]
+        for text in texts:
+            await peer.socket.send_str(text)
+        await until(lambda: sum(len(unwrap(text)) or 1 for text in got) == len(texts))
+        assert [inner for text in got for inner in unwrap(text) or [text]] == texts
+        assert "plain words" in got
+        assert texts[6] in got  # an empty content is against the rules
+        assert all(len(text) <= 2000 for text in got)

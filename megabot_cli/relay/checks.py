@@ -1,0 +1,48 @@
+"""Whether a client's message may go up."""
+
+from __future__ import annotations
+
+import msgspec
+
+from megabot_cli.config.schema import LimitSettings, RelaySettings
+from megabot_cli.protocol.envelope import Head
+from megabot_cli.protocol.validation import Problem, check
+from megabot_cli.telemetry.metrics import RelayNumbers
+
+_NOT_TEXT = Problem("$", "text", "binary", "messages are text")
+
+
+class Objection(msgspec.Struct, frozen=True):
+    """Why a message is refused: the code and word for its sender, and a sentence."""
+
+    code: int
+    error: str
+    message: str
+
+
+class Checks:
+    """The size limit, and the specification's rules as strictly as the settings say."""
+
+    def __init__(
+        self, settings: RelaySettings, limits: LimitSettings, numbers: RelayNumbers
+    ) -> None:
+        self._mode = settings.validation
+        self._limit = limits.max_message_bytes
+        self._numbers = numbers
+
+    def judge(self, data: bytes, head: Head | None, *, binary: bool) -> Objection | None:
+        """None: it may go. In mode `warn` what breaks the rules is counted and goes."""
+        if self._limit and len(data) > self._limit:
+            text = f"the message has {len(data)} bytes; at most {self._limit} may be sent"
+            return Objection(413, "message_too_large", text)
+        mode = self._mode
+        if mode == "off" or (mode == "warn" and binary):
+            return None
+        kind = head.type if head is not None else None
+        problem = check(data, max_bytes=0, kind=kind) if not binary else _NOT_TEXT
+        if problem is None:
+            return None
+        self._numbers.invalid_to_upstream += 1
+        if mode == "warn":
+            return None
+        return Objection(problem.code, "invalid_message", str(problem))

@@ -1,0 +1,62 @@
+"""`metadata.megabot`: the relay's own corner of a message.
+
+Added only for clients that ask for it (subprotocol `megabot.relay.v1`), and taken out of
+what clients and upstream send, so that nobody else can speak in the relay's name.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from megabot_cli.protocol.envelope import UNREADABLE
+
+SUBPROTOCOL = "megabot.relay.v1"
+
+_MARK = b'"megabot"'
+
+_Fields = dict[str, msgspec.Raw]
+_fields_decoder = msgspec.json.Decoder(_Fields)
+
+
+def mentions(data: bytes) -> bool:
+    """Whether a message may hold the corner at all; it almost never does."""
+    return _MARK in data
+
+
+def without_corner(data: bytes) -> bytes:
+    """The message without `metadata.megabot`; the very same text where there is none.
+
+    Everything else keeps its text; only the white space between the outer fields is lost.
+    """
+    fields = _read(data)
+    metadata = _read(fields.get("metadata", b"")) if fields is not None else None
+    if fields is None or metadata is None or "megabot" not in metadata:
+        return data
+    del metadata["megabot"]
+    if metadata:
+        fields["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
+    else:
+        del fields["metadata"]
+    return msgspec.json.encode(fields)
+
+
+def with_corner(data: bytes, corner: dict[str, Any]) -> bytes:
+    """The message with our corner set; the very same text where it has no place for one."""
+    fields = _read(data)
+    if fields is None:
+        return data
+    metadata = _read(fields["metadata"]) if "metadata" in fields else {}
+    if metadata is None:
+        return data
+    metadata["megabot"] = msgspec.Raw(msgspec.json.encode(corner))
+    fields["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
+    return msgspec.json.encode(fields)
+
+
+def _read(data: bytes | msgspec.Raw) -> _Fields | None:
+    try:
+        return _fields_decoder.decode(data)
+    except UNREADABLE:
+        return None

@@ -1,0 +1,141 @@
+"""`dedicated` mode: each client gets an upstream connection of its own.
+
+Nothing is required of the upstream: any WebSocket server will do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import structlog
+from aiohttp import hdrs, web
+
+from megabot_cli.client.dial import Dialed, hang_up
+from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, RateLimited
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.relay.dialling import dial_upstream
+from megabot_cli.relay.pair import Pair
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.wire import client_transport
+
+log = structlog.get_logger("relay")
+
+# What a client says to the relay and not to the upstream.
+OURS = frozenset({"token", "client_id", "cursor", "role"})
+
+
+class Dedicated:
+    """All pairs of one relay."""
+
+    def __init__(self, parts: RelayParts) -> None:
+        self._parts = parts
+        self._pairs: set[Pair] = set()
+        self.fault: MegabotError | None = None  # why the last dial failed
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return sum(pair.waiting_bytes for pair in self._pairs)
+
+    @property
+    def idle(self) -> bool:
+        return all(pair.idle for pair in self._pairs)
+
+    async def try_upstream(self) -> MegabotError | None:
+        """Dial once and hang up; says what was wrong, None when all was well."""
+        try:
+            dialed = await self._dial(None)
+        except MegabotError as fault:
+            return fault
+        await hang_up(dialed.socket)
+        return None
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Dial for this client, and let the two talk until either has enough.
+
+        The upstream is dialled before the client is let in, so that a refusal is the
+        client's HTTP answer, and the subprotocol is the one the upstream chose.
+        """
+        try:
+            dialed = await self._dial(request)
+        except MegabotError as fault:
+            log.warning("client.not_joined", fault=fault.message, hint=fault.hint)
+            self._parts.numbers.refusals["upstream"] += 1
+            return _refused_by_upstream(fault)
+        chosen = dialed.socket.protocol
+        limits = self._parts.limits
+        socket = web.WebSocketResponse(
+            autoping=False,
+            max_msg_size=limits.max_message_bytes * 4,
+            compress=False,
+            decode_text=False,
+            protocols=(chosen,) if chosen is not None else (),
+        )
+        transport = client_transport(request)
+        try:
+            await socket.prepare(request)
+        except ConnectionResetError:
+            transport = None
+        if transport is None or transport.is_closing():
+            await hang_up(dialed.socket, CloseCode.GOING_AWAY)
+            return socket if socket.prepared else web.Response()
+        await self._join(Pair(self._parts, socket, transport, dialed.socket))
+        return socket
+
+    async def _join(self, pair: Pair) -> None:
+        numbers = self._parts.numbers
+        numbers.clients_accepted += 1
+        self._pairs.add(pair)
+        try:
+            end = await pair.run()
+        finally:
+            self._pairs.discard(pair)
+        numbers.clients_closed[end.code] += 1
+
+    async def _dial(self, request: web.Request | None) -> Dialed:
+        query: dict[str, str] = {}
+        protocols: list[str] = []
+        if request is not None:
+            query = {name: value for name, value in request.query.items() if name not in OURS}
+            offered = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))
+            protocols = [name.strip() for name in offered.split(",") if name.strip()]
+        started_at = self._parts.loop.time()
+        try:
+            dialed = await dial_upstream(
+                self._parts, transparent=True, query=query, protocols=protocols
+            )
+        except MegabotError as fault:
+            self._parts.numbers.dial_failures += 1
+            self.fault = fault
+            raise
+        self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
+        self.fault = None
+        return dialed
+
+    async def stop(self) -> None:
+        """Close all pairs with 1012, both sides."""
+        pairs = list(self._pairs)
+        await asyncio.gather(
+            *(pair.close(CloseCode.SERVICE_RESTART, "the relay stops") for pair in pairs)
+        )
+
+
+def _refused_by_upstream(fault: MegabotError) -> web.Response:
+    status = 502
+    headers = {}
+    if isinstance(fault, RateLimited):
+        status = 429
+        if fault.retry_after_s:
+            headers["Retry-After"] = str(max(1, round(fault.retry_after_s)))
+    elif isinstance(fault, NotAuthenticated | NotPermitted):
+        status = 403
+    body = {"error": fault.code, "message": fault.message, "hint": fault.hint, "code": status}
+    return web.Response(
+        status=status,
+        text=json.dumps(body) + "\n",
+        content_type="application/json",
+        headers=headers,
+    )

@@ -1,0 +1,179 @@
+"""What comes from upstream: whom it concerns, its number, one frame for all who get it."""
+
+from __future__ import annotations
+
+from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.relay.corner import with_corner, without_corner
+from megabot_cli.relay.executions import Executions
+from megabot_cli.relay.link import Link
+from megabot_cli.relay.local_client import LocalClient
+from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.ring import Kept, Ring
+from megabot_cli.relay.roster import Roster
+from megabot_cli.relay.routing import ENDS, Route, Routing, read_keys
+from megabot_cli.relay.upstream_queue import Waiting
+from megabot_cli.relay.upward import Upward
+from megabot_cli.relay.utf8 import is_utf8
+from megabot_cli.relay.wire import BINARY, TEXT, server_frame
+
+_MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
+
+
+class Downward:
+    """The way down. `to_askers_only`: an answer goes to the one that asked, and to nobody else."""
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        link: Link,
+        roster: Roster,
+        ring: Ring,
+        routing: Routing,
+        executions: Executions,
+        upward: Upward,
+        *,
+        to_askers_only: bool,
+    ) -> None:
+        self._time = parts.loop.time
+        self._numbers = parts.numbers
+        self._witness = parts.witness
+        self._link = link
+        self._roster = roster
+        self._ring = ring
+        self._routing = routing
+        self._executions = executions
+        self._upward = upward
+        self._to_askers_only = to_askers_only
+
+    def take(self, data: bytes, binary: bool) -> None:
+        """Hand what came from upstream to whom it concerns, exactly as it came."""
+        numbers = self._numbers
+        numbers.messages_to_client += 1
+        numbers.bytes_to_client += len(data)
+        if not binary and not data.isascii() and not is_utf8(data):
+            # Passed on, it would make every client hang up (RFC 6455, 8.1).
+            numbers.malformed_to_client += 1
+            note = f"{len(data)} bytes of text that is not UTF-8"
+            self._witness.fact(
+                "drop", link=self._link.id, session=self._link.life.session_id, note=note
+            )
+            return
+        head = None if binary else peek(data)
+        if self._witness.looks:
+            self._witness.message(
+                "to_client",
+                data,
+                head,
+                link=self._link.id,
+                session=self._link.life.session_id,
+                binary=binary,
+            )
+        now = self._time()
+        to: str | None = None
+        if head is None or head.id is None or head.type is None:
+            numbers.malformed_to_client += 1
+        else:
+            if head.metadata is not None and head.metadata.megabot is not None:
+                data = without_corner(data)
+            if head.type == "tool_call":
+                self._deliver_call(head, data)
+                return
+            if self._to_askers_only or self._routing.requests:
+                to = self._concerns(head, data, now)
+        seq = self._ring.add(data, now, binary, to)
+        first_byte = BINARY if binary else TEXT
+        if to is None:
+            self._deliver_to_all(data, seq, first_byte)
+        elif (client := self._roster.by_name.get(to)) is not None:
+            numbers.deliveries += 1
+            if client.wishes.corner:
+                data = with_corner(data, {"cursor": self._ring.cursor(seq)})
+            client.outbox.offer(server_frame(data, first_byte), seq)
+
+    def _concerns(self, head: Head, data: bytes, now: float) -> str | None:
+        """The name of the client a message is for; None: for all of them."""
+        routed = self._routing.route(head, data, now)
+        client, progress = routed.client, routed.progress
+        late = client is not None and client not in self._roster.by_name
+        self._numbers.routes[Route.LATE if late else routed.route] += 1
+        if progress is not None:
+            self._numbers.note(progress.first_chunk_s, progress.reply_s)
+        if self._upward.held and head.type in _MAY_RELEASE:
+            self._upward.release()
+        return client if self._to_askers_only else None
+
+    def _deliver_to_all(self, data: bytes, seq: int, first_byte: int) -> None:
+        """One frame for all who get it; a second one for those who read our corner."""
+        frame = server_frame(data, first_byte)
+        clients = self._roster.clients
+        self._numbers.deliveries += len(clients)
+        if not self._roster.corners:
+            for client in clients.values():
+                client.outbox.offer(frame, seq)
+            return
+        corner = {"cursor": self._ring.cursor(seq)}
+        marked = server_frame(with_corner(data, corner) if first_byte == TEXT else data, first_byte)
+        for client in clients.values():
+            client.outbox.offer(marked if client.wishes.corner else frame, seq)
+
+    def frame_for(self, client: LocalClient, kept: Kept) -> bytes:
+        """A message out of the ring, as one client gets it."""
+        if kept.binary:
+            return server_frame(kept.data, BINARY)
+        return server_frame(self._for(client, kept.data, kept.seq))
+
+    def _for(self, client: LocalClient, data: bytes, seq: int) -> bytes:
+        """A message as one client gets it: with our corner, if it reads it."""
+        if not client.wishes.corner:
+            return data
+        return with_corner(data, {"cursor": self._ring.cursor(seq)})
+
+    # -- tool calls ------------------------------------------------------------------------
+
+    def _deliver_call(self, head: Head, data: bytes) -> None:
+        """An executor carries a call out. Others may look on if they can tell that they only
+        look on; without an executor all may answer, and the first answer counts."""
+        execution_id = read_keys(data).execution_id
+        executor = self._roster.executor
+        if execution_id is not None:
+            name = executor.name if executor is not None else None
+            name = self._executions.called(execution_id, name)
+            if name is not None and name not in self._roster.by_name:
+                return  # repeated after a resume, and whoever had begun it is gone
+            executor = self._roster.by_name.get(name) if name is not None else None
+        now = self._time()
+        to = executor.name if executor is not None else self._concerns(head, data, now)
+        seq = self._ring.add(data, now, to=to)
+        if to is None:
+            self._deliver_to_all(data, seq, TEXT)
+        elif (client := self._roster.by_name.get(to)) is not None:
+            self._numbers.deliveries += 1
+            client.outbox.offer(server_frame(self._for(client, data, seq)), seq)
+        if executor is not None and self._roster.corners:
+            corner = {"cursor": self._ring.cursor(seq), "read_only": True}
+            frame = server_frame(with_corner(data, corner))
+            for client in self._roster.clients.values():
+                if client is not executor and client.wishes.corner:
+                    client.outbox.offer(frame, seq)
+
+    def give_up_calls(self, client: LocalClient) -> None:
+        """What a lost executor began may be half done: nobody begins it again, and the
+        upstream hears that no result will come."""
+        for execution_id in self._executions.left(client.name):
+            payload: dict[str, object] = {
+                "execution_id": execution_id,
+                "status": "failed",
+                "output": "the client that carried this out left before it answered",
+            }
+            text = notice("tool_result", payload, session_id=self._link.life.session_id)
+            self._witness.message(
+                "to_upstream",
+                text,
+                peek(text),
+                link=self._link.id,
+                session=self._link.life.session_id,
+                kind="inject",
+            )
+            waiting = Waiting(client.name, None, text, False, self._time(), urgent=True)
+            if not self._link.write_now(waiting):
+                self._link.submit(waiting)

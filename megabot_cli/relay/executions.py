@@ -1,0 +1,65 @@
+"""`tool_call`s from upstream: each is carried out once, and answered once."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from enum import Enum
+
+MOST_REMEMBERED = 1000
+
+
+class Claim(Enum):
+    """What a client's `tool_result` is."""
+
+    FIRST = "first"  # the answer: it goes up
+    AGAIN = "again"  # somebody has answered before
+    NOT_YOURS = "not_yours"  # another client carries it out
+    UNKNOWN = "unknown"  # no call of that name was seen; the upstream may know better
+
+
+class Executions:
+    """Who carries out which call. Without an executor whoever answers first has answered."""
+
+    def __init__(self, limit: int = MOST_REMEMBERED) -> None:
+        self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
+        self._answered: OrderedDict[str, None] = OrderedDict()
+        self._limit = limit
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def called(self, execution_id: str, executor: str | None) -> str | None:
+        """A call came: note who carries it out and return that name; None: whoever likes.
+
+        One that is repeated stays with whom it had.
+        """
+        if execution_id in self._open:
+            return self._open[execution_id]
+        if execution_id in self._answered:
+            return None
+        self._open[execution_id] = executor
+        if len(self._open) > self._limit:
+            self._open.popitem(last=False)
+        return executor
+
+    def claim(self, execution_id: str, client: str) -> Claim:
+        """A client wants to answer a call; only the first answer is one."""
+        if execution_id in self._answered:
+            return Claim.AGAIN
+        if execution_id not in self._open:
+            return Claim.UNKNOWN
+        executor = self._open[execution_id]
+        if executor is not None and executor != client:
+            return Claim.NOT_YOURS
+        del self._open[execution_id]
+        self._answered[execution_id] = None
+        if len(self._answered) > self._limit:
+            self._answered.popitem(last=False)
+        return Claim.FIRST
+
+    def left(self, client: str) -> list[str]:
+        """A client is gone: the calls that it had begun and nobody else may begin again."""
+        orphaned = [name for name, executor in self._open.items() if executor == client]
+        for execution_id in orphaned:
+            self.claim(execution_id, client)
+        return orphaned

@@ -1,0 +1,375 @@
+"""One client and one upstream connection of its own, joined transparently.
+
+Messages of any kind, pings, close codes and reasons pass as they came. Where one side does
+not read, the other is not read from either: nothing piles up, and nobody else is concerned.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+import structlog
+from aiohttp import WSMsgType
+
+from megabot_cli.client.dial import hang_up
+from megabot_cli.client.ids import new_id
+from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
+from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
+from megabot_cli.protocol.limits import TokenBucket
+from megabot_cli.relay.checks import Checks
+from megabot_cli.relay.local_client import CLOSE_S
+from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S, Turn
+from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.reading import LOST, NO_CODE
+from megabot_cli.relay.routing import ASKS, Routing
+from megabot_cli.relay.utf8 import is_utf8
+from megabot_cli.relay.wire import (
+    BINARY,
+    TEXT,
+    Socket,
+    client_frame,
+    deliver_to,
+    server_frame,
+    upstream_transport,
+)
+
+log = structlog.get_logger("relay")
+
+
+class End(msgspec.Struct, frozen=True):
+    """How one side ended the conversation."""
+
+    code: int
+    reason: str
+    by: str  # "client", "upstream" or "relay"
+
+
+class Way:
+    """One direction: frames that leave together, and the brake on whoever sends them."""
+
+    def __init__(self, turn: Turn, into: asyncio.WriteTransport, out_of: asyncio.Transport) -> None:
+        self._turn = turn
+        self._into = into
+        self._out_of = out_of
+        self._frames: list[bytes] = []
+        self.braked = False
+        self.held = False  # by the rate limit: the brake stays on
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        unsent = 0 if self._into.is_closing() else self._into.get_write_buffer_size()
+        return unsent + sum(map(len, self._frames))
+
+    def add(self, frame: bytes) -> None:
+        if not self._frames:
+            self._turn.after(self.write)
+        self._frames.append(frame)
+
+    def write(self) -> None:
+        frames, self._frames = self._frames, []
+        if not frames or self._into.is_closing():
+            return
+        self._into.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        if self._into.get_write_buffer_size() > HIGH_WATER_BYTES:
+            self.brake()
+
+    def brake(self) -> None:
+        """Read no more from the one side until the other has taken what there is."""
+        if not self.braked and not self._out_of.is_closing():
+            self.braked = True
+            self._out_of.pause_reading()
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        full = not self._into.is_closing() and self._into.get_write_buffer_size() > 0
+        if full or self.held:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+            return
+        self.braked = False
+        if not self._out_of.is_closing():
+            self._out_of.resume_reading()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
+class Pair:
+    """A client's socket and the upstream's. `run` is its whole life."""
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        client: Socket,
+        client_transport: asyncio.Transport,
+        upstream: aiohttp.ClientWebSocketResponse[bool],
+    ) -> None:
+        self.client_id = new_id("client")
+        self.link_id = new_id("link")
+        self.session_id: str | None = None  # as the upstream's greeting says, if it is one
+        self._parts = parts
+        self._numbers = parts.numbers
+        self._witness = parts.witness
+        self._client = client
+        self._upstream = upstream
+        self._client_transport = client_transport
+        transport = upstream_transport(upstream)
+        assert transport is not None, "it has just been dialled"
+        self._upstream_transport = transport
+        self._up = Way(parts.turn, self._upstream_transport, client_transport)
+        self._down = Way(parts.turn, client_transport, self._upstream_transport)
+        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
+        self._checked = parts.settings.validation != "off"
+        limits = parts.limits
+        self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
+        self._limited = limits.messages_per_second > 0
+        self._queue: deque[bytes] = deque()
+        self._most_waiting = max(1, limits.queue)
+        self._timer: asyncio.TimerHandle | None = None
+        self._routing = Routing(in_order=True)
+        self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
+        self._over = asyncio.Event()
+        self._log = log.bind(client=self.client_id, link=self.link_id)
+
+    @property
+    def waiting_bytes(self) -> int:
+        return self._up.waiting_bytes + self._down.waiting_bytes
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to be written, and no request to be answered as far as we look."""
+        return not self._queue and not len(self._routing) and not self.waiting_bytes
+
+    # -- its life --------------------------------------------------------------------------
+
+    async def run(self) -> End:
+        """Join the two until one ends, then end the other in the same way."""
+        self._witness.fact("open", client=self.client_id, link=self.link_id)
+        self._log.info("client.opened", mode="dedicated")
+        create_task = self._parts.loop.create_task
+        up = create_task(self._read(self._client, self.take_up, "client"), name="pair up")
+        down = create_task(self._read(self._upstream, self.take_down, "upstream"), name="pair down")
+        try:
+            await asyncio.wait((up, down, self._told_to_end), return_when=asyncio.FIRST_COMPLETED)
+            first = next(each for each in (up, down, self._told_to_end) if each.done())
+            end = first.result()
+        finally:
+            for reading in (up, down):
+                reading.cancel()
+            await asyncio.wait((up, down))
+            self._stop()
+        try:
+            await self._end(end)
+        finally:
+            self._over.set()
+        return end
+
+    async def close(self, code: CloseCode, reason: str) -> None:
+        """End both sides, and return when that is done."""
+        if not self._told_to_end.done():
+            self._told_to_end.set_result(End(code, reason, "relay"))
+        await self._over.wait()
+
+    def _stop(self) -> None:
+        self._up.stop()
+        self._down.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    async def _end(self, end: End) -> None:
+        self._witness.fact(
+            "close",
+            client=self.client_id,
+            link=self.link_id,
+            session=self.session_id,
+            code=end.code,
+            reason=end.reason or None,
+            by=end.by,
+        )
+        self._log.info("client.closed", code=end.code, by=end.by)
+        self._up.write()
+        self._down.write()
+        if end.code == LOST:
+            # A cut line is told by cutting: 1006 may not be sent.
+            self._client_transport.abort()
+            self._upstream_transport.abort()
+            return
+        code = sendable(end.code)
+        await asyncio.gather(
+            hang_up(self._upstream, code, end.reason), self._say_goodbye(code, end.reason)
+        )
+
+    async def _say_goodbye(self, code: int, reason: str) -> None:
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._client.close(code=code, message=reason_bytes(reason))
+        except (TimeoutError, ConnectionError):
+            self._log.debug("client.cut", code=code)
+        finally:
+            self._client_transport.abort()
+
+    async def _read(self, socket: Socket, take: Callable[[bytes, bool], None], by: str) -> End:
+        """Messages come straight from the parser; what comes here is all the rest."""
+        other = self._upstream if socket is self._client else self._client
+
+        def take_straight(data: bytes, binary: bool) -> None:
+            take(data, binary)
+            if self._witness.must_wait:
+                deliver_to(socket, None)
+
+        try:
+            while True:
+                deliver_to(socket, take_straight)
+                message = await socket.receive()
+                match message.type:
+                    case WSMsgType.TEXT:
+                        take(message.data, False)
+                    case WSMsgType.BINARY:
+                        take(message.data, True)
+                    case WSMsgType.PING:
+                        await other.ping(message.data)
+                    case WSMsgType.PONG:
+                        await other.pong(message.data)
+                    case WSMsgType.CLOSE:
+                        return End(int(message.data) or NO_CODE, message.extra or "", by)
+                    case WSMsgType.ERROR:
+                        code = int(getattr(message.data, "code", LOST))
+                        return End(code, str(message.data) if code != LOST else "", by)
+                    case _:
+                        return End(LOST, "", by)
+                if self._witness.must_wait:
+                    await self._witness.caught_up()
+        except ConnectionError:
+            return End(LOST, "", "upstream" if by == "client" else "client")
+        finally:
+            deliver_to(socket, None)
+
+    # -- messages --------------------------------------------------------------------------
+
+    def take_up(self, data: bytes, binary: bool) -> None:
+        """A message of the client's: upstream with it, within the limits."""
+        numbers = self._numbers
+        numbers.messages_to_upstream += 1
+        numbers.bytes_to_upstream += len(data)
+        if self._checked or self._witness.looks:
+            head = None if binary else peek(data)
+            if not self._look_up(data, head, binary):
+                return
+        frame = client_frame(data, self._parts.masks.take(), BINARY if binary else TEXT)
+        if self._limited and (self._queue or not self._bucket.take(self._parts.loop.time())):
+            self._wait(frame)
+        else:
+            self._up.add(frame)
+
+    def _look_up(self, data: bytes, head: Head | None, binary: bool) -> bool:
+        self._witness.message(
+            "to_upstream",
+            data,
+            head,
+            link=self.link_id,
+            session=self.session_id,
+            client=self.client_id,
+            binary=binary or not is_utf8(data),
+        )
+        if head is None or head.id is None or head.type is None:
+            self._numbers.malformed_to_upstream += 1
+        elif head.type in ASKS:
+            self._routing.sent(head.id, self.client_id, self._parts.loop.time(), kind=head.type)
+        objection = self._checks.judge(data, head, binary=binary)
+        if objection is None:
+            return True
+        self._numbers.refusals[objection.error] += 1
+        payload: dict[str, object] = {
+            "error": objection.error,
+            "message": objection.message,
+            "code": objection.code,
+        }
+        message_id = head.id if head is not None else None
+        text = notice("connection_error", payload, reply_to=message_id)
+        self._witness.message(
+            "to_client",
+            text,
+            peek(text),
+            link=self.link_id,
+            session=self.session_id,
+            client=self.client_id,
+            kind="inject",
+        )
+        self._down.add(server_frame(text))
+        return False
+
+    def _wait(self, frame: bytes) -> None:
+        self._numbers.rate_limit_waits += 1
+        self._queue.append(frame)
+        if len(self._queue) >= self._most_waiting:
+            self._up.held = True
+            self._up.brake()
+        if self._timer is None:
+            self._pump_later()
+
+    def _pump_later(self) -> None:
+        wait_s = self._bucket.wait_s(self._parts.loop.time())
+        self._timer = self._parts.loop.call_later(wait_s, self._pump)
+
+    def _pump(self) -> None:
+        self._timer = None
+        while self._queue and self._bucket.take(self._parts.loop.time()):
+            self._up.add(self._queue.popleft())
+        self._up.held = len(self._queue) >= self._most_waiting
+        if self._queue:
+            self._pump_later()
+
+    def take_down(self, data: bytes, binary: bool) -> None:
+        """A message of the upstream's: to the client with it."""
+        numbers = self._numbers
+        numbers.messages_to_client += 1
+        numbers.bytes_to_client += len(data)
+        numbers.deliveries += 1
+        if self._checked or self._witness.looks:
+            self._look_down(data, binary)
+        self._down.add(server_frame(data, BINARY if binary else TEXT))
+
+    def _look_down(self, data: bytes, binary: bool) -> None:
+        head = None if binary else peek(data)
+        self._witness.message(
+            "to_client",
+            data,
+            head,
+            link=self.link_id,
+            session=self.session_id,
+            client=self.client_id,
+            binary=binary or not is_utf8(data),
+        )
+        if head is None or head.id is None or head.type is None:
+            self._numbers.malformed_to_client += 1
+            return
+        if head.type == "connection_established":
+            self.session_id = _session_of(data) or self.session_id
+        if len(self._routing):
+            progress = self._routing.route(head, data, self._parts.loop.time()).progress
+            if progress is not None:
+                self._numbers.note(progress.first_chunk_s, progress.reply_s)
+
+
+class _GreetingPayload(msgspec.Struct):
+    session_id: str | None = None
+
+
+class _Greeting(msgspec.Struct):
+    payload: _GreetingPayload | None = None
+
+
+_greeting_decoder = msgspec.json.Decoder(_Greeting)
+
+
+def _session_of(data: bytes) -> str | None:
+    try:
+        payload = _greeting_decoder.decode(data).payload
+    except UNREADABLE:
+        return None
+    return payload.session_id if payload is not None else None

@@ -1,0 +1,105 @@
+"""A session's last messages in memory, for clients that come back."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import msgspec
+
+
+class Kept(msgspec.Struct, frozen=True, gc=False):
+    """One message to clients. `to` is the name of the one it is for; None: everybody."""
+
+    seq: int
+    at: float  # monotonic seconds
+    data: bytes
+    binary: bool
+    to: str | None
+
+
+class Recovery(msgspec.Struct, frozen=True):
+    """What a client that comes back has missed, or why nobody can say (`reason`)."""
+
+    messages: tuple[Kept, ...] = ()
+    reason: str | None = None
+
+    @property
+    def recovered(self) -> bool:
+        return self.reason is None
+
+
+class Ring:
+    """The newest messages of one session, bounded in number, bytes and age.
+
+    `epoch` names one unbroken run of `seq`, which counts from 1. A cursor is
+    `epoch:seq` of the last message a client has had. Plain state: times are handed in.
+    """
+
+    def __init__(self, epoch: str, *, messages: int, size_bytes: int, age_s: float) -> None:
+        self.epoch = epoch
+        self.top = 0
+        self._most = messages
+        self._most_bytes = size_bytes
+        self._age_s = age_s
+        self._kept: deque[Kept] = deque()
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def kept_bytes(self) -> int:
+        return self._bytes
+
+    def add(self, data: bytes, now: float, binary: bool = False, to: str | None = None) -> int:
+        """Number a message and keep it; returns its `seq`."""
+        self.top = seq = self.top + 1
+        kept = self._kept
+        kept.append(Kept(seq, now, data, binary, to))
+        self._bytes += len(data)
+        if (
+            len(kept) > self._most
+            or self._bytes > self._most_bytes
+            or kept[0].at < now - self._age_s
+        ):
+            self._trim(now)
+        return seq
+
+    def _trim(self, now: float) -> None:
+        kept = self._kept
+        while kept and (
+            len(kept) > self._most
+            or self._bytes > self._most_bytes
+            or kept[0].at < now - self._age_s
+        ):
+            self._bytes -= len(kept.popleft().data)
+
+    def begin_epoch(self, epoch: str) -> None:
+        """What was before cannot be joined to what follows: no cursor of before is good."""
+        self.epoch = epoch
+        self.top = 0
+        self._kept.clear()
+        self._bytes = 0
+
+    def cursor(self, seq: int | None = None) -> str:
+        return f"{self.epoch}:{self.top if seq is None else seq}"
+
+    def since(self, cursor: str, name: str, now: float) -> Recovery:
+        """All that `name` has missed after `cursor`, in order; a reason when some is gone.
+
+        The cursor of the newest message always succeeds, with nothing.
+        """
+        epoch, _, number = cursor.rpartition(":")
+        if not number.isascii() or not number.isdigit() or len(number) > 18:
+            return Recovery(reason="not_a_cursor")
+        if epoch != self.epoch:
+            return Recovery(reason="other_epoch")
+        seq = int(number)
+        if seq > self.top:
+            return Recovery(reason="ahead")
+        self._trim(now)
+        oldest = self._kept[0].seq if self._kept else self.top + 1
+        if seq < oldest - 1:
+            return Recovery(reason="too_old")
+        missed = (kept for kept in self._kept if kept.seq > seq)
+        return Recovery(tuple(kept for kept in missed if kept.to is None or kept.to == name))

@@ -1,0 +1,304 @@
+"""Who asked for what: the requests of one link, and whom a message from upstream concerns."""
+
+from __future__ import annotations
+
+from typing import Final, Generic, TypeVar
+
+import msgspec
+
+from megabot_cli.protocol.envelope import UNREADABLE, Head
+
+# What a request of one kind is answered by, where the upstream does not say it by id.
+_KIND_OF_REPLY = {
+    "chat_stream": "chat_send",
+    "chat_receive": "chat_send",
+    "tool_result": "tool_call",
+}
+ASKS = frozenset(_KIND_OF_REPLY.values())  # types that a reply follows
+ENDS = frozenset({"chat_receive", "tool_result", "connection_error"})
+
+# Types whose payload names the work they belong to.
+_KEYED = frozenset({"chat_stream", "chat_receive", "tool_call", "tool_result", "status_update"})
+
+MOST_REMEMBERED = 1000  # of requests under way, of settled ones, of keys
+
+# After its last chunk an answer may come once more as a whole, and that may name nothing.
+WHOLE_ANSWER_S = 0.5
+
+
+T = TypeVar("T")
+
+
+class Route:
+    """How it was found out whom a message concerns; a label of a metric.
+
+    Plain strings: the hash of an enumeration's member is a call into Python, for each message.
+    """
+
+    EXACT: Final = "exact"  # metadata.reply_to names a request
+    KEY: Final = "key"  # an execution, task or stream that a request began
+    FIFO: Final = "fifo"  # the only request of its kind under way
+    BROADCAST: Final = "broadcast"  # it concerns everybody
+    LATE: Final = "late"  # its asker is known, and gone
+
+
+class Memory(Generic[T]):
+    """The newest entries under their names: at least `limit`, at most twice that."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._young: dict[str, T] = {}
+        self._old: dict[str, T] = {}
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def get(self, name: str) -> T | None:
+        found = self._young.get(name)
+        return found if found is not None else self._old.get(name)
+
+    def keep(self, name: str, value: T) -> None:
+        self._young[name] = value
+        if len(self._young) > self._limit:
+            self._old, self._young = self._young, {}
+
+
+class Request(msgspec.Struct):
+    """One request under way. Times are monotonic seconds."""
+
+    message_id: str
+    client: str
+    sent_at: float
+    kind: str = "chat_send"
+    first_chunk_at: float | None = None
+    completed_at: float | None = None  # its stream has ended; the whole answer may follow
+
+
+class Settled(msgspec.Struct, frozen=True, gc=False):
+    """Whose request this was, and when it had its answer."""
+
+    client: str
+    at: float
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """What a message from upstream meant for the request it answers."""
+
+    first_chunk_s: float | None = None
+    reply_s: float | None = None
+
+
+class Routed(msgspec.Struct, frozen=True):
+    """Whom a message concerns: one client by name, or everybody (None)."""
+
+    route: str  # one of Route
+    client: str | None = None
+    progress: Progress | None = None
+
+
+class Keys(msgspec.Struct, frozen=True):
+    """What in a payload names the work that a message belongs to."""
+
+    execution_id: str | None = None
+    task_id: str | None = None
+    stream_id: str | None = None
+
+    def names(self) -> list[str]:
+        return [name for name in (self.execution_id, self.task_id, self.stream_id) if name]
+
+
+class _Keyed(msgspec.Struct):
+    payload: Keys = Keys()
+
+
+class _ChunkPayload(msgspec.Struct, frozen=True):
+    is_complete: bool = False
+
+
+class _Chunk(msgspec.Struct):
+    payload: _ChunkPayload = _ChunkPayload()
+
+
+_keys_decoder = msgspec.json.Decoder(_Keyed)
+_chunk_decoder = msgspec.json.Decoder(_Chunk)
+_NO_KEYS = Keys()
+_EVERYBODY = Routed(Route.BROADCAST)
+
+
+def read_keys(data: bytes) -> Keys:
+    """The keys in a message's payload; none where it cannot be read."""
+    try:
+        return _keys_decoder.decode(data).payload
+    except UNREADABLE:
+        return _NO_KEYS
+
+
+def _completes(data: bytes) -> bool:
+    try:
+        return _chunk_decoder.decode(data).payload.is_complete
+    except UNREADABLE:
+        return False
+
+
+class Routing:
+    """The requests of one link, oldest first; what each answer and each work belongs to.
+
+    All memories are bounded: beyond the bound the oldest are forgotten, and what belongs
+    to it concerns everybody. Answered requests are remembered for what still follows them
+    (a `chat_receive` after the last chunk, a late notice). `in_order`: replies that name
+    nothing count for the oldest request, which does for figures where nobody is left out.
+    """
+
+    def __init__(self, limit: int = MOST_REMEMBERED, *, in_order: bool = False) -> None:
+        self._in_order = in_order
+        self.requests: dict[str, Request] = {}
+        self._settled: Memory[Settled] = Memory(limit)  # by message id
+        self._by_key: Memory[str] = Memory(limit)  # execution, task, stream → client
+        self._under_way: dict[str, int] = {}  # by kind
+        self._limit = limit
+        self.echoes: bool | None = None  # whether the upstream sets reply_to; None: not seen yet
+        self.repeats_whole: bool | None = None  # whether a chat_receive follows the last chunk
+
+    def __len__(self) -> int:
+        return len(self.requests)
+
+    def ids(self) -> list[str]:
+        return list(self.requests)
+
+    def must_hold(self, kind: str | None) -> bool:
+        """Whether a further request of this kind would make the answers ambiguous."""
+        return not self.echoes and kind in ASKS and self._under_way.get(kind, 0) > 0
+
+    def taken(self, message_id: str, client: str, now: float) -> bool:
+        """Whether another client uses this id, so that two answers could be confused."""
+        request = self.requests.get(message_id)
+        if request is not None:
+            return request.client != client
+        settled = self._settled.get(message_id)
+        if settled is None or settled.client == client:
+            return False
+        return now - settled.at < WHOLE_ANSWER_S
+
+    def sent(self, message_id: str, client: str, now: float, kind: str = "chat_send") -> None:
+        """A request went up."""
+        if message_id in self.requests:
+            self._take(message_id)
+        self.requests[message_id] = Request(message_id, client, now, kind)
+        self._under_way[kind] = self._under_way.get(kind, 0) + 1
+        if len(self.requests) > self._limit:
+            self._settle(next(iter(self.requests.values())), now)
+
+    def began(self, key: str, client: str) -> None:
+        """Whatever names this execution, task or stream concerns that client."""
+        self._by_key.keep(key, client)
+
+    def route(self, head: Head, data: bytes, now: float) -> Routed:
+        """Say whom a message from upstream concerns, and note what it answers."""
+        kind, metadata = head.type, head.metadata
+        if metadata is not None and metadata.reply_to is not None:
+            return self._exact(metadata.reply_to, kind, data, now)
+        if kind not in _KEYED and kind not in ENDS:
+            return _EVERYBODY
+        if len(self._by_key) and kind in _KEYED:
+            for key in read_keys(data).names():
+                if (client := self._by_key.get(key)) is not None:
+                    request = self._only(kind)
+                    mine = request is not None and request.client == client
+                    progress = self._note(request, kind, data, now) if mine else None
+                    return Routed(Route.KEY, client, progress)
+        # An upstream that names what it answers means everybody when it names nothing.
+        request = None if self.echoes else self._only(kind)
+        if request is None:
+            return _EVERYBODY
+        if kind in _KIND_OF_REPLY:
+            self.echoes = False
+        client = request.client
+        return Routed(Route.FIFO, client, self._note(request, kind, data, now))
+
+    def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
+        request = self.requests.get(reply_to)
+        if request is None:
+            settled = self._settled.get(reply_to)
+            return Routed(Route.EXACT, settled.client) if settled is not None else _EVERYBODY
+        if kind in _KIND_OF_REPLY:
+            self.echoes = True
+        if kind in _KEYED and kind != "chat_receive":
+            for key in read_keys(data).names():
+                self.began(key, request.client)
+        return Routed(Route.EXACT, request.client, self._note(request, kind, data, now))
+
+    def _only(self, kind: str | None) -> Request | None:
+        """The one request that a reply of this type can be for; None when it might be another's."""
+        asked = _KIND_OF_REPLY.get(kind or "")
+        if kind != "connection_error" and asked is None:
+            return None
+        fitting = [
+            each
+            for each in self.requests.values()
+            if asked in (None, each.kind) and (kind != "chat_stream" or each.completed_at is None)
+        ]
+        return fitting[0] if len(fitting) == 1 or (fitting and self._in_order) else None
+
+    def _note(
+        self, request: Request | None, kind: str | None, data: bytes, now: float
+    ) -> Progress | None:
+        if request is None:
+            return None
+        is_chunk = kind == "chat_stream"
+        if not is_chunk and kind not in ENDS:
+            return None
+        first_chunk_s = None
+        if is_chunk and request.first_chunk_at is None:
+            request.first_chunk_at = now
+            first_chunk_s = now - request.sent_at
+        if is_chunk and not _completes(data):
+            return Progress(first_chunk_s=first_chunk_s)
+        if request.completed_at is not None:
+            self.repeats_whole = True
+            self._settle(request, now)
+            return Progress()
+        if is_chunk and not self._in_order and self.echoes is False and self._may_repeat():
+            request.completed_at = now
+        else:
+            self._settle(request, now)
+        return Progress(first_chunk_s=first_chunk_s, reply_s=now - request.sent_at)
+
+    def _may_repeat(self) -> bool:
+        return self.repeats_whole is not False
+
+    def _settle(self, request: Request, now: float) -> None:
+        message_id = request.message_id
+        if self.requests.pop(message_id, None) is not None:
+            self._under_way[request.kind] -= 1
+        self._settled.keep(message_id, Settled(request.client, now))
+
+    def _take(self, message_id: str) -> Request | None:
+        request = self.requests.pop(message_id, None)
+        if request is not None:
+            self._under_way[request.kind] -= 1
+        return request
+
+    def expire(self, now: float, after_s: float) -> list[Request]:
+        """Give up requests that have no answer after so long, and stop waiting for a whole
+        answer that does not follow; what still comes for them goes to their askers."""
+        expired = [each for each in self.requests.values() if _is_over(each, now, after_s)]
+        for request in expired:
+            if request.completed_at is not None and self.repeats_whole is None:
+                self.repeats_whole = False
+            self._settle(request, now)
+        return expired
+
+    def take_all(self) -> list[Request]:
+        """Take out every request, oldest first."""
+        return self.take(self.ids())
+
+    def take(self, message_ids: list[str]) -> list[Request]:
+        """Take out those of `message_ids` that are still unanswered."""
+        taken = [self._take(message_id) for message_id in message_ids]
+        return [request for request in taken if request is not None]
+
+
+def _is_over(request: Request, now: float, after_s: float) -> bool:
+    if request.completed_at is not None:
+        return now - request.completed_at >= WHOLE_ANSWER_S
+    return now - request.sent_at >= after_s

@@ -1,0 +1,282 @@
+"""What clients of one session send: checked, put in order, handed to the link or refused."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections import Counter, deque
+from collections.abc import Callable
+
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.relay.checks import Checks
+from megabot_cli.relay.corner import without_corner
+from megabot_cli.relay.executions import Claim, Executions
+from megabot_cli.relay.link import Link
+from megabot_cli.relay.local_client import LocalClient
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.upstream_queue import Waiting
+from megabot_cli.relay.utf8 import is_utf8
+from megabot_cli.relay.voice import Voice
+
+# Where the upstream does not say what it answers, one request of a kind is under way; one
+# that is never answered holds the others back for this long.
+HOLD_S = 60.0
+HOLD_CHECK_S = 0.1
+
+_CLAIM_REFUSALS = {
+    Claim.AGAIN: ("already_answered", "this call has been answered before"),
+    Claim.NOT_YOURS: ("not_the_executor", "another client carries this call out"),
+}
+
+
+class Upward:
+    """The way up. `one_at_a_time`: many askers share the link, and an upstream that names no
+    request in its answers gets one request of a kind at a time."""
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        link: Link,
+        voice: Voice,
+        routing: Routing,
+        executions: Executions,
+        *,
+        one_at_a_time: bool,
+        find: Callable[[str], LocalClient | None],
+    ) -> None:
+        self._parts = parts
+        self._time = parts.loop.time
+        self._numbers = parts.numbers
+        self._witness = parts.witness
+        self._link = link
+        self._voice = voice
+        self._routing = routing
+        self._executions = executions
+        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
+        self._validates = parts.settings.validation != "off"
+        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
+        self._one_at_a_time = one_at_a_time
+        self._find = find
+        self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
+        self._ids_on_their_way: dict[str, str] = {}  # message id → its client
+        self.held: deque[Waiting] = deque()
+        self._hold_timer: asyncio.TimerHandle | None = None
+
+    def __len__(self) -> int:
+        """Messages that wait for an answer to another one."""
+        return len(self.held)
+
+    def stop(self) -> None:
+        if self._hold_timer is not None:
+            self._hold_timer.cancel()
+            self._hold_timer = None
+
+    def take(self, client: LocalClient, data: bytes, binary: bool) -> bytes | None:
+        """Send on what a client sent, or refuse it by id.
+
+        Returns the text as it goes up: exactly as it came, but for `metadata.megabot`,
+        which is ours to set. None when it was refused.
+        """
+        numbers = self._numbers
+        numbers.messages_to_upstream += 1
+        numbers.bytes_to_upstream += len(data)
+        if not binary and not data.isascii() and not is_utf8(data):
+            numbers.refusals["not_utf8"] += 1
+            client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
+            return None
+        head = None if binary else peek(data)
+        if self._witness.looks:
+            self._witness.message(
+                "to_upstream",
+                data,
+                head,
+                link=self._link.id,
+                session=self._link.life.session_id,
+                client=client.id,
+                binary=binary,
+            )
+        if head is None or head.id is None or head.type is None:
+            numbers.malformed_to_upstream += 1
+        elif head.metadata is not None and head.metadata.megabot is not None:
+            data = without_corner(data)
+        objects = self._validates or len(data) > self._most_bytes
+        if objects and not self._acceptable(client, data, head, binary=binary):
+            return None
+        return data if self._submit(client, data, head, binary) else None
+
+    def _acceptable(
+        self, client: LocalClient, data: bytes, head: Head | None, *, binary: bool
+    ) -> bool:
+        objection = self._checks.judge(data, head, binary=binary)
+        if objection is None:
+            return True
+        message_id = head.id if head is not None else None
+        self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
+        return False
+
+    def _submit(self, client: LocalClient, data: bytes, head: Head | None, binary: bool) -> bool:
+        kind = message_id = None
+        urgent = False
+        if head is not None:
+            kind, message_id = head.type, head.id
+            if kind == "tool_result":
+                if not self._may_answer(client, data, message_id):
+                    return False
+                urgent = True
+        asks = kind if kind in ASKS else None
+        waiting = Waiting(client.name, message_id, data, binary, self._time(), asks, urgent)
+        if self._one_at_a_time and not urgent and self._must_wait(waiting):
+            return self._hold(client, waiting)
+        if self._link.write_now(waiting):
+            if asks is not None:
+                self._await_answer(waiting)
+            return True
+        return self._enqueue(client, waiting)
+
+    def _may_answer(self, client: LocalClient, data: bytes, message_id: str | None) -> bool:
+        execution_id = read_keys(data).execution_id
+        if execution_id is None:
+            return True
+        refusal = _CLAIM_REFUSALS.get(self._executions.claim(execution_id, client.name))
+        if refusal is None:
+            return True
+        self._voice.refuse(client, message_id, 409, *refusal)
+        return False
+
+    # -- one of a kind under way ---------------------------------------------------------
+
+    def _must_wait(self, waiting: Waiting) -> bool:
+        """Whether this would make answers ambiguous, or overtake what waits for that."""
+        if not self.held and (waiting.kind is None or not self._confuses(waiting)):
+            return False
+        if any(each.client == waiting.client for each in self.held):
+            return True
+        if waiting.kind is None:
+            return False
+        earlier = not self._routing.echoes and any(e.kind == waiting.kind for e in self.held)
+        return earlier or self._confuses(waiting)
+
+    def _confuses(self, waiting: Waiting) -> bool:
+        """Whether an answer to another request could be taken for the answer to this one."""
+        kind, routing = waiting.kind, self._routing
+        if kind is None:
+            return False
+        if not routing.echoes and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
+            return True
+        if waiting.message_id is None:
+            return False
+        client, message_id = waiting.client, waiting.message_id
+        if self._ids_on_their_way and self._ids_on_their_way.get(message_id, client) != client:
+            return True
+        return routing.taken(message_id, client, self._time())
+
+    def _hold(self, client: LocalClient, waiting: Waiting) -> bool:
+        limit = self._parts.limits.queue
+        mine = sum(1 for each in self.held if each.client == client.name)
+        if limit and mine >= limit:
+            text = f"{mine} of your messages wait already; slow down"
+            self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
+            return False
+        self.held.append(waiting)
+        self._watch_held()
+        return True
+
+    def _watch_held(self) -> None:
+        if self._hold_timer is None and self.held:
+            self._hold_timer = self._parts.loop.call_later(HOLD_CHECK_S, self._look_again)
+
+    def _look_again(self) -> None:
+        """A request that nobody answers must not hold the others back for ever."""
+        self._hold_timer = None
+        self._routing.expire(self._parts.loop.time(), HOLD_S)
+        self.release()
+        self._watch_held()
+
+    def release(self) -> None:
+        """A request was answered: what waited for that may go, each client's in order."""
+        waited, self.held = self.held, deque()
+        blocked: set[str] = set()
+        while waited:
+            waiting = waited.popleft()
+            if waiting.client in blocked or self._must_wait(waiting):
+                blocked.add(waiting.client)
+                self.held.append(waiting)
+            else:
+                self._hand_over(self._find(waiting.client), waiting)
+
+    def give_up_held(self, why: str) -> None:
+        """The link is of no use any more: nothing will release what waits."""
+        held, self.held = self.held, deque()
+        for waiting in held:
+            self._tell_undelivered(waiting, why)
+
+    def _hand_over(self, client: LocalClient | None, waiting: Waiting) -> bool:
+        if not self._link.write_now(waiting):
+            return self._enqueue(client, waiting)
+        self._await_answer(waiting)
+        return True
+
+    def _enqueue(self, client: LocalClient | None, waiting: Waiting) -> bool:
+        self._left(waiting)
+        overflow = self._link.submit(waiting)
+        if overflow is None:
+            return True
+        self._arrived(waiting)
+        if client is not None:
+            self._voice.refuse(
+                client, waiting.message_id, overflow.code, overflow.error, overflow.message
+            )
+        return False
+
+    def _left(self, waiting: Waiting) -> None:
+        if waiting.kind is not None:
+            self._on_its_way[waiting.kind] += 1
+            if self._one_at_a_time and waiting.message_id is not None:
+                self._ids_on_their_way[waiting.message_id] = waiting.client
+
+    def _arrived(self, waiting: Waiting) -> None:
+        if waiting.kind is not None:
+            self._on_its_way[waiting.kind] -= 1
+            if self._one_at_a_time and waiting.message_id is not None:
+                self._ids_on_their_way.pop(waiting.message_id, None)
+
+    # -- what the link says ----------------------------------------------------------------
+
+    def written(self, waiting: Waiting) -> None:
+        """The link has written a message that had to wait: its answer is awaited from now on."""
+        self._arrived(waiting)
+        self._await_answer(waiting)
+
+    def unwritten(self, waiting: Waiting) -> None:
+        """The link fell in the turn in which it was to leave: it waits again."""
+        if waiting.message_id is not None:
+            self._routing.take([waiting.message_id])
+        self._left(waiting)
+
+    def _await_answer(self, waiting: Waiting) -> None:
+        kind, message_id = waiting.kind, waiting.message_id
+        if kind is None or message_id is None:
+            return
+        self._routing.sent(message_id, waiting.client, self._time(), kind)
+        if kind == "tool_call" and (key := read_keys(waiting.data).execution_id):
+            self._routing.began(key, waiting.client)
+
+    def expired(self, waiting: Waiting, why: str) -> None:
+        """A message waited for the upstream in vain: its sender hears it by id."""
+        self._arrived(waiting)
+        self._tell_undelivered(waiting, why)
+
+    def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
+        client = self._find(waiting.client)
+        self._witness.fact(
+            "drop",
+            client=waiting.client,
+            link=self._link.id,
+            session=self._link.life.session_id,
+            note=f"the upstream stayed away; message {waiting.message_id or 'without id'}",
+        )
+        if client is not None:
+            text = f"not delivered: {why}"
+            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)

@@ -1,0 +1,14 @@
+"""Whether bytes are text, as quickly as Python can say it."""
+
+from __future__ import annotations
+
+
+def is_utf8(data: bytes) -> bool:
+    """Whether bytes are what a text message may hold; for plain ASCII one glance tells."""
+    if data.isascii():
+        return True
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,338 @@
+"""`dedicated` mode: a client and its own upstream connection, joined transparently."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+from aiohttp import web
+
+from megabot_cli.config.schema import LimitSettings
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.server import Relay
+from megabot_cli.storage.segment_reader import open_recording
+from tests.relay.conftest import Peer, Stage, until
+from tests.relay.echo_upstream import echo_upstream
+from tests.support.upstream import Connection, ScriptedUpstream
+
+
+async def wait_for_goodbye(connection: Connection) -> None:
+    await connection.until_gone()
+
+
+async def echo(connection: Connection) -> None:
+    while True:
+        data = await connection.receive_text()
+        if isinstance(data, str):
+            await connection.send_text(data)
+        else:
+            await connection.send_bytes(data)
+
+
+async def open_relay(stage: Stage, url: str, **options: object) -> Relay:
+    return await stage.open_relay(url, mode="dedicated", **options)  # type: ignore[arg-type]
+
+
+async def test_each_client_has_an_upstream_connection_of_its_own(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await open_relay(stage, gateway.url)
+    _, first = await stage.greeted(relay.url)
+    _, second = await stage.greeted(relay.url)
+    assert first != second
+    assert gateway.connection_count == 2
+
+
+async def test_nothing_is_required_of_the_upstream_not_even_a_credential(stage: Stage) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        relay = await open_relay(stage, upstream.url, anonymous=True)
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str("plain words")
+        assert await peer.text() == "plain words"
+        assert "Authorization" not in upstream.requests[-1].headers
+
+
+@pytest.mark.parametrize("text", ["", "é", '{ "id" : 1 }', "x" * 70_000, '{"id":"a","type":"b"}'])
+async def test_text_of_any_kind_passes_unchanged(stage: Stage, text: str) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str(text)
+        assert await peer.text() == text
+
+
+async def test_binary_passes_unchanged(stage: Stage) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        for data in (b"", bytes(range(256)), b"\xff" * 100_000):
+            await peer.socket.send_bytes(data)
+            assert await peer.socket.receive_bytes(timeout=5) == data
+
+
+async def test_pings_and_pongs_pass_with_their_data(stage: Stage) -> None:
+    heard = asyncio.Queue[aiohttp.WSMessage]()
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(autoping=False)
+        await socket.prepare(request)
+        await socket.ping(b"from upstream")
+        while not socket.closed:
+            message = await socket.receive()
+            await heard.put(message)
+            if message.type is aiohttp.WSMsgType.PING:
+                await socket.pong(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    try:
+        relay = await open_relay(stage, f"ws://127.0.0.1:{runner.addresses[0][1]}/ws")
+        while not heard.empty():
+            heard.get_nowait()  # of the trial dial at start
+        peer = await stage.connect(relay.url, autoping=False)
+        ping = await peer.socket.receive(timeout=5)
+        assert (ping.type, ping.data) == (aiohttp.WSMsgType.PING, b"from upstream")
+        await peer.socket.pong(b"from client")
+        await peer.socket.ping(b"and back")
+        pong = await peer.socket.receive(timeout=5)
+        assert (pong.type, pong.data) == (aiohttp.WSMsgType.PONG, b"and back")
+        async with asyncio.timeout(5):
+            while (message := await heard.get()).type is not aiohttp.WSMsgType.PONG:
+                continue
+        assert message.data == b"from client"
+        await peer.socket.close()
+    finally:
+        await runner.cleanup()
+
+
+@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1000, "done"), (4321, "warum nicht é")])
+async def test_the_upstreams_close_code_and_reason_reach_the_client(
+    stage: Stage, code: int, reason: str
+) -> None:
+    async def close_at_once(connection: Connection) -> None:
+        await connection.receive_text()
+        await connection.close(code, reason)
+
+    async with ScriptedUpstream(close_at_once) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str("go")
+        message = await peer.socket.receive(timeout=5)
+        assert (message.type, message.data, message.extra) == (
+            aiohttp.WSMsgType.CLOSE,
+            code,
+            reason,
+        )
+
+
+async def test_the_clients_close_code_and_reason_reach_the_upstream(stage: Stage) -> None:
+    codes: list[int | None] = []
+
+    async def note(connection: Connection) -> None:
+        codes.append(await connection.until_gone())
+
+    async with ScriptedUpstream(note) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        codes.clear()
+        await peer.socket.close(code=4321, message=b"enough")
+        await until(lambda: codes)
+        assert codes == [4321]
+
+
+async def test_a_cut_line_is_told_by_cutting(stage: Stage) -> None:
+    async def cut(connection: Connection) -> None:
+        await connection.receive_text()
+        await connection.cut()
+
+    async with ScriptedUpstream(cut) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str("go")
+        assert await peer.close_code() == 1006
+        await until(lambda: not relay.numbers.clients_closed.keys() - {1006})
+
+
+async def test_the_upstream_is_told_of_a_client_that_was_cut_off(stage: Stage) -> None:
+    ended = asyncio.Event()
+
+    async def wait(connection: Connection) -> None:
+        try:
+            await connection.until_gone()
+        finally:  # a server of aiohttp's may cancel the handler of a broken connection
+            ended.set()
+
+    async with ScriptedUpstream(wait) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        ended.clear()
+        assert peer.socket._response.connection is not None
+        assert peer.socket._response.connection.transport is not None
+        peer.socket._response.connection.transport.abort()
+        async with asyncio.timeout(5):
+            await ended.wait()
+
+
+async def test_the_upstream_chooses_the_subprotocol(stage: Stage) -> None:
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=("graphql-ws",))
+        await socket.prepare(request)
+        async for _ in socket:
+            continue
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        relay = await open_relay(stage, f"ws://127.0.0.1:{runner.addresses[0][1]}/ws")
+        peer = await stage.connect(relay.url, protocols=("mqtt", "graphql-ws"))
+        assert peer.socket.protocol == "graphql-ws"
+    finally:
+        await runner.cleanup()
+
+
+async def test_the_query_passes_but_for_what_is_ours(stage: Stage) -> None:
+    async with ScriptedUpstream(wait_for_goodbye) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        await stage.connect(relay.url, query={"room": "a b", "token": "the-client-token"})
+        assert dict(upstream.requests[-1].query) == {"room": "a b"}
+
+
+async def test_an_upstream_that_is_away_is_a_clear_http_answer(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await open_relay(stage, gateway.url)
+    await gateway.stop()
+    async with stage.http.get(
+        relay.url.replace("ws:", "http:"),
+        headers={
+            "Connection": "Upgrade",
+            "Upgrade": "websocket",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        },
+    ) as response:
+        assert response.status == 502
+        assert "Connection refused" in (await response.json())["message"]
+    relay_again = await open_relay(stage, gateway.url)
+    assert relay_again.url
+
+
+async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        limits = LimitSettings(messages_per_second=50, burst=1, queue=3)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        peer = await stage.connect(relay.url)
+        began = asyncio.get_running_loop().time()
+        for number in range(20):
+            await peer.socket.send_str(str(number))
+        assert [await peer.text() for _ in range(20)] == [str(number) for number in range(20)]
+        assert asyncio.get_running_loop().time() - began > 0.3
+
+
+async def test_a_message_over_the_limit_is_answered_413_and_does_not_go_up(stage: Stage) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        limits = LimitSettings(messages_per_second=0, max_message_bytes=1000)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        peer = await stage.connect(relay.url)
+        await peer.send("chat_send", "big", content="x" * 1000)
+        await peer.send("chat_send", "small", content="x")
+        refusal = await peer.message()
+        assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (413, "big")
+        assert (await peer.message())["id"] == "small"
+
+
+async def test_what_nobody_reads_is_not_read_from_the_other_side(stage: Stage) -> None:
+    """Memory stays bounded by what sockets hold; everything arrives once it is read."""
+    piece = "x" * 100_000
+    count = 200
+
+    async def pour(connection: Connection) -> None:
+        for _ in range(count):
+            await connection.send_text(piece)
+        await connection.until_gone()
+
+    async with ScriptedUpstream(pour) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        most = 0
+        for _ in range(30):
+            await asyncio.sleep(0.01)
+            most = max(most, relay._gauges().outbox_bytes)
+        assert most < 4_000_000
+        for _ in range(count):
+            assert await peer.text() == piece
+
+
+async def test_both_directions_are_recorded_and_the_session_is_known(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await open_relay(stage, gateway.url, record=True)
+    peer, session = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hello")
+    await peer.message("chat_receive")
+    await peer.socket.close()
+    await until(lambda: not relay._gauges().clients)
+    await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        records = list(reader)
+    asked = next(record for record in records if record.id == "m1")
+    assert asked.direction == "to_upstream"
+    answer = next(record for record in records if record.type == "chat_receive")
+    assert (answer.session, answer.reply_to) == (session, "m1")
+
+
+async def test_a_stopping_relay_closes_both_sides_with_1012(stage: Stage) -> None:
+    codes: list[int | None] = []
+
+    async def note(connection: Connection) -> None:
+        codes.append(await connection.until_gone())
+
+    async with ScriptedUpstream(note) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        codes.clear()
+        stopping = asyncio.ensure_future(relay.drain())
+        assert await peer.close_code() == 1012
+        await stopping
+        assert codes == [1012]
+
+
+async def test_a_drain_lets_the_answer_under_way_finish(stage: Stage) -> None:
+    async def answer_slowly(connection: Connection) -> None:
+        question = await connection.receive()
+        await asyncio.sleep(0.3)
+        await connection.send("chat_receive", {"content": "late"}, reply_to=question["id"])
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_slowly) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        await peer.send("chat_send", "m1", content="hello")
+        await until(lambda: relay.numbers.messages_to_upstream == 1)
+        stopping = asyncio.ensure_future(relay.drain())
+        assert json.loads(await peer.text())["payload"]["content"] == "late"
+        assert await peer.close_code() == 1012
+        await stopping
+
+
+async def test_metrics_count_pairs(stage: Stage) -> None:
+    async with echo_upstream() as url:
+        relay = await open_relay(stage, url)
+        peers: list[Peer] = [(await stage.greeted(relay.url))[0] for _ in range(3)]
+        gauges = relay._gauges()
+        assert (gauges.clients, gauges.links["up"]) == (3, 3)
+        for peer in peers:
+            await peer.socket.close()
+        await until(lambda: relay._gauges().clients == 0)

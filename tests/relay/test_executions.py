@@ -1,0 +1,52 @@
+"""A tool call is carried out once and answered once."""
+
+from __future__ import annotations
+
+from megabot_cli.relay.executions import Claim, Executions
+
+
+def test_the_executor_answers_and_nobody_else_may() -> None:
+    calls = Executions()
+    assert calls.called("exec_1", "ada") == "ada"
+    assert calls.claim("exec_1", "bob") is Claim.NOT_YOURS
+    assert calls.claim("exec_1", "ada") is Claim.FIRST
+    assert calls.claim("exec_1", "ada") is Claim.AGAIN
+
+
+def test_without_an_executor_the_first_answer_counts() -> None:
+    calls = Executions()
+    assert calls.called("exec_1", None) is None
+    assert calls.claim("exec_1", "bob") is Claim.FIRST
+    assert calls.claim("exec_1", "ada") is Claim.AGAIN
+
+
+def test_a_repeated_call_stays_with_whom_it_had() -> None:
+    calls = Executions()
+    calls.called("exec_1", "ada")
+    assert calls.called("exec_1", "bob") == "ada"
+
+
+def test_an_answer_to_an_unknown_call_may_go_up() -> None:
+    assert Executions().claim("exec_9", "ada") is Claim.UNKNOWN
+
+
+def test_what_a_lost_executor_began_is_begun_by_nobody_else() -> None:
+    calls = Executions()
+    calls.called("exec_1", "ada")
+    calls.called("exec_2", "bob")
+    assert calls.left("ada") == ["exec_1"]
+    assert calls.claim("exec_1", "bob") is Claim.AGAIN
+    assert calls.claim("exec_2", "bob") is Claim.FIRST
+    assert calls.left("ada") == []
+
+
+def test_memory_is_bounded() -> None:
+    calls = Executions(limit=10)
+    for number in range(100):
+        calls.called(f"exec_{number}", "ada")
+    assert len(calls) == 10
+    for number in range(100):
+        calls.claim(f"exec_{number}", "ada")
+    assert len(calls) == 0
+    assert calls.claim("exec_99", "ada") is Claim.AGAIN
+    assert calls.claim("exec_0", "ada") is Claim.UNKNOWN

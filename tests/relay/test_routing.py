@@ -1,0 +1,180 @@
+"""Whom a message from upstream concerns, and what it answers."""
+
+from __future__ import annotations
+
+import json
+
+from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.relay.routing import Route, Routing
+
+
+def message(kind: str, reply_to: str | None = None, **payload: object) -> tuple[Head, bytes]:
+    text = json.dumps(
+        {
+            "id": "m",
+            "type": kind,
+            "payload": payload,
+            "metadata": {"reply_to": reply_to} if reply_to else {},
+        }
+    ).encode()
+    head = peek(text)
+    assert head is not None
+    return head, text
+
+
+def test_a_stream_gives_the_time_to_its_first_chunk_and_to_its_end() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 10.0)
+    first = routing.route(*message("chat_stream", "a", is_complete=False), 10.5).progress
+    more = routing.route(*message("chat_stream", "a", is_complete=False), 11.0).progress
+    last = routing.route(*message("chat_stream", "a", is_complete=True), 12.0).progress
+    assert first is not None
+    assert (first.first_chunk_s, first.reply_s) == (0.5, None)
+    assert more is not None
+    assert (more.first_chunk_s, more.reply_s) == (None, None)
+    assert last is not None
+    assert last.reply_s == 2.0
+    assert len(routing) == 0
+
+
+def test_what_follows_an_answered_request_still_goes_to_its_asker() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", "a", is_complete=True), 2.0)
+    after = routing.route(*message("chat_receive", "a"), 2.1)
+    assert (after.route, after.client, after.progress) == (Route.EXACT, "ann", None)
+
+
+def test_two_askers_get_their_own_answers_by_reply_to() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.sent("b", "bob", 1.0)
+    assert routing.route(*message("chat_stream", "b", is_complete=False), 2.0).client == "bob"
+    assert routing.route(*message("chat_stream", "a", is_complete=False), 2.0).client == "ann"
+
+
+def test_an_execution_concerns_the_client_that_began_it() -> None:
+    routing = Routing()
+    routing.began("exec_1", "ann")
+    progress = routing.route(*message("status_update", execution_id="exec_1", status="x"), 2.0)
+    result = routing.route(*message("tool_result", execution_id="exec_1", status="x"), 2.0)
+    assert (progress.route, progress.client) == (Route.KEY, "ann")
+    assert (result.route, result.client) == (Route.KEY, "ann")
+
+
+def test_a_stream_named_once_with_reply_to_stays_its_askers() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", "a", stream_id="s1", is_complete=False), 2.0)
+    later = routing.route(*message("chat_stream", None, stream_id="s1", is_complete=False), 2.0)
+    assert (later.route, later.client) == (Route.KEY, "ann")
+
+
+def test_without_reply_to_the_only_request_of_a_kind_is_the_one_answered() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routed = routing.route(*message("chat_receive"), 3.0)
+    assert (routed.route, routed.client) == (Route.FIFO, "ann")
+    assert routing.echoes is False
+
+
+def test_two_requests_of_a_kind_and_no_reply_to_is_told_to_everybody_and_never_guessed() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.sent("b", "bob", 2.0)
+    assert routing.route(*message("chat_receive"), 3.0).route is Route.BROADCAST
+    assert routing.ids() == ["a", "b"]
+
+
+def test_where_everybody_hears_everything_the_oldest_request_counts_as_answered() -> None:
+    routing = Routing(in_order=True)
+    routing.sent("a", "ann", 1.0)
+    routing.sent("b", "bob", 2.0)
+    routing.route(*message("chat_receive"), 3.0)
+    assert routing.ids() == ["b"]
+
+
+def test_a_second_request_waits_until_the_upstream_is_seen_to_name_what_it_answers() -> None:
+    routing = Routing()
+    assert not routing.must_hold("chat_send")
+    routing.sent("a", "ann", 1.0)
+    assert routing.must_hold("chat_send")
+    assert not routing.must_hold("tool_call")
+    routing.route(*message("chat_stream", "a", is_complete=False), 2.0)
+    assert not routing.must_hold("chat_send")
+
+
+def test_an_upstream_that_names_requests_means_everybody_when_it_names_none() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", "a", is_complete=False), 2.0)
+    assert routing.route(*message("connection_error"), 2.0).route is Route.BROADCAST
+    assert routing.ids() == ["a"]
+
+
+def test_news_that_answers_nobody_settles_nothing() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    assert routing.route(*message("notification"), 2.0).client is None
+    assert routing.route(*message("chat_receive", "other"), 2.0).client is None
+    assert routing.ids() == ["a"]
+
+
+def test_an_upstream_that_never_answers_fills_no_memory() -> None:
+    routing = Routing(limit=3)
+    for number in range(30):
+        routing.sent(str(number), "ann", float(number))
+    assert routing.ids() == ["27", "28", "29"]
+    assert routing.route(*message("chat_receive", "26"), 31.0).client == "ann"
+    assert routing.route(*message("chat_receive", "0"), 31.0).client is None
+
+
+def test_a_request_nobody_answers_is_given_up_and_what_comes_late_is_still_its_askers() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    assert [request.message_id for request in routing.expire(now=62.0, after_s=60.0)] == ["a"]
+    assert not routing.must_hold("chat_send")
+    assert routing.route(*message("chat_receive", "a"), 90.0).client == "ann"
+
+
+def test_taking_some_leaves_the_others() -> None:
+    routing = Routing()
+    for name in ("a", "b", "c"):
+        routing.sent(name, "ann", 1.0)
+    assert [request.message_id for request in routing.take(["b", "gone"])] == ["b"]
+    assert [request.message_id for request in routing.take_all()] == ["a", "c"]
+    assert not routing.must_hold("chat_send")
+
+
+def test_a_whole_answer_after_the_last_chunk_belongs_to_the_same_request() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    last = message("chat_stream", chunk="", is_complete=True)
+    assert routing.route(*last, 2.0).client == "ann"
+    assert routing.must_hold("chat_send")  # the whole may follow
+    whole = message("chat_receive", content="x")
+    assert routing.route(*whole, 2.1).client == "ann"
+    assert routing.repeats_whole is True
+    assert not routing.must_hold("chat_send")
+
+
+def test_where_no_whole_answer_follows_it_is_waited_for_once() -> None:
+    routing = Routing()
+    last = message("chat_stream", chunk="", is_complete=True)
+    routing.sent("a", "ann", 1.0)
+    routing.route(*last, 2.0)
+    assert [request.message_id for request in routing.expire(now=2.6, after_s=60.0)] == ["a"]
+    routing.sent("b", "bob", 3.0)
+    routing.route(*last, 4.0)
+    assert not routing.must_hold("chat_send")
+
+
+def test_an_id_is_anothers_until_its_answer_has_surely_passed() -> None:
+    routing = Routing()
+    routing.sent("1", "ann", 1.0)
+    assert routing.taken("1", "bob", 1.0)
+    assert not routing.taken("1", "ann", 1.0)
+    whole = message("chat_receive", reply_to="1", content="x")
+    routing.route(*whole, 2.0)
+    assert routing.taken("1", "bob", 2.1)
+    assert not routing.taken("1", "bob", 3.0)

@@ -1,0 +1,288 @@
+"""`shared` mode: one link for all; an answer goes to the one that asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.server import Relay
+from tests.relay.conftest import Peer, Stage, until
+from tests.support.upstream import Connection, ScriptedUpstream
+
+
+async def open_relay(stage: Stage, url: str, **options: Any) -> Relay:
+    return await stage.open_relay(url, mode="shared", **options)
+
+
+async def hears_nothing(peer: Peer, for_s: float = 0.15) -> bool:
+    """Whether nothing arrives for a while."""
+    try:
+        message = await peer.socket.receive(timeout=for_s)
+    except TimeoutError:
+        return True
+    raise AssertionError(message)
+
+
+async def test_all_clients_share_one_link_and_each_gets_its_own_answers(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await open_relay(stage, gateway.url)
+    peers = [(await stage.greeted(relay.url))[0] for _ in range(5)]
+    for number, peer in enumerate(peers):
+        for turn in range(3):
+            await peer.send("chat_send", f"m{number}_{turn}", content=f"I am {number}")
+    for number, peer in enumerate(peers):
+        ended = 0
+        while ended < 3:
+            message = await peer.message()
+            assert message["metadata"]["reply_to"].startswith(f"m{number}_"), message
+            ended += message["type"] == "chat_receive"
+        assert await hears_nothing(peer, 0.02)
+    assert gateway.connection_count == 1
+    assert relay.numbers.routes["exact"] > 15
+    assert not relay.numbers.routes["broadcast"]
+
+
+async def test_what_answers_nobody_is_for_all(stage: Stage) -> None:
+    async def notify(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.send("notification", {"type": "info", "title": "hear hear"})
+        await connection.until_gone()
+
+    async with ScriptedUpstream(notify) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("collaborative_action", "m1", session_id="s", action="cursor_move")
+        for peer in (first, second):
+            assert (await peer.message("notification"))["payload"]["title"] == "hear hear"
+        assert relay.numbers.routes["broadcast"] == 1
+
+
+class Unnamed:
+    """An upstream that names no request in its answers, as the specification's own does."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.may_answer = asyncio.Semaphore(0)
+
+    async def __call__(self, connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            question = await connection.receive()
+            self.asked.append(question["id"])
+            await self.may_answer.acquire()
+            await connection.stream("for ", question["id"])
+            await connection.send("chat_receive", {"content": f"for {question['id']}"})
+
+
+async def test_an_upstream_that_names_no_request_gets_one_at_a_time(stage: Stage) -> None:
+    script = Unnamed()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m1", content="one")
+        await until(lambda: script.asked == ["m1"])
+        await second.send("chat_send", "m2", content="two")
+        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        await asyncio.sleep(0.05)
+        assert script.asked == ["m1"]
+        script.may_answer.release()
+        assert (await first.message("chat_receive"))["payload"]["content"] == "for m1"
+        await until(lambda: script.asked == ["m1", "m2"])
+        script.may_answer.release()
+        assert (await second.message("chat_stream"))["payload"]["chunk"] == "for "
+        assert (await second.message("chat_receive"))["payload"]["content"] == "for m2"
+        assert await hears_nothing(first)
+        assert relay.numbers.routes["fifo"] >= 4
+
+
+async def test_the_next_request_goes_when_the_asker_before_it_has_left(stage: Stage) -> None:
+    script = Unnamed()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m1", content="one")
+        await until(lambda: script.asked == ["m1"])
+        await first.socket.close()
+        await second.send("chat_send", "m2", content="two")
+        script.may_answer.release()
+        script.may_answer.release()
+        # The answer to m1 has no taker, and the second client is not given it.
+        assert (await second.message("chat_receive"))["payload"]["content"] == "for m2"
+        assert relay.numbers.routes["late"] >= 1
+
+
+async def test_an_answer_whose_asker_has_gone_reaches_nobody_else(stage: Stage) -> None:
+    answer = asyncio.Event()
+
+    async def answer_late(connection: Connection) -> None:
+        await connection.greet()
+        question = await connection.receive()
+        await answer.wait()
+        await connection.send("chat_receive", {"content": "late"}, reply_to=question["id"])
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_late) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m1", content="one")
+        await until(lambda: relay.numbers.messages_to_upstream == 1)
+        await first.socket.close()
+        await until(lambda: relay._gauges().clients == 1)
+        answer.set()
+        await until(lambda: relay.numbers.routes["late"] == 1)
+        assert await hears_nothing(second)
+
+
+async def test_an_asker_that_comes_back_under_its_name_gets_its_answer(stage: Stage) -> None:
+    answer = asyncio.Event()
+
+    async def answer_late(connection: Connection) -> None:
+        await connection.greet()
+        question = await connection.receive()
+        await answer.wait()
+        await connection.send("chat_receive", {"content": "late"}, reply_to=question["id"])
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_late) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url, client_id="ada")
+        await first.send("chat_send", "m1", content="one")
+        await until(lambda: relay.numbers.messages_to_upstream == 1)
+        await first.socket.close()
+        await until(lambda: relay._gauges().clients == 0)
+        answer.set()
+        await until(lambda: relay.numbers.messages_to_client >= 1)
+        again = await stage.connect(relay.url, query={"client_id": "ada"})
+        greeting = await again.message("connection_established")
+        assert greeting["metadata"]["megabot"]["recovered"] is True
+        assert (await again.message())["payload"]["content"] == "late"
+        other = await stage.connect(relay.url, query={"cursor": "epoch:0"})
+        await other.message("connection_established")
+        assert await hears_nothing(other)
+
+
+async def test_work_that_a_request_began_stays_with_its_asker(stage: Stage) -> None:
+    """Once an answer named an execution, what names only that execution is the asker's."""
+
+    async def work(connection: Connection) -> None:
+        await connection.greet()
+        question = await connection.receive()
+        working = {"status": "working", "task_id": "task_7", "progress": 0.1}
+        await connection.send("status_update", working, reply_to=question["id"])
+        await connection.send("status_update", {**working, "progress": 0.9})
+        await connection.until_gone()
+
+    async with ScriptedUpstream(work) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await second.send("chat_send", "m1", content="one")
+        assert (await second.message("status_update"))["payload"]["progress"] == 0.1
+        assert (await second.message("status_update"))["payload"]["progress"] == 0.9
+        assert await hears_nothing(first)
+        assert relay.numbers.routes["key"] == 1
+
+
+async def test_nobody_but_the_relay_speaks_in_its_corner(stage: Stage) -> None:
+    seen: list[str | bytes] = []
+
+    async def look(connection: Connection) -> None:
+        await connection.greet()
+        seen.append(await connection.receive_text())
+        await connection.send("notification", {"title": "x"}, megabot={"read_only": True}, k=1)
+        await connection.until_gone()
+
+    async with ScriptedUpstream(look) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        plain, _ = await stage.greeted(relay.url)
+        marked = await stage.connect(relay.url, protocols=("megabot.relay.v1",))
+        greeting = await marked.message("connection_established")
+        cursor = greeting["metadata"]["megabot"]["cursor"]
+        text = (
+            '{"id":"m1","type":"x","payload":{"n": 1.0},"metadata":{"megabot":{"cursor":"mine"}}}'
+        )
+        await plain.socket.send_str(text)
+        notification = await plain.message("notification")
+        assert json.loads(seen[0]) == {"id": "m1", "type": "x", "payload": {"n": 1.0}}
+        assert notification["metadata"] == {"k": 1}
+        metadata = (await marked.message("notification"))["metadata"]
+        epoch, _, seq = cursor.partition(":")
+        assert metadata == {"k": 1, "megabot": {"cursor": f"{epoch}:{int(seq) + 1}"}}
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_the_same_name_twice_replaces_the_first(
+    stage: Stage, gateway: Gateway, mode: str
+) -> None:
+    relay = await stage.open_relay(gateway.url, mode=mode)
+    first, session = await stage.greeted(relay.url, client_id="ada")
+    second, _ = await stage.greeted(relay.url, session, client_id="ada")
+    assert await first.close_code() == 4503
+    await second.send("chat_send", "m1", content="still here")
+    assert await second.message("chat_receive")
+
+
+async def test_two_that_use_the_same_message_id_each_get_their_own_answer(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await open_relay(stage, gateway.url)
+    first, _ = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url)
+    for turn in range(3):
+        await first.send("chat_send", "same", content=f"from first {turn}")
+        await second.send("chat_send", "same", content=f"from second {turn}")
+    for turn in range(3):
+        for peer, name in ((first, "first"), (second, "second")):
+            answer = await peer.message("chat_receive")
+            assert f"from {name} {turn}" in answer["payload"]["content"]
+
+
+async def test_a_stream_without_a_whole_answer_after_it_holds_nobody_back_for_long(
+    stage: Stage,
+) -> None:
+    async def only_stream(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            question = await connection.receive()
+            await connection.stream("for ", question["id"])
+
+    async with ScriptedUpstream(only_stream) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        for turn in range(10):
+            await first.send("chat_send", f"a{turn}", content="one")
+            await second.send("chat_send", f"b{turn}", content="two")
+        async with asyncio.timeout(3):
+            for turn in range(10):
+                for peer, name in ((first, "a"), (second, "b")):
+                    assert (await peer.message("chat_stream"))["payload"]["chunk"] == "for "
+                    last = await peer.message("chat_stream")
+                    assert last["payload"]["chunk"] == f"{name}{turn}"
+
+
+async def test_a_client_whose_request_waits_is_not_overtaken_by_itself(stage: Stage) -> None:
+    script = Unnamed()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m1", content="one")
+        await until(lambda: script.asked == ["m1"])
+        await second.send("chat_send", "m2", content="two")
+        await second.send("notification", "n2", title="after two")
+        await until(lambda: relay.numbers.messages_to_upstream == 3)
+        for _ in range(3):
+            script.may_answer.release()
+        await until(lambda: len(script.asked) == 3)
+        assert script.asked == ["m1", "m2", "n2"]

@@ -1,0 +1,160 @@
+"""A tool call from upstream is carried out once, whoever is connected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from tests.relay.conftest import Peer, Stage, until
+from tests.relay.test_shared import hears_nothing
+from tests.support.upstream import Connection, ScriptedUpstream
+
+MARKED = ("megabot.relay.v1",)
+
+
+class Calling:
+    """An upstream that calls a tool when told to, and keeps the results."""
+
+    def __init__(self) -> None:
+        self.connection: Connection | None = None
+        self.results: list[dict[str, Any]] = []
+
+    async def __call__(self, connection: Connection) -> None:
+        await connection.greet()
+        self.connection = connection
+        while True:
+            self.results.append(await connection.receive())
+
+    async def call(self, execution_id: str = "exec_1", **metadata: Any) -> None:
+        assert self.connection is not None
+        payload = {"tool_name": "ls", "execution_id": execution_id, "parameters": {}}
+        await self.connection.send("tool_call", payload, **metadata)
+
+
+@pytest.fixture
+async def calling() -> AsyncIterator[tuple[Calling, ScriptedUpstream]]:
+    script = Calling()
+    async with ScriptedUpstream(script) as upstream:
+        yield script, upstream
+
+
+async def answer(peer: Peer, message_id: str, output: str, execution_id: str = "exec_1") -> None:
+    await peer.send(
+        "tool_result", message_id, execution_id=execution_id, status="completed", output=output
+    )
+
+
+async def test_the_oldest_executor_gets_the_call_and_others_see_it_read_only(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    plain, session = await stage.greeted(relay.url)
+    watcher = await stage.connect(relay.url, session, protocols=MARKED)
+    await watcher.message("connection_established")
+    executor, _ = await stage.greeted(relay.url, session, role="executor")
+    younger, _ = await stage.greeted(relay.url, session, role="executor")
+    await script.call()
+    assert (await executor.message("tool_call"))["payload"]["tool_name"] == "ls"
+    seen = await watcher.message("tool_call")
+    assert seen["metadata"]["megabot"]["read_only"] is True
+    assert await hears_nothing(plain, 0.05)
+    assert await hears_nothing(younger, 0.05)
+    await answer(executor, "r1", "done")
+    await until(lambda: script.results)
+    assert script.results[0]["payload"]["output"] == "done"
+
+
+async def test_only_the_executor_may_answer_and_only_once(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor, session = await stage.greeted(relay.url, role="executor")
+    other, _ = await stage.greeted(relay.url, session)
+    await script.call()
+    await executor.message("tool_call")
+    await answer(other, "r0", "not mine")
+    refusal = await other.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (409, "r0")
+    await answer(executor, "r1", "mine")
+    await answer(executor, "r2", "again")
+    refusal = await executor.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (409, "r2")
+    await until(lambda: script.results)
+    assert [result["id"] for result in script.results] == ["r1"]
+
+
+async def test_without_an_executor_all_see_it_and_the_first_answer_counts(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    first, session = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url, session)
+    await script.call()
+    await first.message("tool_call")
+    await second.message("tool_call")
+    await answer(second, "r1", "second was first")
+    await until(lambda: script.results)
+    await answer(first, "r2", "too late")
+    assert (await first.message("connection_error"))["payload"]["code"] == 409
+    assert [result["id"] for result in script.results] == ["r1"]
+
+
+async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor, session = await stage.greeted(relay.url, role="executor")
+    younger, _ = await stage.greeted(relay.url, session, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    await executor.socket.close()
+    await until(lambda: script.results)
+    payload = script.results[0]["payload"]
+    assert (payload["execution_id"], payload["status"]) == ("exec_1", "failed")
+    assert await hears_nothing(younger, 0.05)
+    await script.call("exec_2")
+    assert (await younger.message("tool_call"))["payload"]["execution_id"] == "exec_2"
+
+
+async def test_a_call_repeated_after_a_resume_is_not_carried_out_again(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    await answer(executor, "r1", "done")
+    await until(lambda: script.results)
+    await script.call()
+    await asyncio.sleep(0.05)
+    await answer(executor, "r2", "done twice")
+    assert (await executor.message("connection_error"))["payload"]["code"] == 409
+    assert len(script.results) == 1
+
+
+async def test_a_result_goes_before_other_messages_that_wait(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    from megabot_cli.config.schema import LimitSettings
+
+    script, upstream = calling
+    limits = LimitSettings(messages_per_second=20, burst=1)
+    relay = await stage.open_relay(upstream.url, limits=limits)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    for number in range(5):
+        await executor.send("notification", f"n{number}", title="x")
+    await answer(executor, "r1", "urgent")
+    await until(lambda: len(script.results) == 6)
+    places = [message["id"] for message in script.results]
+    assert places.index("r1") <= 2
+    assert [name for name in places if name != "r1"] == [f"n{number}" for number in range(5)]
