@@ -20,7 +20,7 @@ import aiohttp
 from megabot_cli.client.answers import Answer, PendingAnswer, Until
 from megabot_cli.client.correlation import Correlation
 from megabot_cli.client.credentials import given_credential
-from megabot_cli.client.dial import Greeting, Socket
+from megabot_cli.client.dial import Compression, Greeting, Socket
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.inbox import Inbox
@@ -29,6 +29,7 @@ from megabot_cli.client.received import ClientEvent, EventKind, Received
 from megabot_cli.client.reconnect import Attempts, Loss
 from megabot_cli.client.sending import Sender
 from megabot_cli.client.tokens import TokenSource
+from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import (
     BadData,
     ConnectionLost,
@@ -40,6 +41,7 @@ from megabot_cli.protocol.backoff import Backoff, Linear
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import build, peek
 from megabot_cli.protocol.limits import TokenBucket
+from megabot_cli.protocol.signing import Signer
 from megabot_cli.protocol.validation import check
 
 __all__ = ["Answer", "ClientEvent", "MegaBotClient", "Received"]
@@ -58,6 +60,7 @@ class MegaBotClient:
     `reconnect` says when to dial again after a loss; None never. `on_event` is called for
     each `ClientEvent` and must return at once; what it raises ends the client.
     `messages_per_second`, `queue`, `max_message_bytes`, `heartbeat_s`: 0 is no limit, none.
+    `signer` signs what is sent; with `require_signatures` what comes must be signed too.
 
     Errors are `MegabotError`s: NotAuthenticated, NotPermitted, CouldNotConnect from
     opening; ConnectionLost when a connection was given up; others where they are named.
@@ -85,7 +88,9 @@ class MegaBotClient:
         burst: float = 10.0,
         queue: int = 100,
         max_message_bytes: int = 1024 * 1024,
-        compress: bool = True,
+        compression: Compression = "deflate",
+        signer: Signer | None = None,
+        require_signatures: bool = False,
         ssl: tls.SSLContext | bool = True,
         on_event: Callable[[ClientEvent], None] | None = None,
     ) -> None:
@@ -112,7 +117,7 @@ class MegaBotClient:
             "timeout_s": timeout_s,
             "heartbeat_s": heartbeat_s,
             "max_message_bytes": max_message_bytes * ARRIVING_FACTOR,
-            "compress": compress,
+            "compression": compression,
             "ssl": ssl,
         }
         self._ssl = ssl
@@ -121,7 +126,13 @@ class MegaBotClient:
         self._on_event = on_event
         self._state: State = "new"
         self._attempts = Attempts(reconnect)
-        self._sender = Sender(TokenBucket(messages_per_second, burst, 0.0), queue)
+        self._form = WireForm(
+            gzip=compression == "gzip",
+            signer=signer,
+            require_signatures=require_signatures,
+            most_bytes=max_message_bytes * ARRIVING_FACTOR,
+        )
+        self._sender = Sender(TokenBucket(messages_per_second, burst, 0.0), queue, self._form)
         self._questions = Correlation()
         self._inbox = Inbox(self._tell_gap)
         self._connection: KeptConnection | None = None
@@ -138,6 +149,11 @@ class MegaBotClient:
     def missed(self) -> int:
         """Messages that came but were let go before anybody iterated so far."""
         return self._inbox.missed
+
+    @property
+    def unsigned(self) -> int:
+        """Messages that were dropped because they were not signed as they must be."""
+        return self._form.unsigned
 
     # -- life --------------------------------------------------------------------------
 
@@ -178,6 +194,7 @@ class MegaBotClient:
             Listener(self._came_up, self._went_down, self._tell_retry, self._heard, self._ended),
             session_id=self.session_id,
             dial_options=self._dial_options,
+            form=self._form,
         )
         try:
             await self._connection.open()

@@ -37,6 +37,9 @@ from megabot_cli.protocol.envelope import peek
 
 Socket = aiohttp.ClientWebSocketResponse[bool]
 
+# permessage-deflate; gzip of long messages by `?compression=gzip`; nothing.
+Compression = Literal["deflate", "gzip", "none"]
+
 MOST_REFUSAL_BYTES = 16 * 1024
 REFUSAL_BODY_LIMIT_S = 1.0
 HANG_UP_LIMIT_S = 0.5
@@ -72,7 +75,7 @@ async def dial(
     timeout_s: float = 10.0,
     heartbeat_s: float | None = 25.0,
     max_message_bytes: int = 1 << 20,
-    compress: bool = True,
+    compression: Compression = "deflate",
     await_greeting: bool = True,
     autoping: bool = True,
     query: Mapping[str, str] | None = None,
@@ -88,6 +91,7 @@ async def dial(
     credential or the URL it went in.
     """
     given = {"session_id": session_id, "user_id": user_id, "platform": platform}
+    given["compression"] = "gzip" if compression == "gzip" else None
     parameters = {**(query or {}), **{name: value for name, value in given.items() if value}}
     headers: dict[str, str] = {}
     if credential is not None:
@@ -107,7 +111,7 @@ async def dial(
                 heartbeat=heartbeat_s or None,
                 # aiohttp refuses a message of exactly the limit.
                 max_msg_size=max_message_bytes + 1 if max_message_bytes else 0,
-                compress=_DEFLATE_WINDOW_BITS if compress else 0,
+                compress=_DEFLATE_WINDOW_BITS if compression == "deflate" else 0,
                 autoping=autoping,
                 protocols=protocols,
                 ssl=ssl,

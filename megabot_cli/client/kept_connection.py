@@ -18,9 +18,11 @@ from megabot_cli.client.received import Received
 from megabot_cli.client.reconnect import Attempts, Loss, given_up
 from megabot_cli.client.refusals import clean, who_of
 from megabot_cli.client.tokens import TokenSource
-from megabot_cli.errors import ConnectionLost, MegabotError, NotAuthenticated
+from megabot_cli.client.wire_form import WireForm
+from megabot_cli.errors import ConnectionLost, MegabotError, NotAuthenticated, UpstreamRefused
 from megabot_cli.protocol.close_codes import CloseCode
-from megabot_cli.protocol.envelope import peek
+
+_MESSAGES = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,9 @@ class KeptConnection:
         *,
         session_id: str | None,
         dial_options: dict[str, Any],
+        form: WireForm,
     ) -> None:
+        self._form = form
         self._http = http
         self._endpoint = endpoint
         self._tokens = tokens
@@ -66,7 +70,7 @@ class KeptConnection:
 
     async def open(self) -> None:
         """Connect, and start reading. A first connection that fails is not tried again."""
-        socket = self._came_up(await self._connect(None))
+        socket = await self._come_up(await self._connect(None))
         loop = asyncio.get_running_loop()
         self._task = loop.create_task(self._run(socket), name="megabot client")
 
@@ -101,7 +105,7 @@ class KeptConnection:
                     return
                 self._socket = None
                 self._listener.went_down(loss)
-                socket = self._came_up(await self._dial_again(loss))
+                socket = await self._come_up(await self._dial_again(loss))
         except MegabotError as fault:
             self._listener.ended(fault)
         except Exception:
@@ -111,8 +115,16 @@ class KeptConnection:
             if self._socket is not None and not self._closing:
                 await hang_up(self._socket, CloseCode.GOING_AWAY)
 
-    def _came_up(self, dialed: Dialed) -> Socket:
+    async def _come_up(self, dialed: Dialed) -> Socket:
         assert dialed.greeting is not None
+        problem = self._form.problem(dialed.greeting.text.encode())
+        if problem is not None:
+            await hang_up(dialed.socket, CloseCode.POLICY_VIOLATION)
+            raise UpstreamRefused(
+                f"The greeting of {who_of(self._endpoint.origin)} is not signed as it must be: "
+                f"{problem}",
+                "Both sides need the same key; integrity.require switches the demand off.",
+            )
         self._socket = dialed.socket
         self._session_id = dialed.greeting.session_id
         self._listener.came_up(dialed.socket, dialed.greeting)
@@ -170,30 +182,22 @@ class KeptConnection:
         messages = 0
         while True:
             kind, data, extra = await socket.receive()
-            try:
-                received = _received(kind, data)
-            except UnicodeDecodeError:
-                # RFC 6455, 8.1: text that is not UTF-8 fails the connection.
-                await hang_up(socket, CloseCode.INVALID_TEXT)
-                received, loss = None, Loss(CloseCode.INVALID_TEXT)
+            if kind in _MESSAGES:
+                try:
+                    received = self._form.incoming(kind, data)
+                except UnicodeDecodeError:
+                    # RFC 6455, 8.1: text that is not UTF-8 fails the connection.
+                    await hang_up(socket, CloseCode.INVALID_TEXT)
+                    loss = Loss(CloseCode.INVALID_TEXT)
+                else:
+                    messages += 1
+                    if received is not None:
+                        self._listener.heard(received)
+                    continue
             else:
                 loss = _loss(socket, kind, data, extra)
-            if received is None:
-                self._attempts.stood(time.monotonic() - began_at, messages)
-                return loss
-            messages += 1
-            self._listener.heard(received)
-
-
-def _received(kind: aiohttp.WSMsgType, data: Any) -> Received | None:
-    match kind:
-        case aiohttp.WSMsgType.TEXT:
-            text = data.decode()
-            return Received(text, peek(text), time.time())
-        case aiohttp.WSMsgType.BINARY:
-            return Received(bytes(data), None, time.time())
-        case _:
-            return None
+            self._attempts.stood(time.monotonic() - began_at, messages)
+            return loss
 
 
 def _loss(socket: Socket, kind: aiohttp.WSMsgType, data: Any, extra: str | None) -> Loss:

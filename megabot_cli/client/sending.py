@@ -9,7 +9,8 @@ import aiohttp
 
 from megabot_cli.client.dial import Socket
 from megabot_cli.client.reconnect import again
-from megabot_cli.errors import BadData, ConnectionLost, MegabotError, RateLimited
+from megabot_cli.client.wire_form import WireForm
+from megabot_cli.errors import ConnectionLost, MegabotError, RateLimited
 from megabot_cli.protocol.limits import TokenBucket
 
 # aiohttp says with these words that it refused to write, so nothing has left.
@@ -19,8 +20,9 @@ _NOT_WRITTEN = "closing transport"
 class Sender:
     """First come, first served. While no connection is up, whoever sends waits."""
 
-    def __init__(self, bucket: TokenBucket, queue: int) -> None:
+    def __init__(self, bucket: TokenBucket, queue: int, form: WireForm) -> None:
         self._bucket = bucket
+        self._form = form
         self._queue = queue
         self._senders = 0
         self._turn = asyncio.Lock()
@@ -49,7 +51,7 @@ class Sender:
         already, ConnectionLost when the connection falls while it is being written: then
         nobody knows whether it arrived, and it is not sent twice.
         """
-        data, opcode = _frame(text)
+        data, opcode = self._form.outgoing(text)
         # The first of them has its turn; the others wait.
         if self._queue and self._senders > self._queue:
             raise RateLimited(f"{self._senders - 1} messages wait already", "Send more slowly.")
@@ -95,12 +97,3 @@ class Sender:
             if socket is not None and not socket.closed:
                 return socket
             self.went_down()
-
-
-def _frame(text: str | bytes) -> tuple[bytes, aiohttp.WSMsgType]:
-    if isinstance(text, bytes):
-        return text, aiohttp.WSMsgType.BINARY
-    try:
-        return text.encode(), aiohttp.WSMsgType.TEXT
-    except UnicodeEncodeError:
-        raise BadData("The text holds half of a character (a lone surrogate)") from None

@@ -100,6 +100,7 @@ async def open_client(
     `more` goes to MegaBotClient. A refusal for want of a credential says how to log in.
     """
     from megabot_cli.client.connection import MegaBotClient
+    from megabot_cli.client.wire_form import open_signer
 
     settings = invocation.configuration.settings
     profile = invocation.configuration.profile
@@ -110,6 +111,7 @@ async def open_client(
         "queue": settings.limits.queue,
         "max_message_bytes": settings.limits.max_message_bytes,
         "platform": profile.platform,
+        "signer": open_signer(profile.integrity.key_file),
         **more,
     }
     relay = None if direct else invocation.running_relay()
@@ -124,6 +126,10 @@ async def open_client(
     async with open_http(invocation) as http:
         tokens = token_source(invocation, http)
         given |= {"send_in": profile.auth.send_in, "ssl": ssl_for(profile), "http": http}
+        given |= {
+            "compression": profile.compression,
+            "require_signatures": profile.integrity.require,
+        }
         try:
             async with MegaBotClient(profile.url, tokens=tokens, **given) as client:
                 yield client

@@ -48,6 +48,18 @@ class TlsSettings(Section, frozen=True):
     ] = False
 
 
+class IntegritySettings(Section, frozen=True):
+    """Signed messages: `metadata.signature` over id, type, timestamp and payload."""
+
+    key_file: Annotated[
+        str | None,
+        Meta(description="Sign with the key in this file (16 bytes or more, mode 0600)."),
+    ] = None
+    require: Annotated[bool, Meta(description="Refuse what arrives without a good signature.")] = (
+        False
+    )
+
+
 class ProfileSettings(Section, frozen=True):
     """One upstream and how to reach it."""
 
@@ -56,8 +68,13 @@ class ProfileSettings(Section, frozen=True):
     ] = "ws://127.0.0.1:3000/ws"
     username: Annotated[str | None, Meta(description="Whom `login` asks the password of.")] = None
     platform: Annotated[str, Meta(description="Sent as `platform` when connecting.")] = "cli"
+    compression: Annotated[
+        Literal["deflate", "gzip", "none"],
+        Meta(description="permessage-deflate; gzip of long messages; or neither."),
+    ] = "deflate"
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()
+    integrity: IntegritySettings = IntegritySettings()
 
 
 class LimitSettings(Section, frozen=True):
@@ -211,6 +228,7 @@ class GatewaySettings(Section, frozen=True):
     session_lifetime_s: Annotated[
         Positive, Meta(description="A session nobody uses is forgotten after this.")
     ] = 3600.0
+    integrity: IntegritySettings = IntegritySettings()
 
 
 class Settings(Section, frozen=True):

@@ -11,20 +11,25 @@ import structlog
 from aiohttp import WSMsgType
 
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
+from megabot_cli.errors import BadData
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.inbox import Arrived, Inbox
 from megabot_cli.gateway.outbox import Outbox, Socket
 from megabot_cli.gateway.sessions import Session
+from megabot_cli.gateway.signatures import Signing
 from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
+from megabot_cli.protocol.compression import Overlong, inflate, is_gzip
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.protocol.messages import Batch
 from megabot_cli.protocol.validation import Problem, read
 
-CAPABILITIES = ("chat", "realtime", "streaming", "tools", "collaboration", "batch")
+# What the greeting tells of us. "gzip": long messages may travel with `compression=gzip`.
+CAPABILITIES = ("chat", "realtime", "streaming", "tools", "collaboration", "batch", "gzip")
+COMPRESSIONS = frozenset({"", "gzip", "none", "deflate"})  # of the query; others are told
 GOODBYE_S = 0.8  # for the peer to answer a close
 
 # Messages that came together are read without a pause; this often others have their turn.
@@ -48,6 +53,8 @@ class Connection:
         outbox: OutboxSettings,
         handlers: Handlers,
         tasks: TaskSet,
+        compression: str = "",
+        signing: Signing | None = None,
     ) -> None:
         self.user = user
         self.session = session
@@ -69,7 +76,10 @@ class Connection:
             tasks,
             on_stalled=self._close_slow,
             on_room=session.room_made,
+            gzip=compression == "gzip",
         )
+        self._compression = compression
+        self._signing = signing
 
     @property
     def congested(self) -> bool:
@@ -81,6 +91,8 @@ class Connection:
         return int(self._closed_with or self._socket.close_code or CloseCode.NORMAL)
 
     def send(self, message: bytes) -> None:
+        if self._signing is not None:
+            message = self._signing.signer.sign(message)
         self._outbox.send(message)
 
     def refuse(self, error: str, text: str, code: int, reply_to: str | None) -> None:
@@ -91,6 +103,9 @@ class Connection:
     async def run(self) -> None:
         """Greet, deliver what waited, and serve until the connection ends."""
         self._greet()
+        if self._compression not in COMPRESSIONS:
+            text = f"compression is gzip or left out; {self._compression[:40]!r} is unknown here."
+            self.refuse("unsupported_compression", text, 400, None)
         self.session.attach(self)
         try:
             await self._read()
@@ -139,8 +154,7 @@ class Connection:
                     return
                 self._receive(received.data)
             elif kind is WSMsgType.BINARY:
-                text = "$: expected JSON as text, got binary data"
-                self.refuse("invalid_message", text, 400, None)
+                self._receive_binary(received.data)
             elif kind is WSMsgType.PING:
                 self._outbox.pong(received.data)
             elif kind is not WSMsgType.PONG:
@@ -149,7 +163,28 @@ class Connection:
             if count % _MESSAGES_BETWEEN_YIELDS == 0:
                 await asyncio.sleep(0)
 
+    def _receive_binary(self, data: bytes) -> None:
+        """Gzip of a text is as good as the text, whoever sends it; nothing else is expected."""
+        if not is_gzip(data):
+            text = "$: expected JSON as text, got binary data"
+            self.refuse("invalid_message", text, 400, None)
+            return
+        try:
+            inflated = inflate(data, self._limits.max_message_bytes)
+        except Overlong as fault:
+            self.refuse("message_too_large", fault.message, 413, None)
+        except BadData as fault:
+            self.refuse("invalid_message", fault.message, 400, None)
+        else:
+            self._receive(inflated)
+
     def _receive(self, text: bytes) -> None:
+        problem = self._signing.check(text) if self._signing is not None else None
+        if problem is not None:
+            log.warning("message.not_signed", problem=str(problem))
+            head = peek(text)
+            self.refuse("bad_signature", str(problem), 400, head.id if head else None)
+            return
         message = read(text, max_bytes=self._limits.max_message_bytes)
         if isinstance(message, Problem):
             self._refuse_invalid(text, message)

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, Literal
+from typing import Any
 
-from aiohttp import WSMsgType, web
+from aiohttp import WSMsgType
 
 from megabot_cli.config.schema import OutboxSettings
+from megabot_cli.gateway.deflating import AT_ONCE_BYTES, DeflatingSocket
 from megabot_cli.gateway.tasks import TaskSet
+from megabot_cli.protocol.compression import THRESHOLD_BYTES, compress
 
 # Above this the transport holds enough; what comes next waits here, where it is counted.
 _TRANSPORT_BYTES = 32 * 1024
 
-# aiohttp compresses longer messages in a thread, which a plain call cannot wait for.
-_COMPRESSED_AT_ONCE_BYTES = 8 * 1024
-
-Socket = web.WebSocketResponse[Literal[False]]
+Socket = DeflatingSocket
 
 
 class Outbox:
@@ -39,6 +38,7 @@ class Outbox:
         *,
         on_stalled: Callable[[], None],
         on_room: Callable[[], None],
+        gzip: bool = False,
     ) -> None:
         self._socket = socket
         self._transport = transport
@@ -47,6 +47,8 @@ class Outbox:
         self._tasks = tasks
         self._on_stalled = on_stalled
         self._on_room = on_room
+        self._gzip = gzip  # long messages leave as gzip, in binary messages
+        self._compresses = gzip or socket.deflates
         self._waiting: deque[bytes] = deque()
         self._bytes = 0
         self._writing: asyncio.Task[None] | None = None
@@ -61,7 +63,7 @@ class Outbox:
         """Deliver `message` after all that came before it. Never waits, never raises."""
         if self._may_write_now(message):
             try:
-                _run_at_once(self._socket.send_frame(message, WSMsgType.TEXT))
+                _run_at_once(self._write(message))
             except ConnectionError:
                 self._closed = True
             else:
@@ -93,8 +95,17 @@ class Outbox:
             or self._closed
             or self._transport.is_closing()
             or self._transport.get_write_buffer_size() > _TRANSPORT_BYTES
-            or (self._socket.compress and len(message) > _COMPRESSED_AT_ONCE_BYTES)
+            or (self._compresses and len(message) > AT_ONCE_BYTES)
         )
+
+    async def _write(self, message: bytes) -> None:
+        if not self._gzip or len(message) < THRESHOLD_BYTES:
+            await self._socket.send_frame(message, WSMsgType.TEXT)
+        elif len(message) <= AT_ONCE_BYTES:
+            await self._socket.send_frame(compress(message), WSMsgType.BINARY)
+        else:
+            squeezed = await asyncio.to_thread(compress, message)
+            await self._socket.send_frame(squeezed, WSMsgType.BINARY)
 
     def _keep(self, message: bytes) -> None:
         self._waiting.append(message)
@@ -125,7 +136,7 @@ class Outbox:
         try:
             while self._waiting and not self._closed:
                 await self._until_drained()
-                await self._socket.send_frame(self._waiting[0], WSMsgType.TEXT)
+                await self._write(self._waiting[0])
                 self._bytes -= len(self._waiting.popleft())
         except ConnectionError:
             self._closed = True

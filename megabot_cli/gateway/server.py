@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import time
 from pathlib import Path
-from typing import Literal
 
 import structlog
 from aiohttp import web
@@ -20,10 +19,12 @@ from megabot_cli.gateway.accounts import User, Users
 from megabot_cli.gateway.admission import Admission, CredentialRefused
 from megabot_cli.gateway.assistant import Assistant, EchoAssistant
 from megabot_cli.gateway.connection import GOODBYE_S, Connection
+from megabot_cli.gateway.deflating import DeflatingSocket
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.sessions import Session, SessionTable
+from megabot_cli.gateway.signatures import Signing, open_signing
 from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.throttle import LoginThrottle
 from megabot_cli.gateway.workspace import Workspaces
@@ -72,6 +73,7 @@ class Gateway:
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s
         self._throttle = throttle or LoginThrottle(time.monotonic())
+        self._signing: Signing | None = None
         self._admission = Admission(users, keys)
         self._tasks = TaskSet()
         self._handlers = Handlers(Workspaces(), self._tasks, limits.max_message_bytes)
@@ -107,6 +109,7 @@ class Gateway:
     async def start(self) -> None:
         """Listen. Raises BadConfiguration when the address cannot be had."""
         host, port = parse_listen(self._settings.listen)
+        self._signing = open_signing(self._settings.integrity)
         self._ledger = Ledger.open(self._data_folder)
         self._sessions = SessionTable(
             self._make_session,
@@ -181,7 +184,7 @@ class Gateway:
 
     async def _serve_socket(self, request: web.Request) -> web.StreamResponse:
         limit = self._limits.max_message_bytes
-        socket: web.WebSocketResponse[Literal[False]] = web.WebSocketResponse(
+        socket = DeflatingSocket(
             timeout=GOODBYE_S,
             autoping=False,
             heartbeat=self._heartbeat_s,
@@ -214,7 +217,7 @@ class Gateway:
         self,
         request: web.Request,
         user: User,
-        socket: web.WebSocketResponse[Literal[False]],
+        socket: DeflatingSocket,
         transport: asyncio.Transport,
         writer: AbstractStreamWriter,
     ) -> None:
@@ -229,6 +232,8 @@ class Gateway:
             outbox=self._outbox,
             handlers=self._handlers,
             tasks=self._tasks,
+            compression=request.query.get("compression", ""),
+            signing=self._signing,
         )
         self._connections.add(connection)
         facts = log.bind(user=user.name, session=session.session_id)
@@ -272,7 +277,7 @@ def _platform(request: web.Request) -> str:
     return platform if platform.isascii() and platform.isprintable() else "?"
 
 
-async def _turn_away(socket: web.WebSocketResponse[Literal[False]], reason: str) -> None:
+async def _turn_away(socket: DeflatingSocket, reason: str) -> None:
     """Refuse after the upgrade: a browser sees nothing of a refusal before it.
 
     1008 is the standard code for it, so that any client understands; `connection_error`

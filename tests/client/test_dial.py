@@ -163,7 +163,9 @@ async def test_a_message_of_exactly_the_limit_arrives_and_a_longer_one_does_not(
         await connection.until_gone()
 
     async with ScriptedUpstream(script, compress=compress) as upstream:
-        dialed = await connect(http, upstream, max_message_bytes=1000, compress=compress)
+        dialed = await connect(
+            http, upstream, max_message_bytes=1000, compression="deflate" if compress else "none"
+        )
         message = await dialed.socket.receive(timeout=5)
         await hang_up(dialed.socket)
         await until(lambda: upstream.connections[0].socket.closed)
@@ -189,7 +191,7 @@ async def test_compression_is_offered_only_when_wanted(
     http: aiohttp.ClientSession, compress: bool
 ) -> None:
     async with ScriptedUpstream(compress=True) as upstream:
-        dialed = await connect(http, upstream, compress=compress)
+        dialed = await connect(http, upstream, compression="deflate" if compress else "none")
         assert bool(dialed.socket.compress) is compress
         await hang_up(dialed.socket)
     offered = upstream.requests[0].headers.get("Sec-WebSocket-Extensions", "")

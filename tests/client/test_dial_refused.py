@@ -181,7 +181,7 @@ async def test_frames_that_break_the_protocol_are_a_clear_error(
 
     async with ScriptedUpstream(script) as upstream:
         with refused(UpstreamRefused, "did not begin"):
-            await connect(http, upstream, compress=False)
+            await connect(http, upstream, compression="none")
 
 
 async def test_a_greeting_that_is_not_utf8_is_a_clear_error(http: aiohttp.ClientSession) -> None:
