@@ -10,6 +10,7 @@ from typing import Any
 from megabot_cli.recording.format_v1 import encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.unpacking import unpack
 
 TAP_RECORDS = 5000  # a tap further behind than this loses records, and is told how many
 
@@ -52,7 +53,12 @@ class Tap:
 
     def _record(self, fields: dict[str, Any], redactor: Redactor) -> Record:
         self._number += 1
-        return redactor.redact_record(Record(n=self._number, **fields))
+        record = Record(n=self._number, **fields)
+        if record.opcode == "binary":
+            payload = record.payload()
+            if isinstance(payload, bytes):
+                unpack(record, payload)
+        return redactor.redact_record(record)
 
     def _gap(self) -> Record:
         self._number += 1

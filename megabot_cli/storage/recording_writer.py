@@ -14,6 +14,7 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES, Header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.unpacking import unpack
 from megabot_cli.storage.segment_writer import SegmentWriter
 
 # The writer holds the interpreter while it encodes; after a batch it lets the event loop on.
@@ -235,6 +236,8 @@ def _add_payload(record: Record, data: bytes | str) -> None:
     record.size = len(payload)
     if record.size > MAX_PAYLOAD_BYTES:
         record.note = f"a payload of {record.size} bytes is longer than a recording keeps"
+        return
+    if record.opcode == "binary" and unpack(record, payload):
         return
     if record.opcode is None:
         try:
