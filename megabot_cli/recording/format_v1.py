@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.errors import BadData
-from megabot_cli.recording.record import Record
+from megabot_cli.recording.record import MessageLine, Record
 
 FORMAT: Final = "megabot-recording"
 MAJOR: Final = 1
@@ -75,6 +75,11 @@ class BadLine(ValueError):
 
 def encode_header(header: Header) -> bytes:
     return _encoder.encode(header) + b"\n"
+
+
+def encode_message_line(line: MessageLine) -> bytes:
+    """As `encode_record` makes it of the same record."""
+    return _encoder.encode(line) + b"\n"
 
 
 def encode_record(record: Record) -> bytes:

@@ -69,6 +69,28 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
             return None
 
 
+class MessageLine(msgspec.Struct, omit_defaults=True, gc=False):
+    """A `Record` of a plain text message, made by place: the recorder makes one per message.
+
+    The names and their order are those of `Record`; a test holds the two together.
+    """
+
+    n: int
+    t: int
+    kind: str
+    direction: str | None = None
+    client: str | None = None
+    link: str | None = None
+    session: str | None = None
+    user: str | None = None
+    id: str | None = None
+    type: str | None = None
+    reply_to: str | None = None
+    opcode: str | None = None
+    size: int | None = None
+    data: str | None = None
+
+
 def as_fields(record: Record) -> dict[str, Any]:
     """The record as a dict of what is known, in the order of the format."""
     return {

@@ -38,7 +38,10 @@ SECRET_NUMBERS: Final = ("password", "passwd", "passphrase")
 
 # Every text with a secret has one of these in it, in lower case; `\u00` writes an ASCII letter
 # another way. Few and short, because most texts are asked for all of them in vain.
-_HINTS: Final = ("ok", "ey", "cre", "pass", "bearer", "authoriz", "jwt", "://", "\\u00")
+_HINTS: Final = ("ok", "ey", "cre", "pass", "bearer")
+# Each of these holds a character that most texts do not have, and one character is found
+# five times as fast as several.
+_RARE_HINTS: Final = (("z", "authoriz"), ("j", "jwt"), ("/", "://"), ("\\", "\\u00"))
 # What a hint is a hint of. One that stands for itself is not repeated.
 _TRACES: Final = {
     "ok": ("token", "cookie"),
@@ -104,6 +107,9 @@ def lowered(text: str) -> str:
 
 def has_trace(low: str) -> bool:
     """Whether a text, in lower case, may hold a secret of a common kind. False is certain."""
+    for rare, hint in _RARE_HINTS:
+        if rare in low and hint in low:
+            return True
     for hint in _HINTS:
         if hint in low:
             traces = _TRACES.get(hint)

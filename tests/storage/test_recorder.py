@@ -7,10 +7,16 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration
+from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.record import MessageLine, Record
+from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.recording_writer import RecordingWriter
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import NewRecorder, read
@@ -328,3 +334,25 @@ def wait_until(condition: Callable[[], bool]) -> None:
             return
         done.wait(0.01)
     raise AssertionError("it never became so")
+
+
+NAMES = st.none() | st.text(max_size=8) | st.sampled_from(["client_1", "Bearer abcdefgh12345678"])
+
+
+@given(data=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), names=NAMES)
+def test_the_quick_way_to_a_line_writes_what_the_careful_one_does(
+    data: bytes, names: str | None
+) -> None:
+    redactor = Redactor(b"k" * 32)
+    header = Header(recording="rec_1")
+    writer = RecordingWriter(Path(), header, RecordingSettings(), redactor, lambda: 0)
+    envelope = (names, "link_1", names, None, "m1", "chat_send", "m0")
+    item = (5000, "message", "to_client", *envelope, None, data, None, None, None, None)
+    quick = writer._plain_line(1, 5, item)
+    if quick is not None:
+        assert quick == writer._line(1, 5, item)[1]
+
+
+def test_a_message_line_has_the_fields_of_a_record_in_their_order() -> None:
+    ours, theirs = MessageLine.__struct_fields__, Record.__struct_fields__
+    assert ours == theirs[: len(ours)]
