@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--chunk-delay|--client|--color|--config|--count|--data|--direction|--expect|--file|--grep|--latency|--limit|--lines|--listen|--log-format|--max-gap|--metadata|--mode|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--record|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--chunk-delay|--client|--color|--config|--count|--data|--direction|--every|--expect|--file|--grep|--latency|--limit|--lines|--listen|--log-format|--max-gap|--metadata|--mode|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -27,6 +27,17 @@ _megabot() {
             "megabot send") path="megabot send" ;;
             "megabot tail") path="megabot tail" ;;
             "megabot relay") path="megabot relay" ;;
+            "megabot relay status") path="megabot relay status" ;;
+            "megabot relay clients") path="megabot relay clients" ;;
+            "megabot relay sessions") path="megabot relay sessions" ;;
+            "megabot relay top") path="megabot relay top" ;;
+            "megabot relay close") path="megabot relay close" ;;
+            "megabot relay drain") path="megabot relay drain" ;;
+            "megabot relay reauth") path="megabot relay reauth" ;;
+            "megabot relay reload") path="megabot relay reload" ;;
+            "megabot relay mark") path="megabot relay mark" ;;
+            "megabot relay level") path="megabot relay level" ;;
+            "megabot relay dump") path="megabot relay dump" ;;
             "megabot gateway") path="megabot gateway" ;;
             "megabot replay") path="megabot replay" ;;
             "megabot recordings"|"megabot rec") path="megabot recordings" ;;
@@ -111,6 +122,7 @@ _megabot() {
         "megabot relay --mode") COMPREPLY=($(compgen -W "session dedicated shared" -- "$cur")); return ;;
         "megabot relay --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay --rate-limit") compopt +o default; return ;;
+        "megabot relay --ring") compopt +o default; return ;;
         "megabot relay --allow-origin") compopt +o default; return ;;
         "megabot relay --ready-file") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay -p"|"megabot relay --profile") compopt +o default; return ;;
@@ -119,6 +131,76 @@ _megabot() {
         "megabot relay -o"|"megabot relay --output") COMPREPLY=($(compgen -W "json text" -- "$cur")); return ;;
         "megabot relay --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay status -p"|"megabot relay status --profile") compopt +o default; return ;;
+        "megabot relay status --url") compopt +o default; return ;;
+        "megabot relay status --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay status -o"|"megabot relay status --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay status --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay status --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay clients -p"|"megabot relay clients --profile") compopt +o default; return ;;
+        "megabot relay clients --url") compopt +o default; return ;;
+        "megabot relay clients --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay clients -o"|"megabot relay clients --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot relay clients --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay clients --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay sessions -p"|"megabot relay sessions --profile") compopt +o default; return ;;
+        "megabot relay sessions --url") compopt +o default; return ;;
+        "megabot relay sessions --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay sessions -o"|"megabot relay sessions --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot relay sessions --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay sessions --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay top --every") compopt +o default; return ;;
+        "megabot relay top -n"|"megabot relay top --number") compopt +o default; return ;;
+        "megabot relay top -p"|"megabot relay top --profile") compopt +o default; return ;;
+        "megabot relay top --url") compopt +o default; return ;;
+        "megabot relay top --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay top -o"|"megabot relay top --output") COMPREPLY=($(compgen -W "text jsonl" -- "$cur")); return ;;
+        "megabot relay top --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay top --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay close --reason") compopt +o default; return ;;
+        "megabot relay close -p"|"megabot relay close --profile") compopt +o default; return ;;
+        "megabot relay close --url") compopt +o default; return ;;
+        "megabot relay close --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay close -o"|"megabot relay close --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay close --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay close --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay drain -p"|"megabot relay drain --profile") compopt +o default; return ;;
+        "megabot relay drain --url") compopt +o default; return ;;
+        "megabot relay drain --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay drain -o"|"megabot relay drain --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay drain --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay drain --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay reauth -p"|"megabot relay reauth --profile") compopt +o default; return ;;
+        "megabot relay reauth --url") compopt +o default; return ;;
+        "megabot relay reauth --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay reauth -o"|"megabot relay reauth --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay reauth --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay reauth --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay reload -p"|"megabot relay reload --profile") compopt +o default; return ;;
+        "megabot relay reload --url") compopt +o default; return ;;
+        "megabot relay reload --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay reload -o"|"megabot relay reload --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay reload --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay reload --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay mark -p"|"megabot relay mark --profile") compopt +o default; return ;;
+        "megabot relay mark --url") compopt +o default; return ;;
+        "megabot relay mark --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay mark -o"|"megabot relay mark --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay mark --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay mark --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay level -p"|"megabot relay level --profile") compopt +o default; return ;;
+        "megabot relay level --url") compopt +o default; return ;;
+        "megabot relay level --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay level -o"|"megabot relay level --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay level --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay level --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay dump --reason") compopt +o default; return ;;
+        "megabot relay dump -p"|"megabot relay dump --profile") compopt +o default; return ;;
+        "megabot relay dump --url") compopt +o default; return ;;
+        "megabot relay dump --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot relay dump -o"|"megabot relay dump --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot relay dump --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot relay dump --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway --listen") compopt +o default; return ;;
         "megabot gateway --users") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway --user") compopt +o default; return ;;
@@ -222,7 +304,29 @@ _megabot() {
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --grep -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
-            _megabot_words "--listen --admin-listen --upstream --mode --record --no-record --rate-limit --echo --allow-origin --require-token --insecure-remote --gateway --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--listen --admin-listen --upstream --mode --record --no-record --rate-limit --ring --echo --allow-origin --require-token --insecure-remote --gateway --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
+        "megabot relay status")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay clients")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay sessions")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay top")
+            _megabot_words "--every -n --number -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay close")
+            _megabot_words "--reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay drain")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay reauth")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay reload")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay mark")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay level")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot relay dump")
+            _megabot_words "--reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
             _megabot_words "--listen --users --user --password-stdin --data --chunk-delay --latency --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
@@ -254,6 +358,15 @@ _megabot() {
             "megabot token") compopt +o default ;;
             "megabot tail") compopt +o default ;;
             "megabot relay") compopt +o default ;;
+            "megabot relay status") compopt +o default ;;
+            "megabot relay clients") compopt +o default ;;
+            "megabot relay sessions") compopt +o default ;;
+            "megabot relay top") compopt +o default ;;
+            "megabot relay drain") compopt +o default ;;
+            "megabot relay reauth") compopt +o default ;;
+            "megabot relay reload") compopt +o default ;;
+            "megabot relay level") COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")) ;;
+            "megabot relay dump") compopt +o default ;;
             "megabot recordings") compopt +o default ;;
             "megabot recordings list") compopt +o default ;;
             "megabot config") compopt +o default ;;

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --direction --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --output --pace --payload --profile --rate-limit --ready-file --record --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --direction --every --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send tail relay gateway replay recordings rec list show verify config path schema
+    for word in demo login logout whoami token send tail relay status clients sessions top close drain reauth reload mark level dump gateway replay recordings rec list show verify config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -89,6 +89,17 @@ complete -c megabot -n '__megabot_at tail' -l assemble -d 'Show the chunks of an
 complete -c megabot -n '__megabot_at tail' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at tail' -l direct -d 'Connect upstream, even if a relay runs.'
 complete -c megabot -n '__megabot_at tail' -s o -l output -x -a 'line wide json jsonl raw'
+complete -c megabot -n '__megabot_next relay' -a status -d 'How the running relay is.'
+complete -c megabot -n '__megabot_next relay' -a clients -d 'Who is connected to it.'
+complete -c megabot -n '__megabot_next relay' -a sessions -d 'Its sessions and their links.'
+complete -c megabot -n '__megabot_next relay' -a top -d 'Watch it work, live.'
+complete -c megabot -n '__megabot_next relay' -a close -d 'Close a client, session or link.'
+complete -c megabot -n '__megabot_next relay' -a drain -d 'Let work finish, then stop it.'
+complete -c megabot -n '__megabot_next relay' -a reauth -d 'Have it read its credential anew.'
+complete -c megabot -n '__megabot_next relay' -a reload -d 'Have it read its configuration anew.'
+complete -c megabot -n '__megabot_next relay' -a mark -d 'Put a mark into the recording.'
+complete -c megabot -n '__megabot_next relay' -a level -d 'Set how much it logs.'
+complete -c megabot -n '__megabot_next relay' -a dump -d 'Write out the flight recorder.'
 complete -c megabot -n '__megabot_at relay' -l listen -x -d 'Where clients connect; 0 is any port.'
 complete -c megabot -n '__megabot_at relay' -l admin-listen -x -d 'Where health and metrics are.'
 complete -c megabot -n '__megabot_at relay' -l upstream -x -d 'The upstream; as --url.'
@@ -96,6 +107,7 @@ complete -c megabot -n '__megabot_at relay' -l mode -x -a 'session dedicated sha
 complete -c megabot -n '__megabot_at relay' -l record -r -F -d 'Keep recordings here.'
 complete -c megabot -n '__megabot_at relay' -l no-record -d 'Record nothing.'
 complete -c megabot -n '__megabot_at relay' -l rate-limit -x -d 'Messages a second to the upstream; 0 is no limit.'
+complete -c megabot -n '__megabot_at relay' -l ring -x -d 'Flight recorder: keep so much.'
 complete -c megabot -n '__megabot_at relay' -l echo -d 'Show clients what their fellows send.'
 complete -c megabot -n '__megabot_at relay' -l allow-origin -x -d 'Pages that may connect.'
 complete -c megabot -n '__megabot_at relay' -l require-token -d 'Demand the client token from everybody.'
@@ -103,6 +115,22 @@ complete -c megabot -n '__megabot_at relay' -l insecure-remote -d 'Listen beyond
 complete -c megabot -n '__megabot_at relay' -l gateway -d 'Run a gateway too, and be its client.'
 complete -c megabot -n '__megabot_at relay' -l ready-file -r -F -d 'Write the ready line here too.'
 complete -c megabot -n '__megabot_at relay' -s o -l output -x -a 'json text'
+complete -c megabot -n '__megabot_at relay status' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay clients' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at relay sessions' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at relay top' -l every -x -d 'Between looks.  [default: 1.0]'
+complete -c megabot -n '__megabot_at relay top' -s n -l number -x -d 'Stop after N looks; 0 is never.  [default: 0]'
+complete -c megabot -n '__megabot_at relay top' -s o -l output -x -a 'text jsonl'
+complete -c megabot -n '__megabot_at relay close' -l reason -x -d 'What the client is told.'
+complete -c megabot -n '__megabot_at relay close' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay drain' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay reauth' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay reload' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay mark' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay level' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at relay level' -a 'debug info warning error'
+complete -c megabot -n '__megabot_at relay dump' -l reason -x -d 'Kept with the recording.'
+complete -c megabot -n '__megabot_at relay dump' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at gateway' -l listen -x -d 'Where; port 0 is any free one.'
 complete -c megabot -n '__megabot_at gateway' -l users -r -F -d 'Another users file.'
 complete -c megabot -n '__megabot_at gateway' -l user -x -d 'Make this user first.'

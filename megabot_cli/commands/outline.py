@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from megabot_cli.commands.global_options import global_options
-from megabot_cli.commands.tree import Command, Example, Group
+from megabot_cli.commands.tree import Command, CommandWithChildren, Example, Group
 
 Completes = Literal["nothing", "file", "folder"]
 
@@ -80,7 +80,14 @@ def _group(
         command = group.get_command(context, entry.name)
         below = command.make_context(entry.name, [], parent=context, resilient_parsing=True)
         at = (*path, entry.name)
-        if isinstance(command, Group):
+        if isinstance(command, CommandWithChildren):
+            own = _command(command.own, below, at, entry.help, entry.aliases)
+            with command.make_context(
+                entry.name, [entry.children[0].name], parent=context, resilient_parsing=True
+            ) as inside:
+                nested = _group(command, inside, at, entry.help, entry.aliases)
+            children.append(replace(own, children=nested.children))
+        elif isinstance(command, Group):
             children.append(_group(command, below, at, entry.help, entry.aliases))
         else:
             children.append(_command(command, below, at, entry.help, entry.aliases))

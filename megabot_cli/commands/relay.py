@@ -12,11 +12,13 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import duration
 from megabot_cli.errors import NotAuthenticated, WrongUsage
 from megabot_cli.version import __version__
 
 if TYPE_CHECKING:
     from megabot_cli.config.load import Flag
+    from megabot_cli.config.schema import LimitSettings, RelaySettings
     from megabot_cli.relay.server import Relay
     from megabot_cli.storage.recorder import Recorder
     from megabot_cli.storage.run_files import RunningRelay
@@ -64,6 +66,12 @@ def relay(
             "--rate-limit", metavar="N", help="Messages a second to the upstream; 0 is no limit."
         ),
     ] = None,
+    ring: Annotated[
+        float | None,
+        typer.Option(
+            "--ring", parser=duration, metavar="DURATION", help="Flight recorder: keep so much."
+        ),
+    ] = None,
     echo: Annotated[
         bool, typer.Option("--echo", help="Show clients what their fellows send.")
     ] = False,
@@ -90,7 +98,8 @@ def relay(
     Clients connect to it as they would to MegaBot, without a credential: the relay has the
     one of the profile. It keeps one link for each session, reconnects while clients stay,
     and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
-    SIGTERM and Ctrl-C let work under way finish; a second one stops at once.
+    SIGTERM and Ctrl-C let work under way finish; a second one stops at once. Away from a
+    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder.
     """
     from megabot_cli.commands.running import run
 
@@ -106,6 +115,7 @@ def relay(
             "recording.enabled": _flag("--no-record", False if no_record else None),
             "recording.folder": _flag("--record", str(record) if record else None),
             "limits.messages_per_second": _flag("--rate-limit", rate_limit),
+            "relay.flight_recorder_s": _flag("--ring", ring),
             "relay.echo": _flag("--echo", echo or None),
             "relay.allowed_origins": _flag("--allow-origin", allow_origin),
             "relay.require_token": _flag("--require-token", require_token or None),
@@ -141,7 +151,12 @@ async def _serve_upstream(
     invocation: Invocation, options: ServeOptions, login: tuple[str, str] | None = None
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
-    from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
+    from megabot_cli.commands.serving import (
+        announce,
+        on_signals,
+        remove_ready_file,
+        serve_until_signal,
+    )
     from megabot_cli.commands.upstream import with_login_hint
     from megabot_cli.storage.run_files import remove_run_file, write_run_file
 
@@ -156,11 +171,31 @@ async def _serve_upstream(
     try:
         write_run_file(invocation.places.run, running)
         announce(invocation, _ready_facts(running, upstream), options.ready_file)
-        await serve_until_signal(relay.wait_stopped, relay.drain)
+        # A terminal that goes takes its relay along; a service reloads, as services do.
+        on_terminal = invocation.console.in_is_terminal
+        with on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")):
+            if on_terminal:
+                await serve_until_signal(relay.wait_stopped, relay.drain)
+                return
+            with on_signals(("SIGHUP",), lambda _: _reload(relay)):
+                await serve_until_signal(relay.wait_stopped, relay.drain, hang_up_stops=False)
     finally:
         remove_run_file(invocation.places.run, running.profile, running.pid)
         remove_ready_file(options.ready_file)
         await relay.stop()
+
+
+def _reload(relay: Relay) -> None:
+    import structlog
+
+    from megabot_cli.errors import MegabotError
+
+    try:
+        relay.operations.reload()
+    except MegabotError as fault:
+        structlog.get_logger("relay").error(
+            "relay.not_reloaded", fault=fault.message, hint=fault.hint
+        )
 
 
 def _open_recorder(invocation: Invocation) -> Recorder | None:
@@ -185,6 +220,7 @@ def _open_relay(
     login: tuple[str, str] | None,
 ) -> Relay:
     from megabot_cli.commands.upstream import token_source
+    from megabot_cli.relay.operations import Dumps
     from megabot_cli.relay.server import Relay
 
     configuration = invocation.configuration
@@ -200,7 +236,14 @@ def _open_relay(
         recorder=recorder,
         stop_on_recorder_fault=settings.recording.on_disk_full == "stop_relay",
         debug=invocation.options.debug,
+        dumps=Dumps(invocation.recordings_folder, settings.recording),
+        read_settings=lambda: _read_settings(invocation),
     )
+
+
+def _read_settings(invocation: Invocation) -> tuple[RelaySettings, LimitSettings]:
+    settings = invocation.configure({}).settings
+    return settings.relay, settings.limits
 
 
 def _ensure_client_token(file: Path) -> str:

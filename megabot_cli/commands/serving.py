@@ -48,19 +48,19 @@ def remove_ready_file(ready_file: Path | None) -> None:
 
 
 @contextmanager
-def stopping_signals(stop: Callable[[int], None]) -> Iterator[None]:
-    """Call `stop` with the number of each signal that asks us to end."""
+def on_signals(names: tuple[str, ...], call: Callable[[int], None]) -> Iterator[None]:
+    """Call `call` with the number of each of these signals; those ignored before stay so."""
     import asyncio
 
     loop = asyncio.get_running_loop()
     handled: list[tuple[int, Any]] = []
-    for name in _STOPPING:
+    for name in names:
         number = getattr(signal, name, None)
         if number is None or signal.getsignal(number) is signal.SIG_IGN:
             continue
         before = signal.getsignal(number)
         try:
-            loop.add_signal_handler(number, stop, number)
+            loop.add_signal_handler(number, call, number)
         except (NotImplementedError, RuntimeError, ValueError):
             continue  # Windows, or not in the main thread
         handled.append((number, before))
@@ -75,6 +75,8 @@ def stopping_signals(stop: Callable[[int], None]) -> Iterator[None]:
 async def serve_until_signal(
     ended: Callable[[], Coroutine[Any, Any, None]],
     drain: Callable[[], Coroutine[Any, Any, None]] | None = None,
+    *,
+    hang_up_stops: bool = True,
 ) -> None:
     """Wait for a signal, or until it `ended` by itself; after a signal, drain.
 
@@ -87,7 +89,8 @@ async def serve_until_signal(
     def told(_number: int) -> None:
         (second if first.is_set() else first).set()
 
-    with stopping_signals(told):
+    stopping = _STOPPING if hang_up_stops else _STOPPING[:-1]
+    with on_signals(stopping, told):
         await first_of(first.wait(), ended())
         if first.is_set() and drain is not None:
             await first_of(drain(), second.wait())

@@ -23,7 +23,8 @@ class Entry:
     """One command: its name, its line of help, and where its body is (`module:function`).
 
     A group has `children` instead of a body; its long help is the docstring of the module
-    named by `body`. Entries of the first level stand under their `heading`.
+    named by `body`. One that has both is a command of its own, with commands below it.
+    Entries of the first level stand under their `heading`.
     """
 
     name: str
@@ -67,6 +68,7 @@ class Command(TyperCommand):
 
     examples: tuple[Example, ...] = ()
     forms: tuple[str, ...] = ()
+    children: tuple[Entry, ...] = ()  # commands below this one
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -88,6 +90,9 @@ class Command(TyperCommand):
             if lines:
                 with formatter.section(f"{kind.title()}s"):
                     formatter.write_dl(lines)
+        if self.children:
+            with formatter.section("Commands below it"):
+                formatter.write_dl([(entry.name, entry.help) for entry in self.children])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
         if self.examples:
@@ -167,10 +172,50 @@ class Group(TyperGroup):
         return []
 
 
+class CommandWithChildren(Group):
+    """A command of its own, `own`, that also has commands below it: `relay` and `relay status`.
+
+    What is not the name of a child after the global options is for the command itself.
+    """
+
+    def __init__(self, own: Command, entries: tuple[Entry, ...], **settings: Any) -> None:
+        super().__init__(entries, **settings)
+        self.own = own
+        own.children = entries
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any
+    ) -> Any:
+        if _first_word(args) in self._by_name:
+            return super().make_context(info_name, args, parent, **extra)
+        return self.own.make_context(info_name, args, parent, **extra)
+
+
+def _first_word(args: list[str]) -> str | None:
+    """The first argument that is neither a global option nor the value of one."""
+    takes_value = {
+        name: not (option.is_flag or option.count)
+        for option in global_options()
+        for name in option.opts
+    }
+    rest = iter(args)
+    for word in rest:
+        if word not in takes_value:
+            return word
+        if takes_value[word]:
+            next(rest, None)
+    return None
+
+
 def load_entry(entry: Entry) -> Any:
     """Import a command's body and make it a command."""
     module_name, _, function_name = entry.body.partition(":")
     module = import_module(module_name)
+    if entry.children and function_name:
+        own = _load_body(entry, getattr(module, function_name))
+        return CommandWithChildren(
+            own, entry.children, name=entry.name, help=own.help, rich_markup_mode=None
+        )
     if entry.children:
         return Group(
             entry.children,
@@ -179,7 +224,10 @@ def load_entry(entry: Entry) -> Any:
             short_help=entry.help,
             rich_markup_mode=None,
         )
-    body = getattr(module, function_name)
+    return _load_body(entry, getattr(module, function_name))
+
+
+def _load_body(entry: Entry, body: Any) -> Any:
     program = typer.Typer(
         add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False
     )

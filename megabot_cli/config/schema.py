@@ -206,6 +206,13 @@ class RelaySettings(Section, frozen=True):
     batching: Annotated[
         bool, Meta(description="Send what waits for the rate limit as a batch of up to ten.")
     ] = False
+    flight_recorder_s: Annotated[
+        NotNegative,
+        Meta(description="Keep what passed in so many seconds in memory, for `relay dump`."),
+    ] = 0.0
+    flight_recorder_bytes: Annotated[
+        int, Meta(ge=1024, description="The most memory that may take.")
+    ] = 64 * 1024 * 1024
     max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
     max_clients_per_session: Annotated[int, Meta(ge=1, description="Clients on one session.")] = 64
     drain_s: Annotated[

@@ -41,6 +41,10 @@ class Dedicated:
         return sum(pair.waiting_bytes for pair in self._pairs)
 
     @property
+    def pairs(self) -> list[Pair]:
+        return list(self._pairs)
+
+    @property
     def idle(self) -> bool:
         return all(pair.idle for pair in self._pairs)
 

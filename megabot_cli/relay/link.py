@@ -172,6 +172,11 @@ class Link:
         """A credential may be there now: leave the failed state."""
         self._try_again.set()
 
+    def drop(self) -> None:
+        """Break the connection; it is dialled again."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # -- writing -----------------------------------------------------------------------
 
     def write_now(self, waiting: Waiting) -> bool:

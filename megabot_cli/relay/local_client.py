@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import msgspec
@@ -52,6 +53,8 @@ class LocalClient:
         )
         self._numbers = parts.numbers
         self.greeted = False
+        self.since = time.monotonic()
+        self.sent = 0  # messages it has sent
         self.session_cursor: Callable[[int], str] | None = None
         self.close_sent: int | None = None
         self._socket = socket

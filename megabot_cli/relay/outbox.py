@@ -83,6 +83,7 @@ class Outbox:
         self._merge_from = settings.messages // 2  # messages that wait, before merging pays
         self._merge_from_bytes = settings.bytes // 2
         self.sent_seq = 0
+        self.offered = 0  # messages handed to this client so far
         self._retry: asyncio.TimerHandle | None = None
         self._stuck_since: float | None = None
         self._stuck_at = 0
@@ -112,6 +113,7 @@ class Outbox:
         """
         if self.closed:
             return
+        self.offered += 1
         if self._backlog:
             self._keep(frame, seq)
             return

@@ -7,6 +7,7 @@ not read, the other is not read from either: nothing piles up, and nobody else i
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 
@@ -111,6 +112,8 @@ class Pair:
     ) -> None:
         self.client_id = new_id("client")
         self.link_id = new_id("link")
+        self.since = time.monotonic()
+        self.sent = self.received = 0  # messages of the client, of the upstream
         self.session_id: str | None = None  # as the upstream's greeting says, if it is one
         self._parts = parts
         self._numbers = parts.numbers
@@ -254,6 +257,7 @@ class Pair:
     def take_up(self, data: bytes, binary: bool) -> None:
         """A message of the client's: upstream with it, within the limits."""
         numbers = self._numbers
+        self.sent += 1
         numbers.messages_to_upstream += 1
         numbers.bytes_to_upstream += len(data)
         if self._checked or self._witness.looks:
@@ -327,6 +331,7 @@ class Pair:
     def take_down(self, data: bytes, binary: bool) -> None:
         """A message of the upstream's: to the client with it."""
         numbers = self._numbers
+        self.received += 1
         numbers.messages_to_client += 1
         numbers.bytes_to_client += len(data)
         numbers.deliveries += 1

@@ -12,6 +12,7 @@ from aiohttp import web
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
+from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.local_client import LocalClient, Wishes
@@ -23,6 +24,7 @@ from megabot_cli.relay.taps import Tap
 from megabot_cli.relay.wire import client_transport
 
 if TYPE_CHECKING:
+    from megabot_cli.relay.server import Relay
     from megabot_cli.relay.session import Session
 
 log = structlog.get_logger("relay")
@@ -52,7 +54,7 @@ class ClientRoutes:
         self.draining = False
         self._parts = parts
         self._sessions = sessions
-        self._admission = admission
+        self.admission = admission
         self._tasks = tasks
         self._redactor = redactor
         self._tap_header = tap_header
@@ -75,7 +77,7 @@ class ClientRoutes:
         return _refuse(refusal)
 
     async def _judge(self, request: web.Request) -> Refusal | None:
-        rules = self._admission
+        rules = self.admission
         refusal = rules.judge_host(request.headers.get("Host"))
         refusal = refusal or rules.judge_origin(request.headers.get("Origin"))
         if refusal is not None:
@@ -218,12 +220,14 @@ class AdminRoutes:
 
     def __init__(
         self,
+        relay: Relay,
         admission: Admission,
         health: Callable[[], tuple[bool, dict[str, object]]],
         ready: Callable[[], tuple[bool, dict[str, object]]],
         metrics: Callable[[], bytes],
     ) -> None:
-        self._admission = admission
+        self.admission = admission
+        self._relay = relay
         self._health = health
         self._ready = ready
         self._metrics = metrics
@@ -233,12 +237,24 @@ class AdminRoutes:
         app.router.add_get("/healthz", self.serve_health)
         app.router.add_get("/readyz", self.serve_ready)
         app.router.add_get("/metrics", self.serve_metrics)
+        Control(self._relay, self._may_do).add_to(app.router)
         return app
+
+    def _may_do(self, request: web.Request) -> web.Response | None:
+        """What changes something wants the client token and a header no page can send."""
+        refusal = None
+        if request.headers.get(HEADER) is None:
+            refusal = Refusal(403, "header", f"send the header {HEADER}: 1")
+        elif not self.admission.has_token(request.headers, {}):
+            refusal = Refusal(
+                401, "token", "the client token is needed: send it as `Authorization: Bearer …`"
+            )
+        return _refuse(refusal) if refusal is not None else None
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self._admission.judge_host(request.headers.get("Host"))
-        refusal = refusal or self._admission.judge_origin(request.headers.get("Origin"))
+        refusal = self.admission.judge_host(request.headers.get("Host"))
+        refusal = refusal or self.admission.judge_origin(request.headers.get("Origin"))
         return _refuse(refusal) if refusal is not None else await handler(request)
 
     async def serve_health(self, _request: web.Request) -> web.Response:

@@ -17,16 +17,24 @@ from megabot_cli.client.dial import tls_context
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.listen import parse_listen
-from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
+from megabot_cli.config.schema import (
+    LimitSettings,
+    ProfileSettings,
+    RelaySettings,
+)
 from megabot_cli.errors import BadConfiguration, MegabotError, NotAuthenticated
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.admission import LOOPBACK_HOSTS, Admission
+from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.link_life import LinkState
+from megabot_cli.relay.operations import Dumps, Operations, ReadSettings
 from megabot_cli.relay.owned_tasks import OwnedTasks
+from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
+from megabot_cli.relay.session import Session
 from megabot_cli.relay.sessions import Sessions
 from megabot_cli.relay.taps import Taps
 from megabot_cli.relay.witness import Witness
@@ -69,9 +77,11 @@ class Relay:
         recorder: Recorder | None = None,
         stop_on_recorder_fault: bool = False,
         debug: bool = False,
+        dumps: Dumps | None = None,
+        read_settings: ReadSettings | None = None,
     ) -> None:
-        self.settings = settings
-        self.limits = limits
+        self._first_settings = settings
+        self._first_limits = limits
         self.profile_name = profile_name
         self.profile = profile
         self.numbers = RelayNumbers()
@@ -79,7 +89,12 @@ class Relay:
         self.started_at = 0.0
         self._open_tokens = open_tokens
         self._client_token = client_token
-        self._version = version
+        self.version = version
+        self.flight: FlightRecorder | None = None
+        if settings.flight_recorder_s:
+            self.flight = FlightRecorder(settings.flight_recorder_s, settings.flight_recorder_bytes)
+        self._dumps = dumps
+        self._read_settings = read_settings
         self._stop_on_recorder_fault = stop_on_recorder_fault
         self._debug = debug
         self._redactor = Redactor(os.urandom(16))
@@ -92,6 +107,11 @@ class Relay:
         self._doors: dict[str, socket.socket] = {}
         self._last_total = 0  # messages that have passed, when last looked
         self._last_change = 0.0
+
+    @property
+    def settings(self) -> RelaySettings:
+        """What is in force: a reload may have changed it."""
+        return self._parts.settings if hasattr(self, "_parts") else self._first_settings
 
     # -- where it is -------------------------------------------------------------------
 
@@ -129,14 +149,15 @@ class Relay:
             self._start_recorder(self.recorder)
             if self.recorder.previous is not None:
                 log.warning("recording.found_unclean", segment=self.recorder.previous)
-        self._witness = Witness(self.recorder, Taps(self._tap_dropped), debug=self._debug)
+        taps = Taps(self._tap_dropped)
+        self._witness = Witness(self.recorder, taps, debug=self._debug, flight=self.flight)
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
         )
         http = self._http
         self._parts = RelayParts(
-            settings=self.settings,
-            limits=self.limits,
+            settings=self._first_settings,
+            limits=self._first_limits,
             profile=self.profile,
             endpoint=endpoint,
             http=http,
@@ -177,14 +198,7 @@ class Relay:
             log.warning("relay.listens_beyond_this_machine", listen=listen)
 
     async def _listen(self) -> None:
-        hosts = [*self.settings.allowed_hosts]
-        hosts += [parse_listen(self.settings.listen)[0]] if self.settings.insecure_remote else []
-        admission = Admission(
-            allowed_origins=self.settings.allowed_origins,
-            allowed_hosts=hosts,
-            client_token=self._client_token,
-            require_token=self.settings.require_token,
-        )
+        admission = self._make_admission()
         self._clients = ClientRoutes(
             self._parts,
             self._sessions,
@@ -193,11 +207,31 @@ class Relay:
             self._redactor,
             self._tap_header,
         )
-        collector = RelayCollector(self.numbers, self._gauges, self._version)
-        admin = AdminRoutes(admission, self._health, self._ready, lambda: exposition(collector))
-        admission.allow_own_pages(self._ports.values())
+        collector = RelayCollector(self.numbers, self.gauges, self.version)
+        self.operations = Operations(
+            self, self._parts, self._sessions, self._tasks, self._dumps, self._read_settings
+        )
+        self._admin = AdminRoutes(
+            self, admission, self._health, self._ready, lambda: exposition(collector)
+        )
         await self._open("clients", self._clients.app())
-        await self._open("admin", admin.app())
+        await self._open("admin", self._admin.app())
+
+    def admit_anew(self) -> None:
+        """Who may connect has changed; who is here stays."""
+        self._clients.admission = self._admin.admission = self._make_admission()
+
+    def _make_admission(self) -> Admission:
+        hosts = [*self.settings.allowed_hosts]
+        hosts += [parse_listen(self.settings.listen)[0]] if self.settings.insecure_remote else []
+        admission = Admission(
+            allowed_origins=self.settings.allowed_origins,
+            allowed_hosts=hosts,
+            client_token=self._client_token,
+            require_token=self.settings.require_token,
+        )
+        admission.allow_own_pages(self._ports.values())
+        return admission
 
     async def _open(self, which: str, app: web.Application) -> None:
         runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
@@ -319,6 +353,30 @@ class Relay:
 
     # -- what it says of itself --------------------------------------------------------
 
+    @property
+    def sessions(self) -> list[Session]:
+        return list(self._sessions)
+
+    @property
+    def pairs(self) -> list[Pair]:
+        dedicated = self._clients.dedicated
+        return dedicated.pairs if dedicated is not None else []
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    @property
+    def upstream_origin(self) -> str:
+        return self._parts.endpoint.origin
+
+    def why_down(self) -> str | None:
+        """Why a link is not up, as the last fault says; None where all is well."""
+        faults = [session.link.fault for session in self._sessions]
+        if self._clients.dedicated is not None:
+            faults.append(self._clients.dedicated.fault)
+        return next((fault.message for fault in faults if fault is not None), None)
+
     def _health(self) -> tuple[bool, dict[str, object]]:
         recorder = self.recorder
         degraded = recorder is not None and not recorder.healthy
@@ -328,21 +386,16 @@ class Relay:
         return True, facts
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
-        states = self._gauges().links
+        states = self.gauges().links
         ready = not self._draining and (not states or states.get("up", 0) > 0)
         facts: dict[str, object] = {"ready": ready, "links": dict(states)}
         if self._draining:
             facts["reason"] = "draining"
         elif not ready:
-            facts["reason"] = self._why_down()
+            facts["reason"] = self.why_down() or "the upstream is away"
         return ready, facts
 
-    def _why_down(self) -> str:
-        faults = (session.link.fault for session in self._sessions)
-        messages = (fault.message for fault in faults if isinstance(fault, MegabotError))
-        return next(messages, "the upstream is away")
-
-    def _gauges(self) -> RelayGauges:
+    def gauges(self) -> RelayGauges:
         now = RelayGauges()
         now.clients = len(self._clients.clients)
         now.sessions = len(self._sessions)
@@ -383,7 +436,7 @@ class Relay:
                 started_at=self._witness.started_at.isoformat(timespec="microseconds").replace(
                     "+00:00", "Z"
                 ),
-                tool=f"megabot {self._version}",
+                tool=f"megabot {self.version}",
                 upstream=self._parts.endpoint.origin,
             )
         )

@@ -75,7 +75,7 @@ class Sessions:
             user_id=user_id,
             platform=platform,
             on_named=self._named,
-            on_ended=self._ended,
+            on_ended=self.end,
             shared=self._shared,
         )
         self._all[id(session)] = session
@@ -87,7 +87,7 @@ class Sessions:
     def _named(self, session: Session, name: str) -> None:
         self._by_name.setdefault(name, session)
 
-    def _ended(self, session: Session) -> None:
+    def end(self, session: Session) -> None:
         """Nobody came back to it in time. From now on nobody can: who asks gets a new one."""
         self._forget(session)
         self._tasks.start(self._end(session), "end session")

@@ -80,6 +80,7 @@ class Upward:
         which is ours to set. None when it was refused.
         """
         numbers = self._numbers
+        client.sent += 1
         numbers.messages_to_upstream += 1
         numbers.bytes_to_upstream += len(data)
         if not binary and not data.isascii() and not is_utf8(data):

@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from megabot_cli.protocol.envelope import Head
+from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.taps import Taps
 from megabot_cli.storage.recorder import Recorder
 
@@ -22,18 +23,32 @@ log = structlog.get_logger("relay")
 class Witness:
     """Tells everyone who watches. A call costs little when nobody does."""
 
-    def __init__(self, recorder: Recorder | None, taps: Taps, *, debug: bool) -> None:
+    def __init__(
+        self,
+        recorder: Recorder | None,
+        taps: Taps,
+        *,
+        debug: bool,
+        flight: FlightRecorder | None = None,
+    ) -> None:
         self.recorder = recorder
         self.taps = taps
+        self._keepers = [keeper for keeper in (recorder, flight) if keeper is not None]
         self._debug = debug
-        self._always = recorder is not None or debug
-        self.looks = self._always  # the message path asks before it calls `message`
-        taps.on_change = self._taps_changed
+        self.looks = False  # the message path asks before it calls `message`
+        taps.on_change = self._look_or_not
+        self._look_or_not()
         self._started_ns = time.monotonic_ns()
         self.started_at = datetime.now(UTC)  # what `t` of a tap's records counts from
 
-    def _taps_changed(self) -> None:
-        self.looks = self._always or len(self.taps) > 0
+    def show_messages(self, show: bool) -> None:
+        """Log a line for each message, or no longer."""
+        self._debug = show
+        self._look_or_not()
+
+    def _look_or_not(self) -> None:
+        watching = bool(self._keepers) or self._debug
+        self.looks = watching or len(self.taps) > 0
 
     @property
     def must_wait(self) -> bool:
@@ -60,8 +75,8 @@ class Witness:
         """A whole message passed (`inject`: the relay made it)."""
         if not self.looks:
             return
-        if self.recorder is not None:
-            self.recorder.put(
+        for keeper in self._keepers:
+            keeper.put(
                 kind,
                 direction=direction,
                 client=client,
@@ -124,8 +139,8 @@ class Witness:
         note: str | None = None,
     ) -> None:
         """Something happened that is no message: `open`, `close`, `drop`, `fault` …"""
-        if self.recorder is not None:
-            self.recorder.put(
+        for keeper in self._keepers:
+            keeper.put(
                 kind,
                 client=client,
                 link=link,

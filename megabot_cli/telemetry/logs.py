@@ -20,6 +20,23 @@ _LEVELS = {
 }
 
 
+_threshold = logging.INFO
+
+
+def set_level(level: str) -> None:
+    """Show lines of `level` and above from now on, also from loggers made before."""
+    global _threshold
+    _threshold = _LEVELS[level]
+
+
+def _drop_below_level(
+    _logger: Any, method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    if _LEVELS.get(method, logging.ERROR) < _threshold:
+        raise structlog.DropEvent
+    return event
+
+
 def _scrubber(scrub: Scrub) -> structlog.typing.Processor:
     def processor(
         _logger: Any, _method: str, event: MutableMapping[str, Any]
@@ -47,7 +64,9 @@ def configure_logging(
     """
     out = stream if stream is not None else sys.stderr
     on_console = format == "console" or (format == "auto" and out.isatty())
+    set_level("debug" if debug else level)
     processors: list[structlog.typing.Processor] = [
+        _drop_below_level,
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -63,9 +82,7 @@ def configure_logging(
         processors.append(structlog.processors.JSONRenderer())
     structlog.configure(
         processors=processors,
-        wrapper_class=structlog.make_filtering_bound_logger(
-            logging.DEBUG if debug else _LEVELS[level]
-        ),
+        wrapper_class=structlog.make_filtering_bound_logger(logging.DEBUG),
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )

@@ -26,6 +26,7 @@ from megabot_cli.config.schema import (
 from megabot_cli.gateway.accounts import Users
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.operations import Dumps, ReadSettings
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.recorder import Recorder
 
@@ -108,6 +109,8 @@ class Stage:
         limits: LimitSettings | None = None,
         record: bool = False,
         anonymous: bool = False,
+        dumps: Dumps | None = None,
+        read_settings: ReadSettings | None = None,
         **settings: Any,
     ) -> Relay:
         endpoint = parse_endpoint(url)
@@ -143,6 +146,8 @@ class Stage:
             client_token="the-client-token",
             version="test",
             recorder=recorder,
+            dumps=dumps,
+            read_settings=read_settings,
         )
         await relay.start()
         self._stack.push_async_callback(relay.stop)

@@ -268,7 +268,7 @@ async def test_what_nobody_reads_is_not_read_from_the_other_side(stage: Stage) -
         most = 0
         for _ in range(30):
             await asyncio.sleep(0.01)
-            most = max(most, relay._gauges().outbox_bytes)
+            most = max(most, relay.gauges().outbox_bytes)
         assert most < 4_000_000
         for _ in range(count):
             assert await peer.text() == piece
@@ -282,7 +282,7 @@ async def test_both_directions_are_recorded_and_the_session_is_known(
     await peer.send("chat_send", "m1", content="hello")
     await peer.message("chat_receive")
     await peer.socket.close()
-    await until(lambda: not relay._gauges().clients)
+    await until(lambda: not relay.gauges().clients)
     await relay.stop()
     assert relay.recorder is not None
     with open_recording(relay.recorder.folder) as reader:
@@ -331,8 +331,8 @@ async def test_metrics_count_pairs(stage: Stage) -> None:
     async with echo_upstream() as url:
         relay = await open_relay(stage, url)
         peers: list[Peer] = [(await stage.greeted(relay.url))[0] for _ in range(3)]
-        gauges = relay._gauges()
+        gauges = relay.gauges()
         assert (gauges.clients, gauges.links["up"]) == (3, 3)
         for peer in peers:
             await peer.socket.close()
-        await until(lambda: relay._gauges().clients == 0)
+        await until(lambda: relay.gauges().clients == 0)

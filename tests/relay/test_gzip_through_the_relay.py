@@ -60,7 +60,7 @@ async def test_a_dedicated_client_and_the_gateway_agree_on_gzip(
     assert answer.type is aiohttp.WSMsgType.BINARY
     assert "y" * 3000 in gzip.decompress(answer.data).decode()
     await peer.socket.close()
-    await until(lambda: not relay._gauges().clients)
+    await until(lambda: not relay.gauges().clients)
     await relay.stop()
     assert relay.recorder is not None
     with open_recording(relay.recorder.folder) as reader:

@@ -127,7 +127,7 @@ async def test_a_name_alone_brings_what_was_missed(
     await script.send(2)
     assert await numbers(peer, 2) == [1, 2]
     await peer.socket.close()
-    await until(lambda: relay._gauges().clients == 0)
+    await until(lambda: relay.gauges().clients == 0)
     await script.send(3)
     await settled(relay, 5)
     again = await stage.connect(relay.url, session, {"client_id": "ada"})

@@ -144,7 +144,7 @@ async def test_clients_stay_while_the_upstream_is_away_and_what_waited_is_answer
     for peer in (first, second):
         assert (await peer.message("status_update"))["payload"]["status"] == "reconnecting"
     await first.send("chat_send", "m1", content="while away")
-    await until(lambda: relay._gauges().waiting_to_upstream == 1)
+    await until(lambda: relay.gauges().waiting_to_upstream == 1)
     gateway = await stage.open_gateway(port=gateway.port)
     for peer in (first, second):
         back = (await peer.message("status_update", limit_s=15))["payload"]
@@ -202,7 +202,7 @@ async def test_more_than_may_wait_is_refused_at_once_and_the_rest_is_kept(stage:
         await peer.send("chat_send", f"m{number}", content="wait")
     refusal = await peer.message("connection_error")
     assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (503, "m2")
-    assert relay._gauges().waiting_to_upstream == 2
+    assert relay.gauges().waiting_to_upstream == 2
 
 
 async def test_a_request_that_was_written_but_never_answered_is_told_delivery_unknown(
@@ -273,12 +273,12 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
             "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n".encode()
         )
-        await until(lambda: relay._gauges().clients == 2)
+        await until(lambda: relay.gauges().clients == 2)
         text = json.dumps({"id": "m", "type": "x", "payload": "y" * 100_000})
         for _ in range(120):
             await reader.socket.send_str(text)
             assert await reader.text() == text
-        await until(lambda: relay._gauges().clients == 1)
+        await until(lambda: relay.gauges().clients == 1)
         assert relay.numbers.clients_closed[4008] == 1
         silent.transport.abort()
 
@@ -418,7 +418,7 @@ async def test_a_link_outlives_its_last_client_for_the_linger_time(
     relay = await stage.open_relay(gateway.url, linger_s=0.3)
     peer, session = await stage.greeted(relay.url)
     await peer.socket.close()
-    await until(lambda: relay._gauges().clients == 0)
+    await until(lambda: relay.gauges().clients == 0)
     assert gateway.connection_count == 1
     again, same = await stage.greeted(relay.url, session)
     assert same == session

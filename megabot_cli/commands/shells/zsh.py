@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from megabot_cli.commands.outline import Argument, Option, Outline, everywhere
+from megabot_cli.commands.outline import Argument, Option, Outline
 from megabot_cli.commands.shells.words import NOTE, all_options, quoted
 
 
@@ -33,7 +33,7 @@ def _zsh_group(command: Outline) -> Iterator[str]:
             yield f"        {quoted(f'{name}:{child.line}')}"
     yield "    )"
     yield "    _arguments -C \\"
-    for option in everywhere():
+    for option in all_options(command):
         yield f"        {_zsh_option(option)} \\"
     yield "        '1: :->command' '*:: :->rest'"
     yield "    case $state in"

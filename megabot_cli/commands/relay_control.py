@@ -1,0 +1,351 @@
+"""`megabot relay status|clients|…`: talk to the relay that runs."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import duration
+
+if TYPE_CHECKING:
+    from megabot_cli.storage.run_files import RunningRelay
+    from megabot_cli.terminal.console import Console
+
+REQUEST_LIMIT_S = 10.0
+
+
+@forms("text", "json")
+@examples(
+    ("megabot relay status", "Is it up, who is there, what waits"),
+    ("megabot relay status --json | jq .links", "For scripts"),
+)
+def status(context: typer.Context) -> None:
+    """How the running relay is.
+
+    Links, clients, what waits, what is recorded.
+    """
+    invocation: Invocation = context.obj
+    facts = _ask(invocation, "status")
+    if invocation.output == "json":
+        invocation.console.line(json.dumps(facts, indent=2))
+    else:
+        _print_status(invocation.console, facts)
+
+
+@forms("text", "json", "jsonl")
+@examples(("megabot relay clients", "Who is connected, and how far behind"))
+def clients(context: typer.Context) -> None:
+    """Who is connected to it.
+
+    The longest connected first.
+    """
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.views import size
+
+    headings = ("client", "name", "session", "role", "connected", "sent", "got", "waiting")
+    _show_list(
+        context.obj,
+        "clients",
+        headings,
+        lambda each: (
+            each["id"],
+            each["name"] or "-",
+            each["session"] or "-",
+            each["role"] or "-",
+            format_duration(each["connected_s"]),
+            str(each["messages"]["to_upstream"]),
+            str(each["messages"]["to_client"]),
+            size(each["outbox_bytes"]),
+        ),
+    )
+
+
+@forms("text", "json", "jsonl")
+@examples(("megabot relay sessions", "Each session, its link's state, and what it waits for"))
+def sessions(context: typer.Context) -> None:
+    """Its sessions and their links."""
+    headings = ("session", "state", "clients", "waiting", "requests", "link", "fault")
+    _show_list(
+        context.obj,
+        "sessions",
+        headings,
+        lambda each: (
+            each["session"] or "-",
+            each["state"],
+            str(each["clients"]),
+            str(each["waiting"]),
+            str(each["requests"]),
+            each["link"],
+            each["fault"] or "-",
+        ),
+    )
+
+
+@forms("text", "json")
+@examples(
+    ("megabot relay close client_1m8…", "One client; it hears close code 1001"),
+    ("megabot relay close link_1m8…", "Break a link; the relay dials again"),
+)
+def close(
+    context: typer.Context,
+    name: Annotated[
+        str, typer.Argument(metavar="ID", help="Of a client, a session or a link; a client_id.")
+    ],
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="What the client is told.")
+    ] = None,
+) -> None:
+    """Close a client, session or link.
+
+    A session is closed with all its clients. A link that is closed is dialled again; a session is not ended upstream.
+    """
+    done = _tell(context.obj, "close", id=name, reason=reason)
+    _say(context.obj, done, f"closed the {done.get('closed')} {name}")
+
+
+@forms("text", "json")
+@examples(("megabot relay drain", "Before an upgrade: nobody loses an answer"))
+def drain(context: typer.Context) -> None:
+    """Let work finish, then stop it.
+
+    It takes no new clients from now on.
+    """
+    done = _tell(context.obj, "drain")
+    _say(context.obj, done, f"draining; {done.get('clients')} clients are connected")
+
+
+@forms("text", "json")
+@examples(("megabot relay reauth", "After `megabot login`, when the credential had been refused"))
+def reauth(context: typer.Context) -> None:
+    """Have it read its credential anew.
+
+    Links that were refused try again.
+    """
+    done = _tell(context.obj, "reauth")
+    _say(context.obj, done, f"read the credential anew; {done.get('links')} links try again")
+
+
+@forms("text", "json")
+@examples(("megabot relay reload", "After config.yaml was changed"))
+def reload(context: typer.Context) -> None:
+    """Have it read its configuration anew.
+
+    And its credential, as SIGHUP does. Names what waits for a restart.
+    """
+    done = _tell(context.obj, "reload")
+    changed = ", ".join(done.get("changed", ())) or "nothing"
+    _say(context.obj, done, f"changed: {changed}")
+    if waits := done.get("needs_restart"):
+        invocation: Invocation = context.obj
+        invocation.console.warn(f"only after a restart: {', '.join(waits)}")
+
+
+@forms("text", "json")
+@examples(
+    ('megabot relay mark "deployed 1.4"', "Find this moment in the recording later"),
+)
+def mark(
+    context: typer.Context,
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the mark says.")],
+) -> None:
+    """Put a mark into the recording."""
+    done = _tell(context.obj, "mark", text=text)
+    where = done.get("recording")
+    _say(context.obj, done, f"marked in {where}" if where else "marked for taps; nothing records")
+
+
+@forms("text", "json")
+@examples(("megabot relay level debug", "A line for each message, until set back"))
+def level(
+    context: typer.Context,
+    name: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        typer.Argument(metavar="LEVEL", help="Lines of this level and above."),
+    ],
+) -> None:
+    """Set how much it logs."""
+    done = _tell(context.obj, "level", level=name)
+    _say(context.obj, done, f"logging at {done.get('level')}")
+
+
+@forms("text", "json")
+@examples(
+    ("megabot relay dump", "What passed lately, as a recording"),
+    ("megabot relay dump --json | jq -r .recording", "Where it is, for a script"),
+)
+def dump(
+    context: typer.Context,
+    reason: Annotated[
+        str | None, typer.Option("--reason", metavar="TEXT", help="Kept with the recording.")
+    ] = None,
+) -> None:
+    """Write out the flight recorder.
+
+    What passed lately becomes a recording; `megabot relay --ring 5m` keeps five minutes.
+    """
+    done = _tell(context.obj, "dump", reason=reason)
+    invocation: Invocation = context.obj
+    if invocation.output == "json":
+        invocation.console.line(json.dumps(done))
+    else:
+        invocation.console.line(str(done.get("recording")))
+
+
+@forms("text", "jsonl")
+@examples(
+    ("megabot relay top", "A live screen: rates, links, clients; Ctrl-C ends it"),
+    ("megabot relay top --jsonl --every 10s", "A line every ten seconds, for a log"),
+)
+def top(
+    context: typer.Context,
+    every: Annotated[
+        float, typer.Option("--every", parser=duration, metavar="DURATION", help="Between looks.")
+    ] = 1.0,
+    number: Annotated[
+        int, typer.Option("-n", "--number", metavar="N", help="Stop after N looks; 0 is never.")
+    ] = 0,
+) -> None:
+    """Watch it work, live.
+
+    In a pipe it prints one look after another, or with --jsonl one line each.
+    """
+    from megabot_cli.terminal.relay_screen import Screen
+
+    invocation: Invocation = context.obj
+    screen = Screen(invocation.console)
+    looks = 0
+    with screen:
+        while True:
+            facts = _ask(invocation, "status")
+            if invocation.output == "jsonl":
+                invocation.console.line(json.dumps(facts))
+            else:
+                screen.show(facts, _ask(invocation, "clients"), time.monotonic())
+            looks += 1
+            if number and looks >= number:
+                return
+            time.sleep(max(0.1, every))
+
+
+def _show_list(invocation: Invocation, what: str, headings: Any, row: Any) -> None:
+    from megabot_cli.terminal.views import print_table
+
+    found = _ask(invocation, what)
+    if invocation.output == "json":
+        invocation.console.line(json.dumps(found, indent=2))
+    elif invocation.output == "jsonl":
+        for each in found:
+            invocation.console.line(json.dumps(each))
+    elif found:
+        print_table(invocation.console, headings, [row(each) for each in found])
+    else:
+        invocation.console.note(f"There are no {what}.")
+
+
+def _print_status(console: Console, facts: dict[str, Any]) -> None:
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.views import date_and_time, print_facts, size
+
+    links = ", ".join(f"{count} {state}" for state, count in sorted(facts["links"].items()))
+    state = "draining" if facts["draining"] else "ready" if facts["ready"] else "not ready"
+    passed, volume = facts["messages"], facts["bytes"]
+    rows = [
+        ("state", f"{state}, {facts['mode']} mode, up {format_duration(facts['uptime_s'])}"),
+        ("upstream", f"{facts['upstream']} ({facts['profile']})"),
+        ("listens", facts["url"]),
+        ("links", links or "none"),
+        ("clients", f"{facts['clients']} on {facts['sessions']} sessions, {facts['taps']} taps"),
+        ("up", f"{passed['to_upstream']} messages, {size(volume['to_upstream'])}"),
+        ("down", f"{passed['to_client']} messages, {size(volume['to_client'])}"),
+        (
+            "waiting",
+            f"{facts['waiting_to_upstream']} to go up, {size(facts['outbox_bytes'])} to clients",
+        ),
+    ]
+    if facts["token_expires_at"]:
+        rows.append(("token", f"until {date_and_time(facts['token_expires_at'])}"))
+    if recording := facts.get("recording"):
+        fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
+        rows.append(("recording", f"{recording['folder']}, {recording['records']} records{fault}"))
+    if flight := facts.get("flight_recorder"):
+        rows.append(("flight", f"{flight['records']} records, {size(flight['bytes'])}"))
+    if facts.get("fault"):
+        rows.append(("fault", facts["fault"]))
+    print_facts(console, rows)
+
+
+def _say(invocation: Invocation, done: dict[str, Any], text: str) -> None:
+    if invocation.output == "json":
+        invocation.console.line(json.dumps(done))
+    else:
+        invocation.console.note(text)
+
+
+def _ask(invocation: Invocation, what: str) -> Any:
+    return _request(invocation, _running(invocation), what, None)
+
+
+def _tell(invocation: Invocation, deed: str, **wishes: Any) -> dict[str, Any]:
+    given = {name: value for name, value in wishes.items() if value is not None}
+    done: dict[str, Any] = _request(invocation, _running(invocation), deed, given)
+    return done
+
+
+def _running(invocation: Invocation) -> RunningRelay:
+    from megabot_cli.errors import NotFound
+    from megabot_cli.storage.run_files import find_running_relay
+
+    profile = invocation.configuration.profile_name
+    relay = find_running_relay(invocation.places.run, profile)
+    if relay is None:
+        raise NotFound(f"No relay runs for profile {profile!r}", "Start one with `megabot relay`.")
+    return relay
+
+
+def _request(
+    invocation: Invocation, relay: RunningRelay, what: str, wishes: dict[str, Any] | None
+) -> Any:
+    """Ask the admin listener with the standard library: importing aiohttp takes longer than
+    the answer."""
+    import urllib.error
+    import urllib.request
+
+    from megabot_cli.commands.upstream import client_token
+    from megabot_cli.errors import CouldNotConnect
+
+    url = f"{relay.admin_url}/relay/{what}"
+    headers = {"X-Megabot-Control": "1", "Content-Type": "application/json"}
+    if token := client_token(Path(relay.token_file)):
+        headers["Authorization"] = f"Bearer {token}"
+    body = None if wishes is None else json.dumps(wishes).encode()
+    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  our own URL
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=REQUEST_LIMIT_S) as response:
+            return json.loads(response.read())
+    except urllib.error.HTTPError as refusal:
+        raise _refused(refusal.code, refusal.read()) from None
+    except (OSError, ValueError) as fault:
+        reason = getattr(fault, "reason", fault)
+        raise CouldNotConnect(
+            f"The relay at {relay.admin_url} does not answer: {reason}",
+            "`megabot relay` starts one; its log says what is wrong with this one.",
+        ) from None
+
+
+def _refused(status: int, body: bytes) -> Exception:
+    from megabot_cli.errors import BadData, NotFound, NotPermitted
+
+    try:
+        facts = json.loads(body)
+    except ValueError:
+        facts = {}
+    message = facts.get("message") or f"The relay refuses with {status}"
+    kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound}
+    return kinds.get(status, BadData)(message, facts.get("hint"))

@@ -1,0 +1,133 @@
+"""The flight recorder: the last minutes in memory, written out when somebody wants them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import BadConfiguration, NotFound
+from megabot_cli.protocol.ids import make_id
+from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.storage.recording_writer import Item, RecordingWriter, queued_size
+
+_BATCH = 200
+# What an item takes beside its payload, measured with tracemalloc and rounded up.
+ITEM_BYTES = 400
+
+
+class FlightRecorder:
+    """Keeps what passed in the last `window_s` seconds, at most `most_bytes` of it.
+
+    `put` takes the same as `Recorder.put`. What is kept is redacted when it is written:
+    until then it is as private as the process's memory. `clock` gives nanoseconds.
+    """
+
+    def __init__(
+        self,
+        window_s: float,
+        most_bytes: int,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+    ) -> None:
+        self._window_ns = int(window_s * 1e9)
+        self._most_bytes = most_bytes
+        self._clock = clock
+        self._items: deque[Item] = deque()
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(
+        self,
+        kind: str,
+        *,
+        direction: str | None = None,
+        client: str | None = None,
+        link: str | None = None,
+        session: str | None = None,
+        user: str | None = None,
+        id: str | None = None,  # noqa: A002  the record's own word
+        type: str | None = None,  # noqa: A002
+        reply_to: str | None = None,
+        opcode: str | None = None,
+        data: bytes | str | None = None,
+        code: int | None = None,
+        reason: str | None = None,
+        by: str | None = None,
+        note: str | None = None,
+    ) -> None:
+        """Keep one record, and let go of what is too old or too much."""
+        now = self._clock()
+        # fmt: off
+        self._items.append((
+            now, kind, direction, client, link, session, user, id, type, reply_to,
+            opcode, data, code, reason, by, note,
+        ))
+        # fmt: on
+        self.bytes += ITEM_BYTES + (len(data) if data is not None else 0)
+        oldest = now - self._window_ns
+        while self.bytes > self._most_bytes or self._items[0][0] < oldest:
+            self.bytes -= ITEM_BYTES + queued_size(self._items.popleft())
+            if not self._items:
+                break
+
+    def snapshot(self) -> list[Item]:
+        """What is kept now, the oldest first."""
+        oldest = self._clock() - self._window_ns
+        return [item for item in self._items if item[0] >= oldest]
+
+
+def write_dump(
+    items: list[Item],
+    folder: Path,
+    settings: RecordingSettings,
+    *,
+    tool: str,
+    upstream: str,
+    reason: str,
+    now_ns: int,
+    now: float,
+) -> Path:
+    """Write kept items as a sealed recording of its own; returns its folder.
+
+    `now_ns` and `now` are the same moment on the items' clock and in Unix seconds. Raises
+    NotFound when there is nothing to write and BadConfiguration when the disk refuses. It
+    works for a while: not for the event loop's thread.
+    """
+    if not items:
+        raise NotFound("Nothing has passed yet that could be written")
+    began = now - (now_ns - items[0][0]) / 1e9
+    recording = make_id("rec", int(began * 1000), os.urandom(5))
+    redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns)
+    header = Header(
+        recording=recording,
+        started_at=datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        tool=tool,
+        upstream=redactor.redact_query(upstream),
+        redaction=redactor.policy,
+        labels={"flight_recorder": redactor.clean(reason)},
+    )
+    path = folder / recording
+    first_ns = items[0][0]
+    writer = RecordingWriter(path, header, settings, redactor, lambda: first_ns)
+    queue = deque(items)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+        writer.open_segment()
+        while queue:
+            writer.write_batch(queue, min(len(queue), _BATCH))
+        writer.seal()
+    except OSError as fault:
+        raise BadConfiguration(
+            f"Cannot write the flight recorder to {folder}: {fault.strerror or fault}",
+            "Name another folder with `recording.folder`.",
+        ) from fault
+    return path

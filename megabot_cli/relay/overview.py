@@ -1,0 +1,143 @@
+"""What a relay says of itself when somebody asks: plain facts, no secrets, no payloads."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from megabot_cli.relay.local_client import LocalClient
+    from megabot_cli.relay.pair import Pair
+    from megabot_cli.relay.server import Relay
+    from megabot_cli.relay.session import Session
+
+Facts = dict[str, Any]
+
+
+def status(relay: Relay) -> Facts:
+    """The relay as a whole; sizes in bytes, times in seconds, `started_at` in Unix seconds."""
+    gauges, numbers = relay.gauges(), relay.numbers
+    recorder = relay.recorder
+    facts: Facts = {
+        "version": relay.version,
+        "profile": relay.profile_name,
+        "mode": relay.settings.mode,
+        "upstream": relay.upstream_origin,
+        "url": relay.url,
+        "admin_url": relay.admin_url,
+        "started_at": round(relay.started_at, 3),
+        "uptime_s": round(time.time() - relay.started_at, 3),
+        "ready": gauges.ready,
+        "draining": relay.draining,
+        "links": dict(gauges.links),
+        "clients": gauges.clients,
+        "sessions": gauges.sessions,
+        "taps": gauges.taps,
+        "waiting_to_upstream": gauges.waiting_to_upstream,
+        "outbox_bytes": gauges.outbox_bytes,
+        "token_expires_at": gauges.token_expires_at,
+        "messages": {
+            "to_upstream": numbers.messages_to_upstream,
+            "to_client": numbers.messages_to_client,
+        },
+        "bytes": {"to_upstream": numbers.bytes_to_upstream, "to_client": numbers.bytes_to_client},
+        "deliveries": numbers.deliveries,
+        "reconnects": numbers.reconnects,
+        "refusals": dict(numbers.refusals),
+        "routes": dict(numbers.routes),
+        "replies": _latency(numbers.reply_s.counts, numbers.reply_s.bounds),
+        "first_chunks": _latency(numbers.first_chunk_s.counts, numbers.first_chunk_s.bounds),
+    }
+    if (why := relay.why_down()) is not None:
+        facts["fault"] = why
+    if recorder is not None:
+        facts["recording"] = {
+            "folder": str(recorder.folder),
+            "records": recorder.records_written,
+            "bytes": recorder.bytes_written,
+            "waiting": recorder.depth,
+            "lag_s": round(recorder.lag_s, 3),
+            "fault": recorder.fault,
+        }
+    if relay.flight is not None:
+        facts["flight_recorder"] = {"records": len(relay.flight), "bytes": relay.flight.bytes}
+    return facts
+
+
+def clients(relay: Relay) -> list[Facts]:
+    """Every client, the oldest first."""
+    found = [
+        _client(client, session)
+        for session in relay.sessions
+        for client in session.clients.values()
+    ]
+    found += [_pair(pair) for pair in relay.pairs]
+    return sorted(found, key=lambda facts: facts["connected_s"], reverse=True)
+
+
+def sessions(relay: Relay) -> list[Facts]:
+    """Every session with its link."""
+    return [_session(session) for session in relay.sessions]
+
+
+def _client(client: LocalClient, session: Session) -> Facts:
+    return {
+        "id": client.id,
+        "name": client.wishes.client_id,
+        "session": session.session_id,
+        "link": session.link.id,
+        "role": "executor" if client.wishes.executor else None,
+        "connected_s": round(time.monotonic() - client.since, 3),
+        "messages": {"to_upstream": client.sent, "to_client": client.outbox.offered},
+        "outbox_bytes": client.outbox.waiting_bytes,
+        "cursor": client.cursor,
+    }
+
+
+def _pair(pair: Pair) -> Facts:
+    return {
+        "id": pair.client_id,
+        "name": None,
+        "session": pair.session_id,
+        "link": pair.link_id,
+        "role": None,
+        "connected_s": round(time.monotonic() - pair.since, 3),
+        "messages": {"to_upstream": pair.sent, "to_client": pair.received},
+        "outbox_bytes": pair.waiting_bytes,
+        "cursor": None,
+    }
+
+
+def _session(session: Session) -> Facts:
+    life, fault = session.link.life, session.link.fault
+    return {
+        "session": session.session_id,
+        "link": session.link.id,
+        "state": life.state.value,
+        "clients": len(session.clients),
+        "waiting": session.waiting,
+        "requests": len(session.routing),
+        "cursor": session.ring.cursor(),
+        "kept": {"messages": len(session.ring), "bytes": session.ring.kept_bytes},
+        "attempts": life.attempts,
+        "fault": fault.message if fault is not None else None,
+    }
+
+
+def _latency(counts: list[int], bounds: tuple[float, ...]) -> Facts:
+    """How many there were, and bounds that half and 95 of 100 stayed under, in seconds."""
+    total = sum(counts)
+    return {
+        "count": total,
+        "p50_s": _under(counts, bounds, 0.5),
+        "p95_s": _under(counts, bounds, 0.95),
+    }
+
+
+def _under(counts: list[int], bounds: tuple[float, ...], share: float) -> float | None:
+    wanted, seen = share * sum(counts), 0
+    for count, bound in zip(counts, bounds, strict=False):
+        seen += count
+        if seen and seen >= wanted:
+            return bound
+    return None

@@ -1,0 +1,103 @@
+"""The live screen of `relay top`: rates, links, clients, the slowest answers."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Any, Self
+
+from megabot_cli.terminal.console import Console
+from megabot_cli.terminal.progress import format_duration
+from megabot_cli.terminal.text import fit, safe_line
+from megabot_cli.terminal.views import size
+
+_BARS = "▁▂▃▄▅▆▇█"
+_HISTORY = 40  # looks back
+_HOME_AND_CLEAR = "\x1b[H\x1b[J"
+_ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
+
+
+class Screen:
+    """Draws one look after another. On a terminal it has the screen to itself until it ends."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = console.out_is_terminal
+        self._before: tuple[float, dict[str, Any]] | None = None
+        self._rates: list[float] = []
+
+    def __enter__(self) -> Self:
+        if self._live:
+            self._console.stream(_ENTER)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._live:
+            self._console.stream(_LEAVE)
+
+    def show(self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float) -> None:
+        """One look: the relay's status and its clients, taken at `now` (monotonic seconds)."""
+        lines = self.lines(facts, clients, now)
+        if self._live:
+            width = self._console.width or 80
+            shown = "\r\n".join(fit(safe_line(line), width) for line in lines)
+            self._console.stream(_HOME_AND_CLEAR + shown)
+        else:
+            for line in lines:
+                self._console.line(safe_line(line))
+
+    def lines(self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float) -> list[str]:
+        up, down = self._rate(facts, now)
+        links = ", ".join(f"{count} {state}" for state, count in sorted(facts["links"].items()))
+        replies, chunks = facts["replies"], facts["first_chunks"]
+        busiest = sorted(clients, key=lambda each: each["outbox_bytes"], reverse=True)[:15]
+        state = "draining" if facts["draining"] else "ready" if facts["ready"] else "NOT READY"
+        return [
+            f"megabot relay {facts['profile']} → {facts['upstream']}   {state}, "
+            f"{facts['mode']} mode, up {format_duration(facts['uptime_s'])}",
+            "",
+            f"messages/s  up {up:8.1f}   down {down:8.1f}   {self._history()}",
+            f"links       {links or 'none'}   reconnects {facts['reconnects']}",
+            f"clients     {facts['clients']} on {facts['sessions']} sessions, "
+            f"{facts['taps']} taps   to go up {facts['waiting_to_upstream']}   "
+            f"to clients {size(facts['outbox_bytes'])}",
+            f"answers     {replies['count']}   p50 {_bound(replies['p50_s'])}   "
+            f"p95 {_bound(replies['p95_s'])}   first chunk p95 {_bound(chunks['p95_s'])}",
+            *([f"fault       {facts['fault']}"] if facts.get("fault") else []),
+            "",
+            f"{'client':30}{'session':26}{'connected':>10}{'sent':>9}{'got':>9}{'waiting':>11}",
+            *(
+                f"{fit(each['name'] or each['id'], 28):30}{fit(each['session'] or '-', 24):26}"
+                f"{format_duration(each['connected_s']):>10}{each['messages']['to_upstream']:>9}"
+                f"{each['messages']['to_client']:>9}{size(each['outbox_bytes']):>11}"
+                for each in busiest
+            ),
+        ]
+
+    def _rate(self, facts: dict[str, Any], now: float) -> tuple[float, float]:
+        passed = facts["messages"]
+        before, self._before = self._before, (now, passed)
+        if before is None or now <= before[0]:
+            return 0.0, 0.0
+        seconds = now - before[0]
+        up = (passed["to_upstream"] - before[1]["to_upstream"]) / seconds
+        down = (passed["to_client"] - before[1]["to_client"]) / seconds
+        self._rates = [*self._rates, max(0.0, up + down)][-_HISTORY:]
+        return max(0.0, up), max(0.0, down)
+
+    def _history(self) -> str:
+        """The rates of the last looks as a line of bars."""
+        most = max(self._rates, default=0.0)
+        if not most:
+            return ""
+        return "".join(_BARS[round(rate / most * (len(_BARS) - 1))] for rate in self._rates)
+
+
+def _bound(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"≤ {seconds * 1000:g} ms" if seconds < 1 else f"≤ {seconds:g} s"

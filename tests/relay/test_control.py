@@ -1,0 +1,259 @@
+"""An operator talks to the running relay; nobody else can make it do anything."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySettings
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
+from megabot_cli.relay.operations import Dumps
+from megabot_cli.relay.reloading import take_over
+from megabot_cli.relay.server import Relay
+from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.verification import verify
+from tests.relay.conftest import Stage, until
+from tests.support.upstream import ScriptedUpstream
+
+ALLOWED = {"Authorization": "Bearer the-client-token", "X-Megabot-Control": "1"}
+
+
+async def ask(stage: Stage, relay: Relay, what: str) -> Any:
+    async with stage.http.get(f"{relay.admin_url}/relay/{what}") as response:
+        assert response.status == 200
+        return await response.json()
+
+
+async def tell(
+    stage: Stage, relay: Relay, deed: str, headers: dict[str, str] | None = None, **wishes: Any
+) -> tuple[int, Any]:
+    url = f"{relay.admin_url}/relay/{deed}"
+    given = ALLOWED if headers is None else headers
+    async with stage.http.post(url, json=wishes, headers=given) as response:
+        return response.status, await response.json()
+
+
+async def test_status_clients_and_sessions_tell_what_is_there(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, session = await stage.greeted(relay.url, client_id="ada", role="executor")
+    await peer.send("chat_send", "m1", content="hello")
+    await peer.message("chat_receive")
+    status = await ask(stage, relay, "status")
+    assert (status["clients"], status["links"], status["ready"]) == (1, {"up": 1}, True)
+    assert status["messages"]["to_upstream"] == 1
+    assert status["replies"]["count"] == 1
+    (client,) = await ask(stage, relay, "clients")
+    assert (client["name"], client["session"], client["role"]) == ("ada", session, "executor")
+    assert client["messages"]["to_upstream"] == 1
+    (facts,) = await ask(stage, relay, "sessions")
+    assert (facts["session"], facts["state"], facts["clients"]) == (session, "up", 1)
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+async def test_a_client_can_be_closed_by_its_id(stage: Stage, gateway: Gateway, mode: str) -> None:
+    relay = await stage.open_relay(gateway.url, mode=mode)
+    peer, _ = await stage.greeted(relay.url)
+    (client,) = await ask(stage, relay, "clients")
+    assert await tell(stage, relay, "close", id=client["id"], reason="enough") == (
+        200,
+        {"done": "close", "closed": "client"},
+    )
+    assert await peer.close_code() == 1001
+    await until(lambda: relay.gauges().clients == 0)
+
+
+async def test_a_client_a_session_and_a_link_can_be_closed_by_name(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    named, session = await stage.greeted(relay.url, client_id="ada")
+    other, _ = await stage.greeted(relay.url, session)
+    assert (await tell(stage, relay, "close", id="ada"))[1]["closed"] == "client"
+    assert await named.close_code() == 1001
+    (facts,) = await ask(stage, relay, "sessions")
+    assert (await tell(stage, relay, "close", id=facts["link"]))[1]["closed"] == "link"
+    assert (await other.message("status_update"))["payload"]["status"] == "reconnecting"
+    assert (await other.message("status_update"))["payload"]["status"] == "connected"
+    assert (await tell(stage, relay, "close", id=session))[1]["closed"] == "session"
+    assert await other.close_code() == 1001
+    await until(lambda: not relay.gauges().sessions)
+    status, body = await tell(stage, relay, "close", id="nobody")
+    assert status == 404
+    assert "nobody" in body["message"]
+
+
+async def test_a_mark_is_in_the_recording(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url, record=True)
+    assert (await tell(stage, relay, "mark", text="deployed 1.4"))[0] == 200
+    await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        assert [record.note for record in reader if record.kind == "mark"] == ["deployed 1.4"]
+
+
+async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
+    stage: Stage, gateway: Gateway
+) -> None:
+    dumps = Dumps(stage.folder / "dumps", RecordingSettings())
+    relay = await stage.open_relay(gateway.url, flight_recorder_s=60.0, dumps=dumps)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hi", api_key="sk-" + "abcdefgh" * 5)
+    await peer.message("chat_receive")
+    status, body = await tell(stage, relay, "dump", reason="a strange answer")
+    assert status == 200
+    found = verify(Path(body["recording"]), secrets=True)
+    assert (found.clean, found.secrets_found) == (True, 0)
+    with open_recording(Path(body["recording"])) as reader:
+        types = [record.type for record in reader]
+        assert reader.header is not None
+        assert reader.header.labels == {"flight_recorder": "a strange answer"}
+    assert "chat_send" in types
+    assert "chat_receive" in types
+
+
+async def test_without_a_flight_recorder_a_dump_says_how_to_have_one(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    status, body = await tell(stage, relay, "dump")
+    assert status == 404
+    assert "--ring" in body["hint"]
+
+
+async def test_a_drain_that_was_asked_for_stops_the_relay(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    assert (await tell(stage, relay, "drain"))[0] == 200
+    assert await peer.close_code() == 1012
+    async with asyncio.timeout(5):
+        await relay.wait_stopped()
+
+
+async def test_reauth_brings_back_a_link_whose_credential_was_refused(stage: Stage) -> None:
+    allowed = True
+
+    def gate(_request: aiohttp.web.Request) -> aiohttp.web.Response | None:
+        return None if allowed else aiohttp.web.json_response({"message": "no"}, status=401)
+
+    async with ScriptedUpstream(gate=gate) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, session = await stage.greeted(relay.url)
+        allowed = False
+        await upstream.connections[0].cut()
+        assert await peer.close_code() == 4500
+        assert (await ask(stage, relay, "status"))["links"] == {"failed": 1}
+        allowed = True
+        assert (await tell(stage, relay, "reauth"))[1]["links"] == 1
+        _, again = await stage.greeted(relay.url, session)
+        assert again == session
+
+
+async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
+    stage: Stage, gateway: Gateway
+) -> None:
+    origin = "http://dev.example:5173"
+    settings = RelaySettings(listen="127.0.0.1:9", allowed_origins=[origin], drain_s=2.0)
+    broken = False
+
+    def read() -> tuple[RelaySettings, LimitSettings]:
+        if broken:
+            raise BadConfiguration("line 3: no such setting")
+        return settings, LimitSettings(messages_per_second=3)
+
+    relay = await stage.open_relay(gateway.url, read_settings=read)
+    url = relay.url.replace("ws:", "http:")
+    headers = {"Origin": origin}
+    async with stage.http.get(url, headers=headers) as response:
+        assert response.status == 403
+    _, body = await tell(stage, relay, "reload")
+    assert "relay.allowed_origins" in body["changed"]
+    assert "limits.messages_per_second" in body["changed"]
+    assert "relay.listen" in body["needs_restart"]
+    async with stage.http.get(url, headers=headers) as response:
+        assert response.status == 426
+    broken = True
+    status, body = await tell(stage, relay, "reload")
+    assert (status, body["message"]) == (400, "line 3: no such setting")
+    assert relay.settings.allowed_origins == [origin]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        pytest.param({}, 403, id="nothing"),
+        pytest.param({"Authorization": ALLOWED["Authorization"]}, 403, id="no header"),
+        pytest.param({"X-Megabot-Control": "1"}, 401, id="no token"),
+        pytest.param({**ALLOWED, "Authorization": "Bearer wrong"}, 401, id="wrong token"),
+        pytest.param({**ALLOWED, "Origin": "https://evil.example"}, 403, id="a foreign page"),
+        pytest.param({**ALLOWED, "Host": "evil.example"}, 403, id="a rebound name"),
+    ],
+)
+async def test_deeds_want_the_token_and_a_header_no_page_can_send(
+    stage: Stage, gateway: Gateway, headers: dict[str, str], status: int
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    for deed in ("close", "drain", "reauth", "mark", "level", "dump", "reload"):
+        assert (await tell(stage, relay, deed, headers))[0] == status
+    assert not relay.draining
+
+
+@pytest.mark.parametrize("body", [b"no JSON", b"[1]", b'{"text": 5}', b'{"text": ""}', b"\xff"])
+async def test_a_body_of_no_use_is_400(stage: Stage, gateway: Gateway, body: bytes) -> None:
+    relay = await stage.open_relay(gateway.url)
+    url = f"{relay.admin_url}/relay/mark"
+    async with stage.http.post(url, data=body, headers=ALLOWED) as response:
+        assert response.status == 400
+        assert (await response.json())["message"]
+
+
+async def test_the_level_can_be_changed_and_shows_each_message(
+    stage: Stage, gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    assert (await tell(stage, relay, "level", level="loud"))[0] == 400
+    assert (await tell(stage, relay, "level", level="debug"))[0] == 200
+    await peer.send("chat_send", "m_shown", content="x")
+    await peer.message("chat_receive")
+    assert (await tell(stage, relay, "level", level="info"))[0] == 200
+    await peer.send("chat_send", "m_hidden", content="x")
+    await peer.message("chat_receive")
+    logged = capsys.readouterr().out
+    assert "m_shown" in logged
+    assert "m_hidden" not in logged
+
+
+def test_the_flight_recorder_keeps_the_last_of_it_within_its_bounds() -> None:
+    now = 0
+
+    def clock() -> int:
+        return now
+
+    flight = FlightRecorder(10.0, 10 * (ITEM_BYTES + 100), clock=clock)
+    for number in range(50):
+        now = number * 10**9
+        flight.put("message", data=b"x" * 100, id=str(number))
+    kept = [item[7] for item in flight.snapshot()]
+    assert kept == [str(number) for number in range(40, 50)]
+    now = 55 * 10**9
+    assert [item[7] for item in flight.snapshot()] == ["45", "46", "47", "48", "49"]
+    flight.put("message", data=b"x" * 10**6)
+    assert len(flight) == 0
+    assert flight.bytes == 0
+
+
+def test_taking_over_settings_is_told_by_name() -> None:
+    old = (RelaySettings(), LimitSettings())
+    new = (msgspec.structs.replace(RelaySettings(), mode="shared", echo=True), LimitSettings())
+    relay, _, changed, waits = take_over(old, new)
+    assert (changed, waits) == (["relay.echo"], ["relay.mode"])
+    assert (relay.mode, relay.echo) == ("session", True)

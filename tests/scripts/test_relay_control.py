@@ -1,0 +1,87 @@
+"""`megabot relay status|clients|…` against a relay that runs, and signals."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Operator
+from tests.scripts.test_relay_and_recordings import Running, start_relay
+from tests.support.processes import Processes, running_processes, wait_until
+
+
+@pytest.fixture(scope="module")
+def relay(
+    gateway: str, home_of_ann: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Running]:
+    operator = Operator(home_of_ann, gateway)
+    with running_processes(tmp_path_factory.mktemp("relay")) as processes:
+        process = start_relay(processes, operator, "--ring", "5m")
+        yield Running(operator, process, process.ready())
+
+
+def test_status_for_people_and_for_scripts(relay: Running) -> None:
+    shown = relay.operator.types("relay", "status")
+    assert shown.returncode == 0
+    assert "ready, session mode" in shown.stdout
+    facts = json.loads(relay.operator.types("relay", "status", "--json").stdout)
+    assert (facts["links"], facts["profile"]) == ({"up": 1}, "default")
+
+
+def test_global_options_may_stand_before_the_name(relay: Running) -> None:
+    done = relay.operator.types("relay", "--json", "-p", "default", "sessions")
+    assert [each["state"] for each in json.loads(done.stdout)] == ["up"]
+
+
+def test_clients_are_listed_while_they_are_there(relay: Running) -> None:
+    assert relay.operator.types("relay", "clients", "--json").stdout.strip() == "[]"
+    assert "no clients" in relay.operator.types("relay", "clients").stderr
+
+
+def test_a_mark_a_level_and_a_dump(relay: Running) -> None:
+    assert relay.operator.types("relay", "mark", "deployed").returncode == 0
+    assert "warning" in relay.operator.types("relay", "level", "warning").stderr
+    assert relay.operator.types("relay", "level", "loud").returncode == 2
+    dumped = relay.operator.types("relay", "dump", "--reason", "why not")
+    assert dumped.returncode == 0
+    shown = relay.operator.types("recordings", "verify", dumped.stdout.strip())
+    assert shown.returncode == 0, shown.stderr
+
+
+def test_closing_what_is_not_there_says_how_to_find_it(relay: Running) -> None:
+    done = relay.operator.types("relay", "close", "nobody")
+    assert done.returncode == 9
+    assert "relay clients" in done.stderr
+
+
+def test_top_in_a_pipe_is_plain_text_and_ends(relay: Running) -> None:
+    shown = relay.operator.types("relay", "top", "-n", "2", "--every", "100ms")
+    assert shown.returncode == 0
+    assert shown.stdout.count("messages/s") == 2
+    assert "\x1b" not in shown.stdout
+    lines = relay.operator.types("relay", "top", "-n", "2", "--every", "100ms", "--jsonl").stdout
+    assert all(json.loads(line)["ready"] for line in lines.splitlines())
+
+
+def test_without_a_relay_it_says_so(stranger: Operator) -> None:
+    done = stranger.types("relay", "status")
+    assert done.returncode == 9
+    assert "No relay runs" in done.stderr
+
+
+def test_hup_reloads_and_usr1_dumps_away_from_a_terminal(
+    gateway: str, home_of_ann: Path, processes: Processes
+) -> None:
+    operator = Operator(home_of_ann, gateway)
+    process = start_relay(processes, operator, "-p", "default", "--ring", "1m")
+    process.ready()
+    process.signal(signal.SIGHUP)
+    wait_until(lambda: "relay.reloaded" in "\n".join(process.error_lines), "the reload")
+    process.signal(signal.SIGUSR1)
+    wait_until(lambda: "flight_recorder.written" in "\n".join(process.error_lines), "the dump")
+    process.signal(signal.SIGTERM)
+    assert process.wait() in (0, 143)
