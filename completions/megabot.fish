@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --direction --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --output --pace --payload --profile --rate-limit --ready-file --record --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --dialect --direction --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --output --pace --payload --profile --rate-limit --ready-file --record --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -104,6 +104,7 @@ complete -c megabot -n '__megabot_at relay' -l gateway -d 'Run a gateway too, an
 complete -c megabot -n '__megabot_at relay' -l ready-file -r -F -d 'Write the ready line here too.'
 complete -c megabot -n '__megabot_at relay' -s o -l output -x -a 'json text'
 complete -c megabot -n '__megabot_at gateway' -l listen -x -d 'Where; port 0 is any free one.'
+complete -c megabot -n '__megabot_at gateway' -l dialect -x -a 'megabot flat' -d 'Envelopes, or flat JSON with a static token.'
 complete -c megabot -n '__megabot_at gateway' -l users -r -F -d 'Another users file.'
 complete -c megabot -n '__megabot_at gateway' -l user -x -d 'Make this user first.'
 complete -c megabot -n '__megabot_at gateway' -l password-stdin -d 'The password of --user, on stdin.'

@@ -1459,6 +1459,10 @@ $script:MegabotCommands = @'
     "help": "Where; port 0 is any free one."
    },
    {
+    "name": "--dialect",
+    "help": "Envelopes, or flat JSON with a static token."
+   },
+   {
     "name": "--users",
     "help": "Another users file."
    },
@@ -1569,6 +1573,11 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "--listen": [
+    ""
+   ],
+   "--dialect": [
+    "megabot",
+    "flat",
     ""
    ],
    "--users": [
