@@ -19,13 +19,20 @@ from megabot_cli.protocol.streams import Stream, stream_key
 _ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
 # What nobody asked for when it names nobody: it is told, and compared with nothing.
 _UNASKED: Final = frozenset(
-    ("connection_established", "notification", "status_update", "collaborative_action", "tool_call")
+    (
+        "connection_established",
+        "notification",
+        "status_update",
+        "collaborative_action",
+        "tool_call",
+        "approval_required",  # of the flat dialect, told to everybody
+    )
 )
 _KEYS: Final = ("execution_id", "task_id", "stream_id")
 
 
 class _Payload(msgspec.Struct):
-    payload: Any = None
+    payload: Any = msgspec.UNSET
 
 
 _payload_decoder = msgspec.json.Decoder(_Payload)
@@ -169,11 +176,15 @@ def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:
 
 
 def payload_of(text: str | bytes) -> Any:
-    """The decoded payload of a message; None when there is none to decode."""
+    """The decoded payload of a message; None when there is none to decode.
+
+    A message without one (the flat dialect) is its own payload, be it JSON or plain text.
+    """
     try:
-        return _payload_decoder.decode(text).payload
+        payload = _payload_decoder.decode(text).payload
+        return msgspec.json.decode(text) if payload is msgspec.UNSET else payload
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
+        return text if isinstance(text, str) else None
 
 
 def _chunk(payload: Any) -> ChatStream | None:

@@ -52,7 +52,9 @@ class Lane:
     def _is_news(self, client: str, received: Received) -> bool:
         message_id = received.head.id if received.head is not None else None
         if message_id is None:
-            return client == next(iter(self.clients))
+            # Without a session each socket has a conversation of its own (the flat dialect).
+            alone = not self.clients[client].session_id
+            return alone or client == next(iter(self.clients))
         if message_id in self._seen:
             return False
         self._seen.add(message_id)
