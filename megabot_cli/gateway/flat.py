@@ -139,6 +139,8 @@ class FlatGateway(Gateway):
         self, settings: GatewaySettings, limits: LimitSettings, *, token: str, **more: Any
     ) -> None:
         """`more` is what `Gateway` takes beside users and keys. Nothing outlives the process."""
+        if not token:
+            raise BadConfiguration("The static token of a flat gateway is empty.")
         users = Users.in_memory()
         super().__init__(settings, limits, users, keys=Keys.in_memory(), **more)
         self._token = token.encode()

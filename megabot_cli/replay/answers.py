@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.protocol.messages import ChatStream
@@ -105,6 +106,7 @@ class Correlator:
         self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
         self._waiting: list[int] = []
+        self._expected: dict[int, str] = {}  # flat messages: the type that answers each
         self._last: int | None = None
         self._served: int | None = None
 
@@ -113,6 +115,9 @@ class Correlator:
         self.answers[place] = Answer()
         self._waiting.append(place)
         self._last = place
+        head = peek(text)
+        if head is not None and head.id is None and head.type in flat.ANSWERS:
+            self._expected[place] = flat.ANSWERS[head.type]
         if message_id is not None:
             self._by_id[message_id] = place
         for head, inner in messages_in(text):
@@ -142,7 +147,15 @@ class Correlator:
             return None
         if head is not None and head.type == "chat_receive" and self._repeats_last(text):
             return self._served
-        return self._oldest_waiting()
+        expecting = self._expecting(head.type if head is not None else None)
+        return self._oldest_waiting() if expecting is None else expecting
+
+    def _expecting(self, message_type: str | None) -> int | None:
+        """The oldest flat message without an answer that one of this type is for."""
+        for place in self._waiting:
+            if self._expected.get(place) == message_type and not self.answers[place].parts:
+                return place
+        return None
 
     def _repeats_last(self, text: str | bytes) -> bool:
         """Whether a whole answer says again what was just streamed to its end."""

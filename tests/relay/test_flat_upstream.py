@@ -52,8 +52,8 @@ async def open_relay(stage: Stage, upstream: FlatGateway, **more: Any) -> Any:
     )
 
 
-async def greeted(stage: Stage, url: str, **query: str) -> Peer:
-    peer = await stage.connect(url, **query)
+async def greeted(stage: Stage, url: str) -> Peer:
+    peer = await stage.connect(url)
     greeting = await peer.message()
     assert (greeting["type"], greeting["content"]) == ("message", GREETING)
     return peer
