@@ -28,6 +28,7 @@ from megabot_cli.client.reconnect import Attempts, Loss
 from megabot_cli.client.refusals import Refusal, refusal_error, refusal_from, who_of
 from megabot_cli.client.sending import Sender
 from megabot_cli.client.tokens import TokenSource
+from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import BadData, ConnectionLost, MegabotError
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.close_codes import CloseCode
@@ -87,7 +88,8 @@ class FlatClient:
             "max_message_bytes": max_message_bytes * ARRIVING_FACTOR,
             "ssl": ssl,
         }
-        self._sender = Sender(TokenBucket(messages_per_second, burst, 0.0), queue)
+        self._form = WireForm(most_bytes=max_message_bytes * ARRIVING_FACTOR)
+        self._sender = Sender(TokenBucket(messages_per_second, burst, 0.0), queue, self._form)
         self._inbox = Inbox(lambda missed: None)
         self._asking = asyncio.Lock()
         self._connection: KeptConnection | None = None
@@ -125,6 +127,7 @@ class FlatClient:
             self._tokens or TokenSource(http, self._endpoint, credential=self._credential),
             Attempts(None),
             Listener(self._came_up, self._went_down, _never_retried, self._inbox.put, self._end),
+            form=self._form,
             session_id=None,
             dial_options=self._dial_options,
         )

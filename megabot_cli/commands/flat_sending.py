@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megabot_cli.errors import BadData, NotAuthenticated, TimedOut, WrongUsage
+from megabot_cli.errors import BadConfiguration, BadData, NotAuthenticated, TimedOut, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.client.flat import FlatAnswer, FlatClient
@@ -56,6 +56,11 @@ async def open_flat_client(
 
     configuration = invocation.configuration
     profile, limits = configuration.profile, configuration.settings.limits
+    if profile.integrity.key_file is not None or profile.integrity.require:
+        raise BadConfiguration(
+            "The flat dialect has no place for signatures",
+            "Leave the profile's integrity out, or its dialect.",
+        )
     given: dict[str, Any] = {
         "platform": profile.platform,
         "messages_per_second": limits.messages_per_second,

@@ -17,7 +17,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.ids import new_id
-from megabot_cli.config.schema import GatewaySettings, LimitSettings
+from megabot_cli.config.schema import GatewaySettings, IntegritySettings, LimitSettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway import outgoing, routes
 from megabot_cli.gateway.accounts import User, Users
@@ -141,6 +141,11 @@ class FlatGateway(Gateway):
         """`more` is what `Gateway` takes beside users and keys. Nothing outlives the process."""
         if not token:
             raise BadConfiguration("The static token of a flat gateway is empty.")
+        if settings.integrity != IntegritySettings():
+            raise BadConfiguration(
+                "The flat dialect has no place for signatures",
+                "Leave gateway.integrity out, or the dialect.",
+            )
         users = Users.in_memory()
         super().__init__(settings, limits, users, keys=Keys.in_memory(), **more)
         self._token = token.encode()

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from megabot_cli.config.schema import GatewaySettings, LimitSettings
+from megabot_cli.config.schema import GatewaySettings, IntegritySettings, LimitSettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.flat import GREETING, FlatGateway, load_token, new_token
 
@@ -315,6 +315,12 @@ def test_the_token_is_made_once_and_kept_for_its_owner_only(tmp_path: Path) -> N
     assert load_token(tmp_path) == (token, False)
     assert (tmp_path / "flat.token").stat().st_mode & 0o777 == 0o600
     assert len({new_token() for _ in range(10)}) == 10
+
+
+def test_signatures_are_not_promised_where_none_can_be() -> None:
+    signed = GatewaySettings(integrity=IntegritySettings(require=True))
+    with pytest.raises(BadConfiguration, match="signatures"):
+        FlatGateway(signed, LimitSettings(), token=TOKEN)
 
 
 def test_an_empty_token_file_is_no_open_door(tmp_path: Path) -> None:

@@ -47,6 +47,8 @@ def test_send_speaks_flat_and_refuses_what_it_has_no_place_for(
         assert done.returncode == 2, done.stderr
         assert "flat" in done.stderr.lower()
     assert says(operator, "send", "hi", "-t", "nope").returncode == 2
+    signed = operator.types("send", "hi", env={**FLAT, "MEGABOT_INTEGRITY_REQUIRE": "true"})
+    assert (signed.returncode, "signatures" in signed.stderr) == (12, True)
     assert says(operator, "send", "-t", "nope", "-d", '{"a":1}').returncode == 11
     refused = operator.types("send", "hi", env={**FLAT, "MEGABOT_API_KEY": "wrong"})
     assert refused.returncode == 4
