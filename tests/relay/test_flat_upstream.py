@@ -203,3 +203,15 @@ def recorded(stage: Stage) -> list[Record]:
     folder = next((stage.folder / "recordings").iterdir())
     with open_recording(folder) as reader:
         return list(reader)
+
+
+async def test_a_link_of_ones_own_carries_it_too(stage: Stage, upstream: FlatGateway) -> None:
+    relay = await open_relay(stage, upstream, mode="dedicated")
+    peer = await greeted(stage, relay.url)
+    assert (await said(peer, '{"type":"set_mode","mode":"x"}'))["type"] == "mode_updated"
+    assert (await peer_text(peer, "nobody knows this")).startswith("Error 400:")
+
+
+async def peer_text(peer: Peer, text: str) -> str:
+    await peer.socket.send_str(text)
+    return await peer.text()
