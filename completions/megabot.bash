@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--chunk-delay|--client|--color|--config|--count|--data|--direction|--every|--expect|--file|--grep|--latency|--limit|--lines|--listen|--log-format|--max-gap|--metadata|--mode|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--grep|--latency|--limit|--lines|--listen|--log-format|--max-gap|--metadata|--mode|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -202,6 +202,7 @@ _megabot() {
         "megabot relay dump --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay dump --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway --listen") compopt +o default; return ;;
+        "megabot gateway --dialect") COMPREPLY=($(compgen -W "megabot flat" -- "$cur")); return ;;
         "megabot gateway --users") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway --user") compopt +o default; return ;;
         "megabot gateway --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -328,7 +329,7 @@ _megabot() {
         "megabot relay dump")
             _megabot_words "--reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
-            _megabot_words "--listen --users --user --password-stdin --data --chunk-delay --latency --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--listen --dialect --users --user --password-stdin --data --chunk-delay --latency --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --direction --every --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -132,6 +132,7 @@ complete -c megabot -n '__megabot_at relay level' -a 'debug info warning error'
 complete -c megabot -n '__megabot_at relay dump' -l reason -x -d 'Kept with the recording.'
 complete -c megabot -n '__megabot_at relay dump' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at gateway' -l listen -x -d 'Where; port 0 is any free one.'
+complete -c megabot -n '__megabot_at gateway' -l dialect -x -a 'megabot flat' -d 'Envelopes, or flat JSON with a static token.'
 complete -c megabot -n '__megabot_at gateway' -l users -r -F -d 'Another users file.'
 complete -c megabot -n '__megabot_at gateway' -l user -x -d 'Make this user first.'
 complete -c megabot -n '__megabot_at gateway' -l password-stdin -d 'The password of --user, on stdin.'

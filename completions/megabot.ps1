@@ -2892,6 +2892,10 @@ $script:MegabotCommands = @'
     "help": "Where; port 0 is any free one."
    },
    {
+    "name": "--dialect",
+    "help": "Envelopes, or flat JSON with a static token."
+   },
+   {
     "name": "--users",
     "help": "Another users file."
    },
@@ -3002,6 +3006,11 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "--listen": [
+    ""
+   ],
+   "--dialect": [
+    "megabot",
+    "flat",
     ""
    ],
    "--users": [

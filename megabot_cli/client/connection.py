@@ -30,6 +30,7 @@ from megabot_cli.client.reconnect import Attempts, Loss
 from megabot_cli.client.sending import Sender
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.client.wire_form import WireForm
+from megabot_cli.config.schema import Dialect
 from megabot_cli.errors import (
     BadData,
     ConnectionLost,
@@ -59,6 +60,8 @@ class MegaBotClient:
     none is needed (a local relay). `http` is a session to use, else one is made and closed.
     `reconnect` says when to dial again after a loss; None never. `on_event` is called for
     each `ClientEvent` and must return at once; what it raises ends the client.
+    With `dialect` "flat" it connects and carries flat text both ways, without a session;
+    `FlatClient` is the one that speaks it.
     `messages_per_second`, `queue`, `max_message_bytes`, `heartbeat_s`: 0 is no limit, none.
     `signer` signs what is sent; with `require_signatures` what comes must be signed too.
 
@@ -80,6 +83,7 @@ class MegaBotClient:
         user_id: str | None = None,
         platform: str | None = "python",
         send_in: Literal["header", "query"] = "header",
+        dialect: Dialect = "megabot",
         reconnect: Backoff | None = Linear(),  # noqa: B008  a frozen value
         heartbeat_s: float | None = 25.0,
         timeout_s: float = 10.0,
@@ -114,6 +118,7 @@ class MegaBotClient:
             "user_id": user_id,
             "platform": platform,
             "send_in": send_in,
+            "dialect": dialect,
             "timeout_s": timeout_s,
             "heartbeat_s": heartbeat_s,
             "max_message_bytes": max_message_bytes * ARRIVING_FACTOR,

@@ -25,6 +25,7 @@ from megabot_cli.client.refusals import (
     retry_after_s,
     who_of,
 )
+from megabot_cli.config.schema import Dialect
 from megabot_cli.errors import (
     BadConfiguration,
     CouldNotConnect,
@@ -48,12 +49,13 @@ _DEFLATE_WINDOW_BITS = 15
 
 
 class Greeting(msgspec.Struct, frozen=True):
-    """The `connection_established` of a connection."""
+    """The `connection_established` of a connection, or what a flat upstream says first."""
 
-    session_id: str
+    session_id: str  # "" where the dialect has no sessions
     user_id: str | None
     capabilities: tuple[str, ...]
     text: str  # exactly as it came
+    dialect: Dialect = "megabot"
 
 
 class Dialed(msgspec.Struct):
@@ -72,6 +74,7 @@ async def dial(
     user_id: str | None = None,
     platform: str | None = "cli",
     send_in: Literal["header", "query"] = "header",
+    dialect: Dialect = "megabot",
     timeout_s: float = 10.0,
     heartbeat_s: float | None = 25.0,
     max_message_bytes: int = 1 << 20,
@@ -100,7 +103,7 @@ async def dial(
             parameters["token"] = credential.secret
         else:
             headers = _credential_headers(credential)
-    door = _Door(endpoint.origin, credential.secret if credential is not None else None)
+    door = _Door(endpoint.origin, credential.secret if credential is not None else None, dialect)
     try:
         async with asyncio.timeout(timeout_s):
             socket = await door.upgrade(
@@ -178,10 +181,11 @@ def _credential_headers(credential: Credential) -> dict[str, str]:
 class _Door:
     """The upstream's front door: what it says to us before we are in."""
 
-    def __init__(self, origin: str, secret: str | None) -> None:
+    def __init__(self, origin: str, secret: str | None, dialect: Dialect) -> None:
         self._origin = origin
         self._who = who_of(origin)
         self._secret = secret
+        self._dialect = dialect
 
     async def upgrade(self, http: aiohttp.ClientSession, url: str, **options: Any) -> Socket:
         """`http`'s connector, but with refusals read and redirects refused.
@@ -230,6 +234,8 @@ class _Door:
         refusal = msgspec.structs.replace(
             read_refusal(body, status), retry_after_s=retry_after_s(response.headers, time.time())
         )
+        if status == 403 and self._dialect == "flat":
+            refusal = msgspec.structs.replace(refusal, code=401)  # its word for a bad token
         if status in (400, 413):  # about the request to connect, not about a message
             words = refusal.message or refusal.error or "no WebSocket for this request"
             refusal = msgspec.structs.replace(refusal, code=None, message=f"{status}, {words}")
@@ -260,6 +266,8 @@ class _Door:
                 raise CouldNotConnect(f"{self._who} hung up before it greeted us")
 
     def _read_greeting_text(self, data: bytes) -> Greeting:
+        if self._dialect == "flat":
+            return self._read_flat_greeting(data)
         head = peek(data)
         kind = head.type if head is not None else None
         try:
@@ -286,12 +294,32 @@ class _Door:
             text,
         )
 
-    def _no_greeting(self, instead: str) -> UpstreamRefused:
+    def _read_flat_greeting(self, data: bytes) -> Greeting:
+        """A `message` of the upstream. A relay in between may have to say why there is none."""
+        try:
+            text = data.decode()
+            refused = msgspec.json.decode(text, type=_RefusalOnly)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            raise self._no_greeting("something else", "a message") from None
+        if refused.type == "connection_error":
+            raise refusal_error(refusal_from(refused.payload), self._who, secret=self._secret)
+        if refused.type != "message":
+            raise self._no_greeting("another type", "a message")
+        return Greeting("", None, (), text, "flat")
+
+    def _no_greeting(
+        self, instead: str, expected: str = "connection_established"
+    ) -> UpstreamRefused:
         return UpstreamRefused(
-            f"{self._who} did not begin with connection_established but with {instead}",
+            f"{self._who} did not begin with {expected} but with {instead}",
             "Is it a MegaBot endpoint?",
         )
 
 
 class _PayloadOnly(msgspec.Struct):
+    payload: Any = None
+
+
+class _RefusalOnly(msgspec.Struct):
+    type: Any = None
     payload: Any = None

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from megabot_cli.errors import WrongUsage
+
 if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
 
@@ -30,6 +32,11 @@ async def embedded_gateway(invocation: Invocation) -> AsyncIterator[Embedded]:
     from megabot_cli.gateway.server import Gateway
 
     settings = invocation.configuration.settings
+    if settings.gateway.dialect == "flat" or invocation.configuration.profile.dialect == "flat":
+        raise WrongUsage(
+            "relay --gateway speaks the megabot dialect only",
+            "Start `megabot gateway --dialect flat` and give the relay its URL and token.",
+        )
     users, password = Users.in_memory(), secrets.token_urlsafe(24)
     users.add(USERNAME, password)
     gateway = Gateway(settings.gateway, settings.limits, users, keys=Keys.in_memory())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -34,6 +34,7 @@ class GatewayOptions:
     data: Path | None
     ready_file: Path | None
     command: tuple[str, ...]
+    flat: bool = False
 
     @property
     def for_a_guest(self) -> bool:
@@ -46,6 +47,7 @@ class GatewayOptions:
     ("megabot gateway", "On 127.0.0.1:3000; the first user is made and shown once"),
     ("pass show megabot | megabot gateway --user ann --password-stdin", "A user of your choice"),
     ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
+    ("megabot gateway --dialect flat", "The flat dialect; the token is made and shown once"),
 )
 def gateway(
     context: typer.Context,
@@ -59,6 +61,10 @@ def gateway(
     listen: Annotated[
         str | None,
         typer.Option("--listen", metavar="HOST:PORT", help="Where; port 0 is any free one."),
+    ] = None,
+    dialect: Annotated[
+        Literal["megabot", "flat"] | None,
+        typer.Option("--dialect", help="Envelopes, or flat JSON with a static token."),
     ] = None,
     users: Annotated[
         Path | None, typer.Option("--users", metavar="FILE", help="Another users file.")
@@ -106,13 +112,19 @@ def gateway(
         )
     flags: dict[str, Flag | None] = {
         "gateway.listen": Flag("--listen", listen) if listen else None,
+        "gateway.dialect": Flag("--dialect", dialect) if dialect else None,
         "gateway.chunk_delay_s": Flag("--chunk-delay", chunk_delay)
         if chunk_delay is not None
         else None,
         "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
     }
-    options = GatewayOptions(user, password_stdin, users, data, ready_file, tuple(command or ()))
-    code = run(_serve(invocation, invocation.configure(flags), options), loop="fast")
+    configuration = invocation.configure(flags)
+    flat = configuration.settings.gateway.dialect == "flat"
+    options = GatewayOptions(
+        user, password_stdin, users, data, ready_file, tuple(command or ()), flat
+    )
+    serve = _serve_flat if flat else _serve
+    code = run(serve(invocation, configuration, options), loop="fast")
     if code:
         raise typer.Exit(code)
 
@@ -140,6 +152,43 @@ async def _serve(
         if not options.for_a_guest:
             _show_first_user(invocation, users)
         guest.environment = _guest_environment(invocation, options, users, gateway)
+        await serve_until_signal(guest.run)
+    finally:
+        remove_ready_file(options.ready_file)
+        await gateway.stop()
+    return guest.exit_code
+
+
+async def _serve_flat(
+    invocation: Invocation, configuration: Configuration, options: GatewayOptions
+) -> int:
+    """As `_serve`, for the flat dialect."""
+    from megabot_cli.commands import flat_gateway as flat
+    from megabot_cli.commands.serving import (
+        announce,
+        configure_logs,
+        remove_ready_file,
+        serve_until_signal,
+    )
+
+    flat.refuse_users(user=options.user, users_file=options.users_file)
+    configure_logs(invocation)
+    folder = None if options.for_a_guest else _data_folder(invocation, options)
+    token = flat.static_token(invocation.environ, folder)
+    gateway = flat.open_flat_gateway(configuration.settings, token)
+    guest = Guest(options.command)
+    await gateway.start()
+    try:
+        ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
+        announce(
+            invocation,
+            {**ready, "dialect": "flat"},
+            options.ready_file,
+            quietly=bool(options.command),
+        )
+        if token.made and not options.for_a_guest:
+            invocation.console.note(f"The token, shown only this once:  {token.secret}")
+        guest.environment = {**invocation.environ, **flat.guest_environment(gateway.url, token)}
         await serve_until_signal(guest.run)
     finally:
         remove_ready_file(options.ready_file)

@@ -114,7 +114,12 @@ async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Gree
         else:
             credential = await get_token(http, endpoint, proof.username, proof.secret)
         dialed = await dial(
-            http, endpoint, credential, platform=profile.platform, send_in=profile.auth.send_in
+            http,
+            endpoint,
+            credential,
+            platform=profile.platform,
+            send_in=profile.credential_in,
+            dialect=profile.dialect,
         )
         await hang_up(dialed.socket)
     return credential, dialed.greeting

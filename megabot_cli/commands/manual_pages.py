@@ -35,6 +35,7 @@ _VARIABLES = (
     ("MEGABOT_HOME", "One folder for configuration, data and state."),
     ("MEGABOT_TOKEN", "A token (JWT) to use instead of the stored credential."),
     ("MEGABOT_API_KEY", "An API key to use instead of the stored credential."),
+    ("MEGABOT_FLAT_TOKEN", "The static token of `gateway --dialect flat`, instead of its own."),
     ("NO_COLOR", "Any value switches colour off."),
     ("FORCE_COLOR, CLICOLOR_FORCE", "Any value but 0 switches colour on."),
 )

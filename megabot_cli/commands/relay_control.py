@@ -103,7 +103,8 @@ def close(
 ) -> None:
     """Close a client, session or link.
 
-    A session is closed with all its clients. A link that is closed is dialled again; a session is not ended upstream.
+    A session is closed with all its clients, and is not ended upstream. A link that is
+    closed is dialled again.
     """
     done = _tell(context.obj, "close", id=name, reason=reason)
     _say(context.obj, done, f"closed the {done.get('closed')} {name}")

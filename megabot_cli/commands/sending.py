@@ -71,6 +71,11 @@ def preview(invocation: Invocation, options: SendOptions) -> None:
     """Print each message exactly as it would be sent."""
     from megabot_cli.commands.running import run
 
+    if invocation.configuration.profile.dialect == "flat":
+        from megabot_cli.commands.flat_sending import preview_flat
+
+        preview_flat(invocation, options)
+        return
     if options.draft is not None:
         invocation.console.line(_text(_ready(options.draft)))
         return
@@ -108,6 +113,11 @@ def _text(message: Ready) -> str:
 
 async def converse(invocation: Invocation, options: SendOptions) -> None:
     """Send what there is and show what is answered, within the deadline."""
+    if invocation.configuration.profile.dialect == "flat":
+        from megabot_cli.commands.flat_sending import converse_flat
+
+        await converse_flat(invocation, options)
+        return
     if options.draft is None:
         async with _open(invocation, options) as client:
             await _send_lines(invocation, client, options)

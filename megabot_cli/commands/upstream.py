@@ -125,7 +125,7 @@ async def open_client(
     invocation.console.detail(f"straight to {profile.url}")
     async with open_http(invocation) as http:
         tokens = token_source(invocation, http)
-        given |= {"send_in": profile.auth.send_in, "ssl": ssl_for(profile), "http": http}
+        given |= {"send_in": profile.credential_in, "ssl": ssl_for(profile), "http": http}
         given |= {
             "compression": profile.compression,
             "require_signatures": profile.integrity.require,

@@ -58,7 +58,12 @@ async def _look(invocation: Invocation) -> tuple[Credential, Greeting | None]:
         try:
             valid = await token_source(invocation, http).current() or known
             dialed = await dial(
-                http, endpoint, valid, platform=profile.platform, send_in=profile.auth.send_in
+                http,
+                endpoint,
+                valid,
+                platform=profile.platform,
+                send_in=profile.credential_in,
+                dialect=profile.dialect,
             )
             await hang_up(dialed.socket)
         except CouldNotConnect as fault:
@@ -90,7 +95,7 @@ def _facts(
         "stored": where,
         "expires_at": credential.expires_at,
         "checked": greeting is not None,
-        "session": greeting.session_id if greeting else None,
+        "session": (greeting.session_id or None) if greeting else None,
         "capabilities": list(greeting.capabilities) if greeting else [],
     }
 
@@ -105,7 +110,7 @@ def _print(invocation: Invocation, facts: dict[str, Any]) -> None:
         ("profile", facts["profile"]),
         ("credential", f"{facts['credential']}, kept in {facts['stored']}"),
         ("expires", date_and_time(expires_at) if expires_at else "never, as far as it says"),
-        ("session", facts["session"] or "not connected"),
+        ("session", facts["session"] or ("not named" if facts["checked"] else "not connected")),
     ]
     if facts["capabilities"]:
         shown.append(("can", ", ".join(facts["capabilities"])))

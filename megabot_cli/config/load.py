@@ -25,7 +25,15 @@ from megabot_cli.errors import NotFound
 Layer = Literal["default", "login", "file", "profile", "environment", "flag"]
 
 # Variables that are no settings: where things are, and secrets.
-OTHER_VARIABLES = frozenset({"MEGABOT_CONFIG", "MEGABOT_HOME", "MEGABOT_TOKEN", "MEGABOT_API_KEY"})
+OTHER_VARIABLES = frozenset(
+    {
+        "MEGABOT_CONFIG",
+        "MEGABOT_HOME",
+        "MEGABOT_TOKEN",
+        "MEGABOT_API_KEY",
+        "MEGABOT_FLAT_TOKEN",
+    }
+)
 
 
 class Source(msgspec.Struct, frozen=True):

@@ -19,6 +19,7 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
+Dialect = Literal["megabot", "flat"]
 
 
 class AuthSettings(Section, frozen=True):
@@ -66,6 +67,10 @@ class ProfileSettings(Section, frozen=True):
     url: Annotated[
         str, Meta(description="The MegaBot endpoint: ws://, wss://, http:// or https://.")
     ] = "ws://127.0.0.1:3000/ws"
+    dialect: Annotated[
+        Dialect,
+        Meta(description="What the upstream speaks: envelopes, or flat JSON with a static token."),
+    ] = "megabot"
     username: Annotated[str | None, Meta(description="Whom `login` asks the password of.")] = None
     platform: Annotated[str, Meta(description="Sent as `platform` when connecting.")] = "cli"
     compression: Annotated[
@@ -75,6 +80,11 @@ class ProfileSettings(Section, frozen=True):
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()
     integrity: IntegritySettings = IntegritySettings()
+
+    @property
+    def credential_in(self) -> Literal["header", "query"]:
+        """Where the credential travels; the flat dialect knows only the query."""
+        return "query" if self.dialect == "flat" else self.auth.send_in
 
 
 class LimitSettings(Section, frozen=True):
@@ -225,6 +235,9 @@ class GatewaySettings(Section, frozen=True):
     """MegaBot on this machine."""
 
     listen: Annotated[str, Meta(description="HOST:PORT.")] = "127.0.0.1:3000"
+    dialect: Annotated[
+        Dialect, Meta(description="What it speaks: envelopes, or flat JSON with a static token.")
+    ] = "megabot"
     token_lifetime_s: Annotated[Positive, Meta(description="How long a login lasts.")] = 3600.0
     chunk_delay_s: Annotated[
         NotNegative, Meta(description="The assistant's pause between two chunks.")

@@ -49,6 +49,8 @@ class Gateway:
     `keys` are loaded by the caller. An object serves once: start, then stop.
     """
 
+    connection_type: type[Connection] = Connection
+
     def __init__(
         self,
         settings: GatewaySettings,
@@ -222,7 +224,7 @@ class Gateway:
         writer: AbstractStreamWriter,
     ) -> None:
         session, resumed = self._sessions.open(request.query.get("session_id"), user.user_id)
-        connection = Connection(
+        connection = self.connection_type(
             user,
             session,
             socket,

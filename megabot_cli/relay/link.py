@@ -135,7 +135,7 @@ class Link:
 
     def _came_up(self, socket: aiohttp.ClientWebSocketResponse[bool], greeting: Greeting) -> None:
         first = not self.life.ever_up
-        verdict = self.life.came_up(greeting.session_id)
+        verdict = self.life.came_up(greeting.session_id or None)
         self.fault = None
         self._transport = upstream_transport(socket)
         self._parts.numbers.resumes[verdict] += 1

@@ -58,7 +58,13 @@ class Voice:
         cursor: str,
         recovery: Recovery | None,
     ) -> None:
-        """`connection_established`; who asked for it hears its cursor and what it recovered."""
+        """`connection_established`; who asked for it hears its cursor and what it recovered.
+
+        A client of a flat upstream is greeted with the upstream's own words.
+        """
+        if greeting.dialect == "flat":
+            self.tell(client, greeting.text.encode())
+            return
         payload: dict[str, object] = {
             "session_id": self.session_id,
             "user_id": greeting.user_id,

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.protocol.messages import ChatStream
@@ -19,13 +20,20 @@ from megabot_cli.protocol.streams import Stream, stream_key
 _ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
 # What nobody asked for when it names nobody: it is told, and compared with nothing.
 _UNASKED: Final = frozenset(
-    ("connection_established", "notification", "status_update", "collaborative_action", "tool_call")
+    (
+        "connection_established",
+        "notification",
+        "status_update",
+        "collaborative_action",
+        "tool_call",
+        "approval_required",  # of the flat dialect, told to everybody
+    )
 )
 _KEYS: Final = ("execution_id", "task_id", "stream_id")
 
 
 class _Payload(msgspec.Struct):
-    payload: Any = None
+    payload: Any = msgspec.UNSET
 
 
 _payload_decoder = msgspec.json.Decoder(_Payload)
@@ -98,6 +106,7 @@ class Correlator:
         self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
         self._waiting: list[int] = []
+        self._expected: dict[int, str] = {}  # flat messages: the type that answers each
         self._last: int | None = None
         self._served: int | None = None
 
@@ -106,6 +115,9 @@ class Correlator:
         self.answers[place] = Answer()
         self._waiting.append(place)
         self._last = place
+        head = peek(text)
+        if head is not None and head.id is None and head.type in flat.ANSWERS:
+            self._expected[place] = flat.ANSWERS[head.type]
         if message_id is not None:
             self._by_id[message_id] = place
         for head, inner in messages_in(text):
@@ -135,7 +147,15 @@ class Correlator:
             return None
         if head is not None and head.type == "chat_receive" and self._repeats_last(text):
             return self._served
-        return self._oldest_waiting()
+        expecting = self._expecting(head.type if head is not None else None)
+        return self._oldest_waiting() if expecting is None else expecting
+
+    def _expecting(self, message_type: str | None) -> int | None:
+        """The oldest flat message without an answer that one of this type is for."""
+        for place in self._waiting:
+            if self._expected.get(place) == message_type and not self.answers[place].parts:
+                return place
+        return None
 
     def _repeats_last(self, text: str | bytes) -> bool:
         """Whether a whole answer says again what was just streamed to its end."""
@@ -169,11 +189,15 @@ def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:
 
 
 def payload_of(text: str | bytes) -> Any:
-    """The decoded payload of a message; None when there is none to decode."""
+    """The decoded payload of a message; None when there is none to decode.
+
+    A message without one (the flat dialect) is its own payload, be it JSON or plain text.
+    """
     try:
-        return _payload_decoder.decode(text).payload
+        payload = _payload_decoder.decode(text).payload
+        return msgspec.json.decode(text) if payload is msgspec.UNSET else payload
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None
+        return text if isinstance(text, str) else None
 
 
 def _chunk(payload: Any) -> ChatStream | None:

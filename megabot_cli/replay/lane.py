@@ -20,20 +20,27 @@ class Lane:
         self.outstanding: set[int] = set()
         self.replies = 0
         self.unasked = 0
-        self._correlator = Correlator()
+        self._answers: dict[int, Answer] = {}
+        self._correlators: dict[str, Correlator] = {}
         self._recorded = recorded
         self._ids = ids
         self._seen: set[str] = set()
 
     @property
     def answers(self) -> Mapping[int, Answer]:
-        return self._correlator.answers
+        return self._answers
 
     def sending(
-        self, place: int, message_id: str | None, text: str | bytes, *, compared: bool
+        self,
+        client: str,
+        place: int,
+        message_id: str | None,
+        text: str | bytes,
+        *,
+        compared: bool,
     ) -> None:
         """A message is about to leave: an answer may be quicker than our own next step."""
-        self._correlator.sent(place, message_id, text)
+        self._correlator_of(client).sent(place, message_id, text)
         if compared and self._recorded[place].parts:
             self.outstanding.add(place)
 
@@ -42,7 +49,7 @@ class Lane:
         if not self._is_news(client, received):
             return
         self.replies += 1
-        grown = self._correlator.came(received.text, at)
+        grown = self._correlator_of(client).came(received.text, at)
         self.unasked += not grown
         for place, part in grown:
             self._learn(place, part)
@@ -52,11 +59,22 @@ class Lane:
     def _is_news(self, client: str, received: Received) -> bool:
         message_id = received.head.id if received.head is not None else None
         if message_id is None:
-            return client == next(iter(self.clients))
+            return self._is_alone(client) or client == next(iter(self.clients))
         if message_id in self._seen:
             return False
         self._seen.add(message_id)
         return True
+
+    def _is_alone(self, client: str) -> bool:
+        """Without a session each socket has a conversation of its own (the flat dialect)."""
+        return not self.clients[client].session_id
+
+    def _correlator_of(self, client: str) -> Correlator:
+        name = client if self._is_alone(client) else ""
+        if name not in self._correlators:
+            self._correlators[name] = correlator = Correlator()
+            correlator.answers = self._answers
+        return self._correlators[name]
 
     def _learn(self, place: int, part: Part) -> None:
         """A tool call of the upstream has a new id, which our result will have to name."""

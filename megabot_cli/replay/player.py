@@ -153,7 +153,7 @@ class _Run:
             text = rewrite(text, self._ids, time.time())
         head = peek(text) if isinstance(text, str) else None
         message_id = head.id if head is not None else None
-        lane.sending(message.place, message_id, text, compared=message.compared)
+        lane.sending(message.client, message.place, message_id, text, compared=message.compared)
         self._sent_at[message.place] = self._loop.time()
         await lane.clients[message.client].send_text(text)
 

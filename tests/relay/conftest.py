@@ -17,6 +17,7 @@ from megabot_cli.client.credentials import Credential
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.schema import (
+    Dialect,
     GatewaySettings,
     LimitSettings,
     ProfileSettings,
@@ -111,6 +112,7 @@ class Stage:
         anonymous: bool = False,
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
+        dialect: Dialect = "megabot",
         **settings: Any,
     ) -> Relay:
         endpoint = parse_endpoint(url)
@@ -141,7 +143,7 @@ class Stage:
             ),
             limits or LimitSettings(messages_per_second=0),
             profile_name="test",
-            profile=ProfileSettings(url=url),
+            profile=ProfileSettings(url=url, dialect=dialect),
             open_tokens=open_tokens,
             client_token="the-client-token",
             version="test",

@@ -1,0 +1,131 @@
+"""How `send` talks to an upstream of the flat dialect."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.errors import BadConfiguration, BadData, NotAuthenticated, TimedOut, WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.client.flat import FlatAnswer, FlatClient
+    from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.commands.sending import Draft, SendOptions
+
+_ONE_BY_ONE = "Send one message at a time, or let a script do it."
+
+
+def preview_flat(invocation: Invocation, options: SendOptions) -> None:
+    """Print the message exactly as it would be sent."""
+    invocation.console.line(_text(options))
+
+
+async def converse_flat(invocation: Invocation, options: SendOptions) -> None:
+    """Send the message and show what is answered, within the deadline."""
+    import asyncio
+
+    text = _text(options)  # what is not valid is refused before anybody is dialled
+    try:
+        async with (
+            asyncio.timeout(options.timeout_s),
+            open_flat_client(invocation, direct=options.direct) as client,
+        ):
+            await client.send_text(text)
+            await _show_answers(invocation, client, options)
+    except TimeoutError:
+        raise TimedOut(
+            f"No answer came within {options.timeout_s:g} s", "--timeout sets how long to wait."
+        ) from None
+
+
+@asynccontextmanager
+async def open_flat_client(
+    invocation: Invocation, *, direct: bool = False
+) -> AsyncIterator[FlatClient]:
+    """A connected client: through the running relay unless `direct`, else upstream."""
+    from megabot_cli.client.flat import FlatClient
+    from megabot_cli.commands.upstream import (
+        client_token,
+        open_http,
+        ssl_for,
+        token_source,
+        with_login_hint,
+    )
+
+    configuration = invocation.configuration
+    profile, limits = configuration.profile, configuration.settings.limits
+    if profile.integrity.key_file is not None or profile.integrity.require:
+        raise BadConfiguration(
+            "The flat dialect has no place for signatures",
+            "Leave the profile's integrity out, or its dialect.",
+        )
+    given: dict[str, Any] = {
+        "platform": profile.platform,
+        "messages_per_second": limits.messages_per_second,
+        "burst": limits.burst,
+        "queue": limits.queue,
+        "max_message_bytes": limits.max_message_bytes,
+    }
+    relay = None if direct else invocation.running_relay()
+    if relay is not None:
+        invocation.console.detail(f"through the relay {relay.url}")
+        token = client_token(Path(relay.token_file))
+        async with FlatClient(relay.url, token=token, send_in="header", **given) as client:
+            yield client
+        return
+    invocation.console.detail(f"straight to {profile.url}")
+    async with open_http(invocation) as http:
+        given |= {"tokens": token_source(invocation, http), "ssl": ssl_for(profile), "http": http}
+        try:
+            async with FlatClient(profile.url, **given) as client:
+                yield client
+        except NotAuthenticated as refusal:
+            hinted = with_login_hint(invocation, refusal)
+            hint = (hinted.hint or "").replace(" login`", " login --api-key-stdin`")
+            raise NotAuthenticated(hinted.message, hint) from None
+
+
+def _text(options: SendOptions) -> str:
+    """The message as it travels. WrongUsage for what the dialect has no place for."""
+    from megabot_cli.protocol import flat
+
+    draft = options.draft
+    if draft is None:
+        raise WrongUsage("--jsonl with - is not there in the flat dialect", _ONE_BY_ONE)
+    if draft.metadata:
+        raise WrongUsage("A flat message has no place for --metadata")
+    if options.session is not None:
+        raise WrongUsage("The flat dialect has no sessions", "Leave --session out.")
+    text = flat.write(_type_of(draft), draft.payload).decode()
+    problem = flat.check(text)
+    if problem is not None:
+        raise BadData(f"this message is not valid: {problem}")
+    return text
+
+
+def _type_of(draft: Draft) -> str:
+    return "message" if draft.type == "chat_send" else draft.type
+
+
+async def _show_answers(invocation: Invocation, client: FlatClient, options: SendOptions) -> None:
+    from megabot_cli.protocol import flat
+
+    assert options.draft is not None
+    match options.wait.until:
+        case "reply":
+            _show(invocation, await client.next_of(flat.ANSWERS[_type_of(options.draft)]))
+        case "type":
+            for _ in range(options.wait.count):
+                _show(invocation, await client.next_of(options.wait.type))
+
+
+def _show(invocation: Invocation, answer: FlatAnswer) -> None:
+    """Its words; all of it with --json, or where it has none."""
+    from megabot_cli.terminal.text import safe_json, safe_text
+
+    if invocation.output == "text" and answer.content is not None:
+        invocation.console.line(safe_text(answer.content))
+    else:
+        invocation.console.line(safe_json(answer.text))

@@ -1,0 +1,217 @@
+"""A relay between clients and an upstream of the flat dialect, which it need not understand."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+
+from megabot_cli.client.flat import FlatClient
+from megabot_cli.config.schema import GatewaySettings, LimitSettings
+from megabot_cli.errors import NotAuthenticated
+from megabot_cli.gateway.flat import GREETING, FlatGateway
+from megabot_cli.recording.record import Record
+from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.terminal.memory_console import MemoryConsole
+from megabot_cli.terminal.record_printer import RecordPrinter
+from tests.relay.conftest import Peer, Stage
+
+TOKEN = "a-static-token"
+
+# Legal JSON that a decoder and an encoder would not give back as it is.
+ODD = (
+    '{ "type" :"message","content":"caf\\u00e9 \\ud83d\\ude00",'
+    '"big":12345678901234567890123,"x":1,"x":2 }'
+)
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FlatGateway]:
+    gateway = await open_upstream()
+    yield gateway
+    await gateway.stop()
+
+
+async def open_upstream(port: int = 0) -> FlatGateway:
+    gateway = FlatGateway(
+        GatewaySettings(listen=f"127.0.0.1:{port}", latency_s=0, chunk_delay_s=0),
+        LimitSettings(messages_per_second=0),
+        token=TOKEN,
+    )
+    await gateway.start()
+    return gateway
+
+
+async def open_relay(stage: Stage, upstream: FlatGateway, **more: Any) -> Any:
+    return await stage.open_relay(
+        upstream.url, secret=TOKEN, dialect="flat", **{"validation": "warn", **more}
+    )
+
+
+async def greeted(stage: Stage, url: str) -> Peer:
+    peer = await stage.connect(url)
+    greeting = await peer.message()
+    assert (greeting["type"], greeting["content"]) == ("message", GREETING)
+    return peer
+
+
+async def said(peer: Peer, text: str) -> dict[str, Any]:
+    await peer.socket.send_str(text)
+    return await peer.message()
+
+
+async def test_a_client_is_greeted_with_the_upstreams_own_words(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream)
+    peer = await stage.connect(relay.url)
+    assert sorted(await peer.message()) == ["content", "sender", "timestamp", "type"]
+
+
+async def test_messages_flow_both_ways_as_they_are(stage: Stage) -> None:
+    heard: list[str] = []
+
+    async def echo(request: web.Request) -> web.WebSocketResponse:
+        assert request.query["token"] == TOKEN
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(ODD)
+        async for message in socket:
+            heard.append(message.data)
+            await socket.send_str(message.data)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", echo)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        relay = await stage.open_relay(
+            f"ws://127.0.0.1:{server.port}/ws", secret=TOKEN, dialect="flat"
+        )
+        peer = await stage.connect(relay.url)
+        assert await peer.text() == ODD
+        for text in (ODD, "Error: plain words", "[1, 2]", "", "null"):
+            await peer.socket.send_str(text)
+            assert await peer.text() == text
+            assert heard[-1] == text
+    finally:
+        await server.close()
+
+
+async def test_what_has_no_envelope_is_counted_and_refused_by_nobody(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream)
+    peer = await greeted(stage, relay.url)
+    before = await malformed(stage, relay.admin_url)
+    answer = await said(peer, '{"type":"message","content":"hi"}')
+    assert answer["content"].startswith("You said “hi”")
+    after = await malformed(stage, relay.admin_url)
+    assert after > before
+
+
+async def malformed(stage: Stage, admin_url: str) -> float:
+    async with stage.http.get(f"{admin_url}/metrics") as answer:
+        text = await answer.text()
+    lines = [line for line in text.splitlines() if "malformed" in line and not line.startswith("#")]
+    assert lines, text
+    return sum(float(line.split()[-1]) for line in lines)
+
+
+async def test_strict_validation_refuses_what_has_no_envelope(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream, validation="strict")
+    peer = await greeted(stage, relay.url)
+    refused = await said(peer, '{"type":"message","content":"hi"}')
+    assert (refused["type"], refused["payload"]["code"]) == ("connection_error", 400)
+
+
+async def test_everybody_hears_that_an_approval_is_required(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream)
+    asker, fellow = await greeted(stage, relay.url), await greeted(stage, relay.url)
+    status = await said(asker, '{"type":"command","command":"ls"}')
+    assert status == {"type": "status", "content": "Command queued for approval: ls"}
+    for peer in (asker, fellow):
+        asked = await peer.message("approval_required")
+        assert asked["action"]["payload"]["params"] == {"command": "ls"}
+
+
+async def test_a_bad_token_ends_the_start(stage: Stage, upstream: FlatGateway) -> None:
+    with pytest.raises(NotAuthenticated):
+        await stage.open_relay(upstream.url, secret="wrong", dialect="flat")
+
+
+async def test_an_upstream_that_comes_back_is_used_again(stage: Stage) -> None:
+    first = await open_upstream()
+    relay = await open_relay(stage, first)
+    peer = await greeted(stage, relay.url)
+    await first.stop()
+    assert (await peer.message("status_update"))["payload"]["status"] == "reconnecting"
+    second = await open_upstream(first.port)
+    try:
+        back = await peer.message("status_update", limit_s=15)
+        assert back["payload"]["status"] == "connected"
+        answer = await said(peer, '{"type":"message","content":"again"}')
+        assert answer["content"].startswith("You said “again”")
+    finally:
+        await second.stop()
+
+
+async def test_our_client_talks_through_the_relay(stage: Stage, upstream: FlatGateway) -> None:
+    relay = await open_relay(stage, upstream)
+    async with FlatClient(relay.url, send_in="header") as client:
+        answer = await client.ask("hi")
+    assert answer.content is not None
+    assert answer.content.startswith("You said “hi”")
+
+
+async def test_a_recording_has_the_exact_text_and_tail_shows_it(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream, record=True)
+    peer = await greeted(stage, relay.url)
+    await peer.socket.send_str(ODD)
+    answer = await peer.text()
+    refusal = "nobody knows this"
+    await peer.socket.send_str(refusal)
+    error = await peer.text()
+    assert error.startswith("Error 400:")
+    await relay.stop()
+
+    records = recorded(stage)
+    texts = [record.data for record in records if record.kind == "message"]
+    assert texts[1:] == [ODD, answer, refusal, error]
+    assert json.loads(texts[0] or "")["content"] == GREETING
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line")
+    for record in records:
+        printer.show(record, 0.0)
+    assert "→  message" in console.stdout
+    assert "café" in console.stdout
+    assert error in console.stdout
+
+
+def recorded(stage: Stage) -> list[Record]:
+    folder = next((stage.folder / "recordings").iterdir())
+    with open_recording(folder) as reader:
+        return list(reader)
+
+
+async def test_a_link_of_ones_own_carries_it_too(stage: Stage, upstream: FlatGateway) -> None:
+    relay = await open_relay(stage, upstream, mode="dedicated")
+    peer = await greeted(stage, relay.url)
+    assert (await said(peer, '{"type":"set_mode","mode":"x"}'))["type"] == "mode_updated"
+    assert (await peer_text(peer, "nobody knows this")).startswith("Error 400:")
+
+
+async def peer_text(peer: Peer, text: str) -> str:
+    await peer.socket.send_str(text)
+    return await peer.text()

@@ -1,0 +1,101 @@
+"""Recordings of the flat dialect, played to a gateway of that dialect."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Sequence
+from pathlib import Path
+
+from megabot_cli.client.connection import MegaBotClient
+from megabot_cli.config.schema import GatewaySettings, LimitSettings
+from megabot_cli.gateway.assistant import Assistant, Turn
+from megabot_cli.gateway.flat import FlatGateway
+from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.player import play
+from megabot_cli.replay.report import ReplayReport
+from megabot_cli.storage.segment_reader import open_recording
+from tests.relay.conftest import Peer, open_stage
+
+TOKEN = "a-static-token"
+
+
+class Stubborn:
+    """Has the same words for everything."""
+
+    async def answer(self, text: str, history: Sequence[Turn]) -> AsyncGenerator[str, None]:
+        yield "no"
+
+
+async def open_gateway(assistant: Assistant | None = None) -> FlatGateway:
+    gateway = FlatGateway(
+        GatewaySettings(listen="127.0.0.1:0", latency_s=0, chunk_delay_s=0),
+        LimitSettings(messages_per_second=0),
+        token=TOKEN,
+        assistant=assistant,
+    )
+    await gateway.start()
+    return gateway
+
+
+async def record_a_talk(folder: Path) -> None:
+    """Two clients on one link and one on another: words, a mode, a command, a refusal."""
+    async with open_stage(folder) as stage:
+        gateway = await open_gateway()
+        relay = await stage.open_relay(gateway.url, secret=TOKEN, dialect="flat", record=True)
+        ann, ben = [await stage.connect(relay.url, "shared") for _ in range(2)]
+        carl = await stage.connect(relay.url)
+        for peer in (ann, ben, carl):
+            await peer.message("message")
+        await ask(ann, '{"type":"message","content":"from ann"}', "from ann")
+        await ask(ben, '{"type": "message", "content": "from ben"}', "from ben")
+        await ask(carl, '{"type":"set_mode","mode":"build"}', "mode_updated")
+        await ask(ann, '{"type":"command","command":"ls"}', "queued for approval")
+        await ask(carl, "plain words", "Error 400")
+        await relay.stop()
+        await gateway.stop()
+
+
+async def ask(peer: Peer, text: str, answer: str) -> None:
+    """Send, and read on to what holds the answer."""
+    await peer.socket.send_str(text)
+    async with asyncio.timeout(10):
+        while answer not in await peer.text():
+            continue
+
+
+async def replayed(folder: Path, gateway: FlatGateway) -> ReplayReport:
+    def new_client(name: str, session_id: str | None) -> MegaBotClient:
+        return MegaBotClient(
+            gateway.url,
+            api_key=TOKEN,
+            send_in="query",
+            dialect="flat",
+            session_id=session_id,
+            validate=False,
+            messages_per_second=0,
+            reconnect=None,
+        )
+
+    (recording,) = (folder / "recordings").iterdir()
+    with open_recording(recording) as reader:
+        return await play(reader, ReplayOptions(pace="fast", expect="exact"), new_client)
+
+
+async def test_a_flat_talk_replays_with_the_same_answers(tmp_path: Path) -> None:
+    await record_a_talk(tmp_path)
+    gateway = await open_gateway()
+    report = await replayed(tmp_path, gateway)
+    await gateway.stop()
+    assert report.passed, report.lines()
+    assert (report.sent, report.clients, report.same) == (5, 3, 5)
+
+
+async def test_an_assistant_that_says_something_else_is_noticed(tmp_path: Path) -> None:
+    await record_a_talk(tmp_path)
+    gateway = await open_gateway(Stubborn())
+    report = await replayed(tmp_path, gateway)
+    await gateway.stop()
+    assert not report.passed
+    assert (report.same, report.same_shape) == (3, 2)
+    assert json.loads(report.differences[0].replayed)["content"] == "no"
