@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from megabot_cli.replay.answers import Answer
+from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from megabot_cli.replay.conversation import RecordedMessage
 from megabot_cli.replay.options import Expectation

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.replay.schedule import Lateness, capped_offsets_s, percentile
+from megabot_cli.recording.pace import capped_offsets_s
+from megabot_cli.replay.schedule import Lateness, percentile
 from tests.recording.arbitrary import thorough
 
 times = st.lists(st.integers(0, 10**12), max_size=20).map(sorted)

@@ -32,10 +32,14 @@ Edit = tuple[int, int, str]
 
 
 class IdMap:
-    """Which recorded id is which one now. `new_id` makes fresh ones."""
+    """Which recorded id is which one now. `new_id` makes fresh ones.
 
-    def __init__(self, new_id: Callable[[Prefix], str]) -> None:
+    What is not known here may be known `above`.
+    """
+
+    def __init__(self, new_id: Callable[[Prefix], str], above: IdMap | None = None) -> None:
         self._new_id = new_id
+        self._above = above
         self._now: dict[str, str] = {}
 
     def learn(self, recorded: str, now: str) -> None:
@@ -49,7 +53,9 @@ class IdMap:
 
     def known(self, recorded: str) -> str:
         """The id that stands for a recorded one; itself where we never heard of it."""
-        return self._now.get(recorded, recorded)
+        if recorded in self._now or self._above is None:
+            return self._now.get(recorded, recorded)
+        return self._above.known(recorded)
 
 
 def rewrite(text: str, ids: IdMap, now_s: float) -> str:
