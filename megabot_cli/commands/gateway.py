@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.serving_recording import (
+    AnsweringOptions,
+    ClosesOption,
+    IgnoreOption,
+    MatchOption,
+    MissOption,
+    check_upstream,
+    recorded_answers,
+)
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
 from megabot_cli.errors import NotFound, WrongUsage
@@ -19,6 +28,7 @@ if TYPE_CHECKING:
 
     from megabot_cli.config.load import Configuration, Flag
     from megabot_cli.gateway.accounts import Users
+    from megabot_cli.gateway.recorded_answers import RecordedAnswers
     from megabot_cli.gateway.server import Gateway
 
 _GUEST_END_S = 5.0
@@ -28,12 +38,13 @@ _GUEST_END_S = 5.0
 class GatewayOptions:
     """What was asked of `gateway` beside the settings."""
 
-    user: str | None
-    password_stdin: bool
-    users_file: Path | None
-    data: Path | None
-    ready_file: Path | None
-    command: tuple[str, ...]
+    user: str | None = None
+    password_stdin: bool = False
+    users_file: Path | None = None
+    data: Path | None = None
+    ready_file: Path | None = None
+    command: tuple[str, ...] = ()
+    answering: AnsweringOptions | None = None
 
     @property
     def for_a_guest(self) -> bool:
@@ -46,6 +57,7 @@ class GatewayOptions:
     ("megabot gateway", "On 127.0.0.1:3000; the first user is made and shown once"),
     ("pass show megabot | megabot gateway --user ann --password-stdin", "A user of your choice"),
     ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
+    ("megabot gateway --from-recording last --pace fast", "Answer as was recorded"),
 )
 def gateway(
     context: typer.Context,
@@ -89,11 +101,39 @@ def gateway(
         Path | None,
         typer.Option("--ready-file", metavar="FILE", help="Write the ready line here too."),
     ] = None,
+    from_recording: Annotated[
+        str | None,
+        typer.Option(
+            "--from-recording", metavar="RECORDING", help="Answer what was answered there."
+        ),
+    ] = None,
+    match: MatchOption = None,
+    ignore: IgnoreOption = None,
+    miss: MissOption = None,
+    pace: Annotated[
+        str | None,
+        typer.Option("--pace", metavar="PACE", help="original, fast, or fixed:N/s."),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times as fast."),
+    ] = None,
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            "--max-gap", parser=duration, metavar="DURATION", help="Cut longer pauses to this."
+        ),
+    ] = None,
+    closes: ClosesOption = False,
 ) -> None:
     """Be MegaBot on this machine.
 
     Login, tokens, sessions and streamed answers, for development and tests. Prints one
     line of JSON when it is ready; logs go to stderr.
+
+    With --from-recording a request gets what came to the recorded one that it is like, ids
+    and times made anew. Asked again it gets what came the next time it was recorded; after
+    the last time, that again.
     """
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
@@ -111,29 +151,72 @@ def gateway(
         else None,
         "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
     }
-    options = GatewayOptions(user, password_stdin, users, data, ready_file, tuple(command or ()))
-    code = run(_serve(invocation, invocation.configure(flags), options), loop="fast")
+    given = {
+        "match": match,
+        "ignore": tuple(ignore) if ignore else None,
+        "miss": miss,
+        "pace": pace,
+        "speed": speed,
+        "max_gap_s": max_gap,
+        "closes": closes or None,
+    }
+    options = GatewayOptions(
+        user,
+        password_stdin,
+        users,
+        data,
+        ready_file,
+        tuple(command or ()),
+        _answering(from_recording, {name: value for name, value in given.items() if value}),
+    )
+    if from_recording == "-" and password_stdin:
+        raise WrongUsage("stdin is the password or the recording, not both", "Name a file.")
+    code = run(serve(invocation, invocation.configure(flags), options), loop="fast")
     if code:
         raise typer.Exit(code)
 
 
-async def _serve(
+def _answering(recording: str | None, given: dict[str, Any]) -> AnsweringOptions | None:
+    if recording is not None:
+        return AnsweringOptions(recording, **given)
+    if given:
+        flag = next(iter(given)).removesuffix("_s").replace("_", "-")
+        raise WrongUsage(f"--{flag} is about a recording", "Name one with --from-recording.")
+    return None
+
+
+async def serve(
     invocation: Invocation, configuration: Configuration, options: GatewayOptions
 ) -> int:
     """Serve until a signal comes, or until the command that was given has ended."""
+    from megabot_cli.commands.serving import configure_logs
+
+    configure_logs(invocation)
+    if options.answering is None:
+        return await _serve(invocation, configuration, options, None)
+    async with recorded_answers(invocation, options.answering) as recorded:
+        return await _serve(invocation, configuration, options, recorded)
+
+
+async def _serve(
+    invocation: Invocation,
+    configuration: Configuration,
+    options: GatewayOptions,
+    recorded: RecordedAnswers | None,
+) -> int:
     from megabot_cli.commands.serving import (
         announce,
-        configure_logs,
         remove_ready_file,
         serve_until_signal,
     )
 
-    configure_logs(invocation)
     users = _open_users(invocation, options)
-    gateway = _open_gateway(invocation, configuration, options, users)
+    gateway = _open_gateway(invocation, configuration, options, users, recorded)
     guest = Guest(options.command)
     await gateway.start()
     try:
+        if recorded is not None and recorded.miss == "forward":
+            check_upstream(invocation, gateway)
         ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
         # The output of a command that we run is the result, and ours would stand in its way.
         announce(invocation, ready, options.ready_file, quietly=bool(options.command))
@@ -169,14 +252,24 @@ def _open_users(invocation: Invocation, options: GatewayOptions) -> FirstUser:
 
 
 def _open_gateway(
-    invocation: Invocation, configuration: Configuration, options: GatewayOptions, users: FirstUser
+    invocation: Invocation,
+    configuration: Configuration,
+    options: GatewayOptions,
+    users: FirstUser,
+    recorded: RecordedAnswers | None,
 ) -> Gateway:
     from megabot_cli.gateway.keys import Keys
     from megabot_cli.gateway.server import Gateway
 
     settings = configuration.settings
     if options.for_a_guest:
-        return Gateway(settings.gateway, settings.limits, users.users, keys=Keys.in_memory())
+        return Gateway(
+            settings.gateway,
+            settings.limits,
+            users.users,
+            keys=Keys.in_memory(),
+            recorded=recorded,
+        )
     folder = _data_folder(invocation, options)
     return Gateway(
         settings.gateway,
@@ -184,6 +277,7 @@ def _open_gateway(
         users.users,
         keys=Keys.load(folder),
         data_folder=folder,
+        recorded=recorded,
     )
 
 

@@ -67,10 +67,15 @@ class Exchange(msgspec.Struct):
 
 
 class Lane(msgspec.Struct):
-    """One recorded session: how it began, what was told unasked, what was asked."""
+    """One recorded session: how it began, what was told unasked, what was asked.
+
+    `speaks_envelopes` is False where the upstream spoke another dialect, which greets in
+    its own way or not at all.
+    """
 
     began_us: int
     greeting: int | None = None
+    speaks_envelopes: bool | None = None
     sessions: set[str] = set()
     unasked: Steps = msgspec.field(default_factory=Steps)
     own_ids: dict[str, str] = {}
@@ -208,6 +213,8 @@ class ExchangeReading:
         number = self._lane_of(record)
         lane = self._lanes[number]
         place = self._keep(*_kept(payload))
+        if lane.speaks_envelopes is None:
+            lane.speaks_envelopes = record.type is not None and record.id is not None
         if record.type == "connection_established":
             if lane.greeting is None:
                 lane.greeting = place
