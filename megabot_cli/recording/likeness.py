@@ -61,14 +61,17 @@ class Likeness:
             said: Any = ("binary", None if self._match == "type" else text)
         else:
             said = self._said(_without(text, wild) if wild else text)
-        form = msgspec.json.encode(said, order="deterministic")
+        try:
+            form = msgspec.json.encode(said, order="deterministic")
+        except (UnicodeError, RecursionError, OverflowError):
+            form = repr(text).encode("ascii", "backslashreplace")  # alike to itself alone
         return hashlib.blake2b(form, digest_size=16).digest()
 
     def _said(self, text: str) -> Any:
         try:
             message = msgspec.json.decode(text)
         except UNREADABLE:
-            message = text
+            message = text.encode("utf-8", "replace").decode()
         if not isinstance(message, dict):
             return ("text", None if self._match == "type" else self._counted(message))
         for names in self._ignored:
