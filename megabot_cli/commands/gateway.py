@@ -20,7 +20,7 @@ from megabot_cli.commands.serving_recording import (
     recorded_answers,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
+from megabot_cli.commands.values import MostlyOneOf, duration
 from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
@@ -112,7 +112,12 @@ def gateway(
     miss: MissOption = None,
     pace: Annotated[
         str | None,
-        typer.Option("--pace", metavar="PACE", help="original, fast, or fixed:N/s."),
+        typer.Option(
+            "--pace",
+            parser=MostlyOneOf("original", "fast", "fixed:"),
+            metavar="PACE",
+            help="original, fast, or fixed:N/s.",
+        ),
     ] = None,
     speed: Annotated[
         float | None,
@@ -133,7 +138,16 @@ def gateway(
 
     With --from-recording a request gets what came to the recorded one that it is like, ids
     and times made anew. Asked again it gets what came the next time it was recorded; after
-    the last time, that again.
+    the last time, that again. What nobody asked for comes at its recorded time since the
+    connection.
+
+    --match says when a request is like a recorded one: exact is the same type and payload;
+    payload is that without ids and times in it; text compares the words alone, whatever
+    their spacing and capitals; type is the type alone. Redacted places never count.
+
+    --miss says what any other request gets: error is a connection_error 404 not_recorded;
+    close is close code 1008; echo is what this gateway answers without a recording; forward
+    is what the profile's upstream answers.
     """
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag

@@ -25,7 +25,7 @@ from megabot_cli.commands.serving_recording import (
     MissOption,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
+from megabot_cli.commands.values import MostlyOneOf, duration
 from megabot_cli.errors import ExpectationFailed, NotAuthenticated, WrongUsage
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def replay(
         str,
         typer.Option(
             "--pace",
+            parser=MostlyOneOf("original", "fast"),
             metavar="PACE",
             help="original, fast (as the rate limit allows); to clients also fixed:N/s.",
         ),

@@ -61,6 +61,17 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, Any]:
     return found
 
 
+class MostlyOneOf:
+    """Takes any text, for the command to judge; `choices` are offered where one is typed."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+        self.__name__ = "text"
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
 def rate(text: str, flag: str) -> float:
     """Times a second: `10/s`, or `10`. WrongUsage for what is none or not above zero."""
     try:

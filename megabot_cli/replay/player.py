@@ -23,9 +23,9 @@ from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation, RecordedMessage, read_conversation
 from megabot_cli.replay.judging import judge, timing
 from megabot_cli.replay.lane import Lane
+from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.report import ReplayReport
-from megabot_cli.replay.schedule import Lateness
 from megabot_cli.storage.segment_reader import RecordingReader
 
 # Where nothing was recorded in answer, something that comes would come at once.

@@ -67,6 +67,14 @@ def test_a_redacted_place_does_not_count_whatever_stands_there() -> None:
 
 def test_text_and_binary_are_not_alike_and_nonsense_has_a_key_too() -> None:
     likeness = Likeness()
-    texts = ["", "[" * 10_000, '{"type":', '{"id":"\\ud800","type":"x"}', "\udc80", "1e999", f'{{"payload":{10**30}}}']
+    texts = [
+        "",
+        "[" * 10_000,
+        '{"type":',
+        '{"id":"\\ud800","type":"x"}',
+        "\udc80",
+        "1e999",
+        f'{{"payload":{10**30}}}',
+    ]
     keys = {likeness.key(text) for text in texts} | {likeness.key(b""), likeness.key(b"\xff")}
     assert len(keys) == len(texts) + 2
