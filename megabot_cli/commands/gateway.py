@@ -16,7 +16,9 @@ from megabot_cli.commands.serving_recording import (
     IgnoreOption,
     MatchOption,
     MissOption,
+    OpenRecording,
     check_upstream,
+    open_answering,
     recorded_answers,
 )
 from megabot_cli.commands.tree import examples, forms
@@ -44,7 +46,7 @@ class GatewayOptions:
     data: Path | None = None
     ready_file: Path | None = None
     command: tuple[str, ...] = ()
-    answering: AnsweringOptions | None = None
+    recording: OpenRecording | None = None
 
     @property
     def for_a_guest(self) -> bool:
@@ -174,6 +176,11 @@ def gateway(
         "max_gap_s": max_gap,
         "closes": closes or None,
     }
+    answering = _answering(
+        from_recording, {name: word for name, word in given.items() if word is not None}
+    )
+    if from_recording == "-" and password_stdin:
+        raise WrongUsage("stdin is the password or the recording, not both", "Name a file.")
     options = GatewayOptions(
         user,
         password_stdin,
@@ -181,10 +188,8 @@ def gateway(
         data,
         ready_file,
         tuple(command or ()),
-        _answering(from_recording, {name: value for name, value in given.items() if value}),
+        open_answering(invocation, answering) if answering is not None else None,
     )
-    if from_recording == "-" and password_stdin:
-        raise WrongUsage("stdin is the password or the recording, not both", "Name a file.")
     code = run(serve(invocation, invocation.configure(flags), options), loop="fast")
     if code:
         raise typer.Exit(code)
@@ -206,9 +211,9 @@ async def serve(
     from megabot_cli.commands.serving import configure_logs
 
     configure_logs(invocation)
-    if options.answering is None:
+    if options.recording is None:
         return await _serve(invocation, configuration, options, None)
-    async with recorded_answers(invocation, options.answering) as recorded:
+    async with recorded_answers(invocation, options.recording) as recorded:
         return await _serve(invocation, configuration, options, recorded)
 
 

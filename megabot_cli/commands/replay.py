@@ -190,13 +190,16 @@ def _refuse(flags: list[str], about: str) -> None:
 def _serve_clients(invocation: Invocation, recording: str, given: dict[str, Any]) -> None:
     from megabot_cli.commands.gateway import GatewayOptions, serve
     from megabot_cli.commands.running import run
-    from megabot_cli.commands.serving_recording import AnsweringOptions
+    from megabot_cli.commands.serving_recording import AnsweringOptions, open_answering
     from megabot_cli.config.load import Flag
 
     listen = given.pop("listen", None)
     flag = Flag("--listen", listen) if listen else None
-    options = GatewayOptions(answering=AnsweringOptions(recording, **given))
-    run(serve(invocation, invocation.configure({"gateway.listen": flag}), options), loop="fast")
+    configuration = invocation.configure({"gateway.listen": flag})
+    options = GatewayOptions(
+        recording=open_answering(invocation, AnsweringOptions(recording, **given))
+    )
+    run(serve(invocation, configuration, options), loop="fast")
 
 
 def _show_plan(invocation: Invocation, stage: Stage) -> None:

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.gateway.recorded_answers import RecordedAnswers, Tally
     from megabot_cli.gateway.server import Gateway
+    from megabot_cli.recording.likeness import Likeness
     from megabot_cli.recording.pace import Pacing
+    from megabot_cli.storage.served_recording import ServedRecording
 
 MatchWord = Literal["exact", "payload", "text", "type"]
 MissWord = Literal["error", "close", "echo", "forward"]
@@ -74,14 +76,21 @@ class AnsweringOptions:
         )
 
 
-@asynccontextmanager
-async def recorded_answers(
-    invocation: Invocation, options: AnsweringOptions
-) -> AsyncIterator[RecordedAnswers]:
-    """Read the recording and answer from it; says what was found, and in the end what was
-    served."""
-    from megabot_cli.commands.upstream import open_http
-    from megabot_cli.gateway.recorded_answers import RecordedAnswers
+@dataclass(frozen=True)
+class OpenRecording:
+    """A recording that was read, and how it answers."""
+
+    options: AnsweringOptions
+    pacing: Pacing
+    likeness: Likeness
+    served: ServedRecording
+
+
+def open_answering(invocation: Invocation, options: AnsweringOptions) -> OpenRecording:
+    """Read the recording, before anything is served: a signal may still end that at once.
+
+    Says what was found. WrongUsage, NotFound and BadData as they are.
+    """
     from megabot_cli.recording.likeness import Likeness
     from megabot_cli.storage.served_recording import open_exchanges
     from megabot_cli.terminal.text import safe_line
@@ -89,25 +98,37 @@ async def recorded_answers(
     pacing = options.pacing()
     likeness = Likeness(options.match, options.ignore)
     served = open_exchanges(find(invocation, options.recording), likeness)
+    for warning in served.warnings:
+        invocation.console.warn(safe_line(warning))
+    if not served.clean and not served.warnings:
+        invocation.console.warn("the recording is unclean: it breaks off before its end")
+    exchanges = served.exchanges
+    requests = sum(len(numbers) for numbers in exchanges.alike.values())
+    invocation.console.note(
+        f"Answering from a recording: requests {requests}, sessions {len(exchanges.lanes)}."
+    )
+    return OpenRecording(options, pacing, likeness, served)
+
+
+@asynccontextmanager
+async def recorded_answers(
+    invocation: Invocation, recording: OpenRecording
+) -> AsyncIterator[RecordedAnswers]:
+    """Answer from a recording; says in the end what was served."""
+    from megabot_cli.commands.upstream import open_http
+    from megabot_cli.gateway.recorded_answers import RecordedAnswers
+
+    options = recording.options
     async with AsyncExitStack() as cleanup:
-        cleanup.callback(served.payloads.close)
-        for warning in served.warnings:
-            invocation.console.warn(safe_line(warning))
-        if not served.clean and not served.warnings:
-            invocation.console.warn("the recording is unclean: it breaks off before its end")
-        exchanges = served.exchanges
-        requests = sum(len(numbers) for numbers in exchanges.alike.values())
-        invocation.console.note(
-            f"Answering {requests} recorded requests of {len(exchanges.lanes)} sessions."
-        )
+        cleanup.callback(recording.served.payloads.close)
         new_upstream = None
         if options.miss == "forward":
             http = await cleanup.enter_async_context(open_http(invocation))
             new_upstream = partial(_upstream, invocation, http)
         answers = RecordedAnswers(
-            served,
-            likeness,
-            pacing=pacing,
+            recording.served,
+            recording.likeness,
+            pacing=recording.pacing,
             miss=options.miss,
             closes=options.closes,
             new_upstream=new_upstream,
@@ -117,7 +138,7 @@ async def recorded_answers(
 
 
 def summary(tally: Tally) -> str:
-    return f"{tally.matched} matched, {tally.missed} missed, {tally.clients} clients."
+    return f"Served: matched {tally.matched}, missed {tally.missed}, clients {tally.clients}."
 
 
 def check_upstream(invocation: Invocation, gateway: Gateway) -> None:

@@ -22,7 +22,7 @@ def test_a_program_hears_what_was_recorded(stranger: Operator) -> None:
         f"megabot gateway --from-recording {SEALED} --pace fast --listen :0 -- {ASK}"
     )
     assert (done.returncode, done.stdout) == (0, "Hello there.\n"), done.stderr
-    assert "1 matched, 0 missed, 1 clients." in done.stderr
+    assert "Served: matched 1, missed 0, clients 1." in done.stderr
 
 
 def test_a_recording_comes_on_stdin(stranger: Operator) -> None:
@@ -44,7 +44,7 @@ def test_replay_to_clients_serves_until_ctrl_c_and_sums_up(
     running.signal(signal.SIGINT)
     assert running.wait() == 0
     assert warned in running.errors
-    assert "0 matched, 0 missed, 0 clients." in running.errors
+    assert "Served: matched 0, missed 0, clients 0." in running.errors
 
 
 @pytest.mark.parametrize(
