@@ -91,7 +91,7 @@ class RecordedSession(Session):
         """A request came; False when nothing like it was recorded."""
         ids = ids_in(payload_of(text))
         if head is not None and head.type == "tool_result":
-            recorded = self._calls.get(ids.get("execution_id", ""))
+            recorded = self._calls.pop(ids.get("execution_id", ""), None)
             if recorded is not None:
                 self._result_came(recorded, head, ids)
                 return True
