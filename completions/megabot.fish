@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --grep --latency --limit --lines --listen --log-format --max-gap --metadata --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -140,10 +140,18 @@ complete -c megabot -n '__megabot_at gateway' -l data -r -F -d 'Where users, key
 complete -c megabot -n '__megabot_at gateway' -l chunk-delay -x -d 'Pause between two chunks.'
 complete -c megabot -n '__megabot_at gateway' -l latency -x -d 'Pause before the first chunk.'
 complete -c megabot -n '__megabot_at gateway' -l ready-file -r -F -d 'Write the ready line here too.'
+complete -c megabot -n '__megabot_at gateway' -l from-recording -x -d 'Answer what was answered there.'
+complete -c megabot -n '__megabot_at gateway' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'
+complete -c megabot -n '__megabot_at gateway' -l ignore -x -d 'Do not compare this, as payload.options.seed.'
+complete -c megabot -n '__megabot_at gateway' -l miss -x -a 'error close echo forward' -d 'What a request gets that was not recorded; error if not given.'
+complete -c megabot -n '__megabot_at gateway' -l pace -x -a 'original fast fixed:' -d 'original, fast, or fixed:N/s.'
+complete -c megabot -n '__megabot_at gateway' -l speed -x -d 'Times as fast.'
+complete -c megabot -n '__megabot_at gateway' -l max-gap -x -d 'Cut longer pauses to this.'
+complete -c megabot -n '__megabot_at gateway' -l closes -d 'Hang up where the upstream hung up, with its code.'
 complete -c megabot -n '__megabot_at gateway' -s o -l output -x -a 'json text'
-complete -c megabot -n '__megabot_at replay' -l to -x -d 'upstream, a URL, or dry-run.  [default: upstream]'
+complete -c megabot -n '__megabot_at replay' -l to -x -d 'upstream, a URL, clients, or dry-run.  [default: upstream]'
 complete -c megabot -n '__megabot_at replay' -l dry-run -d 'Say what would be sent; short for --to dry-run.'
-complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast' -d 'As recorded, or as fast as the rate limit allows.  [default: original]'
+complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast' -d 'original, fast (as the rate limit allows); to clients also fixed:N/s.  [default: original]'
 complete -c megabot -n '__megabot_at replay' -l speed -x -d 'Times as fast.  [default: 1.0]'
 complete -c megabot -n '__megabot_at replay' -l max-gap -x -d 'Cut longer pauses to this.'
 complete -c megabot -n '__megabot_at replay' -l expect -x -a 'exact shape none' -d 'How like the recorded answers the new ones must be.  [default: shape]'
@@ -156,6 +164,11 @@ complete -c megabot -n '__megabot_at replay' -s t -l type -x -d 'Only these mess
 complete -c megabot -n '__megabot_at replay' -s s -l session -x -d 'Only these sessions.'
 complete -c megabot -n '__megabot_at replay' -l client -x -d 'Only these clients.'
 complete -c megabot -n '__megabot_at replay' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at replay' -l listen -x -d 'To clients: where they come to.'
+complete -c megabot -n '__megabot_at replay' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'
+complete -c megabot -n '__megabot_at replay' -l ignore -x -d 'Do not compare this, as payload.options.seed.'
+complete -c megabot -n '__megabot_at replay' -l miss -x -a 'error close echo forward' -d 'What a request gets that was not recorded; error if not given.'
+complete -c megabot -n '__megabot_at replay' -l closes -d 'Hang up where the upstream hung up, with its code.'
 complete -c megabot -n '__megabot_at replay' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_next recordings' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next recordings' -a show -d 'Show what is in a recording.'

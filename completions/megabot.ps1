@@ -2924,6 +2924,38 @@ $script:MegabotCommands = @'
     "help": "Write the ready line here too."
    },
    {
+    "name": "--from-recording",
+    "help": "Answer what was answered there."
+   },
+   {
+    "name": "--match",
+    "help": "What makes a request a recorded one; payload if not given."
+   },
+   {
+    "name": "--ignore",
+    "help": "Do not compare this, as payload.options.seed."
+   },
+   {
+    "name": "--miss",
+    "help": "What a request gets that was not recorded; error if not given."
+   },
+   {
+    "name": "--pace",
+    "help": "original, fast, or fixed:N/s."
+   },
+   {
+    "name": "--speed",
+    "help": "Times as fast."
+   },
+   {
+    "name": "--max-gap",
+    "help": "Cut longer pauses to this."
+   },
+   {
+    "name": "--closes",
+    "help": "Hang up where the upstream hung up, with its code."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -3031,6 +3063,38 @@ $script:MegabotCommands = @'
    "--ready-file": [
     ""
    ],
+   "--from-recording": [
+    ""
+   ],
+   "--match": [
+    "exact",
+    "payload",
+    "text",
+    "type",
+    ""
+   ],
+   "--ignore": [
+    ""
+   ],
+   "--miss": [
+    "error",
+    "close",
+    "echo",
+    "forward",
+    ""
+   ],
+   "--pace": [
+    "original",
+    "fast",
+    "fixed:",
+    ""
+   ],
+   "--speed": [
+    ""
+   ],
+   "--max-gap": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -3072,7 +3136,7 @@ $script:MegabotCommands = @'
   "options": [
    {
     "name": "--to",
-    "help": "upstream, a URL, or dry-run.  [default: upstream]"
+    "help": "upstream, a URL, clients, or dry-run.  [default: upstream]"
    },
    {
     "name": "--dry-run",
@@ -3080,7 +3144,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--pace",
-    "help": "As recorded, or as fast as the rate limit allows.  [default: original]"
+    "help": "original, fast (as the rate limit allows); to clients also fixed:N/s.  [default: original]"
    },
    {
     "name": "--speed",
@@ -3137,6 +3201,26 @@ $script:MegabotCommands = @'
    {
     "name": "--grep",
     "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--listen",
+    "help": "To clients: where they come to."
+   },
+   {
+    "name": "--match",
+    "help": "What makes a request a recorded one; payload if not given."
+   },
+   {
+    "name": "--ignore",
+    "help": "Do not compare this, as payload.options.seed."
+   },
+   {
+    "name": "--miss",
+    "help": "What a request gets that was not recorded; error if not given."
+   },
+   {
+    "name": "--closes",
+    "help": "Hang up where the upstream hung up, with its code."
    },
    {
     "name": "-p",
@@ -3262,6 +3346,26 @@ $script:MegabotCommands = @'
     ""
    ],
    "--grep": [
+    ""
+   ],
+   "--listen": [
+    ""
+   ],
+   "--match": [
+    "exact",
+    "payload",
+    "text",
+    "type",
+    ""
+   ],
+   "--ignore": [
+    ""
+   ],
+   "--miss": [
+    "error",
+    "close",
+    "echo",
+    "forward",
     ""
    ],
    "-p": [

@@ -5,13 +5,24 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.serving_recording import (
+    AnsweringOptions,
+    ClosesOption,
+    IgnoreOption,
+    MatchOption,
+    MissOption,
+    OpenRecording,
+    check_upstream,
+    open_answering,
+    recorded_answers,
+)
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
+from megabot_cli.commands.values import MostlyOneOf, duration
 from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
@@ -19,6 +30,7 @@ if TYPE_CHECKING:
 
     from megabot_cli.config.load import Configuration, Flag
     from megabot_cli.gateway.accounts import Users
+    from megabot_cli.gateway.recorded_answers import RecordedAnswers
     from megabot_cli.gateway.server import Gateway
 
 _GUEST_END_S = 5.0
@@ -28,13 +40,13 @@ _GUEST_END_S = 5.0
 class GatewayOptions:
     """What was asked of `gateway` beside the settings."""
 
-    user: str | None
-    password_stdin: bool
-    users_file: Path | None
-    data: Path | None
-    ready_file: Path | None
-    command: tuple[str, ...]
-    flat: bool = False
+    user: str | None = None
+    password_stdin: bool = False
+    users_file: Path | None = None
+    data: Path | None = None
+    ready_file: Path | None = None
+    command: tuple[str, ...] = ()
+    recording: OpenRecording | None = None
 
     @property
     def for_a_guest(self) -> bool:
@@ -48,6 +60,7 @@ class GatewayOptions:
     ("pass show megabot | megabot gateway --user ann --password-stdin", "A user of your choice"),
     ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
     ("megabot gateway --dialect flat", "The flat dialect; the token is made and shown once"),
+    ("megabot gateway --from-recording last --pace fast", "Answer as was recorded"),
 )
 def gateway(
     context: typer.Context,
@@ -95,11 +108,53 @@ def gateway(
         Path | None,
         typer.Option("--ready-file", metavar="FILE", help="Write the ready line here too."),
     ] = None,
+    from_recording: Annotated[
+        str | None,
+        typer.Option(
+            "--from-recording", metavar="RECORDING", help="Answer what was answered there."
+        ),
+    ] = None,
+    match: MatchOption = None,
+    ignore: IgnoreOption = None,
+    miss: MissOption = None,
+    pace: Annotated[
+        str | None,
+        typer.Option(
+            "--pace",
+            parser=MostlyOneOf("original", "fast", "fixed:"),
+            metavar="PACE",
+            help="original, fast, or fixed:N/s.",
+        ),
+    ] = None,
+    speed: Annotated[
+        float | None,
+        typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times as fast."),
+    ] = None,
+    max_gap: Annotated[
+        float | None,
+        typer.Option(
+            "--max-gap", parser=duration, metavar="DURATION", help="Cut longer pauses to this."
+        ),
+    ] = None,
+    closes: ClosesOption = False,
 ) -> None:
     """Be MegaBot on this machine.
 
     Login, tokens, sessions and streamed answers, for development and tests. Prints one
     line of JSON when it is ready; logs go to stderr.
+
+    With --from-recording a request gets what came to the recorded one that it is like, ids
+    and times made anew. Asked again it gets what came the next time it was recorded; after
+    the last time, that again. What nobody asked for comes at its recorded time since the
+    connection.
+
+    --match says when a request is like a recorded one: exact is the same type and payload;
+    payload is that without ids and times in it; text compares the words alone, whatever
+    their spacing and capitals; type is the type alone. Redacted places never count.
+
+    --miss says what any other request gets: error is a connection_error 404 not_recorded;
+    close is close code 1008; echo is what this gateway answers without a recording; forward
+    is what the profile's upstream answers.
     """
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
@@ -120,32 +175,81 @@ def gateway(
     }
     configuration = invocation.configure(flags)
     flat = configuration.settings.gateway.dialect == "flat"
-    options = GatewayOptions(
-        user, password_stdin, users, data, ready_file, tuple(command or ()), flat
+    given = {
+        "match": match,
+        "ignore": tuple(ignore) if ignore else None,
+        "miss": miss,
+        "pace": pace,
+        "speed": speed,
+        "max_gap_s": max_gap,
+        "closes": closes or None,
+    }
+    answering = _answering(
+        from_recording, {name: word for name, word in given.items() if word is not None}
     )
-    serve = _serve_flat if flat else _serve
-    code = run(serve(invocation, configuration, options), loop="fast")
+    if from_recording == "-" and password_stdin:
+        raise WrongUsage("stdin is the password or the recording, not both", "Name a file.")
+    options = GatewayOptions(
+        user,
+        password_stdin,
+        users,
+        data,
+        ready_file,
+        tuple(command or ()),
+        open_answering(invocation, answering) if answering is not None else None,
+    )
+    if flat and answering is not None:
+        raise WrongUsage(
+            "--from-recording answers in the dialect it recorded",
+            "Leave --dialect flat out; a flat recording is served as it is.",
+        )
+    begin = _serve_flat if flat else serve
+    code = run(begin(invocation, configuration, options), loop="fast")
     if code:
         raise typer.Exit(code)
 
 
-async def _serve(
+def _answering(recording: str | None, given: dict[str, Any]) -> AnsweringOptions | None:
+    if recording is not None:
+        return AnsweringOptions(recording, **given)
+    if given:
+        flag = next(iter(given)).removesuffix("_s").replace("_", "-")
+        raise WrongUsage(f"--{flag} is about a recording", "Name one with --from-recording.")
+    return None
+
+
+async def serve(
     invocation: Invocation, configuration: Configuration, options: GatewayOptions
 ) -> int:
     """Serve until a signal comes, or until the command that was given has ended."""
+    from megabot_cli.commands.serving import configure_logs
+
+    configure_logs(invocation)
+    if options.recording is None:
+        return await _serve(invocation, configuration, options, None)
+    async with recorded_answers(invocation, options.recording) as recorded:
+        return await _serve(invocation, configuration, options, recorded)
+
+
+async def _serve(
+    invocation: Invocation,
+    configuration: Configuration,
+    options: GatewayOptions,
+    recorded: RecordedAnswers | None,
+) -> int:
     from megabot_cli.commands.serving import (
         announce,
-        configure_logs,
         remove_ready_file,
         serve_until_signal,
     )
 
-    configure_logs(invocation)
     users = _open_users(invocation, options)
-    gateway = _open_gateway(invocation, configuration, options, users)
+    gateway = _open_gateway(invocation, configuration, options, users, recorded)
     guest = Guest(options.command)
     await gateway.start()
     try:
+        if recorded is not None and recorded.miss == "forward":
+            check_upstream(invocation, gateway)
         ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
         # The output of a command that we run is the result, and ours would stand in its way.
         announce(invocation, ready, options.ready_file, quietly=bool(options.command))
@@ -218,14 +322,24 @@ def _open_users(invocation: Invocation, options: GatewayOptions) -> FirstUser:
 
 
 def _open_gateway(
-    invocation: Invocation, configuration: Configuration, options: GatewayOptions, users: FirstUser
+    invocation: Invocation,
+    configuration: Configuration,
+    options: GatewayOptions,
+    users: FirstUser,
+    recorded: RecordedAnswers | None,
 ) -> Gateway:
     from megabot_cli.gateway.keys import Keys
     from megabot_cli.gateway.server import Gateway
 
     settings = configuration.settings
     if options.for_a_guest:
-        return Gateway(settings.gateway, settings.limits, users.users, keys=Keys.in_memory())
+        return Gateway(
+            settings.gateway,
+            settings.limits,
+            users.users,
+            keys=Keys.in_memory(),
+            recorded=recorded,
+        )
     folder = _data_folder(invocation, options)
     return Gateway(
         settings.gateway,
@@ -233,6 +347,7 @@ def _open_gateway(
         users.users,
         keys=Keys.load(folder),
         data_folder=folder,
+        recorded=recorded,
     )
 
 

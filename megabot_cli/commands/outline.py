@@ -115,7 +115,7 @@ def _command(
 
 def _option(param: Any) -> Option:
     takes_value = not (param.is_flag or param.count)
-    choices = tuple(getattr(param.type, "choices", ()))
+    choices = _choices(param)
     takes = param.metavar or ("|".join(choices) if choices else param.type.name.upper())
     return Option(
         names=(*param.opts, *param.secondary_opts),
@@ -137,8 +137,14 @@ def _with_default(param: Any) -> str:
 
 def _argument(param: Any) -> Argument:
     name = (param.metavar or param.name).strip("[].").upper()
-    choices = tuple(getattr(param.type, "choices", ()))
+    choices = _choices(param)
     return Argument(name, param.help or "", choices, _completes(param))
+
+
+def _choices(param: Any) -> tuple[str, ...]:
+    """What is offered: all there is, or what a parser of ours says is mostly meant."""
+    source = param.type if hasattr(param.type, "choices") else getattr(param.type, "func", None)
+    return tuple(getattr(source, "choices", ()))
 
 
 def _completes(param: Any) -> Completes:

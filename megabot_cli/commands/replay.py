@@ -18,9 +18,15 @@ from megabot_cli.commands.selection_words import (
     TypeWord,
     selection,
 )
+from megabot_cli.commands.serving_recording import (
+    ClosesOption,
+    IgnoreOption,
+    MatchOption,
+    MissOption,
+)
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
-from megabot_cli.errors import ExpectationFailed, NotAuthenticated
+from megabot_cli.commands.values import MostlyOneOf, duration
+from megabot_cli.errors import ExpectationFailed, NotAuthenticated, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
@@ -30,6 +36,8 @@ if TYPE_CHECKING:
 
 UPSTREAM = "upstream"
 DRY_RUN = "dry-run"
+CLIENTS = "clients"
+SETTLE_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -46,19 +54,25 @@ class Stage:
     ("megabot replay last", "At the recorded pace, against the profile's upstream"),
     ("megabot replay last --to ws://127.0.0.1:3000/ws --pace fast --expect exact", "As a test"),
     ("megabot replay rec_1m8 --dry-run", "What would be sent, where, and for how long"),
+    ("megabot replay last --to clients --pace fast", "Be the upstream that was recorded"),
 )
 def replay(
     context: typer.Context,
     recording: RecordingName,
     to: Annotated[
-        str, typer.Option("--to", metavar="WHERE", help="upstream, a URL, or dry-run.")
+        str, typer.Option("--to", metavar="WHERE", help="upstream, a URL, clients, or dry-run.")
     ] = UPSTREAM,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be sent; short for --to dry-run.")
     ] = False,
     pace: Annotated[
-        Literal["original", "fast"],
-        typer.Option("--pace", help="As recorded, or as fast as the rate limit allows."),
+        str,
+        typer.Option(
+            "--pace",
+            parser=MostlyOneOf("original", "fast"),
+            metavar="PACE",
+            help="original, fast (as the rate limit allows); to clients also fixed:N/s.",
+        ),
     ] = "original",
     speed: Annotated[
         float, typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times as fast.")
@@ -81,7 +95,7 @@ def replay(
         typer.Option(
             "--settle", parser=duration, metavar="DURATION", help="Wait so long for a late answer."
         ),
-    ] = 10.0,
+    ] = SETTLE_S,
     no_rate_limit: Annotated[
         bool, typer.Option("--no-rate-limit", help="Send as fast as the upstream takes it.")
     ] = False,
@@ -95,22 +109,63 @@ def replay(
     session: SessionWord = None,
     client: ClientWord = None,
     grep: GrepWord = None,
+    listen: Annotated[
+        str | None,
+        typer.Option("--listen", metavar="HOST:PORT", help="To clients: where they come to."),
+    ] = None,
+    match: MatchOption = None,
+    ignore: IgnoreOption = None,
+    miss: MissOption = None,
+    closes: ClosesOption = False,
 ) -> None:
     """Send a recording again and compare.
 
     Recorded clients keep their concurrency and their order; ids are made anew and today's
     credential is used. The answers are compared with the recorded ones: ends with 13 when
     they are not what --expect says.
+
+    To clients it is the other side that is played again: what `megabot gateway
+    --from-recording` does, with that gateway's users.
     """
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
     from megabot_cli.replay.options import ReplayOptions
 
     invocation: Invocation = context.obj
+    for_clients: dict[str, Any] = {
+        "listen": listen,
+        "match": match,
+        "ignore": tuple(ignore) if ignore else None,
+        "miss": miss,
+        "closes": closes or None,
+    }
+    answering = {name: value for name, value in for_clients.items() if value}
+    if to == CLIENTS and not dry_run:
+        for_upstream = {
+            "--expect": expect != "shape",
+            "--limit": limit is not None,
+            "--settle": settle != SETTLE_S,
+            "--no-rate-limit": no_rate_limit,
+            "--allow-tools": allow_tools,
+            "--keep-ids": keep_ids,
+            "--type": types,
+            "--session": session,
+            "--client": client,
+            "--grep": grep,
+        }
+        _refuse([flag for flag, given in for_upstream.items() if given], "what is sent upstream")
+        answering |= {"pace": pace, "speed": speed, "max_gap_s": max_gap}
+        _serve_clients(invocation, recording, answering)
+        return
+    _refuse([f"--{name}" for name in answering], "--to clients")
+    if pace not in ("original", "fast"):
+        raise WrongUsage(
+            f"--pace {pace!r} is none", "Write original or fast; fixed:N/s is for --to clients."
+        )
     if to not in (UPSTREAM, DRY_RUN):
         invocation.configure({"profiles.*.url": Flag("--to", to)})
     options = ReplayOptions(
-        pace=pace,
+        pace="fast" if pace == "fast" else "original",
         speed=speed,
         max_gap_s=max_gap,
         expect=expect,
@@ -125,6 +180,26 @@ def replay(
         _show_plan(invocation, stage)
     else:
         _show_report(invocation, run(_play(invocation, stage)), expect)
+
+
+def _refuse(flags: list[str], about: str) -> None:
+    if flags:
+        raise WrongUsage(f"{flags[0]} is about {about}", "`megabot replay --help` lists the flags.")
+
+
+def _serve_clients(invocation: Invocation, recording: str, given: dict[str, Any]) -> None:
+    from megabot_cli.commands.gateway import GatewayOptions, serve
+    from megabot_cli.commands.running import run
+    from megabot_cli.commands.serving_recording import AnsweringOptions, open_answering
+    from megabot_cli.config.load import Flag
+
+    listen = given.pop("listen", None)
+    flag = Flag("--listen", listen) if listen else None
+    configuration = invocation.configure({"gateway.listen": flag})
+    options = GatewayOptions(
+        recording=open_answering(invocation, AnsweringOptions(recording, **given))
+    )
+    run(serve(invocation, configuration, options), loop="fast")
 
 
 def _show_plan(invocation: Invocation, stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -58,3 +59,25 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found[name] = value
     return found
+
+
+class MostlyOneOf:
+    """Takes any text, for the command to judge; `choices` are offered where one is typed."""
+
+    def __init__(self, *choices: str) -> None:
+        self.choices = choices
+        self.__name__ = "text"
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
+def rate(text: str, flag: str) -> float:
+    """Times a second: `10/s`, or `10`. WrongUsage for what is none or not above zero."""
+    try:
+        per_s = float(text.removesuffix("/s"))
+    except ValueError:
+        per_s = 0.0
+    if not 0 < per_s < math.inf:
+        raise WrongUsage(f"{flag}: {text!r} is no rate", "Write one such as 10/s.")
+    return per_s

@@ -66,7 +66,7 @@ class Connection:
         self._inbox = Inbox(limits, time.monotonic())
         self._handling_later = False
         self.over = False
-        self._closed_with: CloseCode | None = None
+        self._closed_with: int | None = None
         self.ended = asyncio.Event()  # set by the owner, when nothing is left of it
         self._outbox = Outbox(
             socket,
@@ -120,7 +120,7 @@ class Connection:
             # A closed transport stays as long as it has something to write to a dead peer.
             asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
 
-    async def close(self, code: CloseCode, reason: str) -> None:
+    async def close(self, code: int, reason: str) -> None:
         """Say goodbye, and end the connection whether or not the peer answers."""
         self._closed_with = self._closed_with or code
         try:
@@ -185,6 +185,10 @@ class Connection:
             head = peek(text)
             self.refuse("bad_signature", str(problem), 400, head.id if head else None)
             return
+        self._take(text)
+
+    def _take(self, text: bytes) -> None:
+        """Handle a text that may pass, soon and in its order."""
         message = read(text, max_bytes=self._limits.max_message_bytes)
         if isinstance(message, Problem):
             self._refuse_invalid(text, message)

@@ -20,6 +20,10 @@ _TRANSPORT_BYTES = 32 * 1024
 Socket = DeflatingSocket
 
 
+class BinaryMessage(bytes):
+    """A message that is to leave as binary; plain bytes leave as text."""
+
+
 class Outbox:
     """Writes to one socket. What the transport took counts as delivered.
 
@@ -99,7 +103,9 @@ class Outbox:
         )
 
     async def _write(self, message: bytes) -> None:
-        if not self._gzip or len(message) < THRESHOLD_BYTES:
+        if isinstance(message, BinaryMessage):
+            await self._socket.send_frame(message, WSMsgType.BINARY)
+        elif not self._gzip or len(message) < THRESHOLD_BYTES:
             await self._socket.send_frame(message, WSMsgType.TEXT)
         elif len(message) <= AT_ONCE_BYTES:
             await self._socket.send_frame(compress(message), WSMsgType.BINARY)

@@ -23,6 +23,7 @@ from megabot_cli.gateway.deflating import DeflatingSocket
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.ledger import Ledger
+from megabot_cli.gateway.recorded_answers import RecordedAnswers
 from megabot_cli.gateway.sessions import Session, SessionTable
 from megabot_cli.gateway.signatures import Signing, open_signing
 from megabot_cli.gateway.tasks import TaskSet
@@ -46,7 +47,8 @@ class Gateway:
     """Login, sockets, sessions and an assistant on one port.
 
     With `data_folder`, sessions and spent refresh tokens survive a restart; `users` and
-    `keys` are loaded by the caller. An object serves once: start, then stop.
+    `keys` are loaded by the caller. With `recorded`, a recording answers in the assistant's
+    place. An object serves once: start, then stop.
     """
 
     connection_type: type[Connection] = Connection
@@ -63,6 +65,7 @@ class Gateway:
         outbox: OutboxSettings = OUTBOX,
         heartbeat_s: float | None = 25.0,
         throttle: LoginThrottle | None = None,
+        recorded: RecordedAnswers | None = None,
     ) -> None:
         self._settings = settings
         self._limits = limits
@@ -74,6 +77,7 @@ class Gateway:
         self._data_folder = data_folder
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s
+        self._recorded = recorded
         self._throttle = throttle or LoginThrottle(time.monotonic())
         self._signing: Signing | None = None
         self._admission = Admission(users, keys)
@@ -224,7 +228,8 @@ class Gateway:
         writer: AbstractStreamWriter,
     ) -> None:
         session, resumed = self._sessions.open(request.query.get("session_id"), user.user_id)
-        connection = self.connection_type(
+        connect = self.connection_type if self._recorded is None else self._recorded.connection
+        connection = connect(
             user,
             session,
             socket,
@@ -249,7 +254,8 @@ class Gateway:
             facts.info("connection.closed", code=connection.close_code)
 
     def _make_session(self, session_id: str, user_id: str) -> Session:
-        return Session(
+        make = Session if self._recorded is None else self._recorded.session
+        return make(
             session_id,
             user_id,
             self._assistant,

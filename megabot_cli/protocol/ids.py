@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-Prefix = Literal["msg", "sess", "exec", "task", "user", "client", "link", "rec", "epoch"]
+Prefix = Literal["msg", "sess", "exec", "task", "stream", "user", "client", "link", "rec", "epoch"]
 
 _DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
 

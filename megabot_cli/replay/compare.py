@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.protocol.messages import MESSAGE_TYPES
+from megabot_cli.recording.answers import Answer, Part
+from megabot_cli.recording.likeness import DEEPEST, comparable, varies_by_itself
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.secret_shapes import PSEUDONYM
-from megabot_cli.replay.answers import Answer, Part
 
 _EXCERPT: Final = 160
-_DEEPEST: Final = 50
 
 
 class Verdict(StrEnum):
@@ -94,7 +94,7 @@ class Comparer:
         if part.stream is not None:
             said = part.stream.text
         else:
-            said = msgspec.json.encode(_comparable(part.payload), order="deterministic").decode()
+            said = msgspec.json.encode(comparable(part.payload), order="deterministic").decode()
         return PSEUDONYM.sub("‹redacted›", self._redactor.clean(said))
 
     def _parting(self, place: int, detail: str, old: Part | None, new: Part | None) -> Comparison:
@@ -130,28 +130,9 @@ def _named(part: Part | None) -> str:
     return name if part.is_whole else f"{name} (unfinished)"
 
 
-def varies_by_itself(key: str) -> bool:
-    """Whether a key's value is an id or a time, new in every run."""
-    return key in ("id", "timestamp", "time", "date") or key.endswith(("_id", "_at"))
-
-
-def _comparable(value: Any, depth: int = 0) -> Any:
-    """The value without what varies by itself."""
-    if depth > _DEEPEST:
-        return None
-    if isinstance(value, dict):
-        return {
-            key: None if varies_by_itself(key) else _comparable(inner, depth + 1)
-            for key, inner in value.items()
-        }
-    if isinstance(value, list):
-        return [_comparable(inner, depth + 1) for inner in value]
-    return value
-
-
 def _structure(value: Any, depth: int = 0) -> Any:
     """The keys and kinds of a value; a list is the kinds of things in it."""
-    if depth > _DEEPEST:
+    if depth > DEEPEST:
         return None
     if isinstance(value, dict):
         return {

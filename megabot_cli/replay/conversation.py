@@ -7,8 +7,8 @@ from typing import Final
 
 import msgspec
 
+from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.record import Record
-from megabot_cli.replay.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.storage.segment_reader import RecordingReader
 

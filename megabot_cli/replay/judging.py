@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from megabot_cli.replay.answers import Answer
+from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from megabot_cli.replay.conversation import RecordedMessage
+from megabot_cli.replay.lateness import percentile
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
-from megabot_cli.replay.schedule import percentile
 
 
 class Judgement(msgspec.Struct):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from megabot_cli.client.connection import MegaBotClient, Received
-from megabot_cli.replay.answers import Answer, Correlator, Part
-from megabot_cli.replay.rewriting import IdMap
+from megabot_cli.recording.answers import Answer, Correlator, Part
+from megabot_cli.recording.rewriting import IdMap
 
 
 class Lane:

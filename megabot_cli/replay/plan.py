@@ -8,9 +8,9 @@ from typing import Any
 import msgspec
 
 from megabot_cli.protocol.envelope import wire_size
+from megabot_cli.recording.pace import capped_offsets_s
 from megabot_cli.replay.conversation import Conversation, read_conversation
 from megabot_cli.replay.options import Pace, ReplayOptions
-from megabot_cli.replay.schedule import capped_offsets_s
 from megabot_cli.storage.segment_reader import RecordingReader
 
 

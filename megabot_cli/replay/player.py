@@ -16,15 +16,16 @@ from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.pace import capped_offsets_s
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.rewriting import IdMap, rewrite
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation, RecordedMessage, read_conversation
 from megabot_cli.replay.judging import judge, timing
 from megabot_cli.replay.lane import Lane
+from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.report import ReplayReport
-from megabot_cli.replay.rewriting import IdMap, rewrite
-from megabot_cli.replay.schedule import Lateness, capped_offsets_s
 from megabot_cli.storage.segment_reader import RecordingReader
 
 # Where nothing was recorded in answer, something that comes would come at once.

@@ -7,8 +7,8 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.replay.compare import Verdict
+from megabot_cli.replay.lateness import LatenessSummary
 from megabot_cli.replay.options import Expectation
-from megabot_cli.replay.schedule import LatenessSummary
 
 MOST_DIFFERENCES: Final = 100
 _MOST_SHOWN: Final = 10

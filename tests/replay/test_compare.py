@@ -5,8 +5,8 @@ import os
 import pytest
 
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.replay.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from tests.replay.texts import answer, chunk, message, refusal
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 
 from megabot_cli.protocol.ids import Prefix
-from megabot_cli.replay.rewriting import IdMap, rewrite
+from megabot_cli.recording.rewriting import IdMap, rewrite
 from tests.recording.arbitrary import any_texts, thorough
 
 NOW_S = 1_800_000_000.25

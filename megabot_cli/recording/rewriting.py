@@ -1,7 +1,7 @@
 """Make a recorded message new: fresh ids, the same id wherever it is referred to, today's time.
 
 Only those values change; the rest of the text stays as it was recorded. What is no envelope
-is sent as it is.
+is said again as it is.
 """
 
 from __future__ import annotations
@@ -24,6 +24,12 @@ _REFERENCES: Final = frozenset(
         ("payload", "task_id"),
         ("payload", "stream_id"),
         ("payload", "session_id"),
+        # the same in the dialect that has no payload
+        ("reply_to",),
+        ("session_id",),
+        ("execution_id",),
+        ("task_id",),
+        ("stream_id",),
     )
 )
 _OURS: Final = frozenset(("tool_call",))  # types whose sender makes up the execution id
@@ -32,10 +38,14 @@ Edit = tuple[int, int, str]
 
 
 class IdMap:
-    """Which recorded id is which one now. `new_id` makes fresh ones."""
+    """Which recorded id is which one now. `new_id` makes fresh ones.
 
-    def __init__(self, new_id: Callable[[Prefix], str]) -> None:
+    What is not known here may be known `above`.
+    """
+
+    def __init__(self, new_id: Callable[[Prefix], str], above: IdMap | None = None) -> None:
         self._new_id = new_id
+        self._above = above
         self._now: dict[str, str] = {}
 
     def learn(self, recorded: str, now: str) -> None:
@@ -49,7 +59,9 @@ class IdMap:
 
     def known(self, recorded: str) -> str:
         """The id that stands for a recorded one; itself where we never heard of it."""
-        return self._now.get(recorded, recorded)
+        if recorded in self._now or self._above is None:
+            return self._now.get(recorded, recorded)
+        return self._above.known(recorded)
 
 
 def rewrite(text: str, ids: IdMap, now_s: float) -> str:
@@ -57,12 +69,39 @@ def rewrite(text: str, ids: IdMap, now_s: float) -> str:
     head = peek(text)
     if head is None or head.id is None or head.type is None:
         return text
+    return _edited(text, _edits(text, head.type, ids, now_s))
+
+
+def rename(text: str, ids: IdMap) -> str:
+    """Return the message with what it refers to by the names of today, and nothing else new."""
+    return _edited(text, _references(text, ids))
+
+
+def _edited(text: str, edits: Iterator[Edit]) -> str:
     pieces = []
     at = 0
-    for start, end, value in _edits(text, head.type, ids, now_s):
+    for start, end, value in edits:
         pieces += [text[at:start], value]
         at = end
     return "".join([*pieces, text[at:]])
+
+
+def _references(text: str, ids: IdMap) -> Iterator[Edit]:
+    walk = Walk(text, _nothing_is_secret)
+    for leaf in walk:
+        if leaf.kind == "string" and _within_message(walk.names()) in _REFERENCES:
+            value = _value(text, leaf)
+            if (renamed := ids.known(value)) != value:
+                yield leaf.start, leaf.end, _literal(renamed)
+
+
+def _value(text: str, leaf: Leaf) -> str:
+    return unescape(text[leaf.start : leaf.end]).text
+
+
+def _literal(value: str) -> str:
+    """What stands between the quotes of a JSON string."""
+    return msgspec.json.encode(value).decode()[1:-1]
 
 
 def _edits(text: str, message_type: str, ids: IdMap, now_s: float) -> Iterator[Edit]:
@@ -72,10 +111,10 @@ def _edits(text: str, message_type: str, ids: IdMap, now_s: float) -> Iterator[E
             continue
         place = _within_message(walk.names())
         if leaf.kind == "string":
-            value = unescape(text[leaf.start : leaf.end]).text
+            value = _value(text, leaf)
             renamed = _rename(place, value, message_type, ids)
             if renamed != value:
-                yield leaf.start, leaf.end, msgspec.json.encode(renamed).decode()[1:-1]
+                yield leaf.start, leaf.end, _literal(renamed)
         elif place == ("timestamp",):
             yield from _today(text, leaf, now_s)
 

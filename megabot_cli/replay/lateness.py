@@ -1,26 +1,10 @@
-"""When each message of a replay is due: computed from offsets, never a sum of sleeps."""
+"""How late the messages of a replay left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import msgspec
-
-
-def capped_offsets_s(times_us: Sequence[int], max_gap_s: float | None) -> list[float]:
-    """Seconds after the first of `times_us`, with no pause longer than `max_gap_s`.
-
-    The cap is about recorded time: who also changes the speed divides what comes out here.
-    """
-    offsets = []
-    offset = 0.0
-    before = times_us[0] if times_us else 0
-    for at in times_us:
-        gap_s = max(0, at - before) / 1e6
-        offset += gap_s if max_gap_s is None else min(gap_s, max_gap_s)
-        offsets.append(offset)
-        before = max(before, at)
-    return offsets
 
 
 class Lateness:

@@ -82,6 +82,13 @@ class Answer:
         self.ended = self.ended or message_type in _ENDING
         return part
 
+    def forget_words(self) -> None:
+        """Keep only how far the answer is, for who needs to know no more."""
+        for part in self.parts:
+            part.payload = None
+            if part.is_whole:
+                part.stream = None
+
     def _grow(self, head: Head, chunk: ChatStream) -> Part:
         key = stream_key(head, chunk)
         part = self._streams.get(key)
@@ -207,7 +214,12 @@ def _chunk(payload: Any) -> ChatStream | None:
         return None
 
 
-def _keys_of(payload: Any) -> list[str]:
+def ids_in(payload: Any) -> dict[str, str]:
+    """The ids that a payload names, by the name of the field."""
     if not isinstance(payload, dict):
-        return []
-    return [f"{key}:{payload[key]}" for key in _KEYS if isinstance(payload.get(key), str)]
+        return {}
+    return {key: payload[key] for key in _KEYS if isinstance(payload.get(key), str)}
+
+
+def _keys_of(payload: Any) -> list[str]:
+    return [f"{key}:{value}" for key, value in ids_in(payload).items()]

@@ -1,3 +1,5 @@
+"""When what was recorded is due again."""
+
 from __future__ import annotations
 
 from itertools import pairwise
@@ -6,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.replay.schedule import Lateness, capped_offsets_s, percentile
+from megabot_cli.recording.pace import Pacing, capped_offsets_s
 from tests.recording.arbitrary import thorough
 
 times = st.lists(st.integers(0, 10**12), max_size=20).map(sorted)
@@ -38,20 +40,14 @@ def test_any_offsets_rise_and_no_pause_is_longer_than_allowed(
         assert after - before <= (1e12 if max_gap_s is None else max_gap_s + 1e-6)
 
 
-def test_lateness_counts_an_early_message_as_in_time() -> None:
-    lateness = Lateness()
-    for at in (9.0, 10.0, 10.001, 10.1):
-        lateness.note(10.0, at)
-    summary = lateness.summary()
-    assert summary.p50_ms == 0.0
-    assert summary.p95_ms == pytest.approx(100.0)
-    assert summary.max_ms == pytest.approx(100.0)
-
-
-@pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.95, 4.0), (1.0, 4.0), (0.0, 1.0)])
-def test_a_percentile_is_a_value_that_occurred(share: float, value: float) -> None:
-    assert percentile([1.0, 2.0, 3.0, 4.0], share) == value
-
-
-def test_a_percentile_of_nothing_is_0() -> None:
-    assert percentile([], 0.5) == 0.0
+@pytest.mark.parametrize(
+    ("pacing", "due_s"),
+    [
+        (Pacing(), [1.0, 61.0]),
+        (Pacing(speed=2, max_gap_s=4), [0.5, 2.5]),
+        (Pacing(pace="fast"), [0.0, 0.0]),
+        (Pacing(pace="fixed", per_s=4), [0.0, 0.25]),
+    ],
+)
+def test_a_pace_says_when_each_message_is_due(pacing: Pacing, due_s: list[float]) -> None:
+    assert pacing.due_s(5_000_000, [6_000_000, 66_000_000]) == due_s

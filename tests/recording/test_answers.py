@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from megabot_cli.replay.answers import Answer, Correlator
+from megabot_cli.recording.answers import Answer, Correlator
 from tests.replay.texts import answer, chunk, message, refusal, say
 
 
