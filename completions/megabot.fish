@@ -100,7 +100,7 @@ complete -c megabot -n '__megabot_next relay' -a reload -d 'Have it read its con
 complete -c megabot -n '__megabot_next relay' -a mark -d 'Put a mark into the recording.'
 complete -c megabot -n '__megabot_next relay' -a level -d 'Set how much it logs.'
 complete -c megabot -n '__megabot_next relay' -a dump -d 'Write out the flight recorder.'
-complete -c megabot -n '__megabot_at relay' -l listen -x -d 'Where clients connect; 0 is any port.'
+complete -c megabot -n '__megabot_at relay' -l listen -x -d 'Where clients connect; port 0 is any; unix:PATH.'
 complete -c megabot -n '__megabot_at relay' -l admin-listen -x -d 'Where health and metrics are.'
 complete -c megabot -n '__megabot_at relay' -l upstream -x -d 'The upstream; as --url.'
 complete -c megabot -n '__megabot_at relay' -l mode -x -a 'session dedicated shared' -d 'How clients share links: see megabot-config(5).'

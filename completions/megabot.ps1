@@ -1312,7 +1312,7 @@ $script:MegabotCommands = @'
   "options": [
    {
     "name": "--listen",
-    "help": "Where clients connect; 0 is any port."
+    "help": "Where clients connect; port 0 is any; unix:PATH."
    },
    {
     "name": "--admin-listen",

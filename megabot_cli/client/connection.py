@@ -20,7 +20,7 @@ import aiohttp
 from megabot_cli.client.answers import Answer, PendingAnswer, Until
 from megabot_cli.client.correlation import Correlation
 from megabot_cli.client.credentials import given_credential
-from megabot_cli.client.dial import Compression, Greeting, Socket
+from megabot_cli.client.dial import Compression, Greeting, Socket, connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.inbox import Inbox
@@ -185,7 +185,7 @@ class MegaBotClient:
         http = self._http
         if http is None:
             http = self._own_http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
+                connector=connector_for(self._endpoint, self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         tokens = self._tokens or TokenSource(

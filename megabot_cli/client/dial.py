@@ -144,6 +144,13 @@ async def hang_up(
         return  # aiohttp let go of the connection when the limit cancelled it
 
 
+def connector_for(endpoint: Endpoint, ssl: tls.SSLContext | bool) -> aiohttp.BaseConnector:
+    """The connector of an HTTP session that goes to this endpoint, with no limit of its own."""
+    if endpoint.unix_path is not None:
+        return aiohttp.UnixConnector(endpoint.unix_path, limit=0)
+    return aiohttp.TCPConnector(limit=0, ssl=ssl)
+
+
 def tls_context(ca_file: str | None, insecure: bool) -> tls.SSLContext:
     """What to trust: `ca_file` or the system's certificates; with `insecure` anything.
 

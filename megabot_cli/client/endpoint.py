@@ -8,6 +8,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 
 import msgspec
 
+from megabot_cli.config.listen import unix_path
 from megabot_cli.errors import BadConfiguration
 
 _SOCKET_SCHEMES = {"ws": "ws", "wss": "wss", "http": "ws", "https": "wss"}
@@ -26,21 +27,33 @@ class Endpoint(msgspec.Struct, frozen=True):
     login_url: str  # "http://127.0.0.1:3000/api/auth/login"
     refresh_url: str
     origin: str  # "http://127.0.0.1:3000": credentials are bound to this
+    unix_path: str | None = None  # of the socket that all of them go through
 
 
 def parse_endpoint(url: str) -> Endpoint:
     """Read `ws`, `wss`, `http` or `https`; without a path the socket is at `/ws`.
 
-    Raises `BadConfiguration`, and repeats nothing of a URL that may hold a secret.
+    `unix:/path` is the socket of a relay on this machine. Raises `BadConfiguration`, and
+    repeats nothing of a URL that may hold a secret.
     """
+    path = unix_path(url.strip())
+    if path is not None:
+        at = "http://localhost"
+        return Endpoint(
+            socket_url="ws://localhost/ws",
+            login_url=f"{at}/api/auth/login",
+            refresh_url=f"{at}/api/auth/refresh",
+            origin=f"unix:{path}",
+            unix_path=str(path),
+        )
     parts = _split(url.strip())
     scheme = _SOCKET_SCHEMES[parts.scheme]
     authority = _authority(parts, _DEFAULT_PORTS[scheme])
-    path = parts.path if parts.path not in ("", "/") else "/ws"
+    at_path = parts.path if parts.path not in ("", "/") else "/ws"
     query = f"?{parts.query}" if parts.query else ""
     origin = f"{_HTTP_SCHEMES[scheme]}://{authority}"
     return Endpoint(
-        socket_url=f"{scheme}://{authority}{path}{query}",
+        socket_url=f"{scheme}://{authority}{at_path}{query}",
         login_url=f"{origin}/api/auth/login",
         refresh_url=f"{origin}/api/auth/refresh",
         origin=origin,

@@ -19,7 +19,7 @@ import msgspec
 
 from megabot_cli.client.connection import ARRIVING_FACTOR
 from megabot_cli.client.credentials import given_credential
-from megabot_cli.client.dial import Greeting, Socket
+from megabot_cli.client.dial import Greeting, Socket, connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.inbox import Inbox
 from megabot_cli.client.kept_connection import KeptConnection, Listener
@@ -118,7 +118,7 @@ class FlatClient:
         http = self._http
         if http is None:
             http = self._own_http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=self._ssl),
+                connector=connector_for(self._endpoint, self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         self._connection = KeptConnection(

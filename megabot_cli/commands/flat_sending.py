@@ -49,6 +49,7 @@ async def open_flat_client(
     from megabot_cli.commands.upstream import (
         client_token,
         open_http,
+        relay_tls,
         ssl_for,
         token_source,
         with_login_hint,
@@ -72,6 +73,7 @@ async def open_flat_client(
     if relay is not None:
         invocation.console.detail(f"through the relay {relay.url}")
         token = client_token(Path(relay.token_file))
+        given["ssl"] = relay_tls(relay)
         async with FlatClient(relay.url, token=token, send_in="header", **given) as client:
             yield client
         return

@@ -43,7 +43,9 @@ def relay(
     context: typer.Context,
     listen: Annotated[
         str | None,
-        typer.Option("--listen", metavar="HOST:PORT", help="Where clients connect; 0 is any port."),
+        typer.Option(
+            "--listen", metavar="HOST:PORT", help="Where clients connect; port 0 is any; unix:PATH."
+        ),
     ] = None,
     admin_listen: Annotated[
         str | None,
@@ -278,6 +280,7 @@ def _describe(
         token_file=str(token_file),
         started_at=time.time(),
         recording=str(recorder.folder) if recorder is not None else None,
+        ca_file=configuration.settings.relay.tls_cert_file,
     )
 
 

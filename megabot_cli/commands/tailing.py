@@ -128,14 +128,19 @@ async def _follow_tap(tail: Tail, relay: RunningRelay, history: int) -> None:
 
     import aiohttp
 
-    from megabot_cli.commands.upstream import client_token
+    from megabot_cli.client.dial import connector_for
+    from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.commands.upstream import client_token, relay_tls
 
     token = client_token(Path(relay.token_file))
     headers = {"Authorization": f"Bearer {token}"} if token else {}
+    endpoint = parse_endpoint(relay.tap_url)
+    url = relay.tap_url if endpoint.unix_path is None else "ws://localhost/relay/tap"
+    connector = connector_for(endpoint, relay_tls(relay))
     try:
         async with (
-            aiohttp.ClientSession() as http,
-            http.ws_connect(relay.tap_url, headers=headers, max_msg_size=0, heartbeat=25) as socket,
+            aiohttp.ClientSession(connector=connector) as http,
+            http.ws_connect(url, headers=headers, max_msg_size=0, heartbeat=25) as socket,
         ):
             tail.invocation.console.note(f"watching the relay's tap, {relay.tap_url}")
             if history and relay.recording is not None:

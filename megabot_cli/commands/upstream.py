@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from megabot_cli.client.tokens import TokenSource
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.config.schema import ProfileSettings
+    from megabot_cli.storage.run_files import RunningRelay
 
 
 def known_credential(invocation: Invocation, origin: str) -> Credential | None:
@@ -51,10 +52,13 @@ async def open_http(invocation: Invocation) -> AsyncIterator[aiohttp.ClientSessi
     """An HTTP session for logging in and dialling, with the profile's trust."""
     import aiohttp
 
+    from megabot_cli.client.dial import connector_for
+    from megabot_cli.client.endpoint import parse_endpoint
+
     profile = invocation.configuration.profile
     if profile.tls.insecure:
         invocation.console.warn("certificates are not verified (tls.insecure)")
-    connector = aiohttp.TCPConnector(ssl=ssl_for(profile))
+    connector = connector_for(parse_endpoint(profile.url), ssl_for(profile))
     async with aiohttp.ClientSession(connector=connector) as http:
         yield http
 
@@ -117,6 +121,7 @@ async def open_client(
     relay = None if direct else invocation.running_relay()
     if relay is not None:
         invocation.console.detail(f"through the relay {relay.url}")
+        given["ssl"] = relay_tls(relay)
         async with MegaBotClient(
             relay.url, api_key=client_token(Path(relay.token_file)), **given
         ) as client:
@@ -135,6 +140,17 @@ async def open_client(
                 yield client
         except NotAuthenticated as refusal:
             raise with_login_hint(invocation, refusal) from None
+
+
+def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
+    """Our own relay's certificate is trusted because we know its file, whoever signed it."""
+    if relay.ca_file is None:
+        return True
+    from megabot_cli.client.dial import tls_context
+
+    context: ssl.SSLContext = tls_context(relay.ca_file, insecure=False)
+    context.check_hostname = False
+    return context
 
 
 def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:

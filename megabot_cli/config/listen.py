@@ -2,7 +2,27 @@
 
 from __future__ import annotations
 
+from pathlib import PurePath
+
 from megabot_cli.errors import BadConfiguration
+
+_MOST_PATH_BYTES = 103  # of a socket's path, on the systems that allow least
+
+
+def unix_path(text: str) -> PurePath | None:
+    """The path in `unix:/run/megabot.sock`; None for any other address.
+
+    Raises BadConfiguration for a path that no socket can have.
+    """
+    if not text.startswith("unix:"):
+        return None
+    path = PurePath(text.removeprefix("unix:"))
+    if not path.is_absolute() or len(str(path).encode()) > _MOST_PATH_BYTES:
+        raise BadConfiguration(
+            f"{text!r} is no address to listen on",
+            f"Write unix:/absolute/path of at most {_MOST_PATH_BYTES} bytes.",
+        )
+    return path
 
 
 def parse_listen(text: str) -> tuple[str, int]:

@@ -159,7 +159,9 @@ class RecordingSettings(Section, frozen=True):
 class RelaySettings(Section, frozen=True):
     """The relay: where it listens, how it shares links."""
 
-    listen: Annotated[str, Meta(description="Where clients connect: HOST:PORT.")] = "127.0.0.1:3100"
+    listen: Annotated[str, Meta(description="Where clients connect: HOST:PORT, or unix:PATH.")] = (
+        "127.0.0.1:3100"
+    )
     admin_listen: Annotated[
         str, Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT.")
     ] = "127.0.0.1:3101"
@@ -223,6 +225,18 @@ class RelaySettings(Section, frozen=True):
     flight_recorder_bytes: Annotated[
         int, Meta(ge=1024, description="The most memory that may take.")
     ] = 64 * 1024 * 1024
+    tls_cert_file: Annotated[
+        str | None, Meta(description="Serve clients with this certificate (PEM, with its chain).")
+    ] = None
+    tls_key_file: Annotated[
+        str | None, Meta(description="The key of tls_cert_file, where it stands apart.")
+    ] = None
+    header_deadline_s: Annotated[
+        Positive, Meta(description="A connection that has sent no whole request by then is cut.")
+    ] = 10.0
+    max_unknown: Annotated[
+        int, Meta(ge=1, description="Connections without a whole request; the oldest goes.")
+    ] = 32
     max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
     max_clients_per_session: Annotated[int, Meta(ge=1, description="Clients on one session.")] = 64
     drain_s: Annotated[

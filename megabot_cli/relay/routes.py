@@ -15,6 +15,7 @@ from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
 from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
+from megabot_cli.relay.doors import known, peer_uid
 from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts, notice
@@ -62,7 +63,7 @@ class ClientRoutes:
         self._tap_sockets: set[web.WebSocketResponse[bool]] = set()
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[self._admit])
+        app = web.Application(middlewares=[known, self._admit])
         app.router.add_get("/ws", self.serve_client)
         app.router.add_get("/relay/tap", self.serve_tap)
         return app
@@ -90,6 +91,9 @@ class ClientRoutes:
         transport = request.transport
         if transport is None:
             return None
+        uid = peer_uid(transport)
+        if uid is not None:
+            return uid
         local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
         if not isinstance(local, tuple) or not isinstance(peer, tuple):
             return None
@@ -233,7 +237,7 @@ class AdminRoutes:
         self._metrics = metrics
 
     def app(self) -> web.Application:
-        app = web.Application(middlewares=[self._admit])
+        app = web.Application(middlewares=[known, self._admit])
         app.router.add_get("/healthz", self.serve_health)
         app.router.add_get("/readyz", self.serve_ready)
         app.router.add_get("/metrics", self.serve_metrics)

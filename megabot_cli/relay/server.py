@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import time
 from collections.abc import Callable
 from typing import Literal
 
 import aiohttp
 import structlog
-from aiohttp import web
 
-from megabot_cli.client.dial import tls_context
+from megabot_cli.client.dial import connector_for, tls_context
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
-from megabot_cli.config.listen import parse_listen
+from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import (
     LimitSettings,
     ProfileSettings,
     RelaySettings,
 )
-from megabot_cli.errors import BadConfiguration, MegabotError, NotAuthenticated
+from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.relay.admission import LOOPBACK_HOSTS, Admission
+from megabot_cli.relay.admission import Admission
+from megabot_cli.relay.doors import Doors, refuse_open_doors, server_tls
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.operations import Dumps, Operations, ReadSettings
@@ -99,12 +98,10 @@ class Relay:
         self._debug = debug
         self._redactor = Redactor(os.urandom(16))
         self._tasks = OwnedTasks()
-        self._runners: list[web.AppRunner] = []
+        self._doors = Doors(settings, self._turned_away)
         self._http: aiohttp.ClientSession | None = None
         self._draining = False
         self._stopped = asyncio.Event()
-        self._ports: dict[str, int] = {}
-        self._doors: dict[str, socket.socket] = {}
         self._last_total = 0  # messages that have passed, when last looked
         self._last_change = 0.0
 
@@ -117,21 +114,16 @@ class Relay:
 
     @property
     def url(self) -> str:
-        return f"ws://{self._address('clients')}/ws"
+        """`ws://HOST:PORT/ws`, `wss://…` with a certificate, or `unix:PATH`."""
+        return self._client_door.url("ws", "/ws")
 
     @property
     def tap_url(self) -> str:
-        return f"ws://{self._address('clients')}/relay/tap"
+        return self._client_door.url("ws", "/relay/tap")
 
     @property
     def admin_url(self) -> str:
-        return f"http://{self._address('admin')}"
-
-    def _address(self, which: str) -> str:
-        listen = self.settings.listen if which == "clients" else self.settings.admin_listen
-        host, _ = parse_listen(listen)
-        shown = f"[{host}]" if ":" in host else host
-        return f"{shown}:{self._ports[which]}"
+        return self._admin_door.url("http", "")
 
     # -- starting ----------------------------------------------------------------------
 
@@ -141,7 +133,7 @@ class Relay:
         A refused credential raises NotAuthenticated, for nothing could be served; an
         upstream that is away does not: the relay keeps dialling and clients may come.
         """
-        self._refuse_open_doors()
+        refuse_open_doors(self.settings)
         endpoint = parse_endpoint(self.profile.url)
         tls = tls_context(self.profile.tls.ca_file, self.profile.tls.insecure)
         self._take_addresses()
@@ -152,7 +144,7 @@ class Relay:
         taps = Taps(self._tap_dropped)
         self._witness = Witness(self.recorder, taps, debug=self._debug, flight=self.flight)
         self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), auto_decompress=False
+            connector=connector_for(endpoint, tls), auto_decompress=False
         )
         http = self._http
         self._parts = RelayParts(
@@ -182,20 +174,8 @@ class Relay:
         try:
             recorder.start()
         except MegabotError:
-            self._close_doors()
+            self._doors.close()
             raise
-
-    def _refuse_open_doors(self) -> None:
-        for listen in (self.settings.listen, self.settings.admin_listen):
-            host, _ = parse_listen(listen)
-            if host in LOOPBACK_HOSTS:
-                continue
-            if not self.settings.insecure_remote:
-                raise BadConfiguration(
-                    f"{listen} can be reached from other machines, and without TLS",
-                    "Listen on 127.0.0.1, or overrule with --insecure-remote.",
-                )
-            log.warning("relay.listens_beyond_this_machine", listen=listen)
 
     async def _listen(self) -> None:
         admission = self._make_admission()
@@ -214,8 +194,8 @@ class Relay:
         self._admin = AdminRoutes(
             self, admission, self._health, self._ready, lambda: exposition(collector)
         )
-        await self._open("clients", self._clients.app())
-        await self._open("admin", self._admin.app())
+        await self._doors.serve(self._client_door, self._clients.app())
+        await self._doors.serve(self._admin_door, self._admin.app())
 
     def admit_anew(self) -> None:
         """Who may connect has changed; who is here stays."""
@@ -223,43 +203,26 @@ class Relay:
 
     def _make_admission(self) -> Admission:
         hosts = [*self.settings.allowed_hosts]
-        hosts += [parse_listen(self.settings.listen)[0]] if self.settings.insecure_remote else []
+        if unix_path(self.settings.listen) is None:
+            hosts.append(parse_listen(self.settings.listen)[0])
         admission = Admission(
             allowed_origins=self.settings.allowed_origins,
             allowed_hosts=hosts,
             client_token=self._client_token,
             require_token=self.settings.require_token,
         )
-        admission.allow_own_pages(self._ports.values())
+        ports = (self._client_door.port, self._admin_door.port)
+        admission.allow_own_pages(port for port in ports if port is not None)
         return admission
-
-    async def _open(self, which: str, app: web.Application) -> None:
-        runner = web.AppRunner(app, access_log=None, handle_signals=False, shutdown_timeout=1.0)
-        await runner.setup()
-        self._runners.append(runner)
-        await web.SockSite(runner, self._doors[which]).start()
 
     def _take_addresses(self) -> None:
         """Before anything else is begun: a second relay must not leave an empty recording."""
-        listens = {"clients": self.settings.listen, "admin": self.settings.admin_listen}
-        for which, listen in listens.items():
-            host, port = parse_listen(listen)
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            try:
-                door = socket.create_server((host, port), family=family)
-            except OSError as fault:
-                self._close_doors()
-                raise BadConfiguration(
-                    f"cannot listen on {listen}: {fault.strerror or fault}",
-                    "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
-                ) from None
-            self._doors[which] = door
-            self._ports[which] = door.getsockname()[1]
+        tls = server_tls(self.settings)
+        self._client_door = self._doors.take(self.settings.listen, tls=tls)
+        self._admin_door = self._doors.take(self.settings.admin_listen)
 
-    def _close_doors(self) -> None:
-        for door in self._doors.values():
-            door.close()
-        self._doors.clear()
+    def _turned_away(self, why: str) -> None:
+        self.numbers.refusals[why] += 1
 
     async def _dial_ahead(self) -> Upstream:
         if (dedicated := self._clients.dedicated) is not None:
@@ -322,8 +285,7 @@ class Relay:
             await self._clients.close_taps()
             await self._wait_for(lambda: not self._clients.clients, 2.5)
         await self._sessions.stop()
-        for runner in self._runners:
-            await runner.cleanup()
+        await self._doors.stop()
         await self._tasks.stop()
         if self._http is not None:
             await self._http.close()

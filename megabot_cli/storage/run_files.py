@@ -27,6 +27,7 @@ class RunningRelay(msgspec.Struct, frozen=True):
     token_file: str
     started_at: float
     recording: str | None = None
+    ca_file: str | None = None  # to trust, where clients are served with TLS
 
 
 def _path(folder: Path, profile: str) -> Path:

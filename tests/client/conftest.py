@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import ssl
-import subprocess
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 import pytest
+
+from tests.support.certificates import make_certificate
 
 
 @pytest.fixture
@@ -30,18 +30,10 @@ async def until(condition: Callable[[], Any], limit_s: float = 5.0) -> None:
 @pytest.fixture(scope="session")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A key and a certificate of its own for 127.0.0.1, in one PEM file."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("needs the openssl program")
-    folder = tmp_path_factory.mktemp("certificate")
-    key, certificate = folder / "key.pem", folder / "certificate.pem"
-    subject = ["-subj", "/CN=loopback", "-addext", "subjectAltName=IP:127.0.0.1"]
-    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    command = [program, "req", "-x509", "-days", "2", *curve, *subject, *files]
-    subprocess.run(command, check=True, capture_output=True)
-    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
-    return certificate
+    made = make_certificate(tmp_path_factory.mktemp("certificate"), "127.0.0.1")
+    both = made.cert_file.with_name("both.pem")
+    both.write_bytes(made.cert_file.read_bytes() + made.key_file.read_bytes())
+    return both
 
 
 @pytest.fixture

@@ -1,0 +1,92 @@
+"""Sockets that have not said yet what they want: few, and not for long.
+
+A connection is known once a whole request head has come and the admission has looked at it.
+Until then it has a deadline, and of those unknown only so many are kept: the oldest goes.
+Nothing of aiohttp's inside is needed: its protocol is made here and watched from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+
+log = structlog.get_logger("relay")
+
+Protocol = asyncio.BaseProtocol
+
+JUST_NOW_S = 0.05
+
+
+class Doorkeeper:
+    """Makes the protocols of one listener; `make` is set to aiohttp's `web.Server`.
+
+    `on_turned_away` is told `deadline` or `crowded` for each that is cut.
+    """
+
+    def __init__(
+        self,
+        *,
+        deadline_s: float,
+        most_unknown: int,
+        on_turned_away: Callable[[str], None],
+    ) -> None:
+        self.make: Callable[[], Any] | None = None
+        self._deadline_s = deadline_s
+        self._most_unknown = most_unknown
+        self._on_turned_away = on_turned_away
+        self._unknown: dict[Any, asyncio.TimerHandle] = {}
+
+    def __len__(self) -> int:
+        """Connections that are not known yet."""
+        return len(self._unknown)
+
+    def open(self) -> Protocol:
+        """The protocol for a connection that has just come in."""
+        assert self.make is not None
+        protocol: Protocol = self.make()
+        if len(self._unknown) >= self._most_unknown:
+            self._forget_the_gone()
+        while len(self._unknown) >= self._most_unknown:
+            self._turn_away(next(iter(self._unknown)), "crowded")
+        self.expect(protocol)
+        return protocol
+
+    def expect(self, protocol: Any) -> None:
+        """Give a connection its time to send a whole request head."""
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._deadline_s, self._turn_away, protocol, "deadline")
+        self._unknown[protocol] = timer
+
+    def know(self, protocol: Any) -> None:
+        """A whole request came over this connection."""
+        timer = self._unknown.pop(protocol, None)
+        if timer is not None:
+            timer.cancel()
+
+    def _forget_the_gone(self) -> None:
+        """Those who hung up make room first. One that has just come has no transport yet."""
+        came_before = asyncio.get_running_loop().time() + self._deadline_s - JUST_NOW_S
+        gone = [
+            protocol
+            for protocol, timer in self._unknown.items()
+            if protocol.transport is None and timer.when() < came_before
+        ]
+        for protocol in gone:
+            self.know(protocol)
+
+    def _turn_away(self, protocol: Any, why: str) -> None:
+        self.know(protocol)
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            return  # it has gone by itself, or has just come and hangs up next
+        log.info("socket.turned_away", why=why)
+        self._on_turned_away(why)
+        transport.abort()
+
+    def stop(self) -> None:
+        for timer in self._unknown.values():
+            timer.cancel()
+        self._unknown.clear()

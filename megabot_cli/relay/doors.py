@@ -1,0 +1,235 @@
+"""Where the relay listens: TCP on loopback, a Unix socket, or TLS for other machines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import ssl
+import stat
+import struct
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import structlog
+from aiohttp import web
+
+from megabot_cli.config.listen import parse_listen, unix_path
+from megabot_cli.config.schema import RelaySettings
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.relay.admission import LOOPBACK_HOSTS
+from megabot_cli.relay.doorkeeper import Doorkeeper
+
+log = structlog.get_logger("relay")
+
+MOST_LINE_BYTES = 4096  # of a request line, and so of a URL
+MOST_FIELD_BYTES = 8190
+TLS_HANDSHAKE_S = 10.0
+
+
+class Door(msgspec.Struct):
+    """One address that is taken."""
+
+    listen: str
+    socket: socket.socket
+    tls: ssl.SSLContext | None = None
+
+    @property
+    def port(self) -> int | None:
+        name = self.socket.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else None
+
+    @property
+    def address(self) -> str:
+        """`127.0.0.1:3100`, or `unix:/run/…` as it was given."""
+        if unix_path(self.listen) is not None:
+            return self.listen
+        host, _ = parse_listen(self.listen)
+        shown = f"[{host}]" if ":" in host else host
+        return f"{shown}:{self.port}"
+
+    def url(self, scheme: str, path: str) -> str:
+        """`ws` or `http` to a path behind this door. A Unix socket has one URL for all."""
+        if unix_path(self.listen) is not None:
+            return self.address
+        return f"{scheme}{'s' if self.tls is not None else ''}://{self.address}{path}"
+
+
+class Doors:
+    """Takes the addresses at once, so that a second relay fails before it leaves a trace."""
+
+    def __init__(self, settings: RelaySettings, on_turned_away: Callable[[str], None]) -> None:
+        self._settings = settings
+        self._on_turned_away = on_turned_away
+        self._keepers: list[Doorkeeper] = []
+        self._servers: list[asyncio.Server] = []
+        self._runners: list[web.AppRunner] = []
+        self._open: list[Door] = []
+
+    def take(self, listen: str, *, tls: ssl.SSLContext | None = None) -> Door:
+        """Bind an address. Raises BadConfiguration, having let go of all others."""
+        try:
+            path = unix_path(listen)
+            taken = _bind_unix(Path(path)) if path is not None else _bind_tcp(listen)
+        except OSError as fault:
+            self.close()
+            raise BadConfiguration(
+                f"cannot listen on {listen}: {fault.strerror or fault}",
+                "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
+            ) from None
+        door = Door(listen, taken, tls)
+        self._open.append(door)
+        return door
+
+    async def serve(self, door: Door, app: web.Application) -> None:
+        """Let `app` answer whoever comes through this door."""
+        runner = web.AppRunner(
+            app,
+            access_log=None,
+            handle_signals=False,
+            shutdown_timeout=1.0,
+            max_line_size=MOST_LINE_BYTES,
+            max_field_size=MOST_FIELD_BYTES,
+        )
+        keeper = app[KEEPER] = Doorkeeper(
+            deadline_s=self._settings.header_deadline_s,
+            most_unknown=self._settings.max_unknown,
+            on_turned_away=self._on_turned_away,
+        )
+        await runner.setup()
+        keeper.make = runner.server
+        loop = asyncio.get_running_loop()
+        create: Any = loop.create_unix_server if _is_unix(door) else loop.create_server
+        more = {"ssl_handshake_timeout": TLS_HANDSHAKE_S} if door.tls is not None else {}
+        server = await create(keeper.open, sock=door.socket, ssl=door.tls, **more)
+        self._keepers.append(keeper)
+        self._servers.append(server)
+        self._runners.append(runner)
+
+    async def stop(self) -> None:
+        """Stop listening and end what is left of the requests."""
+        for server in self._servers:
+            server.close()
+        for keeper in self._keepers:
+            keeper.stop()
+        for runner in self._runners:
+            await runner.cleanup()
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the addresses."""
+        for door in self._open:
+            door.socket.close()
+            path = unix_path(door.listen)
+            if path is not None:
+                Path(path).unlink(missing_ok=True)
+        self._open.clear()
+
+
+KEEPER = web.AppKey("doorkeeper", Doorkeeper)
+
+
+@web.middleware
+async def known(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Tell the doorkeeper that a whole request came; after the answer the next has its time."""
+    keeper = request.app[KEEPER]
+    protocol = request.protocol
+    keeper.know(protocol)
+    response = await handler(request)
+    if not isinstance(response, web.WebSocketResponse):
+        keeper.expect(protocol)  # a kept connection's next request has its time too
+    return response
+
+
+def refuse_open_doors(settings: RelaySettings) -> None:
+    """Other machines may come only with TLS and a client token, unless that is overruled.
+
+    Raises BadConfiguration for an address that they could reach otherwise.
+    """
+    for listen in (settings.listen, settings.admin_listen):
+        if unix_path(listen) is not None or parse_listen(listen)[0] in LOOPBACK_HOSTS:
+            continue
+        safe = listen == settings.listen and settings.tls_cert_file and settings.require_token
+        if not safe and not settings.insecure_remote:
+            raise BadConfiguration(
+                f"{listen} can be reached from other machines, without TLS and a client token",
+                "Listen on 127.0.0.1; or give relay.tls_cert_file, relay.tls_key_file and "
+                "--require-token; or overrule with --insecure-remote.",
+            )
+        log.warning("relay.listens_beyond_this_machine", listen=listen, tls=bool(safe))
+
+
+def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
+    """The certificate that clients see; None where there is none. Raises BadConfiguration."""
+    if settings.tls_cert_file is None:
+        if settings.tls_key_file is not None:
+            raise BadConfiguration("relay.tls_key_file needs relay.tls_cert_file")
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
+    except OSError as fault:  # SSLError is one too
+        raise BadConfiguration(
+            f"relay.tls_cert_file {settings.tls_cert_file} is of no use: {fault.strerror or fault}",
+            "It must be a PEM certificate with its chain; the key stands in relay.tls_key_file.",
+        ) from None
+    return context
+
+
+def peer_uid(transport: asyncio.BaseTransport) -> int | None:
+    """Whose program is at the other end of a Unix socket; None where it is none."""
+    peer = transport.get_extra_info("socket")
+    if peer is None or peer.family != socket.AF_UNIX or not hasattr(socket, "SO_PEERCRED"):
+        return None
+    credentials = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("3i", credentials)[1])
+
+
+def _is_unix(door: Door) -> bool:
+    return unix_path(door.listen) is not None
+
+
+def _bind_tcp(listen: str) -> socket.socket:
+    host, port = parse_listen(listen)
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=512)
+
+
+def _bind_unix(path: Path) -> socket.socket:
+    """A socket file for its owner alone. One that a crash left behind is replaced."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        try:
+            door.bind(str(path))
+        except OSError as fault:
+            if fault.errno != errno.EADDRINUSE or not _is_left_behind(path):
+                raise
+            path.unlink()
+            door.bind(str(path))
+        # Nobody gets in between: a socket that does not listen yet refuses.
+        path.chmod(0o600)
+        door.listen(512)
+    except OSError:
+        door.close()
+        raise
+    return door
+
+
+def _is_left_behind(path: Path) -> bool:
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        return False
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        probe.settimeout(1.0)
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            return True
+        except OSError:
+            return False
+    return False

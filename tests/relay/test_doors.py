@@ -1,0 +1,246 @@
+"""Where the relay listens, and how long a stranger may stand in the door."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import ssl
+import stat
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from megabot_cli.client.connection import MegaBotClient
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.server import Relay
+from tests.relay.conftest import Peer, Stage, until
+from tests.support.certificates import Certificate, make_certificate
+
+Knock = Callable[..., Awaitable["Stranger"]]
+
+
+def address(relay: Relay) -> tuple[str, int]:
+    host, _, port = relay.url.removeprefix("ws://").removesuffix("/ws").rpartition(":")
+    return host, int(port)
+
+
+class Stranger:
+    """A connection that sends what a test says, and tells how it ended."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    def say(self, data: bytes) -> None:
+        self.writer.write(data)
+
+    async def is_cut(self, limit_s: float = 5.0) -> bool:
+        try:
+            async with asyncio.timeout(limit_s):
+                return await self.reader.read() == b""
+        except ConnectionResetError:
+            return True
+
+
+@pytest.fixture
+async def knock() -> AsyncIterator[Knock]:
+    """Connect without a word; all are gone after the test."""
+    strangers: list[Stranger] = []
+
+    async def knock(relay: Relay, data: bytes = b"") -> Stranger:
+        stranger = Stranger(*await asyncio.open_connection(*address(relay)))
+        strangers.append(stranger)
+        stranger.say(data)
+        return stranger
+
+    yield knock
+    for stranger in strangers:
+        stranger.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await stranger.writer.wait_closed()
+
+
+@pytest.mark.parametrize("half", [b"", b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\nX-Slow: "])
+async def test_half_a_request_and_silence_is_cut_at_its_deadline_and_nobody_else_notices(
+    stage: Stage, gateway: Gateway, knock: Knock, half: bytes
+) -> None:
+    relay = await stage.open_relay(gateway.url, header_deadline_s=0.3)
+    peer, _ = await stage.greeted(relay.url)
+    began = time.monotonic()
+    stranger = await knock(relay, half)
+    assert await stranger.is_cut()
+    assert 0.2 < time.monotonic() - began < 3
+    assert relay.numbers.refusals["deadline"] == 1
+    await peer.send("chat_send", "m1", content="hello")
+    assert await peer.message("chat_receive")
+
+
+async def test_a_byte_at_a_time_does_not_buy_time(
+    stage: Stage, gateway: Gateway, knock: Knock
+) -> None:
+    relay = await stage.open_relay(gateway.url, header_deadline_s=0.4)
+    stranger = await knock(relay)
+    cut = asyncio.ensure_future(stranger.is_cut())
+    for byte in b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\n" * 10:
+        if cut.done():
+            break
+        stranger.say(bytes((byte,)))
+        await asyncio.sleep(0.02)
+    assert await cut
+
+
+async def test_of_a_crowd_that_says_nothing_the_oldest_go(
+    stage: Stage, gateway: Gateway, knock: Knock
+) -> None:
+    relay = await stage.open_relay(gateway.url, max_unknown=8)
+    silent = [await knock(relay) for _ in range(50)]
+    await until(lambda: relay.numbers.refusals["crowded"] >= 42)
+    assert await silent[0].is_cut()
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hello")
+    assert await peer.message("chat_receive")
+
+
+async def test_those_who_come_and_go_crowd_nobody_out(
+    stage: Stage, gateway: Gateway, knock: Knock
+) -> None:
+    relay = await stage.open_relay(gateway.url, max_unknown=4)
+    waiting = await knock(relay, b"GET /nowhere HTTP/1.1\r\n")
+    for _ in range(50):
+        visitor = await knock(relay)
+        visitor.writer.close()
+        await visitor.writer.wait_closed()
+        await asyncio.sleep(0.02)
+    waiting.say(b"Host: 127.0.0.1\r\n\r\n")
+    assert b"404" in await waiting.reader.readline()
+
+
+async def test_a_url_beyond_4_kib_is_refused(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    url = relay.url.replace("ws:", "http:")
+    async with stage.http.get(f"{url}?x={'y' * 3000}") as response:
+        assert response.status == 426
+    async with stage.http.get(f"{url}?x={'y' * 5000}") as response:
+        assert response.status == 400
+
+
+async def test_a_kept_connections_next_request_has_its_time_too(
+    stage: Stage, gateway: Gateway, knock: Knock
+) -> None:
+    relay = await stage.open_relay(gateway.url, header_deadline_s=0.3)
+    stranger = await knock(relay, b"GET /ws HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+    assert b"426" in await stranger.reader.readline()
+    await stranger.is_cut()
+    assert relay.numbers.refusals["deadline"] == 1
+
+
+# -- Unix socket ---------------------------------------------------------------------------
+
+
+async def test_a_unix_socket_is_its_owners_alone_and_gone_afterwards(
+    stage: Stage, gateway: Gateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "relay.sock"
+    relay = await stage.open_relay(gateway.url, listen=f"unix:{path}")
+    assert relay.url == f"unix:{path}"
+    assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
+    async with MegaBotClient(relay.url) as client:
+        answer = await client.ask("hello", timeout_s=5)
+        assert "hello" in answer.text
+    await relay.stop()
+    assert not path.exists()
+
+
+async def test_a_socket_that_a_crash_left_behind_is_replaced(
+    stage: Stage, gateway: Gateway, tmp_path: Path
+) -> None:
+    path = tmp_path / "relay.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))
+    relay = await stage.open_relay(gateway.url, listen=f"unix:{path}")
+    async with MegaBotClient(relay.url) as client:
+        assert client.session_id
+
+
+async def test_a_socket_that_is_in_use_is_not(
+    stage: Stage, gateway: Gateway, tmp_path: Path
+) -> None:
+    listen = f"unix:{tmp_path / 'relay.sock'}"
+    relay = await stage.open_relay(gateway.url, listen=listen)
+    with pytest.raises(BadConfiguration, match="cannot listen"):
+        await stage.open_relay(gateway.url, listen=listen)
+    async with MegaBotClient(relay.url) as client:
+        assert client.session_id
+
+
+@pytest.mark.parametrize("listen", ["unix:relative.sock", "unix:", "unix:/" + "x" * 200])
+async def test_a_path_that_no_socket_can_have_is_told(
+    stage: Stage, gateway: Gateway, listen: str
+) -> None:
+    with pytest.raises(BadConfiguration, match="no address"):
+        await stage.open_relay(gateway.url, listen=listen)
+
+
+# -- TLS -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Certificate:
+    return make_certificate(tmp_path, "127.0.0.1")
+
+
+async def test_clients_are_served_with_tls(
+    stage: Stage, gateway: Gateway, certificate: Certificate
+) -> None:
+    relay = await stage.open_relay(
+        gateway.url,
+        tls_cert_file=str(certificate.cert_file),
+        tls_key_file=str(certificate.key_file),
+    )
+    assert relay.url.startswith("wss://")
+    trusting = ssl.create_default_context(cafile=str(certificate.cert_file))
+    async with MegaBotClient(relay.url, ssl=trusting, token="the-client-token") as client:
+        assert (await client.ask("hello", timeout_s=5)).text
+    with pytest.raises(aiohttp.ClientConnectorCertificateError):
+        await stage.http.ws_connect(relay.url)
+
+
+async def test_other_machines_may_come_with_tls_and_a_token_and_not_otherwise(
+    stage: Stage, gateway: Gateway, certificate: Certificate
+) -> None:
+    files: dict[str, Any] = {
+        "tls_cert_file": str(certificate.cert_file),
+        "tls_key_file": str(certificate.key_file),
+    }
+    with pytest.raises(BadConfiguration, match="other machines"):
+        await stage.open_relay(gateway.url, listen="0.0.0.0:0", **files)
+    with pytest.raises(BadConfiguration, match="other machines"):
+        await stage.open_relay(gateway.url, listen="0.0.0.0:0", require_token=True)
+    relay = await stage.open_relay(
+        gateway.url, listen="0.0.0.0:0", require_token=True, allowed_hosts=["127.0.0.1"], **files
+    )
+    trusting = ssl.create_default_context(cafile=str(certificate.cert_file))
+    url = relay.url.replace("0.0.0.0", "127.0.0.1")  # noqa: S104
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refusal:
+        await stage.http.ws_connect(url, ssl=trusting)
+    assert refusal.value.status == 401
+    headers = {"Authorization": "Bearer the-client-token"}
+    socket = await stage.http.ws_connect(url, ssl=trusting, headers=headers)
+    assert await Peer(socket).message("connection_established")
+    await socket.close()
+
+
+async def test_a_certificate_of_no_use_is_told(
+    stage: Stage, gateway: Gateway, tmp_path: Path
+) -> None:
+    with pytest.raises(BadConfiguration, match="tls_cert_file"):
+        await stage.open_relay(gateway.url, tls_cert_file=str(tmp_path / "nowhere.pem"))
+    with pytest.raises(BadConfiguration, match="tls_key_file"):
+        await stage.open_relay(gateway.url, tls_key_file=str(tmp_path / "nowhere.pem"))
