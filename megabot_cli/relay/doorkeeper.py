@@ -18,6 +18,8 @@ log = structlog.get_logger("relay")
 Protocol = asyncio.BaseProtocol
 
 JUST_NOW_S = 0.05
+CROWD_S = 1.0  # who has said nothing for so long may have to go
+MOST_AT_ONCE = 2048  # strangers of one moment
 
 
 class Doorkeeper:
@@ -48,9 +50,7 @@ class Doorkeeper:
         assert self.make is not None
         protocol: Protocol = self.make()
         if len(self._unknown) >= self._most_unknown:
-            self._forget_the_gone()
-        while len(self._unknown) >= self._most_unknown:
-            self._turn_away(next(iter(self._unknown)), "crowded")
+            self._make_room()
         self.expect(protocol)
         return protocol
 
@@ -66,16 +66,26 @@ class Doorkeeper:
         if timer is not None:
             timer.cancel()
 
-    def _forget_the_gone(self) -> None:
-        """Those who hung up make room first. One that has just come has no transport yet."""
-        came_before = asyncio.get_running_loop().time() + self._deadline_s - JUST_NOW_S
-        gone = [
-            protocol
-            for protocol, timer in self._unknown.items()
-            if protocol.transport is None and timer.when() < came_before
+    def _make_room(self) -> None:
+        """Forget those who hung up; cut the oldest, but nobody who came just now.
+
+        When hundreds of clients come back at once they are all strangers for a moment.
+        """
+        now = asyncio.get_running_loop().time()
+        ages = [
+            (each, now + self._deadline_s - timer.when()) for each, timer in self._unknown.items()
         ]
-        for protocol in gone:
-            self.know(protocol)
+        for protocol, age_s in ages:
+            # One that has just come has no transport yet.
+            if protocol.transport is None and age_s > JUST_NOW_S:
+                self.know(protocol)
+        for protocol, age_s in ages:
+            if len(self._unknown) < self._most_unknown or age_s <= CROWD_S:
+                break
+            if protocol in self._unknown:
+                self._turn_away(protocol, "crowded")
+        while len(self._unknown) >= MOST_AT_ONCE:
+            self._turn_away(next(iter(self._unknown)), "crowded")
 
     def _turn_away(self, protocol: Any, why: str) -> None:
         self.know(protocol)

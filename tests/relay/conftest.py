@@ -178,7 +178,8 @@ class Stage:
 async def open_stage(folder: Path) -> AsyncIterator[Stage]:
     async with AsyncExitStack() as stack:
         stage = Stage(folder, stack)
-        stage.http = await stack.enter_async_context(aiohttp.ClientSession())
+        connector = aiohttp.TCPConnector(limit=0)
+        stage.http = await stack.enter_async_context(aiohttp.ClientSession(connector=connector))
         yield stage
 
 

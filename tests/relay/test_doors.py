@@ -100,12 +100,24 @@ async def test_of_a_crowd_that_says_nothing_the_oldest_go(
     stage: Stage, gateway: Gateway, knock: Knock
 ) -> None:
     relay = await stage.open_relay(gateway.url, max_unknown=8)
-    silent = [await knock(relay) for _ in range(50)]
-    await until(lambda: relay.numbers.refusals["crowded"] >= 42)
+    silent = [await knock(relay) for _ in range(20)]
+    await asyncio.sleep(1.1)
+    await knock(relay)
+    await until(lambda: relay.numbers.refusals["crowded"] >= 13)
     assert await silent[0].is_cut()
     peer, _ = await stage.greeted(relay.url)
     await peer.send("chat_send", "m1", content="hello")
     assert await peer.message("chat_receive")
+
+
+async def test_hundreds_that_come_at_once_are_all_served(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url, max_unknown=8, max_clients_per_session=300)
+    peer, session = await stage.greeted(relay.url)
+    async with asyncio.TaskGroup() as group:
+        coming = [group.create_task(stage.greeted(relay.url, session)) for _ in range(200)]
+    assert {task.result()[1] for task in coming} == {session}
+    assert not relay.numbers.refusals["crowded"]
+    await peer.socket.close()
 
 
 async def test_those_who_come_and_go_crowd_nobody_out(
