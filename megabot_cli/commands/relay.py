@@ -212,6 +212,8 @@ def _open_recorder(invocation: Invocation) -> Recorder | None:
         settings,
         tool=f"megabot {__version__}",
         upstream=configuration.profile.url,
+        apart=settings.writer == "process"
+        or (settings.writer == "auto" and (os.cpu_count() or 1) > 1),
     )
 
 

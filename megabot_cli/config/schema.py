@@ -137,6 +137,10 @@ class RecordingSettings(Section, frozen=True):
     queue_bytes: Annotated[int, Meta(ge=1, description="Bytes that may wait for the writer.")] = (
         64 * 1024 * 1024
     )
+    writer: Annotated[
+        Literal["auto", "process", "thread"],
+        Meta(description="Who redacts and writes; auto is a process where there are two cores."),
+    ] = "auto"
     on_pressure: Annotated[
         Literal["block", "gap"],
         Meta(

@@ -61,12 +61,7 @@ class Downward:
         head = None if binary else peek(data)
         if self._witness.looks:
             self._witness.message(
-                "to_client",
-                data,
-                head,
-                link=self._link.id,
-                session=self._link.life.session_id,
-                binary=binary,
+                "to_client", data, head, self._link.id, self._link.life.session_id, None, binary
             )
         now = self._time()
         to: str | None = None

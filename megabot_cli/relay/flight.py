@@ -63,16 +63,19 @@ class FlightRecorder:
         by: str | None = None,
         note: str | None = None,
     ) -> None:
-        """Keep one record, and let go of what is too old or too much."""
-        now = self._clock()
+        """Keep one record."""
         # fmt: off
-        self._items.append((
-            now, kind, direction, client, link, session, user, id, type, reply_to,
+        self.keep((
+            self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
             opcode, data, code, reason, by, note,
-        ))
+        ), 0 if data is None else len(data))
         # fmt: on
-        self.bytes += ITEM_BYTES + (len(data) if data is not None else 0)
-        oldest = now - self._window_ns
+
+    def keep(self, item: Item, size: int) -> None:
+        """Keep an item that was made already, and let go of what is too old or too much."""
+        self._items.append(item)
+        self.bytes += ITEM_BYTES + size
+        oldest = item[0] - self._window_ns
         while self.bytes > self._most_bytes or self._items[0][0] < oldest:
             self.bytes -= ITEM_BYTES + queued_size(self._items.popleft())
             if not self._items:

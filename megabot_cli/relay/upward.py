@@ -89,14 +89,9 @@ class Upward:
             return None
         head = None if binary else peek(data)
         if self._witness.looks:
+            link = self._link
             self._witness.message(
-                "to_upstream",
-                data,
-                head,
-                link=self._link.id,
-                session=self._link.life.session_id,
-                client=client.id,
-                binary=binary,
+                "to_upstream", data, head, link.id, link.life.session_id, client.id, binary
             )
         if head is None or head.id is None or head.type is None:
             numbers.malformed_to_upstream += 1

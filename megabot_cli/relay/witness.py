@@ -65,7 +65,6 @@ class Witness:
         direction: str,
         data: bytes,
         head: Head | None,
-        *,
         link: str | None,
         session: str | None,
         client: str | None = None,
@@ -75,20 +74,18 @@ class Witness:
         """A whole message passed (`inject`: the relay made it)."""
         if not self.looks:
             return
-        for keeper in self._keepers:
-            keeper.put(
-                kind,
-                direction=direction,
-                client=client,
-                link=link,
-                session=session,
-                user=head.user_id if head is not None else None,
-                id=head.id if head is not None else None,
-                type=head.type if head is not None else None,
-                reply_to=head.reply_to if head is not None else None,
-                opcode="binary" if binary else None,
-                data=data,
-            )
+        if self._keepers:
+            user = message_id = message_type = reply_to = None
+            if head is not None:
+                message_id, message_type = head.id, head.type
+                if head.metadata is not None:
+                    user, reply_to = head.metadata.user_id, head.metadata.reply_to
+            item = (
+                time.monotonic_ns(), kind, direction, client, link, session, user, message_id,
+                message_type, reply_to, "binary" if binary else None, data, None, None, None, None,
+            )  # fmt: skip
+            for keeper in self._keepers:
+                keeper.keep(item, len(data))
         if self._debug:
             log.debug(
                 "message.passed",

@@ -18,6 +18,7 @@ from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_folder import unclean_end
 from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
+from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
 
@@ -28,7 +29,8 @@ class Recorder:
     `start` makes it, `put` takes records, `close` seals it; `put` belongs to one thread.
     `clock` gives nanoseconds that never go back, `wall` Unix seconds. `on_fault` is called
     once, on the writer's thread, when nothing more can be written; from then on records are
-    counted in `dropped` and thrown away.
+    counted in `dropped` and thrown away. `apart`: a process of its own redacts and encodes,
+    so that the event loop never waits for the interpreter; its clock is the system's.
 
     While `must_wait` is True the links are to read no further. Plain numbers for metrics:
     `depth`, `depth_bytes`, `lag_s`, `records_written`, `bytes_written`, `redactions`,
@@ -47,6 +49,7 @@ class Recorder:
         clock: Callable[[], int] = time.monotonic_ns,
         wall: Callable[[], float] = time.time,
         on_fault: Callable[[str], None] | None = None,
+        apart: bool = False,
     ) -> None:
         started_at = wall()
         self.id = make_id("rec", int(started_at * 1000), os.urandom(5))
@@ -56,7 +59,8 @@ class Recorder:
         self._clock = clock
         self._on_fault = on_fault
         # The key is forgotten with this object: a pseudonym can never be undone.
-        redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns)
+        key = os.urandom(32)
+        redactor = Redactor(key, settings.redact_keys, settings.redact_patterns)
         self._header = Header(
             recording=self.id,
             started_at=_utc(started_at),
@@ -65,7 +69,11 @@ class Recorder:
             redaction=redactor.policy,
             labels={name: redactor.clean(text) for name, text in (labels or {}).items()},
         )
-        self._writer = RecordingWriter(self.folder, self._header, settings, redactor, clock)
+        self._writer: RecordingWriter | WriterProcess = (
+            WriterProcess(self.folder, self._header, settings, key)
+            if apart
+            else RecordingWriter(self.folder, self._header, settings, redactor, clock)
+        )
         self._previous: str | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
@@ -176,15 +184,18 @@ class Recorder:
 
         `data` is the exact text that travelled, or the bytes with `opcode="binary"`.
         """
-        size = 0 if data is None else len(data)
-        if self._impeded and not self._may_enter(size):
-            return
         # fmt: off
-        self._queue.append((
+        self.keep((
             self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
             opcode, data, code, reason, by, note,
-        ))
+        ), 0 if data is None else len(data))
         # fmt: on
+
+    def keep(self, item: Item, size: int) -> None:
+        """As `put`, of an item that was made already; `size` is that of its payload."""
+        if self._impeded and not self._may_enter(size):
+            return
+        self._queue.append(item)
         records = self._put_records = self._put_records + 1
         payload_bytes = self._put_bytes = self._put_bytes + size
         if records >= self._wake_at:

@@ -51,6 +51,11 @@ class Gap:
                 self._lost_bytes += size
             return not self._taken
 
+    def lose_many(self, records: int, size: int) -> None:
+        with self._lock:
+            self._lost += records
+            self._lost_bytes += size
+
     def take(self) -> tuple[int, int]:
         """End the gap; return the records and the payload bytes lost in it."""
         with self._lock:

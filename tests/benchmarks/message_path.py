@@ -28,6 +28,7 @@ WAYS: dict[str, list[str]] = {
     "megabot session, warn, recording": [OURS, "session", "warn", "--record"],
     "megabot shared": [OURS, "shared", "off"],
     "megabot shared, recording": [OURS, "shared", "off", "--record"],
+    "megabot shared, recording in a thread": [OURS, "shared", "off", "--record", "--thread"],
 }
 PEERS = {"nginx": "nginx, looks at nothing", "websocat": "websocat", "mitmdump": "mitmdump -w"}
 
@@ -53,6 +54,12 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def children(pid: int) -> list[int]:
+    """The processes that a process has started: our recorder's."""
+    tasks = Path(f"/proc/{pid}/task").iterdir()
+    return [int(each) for task in tasks for each in (task / "children").read_text().split()]
+
+
 def pin(pid: int, core: int) -> None:
     """Give a process a core of its own, where the machine has two."""
     cores = sorted(os.sched_getaffinity(0))
@@ -68,6 +75,8 @@ def measure(relay: AbstractContextManager[tuple[int, str]], seconds: float) -> d
         load += [str(CLIENTS), str(IN_FLIGHT), str(SIZE), str(seconds)]
         result: dict[str, Any] = json.loads(subprocess.check_output(load, text=True))
         result["cpu_us"] = (cpu_s(pid) - before) / result["round_trips"] * 1e6
+        helpers = sum(cpu_s(child) for child in children(pid))
+        result["helper_us"] = helpers / result["round_trips"] * 1e6
         return result
 
 
@@ -89,14 +98,15 @@ def report(seconds: float, rounds: int) -> None:
             for name, relay in relays(upstream_url):
                 results.setdefault(name, []).append(measure(relay, seconds))
     base = statistics.median(result["cpu_us"] for result in results[NAIVE])
-    print(f"{'':40}{'CPU us':>8}{'ratio':>8}{'trips/s':>10}{'p50 ms':>8}{'p99 ms':>8}")
+    headings = ("CPU us", "ratio", "trips/s", "p50 ms", "p99 ms", "recorder us")
+    print(" " * 40 + "".join(heading.rjust(12) for heading in headings))
     for name, runs in results.items():
         median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         rate = median["round_trips"] / (seconds + 1.0)
-        print(
-            f"{name:40}{median['cpu_us']:8.1f}{median['cpu_us'] / base:8.2f}"
-            f"{rate:10.0f}{median['p50_ms']:8.1f}{median['p99_ms']:8.1f}"
-        )
+        cpu_us = median["cpu_us"]
+        shown = (f"{cpu_us:.1f}", f"{cpu_us / base:.2f}", f"{rate:.0f}")
+        waits = (f"{median['p50_ms']:.1f}", f"{median['p99_ms']:.1f}", f"{median['helper_us']:.1f}")
+        print(f"{name:40}" + "".join(figure.rjust(12) for figure in (*shown, *waits)))
     for name in PEERS:
         if peers.find(name) is None:
             print(f"not found, not measured: {name}")

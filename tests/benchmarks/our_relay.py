@@ -25,7 +25,9 @@ from megabot_cli.storage.recorder import Recorder
 from megabot_cli.telemetry.logs import configure_logging
 
 
-async def main(upstream_url: str, mode: str, *, recording: bool, validation: str) -> None:
+async def main(
+    upstream_url: str, mode: str, *, recording: bool, validation: str, apart: bool
+) -> None:
     configure_logging(level="error")
     endpoint = parse_endpoint(upstream_url)
 
@@ -36,7 +38,9 @@ async def main(upstream_url: str, mode: str, *, recording: bool, validation: str
         recorder = None
         if recording:
             settings = RecordingSettings()
-            recorder = Recorder(Path(folder), settings, tool="bench", upstream=endpoint.origin)
+            recorder = Recorder(
+                Path(folder), settings, tool="bench", upstream=endpoint.origin, apart=apart
+            )
         relay = Relay(
             RelaySettings(
                 listen="127.0.0.1:0",
@@ -64,4 +68,5 @@ async def main(upstream_url: str, mode: str, *, recording: bool, validation: str
 
 if __name__ == "__main__":
     _, upstream, mode, validation, *rest = sys.argv
-    uvloop.run(main(upstream, mode, recording="--record" in rest, validation=validation))
+    recording, apart = "--record" in rest, "--thread" not in rest
+    uvloop.run(main(upstream, mode, recording=recording, validation=validation, apart=apart))

@@ -1,0 +1,222 @@
+"""A recording's writing end in a process of its own.
+
+Redacting and encoding a record costs the interpreter some microseconds, and a thread that
+does it holds the lock that the event loop needs. Here a child process does it: the parent's
+thread only hands over what waits and sleeps until that is on disk.
+
+    parent                                   child (`python -m megabot_cli.storage.writer_process`)
+    length, marshal of (word, arguments)  →
+                                          ←  length, marshal of (fault or None, answer, counters)
+
+When the parent is gone the child writes what it has got and ends; the segment stays as it
+is, unclean, as after any crash. The child has its own process group: Ctrl-C is not for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import marshal
+import os
+import subprocess
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item, queued_size
+
+_DATA = 11
+_BATCH_RECORDS = 1000
+_BATCH_BYTES = 1024 * 1024
+_LENGTH_BYTES = 4
+_END_S = 5.0
+
+
+class WriterProcess:
+    """As `RecordingWriter`, in a child process. Belongs to one thread."""
+
+    def __init__(
+        self, folder: Path, header: Header, settings: RecordingSettings, key: bytes
+    ) -> None:
+        self._folder = folder
+        self._header = header
+        self._settings = settings
+        self._key = key
+        self._child: subprocess.Popen[bytes] | None = None
+        self.records = 0
+        self.bytes = 0
+        self.redactions = 0
+        self.segments = 0
+
+    def open_segment(self) -> None:
+        """Begin the first segment, in a process that is started for it."""
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "megabot_cli.storage.writer_process"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        )
+        header, settings = (msgspec.json.encode(each) for each in (self._header, self._settings))
+        try:
+            self._ask("open", str(self._folder), header, settings, self._key)
+        except OSError:
+            self._end()
+            raise
+
+    def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
+        """As `RecordingWriter.write_batch`."""
+        taken: list[Item] = []
+        size = 0
+        while queue and len(taken) < min(most, _BATCH_RECORDS) and size < _BATCH_BYTES:
+            item = queue.popleft()
+            taken.append(item)
+            size += queued_size(item)
+        try:
+            self._ask("write", [_plain(item) for item in taken])
+        except OSError:
+            queue.extendleft(reversed(taken))
+            raise
+        return len(taken), size
+
+    def keep_house(self) -> None:
+        self._ask("keep_house")
+
+    def seal(self) -> None:
+        """End the segment, and the process with it."""
+        self._ask("seal")
+        self._end()
+
+    def seal_after_fault(self, fault: str, dropped: int) -> None:
+        with contextlib.suppress(OSError):
+            self._ask("seal_after_fault", fault, dropped)
+        self._end()
+
+    def _ask(self, word: str, *arguments: Any) -> None:
+        child = self._child
+        if child is None or child.stdin is None or child.stdout is None:
+            raise OSError(errno.EPIPE, "the recorder's process is not there")
+        try:
+            _send(child.stdin, (word, arguments))
+            answer = _receive(child.stdout)
+        except (BrokenPipeError, ValueError):
+            answer = None
+        if answer is None:
+            raise OSError(errno.EPIPE, "the recorder's process has ended")
+        fault, counters = answer
+        self.records, self.bytes, self.redactions, self.segments = counters
+        if fault is not None:
+            raise OSError(*fault)
+
+    def _end(self) -> None:
+        child, self._child = self._child, None
+        if child is None:
+            return
+        for pipe in (child.stdin, child.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+        try:
+            child.wait(_END_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def _plain(item: Item) -> Item:
+    """An item that can travel: a gap goes as what it counts."""
+    data = item[_DATA]
+    return (*item[:_DATA], data.take(), *item[_DATA + 1 :]) if isinstance(data, Gap) else item
+
+
+def _with_gap(item: Item) -> Item:
+    data = item[_DATA]
+    if not isinstance(data, tuple):
+        return item
+    gap = Gap()
+    gap.lose_many(*data)
+    return gap_item(item[0], gap)
+
+
+def _send(pipe: BinaryIO | Any, value: Any) -> None:
+    content = marshal.dumps(value)
+    pipe.write(len(content).to_bytes(_LENGTH_BYTES, "big") + content)
+    pipe.flush()
+
+
+def _receive(pipe: BinaryIO | Any) -> Any:
+    """The next value; None when the other end is gone."""
+    length = pipe.read(_LENGTH_BYTES)
+    if len(length) < _LENGTH_BYTES:
+        return None
+    content = pipe.read(int.from_bytes(length, "big"))
+    # What comes is our own other end's: the pipe has nobody else at it.
+    return marshal.loads(content)  # noqa: S302
+
+
+class Child:
+    """The other end: does what it is told, one word after another."""
+
+    def __init__(self) -> None:
+        self._writer: RecordingWriter | None = None
+
+    def do(self, word: str, arguments: tuple[Any, ...]) -> None:
+        """Raises OSError as the writer does; nothing of a word that failed is written."""
+        if word == "open":
+            self._open(*arguments)
+            return
+        writer = self._writer
+        if writer is None:
+            raise OSError(errno.EINVAL, "nothing was opened")
+        if word == "write":
+            queue = deque(_with_gap(item) for item in arguments[0])
+            while queue:
+                writer.write_batch(queue, len(queue))
+        else:
+            getattr(writer, word)(*arguments)
+
+    def _open(self, folder: str, header: bytes, settings: bytes, key: bytes) -> None:
+        decoded = msgspec.json.decode(settings, type=RecordingSettings)
+        redactor = Redactor(key, decoded.redact_keys, decoded.redact_patterns)
+        self._writer = RecordingWriter(
+            Path(folder),
+            msgspec.json.decode(header, type=Header),
+            decoded,
+            redactor,
+            time.monotonic_ns,
+        )
+        self._writer.open_segment()
+
+    @property
+    def counters(self) -> tuple[int, int, int, int]:
+        writer = self._writer
+        if writer is None:
+            return 0, 0, 0, 0
+        return writer.records, writer.bytes, writer.redactions, writer.segments
+
+
+def main() -> None:
+    """Serve the parent until it is gone."""
+    child = Child()
+    told, answers = sys.stdin.buffer, sys.stdout.buffer
+    while (asked := _receive(told)) is not None:
+        fault: tuple[int, str] | None = None
+        try:
+            child.do(*asked)
+        except OSError as refused:
+            fault = (refused.errno or errno.EIO, refused.strerror or str(refused))
+        except Exception as defect:  # the parent must hear of it, whatever it is
+            fault = (errno.EIO, f"{type(defect).__name__}: {defect}")
+        with contextlib.suppress(BrokenPipeError):
+            _send(answers, (fault, child.counters))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""A recorder whose writing end is a process of its own: the same recording, whatever dies."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.verification import verify
+from megabot_cli.storage.writer_process import WriterProcess
+from tests.storage.conftest import read
+from tests.support.processes import wait_until
+
+LIMIT_S = 20.0
+NewRecorder = Callable[..., Recorder]
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[NewRecorder]:
+    made = []
+
+    def make(on_fault: Callable[[str], None] | None = None, **settings: Any) -> Recorder:
+        recorder = Recorder(
+            tmp_path,
+            RecordingSettings(**settings),
+            tool="megabot test",
+            upstream="ws://127.0.0.1/ws",
+            on_fault=on_fault,
+            apart=True,
+        )
+        made.append(recorder)
+        recorder.start()
+        return recorder
+
+    yield make
+    for recorder in made:
+        recorder.close()
+
+
+def child_of(recorder: Recorder) -> int:
+    writer = recorder._writer
+    assert isinstance(writer, WriterProcess)
+    assert writer._child is not None
+    return writer._child.pid
+
+
+def put(recorder: Recorder, number: int, **more: Any) -> None:
+    data = f'{{"id":"m{number}","payload":{number}}}'.encode()
+    recorder.put("message", direction="to_upstream", id=f"m{number}", data=data, **more)
+
+
+def test_what_was_put_is_in_the_recording_redacted_and_sealed(apart: NewRecorder) -> None:
+    recorder = apart()
+    for number in range(5000):
+        put(recorder, number)
+    recorder.put("message", data=b'{"password":"hunter22"}')
+    recorder.put("message", data=b"\x00\xff", opcode="binary")
+    pid = child_of(recorder)
+    folder = recorder.close()
+    assert folder is not None
+    records = read(folder)
+    assert [record.id for record in records[:5000]] == [f"m{number}" for number in range(5000)]
+    assert records[5000].redacted == ["$.password"]
+    assert records[5001].payload() == b"\x00\xff"
+    found = verify(folder, secrets=True)
+    assert (found.clean, found.sealed, found.secrets_found) == (True, True, 0)
+    assert recorder.records_written == 5002
+    assert not Path(f"/proc/{pid}").exists()
+
+
+def test_it_is_on_disk_soon_and_numbers_are_told(apart: NewRecorder) -> None:
+    recorder = apart()
+    put(recorder, 1)
+    assert recorder.flush(LIMIT_S)
+    assert (recorder.records_written, recorder.segments) == (1, 1)
+    assert recorder.bytes_written > 50
+
+
+def test_segments_turn_over(apart: NewRecorder) -> None:
+    recorder = apart(segment_bytes=4096)
+    for number in range(3000):
+        put(recorder, number)
+    folder = recorder.close()
+    assert folder is not None
+    assert recorder.segments > 3
+    assert len(read(folder)) == 3000
+
+
+def test_under_pressure_a_gap_says_how_much_is_missing(apart: NewRecorder) -> None:
+    recorder = apart(queue_records=50, on_pressure="gap", flush_s=1.0)
+    for number in range(5000):
+        put(recorder, number)
+    folder = recorder.close()
+    assert folder is not None
+    records = read(folder)
+    lost = sum(record.lost or 0 for record in records if record.kind == "gap")
+    assert lost == recorder.lost > 0
+    assert lost + sum(record.kind == "message" for record in records) == 5000
+
+
+def test_a_writer_that_is_killed_is_a_fault_that_is_told_once(apart: NewRecorder) -> None:
+    faults: list[str] = []
+    recorder = apart(on_fault=faults.append)
+    put(recorder, 1)
+    assert recorder.flush(LIMIT_S)
+    os.kill(child_of(recorder), signal.SIGKILL)
+    put(recorder, 2)
+    wait_until(lambda: faults, "the fault", LIMIT_S)
+    put(recorder, 3)
+    recorder.close()
+    assert len(faults) == 1
+    assert "ended" in faults[0]
+    assert not recorder.healthy
+    assert [record.id for record in read(recorder.folder)] == ["m1"]
+
+
+def test_a_disk_that_is_full_is_a_fault_and_what_was_written_reads(apart: NewRecorder) -> None:
+    faults: list[str] = []
+    recorder = apart(on_fault=faults.append)
+    put(recorder, 1)
+    assert recorder.flush(LIMIT_S)
+    resource.prlimit(child_of(recorder), resource.RLIMIT_FSIZE, (4096, 4096))
+    for number in range(2, 2000):
+        put(recorder, number)
+    wait_until(lambda: faults, "the fault", LIMIT_S)
+    recorder.close()
+    assert "File too large" in faults[0]
+    ids = [record.id for record in read(recorder.folder) if record.kind == "message"]
+    assert ids == [f"m{number}" for number in range(1, len(ids) + 1)]
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    recorder = Recorder(
+        tmp_path / "file", RecordingSettings(), tool="t", upstream="ws://h/ws", apart=True
+    )
+    with pytest.raises(BadConfiguration):
+        recorder.start()
+
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.storage.recorder import Recorder
+folder, settings = Path(sys.argv[1]), RecordingSettings()
+recorder = Recorder(folder, settings, tool="t", upstream="ws://h/ws", apart=True)
+recorder.start()
+for number in range(100):
+    recorder.put("message", id=f"m{number}", data=b"{}")
+assert recorder.flush(20)
+print(recorder.folder, recorder._writer._child.pid, flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_when_its_parent_dies_the_process_ends_and_the_recording_reads(
+    tmp_path: Path, how: signal.Signals
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", PARENT, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as parent:
+        assert parent.stdout is not None
+        folder, pid = parent.stdout.readline().split()
+        parent.send_signal(how)
+        parent.wait(LIMIT_S)
+    wait_until(lambda: not Path(f"/proc/{pid}").exists(), "the end of the writer", LIMIT_S)
+    with open_recording(Path(folder)) as reader:
+        assert len(list(reader)) == 100
+        assert not reader.clean
+
+
+def test_the_clock_of_both_is_the_same(apart: NewRecorder) -> None:
+    recorder = apart()
+    began = time.monotonic()
+    put(recorder, 1)
+    folder = recorder.close()
+    assert folder is not None
+    (record,) = read(folder)
+    assert 0 <= record.t <= (time.monotonic() - began + 5) * 1e6
