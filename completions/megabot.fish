@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -139,6 +139,8 @@ complete -c megabot -n '__megabot_at gateway' -l password-stdin -d 'The password
 complete -c megabot -n '__megabot_at gateway' -l data -r -F -d 'Where users, key and sessions are kept.'
 complete -c megabot -n '__megabot_at gateway' -l chunk-delay -x -d 'Pause between two chunks.'
 complete -c megabot -n '__megabot_at gateway' -l latency -x -d 'Pause before the first chunk.'
+complete -c megabot -n '__megabot_at gateway' -l scenario -r -F -d 'Play a scenario: scripted answers and faults.'
+complete -c megabot -n '__megabot_at gateway' -l check-scenario -r -F -d 'Check a scenario, print what it would do, and end.'
 complete -c megabot -n '__megabot_at gateway' -l ready-file -r -F -d 'Write the ready line here too.'
 complete -c megabot -n '__megabot_at gateway' -l from-recording -x -d 'Answer what was answered there.'
 complete -c megabot -n '__megabot_at gateway' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'

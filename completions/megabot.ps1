@@ -2920,6 +2920,14 @@ $script:MegabotCommands = @'
     "help": "Pause before the first chunk."
    },
    {
+    "name": "--scenario",
+    "help": "Play a scenario: scripted answers and faults."
+   },
+   {
+    "name": "--check-scenario",
+    "help": "Check a scenario, print what it would do, and end."
+   },
+   {
     "name": "--ready-file",
     "help": "Write the ready line here too."
    },
@@ -3058,6 +3066,12 @@ $script:MegabotCommands = @'
     ""
    ],
    "--latency": [
+    ""
+   ],
+   "--scenario": [
+    ""
+   ],
+   "--check-scenario": [
     ""
    ],
    "--ready-file": [

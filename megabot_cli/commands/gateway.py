@@ -61,6 +61,8 @@ class GatewayOptions:
     ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
     ("megabot gateway --dialect flat", "The flat dialect; the token is made and shown once"),
     ("megabot gateway --from-recording last --pace fast", "Answer as was recorded"),
+    ("megabot gateway --scenario flaky-network", "The same faults each time"),
+    ("megabot gateway --check-scenario mine.yaml", "Say what a scenario would do"),
 )
 def gateway(
     context: typer.Context,
@@ -102,6 +104,20 @@ def gateway(
         float | None,
         typer.Option(
             "--latency", parser=duration, metavar="DURATION", help="Pause before the first chunk."
+        ),
+    ] = None,
+    scenario: Annotated[
+        Path | None,
+        typer.Option(
+            "--scenario", metavar="FILE|NAME", help="Play a scenario: scripted answers and faults."
+        ),
+    ] = None,
+    check_scenario: Annotated[
+        Path | None,
+        typer.Option(
+            "--check-scenario",
+            metavar="FILE|NAME",
+            help="Check a scenario, print what it would do, and end.",
         ),
     ] = None,
     ready_file: Annotated[
@@ -160,6 +176,11 @@ def gateway(
     from megabot_cli.config.load import Flag
 
     invocation: Invocation = context.obj
+    if check_scenario is not None:
+        from megabot_cli.commands.scenario_check import show_scenario
+
+        show_scenario(invocation, str(check_scenario))
+        return
     if (user is None) == password_stdin:
         raise WrongUsage(
             "--user and --password-stdin belong together",
@@ -171,6 +192,7 @@ def gateway(
         "gateway.chunk_delay_s": Flag("--chunk-delay", chunk_delay)
         if chunk_delay is not None
         else None,
+        "gateway.scenario": Flag("--scenario", str(scenario)) if scenario else None,
         "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
     }
     configuration = invocation.configure(flags)

@@ -135,15 +135,15 @@ def _everywhere(command: Outline, root: Outline) -> Iterator[str]:
     yield "Codes 3, 7, 8 and 10 are worth another try."
 
 
+_OTHER_PAGES = (("config", 5), ("recording", 5), ("scenarios", 5), ("protocol", 7))
+
+
 def _see_also(command: Outline) -> str:
     near = [child.dashed for child in command.children]
     if len(command.path) > 1:
         near.insert(0, "-".join(command.path[:-1]))
     pages = [f"\\fB{_escape(name)}\\fR(1)" for name in near]
-    pages += [
-        f"\\fBmegabot\\-{name}\\fR({section})"
-        for name, section in (("config", 5), ("recording", 5), ("protocol", 7))
-    ]
+    pages += [f"\\fBmegabot\\-{name}\\fR({section})" for name, section in _OTHER_PAGES]
     return ",\n".join(pages)
 
 

@@ -266,6 +266,10 @@ class GatewaySettings(Section, frozen=True):
     session_lifetime_s: Annotated[
         Positive, Meta(description="A session nobody uses is forgotten after this.")
     ] = 3600.0
+    scenario: Annotated[
+        str | None,
+        Meta(description="Scripted answers and faults: a file, or the name of a shipped one."),
+    ] = None
     integrity: IntegritySettings = IntegritySettings()
 
 

@@ -11,7 +11,9 @@ from megabot_cli.errors import BadConfiguration
 
 
 def parse_yaml(text: str, file: str) -> tuple[dict[str, Any], dict[Path, int]]:
-    """Return the file's values and the line (from 1) of each key, by its path.
+    """Return the file's values and the line (from 1) of each key and list item, by its path.
+
+    An item's place in the path is its index, as text.
 
     A section without anything in it is an empty one. BadConfiguration names the file and
     the line of what is no YAML, no mapping, or said twice.
@@ -49,6 +51,16 @@ def _lines(node: yaml.MappingNode, at: Path, file: str) -> dict[Path, int]:
                 "Remove one of them.",
             )
         found[path] = line
-        if isinstance(value, yaml.MappingNode):
-            found |= _lines(value, path, file)
+        found |= _lines_inside(value, path, file)
+    return found
+
+
+def _lines_inside(node: yaml.Node, at: Path, file: str) -> dict[Path, int]:
+    if isinstance(node, yaml.MappingNode):
+        return _lines(node, at, file)
+    found: dict[Path, int] = {}
+    if isinstance(node, yaml.SequenceNode):
+        for index, item in enumerate(node.value):
+            found[(*at, str(index))] = item.start_mark.line + 1
+            found |= _lines_inside(item, (*at, str(index)), file)
     return found

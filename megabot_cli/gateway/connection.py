@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import WSMsgType
@@ -16,7 +17,8 @@ from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.inbox import Arrived, Inbox
-from megabot_cli.gateway.outbox import Outbox, Socket
+from megabot_cli.gateway.outbox import BinaryMessage, Outbox, Socket
+from megabot_cli.gateway.scenarios.resetting import reset
 from megabot_cli.gateway.sessions import Session
 from megabot_cli.gateway.signatures import Signing
 from megabot_cli.gateway.tasks import TaskSet
@@ -26,6 +28,10 @@ from megabot_cli.protocol.compression import Overlong, inflate, is_gzip
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.protocol.messages import Batch
 from megabot_cli.protocol.validation import Problem, read
+
+if TYPE_CHECKING:
+    from megabot_cli.gateway.scenarios.performing import Performance
+    from megabot_cli.gateway.scenarios.stage import Stage
 
 # What the greeting tells of us. "gzip": long messages may travel with `compression=gzip`.
 CAPABILITIES = ("chat", "realtime", "streaming", "tools", "collaboration", "batch", "gzip")
@@ -55,6 +61,9 @@ class Connection:
         tasks: TaskSet,
         compression: str = "",
         signing: Signing | None = None,
+        stage: Stage | None = None,
+        number: int = 0,
+        open_session: Callable[[], Session] | None = None,
     ) -> None:
         self.user = user
         self.session = session
@@ -75,15 +84,22 @@ class Connection:
             outbox,
             tasks,
             on_stalled=self._close_slow,
-            on_room=session.room_made,
+            on_room=self._room_made,
             gzip=compression == "gzip",
         )
         self._compression = compression
         self._signing = signing
+        self._open_session = open_session
+        self._performance: Performance | None = None
+        if stage is not None:
+            from megabot_cli.gateway.scenarios.performing import Performance  # few gateways need it
+
+            self._performance = Performance(stage, self, number, tasks, self._room_made)
 
     @property
     def congested(self) -> bool:
-        return self._outbox.congested
+        behind = self._performance is not None and self._performance.congested
+        return behind or self._outbox.congested
 
     @property
     def close_code(self) -> int:
@@ -91,9 +107,38 @@ class Connection:
         return int(self._closed_with or self._socket.close_code or CloseCode.NORMAL)
 
     def send(self, message: bytes) -> None:
+        if self._performance is not None:
+            self._performance.send(message)
+        else:
+            self.send_as_usual(message)
+
+    def send_as_usual(self, message: bytes) -> None:
+        """Sign and write, past any scenario."""
         if self._signing is not None:
             message = self._signing.signer.sign(message)
         self._outbox.send(message)
+
+    def send_raw(self, content: bytes, *, binary: bool) -> None:
+        """Write what is no message, as a scenario wants it."""
+        self._outbox.send(BinaryMessage(content) if binary else content)
+
+    def handle_as_usual(self, arrived: Arrived) -> None:
+        self._handlers.handle(self, arrived)
+
+    def start_close(self, code: int, reason: str) -> None:
+        """Begin to say goodbye; `run` ends when that is done."""
+        self._tasks.start(self.close(code, reason), "gateway goodbye")
+
+    def reset(self) -> None:
+        reset(self._transport)
+
+    def begin_new_session(self) -> None:
+        """Leave the session for a new one, and greet the client again."""
+        assert self._open_session is not None, "only a gateway's connections change sessions"
+        self.session.detach(self, [], time.monotonic())
+        self.session = self._open_session()
+        self._greet()
+        self.session.attach(self)
 
     def refuse(self, error: str, text: str, code: int, reply_to: str | None) -> None:
         """Answer a message of this connection, and nobody else, with a `connection_error`."""
@@ -107,6 +152,8 @@ class Connection:
             text = f"compression is gzip or left out; {self._compression[:40]!r} is unknown here."
             self.refuse("unsupported_compression", text, 400, None)
         self.session.attach(self)
+        if self._performance is not None:
+            self._performance.opened()
         try:
             await self._read()
         except Exception as fault:
@@ -115,8 +162,9 @@ class Connection:
         finally:
             self.over = True
             self._handlers.left(self)
+            unsent = await self._performance.finish() if self._performance is not None else []
             undelivered = await self._outbox.finish()
-            self.session.detach(self, undelivered, time.monotonic())
+            self.session.detach(self, undelivered + unsent, time.monotonic())
             # A closed transport stays as long as it has something to write to a dead peer.
             asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
 
@@ -156,12 +204,16 @@ class Connection:
             elif kind is WSMsgType.BINARY:
                 self._receive_binary(received.data)
             elif kind is WSMsgType.PING:
-                self._outbox.pong(received.data)
+                self._pong(received.data)
             elif kind is not WSMsgType.PONG:
                 return
             count += 1
             if count % _MESSAGES_BETWEEN_YIELDS == 0:
                 await asyncio.sleep(0)
+
+    def _pong(self, payload: bytes) -> None:
+        if self._performance is None or not self._performance.never_pong:
+            self._outbox.pong(payload)
 
     def _receive_binary(self, data: bytes) -> None:
         """Gzip of a text is as good as the text, whoever sends it; nothing else is expected."""
@@ -232,10 +284,16 @@ class Connection:
 
     def _handle(self, arrived: Arrived) -> None:
         try:
-            self._handlers.handle(self, arrived)
+            if self._performance is not None:
+                self._performance.received(arrived)
+            else:
+                self.handle_as_usual(arrived)
         except Exception as fault:  # whatever one message does, its connection stays
             log.error("message.failed", type=arrived.message.type, exc_info=fault)
             self.refuse("internal", "The gateway failed at this message.", 500, arrived.message.id)
+
+    def _room_made(self) -> None:
+        self.session.room_made()
 
     def _close_slow(self) -> None:
         log.warning("connection.stalled", session=self.session.session_id)

@@ -146,6 +146,11 @@ class FlatGateway(Gateway):
                 "The flat dialect has no place for signatures",
                 "Leave gateway.integrity out, or the dialect.",
             )
+        if settings.scenario is not None:
+            raise BadConfiguration(
+                "A scenario is played in the main dialect only",
+                "Leave gateway.scenario out, or the dialect.",
+            )
         users = Users.in_memory()
         super().__init__(settings, limits, users, keys=Keys.in_memory(), **more)
         self._token = token.encode()

@@ -26,6 +26,9 @@ REFRESH_LIFETIME_S = 30 * 86400.0
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Body = TypeVar("Body")
 
+# What a scenario does about a login: (request, name) → how long its tokens last, if it says.
+LoginScript = Callable[[web.Request, str], Awaitable[float | None]]
+
 log = structlog.get_logger()
 
 
@@ -59,15 +62,18 @@ class TokenRoutes:
         ledger: Ledger,
         settings: GatewaySettings,
         throttle: LoginThrottle,
+        script: LoginScript | None = None,
     ) -> None:
         self._users = users
         self._keys = keys
         self._ledger = ledger
         self._settings = settings
         self._throttle = throttle
+        self._script = script
 
     async def login(self, request: web.Request) -> web.Response:
         body = await _read(request, Login)
+        lifetime_s = await self._script(request, body.username) if self._script else None
         wait_s = self._throttle.admit(body.username, time.monotonic())
         if wait_s > 0:
             log.warning("login.throttled", wait_s=round(wait_s, 1))
@@ -80,7 +86,7 @@ class TokenRoutes:
             raise Refused(401, "authentication_failed", "Invalid username or password")
         self._throttle.forgive(body.username)
         log.info("login.accepted", user=user.name)
-        return self._tokens(user)
+        return self._tokens(user, lifetime_s)
 
     async def refresh(self, request: web.Request) -> web.Response:
         body = await _read(request, Refresh)
@@ -97,9 +103,9 @@ class TokenRoutes:
         log.info("token.refreshed", user=user.name)
         return self._tokens(user)
 
-    def _tokens(self, user: User) -> web.Response:
+    def _tokens(self, user: User, lifetime_s: float | None = None) -> web.Response:
         now = time.time()
-        lifetime_s = self._settings.token_lifetime_s
+        lifetime_s = lifetime_s or self._settings.token_lifetime_s
         refresh_s = max(REFRESH_LIFETIME_S, lifetime_s)
         return answer(
             200,

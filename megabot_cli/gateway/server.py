@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import itertools
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 from aiohttp import web
@@ -30,6 +32,9 @@ from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.throttle import LoginThrottle
 from megabot_cli.gateway.workspace import Workspaces
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
+
+if TYPE_CHECKING:
+    from megabot_cli.gateway.scenarios.stage import Stage
 
 # A message somewhat too long is read, to be refused by name (413); beyond this the
 # connection is closed (1009). aiohttp's own limit is also off by one.
@@ -80,6 +85,8 @@ class Gateway:
         self._recorded = recorded
         self._throttle = throttle or LoginThrottle(time.monotonic())
         self._signing: Signing | None = None
+        self._stage: Stage | None = None
+        self._numbers = itertools.count(1)
         self._admission = Admission(users, keys)
         self._tasks = TaskSet()
         self._handlers = Handlers(Workspaces(), self._tasks, limits.max_message_bytes)
@@ -116,6 +123,7 @@ class Gateway:
         """Listen. Raises BadConfiguration when the address cannot be had."""
         host, port = parse_listen(self._settings.listen)
         self._signing = open_signing(self._settings.integrity)
+        self._stage = self._open_stage()
         self._ledger = Ledger.open(self._data_folder)
         self._sessions = SessionTable(
             self._make_session,
@@ -142,6 +150,8 @@ class Gateway:
         self._address = self._runner.addresses[0][:2]
         self._serving = True
         self._tasks.start(self._sweep(), "gateway sweep")
+        if self._stage is not None:
+            self._tasks.start(self._stage.watch(), "gateway scenario watch")
         log.info("gateway.started", url=self.url)
         if not ipaddress.ip_address(self.host).is_loopback:
             log.warning("gateway.exposed", url=self.url, note="without TLS, beyond this machine")
@@ -175,12 +185,29 @@ class Gateway:
         for connection in dropped:
             await connection.ended.wait()
 
+    def _open_stage(self) -> Stage | None:
+        if self._settings.scenario is None:
+            return None
+        if self._recorded is not None:
+            raise BadConfiguration(
+                "A gateway answers from a recording or by a scenario, not both",
+                "Leave --scenario (gateway.scenario) out, or --from-recording.",
+            )
+        from megabot_cli.gateway.scenarios.stage import Stage  # few gateways need it
+
+        return Stage.open(self._settings.scenario)
+
     def _application(self) -> web.Application:
         app = web.Application(
             middlewares=[routes.errors_as_json], client_max_size=routes.MOST_BODY_BYTES
         )
         tokens = routes.TokenRoutes(
-            self._users, self._keys, self._ledger, self._settings, self._throttle
+            self._users,
+            self._keys,
+            self._ledger,
+            self._settings,
+            self._throttle,
+            self._stage.login if self._stage is not None else None,
         )
         app.router.add_post("/api/auth/login", tokens.login)
         app.router.add_post("/api/auth/refresh", tokens.refresh)
@@ -208,6 +235,8 @@ class Gateway:
                 Upgrade="websocket",
                 Sec_WebSocket_Version="13",
             )
+        if self._stage is not None:
+            await self._play_connect(self._stage, request)
         writer = await socket.prepare(request)
         try:
             user = self._admission.admit(request)
@@ -218,6 +247,16 @@ class Gateway:
         if transport is not None:
             await self._serve(request, user, socket, transport, writer)
         return socket
+
+    async def _play_connect(self, stage: Stage, request: web.Request) -> None:
+        """What the scenario does before the upgrade. Raises Refused."""
+        try:
+            user = self._admission.admit(request)
+        except CredentialRefused:
+            user = None  # refused below, after the upgrade, unless the scenario comes first
+        forgotten = await stage.connect(request, user.name if user else "")
+        if forgotten and user is not None:
+            self._sessions.forget(request.query.get("session_id", ""), user.user_id)
 
     async def _serve(
         self,
@@ -241,6 +280,9 @@ class Gateway:
             tasks=self._tasks,
             compression=request.query.get("compression", ""),
             signing=self._signing,
+            stage=self._stage,
+            number=next(self._numbers),
+            open_session=lambda: self._sessions.open(None, user.user_id)[0],
         )
         self._connections.add(connection)
         facts = log.bind(user=user.name, session=session.session_id)
@@ -250,7 +292,7 @@ class Gateway:
         finally:
             self._connections.discard(connection)
             connection.ended.set()
-            self._sessions.note_use(session)
+            self._sessions.note_use(connection.session)
             facts.info("connection.closed", code=connection.close_code)
 
     def _make_session(self, session_id: str, user_id: str) -> Session:

@@ -132,6 +132,11 @@ class SessionTable:
         self.note_use(session)
         return session, resumed
 
+    def forget(self, session_id: str, user_id: str) -> None:
+        """Forget a session of this user's; it is not there for anybody who asks later."""
+        if (session := self._find(session_id, user_id)) is not None:
+            self._forget(session)
+
     def note_use(self, session: Session) -> None:
         self._ledger.note_session(session.session_id, session.user_id, self._wall())
 

@@ -36,7 +36,7 @@ PACKAGES: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
     "protocol": FORMATS,
-    "recording": FORMATS,
+    "recording": FORMATS | {"cel"},
     "config": FORMATS | {"yaml"},
     "client": TALKS | {"keyring"},
     "storage": FORMATS | {"structlog", "zstandard"},

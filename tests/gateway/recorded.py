@@ -104,6 +104,7 @@ async def served(
     match: Any = "payload",
     ignored: tuple[str, ...] = (),
     pacing: Pacing = FAST,
+    gateway: dict[str, Any] | None = None,
     **more: Any,
 ) -> AsyncIterator[tuple[House, RecordedAnswers]]:
     """A gateway that answers from these records."""
@@ -112,6 +113,6 @@ async def served(
     async with AsyncExitStack() as cleanup:
         cleanup.callback(recording.payloads.close)
         answers = RecordedAnswers(recording, likeness, pacing=pacing, **more)
-        house = await open_house(recorded=answers)
+        house = await open_house(recorded=answers, gateway=gateway)
         cleanup.push_async_callback(house.gateway.stop)
         yield house, answers

@@ -323,6 +323,11 @@ def test_signatures_are_not_promised_where_none_can_be() -> None:
         FlatGateway(signed, LimitSettings(), token=TOKEN)
 
 
+def test_a_scenario_is_for_the_main_dialect() -> None:
+    with pytest.raises(BadConfiguration, match="main dialect"):
+        FlatGateway(GatewaySettings(scenario="happy"), LimitSettings(), token=TOKEN)
+
+
 def test_an_empty_token_file_is_no_open_door(tmp_path: Path) -> None:
     (tmp_path / "flat.token").write_text("\n")
     with pytest.raises(BadConfiguration):

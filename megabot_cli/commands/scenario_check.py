@@ -1,0 +1,32 @@
+"""What `megabot gateway --check-scenario` shows: the rules of a scenario, in words."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from megabot_cli.commands.invocation import Invocation
+
+
+def show_scenario(invocation: Invocation, named: str) -> None:
+    """Print what a scenario would do. Raises BadConfiguration for one that is wrong."""
+    from megabot_cli.gateway.scenarios.describing import described
+    from megabot_cli.gateway.scenarios.finding import find_scenario, read_text
+    from megabot_cli.gateway.scenarios.reading import read_scenario
+    from megabot_cli.terminal.text import safe_json, safe_line
+
+    path = find_scenario(named)
+    scenario = read_scenario(read_text(path), str(path))
+    rules = described(scenario)
+    console = invocation.console
+    # JSON is the form of the ready line; a check is for a person unless one asks for it.
+    if invocation.options.output == "json":
+        content = {"file": str(path), "seed": scenario.seed, "rules": rules}
+        console.line(safe_json(json.dumps(content, ensure_ascii=False)))
+        return
+    seed = "another at each start" if scenario.seed is None else scenario.seed
+    console.line(f"{path}: good. Rules: {len(rules)}; seed: {seed}.")
+    for rule in rules:
+        console.line(safe_line(f"{rule['when']}: {rule['match']}  ({rule['name']})"))
+        console.line(safe_line(f"    {rule['steps']}"))

@@ -1,0 +1,123 @@
+"""Conditions over a message, in the Common Expression Language. No socket, no clock."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from megabot_cli.errors import BadData
+
+FIELDS = ("id", "type", "payload", "metadata", "session", "user", "text", "nth")
+
+# What an author may have mistyped is tried on a message like this one. Fields that may hold
+# anything are not in it: of them nothing can be said before a message comes.
+_SAMPLE = {"id": "m1", "type": "chat_send", "session": "s", "user": "u", "text": "t", "nth": 1}
+_OPEN_FIELDS = frozenset({"payload", "metadata"})
+
+_PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
+_OPERATOR = re.compile(r"\W|^_")
+_MACRO_VARIABLE = re.compile(r"\.(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
+_TEXT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_FUNCTIONS = frozenset(
+    {"bool", "bytes", "contains", "double", "duration", "endsWith", "getDate", "getDayOfMonth",
+     "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes",
+     "getMonth", "getSeconds", "int", "matches", "max", "min", "size", "startsWith", "string",
+     "timestamp", "type", "uint"}
+)  # fmt: skip
+
+# All that an evaluation can end with: a key or index that is not there, types that do not go
+# together, a pattern or number that is none.
+_UNANSWERABLE = (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError)
+
+
+class Expression:
+    """A condition that was understood. `fields` are those of `FIELDS` that it names."""
+
+    def __init__(self, source: str) -> None:
+        """Raises BadData; its text shows the place with a mark under the column."""
+        import cel  # brings a terminal of its own, 0.25 s: only who has a condition pays for it
+
+        self.source = source
+        try:
+            self._program = cel.compile(source)
+        except ValueError as fault:
+            raise _not_understood(source, str(fault)) from None
+        local = set(_MACRO_VARIABLE.findall(source))
+        named = [name for name in self._program.variables() if name not in local]
+        _check_known(source, named, FIELDS, "field")
+        called = [name for name in self._program.functions() if not _OPERATOR.search(name)]
+        _check_known(source, called, _FUNCTIONS, "function")
+        self.fields = frozenset(named)
+        if not self.fields & _OPEN_FIELDS:
+            self._try_out()
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Whether it is true of a message. `values` has at least what `fields` names.
+
+        What cannot be said of a message (a key that is not there, say) does not hold.
+        """
+        try:
+            return self._program.execute(dict(values)) is True
+        except _UNANSWERABLE:
+            return False
+
+    def _try_out(self) -> None:
+        try:
+            answer = self._program.execute(dict(_SAMPLE))
+        except _UNANSWERABLE as fault:
+            reason = str(fault).partition(". ")[0]
+            raise BadData(f"{reason}, in the condition: {self.source}") from None
+        if not isinstance(answer, bool):
+            raise BadData(
+                f"The condition gives {type(answer).__name__}, not true or false: {self.source}",
+                "Compare it with something, as in: nth % 3 == 0",
+            )
+
+
+def _check_known(source: str, names: Iterable[str], known: Iterable[str], kind: str) -> None:
+    for name in names:
+        if name in known:
+            continue
+        close = get_close_matches(name, known, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(sorted(known))}."
+        offset = _offset_of(source, name)
+        message = f"There is no {kind} {name!r} (column {offset + 1})"
+        raise BadData(f"{message}:\n{_marked(source, offset)}", hint)
+
+
+def _offset_of(source: str, name: str) -> int:
+    """Where a name stands, texts in quotes left aside."""
+    blanked = _TEXT.sub(lambda text: " " * len(text[0]), source)
+    found = re.search(rf"(?<![\w.]){re.escape(name)}\b", blanked)
+    found = found or re.search(rf"\b{re.escape(name)}\b", blanked)
+    return found.start() if found else 0
+
+
+def _not_understood(source: str, report: str) -> BadData:
+    found = _PLACE.search(report)
+    if found is None:
+        return BadData(f"The condition cannot be understood: {source[:200]}")
+    line, column, reason = int(found[1]), int(found[2]), _shortened(found[3])
+    lines = source.splitlines() or [""]
+    before = sum(len(each) + 1 for each in lines[: line - 1])
+    return BadData(
+        f"The condition cannot be understood at column {column}: {reason}\n"
+        f"{_marked(source, before + column - 1)}",
+        'An example: type == "chat_send" && text.contains("weather")',
+    )
+
+
+def _shortened(reason: str) -> str:
+    """The parser's own words, without the list of all it would have taken."""
+    text = reason.removeprefix("Syntax error: ").partition(" expecting {")[0]
+    text = text.replace("mismatched input '<EOF>'", "it ends too soon")
+    return text.replace("'<EOF>'", "the end")
+
+
+def _marked(source: str, offset: int) -> str:
+    """The line that `offset` is in, and a mark under it."""
+    start = source.rfind("\n", 0, offset) + 1
+    line = source[start:].partition("\n")[0]
+    return f"  {line}\n  {' ' * (offset - start)}^"

@@ -1,0 +1,85 @@
+"""Conditions over a message, and what is told about those that are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megabot_cli.errors import BadData
+from megabot_cli.recording.expression import Expression
+
+MESSAGE: dict[str, Any] = {
+    "id": "m7",
+    "type": "tool_call",
+    "payload": {"tool_name": "deploy", "parameters": {"hosts": ["a", "b"]}},
+    "metadata": {"reply_to": "m6"},
+    "session": "sess_1",
+    "user": "ada",
+    "text": "Größe 12",
+    "nth": 6,
+}
+
+
+@pytest.mark.parametrize(
+    ("source", "holds"),
+    [
+        ('type == "tool_call" && user != "bob"', True),
+        ('payload.tool_name == "deploy" && payload.parameters.hosts.size() == 2', True),
+        ('payload.parameters.hosts.exists(host, host == "b")', True),
+        ("nth % 3 == 0", True),
+        ("nth < 6 || id == 'm8'", False),
+        ("text.matches('ö.e [0-9]+$')", True),
+        ("has(metadata.reply_to) && !has(metadata.trace)", True),
+        ("metadata.trace == 'x'", False),
+        ("payload.parameters.hosts[9] == 'x'", False),
+        ("payload.tool_name > 3", False),
+    ],
+)
+def test_a_condition_holds_or_not(source: str, holds: bool) -> None:
+    assert Expression(source).holds(MESSAGE) is holds
+
+
+def test_it_says_which_fields_it_names() -> None:
+    named = Expression('type == "payload" && [nth].exists(each, each > 1)').fields
+    assert named == {"type", "nth"}
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "hint"),
+    [
+        ("type ==", 8, "An example"),
+        ("type == 'a' && )", 16, "An example"),
+        ("'typ' == tipe", 10, "Did you mean 'type'?"),
+        ("text.contain('x')", 6, "Did you mean 'contains'?"),
+        ("user == 'a'\n  && usr == 'b'", 18, "Did you mean 'user'?"),
+    ],
+)
+def test_a_mistake_is_shown_at_its_column(source: str, column: int, hint: str) -> None:
+    with pytest.raises(BadData) as caught:
+        Expression(source)
+    message = caught.value.message
+    assert f"column {column}" in message
+    _, line, mark = message.splitlines()
+    assert line[mark.index("^")] if mark.index("^") < len(line) else source.endswith("==")
+    assert hint in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    "source", ["nth % 3", "text", 'nth + "x" == text', "user == 3 + nth + user"]
+)
+def test_what_can_never_be_true_or_false_is_refused(source: str) -> None:
+    with pytest.raises(BadData):
+        Expression(source)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.text(alphabet="typenhx ()[]{}.&|=!<>+-*/%?:,'\"\\0123456789ö\n", max_size=30))
+def test_any_text_is_a_condition_or_told_to_be_none(source: str) -> None:
+    try:
+        expression = Expression(source)
+    except BadData:
+        return
+    assert expression.holds(MESSAGE) in (True, False)
