@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from-recording|--grep|--ignore|--latency|--limit|--lines|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from-recording|--grep|--ignore|--latency|--limit|--lines|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -206,6 +206,8 @@ _megabot() {
         "megabot gateway --users") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway --user") compopt +o default; return ;;
         "megabot gateway --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway --assistant") COMPREPLY=($(compgen -W "echo markov openai: command:" -- "$cur")); return ;;
+        "megabot gateway --model") compopt +o default; return ;;
         "megabot gateway --chunk-delay") compopt +o default; return ;;
         "megabot gateway --latency") compopt +o default; return ;;
         "megabot gateway --scenario") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -342,7 +344,7 @@ _megabot() {
         "megabot relay dump")
             _megabot_words "--reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
-            _megabot_words "--listen --dialect --users --user --password-stdin --data --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--listen --dialect --users --user --password-stdin --data --assistant --model --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")

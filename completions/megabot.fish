@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -137,6 +137,8 @@ complete -c megabot -n '__megabot_at gateway' -l users -r -F -d 'Another users f
 complete -c megabot -n '__megabot_at gateway' -l user -x -d 'Make this user first.'
 complete -c megabot -n '__megabot_at gateway' -l password-stdin -d 'The password of --user, on stdin.'
 complete -c megabot -n '__megabot_at gateway' -l data -r -F -d 'Where users, key and sessions are kept.'
+complete -c megabot -n '__megabot_at gateway' -l assistant -x -a 'echo markov openai: command:' -d 'Who answers: echo, markov, openai:URL, command:CMD.'
+complete -c megabot -n '__megabot_at gateway' -l model -x -d 'The model, for openai:URL.'
 complete -c megabot -n '__megabot_at gateway' -l chunk-delay -x -d 'Pause between two chunks.'
 complete -c megabot -n '__megabot_at gateway' -l latency -x -d 'Pause before the first chunk.'
 complete -c megabot -n '__megabot_at gateway' -l scenario -r -F -d 'Play a scenario: scripted answers and faults.'

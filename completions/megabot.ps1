@@ -2912,6 +2912,14 @@ $script:MegabotCommands = @'
     "help": "Where users, key and sessions are kept."
    },
    {
+    "name": "--assistant",
+    "help": "Who answers: echo, markov, openai:URL, command:CMD."
+   },
+   {
+    "name": "--model",
+    "help": "The model, for openai:URL."
+   },
+   {
     "name": "--chunk-delay",
     "help": "Pause between two chunks."
    },
@@ -3060,6 +3068,16 @@ $script:MegabotCommands = @'
     ""
    ],
    "--data": [
+    ""
+   ],
+   "--assistant": [
+    "echo",
+    "markov",
+    "openai:",
+    "command:",
+    ""
+   ],
+   "--model": [
     ""
    ],
    "--chunk-delay": [

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from megabot_cli.commands.guest import Guest
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.serving_recording import (
     AnsweringOptions,
@@ -23,17 +24,13 @@ from megabot_cli.commands.serving_recording import (
 )
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import MostlyOneOf, duration
-from megabot_cli.errors import NotFound, WrongUsage
+from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
-    import asyncio
-
     from megabot_cli.config.load import Configuration, Flag
     from megabot_cli.gateway.accounts import Users
     from megabot_cli.gateway.recorded_answers import RecordedAnswers
     from megabot_cli.gateway.server import Gateway
-
-_GUEST_END_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +90,18 @@ def gateway(
     data: Annotated[
         Path | None,
         typer.Option("--data", metavar="DIR", help="Where users, key and sessions are kept."),
+    ] = None,
+    assistant: Annotated[
+        str | None,
+        typer.Option(
+            "--assistant",
+            metavar="WHO",
+            parser=MostlyOneOf("echo", "markov", "openai:", "command:"),
+            help="Who answers: echo, markov, openai:URL, command:CMD.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", metavar="NAME", help="The model, for openai:URL.")
     ] = None,
     chunk_delay: Annotated[
         float | None,
@@ -194,6 +203,8 @@ def gateway(
         else None,
         "gateway.scenario": Flag("--scenario", str(scenario)) if scenario else None,
         "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
+        "gateway.assistant": Flag("--assistant", assistant) if assistant else None,
+        "gateway.assistant_model": Flag("--model", model) if model else None,
     }
     configuration = invocation.configure(flags)
     flat = configuration.settings.gateway.dialect == "flat"
@@ -350,10 +361,13 @@ def _open_gateway(
     users: FirstUser,
     recorded: RecordedAnswers | None,
 ) -> Gateway:
+    from megabot_cli.commands.assistant_key import model_key
+    from megabot_cli.gateway.assistants.choice import open_assistant
     from megabot_cli.gateway.keys import Keys
     from megabot_cli.gateway.server import Gateway
 
     settings = configuration.settings
+    assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
     if options.for_a_guest:
         return Gateway(
             settings.gateway,
@@ -361,6 +375,7 @@ def _open_gateway(
             users.users,
             keys=Keys.in_memory(),
             recorded=recorded,
+            assistant=assistant,
         )
     folder = _data_folder(invocation, options)
     return Gateway(
@@ -370,6 +385,7 @@ def _open_gateway(
         keys=Keys.load(folder),
         data_folder=folder,
         recorded=recorded,
+        assistant=assistant,
     )
 
 
@@ -395,48 +411,3 @@ def _guest_environment(
         name = options.user or users.users.names[0]
         environment["MEGABOT_API_KEY"] = users.users.add_api_key(name)
     return environment
-
-
-class Guest:
-    """The command that runs against the gateway, if there is one."""
-
-    def __init__(self, command: tuple[str, ...]) -> None:
-        self._command = command
-        self.environment: dict[str, str] = {}
-        self.exit_code = 0
-
-    async def run(self) -> None:
-        """Run the command to its end; without one, wait for ever. Cancelling ends it."""
-        import asyncio
-
-        if not self._command:
-            await asyncio.Event().wait()
-        try:
-            process = await asyncio.create_subprocess_exec(*self._command, env=self.environment)
-        except FileNotFoundError:
-            raise NotFound(f"There is no command {self._command[0]!r}") from None
-        try:
-            await process.wait()
-        finally:
-            await _end(process)
-            self.exit_code = shell_code(process.returncode or 0)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask a process that still runs to end, and insist when it does not."""
-    import asyncio
-
-    if process.returncode is not None:
-        return
-    process.terminate()
-    try:
-        async with asyncio.timeout(_GUEST_END_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def shell_code(returncode: int) -> int:
-    """An exit code as shells say it: 128 + the number of the signal that ended it."""
-    return 128 - returncode if returncode < 0 else returncode

@@ -31,6 +31,8 @@ OTHER_VARIABLES = frozenset(
         "MEGABOT_HOME",
         "MEGABOT_TOKEN",
         "MEGABOT_API_KEY",
+        "MEGABOT_MODEL_KEY",
+        "MEGABOT_HISTORY",
         "MEGABOT_FLAT_TOKEN",
     }
 )

@@ -266,6 +266,16 @@ class GatewaySettings(Section, frozen=True):
     session_lifetime_s: Annotated[
         Positive, Meta(description="A session nobody uses is forgotten after this.")
     ] = 3600.0
+    assistant: Annotated[
+        str, Meta(description="Who answers: echo, markov, openai:URL or command:CMD.")
+    ] = "echo"
+    assistant_model: Annotated[str, Meta(description="The model's name, for openai:URL.")] = (
+        "default"
+    )
+    assistant_seed: Annotated[int, Meta(description="For markov: another seed, other answers.")] = 1
+    assistant_silence_s: Annotated[
+        Positive, Meta(description="So long openai: and command: may say nothing.")
+    ] = 60.0
     scenario: Annotated[
         str | None,
         Meta(description="Scripted answers and faults: a file, or the name of a shipped one."),

@@ -12,7 +12,7 @@ import msgspec
 import structlog
 
 from megabot_cli.gateway import outgoing
-from megabot_cli.gateway.assistant import Assistant, Turn
+from megabot_cli.gateway.assistants.interface import Assistant, AssistantFailed, Turn
 from megabot_cli.gateway.tasks import TaskSet
 
 MOST_WAITING = 100
@@ -54,6 +54,7 @@ class Answers:
         self._waiting: deque[Question] = deque()
         self._history: deque[Turn] = deque(maxlen=MOST_TURNS_REMEMBERED)
         self._working = False
+        self._task: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
 
     @property
@@ -69,7 +70,17 @@ class Answers:
         self._waiting.append(question)
         if not self._working:
             self._working = True
-            self._tasks.start(self._work(), "gateway answers")
+            self._task = self._tasks.start(self._work(), "gateway answers")
+
+    def interrupt(self) -> None:
+        """Whoever asked has said goodbye: the answer under way ends, and the rest is dropped.
+
+        What was said until then is remembered as said.
+        """
+        self._waiting.clear()
+        self._room.set()
+        if self._task is not None:
+            self._task.cancel()
 
     async def until_room(self) -> None:
         """Return when one more question may be asked."""
@@ -85,17 +96,21 @@ class Answers:
                 await self._answer(question)
         finally:
             self._working = False
+            self._task = None
 
     async def _answer(self, question: Question) -> None:
         try:
             answer = await self._stream(question)
+        except AssistantFailed as fault:
+            log.warning("answer.failed", session=self._audience.session_id, why=str(fault))
+            self._refuse(question, str(fault))
+            return
         except Exception as fault:  # an assistant may be anything: no fault of it ends the session
             log.error("answer.failed", session=self._audience.session_id, exc_info=fault)
-            self._refuse(question)
+            self._refuse(question, "The assistant could not answer.")
             return
         self._send_whole(question, answer)
-        self._history.append(Turn("user", question.content))
-        self._history.append(Turn("assistant", answer))
+        self._remember(question, answer)
 
     async def _stream(self, question: Question) -> str:
         """Send the chunks as they come; the last is empty, as only the end shows the end.
@@ -103,6 +118,15 @@ class Answers:
         An answer that would never end is cut.
         """
         parts: list[str] = []
+        try:
+            await self._send_chunks(question, parts)
+        except asyncio.CancelledError:
+            self._remember(question, "".join(parts))
+            raise
+        self._send_chunk(question, "", len(parts) + 1, is_complete=True)
+        return "".join(parts)
+
+    async def _send_chunks(self, question: Question, parts: list[str]) -> None:
         room = MOST_CHARACTERS
         async with aclosing(
             self._assistant.answer(question.content, tuple(self._history))
@@ -116,8 +140,10 @@ class Answers:
                 if len(parts) % _CHUNKS_BETWEEN_YIELDS == 0:
                     await asyncio.sleep(0)
                 await self._audience.until_room()
-        self._send_chunk(question, "", len(parts) + 1, is_complete=True)
-        return "".join(parts)
+
+    def _remember(self, question: Question, answer: str) -> None:
+        self._history.append(Turn("user", question.content))
+        self._history.append(Turn("assistant", answer))
 
     def _send_chunk(
         self, question: Question, chunk: str, sequence: int, *, is_complete: bool
@@ -144,11 +170,11 @@ class Answers:
             )
         )
 
-    def _refuse(self, question: Question) -> None:
+    def _refuse(self, question: Question, text: str) -> None:
         self._audience.send(
             outgoing.refusal(
                 "assistant_failed",
-                "The assistant could not answer.",
+                text,
                 500,
                 reply_to=question.message_id,
                 session_id=self._audience.session_id,

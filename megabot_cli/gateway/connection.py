@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 # What the greeting tells of us. "gzip": long messages may travel with `compression=gzip`.
 CAPABILITIES = ("chat", "realtime", "streaming", "tools", "collaboration", "batch", "gzip")
 COMPRESSIONS = frozenset({"", "gzip", "none", "deflate"})  # of the query; others are told
+# A client that closes with one of these is done; any other end may be followed by a resume.
+GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY})
 GOODBYE_S = 0.8  # for the peer to answer a close
 
 # Messages that came together are read without a pause; this often others have their turn.
@@ -75,6 +77,7 @@ class Connection:
         self._inbox = Inbox(limits, time.monotonic())
         self._handling_later = False
         self.over = False
+        self._said_goodbye = False
         self._closed_with: int | None = None
         self.ended = asyncio.Event()  # set by the owner, when nothing is left of it
         self._outbox = Outbox(
@@ -165,6 +168,8 @@ class Connection:
             unsent = await self._performance.finish() if self._performance is not None else []
             undelivered = await self._outbox.finish()
             self.session.detach(self, undelivered + unsent, time.monotonic())
+            if self._said_goodbye:
+                self.session.goodbye()
             # A closed transport stays as long as it has something to write to a dead peer.
             asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
 
@@ -206,6 +211,7 @@ class Connection:
             elif kind is WSMsgType.PING:
                 self._pong(received.data)
             elif kind is not WSMsgType.PONG:
+                self._said_goodbye = kind is WSMsgType.CLOSE and received.data in GOODBYES
                 return
             count += 1
             if count % _MESSAGES_BETWEEN_YIELDS == 0:

@@ -83,12 +83,21 @@ class Handlers:
         self._tasks.start(self._run_tool(session, message_id, call), "gateway tool")
 
     async def _run_tool(self, session: Session, message_id: str, call: ToolCall) -> None:
+        told = False
+
+        def tell(progress: float) -> None:
+            nonlocal told
+            told = True
+            session.send(_tool_status(session, message_id, call, "working", progress))
+
         try:
-            outcome = await run_tool(call.tool_name, call.parameters)
+            outcome = await run_tool(call.tool_name, call.parameters, tell)
         finally:
             self._tools_running[session.session_id] -= 1
             if not self._tools_running[session.session_id]:
                 del self._tools_running[session.session_id]
+        if told:
+            session.send(_tool_status(session, message_id, call, outcome.status, 1.0))
         result = _tool_result(session, message_id, call, outcome)
         if self._too_long(result):
             outcome = Outcome("failed", output="The result is longer than a message may be.")
@@ -134,6 +143,21 @@ class Handlers:
         else:
             text = f"The specification has no message type {message_type[:100]}."
             sender.refuse("unknown_type", text, 400, message_id)
+
+
+def _tool_status(
+    session: Session, message_id: str, call: ToolCall, status: str, progress: float
+) -> bytes:
+    """How far long work has come, for whoever shows a bar."""
+    payload = {
+        "status": status,
+        "message": f"{call.tool_name}: {progress:.0%}",
+        "progress": round(progress, 3),
+        "task_id": call.execution_id,
+    }
+    return outgoing.message(
+        "status_update", payload, session_id=session.session_id, reply_to=message_id
+    )
 
 
 def _tool_result(session: Session, message_id: str, call: ToolCall, outcome: Outcome) -> bytes:

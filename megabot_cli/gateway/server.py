@@ -19,7 +19,8 @@ from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway import outgoing, routes
 from megabot_cli.gateway.accounts import User, Users
 from megabot_cli.gateway.admission import Admission, CredentialRefused
-from megabot_cli.gateway.assistant import Assistant, EchoAssistant
+from megabot_cli.gateway.assistants.choice import open_assistant
+from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.connection import GOODBYE_S, Connection
 from megabot_cli.gateway.deflating import DeflatingSocket
 from megabot_cli.gateway.handlers import Handlers
@@ -76,9 +77,7 @@ class Gateway:
         self._limits = limits
         self._users = users
         self._keys = keys
-        self._assistant = assistant or EchoAssistant(
-            latency_s=settings.latency_s, chunk_delay_s=settings.chunk_delay_s
-        )
+        self._assistant = assistant or open_assistant(settings)
         self._data_folder = data_folder
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s

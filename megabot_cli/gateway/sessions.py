@@ -12,7 +12,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.answers import Answers
-from megabot_cli.gateway.assistant import Assistant
+from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.backlog import Backlog
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.tasks import TaskSet
@@ -56,6 +56,11 @@ class Session:
         # Half an outbox: a client that resumes is handed all of it at once.
         self._backlog = Backlog(max(1, outbox.messages // 2), outbox.bytes // 2)
         self._room = asyncio.Event()
+
+    def goodbye(self) -> None:
+        """A client has left as one leaves who is done; where nobody else listens, so are we."""
+        if not self._listeners:
+            self.answers.interrupt()
 
     def in_use(self) -> bool:
         return bool(self._listeners) or self.answers.under_way
@@ -187,7 +192,7 @@ def _gap_notice(dropped: int, session_id: str) -> bytes:
     payload = {
         "type": "warning",
         "title": "Messages were lost",
-        "message": f"{dropped} messages came while nobody was connected and could not be outbox.",
+        "message": f"{dropped} messages came while nobody was connected and could not be kept.",
         "dismissible": True,
     }
     return outgoing.message("notification", payload, session_id=session_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.gateway.assistant import EchoAssistant, pieces, reply_to
+from megabot_cli.gateway.assistants.echo import EchoAssistant, pieces, reply_to
 from megabot_cli.gateway.backlog import Backlog
 
 

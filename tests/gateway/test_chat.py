@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 import pytest
 
-from megabot_cli.gateway.assistant import Turn
+from megabot_cli.gateway.assistants.interface import Turn
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import House, Message, replied_to
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from megabot_cli.config.schema import OutboxSettings
-from megabot_cli.gateway.assistant import Turn
+from megabot_cli.gateway.assistants.interface import Turn
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import DEADLINE_S, House
 

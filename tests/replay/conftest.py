@@ -15,7 +15,7 @@ from aiohttp import web
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.config.schema import GatewaySettings, LimitSettings, RecordingSettings
 from megabot_cli.gateway.accounts import Users
-from megabot_cli.gateway.assistant import Assistant
+from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record

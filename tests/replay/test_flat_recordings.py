@@ -9,7 +9,7 @@ from pathlib import Path
 
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.config.schema import GatewaySettings, LimitSettings
-from megabot_cli.gateway.assistant import Assistant, Turn
+from megabot_cli.gateway.assistants.interface import Assistant, Turn
 from megabot_cli.gateway.flat import FlatGateway
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import play

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from megabot_cli.errors import CouldNotConnect
-from megabot_cli.gateway.assistant import Turn
+from megabot_cli.gateway.assistants.interface import Turn
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection

@@ -1,30 +1,15 @@
-"""What answers: one interface, and the built-in assistant that needs nothing."""
+"""The assistant that needs nothing: the same text has always the same answer."""
 
 from __future__ import annotations
 
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
-from typing import Literal, Protocol
 
-import msgspec
+from megabot_cli.gateway.assistants.interface import Turn
 
 _QUOTED_CHARACTERS = 200
 _WORD_WITH_SPACES = re.compile(r"\s*\S+\s*")
-
-
-class Turn(msgspec.Struct, frozen=True):
-    """One thing said in a session before."""
-
-    sender: Literal["user", "assistant"]
-    content: str
-
-
-class Assistant(Protocol):
-    """Answers in pieces, as they become known; together they are the answer."""
-
-    def answer(self, text: str, history: Sequence[Turn]) -> AsyncGenerator[str, None]:
-        """Yield the answer to `text`. It is closed early when nobody may have the rest."""
 
 
 class EchoAssistant:

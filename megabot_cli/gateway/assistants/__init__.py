@@ -1,0 +1,1 @@
+"""What answers: one interface, and the assistants behind it."""
