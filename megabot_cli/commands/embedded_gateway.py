@@ -27,7 +27,9 @@ class Embedded:
 @asynccontextmanager
 async def embedded_gateway(invocation: Invocation) -> AsyncIterator[Embedded]:
     """Run a gateway on `gateway.listen`; users, key and sessions are gone when it stops."""
+    from megabot_cli.commands.assistant_key import model_key
     from megabot_cli.gateway.accounts import Users
+    from megabot_cli.gateway.assistants.choice import open_assistant
     from megabot_cli.gateway.keys import Keys
     from megabot_cli.gateway.server import Gateway
 
@@ -39,7 +41,13 @@ async def embedded_gateway(invocation: Invocation) -> AsyncIterator[Embedded]:
         )
     users, password = Users.in_memory(), secrets.token_urlsafe(24)
     users.add(USERNAME, password)
-    gateway = Gateway(settings.gateway, settings.limits, users, keys=Keys.in_memory())
+    gateway = Gateway(
+        settings.gateway,
+        settings.limits,
+        users,
+        keys=Keys.in_memory(),
+        assistant=open_assistant(settings.gateway, lambda: model_key(invocation)),
+    )
     await gateway.start()
     try:
         yield Embedded(gateway.url, (USERNAME, password))

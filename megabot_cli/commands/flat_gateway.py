@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from megabot_cli.errors import BadConfiguration, WrongUsage
 
 if TYPE_CHECKING:
+    from megabot_cli.commands.invocation import Invocation
     from megabot_cli.config.schema import Settings
     from megabot_cli.gateway.flat import FlatGateway
 
@@ -44,10 +45,15 @@ def static_token(environ: Mapping[str, str], folder: Path | None) -> StaticToken
     return StaticToken(*load_token(folder))
 
 
-def open_flat_gateway(settings: Settings, token: StaticToken) -> FlatGateway:
+def open_flat_gateway(
+    invocation: Invocation, settings: Settings, token: StaticToken
+) -> FlatGateway:
+    from megabot_cli.commands.assistant_key import model_key
+    from megabot_cli.gateway.assistants.choice import open_assistant
     from megabot_cli.gateway.flat import FlatGateway
 
-    return FlatGateway(settings.gateway, settings.limits, token=token.secret)
+    assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
+    return FlatGateway(settings.gateway, settings.limits, token=token.secret, assistant=assistant)
 
 
 def refuse_users(*, user: str | None, users_file: Path | None) -> None:

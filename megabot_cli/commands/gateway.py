@@ -57,6 +57,7 @@ class GatewayOptions:
     ("pass show megabot | megabot gateway --user ann --password-stdin", "A user of your choice"),
     ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
     ("megabot gateway --dialect flat", "The flat dialect; the token is made and shown once"),
+    ("megabot gateway --assistant 'command:./answer'", "A program of yours answers"),
     ("megabot gateway --from-recording last --pace fast", "Answer as was recorded"),
     ("megabot gateway --scenario flaky-network", "The same faults each time"),
     ("megabot gateway --check-scenario mine.yaml", "Say what a scenario would do"),
@@ -312,7 +313,7 @@ async def _serve_flat(
     configure_logs(invocation)
     folder = None if options.for_a_guest else _data_folder(invocation, options)
     token = flat.static_token(invocation.environ, folder)
-    gateway = flat.open_flat_gateway(configuration.settings, token)
+    gateway = flat.open_flat_gateway(invocation, configuration.settings, token)
     guest = Guest(options.command)
     await gateway.start()
     try:

@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 import aiohttp
 import msgspec
 import structlog
+from aiohttp.http import HttpProcessingError
 
 from megabot_cli.gateway.assistants.interface import AssistantFailed, Turn
 
@@ -97,7 +98,7 @@ async def _deltas(response: aiohttp.ClientResponse) -> AsyncGenerator[str, None]
             text = _text(value)
             if text:
                 yield text
-    except ValueError:  # aiohttp's word for a line beyond its buffer
+    except (ValueError, HttpProcessingError):  # aiohttp's words for a line beyond its buffer
         raise AssistantFailed("The model sent a line that is too long.") from None
     if not done:
         raise AssistantFailed("The model's answer ended before it was whole.")

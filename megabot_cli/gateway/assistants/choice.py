@@ -11,6 +11,7 @@ from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.assistants.echo import EchoAssistant
 from megabot_cli.gateway.assistants.interface import Assistant
 
+_KINDS = ("echo", "markov", "openai", "command")
 WORDS = ("echo", "markov", "openai:URL", "command:CMD")
 
 
@@ -42,11 +43,9 @@ def open_assistant(
         from megabot_cli.gateway.assistants.command import CommandAssistant
 
         return CommandAssistant(_split(rest), silence_s=settings.assistant_silence_s)
-    raise BadConfiguration(
-        f"There is no assistant {settings.assistant!r}",
-        did_you_mean(kind, ("echo", "markov", "openai", "command"))
-        or f"One of {', '.join(WORDS)}; such as openai:http://127.0.0.1:8080/v1.",
-    )
+    choices = f"One of {', '.join(WORDS)}; such as openai:http://127.0.0.1:8080/v1."
+    similar = None if kind in _KINDS else did_you_mean(kind, _KINDS)
+    raise BadConfiguration(f"There is no assistant {settings.assistant!r}", similar or choices)
 
 
 def _split(command: str) -> list[str]:

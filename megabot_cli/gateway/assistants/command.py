@@ -7,7 +7,9 @@ import codecs
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import AsyncGenerator, Sequence
+from typing import IO
 
 import msgspec
 import structlog
@@ -18,6 +20,7 @@ HISTORY_VARIABLE = "MEGABOT_HISTORY"  # JSON: [{"sender": "user", "content": …
 MOST_HISTORY_BYTES = 64 * 1024
 
 _PIECE_BYTES = 4096
+_REST_S = 1.0
 _SHOWN_BYTES = 2000  # of what it writes to stderr
 
 log = structlog.get_logger()
@@ -35,29 +38,34 @@ class CommandAssistant:
         self._silence_s = silence_s
 
     async def answer(self, text: str, history: Sequence[Turn]) -> AsyncGenerator[str, None]:
+        # What it complains of goes to a file: nobody need read it while it runs.
+        with tempfile.TemporaryFile() as complaints:
+            process = await self._start(history, complaints)
+            try:
+                _tell(process.stdin, text)
+                async for piece in self._read(process):
+                    yield piece
+                await self._end_well(process, complaints)
+            finally:
+                _kill_group(process)
+                await _discard_rest(process)
+                await process.wait()
+
+    async def _start(
+        self, history: Sequence[Turn], complaints: IO[bytes]
+    ) -> asyncio.subprocess.Process:
         try:
-            process = await asyncio.create_subprocess_exec(
+            return await asyncio.create_subprocess_exec(
                 *self._command,
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.PIPE,
+                stderr=complaints,
                 env={**os.environ, HISTORY_VARIABLE: _as_json(history)},
                 start_new_session=True,
             )
         except OSError as fault:
             log.error("assistant.not_started", program=self._command[0], fault=fault.strerror)
             raise AssistantFailed("The assistant's program cannot be started.") from None
-        complaints = bytearray()
-        listening = asyncio.ensure_future(_drain(process.stderr, complaints))
-        try:
-            await _tell(process.stdin, text)
-            async for piece in self._read(process):
-                yield piece
-            await self._end_well(process, complaints, listening)
-        finally:
-            _kill_group(process)
-            listening.cancel()
-            await process.wait()
 
     async def _read(self, process: asyncio.subprocess.Process) -> AsyncGenerator[str, None]:
         assert process.stdout is not None
@@ -78,13 +86,11 @@ class CommandAssistant:
     async def _end_well(
         self,
         process: asyncio.subprocess.Process,
-        complaints: bytearray,
-        listening: asyncio.Future[None],
+        complaints: IO[bytes],
     ) -> None:
         try:
             async with asyncio.timeout(self._silence_s):
                 code = await process.wait()
-                await listening
         except TimeoutError:
             raise AssistantFailed("The assistant's program does not end.") from None
         if code != 0:
@@ -92,25 +98,31 @@ class CommandAssistant:
                 "assistant.exited",
                 program=self._command[0],
                 code=code,
-                said=complaints.decode("utf-8", "replace"),
+                said=_end_of(complaints),
             )
             raise AssistantFailed(f"The assistant's program ended with {code}.")
 
 
-async def _tell(pipe: asyncio.StreamWriter | None, text: str) -> None:
+def _tell(pipe: asyncio.StreamWriter | None, text: str) -> None:
+    """Nobody waits until it has read: it need not read what it is told."""
     assert pipe is not None
-    # A program need not read what it is told.
-    with contextlib.suppress(ConnectionError):
-        pipe.write(text.encode("utf-8", "replace"))
-        await pipe.drain()
+    pipe.write(text.encode("utf-8", "replace"))
     pipe.close()
 
 
-async def _drain(pipe: asyncio.StreamReader | None, kept: bytearray) -> None:
-    assert pipe is not None
-    while data := await pipe.read(_PIECE_BYTES):
-        kept += data
-        del kept[:-_SHOWN_BYTES]
+async def _discard_rest(process: asyncio.subprocess.Process) -> None:
+    """Let the pipe see its end: until then its transport stays open."""
+    assert process.stdout is not None
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_REST_S):  # a child that left the group may still hold it
+            while await process.stdout.read(_PIECE_BYTES):
+                continue
+
+
+def _end_of(complaints: IO[bytes]) -> str:
+    size = complaints.seek(0, os.SEEK_END)
+    complaints.seek(max(0, size - _SHOWN_BYTES))
+    return complaints.read().decode("utf-8", "replace")
 
 
 def _kill_group(process: asyncio.subprocess.Process) -> None:
