@@ -13,12 +13,13 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
-from megabot_cli.errors import NotAuthenticated, WrongUsage
+from megabot_cli.errors import NotAuthenticated, NotFound, WrongUsage
 from megabot_cli.version import __version__
 
 if TYPE_CHECKING:
     from megabot_cli.config.load import Flag
     from megabot_cli.config.schema import LimitSettings, RelaySettings
+    from megabot_cli.relay.identity import Served, Upstream
     from megabot_cli.relay.server import Relay
     from megabot_cli.storage.recorder import Recorder
     from megabot_cli.storage.run_files import RunningRelay
@@ -37,6 +38,7 @@ class ServeOptions:
     ("megabot relay --gateway", "Everything on this machine, nothing to set up"),
     ("megabot relay", "Clients connect to ws://127.0.0.1:3100/ws without a credential"),
     ("megabot relay --upstream wss://megabot.example/ws -p production", "Another upstream"),
+    ("megabot relay --also staging", "Two upstreams; the second one at /ws/staging"),
     ("megabot relay --listen :0 --admin-listen :0 --ready-file relay.json", "On free ports"),
 )
 def relay(
@@ -53,6 +55,10 @@ def relay(
     ] = None,
     upstream: Annotated[
         str | None, typer.Option("--upstream", metavar="URL", help="The upstream; as --url.")
+    ] = None,
+    also: Annotated[
+        list[str] | None,
+        typer.Option("--also", metavar="PROFILE", help="Serve this profile too, at /ws/PROFILE."),
     ] = None,
     mode: Annotated[
         Literal["session", "dedicated", "shared"] | None,
@@ -113,6 +119,7 @@ def relay(
             "relay.listen": _flag("--listen", listen),
             "relay.admin_listen": _flag("--admin-listen", admin_listen),
             "profiles.*.url": _flag("--upstream", upstream),
+            "relay.profiles": _flag("--also", also),
             "relay.mode": _flag("--mode", mode),
             "recording.enabled": _flag("--no-record", False if no_record else None),
             "recording.folder": _flag("--record", str(record) if record else None),
@@ -166,13 +173,14 @@ async def _serve_upstream(
     token_file = invocation.places.state / "client-token"
     relay = _open_relay(invocation, recorder, token_file, login)
     try:
-        upstream = await relay.start()
+        upstreams = await relay.start()
     except NotAuthenticated as refusal:
         raise with_login_hint(invocation, refusal) from None
-    running = _describe(invocation, relay, recorder, token_file)
+    running = [_describe(invocation, relay, name, recorder, token_file) for name in upstreams]
     try:
-        write_run_file(invocation.places.run, running)
-        announce(invocation, _ready_facts(running, upstream), options.ready_file)
+        for each in running:
+            write_run_file(invocation.places.run, each)
+        announce(invocation, _ready_facts(running, upstreams), options.ready_file)
         # A terminal that goes takes its relay along; a service reloads, as services do.
         on_terminal = invocation.console.in_is_terminal
         with on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")):
@@ -182,7 +190,8 @@ async def _serve_upstream(
             with on_signals(("SIGHUP",), lambda _: _reload(relay)):
                 await serve_until_signal(relay.wait_stopped, relay.drain, hang_up_stops=False)
     finally:
-        remove_run_file(invocation.places.run, running.profile, running.pid)
+        for each in running:
+            remove_run_file(invocation.places.run, each.profile, each.pid)
         remove_ready_file(options.ready_file)
         await relay.stop()
 
@@ -223,7 +232,6 @@ def _open_relay(
     token_file: Path,
     login: tuple[str, str] | None,
 ) -> Relay:
-    from megabot_cli.commands.upstream import token_source
     from megabot_cli.relay.operations import Dumps
     from megabot_cli.relay.server import Relay
 
@@ -232,9 +240,7 @@ def _open_relay(
     return Relay(
         settings.relay,
         settings.limits,
-        profile_name=configuration.profile_name,
-        profile=configuration.profile,
-        open_tokens=lambda http: token_source(invocation, http, login=login),
+        served=_served(invocation, login),
         client_token=_ensure_client_token(token_file),
         version=__version__,
         recorder=recorder,
@@ -243,6 +249,33 @@ def _open_relay(
         dumps=Dumps(invocation.recordings_folder, settings.recording),
         read_settings=lambda: _read_settings(invocation),
     )
+
+
+def _served(invocation: Invocation, login: tuple[str, str] | None) -> list[Served]:
+    """The profile in force, then those that are served beside it."""
+    from megabot_cli.commands.upstream import token_source
+    from megabot_cli.config.spelling import did_you_mean
+    from megabot_cli.relay.identity import Served
+
+    configuration = invocation.configuration
+    known = configuration.settings.profiles
+    names = dict.fromkeys((configuration.profile_name, *configuration.settings.relay.profiles))
+    for name in names:
+        if name not in known:
+            raise NotFound(
+                f"There is no profile {name!r} (relay.profiles)",
+                did_you_mean(name, known) or f"Known: {', '.join(sorted(known))}.",
+            )
+    return [
+        Served(
+            name,
+            known[name],
+            lambda http, name=name: token_source(  # type: ignore[misc]
+                invocation, http, login=login, profile=name
+            ),
+        )
+        for name in names
+    ]
 
 
 def _read_settings(invocation: Invocation) -> tuple[RelaySettings, LimitSettings]:
@@ -266,19 +299,23 @@ def _ensure_client_token(file: Path) -> str:
 
 
 def _describe(
-    invocation: Invocation, relay: Relay, recorder: Recorder | None, token_file: Path
+    invocation: Invocation,
+    relay: Relay,
+    profile: str,
+    recorder: Recorder | None,
+    token_file: Path,
 ) -> RunningRelay:
-    from megabot_cli.client.endpoint import parse_endpoint
+    """Where the commands of one profile find it."""
     from megabot_cli.storage.run_files import RunningRelay
 
     configuration = invocation.configuration
     return RunningRelay(
         pid=os.getpid(),
-        profile=configuration.profile_name,
-        url=relay.url,
+        profile=profile,
+        url=relay.url_for(profile),
         tap_url=relay.tap_url,
         admin_url=relay.admin_url,
-        upstream=parse_endpoint(configuration.profile.url).origin,
+        upstream=relay.identities[profile].origin,
         token_file=str(token_file),
         started_at=time.time(),
         recording=str(recorder.folder) if recorder is not None else None,
@@ -286,14 +323,25 @@ def _describe(
     )
 
 
-def _ready_facts(running: RunningRelay, upstream: str) -> dict[str, Any]:
-    return {
-        "url": running.url,
-        "tap_url": running.tap_url,
-        "admin_url": running.admin_url,
-        "profile": running.profile,
-        "upstream": running.upstream,
-        "upstream_state": upstream,
-        "recording": running.recording,
-        "pid": running.pid,
+def _ready_facts(running: list[RunningRelay], upstreams: dict[str, Upstream]) -> dict[str, Any]:
+    main = running[0]
+    facts: dict[str, Any] = {
+        "url": main.url,
+        "tap_url": main.tap_url,
+        "admin_url": main.admin_url,
+        "profile": main.profile,
+        "upstream": main.upstream,
+        "upstream_state": upstreams[main.profile],
+        "recording": main.recording,
+        "pid": main.pid,
     }
+    if len(running) > 1:
+        facts["profiles"] = {
+            each.profile: {
+                "url": each.url,
+                "upstream": each.upstream,
+                "upstream_state": upstreams[each.profile],
+            }
+            for each in running
+        }
+    return facts

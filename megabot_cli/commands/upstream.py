@@ -68,15 +68,28 @@ def token_source(
     http: aiohttp.ClientSession,
     *,
     login: tuple[str, str] | None = None,
+    profile: str | None = None,
 ) -> TokenSource:
     """The valid credential of the profile, refreshed when it must be.
 
-    With `login`, a name and a password, nothing stored is read or written.
+    With `login`, a name and a password, nothing stored is read or written. `profile` names
+    another than the one in force: it has what is stored for it and nothing of the environment.
     """
     from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.client.tokens import TokenSource
 
     configuration = invocation.configuration
+    if profile is not None and profile != configuration.profile_name:
+        other = configuration.settings.profiles[profile]
+        endpoint = parse_endpoint(other.url)
+        return TokenSource(
+            http,
+            endpoint,
+            credential=invocation.credentials.load(profile, endpoint.origin),
+            refresh_margin_s=other.auth.refresh_margin_s,
+            store=invocation.credentials,
+            profile=profile,
+        )
     endpoint = parse_endpoint(configuration.profile.url)
     if login is not None:
         return TokenSource(http, endpoint, credential=None, login=login)

@@ -176,6 +176,10 @@ class RelaySettings(Section, frozen=True):
             "link per client, transparent; shared: one link for all, answers go to the asker."
         ),
     ] = "session"
+    profiles: Annotated[
+        list[str],
+        Meta(description="Serve these profiles too; clients name one by /ws?profile=NAME."),
+    ] = []
     require_token: Annotated[
         bool, Meta(description="Demand the client token from every local program.")
     ] = False

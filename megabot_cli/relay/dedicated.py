@@ -22,7 +22,7 @@ from megabot_cli.relay.wire import client_transport
 log = structlog.get_logger("relay")
 
 # What a client says to the relay and not to the upstream.
-OURS = frozenset({"token", "client_id", "cursor", "role"})
+OURS = frozenset({"token", "client_id", "cursor", "role", "profile"})
 
 
 class Dedicated:

@@ -15,15 +15,13 @@ from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySet
 from megabot_cli.errors import MegabotError, NotFound
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.flight import write_dump
-from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.owned_tasks import OwnedTasks
-from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reloading import take_over
-from megabot_cli.relay.sessions import Sessions
 from megabot_cli.telemetry.logs import set_level
 
 if TYPE_CHECKING:
     from megabot_cli.relay.server import Relay
+    from megabot_cli.relay.sessions import Sessions
 
 log = structlog.get_logger("relay")
 
@@ -43,15 +41,11 @@ class Operations:
     def __init__(
         self,
         relay: Relay,
-        parts: RelayParts,
-        sessions: Sessions,
         tasks: OwnedTasks,
         dumps: Dumps | None,
         read_settings: ReadSettings | None,
     ) -> None:
         self._relay = relay
-        self._parts = parts
-        self._sessions = sessions
         self._tasks = tasks
         self._dumps = dumps
         self._read_settings = read_settings
@@ -65,41 +59,27 @@ class Operations:
             if name in (pair.client_id, pair.link_id):
                 self._tasks.start(pair.close(code, reason), "close pair")
                 return "client" if name == pair.client_id else "link"
-        for session in self._relay.sessions:
-            for client in list(session.clients.values()):
-                if name in (client.id, client.wishes.client_id):
-                    client.close(code, reason)
-                    return "client"
-            if name == session.link.id:
-                session.link.drop()
-                return "link"
-            if name in session.names:
-                for client in list(session.clients.values()):
-                    client.close(code, reason)
-                self._sessions.end(session)
-                return "session"
+        for identity in self._relay.identities.values():
+            if (closed := _close_in(identity.sessions, name, code, reason)) is not None:
+                return closed
         return None
 
     def begin_drain(self) -> None:
         """Drain and stop, without waiting for it here."""
-        self._shutdown = self._parts.loop.create_task(self._relay.drain(), name="drain")
+        self._shutdown = asyncio.get_running_loop().create_task(self._relay.drain(), name="drain")
 
     def reauth(self) -> int:
         """Read the credential anew; links that were refused try again. Returns how many."""
-        self._parts.reload_tokens()
-        failed = [s for s in self._sessions if s.link.life.state is LinkState.FAILED]
-        for session in failed:
-            session.link.try_again()
-        return len(failed)
+        return sum(identity.try_again() for identity in self._relay.identities.values())
 
     def mark(self, text: str) -> None:
         """Put a mark into the recording, for whoever looks for this moment later."""
-        self._parts.witness.fact("mark", note=text)
+        self._relay.main.parts.witness.fact("mark", note=text)
 
     def set_level(self, level: str) -> None:
         """Log lines of this level and above; at `debug` also one for each message."""
         set_level(level)
-        self._parts.witness.show_messages(level == "debug")
+        self._relay.main.parts.witness.show_messages(level == "debug")
 
     async def dump(self, reason: str) -> Path:
         """Write what the flight recorder holds as a recording; returns its folder."""
@@ -113,7 +93,7 @@ class Operations:
             self._dumps.folder,
             self._dumps.settings,
             tool=f"megabot {self._relay.version}",
-            upstream=self._relay.upstream_origin,
+            upstream=self._relay.main.origin,
             reason=reason,
             now_ns=time.monotonic_ns(),
             now=time.time(),
@@ -141,9 +121,28 @@ class Operations:
         self.reauth()
         if self._read_settings is None:
             return [], []
-        parts = self._parts
-        old = (parts.settings, parts.limits)
-        parts.settings, parts.limits, changed, waits = take_over(old, self._read_settings())
+        main = self._relay.main.parts
+        old = (main.settings, main.limits)
+        settings, limits, changed, waits = take_over(old, self._read_settings())
+        for identity in self._relay.identities.values():
+            identity.parts.settings, identity.parts.limits = settings, limits
         self._relay.admit_anew()
         log.info("relay.reloaded", changed=changed, needs_restart=waits)
         return changed, waits
+
+
+def _close_in(sessions: Sessions, name: str, code: CloseCode, reason: str) -> str | None:
+    for session in sessions:
+        for client in list(session.clients.values()):
+            if name in (client.id, client.wishes.client_id):
+                client.close(code, reason)
+                return "client"
+        if name == session.link.id:
+            session.link.drop()
+            return "link"
+        if name in session.names:
+            for client in list(session.clients.values()):
+                client.close(code, reason)
+            sessions.end(session)
+            return "session"
+    return None

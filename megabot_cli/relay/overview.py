@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from megabot_cli.relay.identity import Identity
     from megabot_cli.relay.local_client import LocalClient
     from megabot_cli.relay.pair import Pair
     from megabot_cli.relay.server import Relay
@@ -22,7 +23,7 @@ def status(relay: Relay) -> Facts:
         "version": relay.version,
         "profile": relay.profile_name,
         "mode": relay.settings.mode,
-        "upstream": relay.upstream_origin,
+        "upstream": relay.main.origin,
         "url": relay.url,
         "admin_url": relay.admin_url,
         "started_at": round(relay.started_at, 3),
@@ -48,6 +49,15 @@ def status(relay: Relay) -> Facts:
         "replies": _latency(numbers.reply_s.counts, numbers.reply_s.bounds),
         "first_chunks": _latency(numbers.first_chunk_s.counts, numbers.first_chunk_s.bounds),
     }
+    if len(relay.identities) > 1:
+        facts["profiles"] = {
+            name: {
+                "upstream": identity.origin,
+                "sessions": len(identity.sessions),
+                "fault": identity.fault.message if identity.fault is not None else None,
+            }
+            for name, identity in relay.identities.items()
+        }
     if (why := relay.why_down()) is not None:
         facts["fault"] = why
     if recorder is not None:
@@ -66,23 +76,30 @@ def status(relay: Relay) -> Facts:
 
 def clients(relay: Relay) -> list[Facts]:
     """Every client, the oldest first."""
-    found = [
-        _client(client, session)
-        for session in relay.sessions
-        for client in session.clients.values()
-    ]
-    found += [_pair(pair) for pair in relay.pairs]
+    found = []
+    for identity in relay.identities.values():
+        found += [
+            _client(client, session, identity)
+            for session in identity.sessions
+            for client in session.clients.values()
+        ]
+        found += [_pair(pair, identity) for pair in identity.pairs]
     return sorted(found, key=lambda facts: facts["connected_s"], reverse=True)
 
 
 def sessions(relay: Relay) -> list[Facts]:
     """Every session with its link."""
-    return [_session(session) for session in relay.sessions]
+    return [
+        _session(session, identity)
+        for identity in relay.identities.values()
+        for session in identity.sessions
+    ]
 
 
-def _client(client: LocalClient, session: Session) -> Facts:
+def _client(client: LocalClient, session: Session, identity: Identity) -> Facts:
     return {
         "id": client.id,
+        "profile": identity.name,
         "name": client.wishes.client_id,
         "session": session.session_id,
         "link": session.link.id,
@@ -94,9 +111,10 @@ def _client(client: LocalClient, session: Session) -> Facts:
     }
 
 
-def _pair(pair: Pair) -> Facts:
+def _pair(pair: Pair, identity: Identity) -> Facts:
     return {
         "id": pair.client_id,
+        "profile": identity.name,
         "name": None,
         "session": pair.session_id,
         "link": pair.link_id,
@@ -108,10 +126,11 @@ def _pair(pair: Pair) -> Facts:
     }
 
 
-def _session(session: Session) -> Facts:
+def _session(session: Session, identity: Identity) -> Facts:
     life, fault = session.link.life, session.link.fault
     return {
         "session": session.session_id,
+        "profile": identity.name,
         "link": session.link.id,
         "state": life.state.value,
         "clients": len(session.clients),

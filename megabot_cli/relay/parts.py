@@ -36,7 +36,9 @@ class RelayParts:
         tls: ssl.SSLContext | bool,
         witness: Witness,
         numbers: RelayNumbers,
+        label: str = "",
     ) -> None:
+        """`label` names the profile where a relay serves several; recordings say it."""
         self.settings = settings
         self.limits = limits
         self.profile = profile
@@ -45,6 +47,7 @@ class RelayParts:
         self.tls = tls
         self.witness = witness
         self.numbers = numbers
+        self.label = label
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)
         self.masks = MaskSource()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import structlog
@@ -18,13 +18,13 @@ from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import known, peer_uid
 from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.owned_tasks import OwnedTasks
-from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
-from megabot_cli.relay.sessions import Sessions
 from megabot_cli.relay.taps import Tap
 from megabot_cli.relay.wire import client_transport
 
 if TYPE_CHECKING:
+    from megabot_cli.relay.identity import Identity
     from megabot_cli.relay.server import Relay
     from megabot_cli.relay.session import Session
 
@@ -43,18 +43,18 @@ class ClientRoutes:
 
     def __init__(
         self,
-        parts: RelayParts,
-        sessions: Sessions,
+        identities: Mapping[str, Identity],
+        main: Identity,
         admission: Admission,
         tasks: OwnedTasks,
         redactor: Redactor,
         tap_header: Callable[[], bytes],
     ) -> None:
-        self.dedicated = Dedicated(parts) if parts.settings.mode == "dedicated" else None
         self.clients: dict[str, LocalClient] = {}
         self.draining = False
-        self._parts = parts
-        self._sessions = sessions
+        self._identities = identities
+        self._main = main
+        self._parts = main.parts  # for what all identities have in common
         self.admission = admission
         self._tasks = tasks
         self._redactor = redactor
@@ -65,6 +65,7 @@ class ClientRoutes:
     def app(self) -> web.Application:
         app = web.Application(middlewares=[known, self._admit])
         app.router.add_get("/ws", self.serve_client)
+        app.router.add_get("/ws/{profile}", self.serve_client)
         app.router.add_get("/relay/tap", self.serve_tap)
         return app
 
@@ -105,9 +106,15 @@ class ClientRoutes:
         """Let one client talk to its session until either side has enough."""
         if self.draining:
             return _refuse(Refusal(503, "draining", "the relay is stopping"))
+        named = request.match_info.get("profile") or request.query.get("profile")
+        identity = self._identities.get(named) if named else self._main
+        if identity is None:
+            known = ", ".join(self._identities)
+            text = f"this relay serves no profile {named!r}; it serves {known}"
+            return _refuse(Refusal(404, "unknown_profile", text))
+        if identity.dedicated is not None:
+            return await self._serve_pair(request, identity.dedicated)
         limits, settings = self._parts.limits, self._parts.settings
-        if self.dedicated is not None:
-            return await self._serve_pair(request, self.dedicated)
         socket = web.WebSocketResponse(
             heartbeat=settings.heartbeat_s,
             max_msg_size=limits.max_message_bytes * OVERSIZE_FACTOR,
@@ -125,8 +132,10 @@ class ClientRoutes:
         transport = client_transport(request)
         if transport is None:
             return socket
-        client = LocalClient(self._parts, socket, transport, self._tasks, _wishes(request, socket))
-        session = self._sessions.find_or_open(
+        client = LocalClient(
+            identity.parts, socket, transport, self._tasks, _wishes(request, socket)
+        )
+        session = identity.sessions.find_or_open(
             request.query.get("session_id") or None,
             request.query.get("user_id") or None,
             request.query.get("platform") or None,
@@ -141,7 +150,7 @@ class ClientRoutes:
         if not web.WebSocketResponse().can_prepare(request):
             return _refuse(_NO_UPGRADE)
         limit = self._parts.settings.max_clients
-        if len(dedicated) >= limit:
+        if sum(len(each.pairs) for each in self._identities.values()) >= limit:
             self._parts.numbers.refusals["full"] += 1
             return _refuse(
                 Refusal(503, "full", f"{limit} clients are connected, which is the limit")

@@ -5,21 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
-from typing import Literal
+from collections.abc import Awaitable, Callable, Sequence
+from urllib.parse import urlencode
 
-import aiohttp
 import structlog
 
-from megabot_cli.client.dial import connector_for, tls_context
-from megabot_cli.client.endpoint import parse_endpoint
-from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.listen import parse_listen, unix_path
-from megabot_cli.config.schema import (
-    LimitSettings,
-    ProfileSettings,
-    RelaySettings,
-)
+from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.format_v1 import Header, encode_header
@@ -27,14 +19,12 @@ from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.admission import Admission
 from megabot_cli.relay.doors import Doors, refuse_open_doors, server_tls
 from megabot_cli.relay.flight import FlightRecorder
-from megabot_cli.relay.link_life import LinkState
+from megabot_cli.relay.identity import Identity, Served, Upstream
 from megabot_cli.relay.operations import Dumps, Operations, ReadSettings
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.pair import Pair
-from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
 from megabot_cli.relay.session import Session
-from megabot_cli.relay.sessions import Sessions
 from megabot_cli.relay.taps import Taps
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
@@ -53,14 +43,12 @@ QUIET_S = 0.5
 CHECK_S = 0.02
 HEALTH_CHECK_S = 0.5
 
-Upstream = Literal["up", "unreachable", "refused"]
-
 
 class Relay:
-    """Joins local clients with the upstream of one profile.
+    """Joins local clients with the upstreams of the profiles it serves.
 
-    `open_tokens` gives the profile's credential, read anew after each call. `recorder`
-    is owned by the relay from `start` on, and sealed by `drain` and `stop`.
+    The first of `served` is for clients that name none. `recorder` is owned by the relay from
+    `start` on, and sealed by `drain` and `stop`.
     """
 
     def __init__(
@@ -68,9 +56,7 @@ class Relay:
         settings: RelaySettings,
         limits: LimitSettings,
         *,
-        profile_name: str,
-        profile: ProfileSettings,
-        open_tokens: Callable[[aiohttp.ClientSession], TokenSource],
+        served: Sequence[Served],
         client_token: str,
         version: str,
         recorder: Recorder | None = None,
@@ -81,12 +67,11 @@ class Relay:
     ) -> None:
         self._first_settings = settings
         self._first_limits = limits
-        self.profile_name = profile_name
-        self.profile = profile
+        self._served = served
+        self.identities: dict[str, Identity] = {}
         self.numbers = RelayNumbers()
         self.recorder = recorder
         self.started_at = 0.0
-        self._open_tokens = open_tokens
         self._client_token = client_token
         self.version = version
         self.flight: FlightRecorder | None = None
@@ -99,7 +84,6 @@ class Relay:
         self._redactor = Redactor(os.urandom(16))
         self._tasks = OwnedTasks()
         self._doors = Doors(settings, self._turned_away)
-        self._http: aiohttp.ClientSession | None = None
         self._draining = False
         self._stopped = asyncio.Event()
         self._last_total = 0  # messages that have passed, when last looked
@@ -108,7 +92,16 @@ class Relay:
     @property
     def settings(self) -> RelaySettings:
         """What is in force: a reload may have changed it."""
-        return self._parts.settings if hasattr(self, "_parts") else self._first_settings
+        return self.main.parts.settings if self.identities else self._first_settings
+
+    @property
+    def profile_name(self) -> str:
+        """Of the profile that clients get who name none."""
+        return self._served[0].name
+
+    @property
+    def main(self) -> Identity:
+        return self.identities[self.profile_name]
 
     # -- where it is -------------------------------------------------------------------
 
@@ -116,6 +109,12 @@ class Relay:
     def url(self) -> str:
         """`ws://HOST:PORT/ws`, `wss://…` with a certificate, or `unix:PATH`."""
         return self._client_door.url("ws", "/ws")
+
+    def url_for(self, profile: str) -> str:
+        """Where clients of a profile connect."""
+        if profile == self.profile_name or not self.url.startswith("ws"):
+            return self.url
+        return f"{self.url}?{urlencode({'profile': profile})}"
 
     @property
     def tap_url(self) -> str:
@@ -127,15 +126,14 @@ class Relay:
 
     # -- starting ----------------------------------------------------------------------
 
-    async def start(self) -> Upstream:
-        """Listen, dial once, and say how that went.
+    async def start(self) -> dict[str, Upstream]:
+        """Listen, dial each upstream once, and say how that went, by profile.
 
-        A refused credential raises NotAuthenticated, for nothing could be served; an
-        upstream that is away does not: the relay keeps dialling and clients may come.
+        Where every credential is refused it raises NotAuthenticated, for nothing could be
+        served; an upstream that is away does not: the relay keeps dialling and clients may
+        come.
         """
         refuse_open_doors(self.settings)
-        endpoint = parse_endpoint(self.profile.url)
-        tls = tls_context(self.profile.tls.ca_file, self.profile.tls.insecure)
         self._take_addresses()
         if self.recorder is not None:
             self._start_recorder(self.recorder)
@@ -143,32 +141,28 @@ class Relay:
                 log.warning("recording.found_unclean", segment=self.recorder.previous)
         taps = Taps(self._tap_dropped)
         self._witness = Witness(self.recorder, taps, debug=self._debug, flight=self.flight)
-        self._http = aiohttp.ClientSession(
-            connector=connector_for(endpoint, tls), auto_decompress=False
-        )
-        http = self._http
-        self._parts = RelayParts(
-            settings=self._first_settings,
-            limits=self._first_limits,
-            profile=self.profile,
-            endpoint=endpoint,
-            http=http,
-            open_tokens=lambda: self._open_tokens(http),
-            tls=tls,
-            witness=self._witness,
-            numbers=self.numbers,
-        )
-        self._sessions = Sessions(self._parts)
         self.started_at = time.time()
         try:
+            self._open_identities()
             await self._listen()
-            upstream = await self._dial_ahead()
+            upstreams = await self._dial_ahead()
         except BaseException:
             await self.stop()
             raise
         self._tasks.start(self._watch_recorder(), "watch recorder")
-        log.info("relay.started", url=self.url, admin=self.admin_url, upstream=upstream)
-        return upstream
+        log.info("relay.started", url=self.url, admin=self.admin_url, upstreams=upstreams)
+        return upstreams
+
+    def _open_identities(self) -> None:
+        for served in self._served:
+            self.identities[served.name] = Identity(
+                served,
+                settings=self._first_settings,
+                limits=self._first_limits,
+                witness=self._witness,
+                numbers=self.numbers,
+                alone=len(self._served) == 1,
+            )
 
     def _start_recorder(self, recorder: Recorder) -> None:
         try:
@@ -180,17 +174,15 @@ class Relay:
     async def _listen(self) -> None:
         admission = self._make_admission()
         self._clients = ClientRoutes(
-            self._parts,
-            self._sessions,
+            self.identities,
+            self.main,
             admission,
             self._tasks,
             self._redactor,
             self._tap_header,
         )
         collector = RelayCollector(self.numbers, self.gauges, self.version)
-        self.operations = Operations(
-            self, self._parts, self._sessions, self._tasks, self._dumps, self._read_settings
-        )
+        self.operations = Operations(self, self._tasks, self._dumps, self._read_settings)
         self._admin = AdminRoutes(
             self, admission, self._health, self._ready, lambda: exposition(collector)
         )
@@ -224,18 +216,14 @@ class Relay:
     def _turned_away(self, why: str) -> None:
         self.numbers.refusals[why] += 1
 
-    async def _dial_ahead(self) -> Upstream:
-        if (dedicated := self._clients.dedicated) is not None:
-            refusal = await dedicated.try_upstream()
-            if isinstance(refusal, NotAuthenticated):
-                raise refusal
-            return "up" if refusal is None else "unreachable"
-        session = self._sessions.open_ahead()
-        await session.first_outcome.wait()
-        fault = session.link.fault
-        if session.link.life.state is LinkState.FAILED and fault is not None:
-            raise fault
-        return "up" if session.link.up else "unreachable"
+    async def _dial_ahead(self) -> dict[str, Upstream]:
+        identities = list(self.identities.values())
+        outcomes = await asyncio.gather(*(identity.dial_ahead() for identity in identities))
+        upstreams = dict(zip(self.identities, outcomes, strict=True))
+        if all(outcome == "refused" for outcome in outcomes):
+            fault = self.main.fault
+            raise fault if fault is not None else NotAuthenticated("The credential was refused")
+        return upstreams
 
     # -- stopping ----------------------------------------------------------------------
 
@@ -251,9 +239,8 @@ class Relay:
         await self.stop()
 
     def _idle(self) -> bool:
-        if (dedicated := self._clients.dedicated) is not None:
-            return dedicated.idle and self._quiet()
-        return all(not len(s.routing) and not s.waiting for s in self._sessions)
+        idle = all(identity.idle for identity in self.identities.values())
+        return idle and (self.main.dedicated is None or self._quiet())
 
     def _quiet(self) -> bool:
         """Where nobody looks at what passes, only silence says that work is done."""
@@ -280,20 +267,20 @@ class Relay:
         if hasattr(self, "_clients"):
             for client in list(self._clients.clients.values()):
                 client.close(CloseCode.SERVICE_RESTART, "the relay stops")
-            if self._clients.dedicated is not None:
-                await self._clients.dedicated.stop()
+            await self._each(Identity.stop_pairs)
             await self._clients.close_taps()
             await self._wait_for(lambda: not self._clients.clients, 2.5)
-        await self._sessions.stop()
+        await self._each(Identity.stop)
         await self._doors.stop()
         await self._tasks.stop()
-        if self._http is not None:
-            await self._http.close()
         if self.recorder is not None:
             path = await asyncio.to_thread(self.recorder.close)
             log.info("recording.sealed", path=str(path))
         log.info("relay.stopped")
         self._stopped.set()
+
+    async def _each(self, do: Callable[[Identity], Awaitable[None]]) -> None:
+        await asyncio.gather(*(do(identity) for identity in self.identities.values()))
 
     async def wait_stopped(self) -> None:
         """Return when the relay has stopped, by a call or by itself."""
@@ -317,26 +304,19 @@ class Relay:
 
     @property
     def sessions(self) -> list[Session]:
-        return list(self._sessions)
+        return [session for each in self.identities.values() for session in each.sessions]
 
     @property
     def pairs(self) -> list[Pair]:
-        dedicated = self._clients.dedicated
-        return dedicated.pairs if dedicated is not None else []
+        return [pair for each in self.identities.values() for pair in each.pairs]
 
     @property
     def draining(self) -> bool:
         return self._draining
 
-    @property
-    def upstream_origin(self) -> str:
-        return self._parts.endpoint.origin
-
     def why_down(self) -> str | None:
         """Why a link is not up, as the last fault says; None where all is well."""
-        faults = [session.link.fault for session in self._sessions]
-        if self._clients.dedicated is not None:
-            faults.append(self._clients.dedicated.fault)
+        faults = (identity.fault for identity in self.identities.values())
         return next((fault.message for fault in faults if fault is not None), None)
 
     def _health(self) -> tuple[bool, dict[str, object]]:
@@ -360,21 +340,23 @@ class Relay:
     def gauges(self) -> RelayGauges:
         now = RelayGauges()
         now.clients = len(self._clients.clients)
-        now.sessions = len(self._sessions)
+        sessions, pairs = self.sessions, self.pairs
+        now.sessions = len(sessions)
         now.taps = len(self._witness.taps)
         now.started_at = self.started_at
-        now.tls_insecure = self.profile.tls.insecure
-        now.token_expires_at = self._parts.tokens.expires_at
-        for session in self._sessions:
+        identities = self.identities.values()
+        now.tls_insecure = any(identity.tls_insecure for identity in identities)
+        expiries = [identity.parts.tokens.expires_at for identity in identities]
+        now.token_expires_at = min((at for at in expiries if at is not None), default=None)
+        for session in sessions:
             now.links[session.link.life.state.value] += 1
             now.waiting_to_upstream += session.waiting
         for client in self._clients.clients.values():
             now.outbox_bytes += client.outbox.waiting_bytes
-        if (dedicated := self._clients.dedicated) is not None:
-            now.clients += len(dedicated)
-            now.outbox_bytes += dedicated.waiting_bytes
-            if len(dedicated):
-                now.links["up"] += len(dedicated)
+        if pairs:
+            now.clients += len(pairs)
+            now.outbox_bytes += sum(pair.waiting_bytes for pair in pairs)
+            now.links["up"] += len(pairs)
         now.ready = not self._draining and (not now.links or now.links["up"] > 0)
         if (recorder := self.recorder) is not None:
             now.recorder = RecorderGauges(
@@ -399,6 +381,6 @@ class Relay:
                     "+00:00", "Z"
                 ),
                 tool=f"megabot {self.version}",
-                upstream=self._parts.endpoint.origin,
+                upstream=self.main.origin,
             )
         )

@@ -258,7 +258,8 @@ class Session:
         if verdict is Verdict.NEW_SESSION:
             self.ring.begin_epoch(new_id("epoch"))
         self._name()
-        self._witness.fact("open", link=self.link.id, session=self.session_id, note=verdict.value)
+        note = ", ".join(filter(None, (verdict.value, self._parts.label)))
+        self._witness.fact("open", link=self.link.id, session=self.session_id, note=note)
         self._witness.message(
             "to_client",
             greeting.text.encode(),

@@ -20,6 +20,7 @@ from megabot_cli.config.schema import (
     RecordingSettings,
     RelaySettings,
 )
+from megabot_cli.relay.identity import Served
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.telemetry.logs import configure_logging
@@ -51,9 +52,7 @@ async def main(
                 validation=validation,  # type: ignore[arg-type]
             ),
             LimitSettings(messages_per_second=0),
-            profile_name="bench",
-            profile=ProfileSettings(url=upstream_url),
-            open_tokens=open_tokens,
+            served=[Served("bench", ProfileSettings(url=upstream_url), open_tokens)],
             client_token="bench",
             version="bench",
             recorder=recorder,

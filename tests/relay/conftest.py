@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from megabot_cli.config.schema import (
 from megabot_cli.gateway.accounts import Users
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.identity import Served
 from megabot_cli.relay.operations import Dumps, ReadSettings
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.recorder import Recorder
@@ -102,6 +103,27 @@ class Stage:
         await gateway.start()
         return gateway
 
+    def served(
+        self,
+        name: str,
+        url: str,
+        *,
+        secret: str | None = None,
+        anonymous: bool = False,
+        dialect: Dialect = "megabot",
+    ) -> Served:
+        """A profile with an API key, the one of this stage's user if not another."""
+        endpoint = parse_endpoint(url)
+        key = secret or self.api_key
+        credential = None
+        if not anonymous:
+            credential = Credential(kind="api_key", secret=key, origin=endpoint.origin)
+
+        def open_tokens(http: aiohttp.ClientSession) -> TokenSource:
+            return TokenSource(http, endpoint, credential=credential)
+
+        return Served(name, ProfileSettings(url=url, dialect=dialect), open_tokens)
+
     async def open_relay(
         self,
         url: str,
@@ -113,17 +135,13 @@ class Stage:
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
         dialect: Dialect = "megabot",
+        also: Sequence[Served] = (),
         **settings: Any,
     ) -> Relay:
         endpoint = parse_endpoint(url)
-        credential = None
-        if not anonymous:
-            key = secret or self.api_key
-            credential = Credential(kind="api_key", secret=key, origin=endpoint.origin)
-
-        def open_tokens(http: aiohttp.ClientSession) -> TokenSource:
-            return TokenSource(http, endpoint, credential=credential)
-
+        main = self.served(
+            "test", url, secret=secret or self.api_key, anonymous=anonymous, dialect=dialect
+        )
         recorder = None
         if record:
             recorder = Recorder(
@@ -142,9 +160,7 @@ class Stage:
                 }
             ),
             limits or LimitSettings(messages_per_second=0),
-            profile_name="test",
-            profile=ProfileSettings(url=url, dialect=dialect),
-            open_tokens=open_tokens,
+            served=[main, *also],
             client_token="the-client-token",
             version="test",
             recorder=recorder,

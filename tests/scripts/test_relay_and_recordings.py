@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.conftest import Operator
+from tests.scripts.conftest import PASSWORD, Operator, start_gateway
 from tests.support.processes import Process, Processes, megabot, running_processes, wait_until
 
 
@@ -233,3 +233,23 @@ def test_13_when_a_replay_differs(recorded: Operator, tmp_path: Path) -> None:
     assert done.returncode == 13, done.stderr
     assert "not what was recorded" in done.stderr
     assert "different" in done.stdout
+
+
+def test_one_relay_serves_two_profiles(
+    gateway: str, home_of_ann: Path, processes: Processes, tmp_path: Path
+) -> None:
+    ann = Operator(home_of_ann, gateway)
+    shouting = start_gateway(processes, "--listen", ":0", "--assistant", "command:tr a-z A-Z")
+    login = ("-p", "loud", "login", "--url", shouting, "--username", "ann", "--password-stdin")
+    done = ann.types(*login, "--storage", "file", typed=PASSWORD, env={"MEGABOT_URL": ""})
+    assert done.returncode == 0, done.stderr
+    relay = start_relay(processes, ann, "--also", "loud").ready()
+    assert relay["profiles"]["loud"]["url"] == f"{relay['url']}?profile=loud"
+    assert relay["profiles"]["loud"]["upstream_state"] == "up"
+    here = {"MEGABOT_URL": ""}
+    assert ann.types("-p", "loud", "-v", "send", "hello", env=here).stdout == "HELLO\n"
+    assert "through the relay" in ann.types("-p", "loud", "-v", "send", "hi", env=here).stderr
+    assert ann.types("send", "hello").stdout.startswith("You said")
+    unknown = ann.types("relay", "--listen", ":0", "--also", "lout")
+    assert unknown.returncode == 9
+    assert "Did you mean 'loud'?" in unknown.stderr

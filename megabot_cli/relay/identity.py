@@ -1,0 +1,123 @@
+"""One identity: a profile's credential at its upstream, with all sessions that rest on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import aiohttp
+
+from megabot_cli.client.dial import connector_for, tls_context
+from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.tokens import TokenSource
+from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
+from megabot_cli.errors import MegabotError, NotAuthenticated
+from megabot_cli.relay.dedicated import Dedicated
+from megabot_cli.relay.link_life import LinkState
+from megabot_cli.relay.pair import Pair
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.sessions import Sessions
+from megabot_cli.relay.witness import Witness
+from megabot_cli.telemetry.metrics import RelayNumbers
+
+Upstream = Literal["up", "unreachable", "refused"]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A profile to serve. `open_tokens` gives its credential, read anew after each call."""
+
+    name: str
+    profile: ProfileSettings
+    open_tokens: Callable[[aiohttp.ClientSession], TokenSource]
+
+
+class Identity:
+    """Its sessions or, in `dedicated` mode, its pairs. Made within a running event loop."""
+
+    def __init__(
+        self,
+        served: Served,
+        *,
+        settings: RelaySettings,
+        limits: LimitSettings,
+        witness: Witness,
+        numbers: RelayNumbers,
+        alone: bool = True,
+    ) -> None:
+        profile = served.profile
+        endpoint = parse_endpoint(profile.url)
+        tls = tls_context(profile.tls.ca_file, profile.tls.insecure)
+        self.name = served.name
+        self.tls_insecure = profile.tls.insecure
+        self._http = http = aiohttp.ClientSession(
+            connector=connector_for(endpoint, tls), auto_decompress=False
+        )
+        self.parts = RelayParts(
+            settings=settings,
+            limits=limits,
+            profile=profile,
+            endpoint=endpoint,
+            http=http,
+            open_tokens=lambda: served.open_tokens(http),
+            tls=tls,
+            witness=witness,
+            numbers=numbers,
+            label="" if alone else served.name,
+        )
+        self.sessions = Sessions(self.parts)
+        self.dedicated = Dedicated(self.parts) if settings.mode == "dedicated" else None
+
+    @property
+    def pairs(self) -> list[Pair]:
+        return self.dedicated.pairs if self.dedicated is not None else []
+
+    @property
+    def origin(self) -> str:
+        return self.parts.endpoint.origin
+
+    async def dial_ahead(self) -> Upstream:
+        """Dial once and say how that went; a refused credential is no fault of this call."""
+        if self.dedicated is not None:
+            refusal = await self.dedicated.try_upstream()
+            if isinstance(refusal, NotAuthenticated):
+                return "refused"
+            return "up" if refusal is None else "unreachable"
+        session = self.sessions.open_ahead()
+        await session.first_outcome.wait()
+        if session.link.life.state is LinkState.FAILED:
+            return "refused"
+        return "up" if session.link.up else "unreachable"
+
+    @property
+    def fault(self) -> MegabotError | None:
+        """Why a link of it is not up, as the last fault says."""
+        faults = [session.link.fault for session in self.sessions]
+        if self.dedicated is not None:
+            faults.append(self.dedicated.fault)
+        return next((fault for fault in faults if fault is not None), None)
+
+    @property
+    def idle(self) -> bool:
+        """Nothing that a client asked is still open. Dedicated pairs know only of what waits."""
+        if self.dedicated is not None:
+            return self.dedicated.idle
+        return all(not len(s.routing) and not s.waiting for s in self.sessions)
+
+    def try_again(self) -> int:
+        """Read the credential anew; links that were refused try again. Returns how many."""
+        self.parts.reload_tokens()
+        failed = [s for s in self.sessions if s.link.life.state is LinkState.FAILED]
+        for session in failed:
+            session.link.try_again()
+        return len(failed)
+
+    async def stop_pairs(self) -> None:
+        if self.dedicated is not None:
+            await self.dedicated.stop()
+
+    async def stop(self) -> None:
+        """Close the links without ending their sessions."""
+        await self.sessions.stop()
+        await self._http.close()

@@ -1,0 +1,160 @@
+"""One relay, several profiles: each client talks to the upstream of the one it names."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import aiohttp
+import pytest
+
+from megabot_cli.errors import NotAuthenticated
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.server import Relay
+from megabot_cli.storage.segment_reader import open_recording
+from tests.relay.conftest import Peer, Stage, until
+
+NOWHERE = "ws://127.0.0.1:9/ws"
+
+
+@pytest.fixture
+async def staging(stage: Stage) -> Gateway:
+    """A gateway whose answers are told from the other's."""
+    return await stage.open_gateway(assistant="markov")
+
+
+async def open_both(stage: Stage, gateway: Gateway, staging: Gateway, **settings: object) -> Relay:
+    also = [stage.served("staging", staging.url)]
+    return await stage.open_relay(gateway.url, also=also, **settings)  # type: ignore[arg-type]
+
+
+async def answer(peer: Peer) -> str:
+    await peer.send("chat_send", "q1", content="hello")
+    return str((await peer.message("chat_receive"))["payload"]["content"])
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated", "shared"])
+async def test_a_client_names_a_profile_by_query_or_by_path_or_gets_the_first(
+    stage: Stage, gateway: Gateway, staging: Gateway, mode: str
+) -> None:
+    relay = await open_both(stage, gateway, staging, mode=mode)
+    for url, query, is_staging in (
+        (relay.url, {}, False),
+        (relay.url, {"profile": "staging"}, True),
+        (f"{relay.url}/staging", {}, True),
+        (f"{relay.url}/test", {}, False),
+    ):
+        peer, _ = await stage.greeted(url, **query)
+        assert ("You said" in await answer(peer)) is not is_staging
+        await peer.socket.close()
+
+
+async def test_a_session_belongs_to_its_profile_also_where_both_have_one_of_that_name(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    _, name = await stage.greeted(relay.url)
+    await stage.greeted(f"{relay.url}/staging", name)
+    assert len([each for each in relay.main.sessions if name in each.names]) == 1
+    assert len([each for each in relay.identities["staging"].sessions if name in each.names]) == 1
+
+
+async def test_a_profile_that_is_not_served_is_refused_with_those_that_are(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    for url in (f"{relay.url}/production", f"{relay.url}?profile=production"):
+        async with stage.http.get(url.replace("ws:", "http:")) as refused:
+            assert refused.status == 404
+            body = await refused.json()
+        assert body["error"] == "unknown_profile"
+        assert "it serves test, staging" in body["message"]
+
+
+async def test_one_upstream_that_is_away_leaves_the_other_served(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, also=[stage.served("away", NOWHERE)])
+    peer, _ = await stage.greeted(relay.url)
+    await answer(peer)
+    waiting = await stage.connect(f"{relay.url}/away")
+    refused = await waiting.message("connection_error", limit_s=8)
+    assert refused["payload"]["code"] == 503
+
+
+async def test_one_refused_credential_leaves_the_other_served(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    wrong = stage.served("staging", staging.url, secret="mb_wrong")
+    relay = await stage.open_relay(gateway.url, also=[wrong])
+    peer, _ = await stage.greeted(relay.url)
+    await answer(peer)
+    unlucky = await stage.connect(f"{relay.url}/staging")
+    assert await unlucky.close_code() == 4500
+
+
+async def test_where_every_credential_is_refused_it_does_not_start(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    wrong = stage.served("staging", staging.url, secret="mb_wrong")
+    with pytest.raises(NotAuthenticated):
+        await stage.open_relay(gateway.url, secret="mb_wrong", also=[wrong])
+
+
+async def test_the_operator_sees_which_profile_is_whose(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    await stage.greeted(f"{relay.url}/staging")
+
+    async def shown(what: str) -> Any:
+        async with stage.http.get(f"{relay.admin_url}/relay/{what}") as response:
+            return await response.json()
+
+    (client,) = await shown("clients")
+    assert client["profile"] == "staging"
+    sessions = await shown("sessions")
+    assert {each["profile"] for each in sessions} == {"test", "staging"}
+    status = await shown("status")
+    assert {name: each["upstream"] for name, each in status["profiles"].items()} == {
+        "test": relay.main.origin,
+        "staging": relay.identities["staging"].origin,
+    }
+
+
+async def test_a_recording_tells_which_link_is_of_which_profile(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging, record=True)
+    peer, _ = await stage.greeted(f"{relay.url}/staging")
+    await answer(peer)
+    (session,) = [s for s in relay.identities["staging"].sessions if s.clients]
+    await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        opened = {
+            each.link: each.note for each in reader if each.kind == "open" and not each.client
+        }
+    assert opened[session.link.id] == "fresh, staging"
+    assert sorted(note or "" for note in opened.values()) == ["fresh, staging", "fresh, test"]
+
+
+async def test_stopping_ends_the_clients_of_all(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    one, _ = await stage.greeted(relay.url)
+    other, _ = await stage.greeted(f"{relay.url}/staging")
+    _, *codes = await asyncio.gather(relay.drain(), one.close_code(), other.close_code())
+    assert codes == [1012, 1012]
+    await until(lambda: gateway.connection_count == staging.connection_count == 0)
+
+
+async def test_a_pair_of_another_profile_keeps_the_limit_of_all(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging, mode="dedicated", max_clients=1)
+    await stage.greeted(relay.url)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await stage.connect(f"{relay.url}/staging")
+    assert refused.value.status == 503
