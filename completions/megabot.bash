@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from-recording|--grep|--ignore|--latency|--limit|--lines|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from-recording|--grep|--ignore|--latency|--limit|--lines|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -119,6 +119,7 @@ _megabot() {
         "megabot relay --listen") compopt +o default; return ;;
         "megabot relay --admin-listen") compopt +o default; return ;;
         "megabot relay --upstream") compopt +o default; return ;;
+        "megabot relay --also") compopt +o default; return ;;
         "megabot relay --mode") COMPREPLY=($(compgen -W "session dedicated shared" -- "$cur")); return ;;
         "megabot relay --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay --rate-limit") compopt +o default; return ;;
@@ -320,7 +321,7 @@ _megabot() {
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --grep -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
-            _megabot_words "--listen --admin-listen --upstream --mode --record --no-record --rate-limit --ring --echo --allow-origin --require-token --insecure-remote --gateway --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
+            _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --echo --allow-origin --require-token --insecure-remote --gateway --ready-file -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
         "megabot relay status")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay clients")

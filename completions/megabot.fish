@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -103,6 +103,7 @@ complete -c megabot -n '__megabot_next relay' -a dump -d 'Write out the flight r
 complete -c megabot -n '__megabot_at relay' -l listen -x -d 'Where clients connect; port 0 is any; unix:PATH.'
 complete -c megabot -n '__megabot_at relay' -l admin-listen -x -d 'Where health and metrics are.'
 complete -c megabot -n '__megabot_at relay' -l upstream -x -d 'The upstream; as --url.'
+complete -c megabot -n '__megabot_at relay' -l also -x -d 'Serve this profile too, at /ws/PROFILE.'
 complete -c megabot -n '__megabot_at relay' -l mode -x -a 'session dedicated shared' -d 'How clients share links: see megabot-config(5).'
 complete -c megabot -n '__megabot_at relay' -l record -r -F -d 'Keep recordings here.'
 complete -c megabot -n '__megabot_at relay' -l no-record -d 'Record nothing.'

@@ -1323,6 +1323,10 @@ $script:MegabotCommands = @'
     "help": "The upstream; as --url."
    },
    {
+    "name": "--also",
+    "help": "Serve this profile too, at /ws/PROFILE."
+   },
+   {
     "name": "--mode",
     "help": "How clients share links: see megabot-config(5)."
    },
@@ -1455,6 +1459,9 @@ $script:MegabotCommands = @'
     ""
    ],
    "--upstream": [
+    ""
+   ],
+   "--also": [
     ""
    ],
    "--mode": [

@@ -119,7 +119,7 @@ def relay(
             "relay.listen": _flag("--listen", listen),
             "relay.admin_listen": _flag("--admin-listen", admin_listen),
             "profiles.*.url": _flag("--upstream", upstream),
-            "relay.profiles": _flag("--also", also),
+            "relay.also": _flag("--also", also),
             "relay.mode": _flag("--mode", mode),
             "recording.enabled": _flag("--no-record", False if no_record else None),
             "recording.folder": _flag("--record", str(record) if record else None),
@@ -259,11 +259,11 @@ def _served(invocation: Invocation, login: tuple[str, str] | None) -> list[Serve
 
     configuration = invocation.configuration
     known = configuration.settings.profiles
-    names = dict.fromkeys((configuration.profile_name, *configuration.settings.relay.profiles))
+    names = dict.fromkeys((configuration.profile_name, *configuration.settings.relay.also))
     for name in names:
         if name not in known:
             raise NotFound(
-                f"There is no profile {name!r} (relay.profiles)",
+                f"There is no profile {name!r} (relay.also)",
                 did_you_mean(name, known) or f"Known: {', '.join(sorted(known))}.",
             )
     return [

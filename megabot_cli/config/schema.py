@@ -176,7 +176,7 @@ class RelaySettings(Section, frozen=True):
             "link per client, transparent; shared: one link for all, answers go to the asker."
         ),
     ] = "session"
-    profiles: Annotated[
+    also: Annotated[
         list[str],
         Meta(description="Serve these profiles too; clients name one by /ws?profile=NAME."),
     ] = []

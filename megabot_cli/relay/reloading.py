@@ -12,7 +12,7 @@ FIXED = frozenset(
         "listen",
         "admin_listen",
         "mode",
-        "profiles",
+        "also",
         "insecure_remote",
         "flight_recorder_s",
         "flight_recorder_bytes",
