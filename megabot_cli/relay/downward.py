@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.relay.corner import with_corner, without_corner
+from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts, notice
-from megabot_cli.relay.ring import Kept, Ring
+from megabot_cli.relay.ring import Kept
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Route, Routing, read_keys
 from megabot_cli.relay.upstream_queue import Waiting
@@ -27,7 +28,7 @@ class Downward:
         parts: RelayParts,
         link: Link,
         roster: Roster,
-        ring: Ring,
+        ring: SessionRing,
         routing: Routing,
         executions: Executions,
         upward: Upward,

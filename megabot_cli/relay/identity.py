@@ -14,6 +14,7 @@ from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.relay.dedicated import Dedicated
+from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
@@ -44,6 +45,7 @@ class Identity:
         limits: LimitSettings,
         witness: Witness,
         numbers: RelayNumbers,
+        engine: Engine,
         alone: bool = True,
     ) -> None:
         profile = served.profile
@@ -64,6 +66,8 @@ class Identity:
             tls=tls,
             witness=witness,
             numbers=numbers,
+            engine=engine,
+            identity=served.name,
             label="" if alone else served.name,
         )
         self.sessions = Sessions(self.parts)

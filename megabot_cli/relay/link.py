@@ -22,7 +22,7 @@ from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import read_all
-from megabot_cli.relay.upstream_queue import Overflow, UpstreamQueue, Waiting
+from megabot_cli.relay.upstream_queue import Overflow, Waiting
 from megabot_cli.relay.wire import BINARY, TEXT, Sink, client_frame, upstream_transport
 
 log = structlog.get_logger("relay")
@@ -61,7 +61,7 @@ class Link:
         self.id = new_id("link")
         self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
         self.fault: MegabotError | None = None
-        self.queue = UpstreamQueue(parts.limits, parts.settings)
+        self.queue = parts.engine.open_queue(parts.limits, parts.settings)
         self._parts = parts
         self._listener = listener
         self._user_id = user_id
@@ -106,10 +106,12 @@ class Link:
         except MegabotError as fault:
             self._parts.numbers.dial_failures += 1
             self._parts.witness.fact("fault", link=self.id, note=fault.message)
+            self._dial_ended(well=False)
             self._listener.link_failed()
             await self._back_off(fault)
             return
         self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
+        self._dial_ended(well=True)
         try:
             self._came_up(socket, greeting)
             code = await read_all(socket, self._listener.link_message, self._parts.witness)
@@ -120,6 +122,10 @@ class Link:
         self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
         self._parts.numbers.reconnects += 1
         await self._back_off(None)
+
+    def _dial_ended(self, *, well: bool) -> None:
+        parts = self._parts
+        parts.engine.dial_ended(parts.identity, parts.loop.time(), well=well)
 
     async def _connect(self) -> tuple[aiohttp.ClientWebSocketResponse[bool], Greeting]:
         """Authenticate and dial."""
@@ -156,6 +162,13 @@ class Link:
             )
         self._watch_expiry()
         await asyncio.sleep(delay_s)
+        await self._turn_to_dial()
+
+    async def _turn_to_dial(self) -> None:
+        """Other links of the identity want in too; together they keep one pace."""
+        engine, identity = self._parts.engine, self._parts.identity
+        while (wait_s := engine.dial_wait_s(identity, self._parts.loop.time())) > 0:  # noqa: ASYNC110
+            await asyncio.sleep(wait_s)
 
     async def _wait_for_credential(self, refusal: NotAuthenticated) -> None:
         """The credential is of no use: say so, and try again only when told to."""

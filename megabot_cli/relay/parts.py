@@ -15,6 +15,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.protocol.envelope import build
+from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.outbox import Turn
 from megabot_cli.relay.wire import MaskSource
 from megabot_cli.relay.witness import Witness
@@ -36,9 +37,11 @@ class RelayParts:
         tls: ssl.SSLContext | bool,
         witness: Witness,
         numbers: RelayNumbers,
+        engine: Engine,
+        identity: str,
         label: str = "",
     ) -> None:
-        """`label` names the profile where a relay serves several; recordings say it."""
+        """`identity` is the name of the profile; so is `label` where a relay serves several."""
         self.settings = settings
         self.limits = limits
         self.profile = profile
@@ -47,6 +50,8 @@ class RelayParts:
         self.tls = tls
         self.witness = witness
         self.numbers = numbers
+        self.engine = engine
+        self.identity = identity
         self.label = label
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)

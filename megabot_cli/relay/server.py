@@ -18,8 +18,10 @@ from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.admission import Admission
 from megabot_cli.relay.doors import Doors, refuse_open_doors, server_tls
+from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.identity import Identity, Served, Upstream
+from megabot_cli.relay.memory_engine import MemoryEngine
 from megabot_cli.relay.operations import Dumps, Operations, ReadSettings
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.pair import Pair
@@ -64,10 +66,12 @@ class Relay:
         debug: bool = False,
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self._first_settings = settings
         self._first_limits = limits
         self._served = served
+        self._engine = engine or MemoryEngine()
         self.identities: dict[str, Identity] = {}
         self.numbers = RelayNumbers()
         self.recorder = recorder
@@ -161,6 +165,7 @@ class Relay:
                 limits=self._first_limits,
                 witness=self._witness,
                 numbers=self.numbers,
+                engine=self._engine,
                 alone=len(self._served) == 1,
             )
 

@@ -20,7 +20,7 @@ from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.ring import Recovery, Ring
+from megabot_cli.relay.ring import Recovery
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.upstream_queue import Waiting
@@ -60,13 +60,7 @@ class Session:
         self.names: set[str] = {asked_id} if asked_id else set()
         self.routing = Routing(in_order=not shared)
         self.link = Link(parts, self, asked_session=asked_id, user_id=user_id, platform=platform)
-        settings = parts.settings
-        self.ring = Ring(
-            new_id("epoch"),
-            messages=settings.ring_messages,
-            size_bytes=settings.ring_bytes,
-            age_s=settings.ring_age_s,
-        )
+        self.ring = parts.engine.open_ring(new_id("epoch"), parts.settings)
         self._parts = parts
         self._numbers = parts.numbers
         self._witness = parts.witness

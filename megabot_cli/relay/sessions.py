@@ -25,8 +25,8 @@ class Sessions:
     def __init__(self, parts: RelayParts) -> None:
         self._parts = parts
         self._shared = parts.settings.mode == "shared"
-        self._all: dict[int, Session] = {}
-        self._by_name: dict[str, Session] = {}
+        self._engine = parts.engine
+        self._all: dict[str, Session] = {}  # by the link that holds the lease
         self._ahead: Session | None = None
         self._tasks = OwnedTasks()
 
@@ -53,7 +53,7 @@ class Sessions:
             the_one = next(iter(self._all.values()))
             self._revive(the_one)
             return the_one
-        if asked_id is not None and (found := self._by_name.get(asked_id)) is not None:
+        if asked_id is not None and (found := self._find(asked_id)) is not None:
             self._revive(found)
             return found
         if asked_id is None and self._ahead is not None and user_id is None:
@@ -61,6 +61,10 @@ class Sessions:
             self._revive(session)
             return session
         return self._open(asked_id, user_id, platform)
+
+    def _find(self, name: str) -> Session | None:
+        holder = self._engine.holder(self._parts.identity, name)
+        return None if holder is None else self._all.get(holder)
 
     def _revive(self, session: Session) -> None:
         """A session whose credential was refused tries again for every new client."""
@@ -78,14 +82,14 @@ class Sessions:
             on_ended=self.end,
             shared=self._shared,
         )
-        self._all[id(session)] = session
+        self._all[session.link.id] = session
         if asked_id is not None:
-            self._by_name[asked_id] = session
+            self._named(session, asked_id)
         session.start()
         return session
 
     def _named(self, session: Session, name: str) -> None:
-        self._by_name.setdefault(name, session)
+        self._engine.claim(self._parts.identity, name, session.link.id)
 
     def end(self, session: Session) -> None:
         """Nobody came back to it in time. From now on nobody can: who asks gets a new one."""
@@ -97,16 +101,14 @@ class Sessions:
         log.info("session.ended", session=session.session_id, link=session.link.id)
 
     def _forget(self, session: Session) -> None:
-        self._all.pop(id(session), None)
+        self._all.pop(session.link.id, None)
         if self._ahead is session:
             self._ahead = None
-        for name in session.names:
-            if self._by_name.get(name) is session:
-                del self._by_name[name]
+        self._engine.release(self._parts.identity, session.link.id)
 
     async def stop(self) -> None:
         """End all sessions and wait until their links are closed."""
         await asyncio.gather(*(session.stop() for session in self._all.values()))
         await self._tasks.stop()
-        self._all.clear()
-        self._by_name.clear()
+        for session in list(self._all.values()):
+            self._forget(session)

@@ -6,15 +6,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
-from megabot_cli.relay.upstream_queue import UpstreamQueue, Waiting
+from megabot_cli.relay.engine import SessionQueue
+from megabot_cli.relay.upstream_queue import Waiting
+from tests.relay.engines import engine_under_test, new_engine
+
+__all__ = ["engine_under_test"]
 
 
 def waiting(client: str, number: int, at: float = 0.0, size: int = 10) -> Waiting:
     return Waiting(client, f"{client}-{number}", b"x" * size, False, at)
 
 
-def new_queue(**relay: float) -> UpstreamQueue:
-    return UpstreamQueue(LimitSettings(queue=5), RelaySettings(**relay))  # type: ignore[arg-type]
+def new_queue(**relay: float) -> SessionQueue:
+    return new_engine().open_queue(LimitSettings(queue=5), RelaySettings(**relay))  # type: ignore[arg-type]
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=15))

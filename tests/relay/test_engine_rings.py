@@ -6,21 +6,28 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.relay.ring import Ring
+from megabot_cli.config.schema import RelaySettings
+from megabot_cli.relay.engine import SessionRing
+from tests.relay.engines import engine_under_test, new_engine
+
+__all__ = ["engine_under_test"]
 
 
-def ring(messages: int = 100, size_bytes: int = 10_000, age_s: float = 600.0) -> Ring:
-    return Ring("epoch_1", messages=messages, size_bytes=size_bytes, age_s=age_s)
+def ring(messages: int = 100, size_bytes: int = 10_000, age_s: float = 600.0) -> SessionRing:
+    settings = RelaySettings(ring_messages=messages, ring_bytes=size_bytes, ring_age_s=age_s)
+    return new_engine().open_ring("epoch_1", settings)
 
 
-def filled(count: int, **bounds: float) -> Ring:
+def filled(count: int, **bounds: float) -> SessionRing:
     kept = ring(**bounds)  # type: ignore[arg-type]
     for number in range(1, count + 1):
         kept.add(f"message {number}".encode(), now=float(number))
     return kept
 
 
-def missed(kept: Ring, cursor: str, name: str = "ada", now: float = 0.0) -> list[int] | str | None:
+def missed(
+    kept: SessionRing, cursor: str, name: str = "ada", now: float = 0.0
+) -> list[int] | str | None:
     recovery = kept.since(cursor, name, now)
     return recovery.reason or [message.seq for message in recovery.messages]
 
