@@ -99,6 +99,7 @@ async def test_messages_flow_both_ways_as_they_are(stage: Stage) -> None:
             await peer.socket.send_str(text)
             assert await peer.text() == text
             assert heard[-1] == text
+        await relay.stop()  # or the server would wait for its link
     finally:
         await server.close()
 
