@@ -21,6 +21,7 @@ from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap
 from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
+_PACK_RECORDS: Final = 64  # still in the processor's cache when they are packed
 
 
 class Recorder:
@@ -85,6 +86,7 @@ class Recorder:
         self._most_bytes = settings.queue_bytes
         self._put_records = 0
         self._put_bytes = 0
+        self._look_at = self._look_every = _PACK_RECORDS if apart else _WAKE_RECORDS
         self._wake_at = _WAKE_RECORDS
         self._impeded = True  # until `start`
         self._dropping = False
@@ -139,11 +141,12 @@ class Recorder:
     @property
     def lag_s(self) -> float:
         """How long the oldest record in the queue has waited."""
+        since_ns = self._writer.held_since_ns
         try:
-            waited_ns: int = self._clock() - self._queue[0][0]
+            since_ns = self._queue[0][0] if since_ns is None else since_ns
         except IndexError:
             return 0.0
-        return max(0.0, waited_ns / 1e9)
+        return max(0.0, (self._clock() - since_ns) / 1e9)
 
     def start(self) -> None:
         """Make the folder and the first segment.
@@ -198,14 +201,21 @@ class Recorder:
         self._queue.append(item)
         records = self._put_records = self._put_records + 1
         payload_bytes = self._put_bytes = self._put_bytes + size
-        if records >= self._wake_at:
-            self._wake_at = records + _WAKE_RECORDS
-            self._wake.set()
+        if records >= self._look_at:
+            self._look(records)
         if (
             records - self._done_records >= self._most_records
             or payload_bytes - self._done_bytes >= self._most_bytes
         ):
             self._feel_pressure()
+
+    def _look(self, records: int) -> None:
+        self._look_at = records + self._look_every
+        if isinstance(self._writer, WriterProcess):
+            self._writer.pack(self._queue)
+        if records >= self._wake_at:
+            self._wake_at = records + _WAKE_RECORDS
+            self._wake.set()
 
     def _feel_pressure(self) -> None:
         if self.fault is not None or self._stopping:
@@ -292,7 +302,7 @@ class Recorder:
     def _write_waiting(self) -> None:
         """Write what waits now. What comes meanwhile is left for the next turn, else a steady
         flow would be written record by record."""
-        waiting = len(self._queue)
+        waiting = len(self._queue) + self._writer.held
         while waiting > 0:
             records, payload_bytes = self._writer.write_batch(self._queue, waiting)
             waiting -= records
@@ -309,7 +319,7 @@ class Recorder:
         self.fault = fault
         self._impeded = True
         self.must_wait = False
-        self.dropped += len(self._queue)
+        self.dropped += len(self._queue) + self._writer.held
         self._queue.clear()
         self._done_records, self._done_bytes = self._put_records, self._put_bytes
         with self._turn_over:

@@ -115,6 +115,9 @@ class RecordingWriter:
         self.redactions = 0
         self.segments = 0
 
+    held = 0  # records taken from the queue and not written yet
+    held_since_ns: int | None = None
+
     def open_segment(self) -> None:
         """Begin the next segment."""
         self._header.segment = self.segments + 1

@@ -1,8 +1,9 @@
 """A recording's writing end in a process of its own.
 
 Redacting and encoding a record costs the interpreter some microseconds, and a thread that
-does it holds the lock that the event loop needs. Here a child process does it: the parent's
-thread only hands over what waits and sleeps until that is on disk.
+does it holds the lock that the event loop needs. Here a child process does it. Whoever puts
+records packs them, some dozens at a time while they are at hand; the parent's thread only
+writes those packs to the pipe and sleeps until they are on disk.
 
     parent                                   child (`python -m megabot_cli.storage.writer_process`)
     length, marshal of (word, arguments)  →
@@ -16,10 +17,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import marshal
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections import deque
 from pathlib import Path
@@ -30,17 +33,26 @@ import msgspec
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item, queued_size
+from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
 
 _DATA = 11
-_BATCH_RECORDS = 1000
+_BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
 _LENGTH_BYTES = 4
 _END_S = 5.0
 
 
+class _Pack(msgspec.Struct, frozen=True, gc=False):
+    """Records on their way to the child; `size` is that of their payloads."""
+
+    content: bytes
+    records: int
+    size: int
+    first_ns: int
+
+
 class WriterProcess:
-    """As `RecordingWriter`, in a child process. Belongs to one thread."""
+    """As `RecordingWriter`, in a child process. Belongs to one thread, but for `pack`."""
 
     def __init__(
         self, folder: Path, header: Header, settings: RecordingSettings, key: bytes
@@ -50,6 +62,8 @@ class WriterProcess:
         self._settings = settings
         self._key = key
         self._child: subprocess.Popen[bytes] | None = None
+        self._packs: deque[_Pack] = deque()
+        self._packing = threading.Lock()  # or two threads would take turns at one queue
         self.records = 0
         self.bytes = 0
         self.redactions = 0
@@ -71,20 +85,51 @@ class WriterProcess:
             self._end()
             raise
 
-    def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
-        """As `RecordingWriter.write_batch`."""
-        taken: list[Item] = []
-        size = 0
-        while queue and len(taken) < min(most, _BATCH_RECORDS) and size < _BATCH_BYTES:
-            item = queue.popleft()
-            taken.append(item)
-            size += queued_size(item)
+    @property
+    def held(self) -> int:
+        """Records taken from the queue and not written yet."""
+        return sum(pack.records for pack in list(self._packs))
+
+    @property
+    def held_since_ns(self) -> int | None:
+        """When the oldest of them was put."""
         try:
-            self._ask("write", [_plain(item) for item in taken])
-        except OSError:
-            queue.extendleft(reversed(taken))
-            raise
-        return len(taken), size
+            return self._packs[0].first_ns
+        except IndexError:
+            return None
+
+    def pack(self, queue: deque[Item]) -> None:
+        """Make all that is in `queue` ready to travel, in order. Any thread may."""
+        with self._packing:
+            items = [queue.popleft() for _ in range(len(queue))]
+            if not items:
+                return
+            try:
+                content = marshal.dumps(items)
+            except ValueError:  # a gap among them
+                items = [_plain(item) for item in items]
+                content = marshal.dumps(items)
+            size = sum(len(item[_DATA]) for item in items if item[_DATA] and item[1] != "gap")
+            self._packs.append(_Pack(content, len(items), size, items[0][0]))
+
+    def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
+        """As `RecordingWriter.write_batch`, but for `most`; a pack is written whole.
+
+        It keeps house too: one answer of the child serves both. Where the disk refuses, the
+        packs are kept.
+        """
+        self.pack(queue)
+        taken: list[_Pack] = []
+        travelling = 0
+        for pack in itertools.islice(self._packs.copy(), _BATCH_PACKS):
+            taken.append(pack)
+            travelling += len(pack.content)
+            if travelling >= _BATCH_BYTES:
+                break
+        self._ask("write", [pack.content for pack in taken])
+        for _ in taken:
+            self._packs.popleft()
+        return sum(pack.records for pack in taken), sum(pack.size for pack in taken)
 
     def keep_house(self) -> None:
         self._ask("keep_house")
@@ -176,9 +221,11 @@ class Child:
         if writer is None:
             raise OSError(errno.EINVAL, "nothing was opened")
         if word == "write":
-            queue = deque(_with_gap(item) for item in arguments[0])
-            while queue:
-                writer.write_batch(queue, len(queue))
+            for content in arguments[0]:
+                queue = deque(map(_with_gap, marshal.loads(content)))  # noqa: S302  our own
+                while queue:
+                    writer.write_batch(queue, len(queue))
+                    writer.keep_house()
         else:
             getattr(writer, word)(*arguments)
 
