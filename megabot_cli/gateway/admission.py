@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import time
 
+import msgspec
 from aiohttp import web
 
 from megabot_cli.gateway.accounts import API_KEY_PREFIX, User, Users
 from megabot_cli.gateway.keys import Keys, TokenRefused
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """Whose connection it is, and until when (Unix seconds) where a token says so."""
+
+    user: User
+    until: float | None = None
 
 
 class CredentialRefused(Exception):
@@ -24,17 +32,17 @@ class Admission:
         self._users = users
         self._keys = keys
 
-    def admit(self, request: web.Request) -> User:
-        """The user a request is from. Raises CredentialRefused."""
+    def admit(self, request: web.Request) -> Admitted:
+        """Whom a request is from. Raises CredentialRefused."""
         credential = _credential(request)
         user = self._users.by_api_key(credential)
         if user is not None:
-            return user
+            return Admitted(user)
         if credential.startswith(API_KEY_PREFIX):
             raise CredentialRefused("Invalid API key provided")
         return self._bearer(credential)
 
-    def _bearer(self, token: str) -> User:
+    def _bearer(self, token: str) -> Admitted:
         try:
             claims = self._keys.read(token, "access", now=time.time())
         except TokenRefused as fault:
@@ -42,7 +50,7 @@ class Admission:
         user = self._users.by_name(claims.sub)
         if user is None or user.user_id != claims.user_id:
             raise CredentialRefused("The user of this token is gone")
-        return user
+        return Admitted(user, claims.exp)
 
 
 def _credential(request: web.Request) -> str:

@@ -69,8 +69,11 @@ class Answers:
         """Answer this after all that was asked before. Only while not `full`."""
         self._waiting.append(question)
         if not self._working:
-            self._working = True
-            self._task = self._tasks.start(self._work(), "gateway answers")
+            self._start()
+
+    def _start(self) -> None:
+        self._working = True
+        self._task = self._tasks.start(self._work(), "gateway answers")
 
     def interrupt(self) -> None:
         """Whoever asked has said goodbye: the answer under way ends, and the rest is dropped.
@@ -97,6 +100,8 @@ class Answers:
         finally:
             self._working = False
             self._task = None
+            if self._waiting:  # asked while an interrupted answer was still being ended
+                self._start()
 
     async def _answer(self, question: Question) -> None:
         try:

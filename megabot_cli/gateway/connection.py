@@ -15,9 +15,11 @@ from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.errors import BadData
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
+from megabot_cli.gateway.bundling import Bundle, unbundled
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.inbox import Arrived, Inbox
 from megabot_cli.gateway.outbox import BinaryMessage, Outbox, Socket
+from megabot_cli.gateway.parameters import Parameters
 from megabot_cli.gateway.scenarios.resetting import reset
 from megabot_cli.gateway.sessions import Session
 from megabot_cli.gateway.signatures import Signing
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 # What the greeting tells of us. "gzip": long messages may travel with `compression=gzip`.
 CAPABILITIES = ("chat", "realtime", "streaming", "tools", "collaboration", "batch", "gzip")
-COMPRESSIONS = frozenset({"", "gzip", "none", "deflate"})  # of the query; others are told
 # A client that closes with one of these is done; any other end may be followed by a resume.
 GOODBYES = frozenset({CloseCode.NORMAL, CloseCode.GOING_AWAY})
 GOODBYE_S = 0.8  # for the peer to answer a close
@@ -61,7 +62,8 @@ class Connection:
         outbox: OutboxSettings,
         handlers: Handlers,
         tasks: TaskSet,
-        compression: str = "",
+        parameters: Parameters,
+        until: float | None = None,
         signing: Signing | None = None,
         stage: Stage | None = None,
         number: int = 0,
@@ -88,9 +90,15 @@ class Connection:
             tasks,
             on_stalled=self._close_slow,
             on_room=self._room_made,
-            gzip=compression == "gzip",
+            gzip=parameters.gzip,
         )
-        self._compression = compression
+        self._parameters = parameters
+        self.platform = parameters.platform_name
+        self._until = until  # Unix seconds, when the token's time is over
+        self._bundle: Bundle | None = None
+        if parameters.batch_size:
+            most_bytes = limits.max_message_bytes
+            self._bundle = Bundle(parameters.batch_size, most_bytes, self._write_bundled)
         self._signing = signing
         self._open_session = open_session
         self._performance: Performance | None = None
@@ -119,10 +127,19 @@ class Connection:
         """Sign and write, past any scenario."""
         if self._signing is not None:
             message = self._signing.signer.sign(message)
+        if self._bundle is not None:
+            self._bundle.add(message)
+        else:
+            self._outbox.send(message)
+
+    def _write_bundled(self, message: bytes, wrapped: bool) -> None:
+        if wrapped and self._signing is not None:
+            message = self._signing.signer.sign(message)
         self._outbox.send(message)
 
     def send_raw(self, content: bytes, *, binary: bool) -> None:
         """Write what is no message, as a scenario wants it."""
+        self._flush()
         self._outbox.send(BinaryMessage(content) if binary else content)
 
     def handle_as_usual(self, arrived: Arrived) -> None:
@@ -151,10 +168,10 @@ class Connection:
     async def run(self) -> None:
         """Greet, deliver what waited, and serve until the connection ends."""
         self._greet()
-        if self._compression not in COMPRESSIONS:
-            text = f"compression is gzip or left out; {self._compression[:40]!r} is unknown here."
-            self.refuse("unsupported_compression", text, 400, None)
+        for error, text in self._parameters.problems():
+            self.refuse(error, text, 400, None)
         self.session.attach(self)
+        expiry = self._expect_expiry()
         if self._performance is not None:
             self._performance.opened()
         try:
@@ -164,9 +181,13 @@ class Connection:
             await self.close(CloseCode.INTERNAL_ERROR, "internal error")
         finally:
             self.over = True
+            if expiry is not None:
+                expiry.cancel()
             self._handlers.left(self)
             unsent = await self._performance.finish() if self._performance is not None else []
             undelivered = await self._outbox.finish()
+            if self._bundle is not None:
+                undelivered = unbundled(undelivered) + self._bundle.finish()
             self.session.detach(self, undelivered + unsent, time.monotonic())
             if self._said_goodbye:
                 self.session.goodbye()
@@ -176,6 +197,7 @@ class Connection:
     async def close(self, code: int, reason: str) -> None:
         """Say goodbye, and end the connection whether or not the peer answers."""
         self._closed_with = self._closed_with or code
+        self._flush()
         try:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(GOODBYE_S):
@@ -186,6 +208,22 @@ class Connection:
     def abort(self) -> None:
         """End the connection as a broken line would."""
         self._transport.abort()
+
+    def _flush(self) -> None:
+        if self._bundle is not None:
+            self._bundle.flush()
+
+    def _expect_expiry(self) -> asyncio.TimerHandle | None:
+        if self._until is None:
+            return None
+        left_s = max(0.0, self._until - time.time())
+        return asyncio.get_running_loop().call_later(left_s, self._expire)
+
+    def _expire(self) -> None:
+        """The token's time is over. The session stays, for who comes back with a new one."""
+        log.info("connection.token_expired", session=self.session.session_id)
+        self.refuse("authentication_failed", "The token has expired", 401, None)
+        self.start_close(CloseCode.POLICY_VIOLATION, "The token has expired")
 
     def _greet(self) -> None:
         payload = {

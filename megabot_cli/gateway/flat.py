@@ -21,7 +21,7 @@ from megabot_cli.config.schema import GatewaySettings, IntegritySettings, LimitS
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway import outgoing, routes
 from megabot_cli.gateway.accounts import User, Users
-from megabot_cli.gateway.admission import Admission
+from megabot_cli.gateway.admission import Admission, Admitted
 from megabot_cli.gateway.connection import Connection
 from megabot_cli.gateway.handlers import Handlers, Sender
 from megabot_cli.gateway.inbox import Arrived
@@ -192,8 +192,8 @@ async def errors_as_text(request: web.Request, handler: routes.Handler) -> web.S
 class _OneUser(Admission):
     """Everybody who has shown the token is the same user."""
 
-    def admit(self, request: web.Request) -> User:
-        return User("flat", "user_flat")
+    def admit(self, request: web.Request) -> Admitted:
+        return Admitted(User("flat", "user_flat"))
 
 
 def _refuse_token() -> NoReturn:

@@ -11,12 +11,13 @@ from megabot_cli.errors import BadData
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
 from megabot_cli.gateway.answers import Question
+from megabot_cli.gateway.attachments import with_attachments
 from megabot_cli.gateway.inbox import Arrived
 from megabot_cli.gateway.sessions import Session
 from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.tools import Outcome, run_tool
 from megabot_cli.gateway.workspace import MOST_JOINED, Workspaces
-from megabot_cli.protocol.envelope import open_envelope
+from megabot_cli.protocol.envelope import UNREADABLE, open_envelope
 from megabot_cli.protocol.messages import (
     MESSAGE_TYPES,
     ChatSend,
@@ -29,12 +30,16 @@ from megabot_cli.protocol.messages import (
 MOST_TOOLS_RUNNING = 100  # of one session
 MOST_NAME_LENGTH = 256
 
+# The specification says how to enter a workspace, and nothing of leaving one and staying.
+LEAVE = "session_leave"
+
 
 class Sender(Protocol):
     """The connection that a message came over."""
 
     user: User
     session: Session
+    platform: str | None
     over: bool
 
     def send(self, message: bytes) -> None: ...
@@ -55,8 +60,9 @@ class Handlers:
         """Answer a valid message that is no batch."""
         message = arrived.message
         match message.payload:
-            case ChatSend(content=content):
-                sender.session.answers.ask(Question(message.id, content))
+            case ChatSend(content=content, attachments=attachments):
+                asked = with_attachments(content, attachments)
+                sender.session.answers.ask(Question(message.id, asked))
             case ToolCall() as call:
                 self._call_tool(sender, message.id, call)
             case ToolResult(execution_id=execution_id):
@@ -66,6 +72,8 @@ class Handlers:
                 self._join(sender, message.id, name)
             case CollaborativeAction(session_id=name):
                 self._act(sender, arrived, name)
+            case msgspec.Raw() as payload if message.type == LEAVE:
+                self._leave(sender, message.id, payload)
             case _:
                 self._refuse_type(sender, message.id, message.type)
 
@@ -116,6 +124,18 @@ class Handlers:
         else:
             self._workspaces.join(name, sender, message_id)
 
+    def _leave(self, sender: Sender, message_id: str, payload: msgspec.Raw) -> None:
+        try:
+            name = msgspec.json.decode(payload, type=SessionJoin).session_id
+        except UNREADABLE:
+            text = "$.payload.session_id: expected the name of a workspace (required fields)"
+            sender.refuse("invalid_message", text, 400, message_id)
+            return
+        if self._workspaces.is_in(name, sender):
+            self._workspaces.leave(name, sender, message_id)
+        else:
+            sender.refuse("not_joined", f"You are not in {name[:100]}.", 403, message_id)
+
     def _act(self, sender: Sender, arrived: Arrived, name: str) -> None:
         message_id = arrived.message.id
         if not self._workspaces.is_in(name, sender):
@@ -123,7 +143,7 @@ class Handlers:
             sender.refuse("not_joined", text, 403, message_id)
             return
         try:
-            action = _shown_action(sender.user, arrived, name)
+            action = _shown_action(sender, arrived, name)
         except BadData as fault:
             sender.refuse("invalid_message", fault.message, 400, message_id)
             return
@@ -167,15 +187,16 @@ def _tool_result(session: Session, message_id: str, call: ToolCall, outcome: Out
     )
 
 
-def _shown_action(user: User, arrived: Arrived, name: str) -> bytes:
+def _shown_action(sender: Sender, arrived: Arrived, name: str) -> bytes:
     """The action as others see it: every key of the payload, known to us or not, and who did it."""
     envelope = open_envelope(arrived.text)
     assert envelope is not None
     payload: dict[str, Any] = envelope.decoded_payload()
     return outgoing.message(
         "collaborative_action",
-        {**payload, "user_id": user.user_id},
+        {**payload, "user_id": sender.user.user_id},
         session_id=name,
-        user_id=user.user_id,
+        user_id=sender.user.user_id,
+        platform=sender.platform,
         message_id=arrived.message.id,
     )

@@ -16,6 +16,7 @@ def message(
     session_id: str | None = None,
     reply_to: str | None = None,
     user_id: str | None = None,
+    platform: str | None = None,
     message_id: str | None = None,
 ) -> bytes:
     """The wire text of a message of ours; metadata holds what is given."""
@@ -25,6 +26,7 @@ def message(
             ("reply_to", reply_to),
             ("session_id", session_id),
             ("user_id", user_id),
+            ("platform", platform),
         )
         if value is not None
     }

@@ -51,12 +51,12 @@ class RecordedConnection(Connection):
 
     def send(self, message: bytes) -> None:
         if isinstance(message, BinaryMessage):
-            self._outbox.send(message)
+            self.send_raw(message, binary=True)
             return
         try:
             super().send(message)
         except BadData:  # another dialect has no place for a signature
-            self._outbox.send(message)
+            self.send_raw(message, binary=False)
 
     def _take(self, text: bytes) -> None:
         limit = self._limits.max_message_bytes

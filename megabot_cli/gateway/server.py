@@ -17,8 +17,8 @@ from megabot_cli.config.listen import parse_listen
 from megabot_cli.config.schema import GatewaySettings, LimitSettings, OutboxSettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway import outgoing, routes
-from megabot_cli.gateway.accounts import User, Users
-from megabot_cli.gateway.admission import Admission, CredentialRefused
+from megabot_cli.gateway.accounts import Users
+from megabot_cli.gateway.admission import Admission, Admitted, CredentialRefused
 from megabot_cli.gateway.assistants.choice import open_assistant
 from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.connection import GOODBYE_S, Connection
@@ -26,6 +26,7 @@ from megabot_cli.gateway.deflating import DeflatingSocket
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.ledger import Ledger
+from megabot_cli.gateway.parameters import Parameters
 from megabot_cli.gateway.recorded_answers import RecordedAnswers
 from megabot_cli.gateway.sessions import Session, SessionTable
 from megabot_cli.gateway.signatures import Signing, open_signing
@@ -238,19 +239,19 @@ class Gateway:
             await self._play_connect(self._stage, request)
         writer = await socket.prepare(request)
         try:
-            user = self._admission.admit(request)
+            admitted = self._admission.admit(request)
         except CredentialRefused as fault:
             await _turn_away(socket, str(fault))
             return socket
         transport = request.transport
         if transport is not None:
-            await self._serve(request, user, socket, transport, writer)
+            await self._serve(request, admitted, socket, transport, writer)
         return socket
 
     async def _play_connect(self, stage: Stage, request: web.Request) -> None:
         """What the scenario does before the upgrade. Raises Refused."""
         try:
-            user = self._admission.admit(request)
+            user = self._admission.admit(request).user
         except CredentialRefused:
             user = None  # refused below, after the upgrade, unless the scenario comes first
         forgotten = await stage.connect(request, user.name if user else "")
@@ -260,12 +261,14 @@ class Gateway:
     async def _serve(
         self,
         request: web.Request,
-        user: User,
+        admitted: Admitted,
         socket: DeflatingSocket,
         transport: asyncio.Transport,
         writer: AbstractStreamWriter,
     ) -> None:
-        session, resumed = self._sessions.open(request.query.get("session_id"), user.user_id)
+        user = admitted.user
+        asked = Parameters.of(request.query)
+        session, resumed = self._sessions.open(asked.session_id, user.user_id)
         connect = self.connection_type if self._recorded is None else self._recorded.connection
         connection = connect(
             user,
@@ -277,7 +280,8 @@ class Gateway:
             outbox=self._outbox,
             handlers=self._handlers,
             tasks=self._tasks,
-            compression=request.query.get("compression", ""),
+            parameters=asked,
+            until=admitted.until,
             signing=self._signing,
             stage=self._stage,
             number=next(self._numbers),
@@ -285,7 +289,12 @@ class Gateway:
         )
         self._connections.add(connection)
         facts = log.bind(user=user.name, session=session.session_id)
-        facts.info("connection.opened", resumed=resumed, platform=_platform(request))
+        facts.info(
+            "connection.opened",
+            resumed=resumed,
+            platform=asked.platform_name or "?",
+            claims_another_user=asked.user_id not in ("", user.user_id, user.name),
+        )
         try:
             await connection.run()
         finally:
@@ -318,12 +327,6 @@ class Gateway:
     def _authority(self) -> str:
         host, port = self._bound()
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _platform(request: web.Request) -> str:
-    """What the client calls itself, if a log may show it as it is."""
-    platform = request.query.get("platform", "")[:32]
-    return platform if platform.isascii() and platform.isprintable() else "?"
 
 
 async def _turn_away(socket: DeflatingSocket, reason: str) -> None:

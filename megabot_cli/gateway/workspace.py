@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
 
 MOST_JOINED = 100  # workspaces of one connection
 
+Event = Literal["joined", "left"]
+
 
 class Participant(Protocol):
     """A connection as a workspace sees it."""
 
     user: User
+    platform: str | None
 
     def send(self, message: bytes) -> None: ...
 
@@ -34,10 +37,14 @@ class Workspaces:
         """Enter, and tell everybody, the newcomer in answer to its message."""
         those = self._participants.setdefault(name, [])
         if participant not in those:
-            for other in those:
-                other.send(self._news(name, f"{participant.user.name} joined", those, participant))
             those.append(participant)
-        participant.send(self._news(name, "Joined", those, reply_to=message_id))
+            self._tell_others(name, participant, "joined")
+        participant.send(self._news(name, participant, "joined", "Joined", reply_to=message_id))
+
+    def leave(self, name: str, participant: Participant, message_id: str) -> None:
+        """Go out, and tell everybody, the leaver in answer to its message."""
+        self._remove(name, participant)
+        participant.send(self._news(name, participant, "left", "Left", reply_to=message_id))
 
     def is_in(self, name: str, participant: Participant) -> bool:
         return participant in self._participants.get(name, ())
@@ -50,29 +57,42 @@ class Workspaces:
 
     def leave_all(self, participant: Participant) -> None:
         for name in self.joined(participant):
-            those = self._participants[name]
-            those.remove(participant)
-            for other in those:
-                other.send(self._news(name, f"{participant.user.name} left", those))
-            if not those:
-                del self._participants[name]
+            self._remove(name, participant)
+
+    def _remove(self, name: str, participant: Participant) -> None:
+        those = self._participants[name]
+        those.remove(participant)
+        self._tell_others(name, participant, "left")
+        if not those:
+            del self._participants[name]
+
+    def _tell_others(self, name: str, participant: Participant, event: Event) -> None:
+        title = f"{participant.user.name} {event}"
+        for other in self._participants[name]:
+            if other is not participant:
+                other.send(self._news(name, participant, event, title))
 
     def _news(
         self,
         name: str,
+        participant: Participant,
+        event: Event,
         title: str,
-        those: list[Participant],
-        newcomer: Participant | None = None,
         *,
         reply_to: str | None = None,
     ) -> bytes:
-        present = those if newcomer is None else [*those, newcomer]
-        names = ", ".join(dict.fromkeys(one.user.name for one in present))
+        """What happened, for a person and for a program that shows who is there."""
+        present = self._participants.get(name, [])
+        names = ", ".join(dict.fromkeys(one.user.name for one in present)) or "nobody"
         payload = {
             "type": "info",
             "title": title,
             "message": f"In {name} now: {names}.",
             "dismissible": True,
+            "event": event,
+            "user_id": participant.user.user_id,
             "participants": list(dict.fromkeys(one.user.user_id for one in present)),
         }
+        if participant.platform is not None:
+            payload["platform"] = participant.platform
         return outgoing.message("notification", payload, session_id=name, reply_to=reply_to)

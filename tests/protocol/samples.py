@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from megabot_cli.protocol.validation import Problem, check
+
+ASTRAL = "😀"  # above U+FFFF: two units in JavaScript, four bytes in UTF-8
+
 PAYLOADS: dict[str, dict[str, Any]] = {
     "connection_established": {"session_id": "sess_1"},
     "connection_error": {"error": "authentication_failed"},
@@ -36,3 +40,10 @@ def without(message_type: str, field: str) -> str:
     """The least valid message of that type, one payload field taken out."""
     payload = {name: value for name, value in PAYLOADS[message_type].items() if name != field}
     return message(message_type, payload or {"other": 1})
+
+
+def problem_of(text: bytes | str) -> Problem:
+    """What is wrong with a message that must not be valid."""
+    problem = check(text)
+    assert problem is not None, f"valid: {text[:200]!r}"
+    return problem
