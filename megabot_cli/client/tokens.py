@@ -73,6 +73,11 @@ class TokenSource:
         """Since when this process has the credential, Unix seconds; None when it has none."""
         return self._obtained_at if self._credential is not None else None
 
+    @property
+    def renewable(self) -> bool:
+        """Whether the credential can be renewed without anybody logging in."""
+        return self._renewable(self._credential)
+
     async def current(self) -> Credential | None:
         """A credential that is valid as far as we know; None when none is needed or known.
 

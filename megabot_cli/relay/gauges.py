@@ -19,15 +19,9 @@ def measure(relay: Relay) -> RelayGauges:
     now = RelayGauges()
     now.started_at = relay.started_at
     now.draining = relay.draining
-    now.tls_insecure = relay.profile.tls.insecure
-    tokens = relay.tokens
-    now.token_expires_at = tokens.expires_at
-    now.token_obtained_at = tokens.obtained_at
     now.taps, now.strangers = relay.watchers, relay.strangers
-    sessions = relay.sessions
-    now.sessions = len(sessions)
-    for session in sessions:
-        _add_session(now, session)
+    for identity in relay.identities.values():
+        _add_identity(now, identity)
     for client in relay.local_clients:
         now.clients += 1
         now.executors += client.wishes.executor

@@ -109,7 +109,7 @@ class RelayCollector(Collector):
         yield from _routing(self._numbers, now)
         yield from _clients(self._numbers, now)
         yield from _links(self._numbers, now)
-        yield from _credential(self._numbers, now)
+        yield from _credentials(self._numbers, now)
         yield from _memory(now)
         yield from _process(self._numbers, now)
         if now.recorder is not None:
@@ -311,9 +311,12 @@ def _coded(name: str, help_text: str, counts: Mapping[int, int]) -> Metric:
 
 
 def _links(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
-    states = GaugeMetricFamily(_PREFIX + "links", "Links by state.", labels=["state"])
-    for state in WORDS["state"]:
-        states.add_metric([state], now.links.get(state, 0))
+    states = GaugeMetricFamily(
+        _PREFIX + "links", "Links by profile and state.", labels=["profile", "state"]
+    )
+    for name, profile in now.profiles.items():
+        for state in WORDS["state"]:
+            states.add_metric([name, state], profile.links.get(state, 0))
     yield states
     yield _gauge("sessions", "Sessions held.", now.sessions)
     yield _counter("dials", "Attempts to connect to the upstream.", numbers.dials)
@@ -338,27 +341,44 @@ def _links(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counter("batches", "Batches of messages that waited.", numbers.batches)
 
 
-def _credential(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
+def _credentials(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counters(
         "auth_refreshes",
-        "Renewals of the credential, by outcome; failed: the upstream could not be asked.",
+        "Renewals of a credential, by outcome; failed: the upstream could not be asked.",
         "outcome",
         numbers.auth_refreshes,
         "renewal",
     )
-    if now.token_obtained_at is not None:
-        yield _gauge(
-            "token_obtained_timestamp_seconds",
-            "When the relay got the token it uses, Unix time.",
-            now.token_obtained_at,
-        )
-    if now.token_expires_at is not None:
-        yield _gauge(
-            "token_expiry_timestamp_seconds",
-            "When the token expires, Unix time; absent where it does not say.",
-            now.token_expires_at,
-        )
-    yield _gauge("tls_insecure", "1 when certificates are not verified.", now.tls_insecure)
+    each = now.profiles.items()
+    yield _by_profile(
+        "token_obtained_timestamp_seconds",
+        "When the relay got the token it uses, Unix time.",
+        {name: profile.token_obtained_at for name, profile in each},
+    )
+    yield _by_profile(
+        "token_expiry_timestamp_seconds",
+        "When the token expires, Unix time; absent where it does not say.",
+        {name: profile.token_expires_at for name, profile in each},
+    )
+    yield _by_profile(
+        "token_renewable",
+        "1 when the relay can renew the credential, 0 when somebody must log in or it lasts.",
+        {name: profile.token_renewable for name, profile in each},
+    )
+    yield _by_profile(
+        "tls_insecure",
+        "1 when the upstream's certificate is not verified.",
+        {name: profile.tls_insecure for name, profile in each},
+    )
+
+
+def _by_profile(name: str, help_text: str, values: Mapping[str, float | None]) -> Metric:
+    """One series for each profile of the configuration that has a value."""
+    metric = GaugeMetricFamily(_PREFIX + name, help_text, labels=["profile"])
+    for profile, value in values.items():
+        if value is not None:
+            metric.add_metric([profile], value)
+    return metric
 
 
 def _memory(now: RelayGauges) -> Iterator[Metric]:

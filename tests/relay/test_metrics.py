@@ -47,8 +47,8 @@ async def test_a_conversation_shows_in_every_number_it_concerns(
     assert now["typed_messages_total", "to_client,chat_stream"] >= 1
     assert now["typed_messages_total", "to_client,chat_receive"] == 1
     assert now["clients", ""] == now["executors", ""] == now["sessions", ""] == 1
-    assert now["links", "up"] == now["dials_total", ""] == now["resumes_total", "fresh"] == 1
-    assert now["links", "failed"] == 0
+    assert now["links", "test,up"] == now["dials_total", ""] == now["resumes_total", "fresh"] == 1
+    assert now["links", "test,failed"] == 0
     assert now["forward_seconds_count", ""] == 1
     assert 0 < now["forward_seconds_sum", ""] < 5
     assert now["link_up_seconds_total", ""] > 0
@@ -137,8 +137,8 @@ async def test_who_is_refused_is_counted_by_reason_at_both_listeners(
 async def test_a_token_shows_when_it_came_and_when_it_ends(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(gateway.url)
     now = await scrape(stage, relay)
-    assert abs(now["token_obtained_timestamp_seconds", ""] - time.time()) < 60
-    assert ("token_expiry_timestamp_seconds", "") not in now, "an API key does not expire"
+    assert abs(now["token_obtained_timestamp_seconds", "test"] - time.time()) < 60
+    assert ("token_expiry_timestamp_seconds", "test") not in now, "an API key does not expire"
 
 
 async def test_renewals_of_the_credential_are_counted_by_outcome(

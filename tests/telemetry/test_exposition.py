@@ -16,7 +16,7 @@ from megabot_cli.relay.executions import Claim
 from megabot_cli.relay.link_life import LinkState, Verdict
 from megabot_cli.relay.routing import Route
 from megabot_cli.telemetry.exposition import WORDS, RelayCollector, exposition
-from megabot_cli.telemetry.metrics import RecorderGauges, RelayGauges, RelayNumbers
+from megabot_cli.telemetry.metrics import ProfileGauges, RecorderGauges, RelayGauges, RelayNumbers
 
 # Base units, and what is counted: https://prometheus.io/docs/practices/naming/
 _NO_BASE_UNIT = re.compile(r"_(ms|milliseconds|minutes|hours|kb|mb|kilobytes|percent)(_|$)")
@@ -41,7 +41,12 @@ RECORDER = RecorderGauges(
 
 def full_gauges() -> RelayGauges:
     now = RelayGauges()
-    now.token_expires_at = now.token_obtained_at = time.time()
+    now.profiles["default"] = ProfileGauges(
+        token_obtained_at=time.time(),
+        token_expires_at=time.time() + 3600,
+        token_renewable=True,
+        tls_insecure=False,
+    )
     now.recorder = RECORDER
     return now
 
