@@ -306,7 +306,8 @@ def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:
-    return web.json_response(facts, status=200 if good else 503)
+    headers = {"Cache-Control": "no-store"}
+    return web.json_response(facts, status=200 if good else 503, headers=headers)
 
 
 def _refuse(refusal: Refusal) -> web.Response:

@@ -189,7 +189,7 @@ def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
         numbers.messages_to_client,
     )
     yield _each_way(
-        "bytes", "Bytes of those messages.", numbers.bytes_to_upstream, numbers.bytes_to_client
+        "bytes", "Bytes of the messages that passed.", numbers.bytes_to_upstream, numbers.bytes_to_client
     )
     yield _types(numbers)
     yield _each_way(
@@ -383,9 +383,9 @@ def _by_profile(name: str, help_text: str, values: Mapping[str, float | None]) -
 
 def _memory(now: RelayGauges) -> Iterator[Metric]:
     yield _gauge("ring_messages", "Messages kept for clients that come back.", now.ring_messages)
-    yield _gauge("ring_bytes", "Bytes of those messages.", now.ring_bytes)
+    yield _gauge("ring_bytes", "Bytes kept for clients that come back.", now.ring_bytes)
     yield _gauge("flight_recorder_records", "Records in the flight recorder.", now.flight_records)
-    yield _gauge("flight_recorder_bytes", "Bytes of those records.", now.flight_bytes)
+    yield _gauge("flight_recorder_bytes", "Bytes in the flight recorder.", now.flight_bytes)
 
 
 def _process(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
@@ -395,21 +395,21 @@ def _process(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
 
 
 def _recorder(recorder: RecorderGauges) -> Iterator[Metric]:
-    yield _counter("recorder_records", "Records written.", recorder.records)
-    yield _counter("recorder_bytes", "Bytes written.", recorder.written_bytes)
-    yield _counter("recorder_segments", "Segments begun.", recorder.segments)
-    yield _counter("recorder_redactions", "Secrets replaced.", recorder.redactions)
+    yield _counter("recorder_records", "Records written to the recording.", recorder.records)
+    yield _counter("recorder_bytes", "Bytes written to the recording.", recorder.written_bytes)
+    yield _counter("recorder_segments", "Files of the recording begun.", recorder.segments)
+    yield _counter("recorder_redactions", "Secrets replaced before they were written.", recorder.redactions)
     yield _gauge("recorder_queue_records", "Records waiting for the writer.", recorder.depth)
     yield _gauge("recorder_queue_bytes", "Bytes waiting for the writer.", recorder.depth_bytes)
     yield _gauge("recorder_lag_seconds", "Age of the oldest record waiting.", recorder.lag_s)
     yield _counter("recorder_blocks", "Times readers had to wait for the writer.", recorder.blocks)
     yield _counter("recorder_gaps", "Times records were left out under pressure.", recorder.gaps)
-    yield _counter("recorder_lost_records", "Records left out in those gaps.", recorder.lost)
-    yield _counter("recorder_lost_bytes", "Bytes left out in those gaps.", recorder.lost_bytes)
+    yield _counter("recorder_lost_records", "Records left out under pressure.", recorder.lost)
+    yield _counter("recorder_lost_bytes", "Bytes left out under pressure.", recorder.lost_bytes)
     yield _counter(
         "recorder_dropped_records", "Records thrown away after a fault.", recorder.dropped
     )
     yield _gauge("recorder_healthy", "0 when nothing more is recorded.", recorder.healthy)
     yield _gauge(
-        "recorder_disk_full", "1 when that is because the disk is full.", recorder.disk_full
+        "recorder_disk_full", "1 when nothing is recorded because the disk is full.", recorder.disk_full
     )

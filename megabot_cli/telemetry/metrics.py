@@ -154,3 +154,28 @@ class RecorderGauges(msgspec.Struct, frozen=True, kw_only=True):
     dropped: int
     healthy: bool
     disk_full: bool
+
+
+def example_gauges() -> RelayGauges:
+    """A relay of one profile that records, at rest: with it a scrape has every metric."""
+    now = RelayGauges()
+    now.profiles["default"] = ProfileGauges(
+        token_obtained_at=0.0, token_expires_at=0.0, token_renewable=True, tls_insecure=False
+    )
+    now.recorder = RecorderGauges(
+        records=0,
+        written_bytes=0,
+        segments=1,
+        redactions=0,
+        depth=0,
+        depth_bytes=0,
+        lag_s=0.0,
+        blocks=0,
+        gaps=0,
+        lost=0,
+        lost_bytes=0,
+        dropped=0,
+        healthy=True,
+        disk_full=False,
+    )
+    return now

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import time
 from collections import Counter
 
 import pytest
@@ -16,43 +15,14 @@ from megabot_cli.relay.executions import Claim
 from megabot_cli.relay.link_life import LinkState, Verdict
 from megabot_cli.relay.routing import Route
 from megabot_cli.telemetry.exposition import WORDS, RelayCollector, exposition
-from megabot_cli.telemetry.metrics import ProfileGauges, RecorderGauges, RelayGauges, RelayNumbers
+from megabot_cli.telemetry.metrics import RelayNumbers, example_gauges
 
 # Base units, and what is counted: https://prometheus.io/docs/practices/naming/
 _NO_BASE_UNIT = re.compile(r"_(ms|milliseconds|minutes|hours|kb|mb|kilobytes|percent)(_|$)")
 
-RECORDER = RecorderGauges(
-    records=5,
-    written_bytes=600,
-    segments=1,
-    redactions=2,
-    depth=3,
-    depth_bytes=100,
-    lag_s=0.1,
-    blocks=1,
-    gaps=1,
-    lost=4,
-    lost_bytes=50,
-    dropped=6,
-    healthy=False,
-    disk_full=True,
-)
-
-
-def full_gauges() -> RelayGauges:
-    now = RelayGauges()
-    now.profiles["default"] = ProfileGauges(
-        token_obtained_at=time.time(),
-        token_expires_at=time.time() + 3600,
-        token_renewable=True,
-        tls_insecure=False,
-    )
-    now.recorder = RECORDER
-    return now
-
 
 def scrape(numbers: RelayNumbers | None = None) -> str:
-    collector = RelayCollector(numbers or RelayNumbers(), full_gauges, "1.2.3")
+    collector = RelayCollector(numbers or RelayNumbers(), example_gauges, "1.2.3")
     return exposition(collector).decode()
 
 
