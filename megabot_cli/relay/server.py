@@ -348,14 +348,13 @@ class Relay:
         return True, facts
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
-        states = self.gauges().links
-        ready = not self._draining and (not states or states.get("up", 0) > 0)
-        facts: dict[str, object] = {"ready": ready, "links": dict(states)}
+        now = self.gauges()
+        facts: dict[str, object] = {"ready": now.ready, "links": dict(now.links)}
         if self._draining:
             facts["reason"] = "draining"
-        elif not ready:
+        elif not now.ready:
             facts["reason"] = self.why_down() or "the upstream is away"
-        return ready, facts
+        return now.ready, facts
 
     def gauges(self) -> RelayGauges:
         return measure(self)

@@ -189,7 +189,10 @@ def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
         numbers.messages_to_client,
     )
     yield _each_way(
-        "bytes", "Bytes of the messages that passed.", numbers.bytes_to_upstream, numbers.bytes_to_client
+        "bytes",
+        "Bytes of the messages that passed.",
+        numbers.bytes_to_upstream,
+        numbers.bytes_to_client,
     )
     yield _types(numbers)
     yield _each_way(
@@ -398,7 +401,9 @@ def _recorder(recorder: RecorderGauges) -> Iterator[Metric]:
     yield _counter("recorder_records", "Records written to the recording.", recorder.records)
     yield _counter("recorder_bytes", "Bytes written to the recording.", recorder.written_bytes)
     yield _counter("recorder_segments", "Files of the recording begun.", recorder.segments)
-    yield _counter("recorder_redactions", "Secrets replaced before they were written.", recorder.redactions)
+    yield _counter(
+        "recorder_redactions", "Secrets replaced before they were written.", recorder.redactions
+    )
     yield _gauge("recorder_queue_records", "Records waiting for the writer.", recorder.depth)
     yield _gauge("recorder_queue_bytes", "Bytes waiting for the writer.", recorder.depth_bytes)
     yield _gauge("recorder_lag_seconds", "Age of the oldest record waiting.", recorder.lag_s)
@@ -411,5 +416,7 @@ def _recorder(recorder: RecorderGauges) -> Iterator[Metric]:
     )
     yield _gauge("recorder_healthy", "0 when nothing more is recorded.", recorder.healthy)
     yield _gauge(
-        "recorder_disk_full", "1 when nothing is recorded because the disk is full.", recorder.disk_full
+        "recorder_disk_full",
+        "1 when nothing is recorded because the disk is full.",
+        recorder.disk_full,
     )
