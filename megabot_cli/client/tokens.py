@@ -74,6 +74,11 @@ class TokenSource:
         return self._obtained_at if self._credential is not None else None
 
     @property
+    def due(self) -> bool:
+        """Whether it is time to renew it, or there is none."""
+        return self._is_due(self._credential)
+
+    @property
     def renewable(self) -> bool:
         """Whether the credential can be renewed without anybody logging in."""
         return self._renewable(self._credential)

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from megabot_cli.commands.manual_pages import escape, head, item
-
-if TYPE_CHECKING:
-    from prometheus_client import Metric
 
 _BEFORE = r"""
 .SH NAME
@@ -99,30 +94,11 @@ one for a user.
 
 def metrics_page() -> str:
     """The page, from the collector that answers a scrape."""
+    from megabot_cli.telemetry.catalogue import catalogue
+
     lines = [*head("MEGABOT-METRICS", 7, "Miscellaneous"), *_BEFORE, ".SH METRICS"]
-    for metric in _metrics():
-        suffix = {"counter": "_total", "info": "_info"}.get(metric.type, "")
-        kind = "gauge" if metric.type == "info" else metric.type
-        term = f"\\fB{escape(metric.name + suffix)}\\fR ({kind})"
-        lines += item(term, metric.documentation)
-        for label, values in _labels(metric).items():
+    for metric in catalogue():
+        lines += item(f"\\fB{escape(metric.name)}\\fR ({metric.kind})", metric.meaning)
+        for label, values in metric.labels.items():
             lines += [".br", escape(f"{label}: {', '.join(values)}.")]
     return "\n".join([*lines, *_AFTER]) + "\n"
-
-
-def _metrics() -> list[Metric]:
-    from megabot_cli.telemetry.exposition import RelayCollector
-    from megabot_cli.telemetry.metrics import RelayNumbers, example_gauges
-
-    collector = RelayCollector(RelayNumbers(), example_gauges, "")
-    return sorted(collector.collect(), key=lambda metric: metric.name)
-
-
-def _labels(metric: Metric) -> dict[str, list[str]]:
-    found: dict[str, dict[str, None]] = {}
-    if metric.type in ("histogram", "info"):
-        return {}
-    for sample in metric.samples:
-        for label, value in sample.labels.items():
-            found.setdefault(label, {})[value] = None
-    return {label: list(values) for label, values in found.items() if label != "profile"}

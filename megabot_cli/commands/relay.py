@@ -17,7 +17,7 @@ from megabot_cli.errors import NotAuthenticated, NotFound, WrongUsage
 from megabot_cli.version import __version__
 
 if TYPE_CHECKING:
-    from megabot_cli.commands.service_manager import ServiceManager
+    from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.config.load import Flag
     from megabot_cli.config.schema import LimitSettings, RelaySettings
     from megabot_cli.relay.identity import Served, Upstream
@@ -161,17 +161,17 @@ async def _serve_upstream(
     invocation: Invocation, options: ServeOptions, login: tuple[str, str] | None = None
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
-    from megabot_cli.commands.service_manager import ServiceManager
     from megabot_cli.commands.serving import (
         announce,
         on_signals,
         remove_ready_file,
         serve_until_signal,
     )
+    from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.commands.upstream import with_login_hint
     from megabot_cli.storage.run_files import remove_run_file, write_run_file
 
-    manager = ServiceManager.of(os.environ)
+    supervisor = Supervisor.of(os.environ)
     recorder = _open_recorder(invocation)
     token_file = invocation.places.state / "client-token"
     relay = _open_relay(invocation, recorder, token_file, login)
@@ -184,25 +184,25 @@ async def _serve_upstream(
         for each in running:
             write_run_file(invocation.places.run, each)
         announce(invocation, _ready_facts(running, upstreams), options.ready_file)
-        manager.ready()
+        supervisor.ready()
         # A terminal that goes takes its relay along; a service reloads, as services do.
         on_terminal = invocation.console.in_is_terminal
 
         async def drain() -> None:
-            manager.stopping()
+            supervisor.stopping()
             await relay.drain()
 
         with (
-            manager.heartbeat(lambda: _status_line(relay)),
+            supervisor.heartbeat(lambda: _status_line(relay)),
             on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")),
         ):
             if on_terminal:
                 await serve_until_signal(relay.wait_stopped, drain)
                 return
-            with on_signals(("SIGHUP",), lambda _: _reload(relay, manager)):
+            with on_signals(("SIGHUP",), lambda _: _reload(relay, supervisor)):
                 await serve_until_signal(relay.wait_stopped, drain, hang_up_stops=False)
     finally:
-        manager.stopping()
+        supervisor.stopping()
         for each in running:
             remove_run_file(invocation.places.run, each.profile, each.pid)
         remove_ready_file(options.ready_file)
@@ -216,19 +216,19 @@ def _status_line(relay: Relay) -> str:
     return f"{state}{now.clients} clients, {now.links['up']} of {now.links.total()} links up"
 
 
-def _reload(relay: Relay, manager: ServiceManager) -> None:
+def _reload(relay: Relay, supervisor: Supervisor) -> None:
     import structlog
 
     from megabot_cli.errors import MegabotError
 
-    manager.reloading()
+    supervisor.reloading()
     try:
         relay.operations.reload()
     except MegabotError as fault:
         structlog.get_logger("relay").error(
             "relay.not_reloaded", fault=fault.message, hint=fault.hint
         )
-    manager.ready()
+    supervisor.ready()
 
 
 def _open_recorder(invocation: Invocation) -> Recorder | None:

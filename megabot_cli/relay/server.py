@@ -31,6 +31,7 @@ from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
 from megabot_cli.relay.session import Session
 from megabot_cli.relay.taps import Taps
+from megabot_cli.relay.token_keeping import keep_fresh
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.telemetry.exposition import RelayCollector, exposition
@@ -153,6 +154,8 @@ class Relay:
             await self.stop()
             raise
         self._tasks.start(self._watch_recorder(), "watch recorder")
+        for identity in self.identities.values():
+            self._tasks.start(keep_fresh(identity), f"keep the token of {identity.name} fresh")
         self._loop_lag.start()
         log.info("relay.started", url=self.url, admin=self.admin_url, upstreams=upstreams)
         return upstreams

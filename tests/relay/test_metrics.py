@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from megabot_cli.client.credentials import Credential
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.errors import CouldNotConnect, NotAuthenticated
@@ -156,6 +157,39 @@ async def test_renewals_of_the_credential_are_counted_by_outcome(
     with pytest.raises(CouldNotConnect):
         await stranger.current()
     assert stranger.outcomes == {"refused": 1, "failed": 1}
+
+
+async def test_a_token_is_renewed_before_it_ends_and_no_link_is_dialled_for_it(
+    stage: Stage, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.token_keeping.LOOK_S", 0.02)
+    relay = await stage.open_relay(gateway.url)
+    endpoint = parse_endpoint(gateway.url)
+    ends_soon = Credential("jwt", "not.asked.for", endpoint.origin, expires_at=time.time() + 0.5)
+    tokens = TokenSource(stage.http, endpoint, credential=ends_soon, login=("ada", "a-password"))
+    tokens.outcomes = relay.numbers.auth_refreshes
+    relay.main.parts.tokens = tokens
+    await until(lambda: relay.numbers.auth_refreshes["renewed"] == 1)
+    now = await scrape(stage, relay)
+    assert now["token_expiry_timestamp_seconds", "test"] > time.time() + 60
+    assert now["token_renewable", "test"] == 1
+    assert now["dials_total", ""] == now["links", "test,up"] == 1
+
+
+async def test_a_token_that_cannot_be_renewed_does_not_overrun_the_upstream(
+    stage: Stage, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.token_keeping.LOOK_S", 0.01)
+    relay = await stage.open_relay(gateway.url)
+    endpoint = parse_endpoint(gateway.url)
+    ended = Credential("jwt", "not.asked.for", endpoint.origin, expires_at=time.time() - 5)
+    tokens = TokenSource(stage.http, endpoint, credential=ended, login=("ada", "wrong"))
+    tokens.outcomes = relay.numbers.auth_refreshes
+    relay.main.parts.tokens = tokens
+    await until(lambda: relay.numbers.auth_refreshes["refused"] == 1)
+    await asyncio.sleep(0.3)
+    assert relay.numbers.auth_refreshes == {"refused": 1}
+    assert relay.sessions[0].link.up, "what is connected stays so"
 
 
 async def test_a_silent_socket_counts_as_a_stranger_until_it_speaks(

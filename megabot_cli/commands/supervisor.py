@@ -1,7 +1,7 @@
 """Tell the service manager how the program is: systemd's notification protocol (sd_notify(3)).
 
 Datagrams of `NAME=value` lines to the socket that `NOTIFY_SOCKET` names. Without one, as on
-a terminal, nothing is sent. A manager that does not listen never stops the program.
+a terminal, nothing is sent. A supervisor that does not listen never stops the program.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 STATUS_S = 5.0  # how often a changed status is told
 
 
-class ServiceManager:
+class Supervisor:
     """Whoever started the program, if it wants to know. `watchdog_s`: it must hear so often."""
 
     def __init__(self, address: str | None, watchdog_s: float | None = None) -> None:
@@ -24,7 +24,7 @@ class ServiceManager:
         self._status: str | None = None
 
     @classmethod
-    def of(cls, environ: Mapping[str, str], pid: int | None = None) -> ServiceManager:
+    def of(cls, environ: Mapping[str, str], pid: int | None = None) -> Supervisor:
         """The one that the environment names; what cannot be read counts as not there."""
         address = environ.get("NOTIFY_SOCKET") or None
         if address is not None and address[0] not in "/@":
@@ -86,7 +86,7 @@ class ServiceManager:
             return
         # An address that begins with @ is in Linux's abstract namespace.
         address = f"\0{self.address[1:]}" if self.address.startswith("@") else self.address
-        # A full queue or a manager that went is its own affair: never wait, never fail.
+        # A full queue or a supervisor that went is its own affair: never wait, never fail.
         with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
             door.setblocking(False)
             door.connect(address)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from megabot_cli.commands.service_manager import ServiceManager
+from megabot_cli.commands.supervisor import Supervisor
 from tests.support.processes import Process, Processes, running_processes, wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +25,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="systemd is Linux's")
 
 
 class Listener:
-    """What the manager hears, each datagram as its lines."""
+    """What the supervisor hears, each datagram as its lines."""
 
     def __init__(self, path: Path) -> None:
         self.address = str(path)
@@ -56,26 +56,26 @@ def listener(tmp_path: Path) -> Iterator[Listener]:
 
 
 def test_without_a_manager_nothing_is_sent_and_nothing_fails() -> None:
-    manager = ServiceManager.of({})
-    assert manager.address is None
-    manager.ready()
-    manager.status("well")
-    with manager.heartbeat(lambda: "never asked"):
-        manager.stopping()
+    supervisor = Supervisor.of({})
+    assert supervisor.address is None
+    supervisor.ready()
+    supervisor.status("well")
+    with supervisor.heartbeat(lambda: "never asked"):
+        supervisor.stopping()
 
 
 def test_each_word_is_one_datagram(listener: Listener) -> None:
-    manager = ServiceManager.of({"NOTIFY_SOCKET": listener.address})
-    manager.ready()
-    manager.status("3 clients\nand more")
-    manager.status("3 clients and more")  # as before: not told again
-    manager.stopping()
+    supervisor = Supervisor.of({"NOTIFY_SOCKET": listener.address})
+    supervisor.ready()
+    supervisor.status("3 clients\nand more")
+    supervisor.status("3 clients and more")  # as before: not told again
+    supervisor.stopping()
     assert listener.read() == [["READY=1"], ["STATUS=3 clients and more"], ["STOPPING=1"]]
 
 
-def test_a_reload_brings_the_time_on_the_managers_clock(listener: Listener) -> None:
+def test_a_reload_brings_the_time_on_the_supervisors_clock(listener: Listener) -> None:
     before_us = time.monotonic_ns() // 1000
-    ServiceManager.of({"NOTIFY_SOCKET": listener.address}).reloading()
+    Supervisor.of({"NOTIFY_SOCKET": listener.address}).reloading()
     (word, clock), *more = listener.read()
     assert (word, more) == ("RELOADING=1", [])
     assert before_us <= int(clock.removeprefix("MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
@@ -86,20 +86,20 @@ def test_an_abstract_address_is_understood() -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as door:
         door.bind("")  # the kernel chooses a name in the abstract namespace
         name = door.getsockname()
-        ServiceManager.of({"NOTIFY_SOCKET": "@" + name[1:].decode()}).ready()
+        Supervisor.of({"NOTIFY_SOCKET": "@" + name[1:].decode()}).ready()
         assert door.recv(100) == b"READY=1"
 
 
 @pytest.mark.parametrize("address", ["relative/path", "vsock:2:1234", "/nobody/listens/here"])
 def test_a_manager_that_cannot_be_reached_is_no_fault(address: str) -> None:
-    ServiceManager.of({"NOTIFY_SOCKET": address}).ready()
+    Supervisor.of({"NOTIFY_SOCKET": address}).ready()
 
 
 def test_a_manager_that_does_not_read_never_makes_the_program_wait(listener: Listener) -> None:
-    manager = ServiceManager.of({"NOTIFY_SOCKET": listener.address})
+    supervisor = Supervisor.of({"NOTIFY_SOCKET": listener.address})
     started = time.monotonic()
     for _ in range(1000):
-        manager.alive()
+        supervisor.alive()
     assert time.monotonic() - started < 5
 
 
@@ -117,16 +117,16 @@ def test_a_manager_that_does_not_read_never_makes_the_program_wait(listener: Lis
 def test_the_watchdog_counts_when_it_is_for_this_process(
     environ: dict[str, str], expected: float | None
 ) -> None:
-    found = ServiceManager.of({"NOTIFY_SOCKET": "/run/notify", **environ}, pid=7)
+    found = Supervisor.of({"NOTIFY_SOCKET": "/run/notify", **environ}, pid=7)
     assert found.watchdog_s == expected
 
 
 async def test_the_event_loop_itself_beats_three_times_in_the_watchdogs_time(
     listener: Listener,
 ) -> None:
-    manager = ServiceManager(listener.address, watchdog_s=0.15)
+    supervisor = Supervisor(listener.address, watchdog_s=0.15)
     counts = iter(range(1000))
-    with manager.heartbeat(lambda: f"beat {next(counts)}"):
+    with supervisor.heartbeat(lambda: f"beat {next(counts)}"):
         async with asyncio.timeout(5):
             while listener.lines().count("WATCHDOG=1") < 4:  # noqa: ASYNC110  a socket is read
                 await asyncio.sleep(0.01)
