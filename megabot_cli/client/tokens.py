@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from typing import TypeVar
@@ -60,11 +61,27 @@ class TokenSource:
         self._ssl = ssl
         self._turn = asyncio.Lock()
         self._obtained_at = time.time()
+        self.outcomes: Counter[str] = Counter()  # of renewals: renewed, refused, failed
 
     @property
     def expires_at(self) -> float | None:
         """When the credential ends, Unix seconds; None when that is not known."""
         return self._credential.expires_at if self._credential is not None else None
+
+    @property
+    def obtained_at(self) -> float | None:
+        """Since when this process has the credential, Unix seconds; None when it has none."""
+        return self._obtained_at if self._credential is not None else None
+
+    @property
+    def due(self) -> bool:
+        """Whether it is time to renew it, or there is none."""
+        return self._is_due(self._credential)
+
+    @property
+    def renewable(self) -> bool:
+        """Whether the credential can be renewed without anybody logging in."""
+        return self._renewable(self._credential)
 
     async def current(self) -> Credential | None:
         """A credential that is valid as far as we know; None when none is needed or known.
@@ -124,7 +141,13 @@ class TokenSource:
         return has_refresh or self._login is not None
 
     async def _renew(self, old: Credential | None) -> Credential:
-        return await _finish(self._renew_once(old), "renew the credential")
+        try:
+            renewed = await _finish(self._renew_once(old), "renew the credential")
+        except MegabotError as fault:
+            self.outcomes["refused" if isinstance(fault, NotAuthenticated) else "failed"] += 1
+            raise
+        self.outcomes["renewed"] += 1
+        return renewed
 
     async def _renew_once(self, old: Credential | None) -> Credential:
         async with self._profile_lock():

@@ -14,6 +14,7 @@ def generated_files() -> dict[str, str]:
     """Path below the project's folder → what stands in that file."""
     from megabot_cli.app import build
     from megabot_cli.commands.manual_pages import command_pages, config_page
+    from megabot_cli.commands.metrics_page import metrics_page
     from megabot_cli.commands.outline import outline
     from megabot_cli.commands.shells.bash import bash_script
     from megabot_cli.commands.shells.fish import fish_script
@@ -25,6 +26,7 @@ def generated_files() -> dict[str, str]:
     root = outline(build())
     files = {f"man/{name}": page for name, page in command_pages(root).items()}
     files["man/megabot-config.5"] = config_page()
+    files["man/megabot-metrics.7"] = metrics_page()
     files["completions/megabot.bash"] = bash_script(root)
     files["completions/_megabot"] = zsh_script(root)
     files["completions/megabot.fish"] = fish_script(root)

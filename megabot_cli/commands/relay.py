@@ -17,6 +17,7 @@ from megabot_cli.errors import NotAuthenticated, NotFound, WrongUsage
 from megabot_cli.version import __version__
 
 if TYPE_CHECKING:
+    from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.config.load import Flag
     from megabot_cli.config.schema import LimitSettings, RelaySettings
     from megabot_cli.relay.identity import Served, Upstream
@@ -166,9 +167,11 @@ async def _serve_upstream(
         remove_ready_file,
         serve_until_signal,
     )
+    from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.commands.upstream import with_login_hint
     from megabot_cli.storage.run_files import remove_run_file, write_run_file
 
+    supervisor = Supervisor.of(os.environ)
     recorder = _open_recorder(invocation)
     token_file = invocation.places.state / "client-token"
     relay = _open_relay(invocation, recorder, token_file, login)
@@ -181,32 +184,51 @@ async def _serve_upstream(
         for each in running:
             write_run_file(invocation.places.run, each)
         announce(invocation, _ready_facts(running, upstreams), options.ready_file)
+        supervisor.ready()
         # A terminal that goes takes its relay along; a service reloads, as services do.
         on_terminal = invocation.console.in_is_terminal
-        with on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")):
+
+        async def drain() -> None:
+            supervisor.stopping()
+            await relay.drain()
+
+        with (
+            supervisor.heartbeat(lambda: _status_line(relay)),
+            on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")),
+        ):
             if on_terminal:
-                await serve_until_signal(relay.wait_stopped, relay.drain)
+                await serve_until_signal(relay.wait_stopped, drain)
                 return
-            with on_signals(("SIGHUP",), lambda _: _reload(relay)):
-                await serve_until_signal(relay.wait_stopped, relay.drain, hang_up_stops=False)
+            with on_signals(("SIGHUP",), lambda _: _reload(relay, supervisor)):
+                await serve_until_signal(relay.wait_stopped, drain, hang_up_stops=False)
     finally:
+        supervisor.stopping()
         for each in running:
             remove_run_file(invocation.places.run, each.profile, each.pid)
         remove_ready_file(options.ready_file)
         await relay.stop()
 
 
-def _reload(relay: Relay) -> None:
+def _status_line(relay: Relay) -> str:
+    """For whoever asks the service manager."""
+    now = relay.gauges()
+    state = "stopping, " if now.draining else "" if now.ready else f"{relay.why_down()}; "
+    return f"{state}{now.clients} clients, {now.links['up']} of {now.links.total()} links up"
+
+
+def _reload(relay: Relay, supervisor: Supervisor) -> None:
     import structlog
 
     from megabot_cli.errors import MegabotError
 
+    supervisor.reloading()
     try:
         relay.operations.reload()
     except MegabotError as fault:
         structlog.get_logger("relay").error(
             "relay.not_reloaded", fault=fault.message, hint=fault.hint
         )
+    supervisor.ready()
 
 
 def _open_recorder(invocation: Invocation) -> Recorder | None:

@@ -97,6 +97,7 @@ class Dedicated:
             end = await pair.run()
         finally:
             self._pairs.discard(pair)
+            numbers.link_up_s += pair.connected_s
         numbers.clients_closed[end.code] += 1
 
     async def _dial(self, request: web.Request | None) -> Dialed:
@@ -107,12 +108,13 @@ class Dedicated:
             offered = ",".join(request.headers.getall(hdrs.SEC_WEBSOCKET_PROTOCOL, []))
             protocols = [name.strip() for name in offered.split(",") if name.strip()]
         started_at = self._parts.loop.time()
+        self._parts.numbers.dials += 1
         try:
             dialed = await dial_upstream(
                 self._parts, transparent=True, query=query, protocols=protocols
             )
         except MegabotError as fault:
-            self._parts.numbers.dial_failures += 1
+            self._parts.numbers.dial_faults[fault.code] += 1
             self.fault = fault
             raise
         self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)

@@ -109,6 +109,10 @@ class Doors:
         self._servers.append(server)
         self._runners.append(runner)
 
+    @property
+    def strangers(self) -> int:
+        return sum(map(len, self._keepers))
+
     async def stop(self) -> None:
         """Stop listening and end what is left of the requests."""
         for server in self._servers:

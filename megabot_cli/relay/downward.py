@@ -16,6 +16,7 @@ from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
+from megabot_cli.telemetry.metrics import OTHER
 
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
@@ -54,6 +55,7 @@ class Downward:
         if not binary and not data.isascii() and not is_utf8(data):
             # Passed on, it would make every client hang up (RFC 6455, 8.1).
             numbers.malformed_to_client += 1
+            numbers.drops["not_utf8"] += 1
             note = f"{len(data)} bytes of text that is not UTF-8"
             self._witness.fact(
                 "drop", link=self._link.id, session=self._link.life.session_id, note=note
@@ -66,12 +68,15 @@ class Downward:
             )
         now = self._time()
         to: str | None = None
-        if head is None or head.id is None or head.type is None:
+        kind = None if head is None else head.type
+        types = numbers.types_to_client
+        types[kind if kind in types else OTHER] += 1
+        if head is None or head.id is None or kind is None:
             numbers.malformed_to_client += 1
         else:
             if head.metadata is not None and head.metadata.megabot is not None:
                 data = without_corner(data)
-            if head.type == "tool_call":
+            if kind == "tool_call":
                 self._deliver_call(head, data)
                 return
             if self._to_askers_only or self._routing.requests:
@@ -156,6 +161,7 @@ class Downward:
         """What a lost executor began may be half done: nobody begins it again, and the
         upstream hears that no result will come."""
         for execution_id in self._executions.left(client.name):
+            self._numbers.tool_results["left"] += 1
             payload: dict[str, object] = {
                 "execution_id": execution_id,
                 "status": "failed",

@@ -71,6 +71,7 @@ class Link:
         self._batching = parts.settings.batching
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
         self._transport: asyncio.WriteTransport | None = None
+        self._up_since = 0.0  # of the event loop's clock, while it is up
         self._leaving: list[Waiting] = []  # in this turn of the event loop
         self._pump_timer: asyncio.TimerHandle | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
@@ -80,6 +81,11 @@ class Link:
     @property
     def up(self) -> bool:
         return self._transport is not None
+
+    @property
+    def up_s(self) -> float:
+        """How long the connection that there is has been up."""
+        return self._parts.loop.time() - self._up_since if self.up else 0.0
 
     # -- living ------------------------------------------------------------------------
 
@@ -97,30 +103,34 @@ class Link:
 
     async def _live_once(self) -> None:
         self.life.move(LinkState.AUTHENTICATING)
+        numbers = self._parts.numbers
         started_at = self._parts.loop.time()
+        numbers.dials += 1
         try:
             socket, greeting = await self._connect()
         except NotAuthenticated as refusal:
+            numbers.dial_faults[refusal.code] += 1
             await self._wait_for_credential(refusal)
             return
         except MegabotError as fault:
-            self._parts.numbers.dial_failures += 1
+            numbers.dial_faults[fault.code] += 1
             self._parts.witness.fact("fault", link=self.id, note=fault.message)
             self._dial_ended(well=False)
             self._listener.link_failed()
             await self._back_off(fault)
             return
-        self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
+        numbers.handshake_s.observe(self._parts.loop.time() - started_at)
         self._dial_ended(well=True)
         try:
             self._came_up(socket, greeting)
             code = await read_all(socket, self._listener.link_message, self._parts.witness)
         finally:
+            numbers.link_up_s += self.up_s
             self._transport = None
             await hang_up(socket, CloseCode.SERVICE_RESTART, "the relay lets go")
         self._listener.link_lost(code, MEANING.get(code, f"code {code}"))
         self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
-        self._parts.numbers.reconnects += 1
+        numbers.link_losses[code] += 1
         await self._back_off(None)
 
     def _dial_ended(self, *, well: bool) -> None:
@@ -144,9 +154,13 @@ class Link:
         verdict = self.life.came_up(greeting.session_id or None)
         self.fault = None
         self._transport = upstream_transport(socket)
+        self._up_since = self._parts.loop.time()
         self._parts.numbers.resumes[verdict] += 1
-        event = "link.up" if first else "link.came_back"
-        self._log.info(event, session=self.life.session_id, verdict=verdict.value)
+        if first:
+            self._log.info("link.up", session=self.life.session_id, verdict=verdict.value)
+        else:
+            self._parts.numbers.reconnects += 1
+            self._log.info("link.came_back", session=self.life.session_id, verdict=verdict.value)
         self._listener.link_up(greeting, verdict)
         self._pump()
 
@@ -247,6 +261,7 @@ class Link:
             for waiting in leaving
         ]
         self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        self._parts.numbers.forward_s.observe(self._parts.loop.time() - leaving[0].at)
 
     def _pump(self) -> None:
         """Write what waits, as far as the rate limit and the socket allow."""

@@ -103,6 +103,11 @@ class Outbox:
         return self._backlog_bytes + self._transport.get_write_buffer_size()
 
     @property
+    def waiting_messages(self) -> int:
+        """Messages that the socket has no room for."""
+        return len(self._backlog)
+
+    @property
     def empty(self) -> bool:
         return not self._frames and not self._backlog and self.waiting_bytes == 0
 

@@ -44,7 +44,7 @@ def status(relay: Relay) -> Facts:
         "bytes": {"to_upstream": numbers.bytes_to_upstream, "to_client": numbers.bytes_to_client},
         "deliveries": numbers.deliveries,
         "reconnects": numbers.reconnects,
-        "refusals": dict(numbers.refusals),
+        "refusals": dict(numbers.refusals + numbers.error_answers),
         "routes": dict(numbers.routes),
         "replies": _latency(numbers.reply_s.counts, numbers.reply_s.bounds),
         "first_chunks": _latency(numbers.first_chunk_s.counts, numbers.first_chunk_s.bounds),

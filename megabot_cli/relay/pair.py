@@ -37,6 +37,7 @@ from megabot_cli.relay.wire import (
     server_frame,
     upstream_transport,
 )
+from megabot_cli.telemetry.metrics import OTHER
 
 log = structlog.get_logger("relay")
 
@@ -142,6 +143,19 @@ class Pair:
     @property
     def waiting_bytes(self) -> int:
         return self._up.waiting_bytes + self._down.waiting_bytes
+
+    @property
+    def waiting(self) -> int:
+        """Messages that the rate limit holds back."""
+        return len(self._queue)
+
+    @property
+    def requests(self) -> int:
+        return len(self._routing)
+
+    @property
+    def connected_s(self) -> float:
+        return time.monotonic() - self.since
 
     @property
     def idle(self) -> bool:
@@ -280,14 +294,17 @@ class Pair:
             client=self.client_id,
             binary=binary or not is_utf8(data),
         )
-        if head is None or head.id is None or head.type is None:
+        kind = None if head is None else head.type
+        types = self._numbers.types_to_upstream
+        types[kind if kind in types else OTHER] += 1
+        if head is None or head.id is None or kind is None:
             self._numbers.malformed_to_upstream += 1
-        elif head.type in ASKS:
-            self._routing.sent(head.id, self.client_id, self._parts.loop.time(), kind=head.type)
+        elif kind in ASKS:
+            self._routing.sent(head.id, self.client_id, self._parts.loop.time(), kind=kind)
         objection = self._checks.judge(data, head, binary=binary)
         if objection is None:
             return True
-        self._numbers.refusals[objection.error] += 1
+        self._numbers.error_answers[objection.error] += 1
         payload: dict[str, object] = {
             "error": objection.error,
             "message": objection.message,
@@ -350,7 +367,10 @@ class Pair:
             client=self.client_id,
             binary=binary or not is_utf8(data),
         )
-        if head is None or head.id is None or head.type is None:
+        kind = None if head is None else head.type
+        types = self._numbers.types_to_client
+        types[kind if kind in types else OTHER] += 1
+        if head is None or head.id is None or kind is None:
             self._numbers.malformed_to_client += 1
             return
         if head.type == "connection_established":

@@ -57,11 +57,12 @@ class RelayParts:
         self.turn = Turn(self.loop)
         self.masks = MaskSource()
         self._open_tokens = open_tokens
-        self.tokens = open_tokens()
+        self.reload_tokens()
 
     def reload_tokens(self) -> None:
         """Read the stored credential again: somebody may have logged in since."""
         self.tokens = self._open_tokens()
+        self.tokens.outcomes = self.numbers.auth_refreshes
 
 
 def notice(

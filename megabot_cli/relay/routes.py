@@ -105,6 +105,7 @@ class ClientRoutes:
     async def serve_client(self, request: web.Request) -> web.StreamResponse:
         """Let one client talk to its session until either side has enough."""
         if self.draining:
+            self._parts.numbers.refusals["draining"] += 1
             return _refuse(Refusal(503, "draining", "the relay is stopping"))
         named = request.match_info.get("profile") or request.query.get("profile")
         identity = self._identities.get(named) if named else self._main
@@ -124,6 +125,7 @@ class ClientRoutes:
             protocols=(SUBPROTOCOL,),
         )
         if not socket.can_prepare(request):
+            self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(_NO_UPGRADE)
         try:
             await socket.prepare(request)
@@ -148,6 +150,7 @@ class ClientRoutes:
 
     async def _serve_pair(self, request: web.Request, dedicated: Dedicated) -> web.StreamResponse:
         if not web.WebSocketResponse().can_prepare(request):
+            self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(_NO_UPGRADE)
         limit = self._parts.settings.max_clients
         if sum(len(each.pairs) for each in self._identities.values()) >= limit:
@@ -201,6 +204,7 @@ class ClientRoutes:
         """Show a watcher everything, as lines of the recording format."""
         socket = web.WebSocketResponse(heartbeat=self._parts.settings.heartbeat_s, compress=False)
         if not socket.can_prepare(request):
+            self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(Refusal(426, "upgrade", "a tap is a WebSocket: use `megabot tail`"))
         await socket.prepare(request)
         taps = self._parts.witness.taps
@@ -262,13 +266,18 @@ class AdminRoutes:
             refusal = Refusal(
                 401, "token", "the client token is needed: send it as `Authorization: Bearer …`"
             )
-        return _refuse(refusal) if refusal is not None else None
+        return self._turn_away(refusal) if refusal is not None else None
+
+    def _turn_away(self, refusal: Refusal) -> web.Response:
+        self._relay.numbers.refusals[refusal.reason] += 1
+        log.warning("request.refused", reason=refusal.reason, why=refusal.message)
+        return _refuse(refusal)
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = self.admission.judge_host(request.headers.get("Host"))
         refusal = refusal or self.admission.judge_origin(request.headers.get("Origin"))
-        return _refuse(refusal) if refusal is not None else await handler(request)
+        return self._turn_away(refusal) if refusal is not None else await handler(request)
 
     async def serve_health(self, _request: web.Request) -> web.Response:
         """200 while the process does its work; `status` says when only in part."""
@@ -297,7 +306,8 @@ def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:
-    return web.json_response(facts, status=200 if good else 503)
+    headers = {"Cache-Control": "no-store"}
+    return web.json_response(facts, status=200 if good else 503, headers=headers)
 
 
 def _refuse(refusal: Refusal) -> web.Response:

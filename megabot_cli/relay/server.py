@@ -20,7 +20,10 @@ from megabot_cli.relay.admission import Admission
 from megabot_cli.relay.doors import Doors, refuse_open_doors, server_tls
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.flight import FlightRecorder
+from megabot_cli.relay.gauges import measure
 from megabot_cli.relay.identity import Identity, Served, Upstream
+from megabot_cli.relay.local_client import LocalClient
+from megabot_cli.relay.loop_lag import LoopLag
 from megabot_cli.relay.memory_engine import MemoryEngine
 from megabot_cli.relay.operations import Dumps, Operations, ReadSettings
 from megabot_cli.relay.owned_tasks import OwnedTasks
@@ -28,15 +31,11 @@ from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
 from megabot_cli.relay.session import Session
 from megabot_cli.relay.taps import Taps
+from megabot_cli.relay.token_keeping import keep_fresh
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
-from megabot_cli.telemetry.metrics import (
-    RecorderGauges,
-    RelayCollector,
-    RelayGauges,
-    RelayNumbers,
-    exposition,
-)
+from megabot_cli.telemetry.exposition import RelayCollector, exposition
+from megabot_cli.telemetry.metrics import RelayGauges, RelayNumbers
 
 log = structlog.get_logger("relay")
 
@@ -145,6 +144,7 @@ class Relay:
                 log.warning("recording.found_unclean", segment=self.recorder.previous)
         taps = Taps(self._tap_dropped)
         self._witness = Witness(self.recorder, taps, debug=self._debug, flight=self.flight)
+        self._loop_lag = LoopLag(asyncio.get_running_loop(), self.numbers.loop_lag_s)
         self.started_at = time.time()
         try:
             self._open_identities()
@@ -154,6 +154,9 @@ class Relay:
             await self.stop()
             raise
         self._tasks.start(self._watch_recorder(), "watch recorder")
+        for identity in self.identities.values():
+            self._tasks.start(keep_fresh(identity), f"keep the token of {identity.name} fresh")
+        self._loop_lag.start()
         log.info("relay.started", url=self.url, admin=self.admin_url, upstreams=upstreams)
         return upstreams
 
@@ -278,6 +281,7 @@ class Relay:
         await self._each(Identity.stop)
         await self._doors.stop()
         await self._tasks.stop()
+        self._loop_lag.stop()
         if self.recorder is not None:
             path = await asyncio.to_thread(self.recorder.close)
             log.info("recording.sealed", path=str(path))
@@ -316,6 +320,20 @@ class Relay:
         return [pair for each in self.identities.values() for pair in each.pairs]
 
     @property
+    def local_clients(self) -> list[LocalClient]:
+        """Those that share links; in `dedicated` mode there are none, but `pairs`."""
+        return list(self._clients.clients.values())
+
+    @property
+    def watchers(self) -> int:
+        return len(self._witness.taps)
+
+    @property
+    def strangers(self) -> int:
+        """Sockets that have not said yet what they want."""
+        return self._doors.strangers
+
+    @property
     def draining(self) -> bool:
         return self._draining
 
@@ -333,46 +351,16 @@ class Relay:
         return True, facts
 
     def _ready(self) -> tuple[bool, dict[str, object]]:
-        states = self.gauges().links
-        ready = not self._draining and (not states or states.get("up", 0) > 0)
-        facts: dict[str, object] = {"ready": ready, "links": dict(states)}
+        now = self.gauges()
+        facts: dict[str, object] = {"ready": now.ready, "links": dict(now.links)}
         if self._draining:
             facts["reason"] = "draining"
-        elif not ready:
+        elif not now.ready:
             facts["reason"] = self.why_down() or "the upstream is away"
-        return ready, facts
+        return now.ready, facts
 
     def gauges(self) -> RelayGauges:
-        now = RelayGauges()
-        now.clients = len(self._clients.clients)
-        sessions, pairs = self.sessions, self.pairs
-        now.sessions = len(sessions)
-        now.taps = len(self._witness.taps)
-        now.started_at = self.started_at
-        identities = self.identities.values()
-        now.tls_insecure = any(identity.tls_insecure for identity in identities)
-        expiries = [identity.parts.tokens.expires_at for identity in identities]
-        now.token_expires_at = min((at for at in expiries if at is not None), default=None)
-        for session in sessions:
-            now.links[session.link.life.state.value] += 1
-            now.waiting_to_upstream += session.waiting
-        for client in self._clients.clients.values():
-            now.outbox_bytes += client.outbox.waiting_bytes
-        if pairs:
-            now.clients += len(pairs)
-            now.outbox_bytes += sum(pair.waiting_bytes for pair in pairs)
-            now.links["up"] += len(pairs)
-        now.ready = not self._draining and (not now.links or now.links["up"] > 0)
-        if (recorder := self.recorder) is not None:
-            now.recorder = RecorderGauges(
-                records=recorder.records_written,
-                written_bytes=recorder.bytes_written,
-                depth=recorder.depth,
-                lag_s=recorder.lag_s,
-                gaps=recorder.gaps,
-                healthy=recorder.healthy,
-            )
-        return now
+        return measure(self)
 
     def _tap_dropped(self, count: int) -> None:
         self.numbers.tap_records_dropped += count

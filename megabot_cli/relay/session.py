@@ -106,6 +106,15 @@ class Session:
         """Messages of clients that have not gone up yet."""
         return len(self.link.queue) + len(self._upward)
 
+    @property
+    def waiting_bytes(self) -> int:
+        return self.link.queue.bytes + self._upward.held_bytes
+
+    @property
+    def tool_calls(self) -> int:
+        """Calls that wait for a client's result."""
+        return len(self._executions)
+
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
         self._linger_if_alone()

@@ -19,6 +19,7 @@ from megabot_cli.relay.routing import ASKS, Routing, read_keys
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import is_utf8
 from megabot_cli.relay.voice import Voice
+from megabot_cli.telemetry.metrics import OTHER
 
 # Where the upstream does not say what it answers, one request of a kind is under way; one
 # that is never answered holds the others back for this long.
@@ -68,6 +69,10 @@ class Upward:
         """Messages that wait for an answer to another one."""
         return len(self.held)
 
+    @property
+    def held_bytes(self) -> int:
+        return sum(len(waiting.data) for waiting in self.held)
+
     def stop(self) -> None:
         if self._hold_timer is not None:
             self._hold_timer.cancel()
@@ -84,7 +89,7 @@ class Upward:
         numbers.messages_to_upstream += 1
         numbers.bytes_to_upstream += len(data)
         if not binary and not data.isascii() and not is_utf8(data):
-            numbers.refusals["not_utf8"] += 1
+            numbers.drops["not_utf8"] += 1
             client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
             return None
         head = None if binary else peek(data)
@@ -93,7 +98,10 @@ class Upward:
             self._witness.message(
                 "to_upstream", data, head, link.id, link.life.session_id, client.id, binary
             )
-        if head is None or head.id is None or head.type is None:
+        kind = None if head is None else head.type
+        types = numbers.types_to_upstream
+        types[kind if kind in types else OTHER] += 1
+        if head is None or head.id is None or kind is None:
             numbers.malformed_to_upstream += 1
         elif head.metadata is not None and head.metadata.megabot is not None:
             data = without_corner(data)
@@ -135,7 +143,9 @@ class Upward:
         execution_id = read_keys(data).execution_id
         if execution_id is None:
             return True
-        refusal = _CLAIM_REFUSALS.get(self._executions.claim(execution_id, client.name))
+        claim = self._executions.claim(execution_id, client.name)
+        self._numbers.tool_results[claim.value] += 1
+        refusal = _CLAIM_REFUSALS.get(claim)
         if refusal is None:
             return True
         self._voice.refuse(client, message_id, 409, *refusal)
@@ -266,6 +276,7 @@ class Upward:
 
     def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
         client = self._find(waiting.client)
+        self._numbers.drops["upstream_away"] += 1
         self._witness.fact(
             "drop",
             client=waiting.client,

@@ -40,7 +40,7 @@ class Voice:
         self, client: LocalClient, message_id: str | None, code: int, error: str, message: str
     ) -> None:
         """Answer a message of this client, and nobody else, with a `connection_error`."""
-        self._numbers.refusals[error] += 1
+        self._numbers.error_answers[error] += 1
         payload: dict[str, object] = {"error": error, "message": message, "code": code}
         self.tell(
             client,

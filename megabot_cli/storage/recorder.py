@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 import time
@@ -36,7 +37,8 @@ class Recorder:
     While `must_wait` is True the links are to read no further. Plain numbers for metrics:
     `depth`, `depth_bytes`, `lag_s`, `records_written`, `bytes_written`, `redactions`,
     `segments`; under pressure `blocks` (times that links were asked to wait), `gaps`, `lost`,
-    `lost_bytes`; after a fault `dropped`, and `fault` says why `healthy` is False.
+    `lost_bytes`; after a fault `dropped`, `fault` says why `healthy` is False, and `disk_full`
+    whether room was missing.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class Recorder:
         self._done_records = 0
         self._done_bytes = 0
         self.fault: str | None = None
+        self.disk_full = False  # whether that is the fault
         # Changed by both, only once something has gone wrong.
         self.dropped = 0
 
@@ -280,6 +283,7 @@ class Recorder:
             self._write_waiting()
             self._writer.seal()
         except OSError as fault:
+            self.disk_full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
             self._fail(f"the recording cannot be written: {fault.strerror or fault}")
         except Exception as fault:  # a defect of ours must not look like a healthy recording
             self._fail(f"the recording stopped: {type(fault).__name__}: {fault}")

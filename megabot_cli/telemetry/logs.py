@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
 from collections.abc import Callable, MutableMapping
 from typing import Any, Literal, TextIO
 
@@ -37,16 +38,77 @@ def _drop_below_level(
     return event
 
 
+def _explain_fault(trace: bool) -> structlog.typing.Processor:
+    """An exception becomes a `fault` in one line; with `trace` also how it came to it.
+
+    Never left to the renderer: structlog's console shows the local variables of each frame,
+    and those are where secrets live.
+    """
+
+    def processor(
+        _logger: Any, _method: str, event: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        fault = _exception(event.pop("exc_info", None))
+        if fault is None:
+            return event
+        event.setdefault("fault", f"{type(fault).__name__}: {fault}")
+        if trace:
+            event["exception"] = "".join(traceback.format_exception(fault)).rstrip("\n")
+        return event
+
+    return processor
+
+
+def _exception(exc_info: Any) -> BaseException | None:
+    if isinstance(exc_info, BaseException):
+        return exc_info
+    if isinstance(exc_info, tuple):
+        return exc_info[1] if isinstance(exc_info[1], BaseException) else None
+    return sys.exception() if exc_info else None
+
+
 def _scrubber(scrub: Scrub) -> structlog.typing.Processor:
     def processor(
         _logger: Any, _method: str, event: MutableMapping[str, Any]
     ) -> MutableMapping[str, Any]:
         for key, value in event.items():
-            if isinstance(value, str):
-                event[key] = scrub(value)
+            event[key] = _cleaned(value, scrub)
         return event
 
     return processor
+
+
+def _cleaned(value: Any, scrub: Scrub) -> Any:
+    match value:
+        case str():
+            return scrub(value)
+        case dict():
+            return {_cleaned(key, scrub): _cleaned(each, scrub) for key, each in value.items()}
+        case list() | tuple() | set():
+            return [_cleaned(each, scrub) for each in value]
+        case None | bool() | int() | float():
+            return value
+    return scrub(repr(value))
+
+
+class _LibraryLines(logging.Handler):
+    """What libraries say through the standard module, as lines of ours: `library.warned`."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            text = record.getMessage()
+        except (TypeError, ValueError):  # a library's own mistake must not end a request
+            text = str(record.msg)
+        log = structlog.get_logger(record.name)
+        log.warning("library.warned", library=record.name, said=text, exc_info=record.exc_info)
+
+
+def _listen_to_libraries() -> None:
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, _LibraryLines):
+            root.removeHandler(handler)
+    root.addHandler(_LibraryLines(logging.WARNING))
 
 
 def configure_logging(
@@ -60,7 +122,8 @@ def configure_logging(
     """Send log lines of `level` and above to `stream` (stderr).
 
     `auto` is a console on a terminal and JSON lines elsewhere. `scrub` replaces secrets
-    in every text value before it is written. `debug` lowers the level to debug.
+    in every text before it is written, however deep. `debug` lowers the level to debug and
+    shows how faults came about. Warnings of libraries become lines of the same form.
     """
     out = stream if stream is not None else sys.stderr
     on_console = format == "console" or (format == "auto" and out.isatty())
@@ -71,8 +134,7 @@ def configure_logging(
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    if debug:
-        processors.append(structlog.processors.format_exc_info)
+    processors.append(_explain_fault(debug))
     if scrub is not None:
         processors.append(_scrubber(scrub))
     if on_console:
@@ -86,5 +148,4 @@ def configure_logging(
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )
-    # Libraries that log through the standard module say only what matters.
-    logging.basicConfig(stream=out, level=logging.WARNING, format="%(name)s: %(message)s")
+    _listen_to_libraries()

@@ -26,6 +26,7 @@ FOUND: dict[str, str | None] = {
     "chromium": _first("chromium", "chromium-browser", "google-chrome"),
     "curl": _first("curl"),
     "node": _first("node"),
+    "prometheus": _first("prometheus"),
     "ws": _node_package("ws"),
     "wscat": _node_package("wscat"),
 }

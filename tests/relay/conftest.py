@@ -130,7 +130,7 @@ class Stage:
         *,
         secret: str | None = None,
         limits: LimitSettings | None = None,
-        record: bool = False,
+        record: bool | RecordingSettings = False,
         anonymous: bool = False,
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
@@ -146,7 +146,7 @@ class Stage:
         if record:
             recorder = Recorder(
                 self.folder / "recordings",
-                RecordingSettings(),
+                record if isinstance(record, RecordingSettings) else RecordingSettings(),
                 tool="megabot test",
                 upstream=endpoint.origin,
             )

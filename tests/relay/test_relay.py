@@ -407,7 +407,7 @@ async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None
         text = await answer.text()
     assert 'megabot_relay_messages_total{direction="to_upstream"} 1.0' in text
     assert "megabot_relay_clients 1.0" in text
-    assert 'megabot_relay_links{state="up"} 1.0' in text
+    assert 'megabot_relay_links{profile="test",state="up"} 1.0' in text
     assert "megabot_relay_reply_seconds_count 1.0" in text
     assert "megabot_relay_first_chunk_seconds_count 1.0" in text
 

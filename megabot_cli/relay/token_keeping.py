@@ -1,0 +1,36 @@
+"""Renew a credential before it ends: a link that falls later finds a good one at once."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import structlog
+
+from megabot_cli.errors import MegabotError
+
+if TYPE_CHECKING:
+    from megabot_cli.relay.identity import Identity
+
+log = structlog.get_logger("relay")
+
+LOOK_S = 1.0
+AGAIN_S = 10.0  # after a renewal that failed; the upstream must not be overrun
+
+
+async def keep_fresh(identity: Identity) -> None:
+    """Look at the clock, for as long as the relay runs. No link and no client notices."""
+    while True:
+        await asyncio.sleep(LOOK_S)
+        # Asked anew each time: a reload puts another source there.
+        tokens = identity.parts.tokens
+        if tokens.expires_at is None or not (tokens.due and tokens.renewable):
+            continue
+        why = "the upstream did not renew it; the old one is good for the moment"
+        try:
+            await tokens.current()
+        except MegabotError as fault:
+            why = fault.message
+        if tokens.due:
+            log.warning("credential.not_renewed", profile=identity.name, fault=why)
+            await asyncio.sleep(AGAIN_S)

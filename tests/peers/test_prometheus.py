@@ -1,0 +1,130 @@
+"""A real Prometheus scrapes a real relay, and answers what the dashboard and the rules ask."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from websockets.sync.client import connect
+
+from tests.peers.programs import needs, path_of
+from tests.peers.stage import Stage, chat_message
+from tests.support.processes import wait_until
+from tests.telemetry.promql import CONFIG, RULES, rules
+
+DASHBOARD = json.loads((CONFIG / "grafana" / "megabot-relay.json").read_text(encoding="utf-8"))
+QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
+
+
+class Prometheus:
+    """The API of one that runs."""
+
+    def __init__(self, port: int) -> None:
+        self.api = f"http://127.0.0.1:{port}/api/v1"
+
+    def ask(self, path: str, **query: str) -> Any:
+        url = f"{self.api}/{path}?{urllib.parse.urlencode(query)}"
+        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  our own Prometheus
+            return json.load(answer)["data"]
+
+    def samples(self, expression: str) -> list[float]:
+        found = self.ask("query", query=expression)["result"]
+        return [float(each["value"][1]) for each in found]
+
+    def answers(self) -> bool:
+        try:
+            self.ask("query", query="1")
+        except OSError:
+            return False
+        return True
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def prometheus(stage: Stage, tmp_path: Path) -> Iterator[Prometheus]:
+    """Our own configuration, with the relay's address and shorter intervals."""
+    configuration = yaml.safe_load((CONFIG / "prometheus" / "prometheus.yaml").read_text())
+    configuration["global"] = {"scrape_interval": "200ms", "evaluation_interval": "500ms"}
+    configuration["rule_files"] = [str(path) for path in RULES]
+    address = stage.admin_url.removeprefix("http://")
+    configuration["scrape_configs"][0]["static_configs"][0]["targets"] = [address]
+    file = tmp_path / "prometheus.yaml"
+    file.write_text(json.dumps(configuration))  # JSON is YAML
+    port = free_port()
+    with stage.processes.start(
+        "prometheus",
+        [
+            path_of("prometheus"),
+            f"--config.file={file}",
+            f"--storage.tsdb.path={tmp_path / 'data'}",
+            f"--web.listen-address=127.0.0.1:{port}",
+        ],
+    ) as process:
+        prometheus = Prometheus(port)
+        process.wait_for("Prometheus answers", prometheus.answers, 20)
+        yield prometheus
+
+
+def converse(stage: Stage, number: int) -> None:
+    with connect(stage.relay_url) as client:
+        client.recv(timeout=10)
+        client.send(chat_message(f"m{number}", "one two three"))
+        while json.loads(client.recv(timeout=10))["type"] != "chat_receive":
+            pass
+
+
+def as_grafana_sends(expression: str) -> str:
+    for variable, value in (("$job", ".+"), ("$instance", ".+"), ("$__rate_interval", "1m")):
+        expression = expression.replace(variable, value)
+    return expression
+
+
+@needs("prometheus")
+def test_every_query_of_the_dashboard_has_data(stage: Stage, prometheus: Prometheus) -> None:
+    unanswered = dict.fromkeys(map(as_grafana_sends, QUERIES))
+    numbers = iter(range(1000))
+
+    def all_answered() -> bool:
+        converse(stage, next(numbers))
+        for expression in list(unanswered):
+            if prometheus.samples(expression):
+                del unanswered[expression]
+        return not unanswered
+
+    wait_until(all_answered, "data for every query", 40, said=lambda: "\n".join(unanswered))
+    p95 = "histogram_quantile(0.95, rate(megabot_relay_reply_seconds_bucket[1m]))"
+    (reply_s,) = prometheus.samples(p95)
+    assert 0 < reply_s < 30
+    assert not math.isnan(reply_s)
+
+
+@needs("prometheus")
+def test_the_relay_is_scraped_without_a_fault_and_its_rules_are_evaluated(
+    stage: Stage, prometheus: Prometheus
+) -> None:
+    def evaluated() -> Any:
+        groups = prometheus.ask("rules")["groups"]
+        found = [rule for group in groups for rule in group["rules"]]
+        return found if found and all(rule["health"] == "ok" for rule in found) else None
+
+    found = wait_until(evaluated, "the rules are evaluated", 20)
+    assert len(found) == sum(len(rules(path)) for path in RULES)
+    firing = [rule["name"] for rule in found if rule.get("state") == "firing"]
+    assert firing == [], "a relay that is well alarms nobody"
+    wait_until(lambda: prometheus.samples("instance:megabot_relay_links_up:ratio"), "a link")
+    (target,) = prometheus.ask("targets")["activeTargets"]
+    assert (target["health"], target["lastError"]) == ("up", "")
+    assert stage.admin_url in target["scrapeUrl"]

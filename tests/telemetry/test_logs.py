@@ -1,0 +1,110 @@
+"""Log lines hold no secret and no trace that nobody asked for, whoever writes them."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.telemetry.logs import LogFormat, _LibraryLines, configure_logging
+
+CANARY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLW9mLWEtY2FuYXJ5"
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    root = logging.getLogger()
+    before = root.handlers[:]
+    yield
+    for handler in root.handlers[:]:
+        if handler not in before and isinstance(handler, _LibraryLines):
+            root.removeHandler(handler)
+    structlog.reset_defaults()
+
+
+def lines(*, form: LogFormat = "json", debug: bool = False) -> io.StringIO:
+    out = io.StringIO()
+    scrub = Redactor(os.urandom(16)).clean
+    configure_logging(format=form, debug=debug, stream=out, scrub=scrub)
+    return out
+
+
+def fail_with_a_secret() -> None:
+    local = CANARY  # a renderer that shows local variables would show it
+    raise ValueError(f"not accepted: token={local}")
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+@pytest.mark.parametrize("debug", [False, True])
+def test_no_secret_gets_out_of_fields_faults_and_traces(form: LogFormat, debug: bool) -> None:
+    out = lines(form=form, debug=debug)
+    log = structlog.get_logger()
+    bearer = f"Bearer {CANARY}"
+    log.info("thing.done", plain=bearer, nested=[bearer, {"a": (bearer,)}], odd=ValueError(bearer))
+    try:
+        fail_with_a_secret()
+    except ValueError as fault:
+        log.error("thing.failed", exc_info=fault)
+        log.exception("thing.failed")
+        logging.getLogger("aiohttp.server").exception("Error handling %s", bearer)
+    said = out.getvalue()
+    assert said.count("redacted:") >= 5
+    assert CANARY not in said
+    assert CANARY[:24] not in said
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_a_fault_is_one_line_and_its_trace_is_for_debug(form: LogFormat) -> None:
+    for debug in (False, True):
+        out = lines(form=form, debug=debug)
+        try:
+            raise LookupError("the thing is gone")
+        except LookupError:
+            structlog.get_logger().exception("thing.failed")
+        said = out.getvalue()
+        assert "LookupError: the thing is gone" in said
+        assert ("Traceback" in said) is debug
+        if not debug:
+            assert said.count("\n") == 1
+
+
+def test_a_fault_that_was_put_into_words_keeps_them() -> None:
+    out = lines()
+    structlog.get_logger().error("thing.failed", fault="in words", exc_info=ValueError("raw"))
+    assert json.loads(out.getvalue())["fault"] == "in words"
+
+
+def test_what_a_library_says_is_a_line_like_any_other() -> None:
+    out = lines()
+    library = logging.getLogger("aiohttp.client")
+    library.addHandler(logging.getLogger().handlers[-1])
+    library.propagate = False  # pytest's own handler does not forgive
+    library.warning("slow: %d s", 3)
+    library.info("nobody wants to know")
+    library.warning("wrong %d", "word")  # its own mistake ends nothing
+    library.propagate = True
+    library.handlers.clear()
+    said: list[dict[str, Any]] = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [each["said"] for each in said] == ["slow: 3 s", "wrong %d"]
+    assert {each["event"] for each in said} == {"library.warned"}
+    assert {each["library"] for each in said} == {"aiohttp.client"}
+
+
+def test_configuring_twice_writes_a_librarys_line_once() -> None:
+    lines()
+    out = lines()
+    logging.getLogger("aiohttp.client").warning("once")
+    assert out.getvalue().count("once") == 1
+
+
+def test_a_loop_that_ends_without_a_fault_has_no_field_for_one() -> None:
+    out = lines()
+    structlog.get_logger().error("thing.failed", exc_info=None)
+    assert "fault" not in json.loads(out.getvalue())
