@@ -143,7 +143,9 @@ class Recorder:
 
     @property
     def lag_s(self) -> float:
-        """How long the oldest record in the queue has waited."""
+        """How long the oldest record in the queue has waited; after a fault none does."""
+        if self.fault is not None:
+            return 0.0
         since_ns = self._writer.held_since_ns
         try:
             since_ns = self._queue[0][0] if since_ns is None else since_ns

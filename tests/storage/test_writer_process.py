@@ -123,6 +123,7 @@ def test_a_writer_that_is_killed_is_a_fault_that_is_told_once(apart: NewRecorder
     assert len(faults) == 1
     assert "ended" in faults[0]
     assert not recorder.healthy
+    assert recorder.lag_s == 0, "nothing waits any more"
     assert [record.id for record in read(recorder.folder)] == ["m1"]
 
 
@@ -137,6 +138,8 @@ def test_a_disk_that_is_full_is_a_fault_and_what_was_written_reads(apart: NewRec
     wait_until(lambda: faults, "the fault", LIMIT_S)
     recorder.close()
     assert "File too large" in faults[0]
+    assert recorder.lag_s == 0, "nothing waits any more"
+    assert not recorder.disk_full, "a limit of the process is no full disk"
     ids = [record.id for record in read(recorder.folder) if record.kind == "message"]
     assert ids == [f"m{number}" for number in range(1, len(ids) + 1)]
 
