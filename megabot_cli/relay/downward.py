@@ -109,8 +109,7 @@ class Downward:
         clients = self._roster.clients
         self._numbers.deliveries += len(clients)
         if not self._roster.corners:
-            for client in clients.values():
-                client.outbox.offer(frame, seq)
+            self._roster.group.offer(frame, seq)
             return
         corner = {"cursor": self._ring.cursor(seq)}
         marked = server_frame(with_corner(data, corner) if first_byte == TEXT else data, first_byte)

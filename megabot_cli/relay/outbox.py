@@ -22,6 +22,7 @@ log = structlog.get_logger("relay")
 
 HIGH_WATER_BYTES = 64 * 1024  # above this the socket is full and frames stay with us
 RETRY_S = 0.02
+WORTH_A_GROUP = 4  # with fewer members each is handed its messages by itself
 
 
 class Turn:
@@ -89,11 +90,12 @@ class Outbox:
         self._stuck_at = 0
         self.closed = False
         self._cut_short = False
+        self.group: Group | None = None  # whose frames come before those that are ours alone
 
     @property
     def behind(self) -> bool:
         """Whether something meant for this client has not been written, or never was."""
-        return self._cut_short or bool(self._frames or self._backlog)
+        return self._cut_short or bool(self._frames or self._backlog) or self._group_waits
 
     @property
     def waiting_bytes(self) -> int:
@@ -109,7 +111,12 @@ class Outbox:
 
     @property
     def empty(self) -> bool:
-        return not self._frames and not self._backlog and self.waiting_bytes == 0
+        nothing = not self._frames and not self._backlog and not self._group_waits
+        return nothing and self.waiting_bytes == 0
+
+    @property
+    def _group_waits(self) -> bool:
+        return self.group is not None and self.group.waits
 
     def offer(self, frame: bytes, seq: int = 0) -> None:
         """Take a frame for this client; it leaves at the end of the turn if it can.
@@ -118,6 +125,8 @@ class Outbox:
         """
         if self.closed:
             return
+        if self.group is not None and self.group.waits:
+            self.group.spill()
         self.offered += 1
         if self._backlog:
             self._keep(frame, seq)
@@ -129,8 +138,28 @@ class Outbox:
 
     def write_now(self) -> None:
         """Write what can be written without waiting for the end of the turn."""
+        if self.group is not None:
+            self.group.spill()
         if self._frames:
             self.write()
+
+    def write_joined(self, data: bytes, frames: list[bytes], seqs: list[int]) -> None:
+        """Write what a group has for all its members; `data` is its frames, joined."""
+        if self.closed:
+            return
+        transport = self._transport
+        if (
+            self._frames
+            or self._backlog
+            or transport.is_closing()
+            or transport.get_write_buffer_size() > HIGH_WATER_BYTES
+        ):
+            for frame, seq in zip(frames, seqs, strict=True):
+                self.offer(frame, seq)
+            return
+        transport.write(data)
+        self.sent_seq = seqs[-1]
+        self.offered += len(frames)
 
     def write(self) -> None:
         """Write the frames of this turn, or keep them when the socket is full."""
@@ -224,6 +253,71 @@ class Outbox:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+
+
+class Group:
+    """Outboxes that get the same messages: joined once a turn, for all of them.
+
+    Whoever gets a message of its own, comes, or goes in between has the group's put into
+    every outbox first, so that the order is that of the offers.
+    """
+
+    def __init__(self, turn: Turn) -> None:
+        self._turn = turn
+        self._members: dict[Outbox, None] = {}
+        self._frames: list[bytes] = []
+        self._seqs: list[int] = []
+
+    @property
+    def waits(self) -> bool:
+        """Whether something is on its way to all."""
+        return bool(self._frames)
+
+    def join(self, outbox: Outbox) -> None:
+        self.spill()
+        self._members[outbox] = None
+        outbox.group = self
+
+    def leave(self, outbox: Outbox) -> None:
+        self.spill()
+        del self._members[outbox]
+        outbox.group = None
+
+    def offer(self, frame: bytes, seq: int) -> None:
+        """As `Outbox.offer`, to every member."""
+        if len(self._members) < WORTH_A_GROUP:
+            for outbox in self._members:
+                outbox.offer(frame, seq)
+            return
+        if not self._frames:
+            self._turn.after(self._write)
+        self._frames.append(frame)
+        self._seqs.append(seq)
+
+    def spill(self) -> None:
+        """Put what waits for all into each outbox."""
+        if not self._frames:
+            return
+        frames, seqs = self._take()
+        for outbox in self._members:
+            for frame, seq in zip(frames, seqs, strict=True):
+                outbox.offer(frame, seq)
+
+    def _take(self) -> tuple[list[bytes], list[int]]:
+        frames, self._frames = self._frames, []
+        seqs, self._seqs = self._seqs, []
+        return frames, seqs
+
+    def _write(self) -> None:
+        frames, seqs = self._take()
+        if not frames:
+            return
+        data = frames[0] if len(frames) == 1 else b"".join(frames)
+        for outbox in self._members:
+            try:
+                outbox.write_joined(data, frames, seqs)
+            except Exception:  # one broken socket must not keep the others' messages back
+                log.exception("socket.not_written")
 
 
 def _item(frame: bytes, seq: int) -> Item:

@@ -55,7 +55,7 @@ class Session:
         on_ended: Callable[[Session], None],
         shared: bool = False,
     ) -> None:
-        self.roster = Roster()
+        self.roster = Roster(parts.turn)
         self.greeting: Greeting | None = None
         self.names: set[str] = {asked_id} if asked_id else set()
         self.routing = Routing(in_order=not shared)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import message_path, start_up
+from tests.benchmarks import fan_out, latency, message_path, start_up
 
 
 def main() -> None:
@@ -13,6 +13,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the message path")
     options = parser.parse_args()
     message_path.report(seconds=options.seconds, rounds=options.rounds)
+    latency.report(rounds=options.rounds)
+    fan_out.report(rounds=options.rounds)
     start_up.report()
 
 
