@@ -218,7 +218,9 @@ class Tour:
         for client in self._clients:
             client.wait_for("the news of the loss", partial(told, client, "reconnecting"))
         waiting = self.start("send", "send", "Are you there?", "--session", self._session)
-        self._relay.wait_for("the message waits", lambda: self._metric("upstream_queue_messages") == 1)
+        self._relay.wait_for(
+            "the message waits", lambda: self._metric("upstream_queue_messages") == 1
+        )
         host_port = self._gateway_url.removeprefix("ws://").removesuffix("/ws")
         self._gateway = self._open_gateway(host_port)
         self._gateway.ready()

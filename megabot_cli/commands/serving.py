@@ -110,4 +110,5 @@ def configure_logs(invocation: Invocation) -> None:
         format=form,
         debug=options.debug,
         scrub=Redactor(os.urandom(16)).clean,
+        color=invocation.console.err_color,
     )

@@ -112,6 +112,7 @@ class ClientRoutes:
         if identity is None:
             known = ", ".join(self._identities)
             text = f"this relay serves no profile {named!r}; it serves {known}"
+            self._parts.numbers.refusals["unknown_profile"] += 1
             return _refuse(Refusal(404, "unknown_profile", text))
         if identity.dedicated is not None:
             return await self._serve_pair(request, identity.dedicated)

@@ -64,6 +64,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "origin",
         "peer",
         "token",
+        "unknown_profile",
         "upgrade",
         "upstream",
     ),

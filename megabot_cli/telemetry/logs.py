@@ -91,6 +91,19 @@ def _cleaned(value: Any, scrub: Scrub) -> Any:
     return scrub(repr(value))
 
 
+# Upstreams and clients choose ids and reasons: none of them may steer the operator's terminal.
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+
+
+def _make_harmless(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        if isinstance(value, str):
+            event[key] = value.translate(_CONTROLS)
+    return event
+
+
 class _LibraryLines(logging.Handler):
     """What libraries say through the standard module, as lines of ours: `library.warned`."""
 
@@ -118,12 +131,14 @@ def configure_logging(
     debug: bool = False,
     stream: TextIO | None = None,
     scrub: Scrub | None = None,
+    color: bool | None = None,
 ) -> None:
     """Send log lines of `level` and above to `stream` (stderr).
 
     `auto` is a console on a terminal and JSON lines elsewhere. `scrub` replaces secrets
     in every text before it is written, however deep. `debug` lowers the level to debug and
-    shows how faults came about. Warnings of libraries become lines of the same form.
+    shows how faults came about; `color` None leaves it to the stream. Warnings of libraries
+    become lines of the same form.
     """
     out = stream if stream is not None else sys.stderr
     on_console = format == "console" or (format == "auto" and out.isatty())
@@ -138,7 +153,8 @@ def configure_logging(
     if scrub is not None:
         processors.append(_scrubber(scrub))
     if on_console:
-        colors = out.isatty()
+        colors = out.isatty() if color is None else color
+        processors.append(_make_harmless)
         processors.append(structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24))
     else:
         processors.append(structlog.processors.JSONRenderer())

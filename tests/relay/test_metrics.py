@@ -122,6 +122,7 @@ async def test_who_is_refused_is_counted_by_reason_at_both_listeners(
         (base, {"Origin": "https://foreign.example"}, 403),
         (base, {"Host": "rebound.example"}, 403),
         (base, {}, 426),
+        (f"{base}?profile=nobody", {}, 404),
         (f"{relay.admin_url}/metrics", {"Host": "rebound.example"}, 403),
         (f"{relay.admin_url}/metrics", {"Origin": "null"}, 403),
     ):
@@ -132,7 +133,7 @@ async def test_who_is_refused_is_counted_by_reason_at_both_listeners(
     now = await scrape(stage, relay)
     counted = {reason: now["refusals_total", reason] for reason in ("origin", "host", "upgrade")}
     assert counted == {"origin": 2, "host": 2, "upgrade": 1}
-    assert now["refusals_total", "header"] == 1
+    assert now["refusals_total", "header"] == now["refusals_total", "unknown_profile"] == 1
 
 
 async def test_a_token_shows_when_it_came_and_when_it_ends(stage: Stage, gateway: Gateway) -> None:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
 from collections import Counter
+from collections.abc import Iterator
 
 import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from megabot_cli.errors import (
+    BadData,
+    ConnectionLost,
+    CouldNotConnect,
+    NotAuthenticated,
+    NotPermitted,
+    RateLimited,
+    TimedOut,
+    UpstreamRefused,
+)
 from megabot_cli.relay.executions import Claim
 from megabot_cli.relay.link_life import LinkState, Verdict
 from megabot_cli.relay.routing import Route
+from megabot_cli.relay.upward import _CLAIM_REFUSALS
 from megabot_cli.telemetry.exposition import WORDS, RelayCollector, exposition
 from megabot_cli.telemetry.metrics import RelayNumbers, example_gauges
+from tests.telemetry.log_calls import PACKAGE
 
 # Base units, and what is counted: https://prometheus.io/docs/practices/naming/
 _NO_BASE_UNIT = re.compile(r"_(ms|milliseconds|minutes|hours|kb|mb|kilobytes|percent)(_|$)")
@@ -134,3 +148,59 @@ def test_histograms_count_up_to_infinity() -> None:
 def test_the_process_is_measured_too() -> None:
     names = set(families())
     assert {"process_cpu_seconds", "process_resident_memory_bytes", "process_open_fds"} <= names
+
+
+# Whose argument at which place is a label's value; and which counters are written by name.
+_WORD_AT = {
+    ("refuse", 3): "error",
+    ("Overflow", 1): "error",
+    ("Objection", 1): "error",
+    ("Refusal", 1): "refusal",
+}
+_COUNTERS = {
+    "refusals": "refusal",
+    "drops": "drop",
+    "tool_results": "claim",
+    "recoveries": "recovery",
+    "error_answers": "error",
+}
+
+
+def words_in_the_source() -> Iterator[tuple[str, str, str]]:
+    """List of values, word, and where it is written."""
+    for path in sorted((PACKAGE / "relay").glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for words, found in (*_said(node), *_counted(node)):
+                if isinstance(found, ast.Constant) and isinstance(found.value, str):
+                    yield words, found.value, f"{path.name}:{found.lineno}"
+
+
+def _said(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.Call):
+        name = ast.unparse(node.func).rpartition(".")[2]
+        for (function, place), words in _WORD_AT.items():
+            if name == function and len(node.args) > place:
+                yield words, node.args[place]
+
+
+def _counted(node: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute):
+        words = _COUNTERS.get(node.value.attr)
+        if words is not None:
+            yield words, node.slice
+
+
+def test_every_word_that_the_relay_counts_is_on_its_list() -> None:
+    found = list(words_in_the_source())
+    assert len(found) > 15
+    assert [each for each in found if each[1] not in WORDS[each[0]]] == []
+    assert {word for word, _ in _CLAIM_REFUSALS.values()} <= set(WORDS["error"])
+
+
+def test_every_fault_of_a_dial_is_on_its_list() -> None:
+    # What `client.dial` and `client.tokens` raise.
+    kinds = (
+        CouldNotConnect, ConnectionLost, NotAuthenticated, NotPermitted, RateLimited, TimedOut,
+        UpstreamRefused, BadData,
+    )  # fmt: skip
+    assert {kind.code for kind in kinds} == set(WORDS["fault"])

@@ -97,6 +97,22 @@ def test_what_a_library_says_is_a_line_like_any_other() -> None:
     assert {each["library"] for each in said} == {"aiohttp.client"}
 
 
+def test_what_a_peer_chose_cannot_steer_the_terminal() -> None:
+    out = lines(form="console")
+    structlog.get_logger().info("client.opened", session="\x1b]0;mine\x07\x9b2J", why="tab\there")
+    said = out.getvalue()
+    assert "\\x1b]0;mine\\x07\\x9b2J" in said
+    assert not {"\x1b", "\x07", "\x9b"} & set(said)
+
+
+def test_colour_is_the_operators_choice() -> None:
+    for color in (False, True):
+        out = io.StringIO()
+        configure_logging(format="console", stream=out, color=color)
+        structlog.get_logger().info("thing.done")
+        assert ("\x1b[" in out.getvalue()) is color
+
+
 def test_configuring_twice_writes_a_librarys_line_once() -> None:
     lines()
     out = lines()
