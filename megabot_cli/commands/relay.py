@@ -173,6 +173,8 @@ async def _serve_upstream(
 
     supervisor = Supervisor.of(os.environ)
     recorder = _open_recorder(invocation)
+    if recorder is not None:
+        recorder.prepare()  # while the relay is imported
     token_file = invocation.places.state / "client-token"
     relay = _open_relay(invocation, recorder, token_file, login)
     try:

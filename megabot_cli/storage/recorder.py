@@ -153,6 +153,11 @@ class Recorder:
             return 0.0
         return max(0.0, (self._clock() - since_ns) / 1e9)
 
+    def prepare(self) -> None:
+        """Get ready while the caller does something else; `start` or `close` follows."""
+        if isinstance(self._writer, WriterProcess):
+            self._writer.start()
+
     def start(self) -> None:
         """Make the folder and the first segment.
 
@@ -276,6 +281,8 @@ class Recorder:
             self._impeded = self._stopping = True
             self._wake.set()
             thread.join(timeout_s)
+        elif isinstance(self._writer, WriterProcess) and not self._writer.segments:
+            self._writer.end()
         return self.folder if self._writer.segments else None
 
     def _run(self) -> None:

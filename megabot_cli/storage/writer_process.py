@@ -69,15 +69,25 @@ class WriterProcess:
         self.redactions = 0
         self.segments = 0
 
+    def start(self) -> None:
+        """Start the process, which takes a while to get ready; nothing is written yet."""
+        if self._child is None:
+            path = os.pathsep.join(path for path in sys.path if path)
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "megabot_cli.storage.writer_process"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                start_new_session=True,
+                env={**os.environ, "PYTHONPATH": path},
+            )
+
+    def end(self) -> None:
+        """End the process; a segment that is open stays as it is."""
+        self._end()
+
     def open_segment(self) -> None:
         """Begin the first segment, in a process that is started for it."""
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", "megabot_cli.storage.writer_process"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-        )
+        self.start()
         header, settings = (msgspec.json.encode(each) for each in (self._header, self._settings))
         try:
             self._ask("open", str(self._folder), header, settings, self._key)

@@ -194,3 +194,14 @@ def test_the_clock_of_both_is_the_same(apart: NewRecorder) -> None:
     assert folder is not None
     (record,) = read(folder)
     assert 0 <= record.t <= (time.monotonic() - began + 5) * 1e6
+
+
+def test_one_that_was_prepared_and_never_started_leaves_nothing(tmp_path: Path) -> None:
+    recorder = Recorder(
+        tmp_path / "recordings", RecordingSettings(), tool="t", upstream="ws://h/ws", apart=True
+    )
+    recorder.prepare()
+    pid = child_of(recorder)
+    assert recorder.close() is None
+    assert not Path(f"/proc/{pid}").exists()
+    assert list(tmp_path.iterdir()) == []
