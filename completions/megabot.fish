@@ -137,7 +137,7 @@ complete -c megabot -n '__megabot_at gateway' -l dialect -x -a 'megabot flat' -d
 complete -c megabot -n '__megabot_at gateway' -l users -r -F -d 'Another users file.'
 complete -c megabot -n '__megabot_at gateway' -l user -x -d 'Make this user first.'
 complete -c megabot -n '__megabot_at gateway' -l password-stdin -d 'The password of --user, on stdin.'
-complete -c megabot -n '__megabot_at gateway' -l data -r -F -d 'Where users, key and sessions are kept.'
+complete -c megabot -n '__megabot_at gateway' -l data -r -F -d 'Keep users, keys, sessions; else all is in memory.'
 complete -c megabot -n '__megabot_at gateway' -l assistant -x -a 'echo markov openai: command:' -d 'Who answers: echo, markov, openai:URL, command:CMD.'
 complete -c megabot -n '__megabot_at gateway' -l model -x -d 'The model, for openai:URL.'
 complete -c megabot -n '__megabot_at gateway' -l chunk-delay -x -d 'Pause between two chunks.'

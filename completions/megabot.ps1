@@ -2916,7 +2916,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--data",
-    "help": "Where users, key and sessions are kept."
+    "help": "Keep users, keys, sessions; else all is in memory."
    },
    {
     "name": "--assistant",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ from megabot_cli.errors import WrongUsage
 if TYPE_CHECKING:
     from megabot_cli.config.load import Configuration, Flag
     from megabot_cli.gateway.accounts import Users
+    from megabot_cli.gateway.ledger import Ledger
     from megabot_cli.gateway.recorded_answers import RecordedAnswers
     from megabot_cli.gateway.server import Gateway
 
@@ -90,7 +92,11 @@ def gateway(
     ] = False,
     data: Annotated[
         Path | None,
-        typer.Option("--data", metavar="DIR", help="Where users, key and sessions are kept."),
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            help="Keep users, keys, sessions; else all is in memory.",
+        ),
     ] = None,
     assistant: Annotated[
         str | None,
@@ -276,24 +282,26 @@ async def _serve(
         remove_ready_file,
         serve_until_signal,
     )
+    from megabot_cli.gateway.ledger import Ledger
 
-    users = _open_users(invocation, options)
-    gateway = _open_gateway(invocation, configuration, options, users, recorded)
-    guest = Guest(options.command)
-    await gateway.start()
-    try:
-        if recorded is not None and recorded.miss == "forward":
-            check_upstream(invocation, gateway)
-        ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
-        # The output of a command that we run is the result, and ours would stand in its way.
-        announce(invocation, ready, options.ready_file, quietly=bool(options.command))
-        if not options.for_a_guest:
-            _show_first_user(invocation, users)
-        guest.environment = _guest_environment(invocation, options, users, gateway)
-        await serve_until_signal(guest.run)
-    finally:
-        remove_ready_file(options.ready_file)
-        await gateway.stop()
+    with contextlib.closing(Ledger.open(options.data)) as ledger:
+        users = _open_users(options, ledger)
+        gateway = _open_gateway(invocation, configuration, users, ledger, recorded)
+        guest = Guest(options.command)
+        await gateway.start()
+        try:
+            if recorded is not None and recorded.miss == "forward":
+                check_upstream(invocation, gateway)
+            ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
+            # The output of a command that we run is the result, and ours would stand in its way.
+            announce(invocation, ready, options.ready_file, quietly=bool(options.command))
+            if not options.for_a_guest:
+                _show_first_user(invocation, users, kept=ledger.kept)
+            guest.environment = _guest_environment(invocation, options, users, gateway)
+            await serve_until_signal(guest.run)
+        finally:
+            remove_ready_file(options.ready_file)
+            await gateway.stop()
     return guest.exit_code
 
 
@@ -311,8 +319,7 @@ async def _serve_flat(
 
     flat.refuse_users(user=options.user, users_file=options.users_file)
     configure_logs(invocation)
-    folder = None if options.for_a_guest else _data_folder(invocation, options)
-    token = flat.static_token(invocation.environ, folder)
+    token = flat.static_token(invocation.environ, options.data)
     gateway = flat.open_flat_gateway(invocation, configuration.settings, token)
     guest = Guest(options.command)
     await gateway.start()
@@ -342,14 +349,16 @@ class FirstUser:
     made: tuple[str, str] | None
 
 
-def _open_users(invocation: Invocation, options: GatewayOptions) -> FirstUser:
+def _open_users(options: GatewayOptions, ledger: Ledger) -> FirstUser:
     from megabot_cli.gateway.accounts import Users
     from megabot_cli.terminal.stdin import read_secret
 
-    if options.for_a_guest:
-        users = Users.in_memory()
+    if options.users_file is not None:
+        users = Users.load(options.users_file)
+    elif ledger.kept:
+        users = Users.open(ledger)
     else:
-        users = Users.load(options.users_file or _data_folder(invocation, options) / "users.yaml")
+        users = Users.in_memory()
     if options.user is not None:
         users.add(options.user, read_secret("--password-stdin"))
     return FirstUser(users, users.ensure_first())
@@ -358,8 +367,8 @@ def _open_users(invocation: Invocation, options: GatewayOptions) -> FirstUser:
 def _open_gateway(
     invocation: Invocation,
     configuration: Configuration,
-    options: GatewayOptions,
     users: FirstUser,
+    ledger: Ledger,
     recorded: RecordedAnswers | None,
 ) -> Gateway:
     from megabot_cli.commands.assistant_key import model_key
@@ -369,38 +378,26 @@ def _open_gateway(
 
     settings = configuration.settings
     assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
-    if options.for_a_guest:
-        return Gateway(
-            settings.gateway,
-            settings.limits,
-            users.users,
-            keys=Keys.in_memory(),
-            recorded=recorded,
-            assistant=assistant,
-        )
-    folder = _data_folder(invocation, options)
     return Gateway(
         settings.gateway,
         settings.limits,
         users.users,
-        keys=Keys.load(folder),
-        data_folder=folder,
+        keys=Keys.open(ledger),
+        ledger=ledger,
         recorded=recorded,
         assistant=assistant,
     )
 
 
-def _data_folder(invocation: Invocation, options: GatewayOptions) -> Path:
-    return options.data or invocation.places.gateway
-
-
-def _show_first_user(invocation: Invocation, users: FirstUser) -> None:
+def _show_first_user(invocation: Invocation, users: FirstUser, *, kept: bool) -> None:
     if users.made is not None:
         name, password = users.made
         invocation.console.note(
             f"The first user is {name}; the password, shown only this once:  {password}"
         )
         invocation.console.note(f"Next, in another terminal: megabot login --username {name}")
+    if not kept:
+        invocation.console.note("Nothing outlives this process; --data DIR keeps it.")
 
 
 def _guest_environment(

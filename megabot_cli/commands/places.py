@@ -35,10 +35,6 @@ class Places:
         return self.data / "logins.json"
 
     @property
-    def gateway(self) -> Path:
-        return self.data / "gateway"
-
-    @property
     def run(self) -> Path:
         """Who runs now: a run file of each relay."""
         return self.state / "run"

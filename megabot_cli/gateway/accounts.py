@@ -13,6 +13,7 @@ import structlog
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import BadConfiguration, BadData, NotFound
 from megabot_cli.gateway import passwords
+from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.storage.private_files import replace_private
 
 API_KEY_PREFIX = "mbk_"
@@ -40,7 +41,7 @@ class _Account(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Users:
-    """All users, in a YAML file (0600) or in memory only.
+    """All users: in the ledger, in a YAML file of the operator's (0600), or in memory only.
 
     `cost` is scrypt's n; tests lower it.
     """
@@ -50,10 +51,12 @@ class Users:
         accounts: dict[str, _Account] | None = None,
         *,
         path: Path | None = None,
+        ledger: Ledger | None = None,
         cost: int = passwords.COST,
     ) -> None:
         self._accounts = accounts or {}
         self._path = path
+        self._ledger = ledger
         self._cost = cost
         self._names_by_key = {
             key: name for name, account in self._accounts.items() for key in account.api_keys
@@ -65,6 +68,15 @@ class Users:
     @classmethod
     def in_memory(cls, *, cost: int = passwords.COST) -> Users:
         return cls(cost=cost)
+
+    @classmethod
+    def open(cls, ledger: Ledger, *, cost: int = passwords.COST) -> Users:
+        """The users in a ledger; changes are kept there."""
+        accounts = {
+            name: _Account(user_id, password_hash, keys)
+            for name, user_id, password_hash, keys in ledger.users()
+        }
+        return cls(accounts, ledger=ledger, cost=cost)
 
     @classmethod
     def load(cls, path: Path, *, cost: int = passwords.COST) -> Users:
@@ -107,7 +119,7 @@ class Users:
         if account is None:
             account = self._accounts[name] = _Account(new_id("user"), hashed)
         account.password_hash = hashed
-        self._save()
+        self._save(name)
         return User(name, account.user_id)
 
     def add_api_key(self, name: str) -> str:
@@ -118,7 +130,7 @@ class Users:
         key = API_KEY_PREFIX + secrets.token_urlsafe(32)
         account.api_keys.append(_key_hash(key))
         self._names_by_key[_key_hash(key)] = name
-        self._save()
+        self._save(name)
         return key
 
     def ensure_first(self, name: str = "operator") -> tuple[str, str] | None:
@@ -137,7 +149,10 @@ class Users:
             right = await asyncio.to_thread(passwords.matches, password, stored)
         return User(name, account.user_id) if right and account is not None else None
 
-    def _save(self) -> None:
+    def _save(self, name: str) -> None:
+        if self._ledger is not None:
+            account = self._accounts[name]
+            self._ledger.keep_user(name, account.user_id, account.password_hash, account.api_keys)
         if self._path is None:
             return
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from typing import Protocol
 
@@ -56,6 +57,13 @@ class Answers:
         self._working = False
         self._task: asyncio.Task[None] | None = None
         self._room = asyncio.Event()
+        self.on_turn: Callable[[str, str], None] | None = None  # a question and its answer
+
+    def restore(self, turns: Sequence[tuple[str, str]]) -> None:
+        """Questions and answers of an earlier life, the oldest first."""
+        for question, answer in turns:
+            self._history.append(Turn("user", question))
+            self._history.append(Turn("assistant", answer))
 
     @property
     def full(self) -> bool:
@@ -149,6 +157,8 @@ class Answers:
     def _remember(self, question: Question, answer: str) -> None:
         self._history.append(Turn("user", question.content))
         self._history.append(Turn("assistant", answer))
+        if self.on_turn is not None:
+            self.on_turn(question.content, answer)
 
     def _send_chunk(
         self, question: Question, chunk: str, sequence: int, *, is_complete: bool

@@ -26,16 +26,16 @@ from megabot_cli.gateway.connection import Connection
 from megabot_cli.gateway.handlers import Handlers, Sender
 from megabot_cli.gateway.inbox import Arrived
 from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.workspace import Workspaces
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import open_envelope
 from megabot_cli.protocol.validation import Problem
-from megabot_cli.storage.private_files import create_private
 
 GREETING = "Hello, I am MegaBot. What can I do for you?"
-TOKEN_FILE = "flat.token"  # noqa: S105  the name of a file
+TOKEN_NAME = "flat_token"  # noqa: S105  not one itself
 MOST_AWAITING_APPROVAL = 100
 _TOKEN_BYTES = 24
 
@@ -43,16 +43,12 @@ log = structlog.get_logger()
 
 
 def load_token(folder: Path) -> tuple[str, bool]:
-    """The static token in `folder`, and whether it was made just now (0600)."""
-    path = folder / TOKEN_FILE
+    """The static token kept in `folder`, and whether it was made just now."""
+    ledger = Ledger.open(folder)
     try:
-        made = not path.exists() and create_private(path, f"{new_token()}\n".encode())
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as fault:
-        raise BadConfiguration(f"The token file {path} cannot be used: {fault}.") from fault
-    if not token:
-        raise BadConfiguration(f"The token file {path} is empty.", "Remove it: a new one is made.")
-    return token, made
+        return ledger.secret(TOKEN_NAME, new_token)
+    finally:
+        ledger.close()
 
 
 def new_token() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from typing import Literal
 
 import jwt
@@ -11,11 +10,11 @@ import msgspec
 
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.accounts import User
-from megabot_cli.storage.private_files import create_private
+from megabot_cli.gateway.ledger import Ledger
 
 TokenKind = Literal["access", "refresh"]
 
-KEY_FILE = "token.key"
+KEY_NAME = "token_key"
 _KEY_BYTES = 32  # as long as the hash, RFC 7518, 3.2
 _ALGORITHM = "HS256"
 
@@ -36,7 +35,7 @@ class TokenRefused(Exception):
 
 
 class Keys:
-    """Signs tokens and verifies them. Whoever has the key file can make tokens."""
+    """Signs tokens and verifies them. Whoever has the key can make tokens."""
 
     def __init__(self, secret: bytes) -> None:
         if len(secret) < _KEY_BYTES:
@@ -49,15 +48,13 @@ class Keys:
         return cls(secrets.token_bytes(_KEY_BYTES))
 
     @classmethod
-    def load(cls, folder: Path) -> Keys:
-        """The key in `folder`, made there at the first start (0600)."""
-        path = folder / KEY_FILE
+    def open(cls, ledger: Ledger) -> Keys:
+        """The key in the ledger, made there at the first start."""
+        secret, _ = ledger.secret(KEY_NAME, lambda: secrets.token_hex(_KEY_BYTES))
         try:
-            if not path.exists():
-                create_private(path, secrets.token_hex(_KEY_BYTES).encode() + b"\n")
-            return cls(bytes.fromhex(path.read_text()))
-        except (OSError, ValueError) as fault:
-            raise BadConfiguration(f"The token key {path} cannot be used: {fault}.") from fault
+            return cls(bytes.fromhex(secret))
+        except ValueError as fault:
+            raise BadConfiguration(f"The token key in the data file: {fault}.") from fault
 
     def issue(self, user: User, kind: TokenKind, *, lifetime_s: float, now: float) -> str:
         claims = Claims(

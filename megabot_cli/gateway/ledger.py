@@ -1,54 +1,119 @@
-"""What must outlive the process: whose each session is, and which refresh tokens are spent.
+"""What outlives the process when a data folder is given: one SQLite file with all of it.
 
 SQLite in WAL mode: a write is one short append without fsync, so it is made on the event
-loop; it survives the death of the process, not of the machine.
+loop; it survives the death of the process, not of the machine. Without a folder the same
+tables are in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import sqlite3
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from megabot_cli.errors import BadConfiguration
 
 LEDGER_FILE = "gateway.sqlite3"
+LOCK_FILE = "gateway.lock"
+SCHEMA_VERSION = 1
 
 # Another process may hold the file for a moment; longer than this would hold up everybody.
 _WAIT_FOR_LOCK_S = 0.2
 _SCHEMA = """
+CREATE TABLE IF NOT EXISTS secrets (
+    name TEXT PRIMARY KEY, value TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS users (
+    name TEXT PRIMARY KEY, user_id TEXT NOT NULL, password_hash TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS api_keys (
+    hash TEXT PRIMARY KEY, name TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS sessions (
     session_id TEXT PRIMARY KEY, user_id TEXT NOT NULL, used_at REAL NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS turns (
+    session_id TEXT NOT NULL, n INTEGER NOT NULL, question TEXT NOT NULL, answer TEXT NOT NULL,
+    PRIMARY KEY (session_id, n)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS waiting (
+    session_id TEXT NOT NULL, n INTEGER NOT NULL, message BLOB NOT NULL,
+    PRIMARY KEY (session_id, n)
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS spent_tokens (
     jti TEXT PRIMARY KEY, expires_at REAL NOT NULL
 ) WITHOUT ROWID;
 """
+_OF_A_SESSION = ("sessions", "turns", "waiting")
 
 log = structlog.get_logger()
 
 
 class Ledger:
-    """Times are Unix seconds. A disk that fails costs memory of the past, not the service."""
+    """Times are Unix seconds. A disk that fails costs memory of the past, not the service;
+    only users and secrets are written or refused."""
 
-    def __init__(self, database: sqlite3.Connection) -> None:
+    def __init__(self, database: sqlite3.Connection, *, kept: bool, lock: int | None) -> None:
         self._database = database
+        self._lock = lock
+        self.kept = kept  # whether anything of it will be there after this process
 
     @classmethod
     def open(cls, folder: Path | None) -> Ledger:
-        """The ledger in `folder`, or in memory. Raises BadConfiguration when it is unusable."""
+        """The ledger in `folder`, or in memory. Raises BadConfiguration when it is unusable,
+        damaged, of a newer megabot, or in use by another gateway."""
         if folder is None:
-            return cls(_connect(":memory:"))
+            return cls(_connect(":memory:"), kept=False, lock=None)
         path = folder / LEDGER_FILE
+        lock = None
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            lock = _take_lock(folder)
             # SQLite gives its side files the mode of the main one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            return cls(_connect(str(path)))
+            return cls(_connect(str(path)), kept=True, lock=lock)
         except (OSError, sqlite3.Error) as fault:
-            raise BadConfiguration(f"The data file {path} cannot be used: {fault}.") from fault
+            _let_go(lock)
+            raise BadConfiguration(
+                f"The data file {path} cannot be used: {fault}.",
+                "Name another folder with --data, or move the file away: a new one is made.",
+            ) from fault
+        except BadConfiguration:
+            _let_go(lock)
+            raise
+
+    # -- users and secrets -----------------------------------------------------------------
+
+    def secret(self, name: str, make: Callable[[], str]) -> tuple[str, bool]:
+        """The secret of that name, and whether it was made just now."""
+        rows = self._demand("SELECT value FROM secrets WHERE name = ?", (name,))
+        if rows:
+            return str(rows[0][0]), False
+        value = make()
+        self._demand("INSERT INTO secrets VALUES (?, ?)", (name, value))
+        return value, True
+
+    def users(self) -> Iterator[tuple[str, str, str, list[str]]]:
+        """Name, user id, password hash and the hashes of the API keys of each user."""
+        for name, user_id, password_hash in self._demand("SELECT * FROM users ORDER BY name", ()):
+            keys = self._demand("SELECT hash FROM api_keys WHERE name = ?", (name,))
+            yield str(name), str(user_id), str(password_hash), [str(key) for (key,) in keys]
+
+    def keep_user(self, name: str, user_id: str, password_hash: str, keys: Sequence[str]) -> None:
+        """Make a user, or replace what is kept of one."""
+        self._demand(
+            "INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, user_id, password_hash)
+        )
+        for key in keys:
+            self._demand("INSERT OR REPLACE INTO api_keys VALUES (?, ?)", (key, name))
+
+    # -- sessions --------------------------------------------------------------------------
 
     def note_session(self, session_id: str, user_id: str, at: float) -> None:
         """Remember a session, or that it was used again."""
@@ -66,8 +131,40 @@ class Ledger:
         )
         return str(rows[0][0]) if rows else None
 
+    def note_turn(self, session_id: str, question: str, answer: str, *, most: int) -> None:
+        """Remember what was said; of a session's turns the newest `most` are kept."""
+        with self._together():
+            rows = self._read("SELECT MAX(n) FROM turns WHERE session_id = ?", (session_id,))
+            n = int(rows[0][0] or 0) + 1 if rows else 1  # type: ignore[call-overload]
+            self._write("INSERT INTO turns VALUES (?, ?, ?, ?)", (session_id, n, question, answer))
+            self._write("DELETE FROM turns WHERE session_id = ? AND n <= ?", (session_id, n - most))
+
+    def turns(self, session_id: str) -> list[tuple[str, str]]:
+        """Questions and their answers, the oldest first."""
+        rows = self._read(
+            "SELECT question, answer FROM turns WHERE session_id = ? ORDER BY n", (session_id,)
+        )
+        return [(str(question), str(answer)) for question, answer in rows]
+
+    def note_waiting(self, session_id: str, messages: Sequence[bytes]) -> None:
+        """Remember what a session has still to deliver, in the place of what it had before."""
+        with self._together():
+            self._write("DELETE FROM waiting WHERE session_id = ?", (session_id,))
+            for n, message in enumerate(messages):
+                self._write("INSERT INTO waiting VALUES (?, ?, ?)", (session_id, n, message))
+
+    def waiting(self, session_id: str) -> list[bytes]:
+        rows = self._read(
+            "SELECT message FROM waiting WHERE session_id = ? ORDER BY n", (session_id,)
+        )
+        return [bytes(message) for (message,) in rows]  # type: ignore[call-overload]
+
     def forget_session(self, session_id: str) -> None:
-        self._write("DELETE FROM sessions WHERE session_id = ?", (session_id,))
+        with self._together():
+            for table in _OF_A_SESSION:
+                self._write(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))  # noqa: S608
+
+    # -- tokens ----------------------------------------------------------------------------
 
     def spend(self, jti: str, expires_at: float) -> bool:
         """Mark a refresh token as used; False when it was already."""
@@ -75,22 +172,56 @@ class Ledger:
             "INSERT INTO spent_tokens VALUES (?, ?) ON CONFLICT DO NOTHING", (jti, expires_at)
         )
 
+    # -- its own life ----------------------------------------------------------------------
+
     def purge(self, *, now: float, used_since: float) -> None:
         """Drop what no longer matters."""
         self._write("DELETE FROM spent_tokens WHERE expires_at <= ?", (now,))
-        self._write("DELETE FROM sessions WHERE used_at < ?", (used_since,))
+        with self._together():
+            if self._write("DELETE FROM sessions WHERE used_at < ?", (used_since,)):
+                for table in ("turns", "waiting"):
+                    self._write(
+                        f"DELETE FROM {table}"  # noqa: S608  a name of ours
+                        " WHERE session_id NOT IN (SELECT session_id FROM sessions)",
+                        (),
+                    )
 
     def close(self) -> None:
         self._database.close()
+        lock, self._lock = self._lock, None
+        _let_go(lock)
 
-    def _write(self, statement: str, values: tuple[str | float, ...]) -> bool:
+    @contextlib.contextmanager
+    def _together(self) -> Iterator[None]:
+        """All or nothing, and one append to the file instead of several."""
+        self._write("BEGIN", ())
+        try:
+            yield
+        finally:
+            if self._in_transaction:
+                self._write("COMMIT", ())
+
+    @property
+    def _in_transaction(self) -> bool:
+        try:
+            return self._database.in_transaction
+        except sqlite3.Error:
+            return False
+
+    def _demand(self, statement: str, values: tuple[Any, ...]) -> list[tuple[object, ...]]:
+        try:
+            return self._database.execute(statement, values).fetchall()
+        except sqlite3.Error as fault:
+            raise BadConfiguration(f"The data file cannot be written: {fault}.") from fault
+
+    def _write(self, statement: str, values: tuple[Any, ...]) -> bool:
         try:
             return self._database.execute(statement, values).rowcount > 0
         except sqlite3.Error as fault:
             log.error("ledger.write_failed", fault=str(fault))
             return False
 
-    def _read(self, statement: str, values: tuple[str | float, ...]) -> list[tuple[object, ...]]:
+    def _read(self, statement: str, values: tuple[Any, ...]) -> list[tuple[object, ...]]:
         try:
             return self._database.execute(statement, values).fetchall()
         except sqlite3.Error as fault:
@@ -103,8 +234,38 @@ def _connect(name: str) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise BadConfiguration(
+                f"The data file {name} was written by a newer megabot (its version is {version}).",
+                "Install that megabot, or name another folder with --data.",
+            )
         database.executescript(_SCHEMA)
-    except sqlite3.Error:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    except (sqlite3.Error, BadConfiguration):
         database.close()
         raise
     return database
+
+
+def _take_lock(folder: Path) -> int:
+    """Two gateways that share sessions without knowing of each other would lose some."""
+    path = folder / LOCK_FILE
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode("ascii", "replace").strip()
+        os.close(descriptor)
+        raise BadConfiguration(
+            f"Another gateway (pid {holder or 'unknown'}) uses the data folder {folder}.",
+            "Stop it, or name another folder with --data.",
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def _let_go(lock: int | None) -> None:
+    if lock is not None:
+        os.close(lock)

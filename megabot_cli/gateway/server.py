@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import itertools
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import structlog
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 # connection is closed (1009). aiohttp's own limit is also off by one.
 _READ_BEYOND_LIMIT_BYTES = 64 * 1024
 _LONGEST_SWEEP_S = 60.0
+PUT_DOWN_S = 0.5  # what waits for delivery is on disk after so long, for a kill -9 to find
 _LEFTOVERS_S = 0.1  # when stopping: for requests that are still being answered
 
 # Twice what a backlog holds, so that a client that resumes can be handed all of it.
@@ -53,8 +53,8 @@ log = structlog.get_logger()
 class Gateway:
     """Login, sockets, sessions and an assistant on one port.
 
-    With `data_folder`, sessions and spent refresh tokens survive a restart; `users` and
-    `keys` are loaded by the caller. With `recorded`, a recording answers in the assistant's
+    What `ledger` keeps survives a restart; it is closed by `stop`. `users` and `keys` are
+    opened by the caller. With `recorded`, a recording answers in the assistant's
     place. An object serves once: start, then stop.
     """
 
@@ -68,7 +68,7 @@ class Gateway:
         *,
         keys: Keys,
         assistant: Assistant | None = None,
-        data_folder: Path | None = None,
+        ledger: Ledger | None = None,
         outbox: OutboxSettings = OUTBOX,
         heartbeat_s: float | None = 25.0,
         throttle: LoginThrottle | None = None,
@@ -79,7 +79,7 @@ class Gateway:
         self._users = users
         self._keys = keys
         self._assistant = assistant or open_assistant(settings)
-        self._data_folder = data_folder
+        self._ledger = ledger or Ledger.open(None)
         self._outbox = outbox
         self._heartbeat_s = heartbeat_s
         self._recorded = recorded
@@ -124,7 +124,6 @@ class Gateway:
         host, port = parse_listen(self._settings.listen)
         self._signing = open_signing(self._settings.integrity)
         self._stage = self._open_stage()
-        self._ledger = Ledger.open(self._data_folder)
         self._sessions = SessionTable(
             self._make_session,
             self._ledger,
@@ -150,6 +149,8 @@ class Gateway:
         self._address = self._runner.addresses[0][:2]
         self._serving = True
         self._tasks.start(self._sweep(), "gateway sweep")
+        if self._ledger.kept:
+            self._tasks.start(self._put_down(), "gateway put down")
         if self._stage is not None:
             self._tasks.start(self._stage.watch(), "gateway scenario watch")
         log.info("gateway.started", url=self.url)
@@ -174,6 +175,7 @@ class Gateway:
             await connection.ended.wait()
         await self._runner.cleanup()
         await self._tasks.stop()
+        self._sessions.put_down()
         self._ledger.close()
         log.info("gateway.stopped")
 
@@ -319,6 +321,11 @@ class Gateway:
         while True:
             await asyncio.sleep(period_s)
             self._sessions.expire()
+
+    async def _put_down(self) -> None:
+        while True:
+            await asyncio.sleep(PUT_DOWN_S)
+            self._sessions.put_down()
 
     def _bound(self) -> tuple[str, int]:
         assert self._address is not None, "the gateway has not been started"

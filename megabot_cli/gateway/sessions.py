@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import structlog
@@ -11,7 +12,7 @@ import structlog
 from megabot_cli.client.ids import new_id
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.gateway import outgoing
-from megabot_cli.gateway.answers import Answers
+from megabot_cli.gateway.answers import MOST_TURNS_REMEMBERED, Answers
 from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.backlog import Backlog
 from megabot_cli.gateway.ledger import Ledger
@@ -56,6 +57,21 @@ class Session:
         # Half an outbox: a client that resumes is handed all of it at once.
         self._backlog = Backlog(max(1, outbox.messages // 2), outbox.bytes // 2)
         self._room = asyncio.Event()
+        self._kept_changes = 0  # of the backlog, when it was last put down
+
+    def restore(self, turns: Sequence[tuple[str, str]], waiting: Sequence[bytes]) -> None:
+        """What was said, and what is still to be delivered, before a restart."""
+        self.answers.restore(turns)
+        for message in waiting:
+            self._backlog.add(message)
+        self._kept_changes = self._backlog.changes
+
+    def newly_waiting(self) -> list[bytes] | None:
+        """What is to be delivered, if that is something else than when last asked."""
+        if self._backlog.changes == self._kept_changes:
+            return None
+        self._kept_changes = self._backlog.changes
+        return self._backlog.held()
 
     def goodbye(self) -> None:
         """A client has left as one leaves who is done; where nobody else listens, so are we."""
@@ -145,6 +161,14 @@ class SessionTable:
     def note_use(self, session: Session) -> None:
         self._ledger.note_session(session.session_id, session.user_id, self._wall())
 
+    def put_down(self) -> None:
+        """Write what waits for delivery where it has changed, if it will be kept at all."""
+        if not self._ledger.kept:
+            return
+        for session in self._sessions.values():
+            if (waiting := session.newly_waiting()) is not None:
+                self._ledger.note_waiting(session.session_id, waiting)
+
     def expire(self) -> None:
         """Forget every session that nobody has used for its lifetime."""
         expired_at = self._clock() - self._lifetime_s
@@ -169,13 +193,20 @@ class SessionTable:
         used_since = self._wall() - self._lifetime_s
         if self._ledger.owner(session_id, used_since=used_since) != user_id:
             return None
-        return self._add(session_id, user_id)
+        session = self._add(session_id, user_id)
+        session.restore(self._ledger.turns(session_id), self._ledger.waiting(session_id))
+        return session
 
     def _add(self, session_id: str, user_id: str) -> Session:
         if len(self._sessions) >= MOST_SESSIONS:
             self._forget_longest_idle()
         session = self._sessions[session_id] = self._make(session_id, user_id)
+        if self._ledger.kept:
+            session.answers.on_turn = partial(self._note_turn, session_id)
         return session
+
+    def _note_turn(self, session_id: str, question: str, answer: str) -> None:
+        self._ledger.note_turn(session_id, question, answer, most=MOST_TURNS_REMEMBERED // 2)
 
     def _forget_longest_idle(self) -> None:
         idle = [session for session in self._sessions.values() if not session.in_use()]

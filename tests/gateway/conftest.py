@@ -14,6 +14,7 @@ import pytest
 from megabot_cli.config.schema import GatewaySettings, LimitSettings
 from megabot_cli.gateway.accounts import Users
 from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
 from tests.gateway.peer import House
 
@@ -38,16 +39,17 @@ async def open_house() -> AsyncIterator[OpenHouse]:
             **more: Any,
         ) -> House:
             settings: dict[str, Any] = {"listen": "127.0.0.1:0", "latency_s": 0, "chunk_delay_s": 0}
+            ledger = Ledger.open(data)
             if users is None:
-                users = Users.load(data / "users.yaml", cost=2) if data else Users.in_memory(cost=2)
+                users = Users.open(ledger, cost=2) if data else Users.in_memory(cost=2)
             if not len(users):
                 users.add("ada", "lovelace")
             opened = Gateway(
                 GatewaySettings(**(settings | (gateway or {}))),
                 LimitSettings(**({"messages_per_second": 0.0} | (limits or {}))),
                 users,
-                keys=Keys.load(data) if data else Keys.in_memory(),
-                data_folder=data,
+                keys=Keys.open(ledger),
+                ledger=ledger,
                 **more,
             )
             await opened.start()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from megabot_cli.errors import BadConfiguration, BadData, NotFound
 from megabot_cli.gateway import passwords
 from megabot_cli.gateway.accounts import Users
+from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.throttle import MOST_NAMES, LoginThrottle
 
 
@@ -37,6 +39,27 @@ async def test_users_and_keys_survive_in_the_file(tmp_path: Path) -> None:
     assert await again.verify("ada", "lovelace") == ada
     assert again.by_api_key(key) == ada
     assert again.by_api_key(key + "x") is None
+
+
+def holds(folder: Path, text: str) -> bool:
+    """Whether the text stands in any file of the folder."""
+    return any(text.encode() in entry.read_bytes() for entry in folder.iterdir())
+
+
+async def test_users_and_keys_survive_in_the_ledger_which_holds_no_secret(tmp_path: Path) -> None:
+    with closing(Ledger.open(tmp_path)) as ledger:
+        users = Users.open(ledger, cost=2)
+        users.add("ada", "wrong")
+        ada = users.add("ada", "lovelace")
+        key = users.add_api_key("ada")
+    with closing(Ledger.open(tmp_path)) as ledger:
+        again = Users.open(ledger, cost=2)
+        assert again.names == ["ada"]
+        assert await again.verify("ada", "lovelace") == ada
+        assert await again.verify("ada", "wrong") is None
+        assert again.by_api_key(key) == ada
+    assert not holds(tmp_path, "lovelace")
+    assert not holds(tmp_path, key)
 
 
 def test_the_users_file_holds_no_secret_and_only_its_owner_reads_it(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import aiohttp
 import jwt
 import pytest
 
 from megabot_cli.gateway.accounts import User
-from megabot_cli.gateway.keys import Keys
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import House, Peer
 
@@ -84,12 +82,12 @@ async def test_a_refused_credential_is_told_and_the_connection_closed_with_1008(
 
 
 async def test_an_expired_token_is_refused_as_expired(
-    open_house: OpenHouse, tmp_path: Path
+    open_house: OpenHouse,
 ) -> None:
-    house = await open_house(data=tmp_path)
+    house = await open_house()
     tokens = await house.login()
     ada = User("ada", tokens["user_id"])
-    old = Keys.load(tmp_path).issue(ada, "access", lifetime_s=10, now=time.time() - 11)
+    old = house.gateway._keys.issue(ada, "access", lifetime_s=10, now=time.time() - 11)
     peer = await greeting(house, headers={}, token=old)
     assert peer.received[0]["payload"]["message"] == "The token has expired"
 

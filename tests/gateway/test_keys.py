@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from contextlib import closing
 from pathlib import Path
 
 import jwt
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.accounts import User
 from megabot_cli.gateway.keys import Keys, TokenKind, TokenRefused
+from megabot_cli.gateway.ledger import Ledger
 
 ADA = User("ada", "user_1")
 KEYS = Keys.in_memory()
@@ -80,15 +82,17 @@ def test_any_change_to_a_token_makes_it_worthless(where: int, turn: int) -> None
 
 def test_the_key_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    token = Keys.load(folder).issue(ADA, "access", lifetime_s=60, now=1e9)
-    assert Keys.load(folder).read(token, "access", now=1e9).sub == "ada"
-    assert stat.S_IMODE((folder / "token.key").stat().st_mode) == 0o600
+    with closing(Ledger.open(folder)) as ledger:
+        token = Keys.open(ledger).issue(ADA, "access", lifetime_s=60, now=1e9)
+    with closing(Ledger.open(folder)) as ledger:
+        assert Keys.open(ledger).read(token, "access", now=1e9).sub == "ada"
+    assert {stat.S_IMODE(entry.stat().st_mode) for entry in folder.iterdir()} == {0o600}
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert [entry.name for entry in folder.iterdir()] == ["token.key"]
 
 
 @pytest.mark.parametrize("content", ["", "short", "00" * 8, "no hex " * 20])
-def test_a_damaged_key_is_a_clear_error(tmp_path: Path, content: str) -> None:
-    (tmp_path / "token.key").write_text(content)
-    with pytest.raises(BadConfiguration):
-        Keys.load(tmp_path)
+def test_a_damaged_key_is_a_clear_error(content: str) -> None:
+    with closing(Ledger.open(None)) as ledger:
+        ledger.secret("token_key", lambda: content)
+        with pytest.raises(BadConfiguration):
+            Keys.open(ledger)

@@ -7,14 +7,16 @@ import signal
 import sqlite3
 import stat
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from megabot_cli.gateway.ledger import LEDGER_FILE, Ledger
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.gateway.ledger import LEDGER_FILE, SCHEMA_VERSION, Ledger
+from megabot_cli.gateway.server import PUT_DOWN_S
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import DEADLINE_S, Peer
 
@@ -24,14 +26,16 @@ from pathlib import Path
 from megabot_cli.config.schema import GatewaySettings, LimitSettings
 from megabot_cli.gateway.accounts import Users
 from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
 
 async def main(data: Path, listen: str) -> None:
-    users = Users.load(data / "users.yaml", cost=2)
+    ledger = Ledger.open(data)
+    users = Users.open(ledger, cost=2)
     if not len(users):
         users.add("ada", "lovelace")
     settings = GatewaySettings(listen=listen, latency_s=0, chunk_delay_s=0)
-    gateway = Gateway(settings, LimitSettings(), users, keys=Keys.load(data), data_folder=data)
+    gateway = Gateway(settings, LimitSettings(), users, keys=Keys.open(ledger), ledger=ledger)
     await gateway.start()
     print("port", gateway.port, flush=True)
     await asyncio.Event().wait()
@@ -55,6 +59,13 @@ async def process(data: Path, listen: str = "127.0.0.1:0") -> AsyncIterator[int]
     finally:
         child.send_signal(signal.SIGKILL)
         await child.wait()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Return when it is so; it is the gateway's own state."""
+    async with asyncio.timeout(DEADLINE_S):
+        while not condition():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
 
 
 async def test_users_tokens_and_sessions_survive_a_kill(tmp_path: Path) -> None:
@@ -145,3 +156,110 @@ def test_a_ledger_whose_disk_fails_forgets_but_serves(session_id: str) -> None:
     ledger.note_session(session_id, "user_1", 1.0)
     assert ledger.owner(session_id, used_since=0.0) is None
     assert not ledger.spend("jti", 1.0)  # what cannot be marked as spent is not taken
+
+
+async def test_a_conversation_has_its_context_after_a_restart(
+    open_house: OpenHouse, tmp_path: Path
+) -> None:
+    program = "command:sh -c 'printf %s \"$MEGABOT_HISTORY\"'"
+    house = await open_house(data=tmp_path, gateway={"assistant": program})
+    async with house.connected() as peer:
+        await peer.answer(await peer.say("one"))
+    await house.gateway.stop()
+    again = await open_house(data=tmp_path, gateway={"assistant": program})
+    async with again.connected(session_id=peer.session_id) as later:
+        assert later.session_id == peer.session_id
+        answer = await later.answer(await later.say("two"))
+    assert answer[-1]["payload"]["content"] == (
+        '[{"sender":"user","content":"one"},{"sender":"assistant","content":"[]"}]'
+    )
+
+
+async def test_what_nobody_was_there_to_hear_is_delivered_after_a_restart(
+    open_house: OpenHouse, tmp_path: Path
+) -> None:
+    house = await open_house(data=tmp_path, gateway={"latency_s": 0.2})
+    async with house.connected() as peer:
+        question = await peer.say("are you there?")
+        (session,) = house.gateway._sessions._sessions.values()
+        await until(lambda: session.answers.under_way)
+        await house.gateway.drop_all()
+    await until(lambda: not session.answers.under_way and bool(session._backlog.held()))
+    await house.gateway.stop()
+    again = await open_house(data=tmp_path)
+    async with again.connected(session_id=peer.session_id) as later:
+        assert (await later.answer(question))[-1]["type"] == "chat_receive"
+    await again.gateway.stop()
+    third = await open_house(data=tmp_path)
+    async with third.connected(session_id=peer.session_id) as later:
+        await later.answer(await later.say("once only"))
+        assert [one["type"] for one in later.received].count("chat_receive") == 1
+
+
+async def test_what_waits_for_delivery_survives_a_kill(tmp_path: Path) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with process(tmp_path) as port:
+            url = f"http://127.0.0.1:{port}"
+            body = {"username": "ada", "password": "lovelace"}
+            async with http.post(f"{url}/api/auth/login", json=body) as response:
+                query = {"token": (await response.json())["token"]}
+            async with http.ws_connect(f"{url}/ws", params=query) as socket:
+                peer = Peer(socket)
+                query["session_id"] = (await peer.next())["payload"]["session_id"]
+                await peer.say("are you there?")
+                socket._response.connection.transport.abort()  # type: ignore[union-attr]
+            await asyncio.sleep(3 * PUT_DOWN_S)
+        async with (
+            process(tmp_path, f"127.0.0.1:{port}"),
+            http.ws_connect(f"{url}/ws", params=query) as socket,
+        ):
+            assert await Peer(socket).until("chat_receive")
+
+
+async def test_two_gateways_do_not_share_a_data_folder(
+    open_house: OpenHouse, tmp_path: Path
+) -> None:
+    house = await open_house(data=tmp_path)
+    with pytest.raises(BadConfiguration, match=r"pid \d+.*data folder"):
+        await open_house(data=tmp_path)
+    await house.gateway.stop()
+    await open_house(data=tmp_path)
+
+
+def test_a_data_file_of_a_newer_program_is_left_alone(tmp_path: Path) -> None:
+    Ledger.open(tmp_path).close()
+    with closing(sqlite3.connect(tmp_path / LEDGER_FILE)) as database:
+        database.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+    with pytest.raises(BadConfiguration, match="newer megabot"):
+        Ledger.open(tmp_path)
+
+
+def test_a_damaged_data_file_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / LEDGER_FILE).write_bytes(b"SQLite format 3\0" + b"\xff" * 4000)
+    with pytest.raises(BadConfiguration) as refused:
+        Ledger.open(tmp_path)
+    assert "--data" in str(refused.value.hint)
+
+
+def test_a_session_keeps_its_newest_turns_and_takes_them_with_it() -> None:
+    ledger = Ledger.open(None)
+    ledger.note_session("sess_1", "user_1", 10.0)
+    for number in range(30):
+        ledger.note_turn("sess_1", f"q{number}", f"a{number}", most=25)
+    ledger.note_waiting("sess_1", [b"one", b"two"])
+    ledger.note_waiting("sess_1", [b"three"])
+    assert ledger.turns("sess_1")[0] == ("q5", "a5")
+    assert len(ledger.turns("sess_1")) == 25
+    assert ledger.waiting("sess_1") == [b"three"]
+    ledger.purge(now=0.0, used_since=11.0)
+    assert (ledger.turns("sess_1"), ledger.waiting("sess_1")) == ([], [])
+    ledger.close()
+
+
+async def test_a_ledger_that_fails_in_the_middle_costs_memory_and_no_answer(
+    open_house: OpenHouse, tmp_path: Path
+) -> None:
+    house = await open_house(data=tmp_path)
+    async with house.connected() as peer:
+        house.gateway._ledger._database.close()
+        assert await peer.answer(await peer.say("still there?"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import urllib.request
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from megabot_cli.gateway.accounts import Users
+from megabot_cli.gateway.ledger import Ledger
 from tests.support.processes import Processes, running_processes
 
 USERNAME = "ann"
@@ -86,9 +88,10 @@ def open_stage(home: Path, allowed_origins: list[str]) -> Iterator[Stage]:
 
 def _start_gateway(processes: Processes, data: Path) -> tuple[str, str, str]:
     data.mkdir(parents=True, mode=0o700)
-    users = Users.load(data / "users.yaml", cost=2)
-    users.add(USERNAME, PASSWORD)
-    api_key = users.add_api_key(USERNAME)
+    with contextlib.closing(Ledger.open(data)) as ledger:
+        users = Users.open(ledger, cost=2)
+        users.add(USERNAME, PASSWORD)
+        api_key = users.add_api_key(USERNAME)
     arguments = ["--listen", "127.0.0.1:0", "--data", str(data), "--user", USERNAME]
     arguments += ["--chunk-delay", "1ms", "--latency", "1ms", "--password-stdin"]
     ready = processes.megabot("gateway", *arguments, typed=PASSWORD).ready()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -26,6 +27,7 @@ from megabot_cli.config.schema import (
 )
 from megabot_cli.gateway.accounts import Users
 from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.identity import Served
 from megabot_cli.relay.operations import Dumps, ReadSettings
@@ -84,8 +86,11 @@ class Stage:
         self.user = self.users.add("ada", "a-password")
         self.api_key = self.users.add_api_key("ada")
         self.http: aiohttp.ClientSession
+        self._data: dict[int, Path] = {}  # by the port of its gateway
 
     async def open_gateway(self, port: int = 0, **settings: Any) -> Gateway:
+        """On a port where one was before it knows the sessions of that one."""
+        folder = self._data.get(port) or self.folder / f"gateway-{len(self._data)}"
         gateway = Gateway(
             GatewaySettings(
                 **{
@@ -98,10 +103,15 @@ class Stage:
             LimitSettings(messages_per_second=0),
             self.users,
             keys=self.keys,
-            data_folder=self.folder,
+            ledger=Ledger.open(folder),
         )
         await gateway.start()
+        self._data[gateway.port] = folder
         return gateway
+
+    def forget_all(self, port: int) -> None:
+        """A gateway that was stopped comes back there without its sessions."""
+        shutil.rmtree(self._data[port])
 
     def served(
         self,

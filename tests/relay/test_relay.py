@@ -215,9 +215,7 @@ async def test_a_request_that_was_written_but_never_answered_is_told_delivery_un
     await until(lambda: relay.numbers.messages_to_upstream == 1)
     await asyncio.sleep(0.05)
     await gateway.stop()
-    (stage.folder / "gateway.sqlite3").unlink()  # it comes back without its sessions
-    for leftover in stage.folder.glob("gateway.sqlite3-*"):
-        leftover.unlink()
+    stage.forget_all(gateway.port)
     gateway = await stage.open_gateway(port=gateway.port)
     refusal = await peer.message("connection_error", limit_s=15)
     assert refusal["payload"]["error"] == "delivery_unknown"

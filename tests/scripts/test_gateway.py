@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from tests.scripts.conftest import Operator
-from tests.support.processes import Processes
+from tests.support.processes import Processes, megabot
 
 
 def test_the_first_user_is_shown_once_and_can_log_in(
@@ -30,7 +30,8 @@ def test_the_first_user_is_shown_once_and_can_log_in(
     second.ready()
     assert second.stop() == 0
     assert "first user" not in second.errors
-    assert found[2] not in (tmp_path / "data" / "users.yaml").read_text()
+    kept = b"".join(file.read_bytes() for file in (tmp_path / "data").iterdir()).decode("latin-1")
+    assert found[2] not in kept
 
 
 def test_a_command_runs_against_it_and_its_exit_code_is_ours(stranger: Operator) -> None:
@@ -68,3 +69,39 @@ def test_a_command_s_gateway_keeps_nothing_and_logs_json_in_a_pipe(stranger: Ope
     assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == [
         "gateway.started", "gateway.stopped",
     ]  # fmt: skip
+
+
+def test_without_a_data_folder_no_file_is_written_anywhere(
+    stranger: Operator, processes: Processes
+) -> None:
+    before = {path for path in stranger.home.rglob("*") if path.is_file()}
+    gateway = processes.start(
+        "gateway", megabot("gateway", "--listen", ":0"), env=stranger.environment()
+    )
+    url = gateway.ready()["url"]
+    line = gateway.wait_for_line("The first user is")
+    assert "nothing outlives" in gateway.wait_for_line("--data DIR").lower()
+    found = re.search(r"user is (\w+); the password, shown only this once:  (\S+)", line)
+    assert found is not None
+    login = ("login", "--username", found[1], "--password-stdin", "--no-store", "--url", url)
+    assert stranger.types(*login, typed=found[2]).returncode == 0
+    assert gateway.stop() == 0
+    after = {path for path in stranger.home.rglob("*") if path.is_file()}
+    assert {path.name for path in after - before} <= {"logins.json"}
+
+
+def test_a_data_folder_in_use_or_of_another_kind_is_told(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    arguments = ("gateway", "--listen", ":0", "--data", str(tmp_path / "data"))
+    first = processes.megabot(*arguments)
+    first.ready()
+    second = stranger.types(*arguments)
+    assert second.returncode == 12
+    assert "Another gateway (pid" in second.stderr
+    assert first.stop() == 0
+    (tmp_path / "data" / "gateway.sqlite3").write_bytes(b"no database at all " * 300)
+    third = stranger.types(*arguments)
+    assert third.returncode == 12
+    assert "--data" in third.stderr
+    assert "Traceback" not in third.stderr

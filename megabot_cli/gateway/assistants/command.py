@@ -48,8 +48,7 @@ class CommandAssistant:
                 await self._end_well(process, complaints)
             finally:
                 _kill_group(process)
-                await _discard_rest(process)
-                await process.wait()
+                await _bury(process)
 
     async def _start(
         self, history: Sequence[Turn], complaints: IO[bytes]
@@ -108,6 +107,24 @@ def _tell(pipe: asyncio.StreamWriter | None, text: str) -> None:
     assert pipe is not None
     pipe.write(text.encode("utf-8", "replace"))
     pipe.close()
+
+
+async def _bury(process: asyncio.subprocess.Process) -> None:
+    """See a killed process to its end, however often whoever waits is cancelled meanwhile."""
+    burial = asyncio.ensure_future(_until_gone(process))
+    cancelled = False
+    while not burial.done():
+        try:
+            await asyncio.shield(burial)
+        except asyncio.CancelledError:
+            cancelled = True
+    if cancelled:
+        raise asyncio.CancelledError
+
+
+async def _until_gone(process: asyncio.subprocess.Process) -> None:
+    await _discard_rest(process)
+    await process.wait()
 
 
 async def _discard_rest(process: asyncio.subprocess.Process) -> None:
