@@ -270,6 +270,16 @@ class GatewaySettings(Section, frozen=True):
     session_lifetime_s: Annotated[
         Positive, Meta(description="A session nobody uses is forgotten after this.")
     ] = 3600.0
+    allowed_origins: Annotated[
+        list[str],
+        Meta(description="Pages beyond this machine that may log in, such as https://app.example."),
+    ] = []
+    header_deadline_s: Annotated[
+        Positive, Meta(description="A connection that has sent no whole request by then is cut.")
+    ] = 10.0
+    max_unknown: Annotated[
+        int, Meta(ge=1, description="Connections without a whole request; the oldest goes.")
+    ] = 32
     assistant: Annotated[
         str, Meta(description="Who answers: echo, markov, openai:URL or command:CMD.")
     ] = "echo"

@@ -21,6 +21,7 @@ from megabot_cli.gateway.admission import Admission, Admitted, CredentialRefused
 from megabot_cli.gateway.assistants.choice import open_assistant
 from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.connection import GOODBYE_S, Connection
+from megabot_cli.gateway.cross_origin import cross_origin, preflight
 from megabot_cli.gateway.deflating import DeflatingSocket
 from megabot_cli.gateway.handlers import Handlers
 from megabot_cli.gateway.keys import Keys
@@ -32,6 +33,7 @@ from megabot_cli.gateway.signatures import Signing, open_signing
 from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.throttle import LoginThrottle
 from megabot_cli.gateway.workspace import Workspaces
+from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper, known
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 # connection is closed (1009). aiohttp's own limit is also off by one.
 _READ_BEYOND_LIMIT_BYTES = 64 * 1024
 _LONGEST_SWEEP_S = 60.0
+_BACKLOG = 512
 PUT_DOWN_S = 0.5  # what waits for delivery is on disk after so long, for a kill -9 to find
 _LEFTOVERS_S = 0.1  # when stopping: for requests that are still being answered
 
@@ -131,13 +134,22 @@ class Gateway:
             clock=time.monotonic,
             wall=time.time,
         )
-        self._runner = web.AppRunner(
-            self._application(), access_log=None, shutdown_timeout=_LEFTOVERS_S
+        self._keeper = Doorkeeper(
+            deadline_s=self._settings.header_deadline_s,
+            most_unknown=self._settings.max_unknown,
+            on_turned_away=lambda _: None,  # the log has it
         )
+        app = self._application()
+        app[KEEPER] = self._keeper
+        app.middlewares.insert(0, known)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LEFTOVERS_S)
         await self._runner.setup()
         try:
-            self._site = web.TCPSite(self._runner, host, port)
-            await self._site.start()
+            self._keeper.make = self._runner.server
+            loop = asyncio.get_running_loop()
+            self._listener = await loop.create_server(
+                self._keeper.open, host, port, backlog=_BACKLOG
+            )
         except OSError as fault:
             await self._runner.cleanup()
             self._ledger.close()
@@ -146,7 +158,7 @@ class Gateway:
                 f"The gateway cannot listen on {self._settings.listen}: {reason}.",
                 "Stop what listens there, or choose another address with --listen.",
             ) from fault
-        self._address = self._runner.addresses[0][:2]
+        self._address = self._listener.sockets[0].getsockname()[:2]
         self._serving = True
         self._tasks.start(self._sweep(), "gateway sweep")
         if self._ledger.kept:
@@ -165,7 +177,8 @@ class Gateway:
         if not self._serving:
             return
         self._serving = False
-        await self._site.stop()
+        self._listener.close()
+        self._keeper.stop()
         await self._tasks.stop()
         open_still = list(self._connections)
         async with asyncio.TaskGroup() as goodbyes:
@@ -201,7 +214,8 @@ class Gateway:
 
     def _application(self) -> web.Application:
         app = web.Application(
-            middlewares=[routes.errors_as_json], client_max_size=routes.MOST_BODY_BYTES
+            middlewares=[cross_origin(self._settings.allowed_origins), routes.errors_as_json],
+            client_max_size=routes.MOST_BODY_BYTES,
         )
         tokens = routes.TokenRoutes(
             self._users,
@@ -211,8 +225,9 @@ class Gateway:
             self._throttle,
             self._stage.login if self._stage is not None else None,
         )
-        app.router.add_post("/api/auth/login", tokens.login)
-        app.router.add_post("/api/auth/refresh", tokens.refresh)
+        for path, handler in (("login", tokens.login), ("refresh", tokens.refresh)):
+            app.router.add_post(f"/api/auth/{path}", handler)
+            app.router.add_options(f"/api/auth/{path}", preflight)
         app.router.add_get("/healthz", routes.healthz)
         app.router.add_get("/ws", self._serve_socket, allow_head=False)
         return app

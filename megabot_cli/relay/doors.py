@@ -9,7 +9,7 @@ import socket
 import ssl
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,8 @@ from aiohttp import web
 from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import RelaySettings
 from megabot_cli.errors import BadConfiguration
+from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper
 from megabot_cli.relay.admission import LOOPBACK_HOSTS
-from megabot_cli.relay.doorkeeper import Doorkeeper
 
 log = structlog.get_logger("relay")
 
@@ -131,23 +131,6 @@ class Doors:
             if path is not None:
                 Path(path).unlink(missing_ok=True)
         self._open.clear()
-
-
-KEEPER = web.AppKey("doorkeeper", Doorkeeper)
-
-
-@web.middleware
-async def known(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    """Tell the doorkeeper that a whole request came; after the answer the next has its time."""
-    keeper = request.app[KEEPER]
-    protocol = request.protocol
-    keeper.know(protocol)
-    response = await handler(request)
-    if not isinstance(response, web.WebSocketResponse):
-        keeper.expect(protocol)  # a kept connection's next request has its time too
-    return response
 
 
 def refuse_open_doors(settings: RelaySettings) -> None:

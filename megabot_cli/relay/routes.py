@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
 from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
-from megabot_cli.relay.doors import known, peer_uid
+from megabot_cli.relay.doors import peer_uid
 from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import notice

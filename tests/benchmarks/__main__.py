@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import fan_out, latency, message_path, start_up
+from tests.benchmarks import fan_out, latency, message_path, start_up, streams
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
     message_path.report(seconds=options.seconds, rounds=options.rounds)
     latency.report(rounds=options.rounds)
     fan_out.report(rounds=options.rounds)
+    streams.report()
     start_up.report()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -11,10 +12,13 @@ from tests.support.processes import Processes
 
 @pytest.mark.timeout(120)
 def test_send_through_a_relay_whose_upstream_is_down_says_so_and_can_be_tried_again(
-    processes: Processes,
+    processes: Processes, tmp_path: Path
 ) -> None:
+    data = ("--data", str(tmp_path / "gateway"))
     user = ("--user", "ada", "--password-stdin")
-    first = processes.megabot("gateway", "--listen", "127.0.0.1:0", *user, typed="a-password")
+    first = processes.megabot(
+        "gateway", "--listen", "127.0.0.1:0", *data, *user, typed="a-password"
+    )
     url = first.ready()["url"]
     login = ("login", "--url", url, "--username", "ada", "--password-stdin")
     assert processes.run(*login, "--storage", "file", typed="a-password").wait() == 0
@@ -29,7 +33,7 @@ def test_send_through_a_relay_whose_upstream_is_down_says_so_and_can_be_tried_ag
     assert "Connection refused" in fault["message"]
 
     address = url.removeprefix("ws://").removesuffix("/ws")
-    processes.megabot("gateway", "--listen", address).ready()
+    processes.megabot("gateway", "--listen", address, *data).ready()
     again = processes.run("send", "hello again", limit_s=60)
     assert again.wait() == 0
     assert "hello again" in again.output

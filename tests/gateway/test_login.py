@@ -69,7 +69,7 @@ async def test_a_body_that_is_too_long_is_413(house: House) -> None:
 async def test_another_method_or_path_is_refused_as_json(house: House) -> None:
     async with house.http.get(house.gateway.http_url + LOGIN) as response:
         assert response.status == 405
-        assert response.headers["Allow"] == "POST"
+        assert response.headers["Allow"] == "OPTIONS,POST"
         assert (await response.json())["error"] == "method_not_allowed"
     async with house.http.get(house.gateway.http_url + "/nothing") as response:
         assert (await response.json())["code"] == 404

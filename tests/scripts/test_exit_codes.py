@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -209,8 +211,8 @@ def test_8_when_the_session_is_lost_before_the_answer(
     waiting = processes.start("send", command, env=stranger.environment())
     waiting.wait_for("the connection", lambda: "session" in waiting.errors)
     gateway.kill()
-    for file in data.glob("gateway.sqlite3*"):
-        file.unlink()
+    with contextlib.closing(sqlite3.connect(data / "gateway.sqlite3")) as database, database:
+        database.execute("DELETE FROM sessions")
     address = url.removeprefix("ws://").removesuffix("/ws")
     processes.megabot("gateway", "--listen", address, *slow).ready()
     assert waiting.wait(limit_s=20.0) == 8

@@ -8,12 +8,13 @@ Nothing of aiohttp's inside is needed: its protocol is made here and watched fro
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import structlog
+from aiohttp import web
 
-log = structlog.get_logger("relay")
+log = structlog.get_logger()
 
 Protocol = asyncio.BaseProtocol
 
@@ -100,3 +101,20 @@ class Doorkeeper:
         for timer in self._unknown.values():
             timer.cancel()
         self._unknown.clear()
+
+
+KEEPER = web.AppKey("doorkeeper", Doorkeeper)
+
+
+@web.middleware
+async def known(
+    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+) -> web.StreamResponse:
+    """Tell the doorkeeper that a whole request came; after the answer the next has its time."""
+    keeper = request.app[KEEPER]
+    protocol = request.protocol
+    keeper.know(protocol)
+    response = await handler(request)
+    if not isinstance(response, web.WebSocketResponse):
+        keeper.expect(protocol)  # a kept connection's next request has its time too
+    return response

@@ -1,0 +1,1 @@
+"""What everybody who listens needs: who has not said yet what they want."""
