@@ -18,13 +18,16 @@ from typing import Any, Literal
 import aiohttp
 
 from megabot_cli.client.answers import Answer, PendingAnswer, Until
-from megabot_cli.client.correlation import Correlation
+from megabot_cli.client.batches import Batches
+from megabot_cli.client.correlation import RESUME_PATIENCE_S, Correlation
 from megabot_cli.client.credentials import given_credential
 from megabot_cli.client.dial import Compression, Greeting, Socket, connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.inbox import Inbox
 from megabot_cli.client.kept_connection import KeptConnection, Listener
+from megabot_cli.client.observing import ClientMetrics, LoggedMessage, MessageLog, Meter
+from megabot_cli.client.reacting import Reacting, State
 from megabot_cli.client.received import ClientEvent, EventKind, Received
 from megabot_cli.client.reconnect import Attempts, Loss
 from megabot_cli.client.sending import Sender
@@ -39,6 +42,7 @@ from megabot_cli.errors import (
     WrongUsage,
 )
 from megabot_cli.protocol.backoff import Backoff, Linear
+from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import build, peek
 from megabot_cli.protocol.limits import TokenBucket
@@ -47,13 +51,11 @@ from megabot_cli.protocol.validation import check
 
 __all__ = ["Answer", "ClientEvent", "MegaBotClient", "Received"]
 
-State = Literal["new", "connecting", "up", "reconnecting", "closed"]
-
 # Our limit is for what we send; what comes is the upstream's to bound, within reason.
 ARRIVING_FACTOR = 4
 
 
-class MegaBotClient:
+class MegaBotClient(Reacting):
     """A connection that logs in, resumes its session after a loss, and keeps the limits.
 
     Give one of `token`, `api_key`, `username` with `password`, or `tokens`; none where
@@ -63,6 +65,10 @@ class MegaBotClient:
     With `dialect` "flat" it connects and carries flat text both ways, without a session;
     `FlatClient` is the one that speaks it.
     `messages_per_second`, `queue`, `max_message_bytes`, `heartbeat_s`: 0 is no limit, none.
+    `batching` sends what is sent within 100 ms, up to ten messages, as one `batch`.
+    `log_messages`: so many of the newest messages are remembered, without secrets, for
+    `message_log`. An answer of which nothing comes for `resume_patience_s` after a loss that
+    was resumed is given up: the question may have been lost.
     `signer` signs what is sent; with `require_signatures` what comes must be signed too.
 
     Errors are `MegabotError`s: NotAuthenticated, NotPermitted, CouldNotConnect from
@@ -97,11 +103,15 @@ class MegaBotClient:
         require_signatures: bool = False,
         ssl: tls.SSLContext | bool = True,
         on_event: Callable[[ClientEvent], None] | None = None,
+        batching: bool = False,
+        log_messages: int = 0,
+        resume_patience_s: float = RESUME_PATIENCE_S,
     ) -> None:
         if sum(given is not None for given in (token, api_key, username, tokens)) > 1:
             raise WrongUsage("Give only one of token, api_key, username with password, and tokens")
         if (username is None) != (password is None):
             raise WrongUsage("username and password go together")
+        super().__init__()
         self.session_id = session_id
         self.user_id = user_id
         self.capabilities: tuple[str, ...] = ()
@@ -137,7 +147,16 @@ class MegaBotClient:
             require_signatures=require_signatures,
             most_bytes=max_message_bytes * ARRIVING_FACTOR,
         )
-        self._sender = Sender(TokenBucket(messages_per_second, burst, 0.0), queue, self._form)
+        self._meter = Meter()
+        self._log = MessageLog(log_messages) if log_messages else None
+        self._sender = Sender(
+            TokenBucket(messages_per_second, burst, 0.0), queue, self._form, self._sent
+        )
+        self._batches: Batches | None = None
+        if batching:
+            most = max_message_bytes or ARRIVING_FACTOR * 1024 * 1024
+            self._batches = Batches(self._sender.send, size=10, delay_s=0.1, max_bytes=most)
+        self._resume_patience_s = resume_patience_s
         self._questions = Correlation()
         self._inbox = Inbox(self._tell_gap)
         self._connection: KeptConnection | None = None
@@ -159,6 +178,15 @@ class MegaBotClient:
     def unsigned(self) -> int:
         """Messages that were dropped because they were not signed as they must be."""
         return self._form.unsigned
+
+    @property
+    def message_log(self) -> list[LoggedMessage]:
+        """The newest messages both ways, without secrets; empty without `log_messages`."""
+        return self._log.messages() if self._log is not None else []
+
+    def metrics(self) -> ClientMetrics:
+        """What has passed so far."""
+        return self._meter.snapshot()
 
     # -- life --------------------------------------------------------------------------
 
@@ -217,6 +245,9 @@ class MegaBotClient:
             connection, self._connection = self._connection, None
             http, self._own_http = self._own_http, None
             try:
+                await self._handlers.stop()
+                if self._batches is not None:
+                    await self._batches.stop()
                 if connection is not None:
                     await connection.close(code, reason)
             finally:
@@ -233,7 +264,10 @@ class MegaBotClient:
         self.user_id = greeting.user_id or self.user_id
         self.capabilities = greeting.capabilities
         self.resumed = None if asked is None else asked == greeting.session_id
-        self._inbox.put(Received(greeting.text, peek(greeting.text), time.time()))
+        self._meter.came_up()
+        self._take(Received(greeting.text, peek(greeting.text), time.time()))
+        if self.resumed:
+            self._questions.resumed(self._resume_patience_s)
         if not first and not self.resumed:
             self._questions.session_gone()
         self._sender.came_up(socket)
@@ -246,8 +280,31 @@ class MegaBotClient:
         self._tell("lost", str(loss), close_code=loss.code)
 
     def _heard(self, received: Received) -> None:
+        """One message, or those in a batch, each for itself."""
+        inner = unwrap(received.text) if received.head and received.head.type == "batch" else []
+        for text in inner:
+            self._take(Received(text, peek(text), received.at))
+        if not inner:
+            self._take(received)
+
+    def _take(self, received: Received) -> None:
+        meter = self._meter
+        meter.messages_received += 1
+        meter.bytes_received += received.size
+        if received.head is not None and received.head.type == "connection_error":
+            meter.errors += 1
+        if self._log is not None:
+            self._log.add("received", received.text)
         self._inbox.put(received)
         self._questions.see(received, time.monotonic())
+        if self._handlers:
+            self._handlers.dispatch(received)
+
+    def _sent(self, text: str | bytes) -> None:
+        self._meter.messages_sent += 1
+        self._meter.bytes_sent += len(text)
+        if self._log is not None:
+            self._log.add("sent", text)
 
     def _ended(self, fault: MegabotError) -> None:
         """The connection was given up, or the upstream ended it as one ends what is done."""
@@ -303,8 +360,12 @@ class MegaBotClient:
         ConnectionLost when there is no connection any more, or it fell in the middle.
         """
         message_id = message_id or new_id("msg")
-        await self._sender.send(self._written(message_id, message_type, payload, metadata))
+        await self._leave(self._written(message_id, message_type, payload, metadata))
         return message_id
+
+    async def _leave(self, text: str, on_write: Callable[[], None] | None = None) -> None:
+        way = self._sender if self._batches is None else self._batches
+        await way.send(text, on_write)
 
     async def send_text(self, text: str | bytes) -> None:
         """Send exactly this, unchecked: str as text, bytes as binary. Else as `send`."""
@@ -372,7 +433,7 @@ class MegaBotClient:
         self._questions.open(pending)
         try:
             async with asyncio.timeout(timeout_s) as deadline:
-                await self._sender.send(text, lambda: pending.sent(time.monotonic()))
+                await self._leave(text, lambda: pending.sent(time.monotonic()))
                 await self._questions.follow(pending, on_chunk)
         except TimeoutError:
             if not deadline.expired():

@@ -16,11 +16,14 @@ from megabot_cli.client.answers import PendingAnswer, Phase, payload_field
 from megabot_cli.client.received import Received
 from megabot_cli.client.reconnect import again
 from megabot_cli.errors import ConnectionLost, MegabotError
-from megabot_cli.protocol.batching import unwrap
-from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.protocol.envelope import Head
 
 # How long a whole stream waits for the chat_receive that repeats it.
 AFTERWORD_S = 0.5
+
+# After a loss that was resumed without a word an answer may still come, or the question never
+# arrived: nobody can tell, but it is not waited for longer than this.
+RESUME_PATIENCE_S = 60.0
 
 # A connection_error that names no message: of these the connection is the matter, and what
 # becomes of that is told by its end.
@@ -49,13 +52,7 @@ class Correlation:
         self._pending.pop(pending.message_id, None)
 
     def see(self, received: Received, now: float) -> None:
-        """Give a message, or those in a batch, to whom they answer."""
-        self._see_one(received, now)
-        if received.head is not None and received.head.type == "batch":
-            for text in unwrap(received.text):
-                self._see_one(Received(text, peek(text), received.at), now)
-
-    def _see_one(self, received: Received, now: float) -> None:
+        """Give a message to whom it answers. Batches are taken apart before."""
         owner = self._owner(received)
         for pending in list(self._pending.values()):
             if pending is owner or (pending.sent_at is not None and pending.matches(received)):
@@ -171,6 +168,23 @@ class Correlation:
     def fail_all(self, fault: MegabotError) -> None:
         for pending in self._pending.values():
             pending.fail(fault)
+
+    def resumed(self, patience_s: float) -> None:
+        """What was asked before the loss may have been lost with it: wait, but not for ever."""
+        loop = asyncio.get_running_loop()
+        for pending in self._pending.values():
+            if pending.sent_at is not None and pending.phase is Phase.WAITING:
+                loop.call_later(patience_s, self._give_up, pending, pending.chunks)
+
+    def _give_up(self, pending: PendingAnswer, chunks: int) -> None:
+        silent = pending.phase is Phase.WAITING and pending.chunks == chunks
+        if silent and self._pending.get(pending.message_id) is pending:
+            pending.fail(
+                ConnectionLost(
+                    "The connection fell after the message was sent, and no answer has come since",
+                    "It may have arrived or not. Ask again where that does no harm.",
+                )
+            )
 
     def session_gone(self) -> None:
         """In a new session nobody answers what was asked in the old one."""

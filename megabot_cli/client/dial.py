@@ -25,9 +25,9 @@ from megabot_cli.client.refusals import (
     retry_after_s,
     who_of,
 )
+from megabot_cli.client.trust import PinnedContext
 from megabot_cli.config.schema import Dialect
 from megabot_cli.errors import (
-    BadConfiguration,
     CouldNotConnect,
     MegabotError,
     NotAuthenticated,
@@ -148,25 +148,10 @@ def connector_for(endpoint: Endpoint, ssl: tls.SSLContext | bool) -> aiohttp.Bas
     """The connector of an HTTP session that goes to this endpoint, with no limit of its own."""
     if endpoint.unix_path is not None:
         return aiohttp.UnixConnector(endpoint.unix_path, limit=0)
+    if isinstance(ssl, PinnedContext):
+        # The connector compares fingerprints; the context itself goes with each request.
+        return aiohttp.TCPConnector(limit=0, ssl=aiohttp.Fingerprint(ssl.pin))
     return aiohttp.TCPConnector(limit=0, ssl=ssl)
-
-
-def tls_context(ca_file: str | None, insecure: bool) -> tls.SSLContext:
-    """What to trust: `ca_file` or the system's certificates; with `insecure` anything.
-
-    Raises `BadConfiguration` for a file that holds no certificates.
-    """
-    try:
-        context = tls.create_default_context(cafile=ca_file)
-    except OSError as fault:  # SSLError is one too
-        what = fault.strerror or "it cannot be read"
-        raise BadConfiguration(
-            f"tls.ca_file {ca_file} is of no use: {what}", "It must be a file of PEM certificates."
-        ) from None
-    if insecure:
-        context.check_hostname = False
-        context.verify_mode = tls.CERT_NONE
-    return context
 
 
 def _check_sendable(credential: Credential, endpoint: Endpoint) -> None:

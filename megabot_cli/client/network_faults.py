@@ -11,6 +11,7 @@ import ssl
 
 import aiohttp
 
+from megabot_cli.client.trust import shown_fingerprint
 from megabot_cli.errors import CouldNotConnect, MegabotError, UpstreamRefused
 
 START_ONE = "Is it running? `megabot gateway` starts one here."
@@ -25,6 +26,13 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
     match fault:
         case MegabotError():
             return fault
+        case aiohttp.ServerFingerprintMismatch():
+            return CouldNotConnect(
+                f"The certificate of {origin} is not the pinned one: it has the fingerprint "
+                f"{shown_fingerprint(fault.got)} and {shown_fingerprint(fault.expected)} is pinned",
+                "If it was renewed, set tls.fingerprint to the new one; if not, somebody may "
+                "stand in between.",
+            )
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
             return _tls_error(fault, origin)
         case aiohttp.ClientConnectorDNSError():

@@ -20,7 +20,14 @@ _NOT_WRITTEN = "closing transport"
 class Sender:
     """First come, first served. While no connection is up, whoever sends waits."""
 
-    def __init__(self, bucket: TokenBucket, queue: int, form: WireForm) -> None:
+    def __init__(
+        self,
+        bucket: TokenBucket,
+        queue: int,
+        form: WireForm,
+        on_sent: Callable[[str | bytes], None] = lambda _: None,
+    ) -> None:
+        self._on_sent = on_sent
         self._bucket = bucket
         self._form = form
         self._queue = queue
@@ -60,6 +67,7 @@ class Sender:
             async with self._turn:
                 await self._wait_for_rate()
                 await self._write(data, opcode, on_write)
+            self._on_sent(text)
         finally:
             self._senders -= 1
 

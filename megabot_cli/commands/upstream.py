@@ -39,12 +39,13 @@ def is_from_environment(invocation: Invocation) -> bool:
 
 def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
     """How certificates are judged; True is the system's way."""
-    if profile.tls.ca_file is None and not profile.tls.insecure:
-        return True
-    from megabot_cli.client.dial import tls_context
+    from megabot_cli.config.schema import TlsSettings
 
-    context: ssl.SSLContext = tls_context(profile.tls.ca_file, profile.tls.insecure)
-    return context
+    if profile.tls == TlsSettings():
+        return True
+    from megabot_cli.client.trust import tls_context
+
+    return tls_context(profile.tls)
 
 
 @asynccontextmanager
@@ -89,10 +90,12 @@ def token_source(
             refresh_margin_s=other.auth.refresh_margin_s,
             store=invocation.credentials,
             profile=profile,
+            ssl=ssl_for(other),
         )
     endpoint = parse_endpoint(configuration.profile.url)
+    trust = ssl_for(configuration.profile)
     if login is not None:
-        return TokenSource(http, endpoint, credential=None, login=login)
+        return TokenSource(http, endpoint, credential=None, login=login, ssl=trust)
     stored = not is_from_environment(invocation)
     return TokenSource(
         http,
@@ -101,6 +104,7 @@ def token_source(
         refresh_margin_s=configuration.profile.auth.refresh_margin_s,
         store=invocation.credentials if stored else None,
         profile=configuration.profile_name,
+        ssl=trust,
     )
 
 
@@ -159,9 +163,10 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
     """Our own relay's certificate is trusted because we know its file, whoever signed it."""
     if relay.ca_file is None:
         return True
-    from megabot_cli.client.dial import tls_context
+    from megabot_cli.client.trust import tls_context
+    from megabot_cli.config.schema import TlsSettings
 
-    context: ssl.SSLContext = tls_context(relay.ca_file, insecure=False)
+    context = tls_context(TlsSettings(ca_file=relay.ca_file))
     context.check_hostname = False
     return context
 

@@ -47,6 +47,19 @@ class TlsSettings(Section, frozen=True):
     insecure: Annotated[
         bool, Meta(description="Do not verify certificates. Warned about at every start.")
     ] = False
+    fingerprint: Annotated[
+        str | None,
+        Meta(
+            description="Accept this certificate alone: its SHA-256, as openssl prints it. "
+            "Without ca_file nobody need have signed it."
+        ),
+    ] = None
+    client_cert_file: Annotated[
+        str | None, Meta(description="Show this certificate (PEM) where one is asked for.")
+    ] = None
+    client_key_file: Annotated[
+        str | None, Meta(description="Its key (PEM), where that is a file of its own.")
+    ] = None
 
 
 class IntegritySettings(Section, frozen=True):

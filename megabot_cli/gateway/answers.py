@@ -12,9 +12,9 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.assistants.interface import Assistant, AssistantFailed, Turn
-from megabot_cli.gateway.tasks import TaskSet
 
 MOST_WAITING = 100
 MOST_TURNS_REMEMBERED = 50

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import WSMsgType
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.errors import BadData
 from megabot_cli.gateway import outgoing
@@ -23,7 +24,6 @@ from megabot_cli.gateway.parameters import Parameters
 from megabot_cli.gateway.scenarios.resetting import reset
 from megabot_cli.gateway.sessions import Session
 from megabot_cli.gateway.signatures import Signing
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 from megabot_cli.protocol.compression import Overlong, inflate, is_gzip

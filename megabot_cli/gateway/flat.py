@@ -17,6 +17,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import GatewaySettings, IntegritySettings, LimitSettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway import outgoing, routes
@@ -28,7 +29,6 @@ from megabot_cli.gateway.inbox import Arrived
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.workspace import Workspaces
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import open_envelope

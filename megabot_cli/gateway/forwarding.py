@@ -10,10 +10,10 @@ import structlog
 
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import ConnectionLost, MegabotError
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.outbox import BinaryMessage
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.rewriting import IdMap, rename
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import msgspec
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import BadData
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.accounts import User
@@ -14,7 +15,6 @@ from megabot_cli.gateway.answers import Question
 from megabot_cli.gateway.attachments import with_attachments
 from megabot_cli.gateway.inbox import Arrived
 from megabot_cli.gateway.sessions import Session
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.tools import Outcome, run_tool
 from megabot_cli.gateway.workspace import MOST_JOINED, Workspaces
 from megabot_cli.protocol.envelope import UNREADABLE, open_envelope

@@ -9,9 +9,9 @@ from typing import Any
 
 from aiohttp import WSMsgType
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.gateway.deflating import AT_ONCE_BYTES, DeflatingSocket
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.protocol.compression import THRESHOLD_BYTES, compress
 
 # Above this the transport holds enough; what comes next waits here, where it is counted.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.gateway.forwarding import Forwarding
 from megabot_cli.gateway.outbox import BinaryMessage
 from megabot_cli.gateway.sessions import Session
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.protocol.ids import Prefix
 from megabot_cli.recording.answers import ids_in, payload_of

@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.listen import parse_listen
 from megabot_cli.config.schema import GatewaySettings, LimitSettings, OutboxSettings
 from megabot_cli.errors import BadConfiguration
@@ -30,7 +31,6 @@ from megabot_cli.gateway.parameters import Parameters
 from megabot_cli.gateway.recorded_answers import RecordedAnswers
 from megabot_cli.gateway.sessions import Session, SessionTable
 from megabot_cli.gateway.signatures import Signing, open_signing
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.gateway.throttle import LoginThrottle
 from megabot_cli.gateway.workspace import Workspaces
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper, known

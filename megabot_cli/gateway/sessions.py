@@ -10,13 +10,13 @@ from typing import Protocol
 import structlog
 
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.gateway import outgoing
 from megabot_cli.gateway.answers import MOST_TURNS_REMEMBERED, Answers
 from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.backlog import Backlog
 from megabot_cli.gateway.ledger import Ledger
-from megabot_cli.gateway.tasks import TaskSet
 
 MOST_SESSIONS = 10_000
 MOST_ID_LENGTH = 128

@@ -24,7 +24,7 @@ from megabot_cli.errors import (
     UpstreamRefused,
 )
 from megabot_cli.protocol.envelope import peek
-from tests.client.talk import Talk, chunk, message, plain
+from tests.client.talk import Talk, chunk, plain
 
 
 @pytest.fixture(autouse=True)
@@ -78,16 +78,6 @@ async def test_until_a_function_sees_everything_even_what_is_no_envelope(talk: T
     assert talk.is_waiting(question)
     talk.questions.see(plain("pong"), 1.0)
     assert (await talk.answer(question)).messages == ("pong",)
-
-
-async def test_answers_in_a_batch_are_found(talk: Talk) -> None:
-    question = talk.ask("q")
-    inner = [
-        json.loads(message("chat_stream", chunk("in ", 1), reply_to="q").text),
-        json.loads(message("chat_stream", chunk("a batch", 2, last=True), reply_to="q").text),
-    ]
-    talk.hear("batch", {"messages": inner})
-    assert (await talk.answer(question)).text == "in a batch"
 
 
 # Refusals and nonsense

@@ -15,9 +15,10 @@ from aiohttp import web
 
 from megabot_cli.client import ClientEvent, MegaBotClient
 from megabot_cli.client.credentials import Credential
-from megabot_cli.client.dial import tls_context
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
+from megabot_cli.client.trust import tls_context
+from megabot_cli.config.schema import TlsSettings
 from megabot_cli.errors import (
     BadConfiguration,
     BadData,
@@ -168,7 +169,7 @@ async def test_a_credential_that_is_refused_for_good_is_said_so_at_once() -> Non
 
 
 async def test_a_client_works_over_tls(server_tls: ssl.SSLContext, certificate: Path) -> None:
-    trust = tls_context(str(certificate), insecure=False)
+    trust = tls_context(TlsSettings(ca_file=str(certificate)))
     async with (
         ScriptedUpstream(echo, tls=server_tls) as upstream,
         client_of(upstream, username="ada", password="secret", ssl=trust) as client,

@@ -13,8 +13,10 @@ import aiohttp
 import pytest
 
 from megabot_cli.client.credentials import Credential
-from megabot_cli.client.dial import dial, hang_up, tls_context
+from megabot_cli.client.dial import dial, hang_up
 from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.trust import tls_context
+from megabot_cli.config.schema import TlsSettings
 from megabot_cli.errors import (
     BadConfiguration,
     CouldNotConnect,
@@ -257,7 +259,9 @@ async def test_a_connection_over_tls_trusts_the_ca_file(
     http: aiohttp.ClientSession, server_tls: ssl.SSLContext, certificate: Path
 ) -> None:
     async with ScriptedUpstream(tls=server_tls) as upstream:
-        dialed = await connect(http, upstream, ssl=tls_context(str(certificate), insecure=False))
+        dialed = await connect(
+            http, upstream, ssl=tls_context(TlsSettings(ca_file=str(certificate)))
+        )
         await hang_up(dialed.socket)
         with refused(CouldNotConnect, "not trusted"):
             await connect(http, upstream)
@@ -267,7 +271,7 @@ async def test_insecure_trusts_anybody(
     http: aiohttp.ClientSession, server_tls: ssl.SSLContext
 ) -> None:
     async with ScriptedUpstream(tls=server_tls) as upstream:
-        dialed = await connect(http, upstream, ssl=tls_context(None, insecure=True))
+        dialed = await connect(http, upstream, ssl=tls_context(TlsSettings(insecure=True)))
         await hang_up(dialed.socket)
     assert dialed.greeting is not None
 
@@ -278,7 +282,7 @@ def test_a_ca_file_without_certificates_is_refused(tmp_path: Path, content: byte
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(BadConfiguration, match=r"tls\.ca_file"):
-        tls_context(str(file), insecure=False)
+        tls_context(TlsSettings(ca_file=str(file)))
 
 
 async def test_the_default_script_greets_each_session_that_is_asked_for(

@@ -15,9 +15,10 @@ from aiohttp import web
 
 from megabot_cli.client import login_requests
 from megabot_cli.client.credentials import Credential
-from megabot_cli.client.dial import tls_context
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import login, refresh
+from megabot_cli.client.trust import tls_context
+from megabot_cli.config.schema import TlsSettings
 from megabot_cli.errors import (
     CouldNotConnect,
     MegabotError,
@@ -236,7 +237,7 @@ async def test_a_certificate_nobody_vouches_for_is_refused(
 async def test_a_certificate_of_the_ca_file_is_trusted(
     http: aiohttp.ClientSession, server_tls: ssl.SSLContext, certificate: Path
 ) -> None:
-    context = tls_context(str(certificate), insecure=False)
+    context = tls_context(TlsSettings(ca_file=str(certificate)))
     async with ScriptedUpstream(tls=server_tls) as upstream:
         endpoint = parse_endpoint(upstream.url)
         credential = await login(http, endpoint, "ada", PASSWORD, ssl=context)

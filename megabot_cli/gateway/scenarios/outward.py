@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.gateway.scenarios.actor import Actor
 from megabot_cli.gateway.scenarios.declaration import word_of
 from megabot_cli.gateway.scenarios.details import detailed
 from megabot_cli.gateway.scenarios.plan import Part
 from megabot_cli.gateway.scenarios.spoiling import spoil
-from megabot_cli.gateway.tasks import TaskSet
 
 MOST_WAITING = 2000
 HELD_AT_MOST_S = 1.0  # a message to be overtaken waits no longer for another

@@ -11,6 +11,7 @@ import msgspec
 import structlog
 
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import BadData
 from megabot_cli.gateway.inbox import Arrived
 from megabot_cli.gateway.scenarios.actor import Actor
@@ -27,7 +28,6 @@ from megabot_cli.gateway.scenarios.plan import Event, Part
 from megabot_cli.gateway.scenarios.speaking import Speaker
 from megabot_cli.gateway.scenarios.spoiling import spoil
 from megabot_cli.gateway.scenarios.stage import Stage
-from megabot_cli.gateway.tasks import TaskSet
 from megabot_cli.protocol.envelope import open_envelope, peek
 from megabot_cli.protocol.messages import ToolResult
 

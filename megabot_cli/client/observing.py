@@ -1,0 +1,82 @@
+"""What a client counts of its traffic, and the messages it remembers for whoever debugs."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Literal
+
+import msgspec
+
+from megabot_cli.recording.redaction import Redactor
+
+
+class ClientMetrics(msgspec.Struct, frozen=True):
+    """A snapshot. Bytes are those of messages, without frames and before compression."""
+
+    messages_sent: int
+    messages_received: int
+    bytes_sent: int
+    bytes_received: int
+    uptime_s: float  # since the client was opened
+    messages_per_second: float  # received, on average since then
+    reconnects: int
+    errors: int  # messages of type connection_error
+
+
+class LoggedMessage(msgspec.Struct, frozen=True):
+    """A message that passed, without its secrets."""
+
+    direction: Literal["sent", "received"]
+    at: float  # Unix seconds
+    text: str
+
+
+class Meter:
+    """Plain integers, read when somebody looks."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._opened_at: float | None = None
+        self.messages_sent = 0
+        self.messages_received = 0
+        self.bytes_sent = 0
+        self.bytes_received = 0
+        self.connections = 0
+        self.errors = 0
+
+    def came_up(self) -> None:
+        self.connections += 1
+        if self._opened_at is None:
+            self._opened_at = self._clock()
+
+    def snapshot(self) -> ClientMetrics:
+        uptime_s = 0.0 if self._opened_at is None else self._clock() - self._opened_at
+        return ClientMetrics(
+            self.messages_sent,
+            self.messages_received,
+            self.bytes_sent,
+            self.bytes_received,
+            uptime_s,
+            self.messages_received / uptime_s if uptime_s > 0 else 0.0,
+            max(0, self.connections - 1),
+            self.errors,
+        )
+
+
+class MessageLog:
+    """The newest messages both ways, at most `most`. Nothing secret is kept."""
+
+    def __init__(self, most: int) -> None:
+        self._messages: deque[LoggedMessage] = deque(maxlen=most)
+        self._redactor = Redactor(os.urandom(16))
+
+    def add(self, direction: Literal["sent", "received"], text: str | bytes) -> None:
+        shown = f"<{len(text)} bytes>" if isinstance(text, bytes) else text
+        self._messages.append(LoggedMessage(direction, time.time(), self._redactor.clean(shown)))
+
+    def messages(self) -> list[LoggedMessage]:
+        """Oldest first."""
+        return list(self._messages)
