@@ -183,7 +183,12 @@ def config_page() -> str:
         lines += item(f"\\fB{escape(name)}\\fR", setting.description)
         lines += [".br", escape(f"Takes {setting.constraint}. Default: {default}.")]
         lines += [".br", escape(f"Variable: {variable}.")]
-    lines += [".SH SEE ALSO", "\\fBmegabot\\fR(1),", "\\fBmegabot\\-config\\fR(1)"]
+    lines += [
+        ".SH SEE ALSO",
+        "\\fBmegabot\\fR(1),",
+        "\\fBmegabot\\-config\\fR(1),",
+        "\\fBmegabot\\-protocol\\fR(7)",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,7 @@ from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.ring import Kept
 from megabot_cli.relay.roster import Roster
-from megabot_cli.relay.routing import ENDS, Route, Routing, read_keys
+from megabot_cli.relay.routing import ENDS, Route, Routing, is_about_the_link, read_keys
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import is_utf8
@@ -79,6 +79,8 @@ class Downward:
             if kind == "tool_call":
                 self._deliver_call(head, data)
                 return
+            if head.type == "connection_error" and is_about_the_link(head, data):
+                return  # the link renews its credential; clients hear if that is refused
             if self._to_askers_only or self._routing.requests:
                 to = self._concerns(head, data, now)
         seq = self._ring.add(data, now, binary, to)

@@ -133,6 +133,27 @@ def read_keys(data: bytes) -> Keys:
         return _NO_KEYS
 
 
+class _ErrorPayload(msgspec.Struct, frozen=True):
+    code: int | None = None
+
+
+class _Error(msgspec.Struct):
+    payload: _ErrorPayload = _ErrorPayload()
+
+
+_error_decoder = msgspec.json.Decoder(_Error)
+
+
+def is_about_the_link(head: Head, data: bytes) -> bool:
+    """Whether a `connection_error` is about our credential, and about no client's message."""
+    if head.reply_to is not None:
+        return False
+    try:
+        return _error_decoder.decode(data).payload.code == 401
+    except UNREADABLE:
+        return False
+
+
 def _completes(data: bytes) -> bool:
     try:
         return _chunk_decoder.decode(data).payload.is_complete
