@@ -1,0 +1,1 @@
+"""Programs that use MegaBotClient; `test_examples.py` runs each."""
