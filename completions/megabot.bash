@@ -25,6 +25,7 @@ _megabot() {
             "megabot whoami") path="megabot whoami" ;;
             "megabot token") path="megabot token" ;;
             "megabot send") path="megabot send" ;;
+            "megabot chat") path="megabot chat" ;;
             "megabot tail") path="megabot tail" ;;
             "megabot relay") path="megabot relay" ;;
             "megabot relay status") path="megabot relay status" ;;
@@ -104,6 +105,13 @@ _megabot() {
         "megabot send -o"|"megabot send --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
         "megabot send --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot send --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot chat -s"|"megabot chat --session") compopt +o default; return ;;
+        "megabot chat -p"|"megabot chat --profile") compopt +o default; return ;;
+        "megabot chat --url") compopt +o default; return ;;
+        "megabot chat --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot chat -o"|"megabot chat --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot chat --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot chat --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot tail -t"|"megabot tail --type") compopt +o default; return ;;
         "megabot tail --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
         "megabot tail -s"|"megabot tail --session") compopt +o default; return ;;
@@ -305,7 +313,7 @@ _megabot() {
 
     case $path in
         "megabot")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send tail relay gateway replay recordings rec config" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send chat tail relay gateway replay recordings rec config" ;;
         "megabot demo")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot login")
@@ -318,6 +326,8 @@ _megabot() {
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
             _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --timeout --count --no-stream --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot chat")
+            _megabot_words "-s --session --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --grep -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
@@ -373,6 +383,7 @@ _megabot() {
             "megabot logout") compopt +o default ;;
             "megabot whoami") compopt +o default ;;
             "megabot token") compopt +o default ;;
+            "megabot chat") compopt +o default ;;
             "megabot tail") compopt +o default ;;
             "megabot relay") compopt +o default ;;
             "megabot relay status") compopt +o default ;;

@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send tail relay status clients sessions top close drain reauth reload mark level dump gateway replay recordings rec list show verify config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway replay recordings rec list show verify config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -48,6 +48,7 @@ complete -c megabot -n '__megabot_next' -a logout -d 'Forget the credential of a
 complete -c megabot -n '__megabot_next' -a whoami -d 'Say who you are, where, and until when.'
 complete -c megabot -n '__megabot_next' -a token -d 'Print a valid token for scripts.'
 complete -c megabot -n '__megabot_next' -a send -d 'Send a message and print the answer.'
+complete -c megabot -n '__megabot_next' -a chat -d 'Talk with MegaBot, line by line.'
 complete -c megabot -n '__megabot_next' -a tail -d 'Show messages as they pass.'
 complete -c megabot -n '__megabot_next' -a relay -d 'Share upstream links among local programs.'
 complete -c megabot -n '__megabot_next' -a gateway -d 'Be MegaBot on this machine.'
@@ -78,6 +79,9 @@ complete -c megabot -n '__megabot_at send' -l no-stream -d 'Show an answer when 
 complete -c megabot -n '__megabot_at send' -l dry-run -d 'Print the exact message and send nothing.'
 complete -c megabot -n '__megabot_at send' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at send' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at chat' -s s -l session -x -d 'Go on in this session.'
+complete -c megabot -n '__megabot_at chat' -l direct -d 'Go around the relay, if one runs.'
+complete -c megabot -n '__megabot_at chat' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at tail' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at tail' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
 complete -c megabot -n '__megabot_at tail' -s s -l session -x -d 'Only these sessions.'

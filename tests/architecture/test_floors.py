@@ -47,7 +47,7 @@ PACKAGES: dict[str, set[str]] = {
     "replay": TALKS,
     "gateway": TALKS | {"jwt"},
     "commands": TALKS | {"typer", "rich", "platformdirs", "uvloop"},
-    "terminal": FORMATS | {"rich"},
+    "terminal": FORMATS | {"rich", "prompt_toolkit"},
     "app": {"typer"},
     "__main__": set(),
 }

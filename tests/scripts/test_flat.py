@@ -107,3 +107,12 @@ def test_a_token_is_made_once_and_a_guest_gets_in_without(
         started.ready()
         started.stop()
         assert ("shown only this once" in started.errors) is expected
+
+
+def test_chat_speaks_flat_too(processes: Processes, tmp_path: Path) -> None:
+    operator = flat_operator(processes, tmp_path / "home")
+    done = operator.types("chat", typed="one\ntwo\n", env=FLAT)
+    assert done.returncode == 0, done.stderr
+    assert [line[:14] for line in done.stdout.splitlines()] == ["You said “one”", "You said “two”"]
+    refused = operator.types("chat", "--session", "sess_1", typed="one", env=FLAT)
+    assert refused.returncode == 2

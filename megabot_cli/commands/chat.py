@@ -1,0 +1,38 @@
+"""`megabot chat`: talk, line by line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+
+
+@forms("text")
+@examples(
+    ("megabot chat", "Talk; Ctrl-C stops an answer, Ctrl-D ends"),
+    ("megabot chat --session sess_1m84gqk2e0mhw2czm", "Go on where you left"),
+    ("megabot chat < questions.txt", "Each line is said when the one before is answered"),
+)
+def chat(
+    context: typer.Context,
+    session: Annotated[
+        str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Go around the relay, if one runs.")
+    ] = False,
+) -> None:
+    """Talk with MegaBot, line by line.
+
+    Answers stream as they come. On a terminal lines can be edited, the arrow keys bring back
+    what was said before, and Alt-Enter begins a new line of the same message. Ctrl-C stops an
+    answer and keeps what has come of it; Ctrl-D ends. In a pipe every line is a message.
+    """
+    from megabot_cli.commands.chatting import converse
+    from megabot_cli.commands.running import run
+
+    invocation: Invocation = context.obj
+    run(converse(invocation, session=session, direct=direct))
