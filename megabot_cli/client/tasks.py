@@ -27,11 +27,11 @@ class TaskSet:
         return task
 
     async def stop(self) -> None:
-        """Cancel all that runs and return when all has ended."""
-        while self._tasks:
-            for task in self._tasks:
+        """Cancel all that runs, but for the caller, and return when all of it has ended."""
+        while others := self._tasks - {asyncio.current_task()}:
+            for task in others:
                 task.cancel()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(others)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

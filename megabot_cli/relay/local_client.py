@@ -11,9 +11,9 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 from megabot_cli.relay.outbox import Outbox, Stalled
-from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.wire import server_frame
 
@@ -42,7 +42,7 @@ class LocalClient:
         parts: RelayParts,
         socket: web.WebSocketResponse[bool],
         transport: asyncio.Transport,
-        tasks: OwnedTasks,
+        tasks: TaskSet,
         wishes: Wishes = NO_WISHES,
     ) -> None:
         self.id = new_id("client")

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import structlog
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotFound
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.flight import write_dump
-from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.reloading import take_over
 from megabot_cli.telemetry.logs import set_level
 
@@ -41,7 +41,7 @@ class Operations:
     def __init__(
         self,
         relay: Relay,
-        tasks: OwnedTasks,
+        tasks: TaskSet,
         dumps: Dumps | None,
         read_settings: ReadSettings | None,
     ) -> None:

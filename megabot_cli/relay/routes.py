@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 from aiohttp import web
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
@@ -18,7 +19,6 @@ from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import peer_uid
 from megabot_cli.relay.local_client import LocalClient, Wishes
-from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
@@ -47,7 +47,7 @@ class ClientRoutes:
         identities: Mapping[str, Identity],
         main: Identity,
         admission: Admission,
-        tasks: OwnedTasks,
+        tasks: TaskSet,
         redactor: Redactor,
         tap_header: Callable[[], bytes],
     ) -> None:

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 import structlog
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
@@ -26,7 +27,6 @@ from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.loop_lag import LoopLag
 from megabot_cli.relay.memory_engine import MemoryEngine
 from megabot_cli.relay.operations import Dumps, Operations, ReadSettings
-from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
 from megabot_cli.relay.session import Session
@@ -85,7 +85,7 @@ class Relay:
         self._stop_on_recorder_fault = stop_on_recorder_fault
         self._debug = debug
         self._redactor = Redactor(os.urandom(16))
-        self._tasks = OwnedTasks()
+        self._tasks = TaskSet()
         self._doors = Doors(settings, self._turned_away)
         self._draining = False
         self._stopped = asyncio.Event()

@@ -10,6 +10,7 @@ import structlog
 
 from megabot_cli.client.dial import Greeting
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
@@ -18,7 +19,6 @@ from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
-from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.ring import Recovery
 from megabot_cli.relay.roster import Roster
@@ -87,7 +87,7 @@ class Session:
         )
         self._on_named = on_named
         self._on_ended = on_ended
-        self._tasks = OwnedTasks()
+        self._tasks = TaskSet()
         self._linger: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
         self._left_at: dict[str, str] = {}  # client_id → cursor when it went

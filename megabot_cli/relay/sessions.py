@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import structlog
 
+from megabot_cli.client.tasks import TaskSet
 from megabot_cli.relay.link_life import LinkState
-from megabot_cli.relay.owned_tasks import OwnedTasks
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.session import Session
 
@@ -28,7 +28,7 @@ class Sessions:
         self._engine = parts.engine
         self._all: dict[str, Session] = {}  # by the link that holds the lease
         self._ahead: Session | None = None
-        self._tasks = OwnedTasks()
+        self._tasks = TaskSet()
 
     def __len__(self) -> int:
         return len(self._all)
