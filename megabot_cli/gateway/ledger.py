@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, NotFound
 
 LEDGER_FILE = "gateway.sqlite3"
 LOCK_FILE = "gateway.lock"
@@ -25,6 +25,10 @@ SCHEMA_VERSION = 1
 
 # Another process may hold the file for a moment; longer than this would hold up everybody.
 _WAIT_FOR_LOCK_S = 0.2
+_OPERATOR_WAITS_S = 5.0
+# Given back to the file system in one sweep: 4 MiB take some milliseconds.
+_PAGES_GIVEN_BACK = 1024
+_WHEN_UNUSABLE = "Name another folder with --data, or move the file away: a new one is made."
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secrets (
     name TEXT PRIMARY KEY, value TEXT NOT NULL
@@ -63,6 +67,7 @@ class Ledger:
         self._database = database
         self._lock = lock
         self.kept = kept  # whether anything of it will be there after this process
+        self._seen_version: object = database.execute("PRAGMA data_version").fetchone()[0]
 
     @classmethod
     def open(cls, folder: Path | None) -> Ledger:
@@ -82,11 +87,30 @@ class Ledger:
             _let_go(lock)
             raise BadConfiguration(
                 f"The data file {path} cannot be used: {fault}.",
-                "Name another folder with --data, or move the file away: a new one is made.",
+                _WHEN_UNUSABLE,
             ) from fault
         except BadConfiguration:
             _let_go(lock)
             raise
+
+    @classmethod
+    def share(cls, folder: Path) -> Ledger:
+        """The ledger in `folder` beside the gateway that may be using it: for users and keys.
+
+        Raises NotFound where there is none, BadConfiguration when it is unusable.
+        """
+        path = folder / LEDGER_FILE
+        if not path.is_file():
+            raise NotFound(
+                f"There is no gateway's data in {folder}.",
+                "megabot gateway --data DIR makes it there.",
+            )
+        try:
+            return cls(_connect(str(path), wait_s=_OPERATOR_WAITS_S), kept=True, lock=None)
+        except sqlite3.Error as fault:
+            raise BadConfiguration(
+                f"The data file {path} cannot be used: {fault}.", _WHEN_UNUSABLE
+            ) from fault
 
     # -- users and secrets -----------------------------------------------------------------
 
@@ -106,12 +130,33 @@ class Ledger:
             yield str(name), str(user_id), str(password_hash), [str(key) for (key,) in keys]
 
     def keep_user(self, name: str, user_id: str, password_hash: str, keys: Sequence[str]) -> None:
-        """Make a user, or replace what is kept of one."""
-        self._demand(
-            "INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, user_id, password_hash)
-        )
-        for key in keys:
-            self._demand("INSERT OR REPLACE INTO api_keys VALUES (?, ?)", (key, name))
+        """Make a user, or replace what is kept of one: all of it, or nothing."""
+        with self._all_or_nothing():
+            self._demand(
+                "INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, user_id, password_hash)
+            )
+            self._demand("DELETE FROM api_keys WHERE name = ?", (name,))
+            for key in keys:
+                self._demand("INSERT OR REPLACE INTO api_keys VALUES (?, ?)", (key, name))
+
+    def forget_user(self, name: str, user_id: str) -> None:
+        """Drop a user, the user's keys, and all that was said in the user's sessions."""
+        with self._all_or_nothing():
+            self._demand("DELETE FROM users WHERE name = ?", (name,))
+            self._demand("DELETE FROM api_keys WHERE name = ?", (name,))
+            for table in ("turns", "waiting", "sessions"):
+                self._demand(
+                    f"DELETE FROM {table} WHERE session_id IN"  # noqa: S608  a name of ours
+                    " (SELECT session_id FROM sessions WHERE user_id = ?)",
+                    (user_id,),
+                )
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has written to the file since this was last asked."""
+        rows = self._read("PRAGMA data_version", ())
+        version = rows[0][0] if rows else self._seen_version
+        changed, self._seen_version = version != self._seen_version, version
+        return changed
 
     # -- sessions --------------------------------------------------------------------------
 
@@ -185,6 +230,7 @@ class Ledger:
                         " WHERE session_id NOT IN (SELECT session_id FROM sessions)",
                         (),
                     )
+        self._read(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})", ())
 
     def close(self) -> None:
         self._database.close()
@@ -200,6 +246,18 @@ class Ledger:
         finally:
             if self._in_transaction:
                 self._write("COMMIT", ())
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """As `_together`, where what cannot be written is an error and undoes the rest."""
+        self._demand("BEGIN IMMEDIATE", ())
+        try:
+            yield
+            self._demand("COMMIT", ())
+        except BaseException:
+            if self._in_transaction:
+                self._database.rollback()
+            raise
 
     @property
     def _in_transaction(self) -> bool:
@@ -229,9 +287,11 @@ class Ledger:
             return []
 
 
-def _connect(name: str) -> sqlite3.Connection:
-    database = sqlite3.connect(name, timeout=_WAIT_FOR_LOCK_S, isolation_level=None)
+def _connect(name: str, *, wait_s: float = _WAIT_FOR_LOCK_S) -> sqlite3.Connection:
+    database = sqlite3.connect(name, timeout=wait_s, isolation_level=None)
     try:
+        # Takes effect where the file is made: pages that are freed can be given back.
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -240,6 +300,9 @@ def _connect(name: str) -> sqlite3.Connection:
                 f"The data file {name} was written by a newer megabot (its version is {version}).",
                 "Install that megabot, or name another folder with --data.",
             )
+        (damage,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[-1]})")
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except (sqlite3.Error, BadConfiguration):
