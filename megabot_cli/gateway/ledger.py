@@ -26,8 +26,9 @@ SCHEMA_VERSION = 1
 # Another process may hold the file for a moment; longer than this would hold up everybody.
 _WAIT_FOR_LOCK_S = 0.2
 _OPERATOR_WAITS_S = 5.0
-# Given back to the file system in one sweep: 4 MiB take some milliseconds.
-_PAGES_GIVEN_BACK = 1024
+# Between two of these the event loop has its turn.
+_PURGED_AT_ONCE = 2
+_PAGES_GIVEN_BACK = 256
 _WHEN_UNUSABLE = "Name another folder with --data, or move the file away: a new one is made."
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secrets (
@@ -219,18 +220,24 @@ class Ledger:
 
     # -- its own life ----------------------------------------------------------------------
 
-    def purge(self, *, now: float, used_since: float) -> None:
-        """Drop what no longer matters."""
+    def purge(self, *, now: float, used_since: float) -> bool:
+        """Drop what no longer matters, a few sessions at a time; whether there is more."""
         self._write("DELETE FROM spent_tokens WHERE expires_at <= ?", (now,))
-        with self._together():
-            if self._write("DELETE FROM sessions WHERE used_at < ?", (used_since,)):
-                for table in ("turns", "waiting"):
-                    self._write(
-                        f"DELETE FROM {table}"  # noqa: S608  a name of ours
-                        " WHERE session_id NOT IN (SELECT session_id FROM sessions)",
-                        (),
-                    )
-        self._read(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})", ())
+        expired = self._read(
+            "SELECT session_id FROM sessions WHERE used_at < ? LIMIT ?",
+            (used_since, _PURGED_AT_ONCE),
+        )
+        for (session_id,) in expired:
+            self.forget_session(str(session_id))
+        self._give_back()
+        return len(expired) == _PURGED_AT_ONCE
+
+    def _give_back(self) -> None:
+        try:
+            # A script runs to its end; `execute` would free one page and stop.
+            self._database.executescript(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})")
+        except sqlite3.Error as fault:
+            log.error("ledger.write_failed", fault=str(fault))
 
     def close(self) -> None:
         self._database.close()

@@ -77,3 +77,16 @@ def test_a_key_or_user_that_is_not_there_is_told(tmp_path: Path) -> None:
             users.remove("nobody")
         with pytest.raises(NotFound):
             users.remove_api_key("0123456789abcdef")
+
+
+def test_what_has_expired_leaves_the_file_too_a_little_at_a_time(tmp_path: Path) -> None:
+    with closing(Ledger.open(tmp_path)) as ledger:
+        for number in range(40):
+            ledger.note_session(f"sess_{number}", "user_1", 10.0)
+            ledger.note_turn(f"sess_{number}", "q" * 1000, "a" * 100_000, most=25)
+        times = 1
+        while ledger.purge(now=0.0, used_since=11.0):
+            times += 1
+        assert times > 5
+        assert ledger.turns("sess_39") == []
+    assert (tmp_path / LEDGER_FILE).stat().st_size < 1_000_000
