@@ -40,6 +40,15 @@ _megabot() {
             "megabot relay level") path="megabot relay level" ;;
             "megabot relay dump") path="megabot relay dump" ;;
             "megabot gateway") path="megabot gateway" ;;
+            "megabot gateway users") path="megabot gateway users" ;;
+            "megabot gateway users list") path="megabot gateway users list" ;;
+            "megabot gateway users add") path="megabot gateway users add" ;;
+            "megabot gateway users password") path="megabot gateway users password" ;;
+            "megabot gateway users remove") path="megabot gateway users remove" ;;
+            "megabot gateway keys") path="megabot gateway keys" ;;
+            "megabot gateway keys list") path="megabot gateway keys list" ;;
+            "megabot gateway keys add") path="megabot gateway keys add" ;;
+            "megabot gateway keys revoke") path="megabot gateway keys revoke" ;;
             "megabot replay") path="megabot replay" ;;
             "megabot recordings"|"megabot rec") path="megabot recordings" ;;
             "megabot recordings list") path="megabot recordings list" ;;
@@ -235,6 +244,67 @@ _megabot() {
         "megabot gateway -o"|"megabot gateway --output") COMPREPLY=($(compgen -W "json text" -- "$cur")); return ;;
         "megabot gateway --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway users -p"|"megabot gateway users --profile") compopt +o default; return ;;
+        "megabot gateway users --url") compopt +o default; return ;;
+        "megabot gateway users --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users -o"|"megabot gateway users --output") compopt +o default; return ;;
+        "megabot gateway users --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway users --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway users list --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users list -p"|"megabot gateway users list --profile") compopt +o default; return ;;
+        "megabot gateway users list --url") compopt +o default; return ;;
+        "megabot gateway users list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users list -o"|"megabot gateway users list --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot gateway users list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway users list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway users add --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users add -p"|"megabot gateway users add --profile") compopt +o default; return ;;
+        "megabot gateway users add --url") compopt +o default; return ;;
+        "megabot gateway users add --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users add -o"|"megabot gateway users add --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot gateway users add --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway users add --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway users password --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users password -p"|"megabot gateway users password --profile") compopt +o default; return ;;
+        "megabot gateway users password --url") compopt +o default; return ;;
+        "megabot gateway users password --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users password -o"|"megabot gateway users password --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot gateway users password --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway users password --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway users remove --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users remove -p"|"megabot gateway users remove --profile") compopt +o default; return ;;
+        "megabot gateway users remove --url") compopt +o default; return ;;
+        "megabot gateway users remove --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users remove -o"|"megabot gateway users remove --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot gateway users remove --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway users remove --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway keys -p"|"megabot gateway keys --profile") compopt +o default; return ;;
+        "megabot gateway keys --url") compopt +o default; return ;;
+        "megabot gateway keys --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys -o"|"megabot gateway keys --output") compopt +o default; return ;;
+        "megabot gateway keys --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway keys --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway keys list --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys list -p"|"megabot gateway keys list --profile") compopt +o default; return ;;
+        "megabot gateway keys list --url") compopt +o default; return ;;
+        "megabot gateway keys list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys list -o"|"megabot gateway keys list --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot gateway keys list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway keys list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway keys add --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys add -p"|"megabot gateway keys add --profile") compopt +o default; return ;;
+        "megabot gateway keys add --url") compopt +o default; return ;;
+        "megabot gateway keys add --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys add -o"|"megabot gateway keys add --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot gateway keys add --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway keys add --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot gateway keys revoke --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys revoke -p"|"megabot gateway keys revoke --profile") compopt +o default; return ;;
+        "megabot gateway keys revoke --url") compopt +o default; return ;;
+        "megabot gateway keys revoke --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys revoke -o"|"megabot gateway keys revoke --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot gateway keys revoke --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot gateway keys revoke --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot replay --to") compopt +o default; return ;;
         "megabot replay --pace") COMPREPLY=($(compgen -W "original fast" -- "$cur")); return ;;
         "megabot replay --speed") compopt +o default; return ;;
@@ -355,7 +425,25 @@ _megabot() {
         "megabot relay dump")
             _megabot_words "--reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
-            _megabot_words "--listen --dialect --users --user --password-stdin --data --assistant --model --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--listen --dialect --users --user --password-stdin --data --assistant --model --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "users keys" ;;
+        "megabot gateway users")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list add password remove" ;;
+        "megabot gateway users list")
+            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot gateway users add")
+            _megabot_words "--data --password-stdin -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot gateway users password")
+            _megabot_words "--data --password-stdin -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot gateway users remove")
+            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot gateway keys")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list add revoke" ;;
+        "megabot gateway keys list")
+            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot gateway keys add")
+            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot gateway keys revoke")
+            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
@@ -395,6 +483,10 @@ _megabot() {
             "megabot relay reload") compopt +o default ;;
             "megabot relay level") COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")) ;;
             "megabot relay dump") compopt +o default ;;
+            "megabot gateway users") compopt +o default ;;
+            "megabot gateway users list") compopt +o default ;;
+            "megabot gateway keys") compopt +o default ;;
+            "megabot gateway keys list") compopt +o default ;;
             "megabot recordings") compopt +o default ;;
             "megabot recordings list") compopt +o default ;;
             "megabot config") compopt +o default ;;

@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway replay recordings rec list show verify config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show verify config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -136,6 +136,8 @@ complete -c megabot -n '__megabot_at relay level' -s o -l output -x -a 'text jso
 complete -c megabot -n '__megabot_at relay level' -a 'debug info warning error'
 complete -c megabot -n '__megabot_at relay dump' -l reason -x -d 'Kept with the recording.'
 complete -c megabot -n '__megabot_at relay dump' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_next gateway' -a users -d 'Who may log in at a gateway with --data.'
+complete -c megabot -n '__megabot_next gateway' -a keys -d 'API keys of a gateway with --data.'
 complete -c megabot -n '__megabot_at gateway' -l listen -x -d 'Where; port 0 is any free one.'
 complete -c megabot -n '__megabot_at gateway' -l dialect -x -a 'megabot flat' -d 'Envelopes, or flat JSON with a static token.'
 complete -c megabot -n '__megabot_at gateway' -l users -r -F -d 'Another users file.'
@@ -158,6 +160,29 @@ complete -c megabot -n '__megabot_at gateway' -l speed -x -d 'Times as fast.'
 complete -c megabot -n '__megabot_at gateway' -l max-gap -x -d 'Cut longer pauses to this.'
 complete -c megabot -n '__megabot_at gateway' -l closes -d 'Hang up where the upstream hung up, with its code.'
 complete -c megabot -n '__megabot_at gateway' -s o -l output -x -a 'json text'
+complete -c megabot -n '__megabot_next gateway users' -a list -d 'List the users.'
+complete -c megabot -n '__megabot_next gateway users' -a add -d 'Make a user.'
+complete -c megabot -n '__megabot_next gateway users' -a password -d 'Change a password.'
+complete -c megabot -n '__megabot_next gateway users' -a remove -d 'Remove a user.'
+complete -c megabot -n '__megabot_at gateway users list' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway users list' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at gateway users add' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway users add' -l password-stdin -d 'Read the password from stdin.'
+complete -c megabot -n '__megabot_at gateway users add' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at gateway users password' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway users password' -l password-stdin -d 'Read the password from stdin.'
+complete -c megabot -n '__megabot_at gateway users password' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at gateway users remove' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway users remove' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_next gateway keys' -a list -d 'List the API keys.'
+complete -c megabot -n '__megabot_next gateway keys' -a add -d 'Make an API key.'
+complete -c megabot -n '__megabot_next gateway keys' -a revoke -d 'Revoke an API key.'
+complete -c megabot -n '__megabot_at gateway keys list' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway keys list' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at gateway keys add' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway keys add' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at gateway keys revoke' -l data -r -F -d 'The gateway'\''s data folder.'
+complete -c megabot -n '__megabot_at gateway keys revoke' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at replay' -l to -x -d 'upstream, a URL, clients, or dry-run.  [default: upstream]'
 complete -c megabot -n '__megabot_at replay' -l dry-run -d 'Say what would be sent; short for --to dry-run.'
 complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast' -d 'original, fast (as the rate limit allows); to clients also fixed:N/s.  [default: original]'

@@ -59,7 +59,35 @@ COMMANDS = (
             Entry("dump", "Write out the flight recorder.", f"{_AT}.relay_control:dump"),
         ),
     ),
-    Entry("gateway", "Be MegaBot on this machine.", f"{_AT}.gateway:gateway", RUN),
+    Entry(
+        "gateway",
+        "Be MegaBot on this machine.",
+        f"{_AT}.gateway:gateway",
+        RUN,
+        children=(
+            Entry(
+                "users",
+                "Who may log in at a gateway with --data.",
+                f"{_AT}.gateway_users",
+                children=(
+                    Entry("list", "List the users.", f"{_AT}.gateway_users:list_users"),
+                    Entry("add", "Make a user.", f"{_AT}.gateway_users:add"),
+                    Entry("password", "Change a password.", f"{_AT}.gateway_users:password"),
+                    Entry("remove", "Remove a user.", f"{_AT}.gateway_users:remove"),
+                ),
+            ),
+            Entry(
+                "keys",
+                "API keys of a gateway with --data.",
+                f"{_AT}.gateway_keys",
+                children=(
+                    Entry("list", "List the API keys.", f"{_AT}.gateway_keys:list_keys"),
+                    Entry("add", "Make an API key.", f"{_AT}.gateway_keys:add"),
+                    Entry("revoke", "Revoke an API key.", f"{_AT}.gateway_keys:revoke"),
+                ),
+            ),
+        ),
+    ),
     Entry("replay", "Send a recording again and compare.", f"{_AT}.replay:replay", WATCH),
     Entry(
         "recordings",

@@ -285,6 +285,8 @@ async def _serve(
     from megabot_cli.gateway.ledger import Ledger
 
     with contextlib.closing(Ledger.open(options.data)) as ledger:
+        if options.data is not None:
+            _migrate(invocation, options.data, ledger)
         users = _open_users(options, ledger)
         gateway = _open_gateway(invocation, configuration, users, ledger, recorded)
         guest = Guest(options.command)
@@ -319,6 +321,11 @@ async def _serve_flat(
 
     flat.refuse_users(user=options.user, users_file=options.users_file)
     configure_logs(invocation)
+    if options.data is not None:
+        from megabot_cli.gateway.ledger import Ledger
+
+        with contextlib.closing(Ledger.open(options.data)) as ledger:
+            _migrate(invocation, options.data, ledger)
     token = flat.static_token(invocation.environ, options.data)
     gateway = flat.open_flat_gateway(invocation, configuration.settings, token)
     guest = Guest(options.command)
@@ -347,6 +354,15 @@ class FirstUser:
 
     users: Users
     made: tuple[str, str] | None
+
+
+def _migrate(invocation: Invocation, folder: Path, ledger: Ledger) -> None:
+    from megabot_cli.gateway.migration import migrate
+
+    for path in migrate(folder, ledger):
+        invocation.console.note(
+            f"Its content is in the data file now; remove it when all is well: {path}"
+        )
 
 
 def _open_users(options: GatewayOptions, ledger: Ledger) -> FirstUser:

@@ -18,6 +18,7 @@ from megabot_cli.storage.private_files import replace_private
 
 API_KEY_PREFIX = "mbk_"
 MAX_NAME_LENGTH = 256
+KEY_ID_LENGTH = 16  # of the hash's characters: enough to tell keys apart, no help to guess one
 
 # Each hash takes 16 MiB while it is computed; more at once than cores gains nothing.
 _HASHES_AT_ONCE = 2
@@ -54,13 +55,10 @@ class Users:
         ledger: Ledger | None = None,
         cost: int = passwords.COST,
     ) -> None:
-        self._accounts = accounts or {}
         self._path = path
         self._ledger = ledger
         self._cost = cost
-        self._names_by_key = {
-            key: name for name, account in self._accounts.items() for key in account.api_keys
-        }
+        self._adopt(accounts or {})
         # An unknown name is verified against this, so that it takes as long as a known one.
         self._decoy = passwords.hash_password(secrets.token_hex(), cost=cost)
         self._hashing = asyncio.Semaphore(_HASHES_AT_ONCE)
@@ -72,11 +70,7 @@ class Users:
     @classmethod
     def open(cls, ledger: Ledger, *, cost: int = passwords.COST) -> Users:
         """The users in a ledger; changes are kept there."""
-        accounts = {
-            name: _Account(user_id, password_hash, keys)
-            for name, user_id, password_hash, keys in ledger.users()
-        }
-        return cls(accounts, ledger=ledger, cost=cost)
+        return cls(_accounts_in(ledger), ledger=ledger, cost=cost)
 
     @classmethod
     def load(cls, path: Path, *, cost: int = passwords.COST) -> Users:
@@ -105,7 +99,10 @@ class Users:
 
     def by_api_key(self, key: str) -> User | None:
         # The look-up compares hashes of keys, so its timing says nothing about a key.
-        name = self._names_by_key.get(_key_hash(key))
+        return self.by_key_hash(key_hash(key))
+
+    def by_key_hash(self, hashed: str) -> User | None:
+        name = self._names_by_key.get(hashed)
         return self.by_name(name) if name is not None else None
 
     def add(self, name: str, password: str) -> User:
@@ -124,12 +121,10 @@ class Users:
 
     def add_api_key(self, name: str) -> str:
         """Make a key for a known user. It is returned once and cannot be had again."""
-        account = self._accounts.get(name)
-        if account is None:
-            raise NotFound(f"There is no user {name}.")
+        account = self._known(name)
         key = API_KEY_PREFIX + secrets.token_urlsafe(32)
-        account.api_keys.append(_key_hash(key))
-        self._names_by_key[_key_hash(key)] = name
+        account.api_keys.append(key_hash(key))
+        self._names_by_key[key_hash(key)] = name
         self._save(name)
         return key
 
@@ -141,6 +136,39 @@ class Users:
         self.add(name, password)
         return name, password
 
+    def remove(self, name: str) -> None:
+        """Forget a user with all keys and sessions, where they are in a ledger."""
+        account = self._known(name)
+        if self._ledger is not None:
+            self._ledger.forget_user(name, account.user_id)
+        self._adopt({known: kept for known, kept in self._accounts.items() if known != name})
+
+    def api_keys(self) -> list[tuple[str, str]]:
+        """The id of each key, the beginning of its hash, and whose it is."""
+        return [(key[:KEY_ID_LENGTH], name) for key, name in self._names_by_key.items()]
+
+    def remove_api_key(self, key_id: str) -> str:
+        """Forget the key of that id; returns whose it was."""
+        found = [key for key in self._names_by_key if key[:KEY_ID_LENGTH] == key_id]
+        if not found:
+            raise NotFound(f"There is no key {key_id}.", "megabot gateway keys list shows them.")
+        name = self._names_by_key.pop(found[0])
+        self._accounts[name].api_keys.remove(found[0])
+        self._save(name)
+        return name
+
+    def reload(self) -> None:
+        """Take over what another process has written to the ledger."""
+        if self._ledger is not None:
+            self._adopt(_accounts_in(self._ledger))
+
+    def copy_missing_to(self, ledger: Ledger) -> None:
+        """Put the users that a ledger does not know yet there, with their keys."""
+        known = _accounts_in(ledger)
+        for name, account in self._accounts.items():
+            if name not in known:
+                ledger.keep_user(name, account.user_id, account.password_hash, account.api_keys)
+
     async def verify(self, name: str, password: str) -> User | None:
         """The user, or None when name or password is wrong; both take equally long."""
         account = self._accounts.get(name)
@@ -148,6 +176,18 @@ class Users:
         async with self._hashing:
             right = await asyncio.to_thread(passwords.matches, password, stored)
         return User(name, account.user_id) if right and account is not None else None
+
+    def _adopt(self, accounts: dict[str, _Account]) -> None:
+        self._accounts = accounts
+        self._names_by_key = {
+            key: name for name, account in accounts.items() for key in account.api_keys
+        }
+
+    def _known(self, name: str) -> _Account:
+        account = self._accounts.get(name)
+        if account is None:
+            raise NotFound(f"There is no user {name}.")
+        return account
 
     def _save(self, name: str) -> None:
         if self._ledger is not None:
@@ -161,7 +201,14 @@ class Users:
             raise BadConfiguration(f"The users file cannot be written: {fault}.") from fault
 
 
-def _key_hash(key: str) -> str:
+def _accounts_in(ledger: Ledger) -> dict[str, _Account]:
+    return {
+        name: _Account(user_id, password_hash, keys)
+        for name, user_id, password_hash, keys in ledger.users()
+    }
+
+
+def key_hash(key: str) -> str:
     # A key holds 256 bits of chance: nobody guesses it, so a fast hash is enough.
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).hexdigest()
 

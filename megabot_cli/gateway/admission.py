@@ -7,7 +7,7 @@ import time
 import msgspec
 from aiohttp import web
 
-from megabot_cli.gateway.accounts import API_KEY_PREFIX, User, Users
+from megabot_cli.gateway.accounts import API_KEY_PREFIX, User, Users, key_hash
 from megabot_cli.gateway.keys import Keys, TokenRefused
 
 
@@ -16,6 +16,7 @@ class Admitted(msgspec.Struct, frozen=True):
 
     user: User
     until: float | None = None
+    key_hash: str | None = None  # of the API key, where it was one
 
 
 class CredentialRefused(Exception):
@@ -37,10 +38,16 @@ class Admission:
         credential = _credential(request)
         user = self._users.by_api_key(credential)
         if user is not None:
-            return Admitted(user)
+            return Admitted(user, key_hash=key_hash(credential))
         if credential.startswith(API_KEY_PREFIX):
             raise CredentialRefused("Invalid API key provided")
         return self._bearer(credential)
+
+    def still_holds(self, admitted: Admitted) -> bool:
+        """Whether who was admitted would be again, but for the time that has passed."""
+        if admitted.key_hash is not None:
+            return self._users.by_key_hash(admitted.key_hash) == admitted.user
+        return self._users.by_name(admitted.user.name) == admitted.user
 
     def _bearer(self, token: str) -> Admitted:
         try:

@@ -26,7 +26,7 @@ from megabot_cli.gateway.admission import Admission, Admitted
 from megabot_cli.gateway.connection import Connection
 from megabot_cli.gateway.handlers import Handlers, Sender
 from megabot_cli.gateway.inbox import Arrived
-from megabot_cli.gateway.keys import Keys
+from megabot_cli.gateway.keys import FLAT_TOKEN_NAME, Keys
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.gateway.workspace import Workspaces
@@ -35,7 +35,6 @@ from megabot_cli.protocol.envelope import open_envelope
 from megabot_cli.protocol.validation import Problem
 
 GREETING = "Hello, I am MegaBot. What can I do for you?"
-TOKEN_NAME = "flat_token"  # noqa: S105  not one itself
 MOST_AWAITING_APPROVAL = 100
 _TOKEN_BYTES = 24
 
@@ -46,7 +45,7 @@ def load_token(folder: Path) -> tuple[str, bool]:
     """The static token kept in `folder`, and whether it was made just now."""
     ledger = Ledger.open(folder)
     try:
-        return ledger.secret(TOKEN_NAME, new_token)
+        return ledger.secret(FLAT_TOKEN_NAME, new_token)
     finally:
         ledger.close()
 

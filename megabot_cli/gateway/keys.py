@@ -15,6 +15,7 @@ from megabot_cli.gateway.ledger import Ledger
 TokenKind = Literal["access", "refresh"]
 
 KEY_NAME = "token_key"
+FLAT_TOKEN_NAME = "flat_token"  # noqa: S105  not one itself
 _KEY_BYTES = 32  # as long as the hash, RFC 7518, 3.2
 _ALGORITHM = "HS256"
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, NotFound
 
 LEDGER_FILE = "gateway.sqlite3"
 LOCK_FILE = "gateway.lock"
@@ -25,6 +25,11 @@ SCHEMA_VERSION = 1
 
 # Another process may hold the file for a moment; longer than this would hold up everybody.
 _WAIT_FOR_LOCK_S = 0.2
+_OPERATOR_WAITS_S = 5.0
+# Between two of these the event loop has its turn.
+_PURGED_AT_ONCE = 2
+_PAGES_GIVEN_BACK = 256
+_WHEN_UNUSABLE = "Name another folder with --data, or move the file away: a new one is made."
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secrets (
     name TEXT PRIMARY KEY, value TEXT NOT NULL
@@ -63,6 +68,7 @@ class Ledger:
         self._database = database
         self._lock = lock
         self.kept = kept  # whether anything of it will be there after this process
+        self._seen_version: object = database.execute("PRAGMA data_version").fetchone()[0]
 
     @classmethod
     def open(cls, folder: Path | None) -> Ledger:
@@ -82,11 +88,30 @@ class Ledger:
             _let_go(lock)
             raise BadConfiguration(
                 f"The data file {path} cannot be used: {fault}.",
-                "Name another folder with --data, or move the file away: a new one is made.",
+                _WHEN_UNUSABLE,
             ) from fault
         except BadConfiguration:
             _let_go(lock)
             raise
+
+    @classmethod
+    def share(cls, folder: Path) -> Ledger:
+        """The ledger in `folder` beside the gateway that may be using it: for users and keys.
+
+        Raises NotFound where there is none, BadConfiguration when it is unusable.
+        """
+        path = folder / LEDGER_FILE
+        if not path.is_file():
+            raise NotFound(
+                f"There is no gateway's data in {folder}.",
+                "megabot gateway --data DIR makes it there.",
+            )
+        try:
+            return cls(_connect(str(path), wait_s=_OPERATOR_WAITS_S), kept=True, lock=None)
+        except sqlite3.Error as fault:
+            raise BadConfiguration(
+                f"The data file {path} cannot be used: {fault}.", _WHEN_UNUSABLE
+            ) from fault
 
     # -- users and secrets -----------------------------------------------------------------
 
@@ -106,12 +131,33 @@ class Ledger:
             yield str(name), str(user_id), str(password_hash), [str(key) for (key,) in keys]
 
     def keep_user(self, name: str, user_id: str, password_hash: str, keys: Sequence[str]) -> None:
-        """Make a user, or replace what is kept of one."""
-        self._demand(
-            "INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, user_id, password_hash)
-        )
-        for key in keys:
-            self._demand("INSERT OR REPLACE INTO api_keys VALUES (?, ?)", (key, name))
+        """Make a user, or replace what is kept of one: all of it, or nothing."""
+        with self._all_or_nothing():
+            self._demand(
+                "INSERT OR REPLACE INTO users VALUES (?, ?, ?)", (name, user_id, password_hash)
+            )
+            self._demand("DELETE FROM api_keys WHERE name = ?", (name,))
+            for key in keys:
+                self._demand("INSERT OR REPLACE INTO api_keys VALUES (?, ?)", (key, name))
+
+    def forget_user(self, name: str, user_id: str) -> None:
+        """Drop a user, the user's keys, and all that was said in the user's sessions."""
+        with self._all_or_nothing():
+            self._demand("DELETE FROM users WHERE name = ?", (name,))
+            self._demand("DELETE FROM api_keys WHERE name = ?", (name,))
+            for table in ("turns", "waiting", "sessions"):
+                self._demand(
+                    f"DELETE FROM {table} WHERE session_id IN"  # noqa: S608  a name of ours
+                    " (SELECT session_id FROM sessions WHERE user_id = ?)",
+                    (user_id,),
+                )
+
+    def changed_elsewhere(self) -> bool:
+        """Whether another process has written to the file since this was last asked."""
+        rows = self._read("PRAGMA data_version", ())
+        version = rows[0][0] if rows else self._seen_version
+        changed, self._seen_version = version != self._seen_version, version
+        return changed
 
     # -- sessions --------------------------------------------------------------------------
 
@@ -174,17 +220,24 @@ class Ledger:
 
     # -- its own life ----------------------------------------------------------------------
 
-    def purge(self, *, now: float, used_since: float) -> None:
-        """Drop what no longer matters."""
+    def purge(self, *, now: float, used_since: float) -> bool:
+        """Drop what no longer matters, a few sessions at a time; whether there is more."""
         self._write("DELETE FROM spent_tokens WHERE expires_at <= ?", (now,))
-        with self._together():
-            if self._write("DELETE FROM sessions WHERE used_at < ?", (used_since,)):
-                for table in ("turns", "waiting"):
-                    self._write(
-                        f"DELETE FROM {table}"  # noqa: S608  a name of ours
-                        " WHERE session_id NOT IN (SELECT session_id FROM sessions)",
-                        (),
-                    )
+        expired = self._read(
+            "SELECT session_id FROM sessions WHERE used_at < ? LIMIT ?",
+            (used_since, _PURGED_AT_ONCE),
+        )
+        for (session_id,) in expired:
+            self.forget_session(str(session_id))
+        self._give_back()
+        return len(expired) == _PURGED_AT_ONCE
+
+    def _give_back(self) -> None:
+        try:
+            # A script runs to its end; `execute` would free one page and stop.
+            self._database.executescript(f"PRAGMA incremental_vacuum({_PAGES_GIVEN_BACK})")
+        except sqlite3.Error as fault:
+            log.error("ledger.write_failed", fault=str(fault))
 
     def close(self) -> None:
         self._database.close()
@@ -200,6 +253,18 @@ class Ledger:
         finally:
             if self._in_transaction:
                 self._write("COMMIT", ())
+
+    @contextlib.contextmanager
+    def _all_or_nothing(self) -> Iterator[None]:
+        """As `_together`, where what cannot be written is an error and undoes the rest."""
+        self._demand("BEGIN IMMEDIATE", ())
+        try:
+            yield
+            self._demand("COMMIT", ())
+        except BaseException:
+            if self._in_transaction:
+                self._database.rollback()
+            raise
 
     @property
     def _in_transaction(self) -> bool:
@@ -229,9 +294,11 @@ class Ledger:
             return []
 
 
-def _connect(name: str) -> sqlite3.Connection:
-    database = sqlite3.connect(name, timeout=_WAIT_FOR_LOCK_S, isolation_level=None)
+def _connect(name: str, *, wait_s: float = _WAIT_FOR_LOCK_S) -> sqlite3.Connection:
+    database = sqlite3.connect(name, timeout=wait_s, isolation_level=None)
     try:
+        # Takes effect where the file is made: pages that are freed can be given back.
+        database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -240,6 +307,9 @@ def _connect(name: str) -> sqlite3.Connection:
                 f"The data file {name} was written by a newer megabot (its version is {version}).",
                 "Install that megabot, or name another folder with --data.",
             )
+        (damage,) = database.execute("PRAGMA quick_check(1)").fetchone()
+        if damage != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({damage.splitlines()[-1]})")
         database.executescript(_SCHEMA)
         database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     except (sqlite3.Error, BadConfiguration):

@@ -93,7 +93,7 @@ class Gateway:
         self._admission = Admission(users, keys)
         self._tasks = TaskSet()
         self._handlers = Handlers(Workspaces(), self._tasks, limits.max_message_bytes)
-        self._connections: set[Connection] = set()
+        self._connections: dict[Connection, Admitted] = {}
         self._address: tuple[str, int] | None = None
         self._serving = False
 
@@ -304,7 +304,7 @@ class Gateway:
             number=next(self._numbers),
             open_session=lambda: self._sessions.open(None, user.user_id)[0],
         )
-        self._connections.add(connection)
+        self._connections[connection] = admitted
         facts = log.bind(user=user.name, session=session.session_id)
         facts.info(
             "connection.opened",
@@ -315,7 +315,7 @@ class Gateway:
         try:
             await connection.run()
         finally:
-            self._connections.discard(connection)
+            del self._connections[connection]
             connection.ended.set()
             self._sessions.note_use(connection.session)
             facts.info("connection.closed", code=connection.close_code)
@@ -335,12 +335,23 @@ class Gateway:
         period_s = min(_LONGEST_SWEEP_S, self._settings.session_lifetime_s / 4)
         while True:
             await asyncio.sleep(period_s)
-            self._sessions.expire()
+            while self._sessions.expire():  # noqa: ASYNC110  others have their turn between
+                await asyncio.sleep(0)
 
     async def _put_down(self) -> None:
         while True:
             await asyncio.sleep(PUT_DOWN_S)
             self._sessions.put_down()
+            if self._ledger.changed_elsewhere():
+                self._users.reload()
+                self._dismiss()
+
+    def _dismiss(self) -> None:
+        """Close the connections of those who may come in no longer."""
+        for connection, admitted in list(self._connections.items()):
+            if not self._admission.still_holds(admitted):
+                closing = connection.close(CloseCode.POLICY_VIOLATION, "the access was withdrawn")
+                self._tasks.start(closing, "gateway dismissal")
 
     def _bound(self) -> tuple[str, int]:
         assert self._address is not None, "the gateway has not been started"

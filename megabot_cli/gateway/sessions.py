@@ -169,8 +169,8 @@ class SessionTable:
             if (waiting := session.newly_waiting()) is not None:
                 self._ledger.note_waiting(session.session_id, waiting)
 
-    def expire(self) -> None:
-        """Forget every session that nobody has used for its lifetime."""
+    def expire(self) -> bool:
+        """Forget sessions that nobody has used for their lifetime; whether there are more."""
         expired_at = self._clock() - self._lifetime_s
         for session in list(self._sessions.values()):
             if session.in_use():
@@ -178,7 +178,7 @@ class SessionTable:
             elif session.idle_since < expired_at:
                 self._forget(session)
         now = self._wall()
-        self._ledger.purge(now=now, used_since=now - self._lifetime_s)
+        return self._ledger.purge(now=now, used_since=now - self._lifetime_s)
 
     def _find(self, session_id: str, user_id: str) -> Session | None:
         session = self._sessions.get(session_id)

@@ -105,3 +105,42 @@ def test_a_data_folder_in_use_or_of_another_kind_is_told(
     assert third.returncode == 12
     assert "--data" in third.stderr
     assert "Traceback" not in third.stderr
+
+
+def test_users_and_keys_change_while_it_runs_and_outlive_a_kill(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    first = processes.megabot("gateway", "--listen", ":0", *data)
+    first.ready()
+    made = stranger.types("gateway", "users", "add", "ann", "--password-stdin", *data, typed="pw")
+    assert (made.returncode, made.stdout) == (0, "")
+    key = stranger.types("gateway", "keys", "add", "ann", *data).stdout.strip()
+    assert key.startswith("mbk_")
+    first.signal(signal.SIGKILL)
+    assert first.wait() == -signal.SIGKILL
+    second = processes.megabot("gateway", "--listen", ":0", *data)
+    url = second.ready()["url"]
+    login = ("login", "--username", "ann", "--password-stdin", "--no-store", "--url", url)
+    assert stranger.types(*login, typed="pw").returncode == 0
+    said = stranger.types("send", "hi", "--url", url, env={"MEGABOT_API_KEY": key})
+    assert said.returncode == 0, said.stderr
+    listed = json.loads(stranger.types("gateway", "keys", "list", "--json", *data).stdout)
+    assert [each["user"] for each in listed] == ["ann"]
+    again = stranger.types("gateway", "users", "add", "ann", *data)
+    assert (again.returncode, "password ann" in again.stderr) == (2, True)
+    assert second.stop() == 0
+
+
+def test_the_files_of_an_older_version_are_taken_over_and_the_operator_is_told(
+    processes: Processes, tmp_path: Path
+) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "token.key").write_text("ab" * 32)
+    running = processes.megabot("gateway", "--listen", ":0", "--data", str(data))
+    running.ready()
+    assert running.stop() == 0
+    assert "token.key.migrated" in running.errors
+    assert (data / "token.key.migrated").read_text() == "ab" * 32
+    assert not (data / "token.key").exists()

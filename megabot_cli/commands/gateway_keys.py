@@ -1,0 +1,50 @@
+"""API keys of a gateway with `--data DIR`.
+
+Only hashes are kept: a key is shown when it is made and never again. A gateway that runs on
+DIR follows within a second, without a restart.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from megabot_cli.commands.gateway_users import DataFolder, UserName, show_rows, users_in
+from megabot_cli.commands.tree import examples, forms
+
+KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as list shows it.")]
+
+
+@forms("text", "json", "jsonl")
+@examples(("megabot gateway keys list --data DIR", "Whose keys there are"))
+def list_keys(context: typer.Context, data: DataFolder) -> None:
+    """List the API keys.
+
+    The id is the beginning of the key's hash.
+    """
+    with users_in(data) as users:
+        rows = [{"id": key_id, "user": name} for key_id, name in users.api_keys()]
+    show_rows(context.obj, rows, f"There are no API keys in {data}.")
+
+
+@examples(("export MEGABOT_API_KEY=$(megabot gateway keys add ann --data DIR)", "Make and use one"))
+def add(context: typer.Context, name: UserName, data: DataFolder) -> None:
+    """Make an API key.
+
+    It is printed, only this once.
+    """
+    with users_in(data) as users:
+        key = users.add_api_key(name)
+    context.obj.console.line(key)
+
+
+@examples(("megabot gateway keys revoke 0123456789abcdef --data DIR", "Nobody comes in with it"))
+def revoke(context: typer.Context, key_id: KeyId, data: DataFolder) -> None:
+    """Revoke an API key.
+
+    A running gateway closes the connections that came with it.
+    """
+    with users_in(data) as users:
+        name = users.remove_api_key(key_id)
+    context.obj.console.note(f"A key of {name} is revoked.")
