@@ -175,6 +175,10 @@ def gateway(
     Login, tokens, sessions and streamed answers, for development and tests. Prints one
     line of JSON when it is ready; logs go to stderr.
 
+    With --data users, keys and sessions are kept in DIR/gateway.sqlite3, and survive a kill:
+    what was said as soon as an answer ends, what waits for delivery within half a second; of an
+    answer under way the rest is lost, and after a power cut the last moments may be.
+
     With --from-recording a request gets what came to the recorded one that it is like, ids
     and times made anew. Asked again it gets what came the next time it was recorded; after
     the last time, that again. What nobody asked for comes at its recorded time since the

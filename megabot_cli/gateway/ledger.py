@@ -64,8 +64,16 @@ class Ledger:
     """Times are Unix seconds. A disk that fails costs memory of the past, not the service;
     only users and secrets are written or refused."""
 
-    def __init__(self, database: sqlite3.Connection, *, kept: bool, lock: int | None) -> None:
+    def __init__(
+        self,
+        database: sqlite3.Connection,
+        *,
+        kept: bool,
+        lock: int | None,
+        path: Path | None = None,
+    ) -> None:
         self._database = database
+        self._path = path
         self._lock = lock
         self.kept = kept  # whether anything of it will be there after this process
         self._seen_version: object = database.execute("PRAGMA data_version").fetchone()[0]
@@ -83,7 +91,7 @@ class Ledger:
             lock = _take_lock(folder)
             # SQLite gives its side files the mode of the main one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-            return cls(_connect(str(path)), kept=True, lock=lock)
+            return cls(_connect(str(path)), kept=True, lock=lock, path=path)
         except (OSError, sqlite3.Error) as fault:
             _let_go(lock)
             raise BadConfiguration(
@@ -239,6 +247,16 @@ class Ledger:
         except sqlite3.Error as fault:
             log.error("ledger.write_failed", fault=str(fault))
 
+    def checkpoint(self) -> None:
+        """Move what was appended into the file itself. Waits for the disk: for a thread."""
+        if self._path is None:
+            return
+        try:
+            with contextlib.closing(sqlite3.connect(self._path, timeout=0.0)) as beside:
+                beside.execute("PRAGMA wal_checkpoint(PASSIVE)")
+        except sqlite3.Error as fault:
+            log.error("ledger.write_failed", fault=str(fault))
+
     def close(self) -> None:
         self._database.close()
         lock, self._lock = self._lock, None
@@ -301,6 +319,8 @@ def _connect(name: str, *, wait_s: float = _WAIT_FOR_LOCK_S) -> sqlite3.Connecti
         database.execute("PRAGMA auto_vacuum = INCREMENTAL")
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = NORMAL")
+        # Moving what was appended into the file waits for the disk: a thread does that.
+        database.execute("PRAGMA wal_autocheckpoint = 0")
         (version,) = database.execute("PRAGMA user_version").fetchone()
         if version > SCHEMA_VERSION:
             raise BadConfiguration(

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 _READ_BEYOND_LIMIT_BYTES = 64 * 1024
 _LONGEST_SWEEP_S = 60.0
 _BACKLOG = 512
+CHECKPOINT_S = 5.0
 PUT_DOWN_S = 0.5  # what waits for delivery is on disk after so long, for a kill -9 to find
 _LEFTOVERS_S = 0.1  # when stopping: for requests that are still being answered
 
@@ -339,9 +340,13 @@ class Gateway:
                 await asyncio.sleep(0)
 
     async def _put_down(self) -> None:
+        checkpoint_at = time.monotonic() + CHECKPOINT_S
         while True:
             await asyncio.sleep(PUT_DOWN_S)
             self._sessions.put_down()
+            if time.monotonic() >= checkpoint_at:
+                await asyncio.to_thread(self._ledger.checkpoint)
+                checkpoint_at = time.monotonic() + CHECKPOINT_S
             if self._ledger.changed_elsewhere():
                 self._users.reload()
                 self._dismiss()

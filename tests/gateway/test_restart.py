@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import stat
 import sys
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -263,3 +264,18 @@ async def test_a_ledger_that_fails_in_the_middle_costs_memory_and_no_answer(
     async with house.connected() as peer:
         house.gateway._ledger._database.close()
         assert await peer.answer(await peer.say("still there?"))
+
+
+def test_what_was_appended_moves_into_the_file_when_a_thread_has_time(tmp_path: Path) -> None:
+    ledger = Ledger.open(tmp_path)
+    for number in range(200):
+        ledger.note_turn(f"sess_{number}", "q" * 2000, "a" * 2000, most=25)
+    file, log = tmp_path / LEDGER_FILE, tmp_path / f"{LEDGER_FILE}-wal"
+    before = file.stat().st_size
+    assert log.stat().st_size > before
+    thread = threading.Thread(target=ledger.checkpoint)
+    thread.start()
+    thread.join()
+    assert file.stat().st_size > before + 200 * 4000
+    assert ledger.turns("sess_199") == [("q" * 2000, "a" * 2000)]
+    ledger.close()
