@@ -105,8 +105,10 @@ class CommandAssistant:
 def _tell(pipe: asyncio.StreamWriter | None, text: str) -> None:
     """Nobody waits until it has read: it need not read what it is told."""
     assert pipe is not None
-    pipe.write(text.encode("utf-8", "replace"))
-    pipe.close()
+    # One that has ended already has closed its end: uvloop then raises RuntimeError.
+    with contextlib.suppress(RuntimeError):
+        pipe.write(text.encode("utf-8", "replace"))
+        pipe.close()
 
 
 async def _bury(process: asyncio.subprocess.Process) -> None:

@@ -7,12 +7,15 @@ import contextlib
 import os
 import shlex
 import sys
+from collections.abc import Callable, Coroutine
 from pathlib import Path
+from typing import Any
 
 import pytest
+import uvloop
 
 from megabot_cli.gateway.assistants.command import MOST_HISTORY_BYTES, CommandAssistant, _as_json
-from megabot_cli.gateway.assistants.interface import Turn
+from megabot_cli.gateway.assistants.interface import AssistantFailed, Turn
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import House
 
@@ -208,3 +211,24 @@ async def until_gone(pids: list[int]) -> None:
     async with asyncio.timeout(5):
         while any(alive(pid) for pid in pids):  # noqa: ASYNC110 (other processes' ends)
             await asyncio.sleep(0.01)
+
+
+class Ended(CommandAssistant):
+    """Speaks to its program only after that has ended."""
+
+    async def _start(self, *arguments: Any) -> asyncio.subprocess.Process:
+        process = await super()._start(*arguments)
+        await process.wait()
+        return process
+
+
+@pytest.mark.parametrize("run", [asyncio.run, uvloop.run])
+def test_a_program_that_ended_before_it_was_told_anything_is_told_so(
+    run: Callable[[Coroutine[Any, Any, list[str]]], list[str]],
+) -> None:
+    async def answer(program: str) -> list[str]:
+        return [piece async for piece in Ended([program]).answer("Hello" * 100_000, [])]
+
+    assert run(answer("true")) == []
+    with pytest.raises(AssistantFailed, match=r"ended with 1\."):
+        run(answer("false"))
