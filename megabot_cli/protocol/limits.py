@@ -31,6 +31,11 @@ class TokenBucket:
         self._tokens -= 1.0
         return True
 
+    def take_all(self, now: float) -> None:
+        """Leave no token: the next comes when the rate gives it."""
+        self._refill(now)
+        self._tokens = 0.0
+
     def wait_s(self, now: float) -> float:
         """How long until `take` will say True; never so little that `now` would not move."""
         if self.rate <= 0:

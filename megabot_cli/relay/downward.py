@@ -9,9 +9,10 @@ from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept
 from megabot_cli.relay.roster import Roster
-from megabot_cli.relay.routing import ENDS, Route, Routing, is_about_the_link, read_keys
+from megabot_cli.relay.routing import ENDS, Route, Routing, read_keys, refusal_code
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import is_utf8
@@ -46,6 +47,11 @@ class Downward:
         self._executions = executions
         self._upward = upward
         self._to_askers_only = to_askers_only
+        self._repeats: Repeats | None = None  # while the upstream may say things again
+
+    def link_resumed(self) -> None:
+        """The session goes on: what the upstream now says again has been heard."""
+        self._repeats = Repeats(self._ring.texts(), self._time())
 
     def take(self, data: bytes, binary: bool) -> None:
         """Hand what came from upstream to whom it concerns, exactly as it came."""
@@ -55,11 +61,7 @@ class Downward:
         if not binary and not data.isascii() and not is_utf8(data):
             # Passed on, it would make every client hang up (RFC 6455, 8.1).
             numbers.malformed_to_client += 1
-            numbers.drops["not_utf8"] += 1
-            note = f"{len(data)} bytes of text that is not UTF-8"
-            self._witness.fact(
-                "drop", link=self._link.id, session=self._link.life.session_id, note=note
-            )
+            self._drop("not_utf8", f"{len(data)} bytes of text that is not UTF-8")
             return
         head = None if binary else peek(data)
         if self._witness.looks:
@@ -67,6 +69,8 @@ class Downward:
                 "to_client", data, head, self._link.id, self._link.life.session_id, None, binary
             )
         now = self._time()
+        if self._repeats is not None and head is not None and self._is_repeat(head, data, now):
+            return
         to: str | None = None
         kind = None if head is None else head.type
         types = numbers.types_to_client
@@ -79,8 +83,8 @@ class Downward:
             if kind == "tool_call":
                 self._deliver_call(head, data)
                 return
-            if head.type == "connection_error" and is_about_the_link(head, data):
-                return  # the link renews its credential; clients hear if that is refused
+            if kind == "connection_error" and self._is_for_the_link(head, data):
+                return
             if self._to_askers_only or self._routing.requests:
                 to = self._concerns(head, data, now)
         seq = self._ring.add(data, now, binary, to)
@@ -92,6 +96,29 @@ class Downward:
             if client.wishes.corner:
                 data = with_corner(data, {"cursor": self._ring.cursor(seq)})
             client.outbox.offer(server_frame(data, first_byte), seq)
+
+    def _drop(self, reason: str, note: str) -> None:
+        self._numbers.drops[reason] += 1
+        link = self._link
+        self._witness.fact("drop", link=link.id, session=link.life.session_id, note=note)
+
+    def _is_repeat(self, head: Head, data: bytes, now: float) -> bool:
+        assert self._repeats is not None
+        if self._repeats.over(now):
+            self._repeats = None
+            return False
+        if not self._repeats.holds(data):
+            return False
+        self._drop("duplicate", f"message {head.id} had come before the link fell")
+        return True
+
+    def _is_for_the_link(self, head: Head, data: bytes) -> bool:
+        """What an error says about the link itself is heeded; True if clients need not know."""
+        code = refusal_code(data)
+        if code == 429:
+            self._link.slow_down()
+        # The link renews its credential; clients hear if that is refused.
+        return code == 401 and head.reply_to is None
 
     def _concerns(self, head: Head, data: bytes, now: float) -> str | None:
         """The name of the client a message is for; None: for all of them."""

@@ -36,6 +36,10 @@ class SessionRing(Protocol):
         """What a client has missed after its cursor, or why nobody can say."""
         ...
 
+    def texts(self) -> list[bytes]:
+        """All messages kept that are text, oldest first, whomever they were for."""
+        ...
+
 
 class SessionQueue(Protocol):
     """Messages for the holder of a session's link, who writes them upstream."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from megabot_cli.telemetry.metrics import ProfileGauges, RecorderGauges, RelayGauges
@@ -19,6 +20,7 @@ def measure(relay: Relay) -> RelayGauges:
     now = RelayGauges()
     now.started_at = relay.started_at
     now.draining = relay.draining
+    now.tasks = len(asyncio.all_tasks())
     now.taps, now.strangers = relay.watchers, relay.strangers
     for identity in relay.identities.values():
         _add_identity(now, identity)

@@ -16,12 +16,12 @@ from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
 from megabot_cli.protocol.batching import ENVELOPE_BYTES, wrap
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
-from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import read_all
+from megabot_cli.relay.send_pace import SendPace
 from megabot_cli.relay.upstream_queue import Overflow, Waiting
 from megabot_cli.relay.wire import BINARY, TEXT, Sink, client_frame, upstream_transport
 
@@ -69,7 +69,7 @@ class Link:
         limits = parts.limits
         self._limited = limits.messages_per_second > 0
         self._batching = parts.settings.batching
-        self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
+        self._pace = SendPace(limits.messages_per_second, limits.burst, parts.loop.time())
         self._transport: asyncio.WriteTransport | None = None
         self._up_since = 0.0  # of the event loop's clock, while it is up
         self._leaving: list[Waiting] = []  # in this turn of the event loop
@@ -199,6 +199,12 @@ class Link:
         """A credential may be there now: leave the failed state."""
         self._try_again.set()
 
+    def slow_down(self) -> None:
+        """The upstream says that too much came: send more slowly for a while."""
+        self._parts.numbers.upstream_rate_limits += 1
+        if self._pace.slow_down(self._parts.loop.time()):
+            self._log.warning("link.slowed", messages_per_second=round(self._pace.rate, 2))
+
     def drop(self) -> None:
         """Break the connection; it is dialled again."""
         if self._transport is not None:
@@ -213,7 +219,7 @@ class Link:
             transport is None
             or self.queue.count
             or transport.get_write_buffer_size() > HIGH_WATER_BYTES
-            or (self._limited and not self._bucket.take(waiting.at))
+            or (self._limited and not self._pace.take(waiting.at))
         ):
             return False
         if not self._leaving:
@@ -273,8 +279,8 @@ class Link:
             if not self._may_write():
                 self._pump_timer = self._parts.loop.call_later(RETRY_S, self._pump)
                 return
-            if not self._bucket.take(now):
-                wait_s = self._bucket.wait_s(now)
+            if not self._pace.take(now):
+                wait_s = self._pace.wait_s(now)
                 self._pump_timer = self._parts.loop.call_later(wait_s, self._pump)
                 return
             waiting = self._take_batch() if self._batching else self.queue.take()

@@ -84,6 +84,10 @@ class Ring:
     def cursor(self, seq: int | None = None) -> str:
         return f"{self.epoch}:{self.top if seq is None else seq}"
 
+    def texts(self) -> list[bytes]:
+        """All messages kept that are text, oldest first, whomever they were for."""
+        return [kept.data for kept in self._kept if not kept.binary]
+
     def since(self, cursor: str, name: str, now: float) -> Recovery:
         """All that `name` has missed after `cursor`, in order; a reason when some is gone.
 

@@ -144,14 +144,12 @@ class _Error(msgspec.Struct):
 _error_decoder = msgspec.json.Decoder(_Error)
 
 
-def is_about_the_link(head: Head, data: bytes) -> bool:
-    """Whether a `connection_error` is about our credential, and about no client's message."""
-    if head.reply_to is not None:
-        return False
+def refusal_code(data: bytes) -> int | None:
+    """The code of a `connection_error`, if it has one."""
     try:
-        return _error_decoder.decode(data).payload.code == 401
+        return _error_decoder.decode(data).payload.code
     except UNREADABLE:
-        return False
+        return None
 
 
 def _completes(data: bytes) -> bool:

@@ -260,6 +260,8 @@ class Session:
         self.greeting = greeting
         if verdict is Verdict.NEW_SESSION:
             self.ring.begin_epoch(new_id("epoch"))
+        elif verdict is not Verdict.FRESH:
+            self._downward.link_resumed()
         self._name()
         note = ", ".join(filter(None, (verdict.value, self._parts.label)))
         self._witness.fact("open", link=self.link.id, session=self.session_id, note=note)

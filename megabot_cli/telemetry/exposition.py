@@ -53,7 +53,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
     "claim": ("first", "again", "not_yours", "unknown", "left"),
-    "drop": ("upstream_away", "not_utf8"),
+    "drop": ("upstream_away", "not_utf8", "duplicate"),
     "refusal": (
         "crowded",
         "deadline",
@@ -342,6 +342,11 @@ def _links(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counter(
         "rate_limit_waits", "Messages that waited for the rate limit.", numbers.rate_limit_waits
     )
+    yield _counter(
+        "upstream_rate_limits",
+        "Times the upstream said that too much came; the link sends more slowly for a while.",
+        numbers.upstream_rate_limits,
+    )
     yield _counter("batches", "Batches of messages that waited.", numbers.batches)
 
 
@@ -396,6 +401,7 @@ def _process(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _gauge("ready", "1 while /readyz says yes.", now.ready)
     yield _gauge("draining", "1 while the relay stops.", now.draining)
     yield _gauge("start_time_seconds", "When the relay started, Unix time.", now.started_at)
+    yield _gauge("tasks", "Tasks of the event loop: a few for each link and client.", now.tasks)
 
 
 def _recorder(recorder: RecorderGauges) -> Iterator[Metric]:

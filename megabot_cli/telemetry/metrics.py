@@ -58,6 +58,7 @@ class RelayNumbers:
         self.link_up_s = 0.0  # of links that have fallen
         self.auth_refreshes: Counter[str] = Counter()  # by outcome
         self.rate_limit_waits = 0
+        self.upstream_rate_limits = 0
         self.delivery_unknown = 0
         self.tap_records_dropped = 0
         self.batches = 0  # of messages that waited for the rate limit
@@ -105,6 +106,7 @@ class RelayGauges:
         self.link_up_s = 0.0  # of links that are up
         self.requests = 0  # that have no answer yet
         self.tool_calls = 0  # that have no result yet
+        self.tasks = 0
         self.taps = 0
         self.waiting_to_upstream = 0
         self.waiting_bytes = 0

@@ -107,3 +107,10 @@ def test_the_bounds_hold_and_what_is_recovered_has_no_hole(
     for seq in range(len(sizes) + 1):
         found = missed(kept, f"epoch_1:{seq}")
         assert found == "too_old" or found == list(range(seq + 1, len(sizes) + 1))
+
+
+def test_its_texts_are_what_is_kept_oldest_first_whomever_they_are_for() -> None:
+    kept = ring(messages=3)
+    for number, (binary, to) in enumerate([(False, None), (True, None), (False, "ada")] * 2):
+        kept.add(f"message {number}".encode(), float(number), binary, to)
+    assert kept.texts() == [b"message 3", b"message 5"]
