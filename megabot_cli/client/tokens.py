@@ -61,6 +61,7 @@ class TokenSource:
         self._ssl = ssl
         self._turn = asyncio.Lock()
         self._obtained_at = time.time()
+        self._rest: tuple[float, MegabotError] | None = None  # until when, and who asked for it
         self.outcomes: Counter[str] = Counter()  # of renewals: renewed, refused, failed
 
     @property
@@ -141,13 +142,26 @@ class TokenSource:
         return has_refresh or self._login is not None
 
     async def _renew(self, old: Credential | None) -> Credential:
+        self._keep_resting()
         try:
             renewed = await _finish(self._renew_once(old), "renew the credential")
         except MegabotError as fault:
             self.outcomes["refused" if isinstance(fault, NotAuthenticated) else "failed"] += 1
+            if fault.retry_after_s:
+                self._rest = time.monotonic() + fault.retry_after_s, fault
             raise
         self.outcomes["renewed"] += 1
         return renewed
+
+    def _keep_resting(self) -> None:
+        """An upstream that says when to come again has said so to all who come."""
+        if self._rest is None:
+            return
+        until, fault = self._rest
+        left_s = until - time.monotonic()
+        if left_s > 0:
+            raise type(fault)(fault.message, fault.hint, retry_after_s=left_s)
+        self._rest = None
 
     async def _renew_once(self, old: Credential | None) -> Credential:
         async with self._profile_lock():

@@ -259,7 +259,9 @@ class RelaySettings(Section, frozen=True):
         int, Meta(ge=1, description="Connections without a whole request; the oldest goes.")
     ] = 32
     max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
-    max_clients_per_session: Annotated[int, Meta(ge=1, description="Clients on one session.")] = 64
+    max_clients_per_session: Annotated[
+        int, Meta(ge=1, description="Clients on one session; not for mode shared.")
+    ] = 64
     drain_s: Annotated[
         NotNegative, Meta(description="How long work under way may take when stopping.")
     ] = 10.0

@@ -20,6 +20,7 @@ from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.sessions import Sessions
+from megabot_cli.relay.wire import HeardUpstream
 from megabot_cli.relay.witness import Witness
 from megabot_cli.telemetry.metrics import RelayNumbers
 
@@ -55,7 +56,10 @@ class Identity:
         self.name = served.name
         self.tls_insecure = profile.tls.insecure
         self._http = http = aiohttp.ClientSession(
-            connector=connector_for(endpoint, tls), auto_decompress=False
+            connector=connector_for(endpoint, tls),
+            auto_decompress=False,
+            # Whether text is decoded is said with each dial.
+            ws_response_class=HeardUpstream,  # type: ignore[arg-type]
         )
         self.parts = RelayParts(
             settings=settings,
@@ -125,4 +129,5 @@ class Identity:
     async def stop(self) -> None:
         """Close the links without ending their sessions."""
         await self.sessions.stop()
+        self.parts.heartbeat.stop()
         await self._http.close()

@@ -23,7 +23,16 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.send_pace import SendPace
 from megabot_cli.relay.upstream_queue import Overflow, Waiting
-from megabot_cli.relay.wire import BINARY, TEXT, Sink, client_frame, upstream_transport
+from megabot_cli.relay.wire import (
+    BINARY,
+    CAN_HEAR,
+    TEXT,
+    HeardUpstream,
+    Sink,
+    client_frame,
+    client_ping,
+    upstream_transport,
+)
 
 log = structlog.get_logger("relay")
 
@@ -83,6 +92,11 @@ class Link:
         return self._transport is not None
 
     @property
+    def why_down(self) -> str:
+        """What keeps it from being up, for clients."""
+        return self.fault.message if self.fault is not None else "the upstream has not answered yet"
+
+    @property
     def up_s(self) -> float:
         """How long the connection that there is has been up."""
         return self._parts.loop.time() - self._up_since if self.up else 0.0
@@ -121,10 +135,15 @@ class Link:
             return
         numbers.handshake_s.observe(self._parts.loop.time() - started_at)
         self._dial_ended(well=True)
+        pulse = None
         try:
             self._came_up(socket, greeting)
+            if CAN_HEAR and isinstance(socket, HeardUpstream):
+                pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
             code = await read_all(socket, self._listener.link_message, self._parts.witness)
         finally:
+            if pulse is not None:
+                self._parts.heartbeat.forget(pulse)
             numbers.link_up_s += self.up_s
             self._transport = None
             await hang_up(socket, CloseCode.SERVICE_RESTART, "the relay lets go")
@@ -198,6 +217,14 @@ class Link:
     def try_again(self) -> None:
         """A credential may be there now: leave the failed state."""
         self._try_again.set()
+
+    def _ping(self) -> None:
+        if self._transport is not None:
+            self._transport.write(client_ping(self._parts.masks.take()))
+
+    def _fell_silent(self) -> None:
+        self._log.warning("link.silent")
+        self.drop()
 
     def slow_down(self) -> None:
         """The upstream says that too much came: send more slowly for a while."""

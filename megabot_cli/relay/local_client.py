@@ -15,7 +15,7 @@ from megabot_cli.client.tasks import TaskSet
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 from megabot_cli.relay.outbox import Outbox, Stalled
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.wire import server_frame
+from megabot_cli.relay.wire import SERVER_PING, server_frame
 
 log = structlog.get_logger("relay")
 
@@ -61,6 +61,13 @@ class LocalClient:
         self._transport = transport
         self._tasks = tasks
         self.log = log.bind(client=self.id)
+
+    def ping(self) -> None:
+        self._transport.write(SERVER_PING)
+
+    def fell_silent(self) -> None:
+        """No pong came: whoever is there does not read any more."""
+        self.close(CloseCode.NO_PONG, f"cursor={self.cursor} no pong" if self.cursor else "no pong")
 
     def send(self, data: bytes) -> None:
         """Give this client one text message."""

@@ -16,6 +16,7 @@ from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.protocol.envelope import build
 from megabot_cli.relay.engine import Engine
+from megabot_cli.relay.heartbeat import Heartbeat
 from megabot_cli.relay.outbox import Turn
 from megabot_cli.relay.wire import MaskSource
 from megabot_cli.relay.witness import Witness
@@ -56,6 +57,7 @@ class RelayParts:
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)
         self.masks = MaskSource()
+        self.heartbeat = Heartbeat(self.loop, settings.heartbeat_s)
         self._open_tokens = open_tokens
         self.reload_tokens()
 

@@ -22,7 +22,7 @@ from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
-from megabot_cli.relay.wire import client_transport
+from megabot_cli.relay.wire import CAN_HEAR, HeardSocket, client_transport
 
 if TYPE_CHECKING:
     from megabot_cli.relay.identity import Identity
@@ -118,7 +118,7 @@ class ClientRoutes:
         if identity.dedicated is not None:
             return await self._serve_pair(request, identity.dedicated)
         limits, settings = self._parts.limits, self._parts.settings
-        socket = web.WebSocketResponse(
+        socket = HeardSocket(
             heartbeat=settings.heartbeat_s,
             max_msg_size=limits.max_message_bytes * OVERSIZE_FACTOR,
             # Deflate on loopback costs 100 KiB a client and buys nothing.
@@ -184,13 +184,22 @@ class ClientRoutes:
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
     ) -> int:
-        return await read_all(socket, session.sink(client), self._parts.witness)
+        heartbeat, pulse = self._parts.heartbeat, None
+        if CAN_HEAR and isinstance(socket, HeardSocket):
+            pulse = heartbeat.watch(socket, client.ping, client.fell_silent)
+        try:
+            return await read_all(socket, session.sink(client), self._parts.witness)
+        finally:
+            if pulse is not None:
+                heartbeat.forget(pulse)
 
     def _full(self, session: Session) -> str | None:
         settings = self._parts.settings
         if len(self.clients) >= settings.max_clients:
             return f"{settings.max_clients} clients are connected, which is the limit"
-        if len(session.clients) >= settings.max_clients_per_session:
+        # A shared link is no session that somebody chose: all clients of the relay are on it.
+        shared = settings.mode == "shared"
+        if not shared and len(session.clients) >= settings.max_clients_per_session:
             return f"{settings.max_clients_per_session} clients share this session, the limit"
         return None
 

@@ -148,7 +148,7 @@ class Session:
             return
         self._greet(client)
         if not self.link.up:
-            self._tell_away(client, self._why_down())
+            self._tell_away(client, self.link.why_down)
 
     def _replace(self, client: LocalClient) -> None:
         """A client that comes back under its name takes the place of its old connection."""
@@ -187,11 +187,7 @@ class Session:
         """The upstream is still not there: say so once; the client may stay and wait."""
         if client.greeted or client.id not in self.clients:
             return
-        self._voice.refuse(client, None, 503, "upstream_unavailable", self._why_down())
-
-    def _why_down(self) -> str:
-        fault = self.link.fault
-        return fault.message if fault is not None else "the upstream has not answered yet"
+        self._voice.refuse(client, None, 503, "upstream_unavailable", self.link.why_down)
 
     def _linger_if_alone(self) -> None:
         if not self.clients and self._linger is None:
@@ -245,7 +241,7 @@ class Session:
         self._upward.unwritten(waiting)
 
     def message_expired(self, waiting: Waiting) -> None:
-        self._upward.expired(waiting, self._why_down())
+        self._upward.expired(waiting, self.link.why_down)
 
     @property
     def link_message(self) -> Sink:
@@ -280,6 +276,7 @@ class Session:
             else:
                 self._greet(client)
         self._settle_pending(verdict)
+        self._upward.release()
 
     def _name(self) -> None:
         if self.session_id is not None and self.session_id not in self.names:

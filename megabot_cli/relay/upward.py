@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
@@ -12,6 +12,7 @@ from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.relay.checks import Checks
 from megabot_cli.relay.corner import without_corner
 from megabot_cli.relay.executions import Claim, Executions
+from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
@@ -62,7 +63,7 @@ class Upward:
         self._find = find
         self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
-        self.held: deque[Waiting] = deque()
+        self.held = HeldBack()
         self._hold_timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
@@ -71,7 +72,7 @@ class Upward:
 
     @property
     def held_bytes(self) -> int:
-        return sum(len(waiting.data) for waiting in self.held)
+        return self.held.bytes
 
     def stop(self) -> None:
         if self._hold_timer is not None:
@@ -157,11 +158,11 @@ class Upward:
         """Whether this would make answers ambiguous, or overtake what waits for that."""
         if not self.held and (waiting.kind is None or not self._confuses(waiting)):
             return False
-        if any(each.client == waiting.client for each in self.held):
+        if self.held.of_client(waiting.client):
             return True
         if waiting.kind is None:
             return False
-        earlier = not self._routing.echoes and any(e.kind == waiting.kind for e in self.held)
+        earlier = not self._routing.echoes and self.held.has_kind(waiting.kind)
         return earlier or self._confuses(waiting)
 
     def _confuses(self, waiting: Waiting) -> bool:
@@ -180,14 +181,26 @@ class Upward:
 
     def _hold(self, client: LocalClient, waiting: Waiting) -> bool:
         limit = self._parts.limits.queue
-        mine = sum(1 for each in self.held if each.client == client.name)
+        mine = self.held.of_client(client.name)
         if limit and mine >= limit:
             text = f"{mine} of your messages wait already; slow down"
             self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
-        self.held.append(waiting)
+        if self._too_many_while_away(waiting):
+            text = "the upstream is away and no more messages may wait for it"
+            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+            return False
+        self.held.add(waiting)
         self._watch_held()
         return True
+
+    def _too_many_while_away(self, waiting: Waiting) -> bool:
+        """While the link is down all that waits for it has one bound, wherever it waits."""
+        if self._link.up:
+            return False
+        settings, queue = self._parts.settings, self._link.queue
+        size = queue.bytes + self.held.bytes + len(waiting.data)
+        return len(queue) + len(self.held) >= settings.wait_messages or size > settings.wait_bytes
 
     def _watch_held(self) -> None:
         if self._hold_timer is None and self.held:
@@ -196,26 +209,23 @@ class Upward:
     def _look_again(self) -> None:
         """A request that nobody answers must not hold the others back for ever."""
         self._hold_timer = None
+        if not self._link.up:
+            for waiting in self.held.expire(self._time() - self._parts.settings.wait_s):
+                self._tell_undelivered(waiting, self._link.why_down)
         self._routing.expire(self._parts.loop.time(), HOLD_S)
         self.release()
         self._watch_held()
 
     def release(self) -> None:
         """A request was answered: what waited for that may go, each client's in order."""
-        waited, self.held = self.held, deque()
-        blocked: set[str] = set()
-        while waited:
-            waiting = waited.popleft()
-            if waiting.client in blocked or self._must_wait(waiting):
-                blocked.add(waiting.client)
-                self.held.append(waiting)
-            else:
-                self._hand_over(self._find(waiting.client), waiting)
+        if not self._link.up:
+            return  # what leaves now would only wait elsewhere
+        for waiting in self.held.let_go(lambda waiting: not self._confuses(waiting)):
+            self._hand_over(self._find(waiting.client), waiting)
 
     def give_up_held(self, why: str) -> None:
         """The link is of no use any more: nothing will release what waits."""
-        held, self.held = self.held, deque()
-        for waiting in held:
+        for waiting in self.held.take_all():
             self._tell_undelivered(waiting, why)
 
     def _hand_over(self, client: LocalClient | None, waiting: Waiting) -> bool:

@@ -13,7 +13,7 @@ import asyncio
 import os
 import struct
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 import aiohttp.client
@@ -75,6 +75,55 @@ def deliver_to(socket: Socket, sink: Sink | None) -> bool:
         return False
     queue.sink = sink
     return True
+
+
+class Heard(Protocol):
+    """A socket that notes when bytes arrive: whoever looks sets `heard` back."""
+
+    heard: bool
+
+
+class HeardSocket(web.WebSocketResponse[bool]):
+    """A client's socket without aiohttp's own heartbeat, whose timers cost more than a message.
+
+    Created with `heartbeat`, it is told of arriving bytes; where aiohttp is built differently
+    that heartbeat works as ever.
+    """
+
+    heard = True
+
+    def _on_data_received(self) -> None:
+        self.heard = True
+
+    def _reset_heartbeat(self) -> None:
+        """Started when the socket opens, and after each arrival: never, here."""
+
+
+class HeardUpstream(aiohttp.ClientWebSocketResponse[bool]):
+    """The same for a link: `aiohttp.ClientSession(ws_response_class=HeardUpstream)`."""
+
+    heard = True
+
+    def _on_data_received(self) -> None:
+        self.heard = True
+
+    def _reset_heartbeat(self) -> None:
+        """See `HeardSocket`."""
+
+
+CAN_HEAR = all(
+    hasattr(parent, method)
+    for parent in (web.WebSocketResponse, aiohttp.ClientWebSocketResponse)
+    for method in ("_on_data_received", "_reset_heartbeat")
+)
+"""Whether the two above work; if not, aiohttp's heartbeats do, and nobody else need ping."""
+
+SERVER_PING = b"\x89\x00"
+
+
+def client_ping(mask: bytes) -> bytes:
+    """An empty ping as a client sends it."""
+    return b"\x89\x80" + mask
 
 
 def server_frame(data: bytes, first_byte: int = TEXT) -> bytes:

@@ -99,12 +99,13 @@ class Network:
         asyncio.set_event_loop(self._loop)
         self._loop.run_until_complete(asyncio.start_server(self._serve, sock=self._listener))
         self._loop.run_forever()
-        for task in asyncio.all_tasks(self._loop):
-            task.cancel()
-        self._loop.run_until_complete(asyncio.sleep(0.01))
+        # Their connections are cut: they end by themselves.
+        while tasks := asyncio.all_tasks(self._loop):
+            self._loop.run_until_complete(asyncio.wait(tasks))
         self._loop.close()
 
     def _stop(self) -> None:
+        self._passing.set()
         self._cut()
         self._listener.close()
         self._loop.call_soon(self._loop.stop)

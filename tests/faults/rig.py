@@ -32,7 +32,7 @@ TASKS_OF_A_LINK = 3
 QUICK: dict[str, Any] = {
     "listen": "127.0.0.1:0",
     "admin_listen": "127.0.0.1:0",
-    "heartbeat_s": 1.0,
+    "heartbeat_s": 2.0,
     "drain_s": 3.0,
 }
 

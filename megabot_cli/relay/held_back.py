@@ -1,0 +1,70 @@
+"""Requests that wait until an answer could not be taken for the answer to another one."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterator
+
+from megabot_cli.relay.upstream_queue import Waiting
+
+
+class HeldBack:
+    """First in, first out per client; turns are taken between clients."""
+
+    def __init__(self) -> None:
+        self._lanes: OrderedDict[str, deque[Waiting]] = OrderedDict()
+        self._kinds: dict[str | None, int] = {}
+        self.bytes = 0
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def of_client(self, client: str) -> int:
+        return len(self._lanes.get(client, ()))
+
+    def has_kind(self, kind: str | None) -> bool:
+        return self._kinds.get(kind, 0) > 0
+
+    def add(self, waiting: Waiting) -> None:
+        self._lanes.setdefault(waiting.client, deque()).append(waiting)
+        self._kinds[waiting.kind] = self._kinds.get(waiting.kind, 0) + 1
+        self.bytes += len(waiting.data)
+        self._count += 1
+
+    def let_go(self, may: Callable[[Waiting], bool]) -> Iterator[Waiting]:
+        """One of each client in turn, for as long as `may` lets any go.
+
+        A client's next one is asked about after all that was let go before it was dealt with.
+        """
+        moved = True
+        while moved:
+            moved = False
+            for client in list(self._lanes):
+                lane = self._lanes.get(client)
+                if lane and may(lane[0]):
+                    moved = True
+                    yield self._take(client, lane)
+
+    def expire(self, before: float) -> list[Waiting]:
+        """Take out what has waited since before then (monotonic seconds)."""
+        gone: list[Waiting] = []
+        for client in list(self._lanes):
+            lane = self._lanes[client]
+            while lane and lane[0].at < before:
+                gone.append(self._take(client, lane))
+        return gone
+
+    def take_all(self) -> list[Waiting]:
+        return list(self.let_go(lambda waiting: True))
+
+    def _take(self, client: str, lane: deque[Waiting]) -> Waiting:
+        waiting = lane.popleft()
+        self._kinds[waiting.kind] -= 1
+        self.bytes -= len(waiting.data)
+        self._count -= 1
+        if lane:
+            self._lanes.move_to_end(client)
+        else:
+            del self._lanes[client]
+        return waiting

@@ -1,0 +1,125 @@
+"""Dead connections are found by ping, and nobody alive is taken for dead."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from megabot_cli.relay import wire
+from megabot_cli.relay.heartbeat import QUIET_LOOKS, SILENT_LOOKS, SLICES, Heartbeat
+from tests.relay.conftest import Stage, until
+from tests.support.upstream import Connection, ScriptedUpstream
+
+
+class Socket:
+    heard = True
+
+
+class Watched:
+    """A connection that notes when it is pinged and given up."""
+
+    def __init__(self, heartbeat: Heartbeat, *, answers: bool = False) -> None:
+        self.socket = Socket()
+        self.answers = answers
+        self.pings: list[float] = []
+        self.given_up: list[float] = []
+        self.pulse = heartbeat.watch(self.socket, self.ping, self.give_up)
+
+    def ping(self) -> None:
+        self.pings.append(time.monotonic())
+        self.socket.heard = self.answers
+
+    def give_up(self) -> None:
+        self.given_up.append(time.monotonic())
+
+
+async def test_the_quiet_are_pinged_and_those_that_do_not_answer_given_up() -> None:
+    heartbeat = Heartbeat(asyncio.get_running_loop(), 0.5)
+    began = time.monotonic()
+    dead, alive = Watched(heartbeat), Watched(heartbeat, answers=True)
+    await until(lambda: dead.given_up)
+    assert 0.5 <= dead.pings[0] - began < 1.5
+    assert dead.given_up[0] - dead.pings[0] >= 0.15
+    await asyncio.sleep(1.0)
+    assert (len(dead.pings), len(dead.given_up)) == (1, 1)
+    assert len(alive.pings) >= 2
+    assert not alive.given_up
+    heartbeat.stop()
+
+
+async def test_who_is_heard_is_not_pinged_and_who_is_forgotten_left_alone() -> None:
+    heartbeat = Heartbeat(asyncio.get_running_loop(), 0.25)
+    talks, gone = Watched(heartbeat), Watched(heartbeat)
+    heartbeat.forget(gone.pulse)
+    heartbeat.forget(gone.pulse)
+    for _ in range(50):
+        talks.socket.heard = True
+        await asyncio.sleep(0.02)
+    assert not talks.pings + talks.given_up + gone.pings
+    heartbeat.stop()
+
+
+async def test_a_loop_that_was_held_up_judges_nobody_by_that_time() -> None:
+    heartbeat = Heartbeat(asyncio.get_running_loop(), 0.5)
+    watched = [Watched(heartbeat) for _ in range(3)]
+    await until(lambda: all(each.pings for each in watched))
+    time.sleep(1.5)  # noqa: ASYNC251  longer than a pong may take
+    await asyncio.sleep(0.05)  # their pongs are read now
+    assert not any(each.given_up for each in watched)
+    for each in watched:
+        each.socket.heard = True
+    await asyncio.sleep(0.2)
+    assert not any(each.given_up for each in watched)
+    heartbeat.stop()
+
+
+async def test_many_are_not_pinged_in_one_turn() -> None:
+    heartbeat = Heartbeat(asyncio.get_running_loop(), 0.5)
+    many = [Watched(heartbeat, answers=True) for _ in range(100)]
+    await until(lambda: all(each.pings for each in many))
+    heartbeat.stop()
+    times = sorted(each.pings[0] for each in many)
+    assert times[-1] - times[0] > 0.5 / QUIET_LOOKS / SLICES
+    assert QUIET_LOOKS < SILENT_LOOKS
+
+
+def test_this_aiohttp_tells_us_of_arriving_bytes() -> None:
+    """If this fails aiohttp has changed: connections are kept by its own heartbeat, at a price."""
+    assert wire.CAN_HEAR
+
+
+async def test_a_client_that_answers_no_ping_is_closed_4009(stage: Stage) -> None:
+    async def waits(connection: Connection) -> None:
+        await connection.greet()
+        await connection.until_gone()
+
+    async with ScriptedUpstream(waits) as upstream:
+        relay = await stage.open_relay(upstream.url, heartbeat_s=0.3)
+        silent = await stage.connect(relay.url, autoping=False)
+        alive = await stage.connect(relay.url)
+        assert await silent.close_code() == 4009
+        assert relay.numbers.clients_closed[4009] == 1
+        await asyncio.wait([asyncio.ensure_future(alive.close_code(1.0))])
+        assert not alive.socket.closed
+
+
+@pytest.mark.parametrize("pongs", [True, False])
+async def test_a_link_whose_upstream_answers_no_ping_is_dialled_anew(
+    stage: Stage, pongs: bool
+) -> None:
+    async def deaf(connection: Connection) -> None:
+        await connection.greet()
+        await connection.until_gone() if pongs else await asyncio.sleep(60)
+
+    async with ScriptedUpstream(deaf) as upstream:
+        relay = await stage.open_relay(upstream.url, heartbeat_s=0.3)
+        await stage.greeted(relay.url)
+        if not pongs:
+            await until(lambda: relay.numbers.link_losses[1006] == 1)
+            await until(lambda: len(upstream.connections) == 2)
+            return
+        await asyncio.sleep(1.5)
+        assert not relay.numbers.link_losses
+        assert len(upstream.connections) == 1
