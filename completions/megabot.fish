@@ -119,6 +119,7 @@ complete -c megabot -n '__megabot_at relay' -l require-token -d 'Demand the clie
 complete -c megabot -n '__megabot_at relay' -l insecure-remote -d 'Listen beyond this machine without TLS.'
 complete -c megabot -n '__megabot_at relay' -l gateway -d 'Run a gateway too, and be its client.'
 complete -c megabot -n '__megabot_at relay' -l ready-file -r -F -d 'Write the ready line here too.'
+complete -c megabot -n '__megabot_at relay' -l debug-bodies -d 'With --debug, log what messages say, without secrets.'
 complete -c megabot -n '__megabot_at relay' -s o -l output -x -a 'json text'
 complete -c megabot -n '__megabot_at relay status' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at relay clients' -s o -l output -x -a 'text json jsonl'

@@ -1513,6 +1513,10 @@ $script:MegabotCommands = @'
     "help": "Write the ready line here too."
    },
    {
+    "name": "--debug-bodies",
+    "help": "With --debug, log what messages say, without secrets."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },

@@ -13,7 +13,7 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
-from megabot_cli.errors import NotAuthenticated, NotFound, WrongUsage
+from megabot_cli.errors import NotAuthenticated, NotFound, PartlyFailed, WrongUsage
 from megabot_cli.version import __version__
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class ServeOptions:
 
     ready_file: Path | None
     gateway: bool
+    debug_bodies: bool
 
 
 @forms("json", "text")
@@ -101,6 +102,12 @@ def relay(
         Path | None,
         typer.Option("--ready-file", metavar="FILE", help="Write the ready line here too."),
     ] = None,
+    debug_bodies: Annotated[
+        bool,
+        typer.Option(
+            "--debug-bodies", help="With --debug, log what messages say, without secrets."
+        ),
+    ] = False,
 ) -> None:
     """Share upstream links among local programs.
 
@@ -134,7 +141,9 @@ def relay(
     )
     if gateway and (upstream is not None or invocation.options.url is not None):
         raise WrongUsage("--gateway is the upstream: it goes without --upstream and --url")
-    run(_serve(invocation, ServeOptions(ready_file, gateway)), loop="fast")
+    if debug_bodies and not invocation.options.debug:
+        raise WrongUsage("--debug-bodies says more of each message: it goes with --debug")
+    run(_serve(invocation, ServeOptions(ready_file, gateway, debug_bodies)), loop="fast")
 
 
 def _flag(name: str, value: Any) -> Flag | None:
@@ -176,7 +185,7 @@ async def _serve_upstream(
     if recorder is not None:
         recorder.prepare()  # while the relay is imported
     token_file = invocation.places.state / "client-token"
-    relay = _open_relay(invocation, recorder, token_file, login)
+    relay = _open_relay(invocation, recorder, token_file, login, options)
     try:
         upstreams = await relay.start()
     except NotAuthenticated as refusal:
@@ -200,9 +209,14 @@ async def _serve_upstream(
         ):
             if on_terminal:
                 await serve_until_signal(relay.wait_stopped, drain)
-                return
-            with on_signals(("SIGHUP",), lambda _: _reload(relay, supervisor)):
-                await serve_until_signal(relay.wait_stopped, drain, hang_up_stops=False)
+            else:
+                with on_signals(("SIGHUP",), lambda _: _reload(relay, supervisor)):
+                    await serve_until_signal(relay.wait_stopped, drain, hang_up_stops=False)
+        if relay.stopped_by is not None:
+            raise PartlyFailed(
+                f"The relay stopped as recording.on_disk_full says: {relay.stopped_by}",
+                "Make room; or set recording.on_disk_full: stop_recording to go on without.",
+            )
     finally:
         supervisor.stopping()
         for each in running:
@@ -255,7 +269,9 @@ def _open_relay(
     recorder: Recorder | None,
     token_file: Path,
     login: tuple[str, str] | None,
+    options: ServeOptions,
 ) -> Relay:
+    from megabot_cli.recording.redaction import Redactor
     from megabot_cli.relay.operations import Dumps
     from megabot_cli.relay.server import Relay
 
@@ -270,6 +286,10 @@ def _open_relay(
         recorder=recorder,
         stop_on_recorder_fault=settings.recording.on_disk_full == "stop_relay",
         debug=invocation.options.debug,
+        debug_bodies=options.debug_bodies,
+        redactor=Redactor(
+            os.urandom(16), settings.recording.redact_keys, settings.recording.redact_patterns
+        ),
         dumps=Dumps(invocation.recordings_folder, settings.recording),
         read_settings=lambda: _read_settings(invocation),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -79,29 +80,31 @@ def clients(relay: Relay) -> list[Facts]:
     found = []
     for identity in relay.identities.values():
         found += [
-            _client(client, session, identity)
+            _client(client, session, identity, relay.clean)
             for session in identity.sessions
             for client in session.clients.values()
         ]
-        found += [_pair(pair, identity) for pair in identity.pairs]
+        found += [_pair(pair, identity, relay.clean) for pair in identity.pairs]
     return sorted(found, key=lambda facts: facts["connected_s"], reverse=True)
 
 
 def sessions(relay: Relay) -> list[Facts]:
     """Every session with its link."""
     return [
-        _session(session, identity)
+        _session(session, identity, relay.clean)
         for identity in relay.identities.values()
         for session in identity.sessions
     ]
 
 
-def _client(client: LocalClient, session: Session, identity: Identity) -> Facts:
+def _client(
+    client: LocalClient, session: Session, identity: Identity, clean: Callable[[str], str]
+) -> Facts:
     return {
         "id": client.id,
         "profile": identity.name,
-        "name": client.wishes.client_id,
-        "session": session.session_id,
+        "name": clean(client.wishes.client_id or "") or None,
+        "session": clean(session.session_id or "") or None,
         "link": session.link.id,
         "role": "executor" if client.wishes.executor else None,
         "connected_s": round(time.monotonic() - client.since, 3),
@@ -111,12 +114,12 @@ def _client(client: LocalClient, session: Session, identity: Identity) -> Facts:
     }
 
 
-def _pair(pair: Pair, identity: Identity) -> Facts:
+def _pair(pair: Pair, identity: Identity, clean: Callable[[str], str]) -> Facts:
     return {
         "id": pair.client_id,
         "profile": identity.name,
         "name": None,
-        "session": pair.session_id,
+        "session": clean(pair.session_id or "") or None,
         "link": pair.link_id,
         "role": None,
         "connected_s": round(time.monotonic() - pair.since, 3),
@@ -126,10 +129,10 @@ def _pair(pair: Pair, identity: Identity) -> Facts:
     }
 
 
-def _session(session: Session, identity: Identity) -> Facts:
+def _session(session: Session, identity: Identity, clean: Callable[[str], str]) -> Facts:
     life, fault = session.link.life, session.link.fault
     return {
-        "session": session.session_id,
+        "session": clean(session.session_id or "") or None,
         "profile": identity.name,
         "link": session.link.id,
         "state": life.state.value,

@@ -49,7 +49,8 @@ class Relay:
     """Joins local clients with the upstreams of the profiles it serves.
 
     The first of `served` is for clients that name none. `recorder` is owned by the relay from
-    `start` on, and sealed by `drain` and `stop`.
+    `start` on, and sealed by `drain` and `stop`. `redactor` cleans what taps and logs show;
+    `debug` logs each message, `debug_bodies` also what it says.
     """
 
     def __init__(
@@ -63,6 +64,8 @@ class Relay:
         recorder: Recorder | None = None,
         stop_on_recorder_fault: bool = False,
         debug: bool = False,
+        debug_bodies: bool = False,
+        redactor: Redactor | None = None,
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
         engine: Engine | None = None,
@@ -84,11 +87,14 @@ class Relay:
         self._read_settings = read_settings
         self._stop_on_recorder_fault = stop_on_recorder_fault
         self._debug = debug
-        self._redactor = Redactor(os.urandom(16))
+        self._debug_bodies = debug_bodies
+        self._redactor = redactor or Redactor(os.urandom(16))
+        self.clean = self._redactor.clean
         self._tasks = TaskSet()
         self._doors = Doors(settings, self._turned_away)
         self._draining = False
         self._stopped = asyncio.Event()
+        self.stopped_by: str | None = None  # the fault of the recorder that ended it
         self._last_total = 0  # messages that have passed, when last looked
         self._last_change = 0.0
 
@@ -143,7 +149,13 @@ class Relay:
             if self.recorder.previous is not None:
                 log.warning("recording.found_unclean", segment=self.recorder.previous)
         taps = Taps(self._tap_dropped)
-        self._witness = Witness(self.recorder, taps, debug=self._debug, flight=self.flight)
+        self._witness = Witness(
+            self.recorder,
+            taps,
+            debug=self._debug,
+            bodies=self._redactor if self._debug_bodies else None,
+            flight=self.flight,
+        )
         self._loop_lag = LoopLag(asyncio.get_running_loop(), self.numbers.loop_lag_s)
         self.started_at = time.time()
         try:
@@ -303,6 +315,7 @@ class Relay:
                 continue
             log.error("recording.failed", fault=recorder.fault)
             if self._stop_on_recorder_fault:
+                self.stopped_by = recorder.fault
                 # Not awaited here: stopping waits for this very task.
                 self._shutdown = asyncio.get_running_loop().create_task(
                     self.drain(), name="drain after recorder fault"

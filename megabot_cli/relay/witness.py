@@ -11,11 +11,13 @@ from typing import Any
 import structlog
 
 from megabot_cli.protocol.envelope import Head
+from megabot_cli.recording.redaction import Redactor
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.taps import Taps
 from megabot_cli.storage.recorder import Recorder
 
 PATIENCE_S = 0.01
+MOST_BODY = 4000  # characters of a message in a log line
 
 log = structlog.get_logger("relay")
 
@@ -29,12 +31,15 @@ class Witness:
         taps: Taps,
         *,
         debug: bool,
+        bodies: Redactor | None = None,
         flight: FlightRecorder | None = None,
     ) -> None:
+        """`bodies` cleans what messages say before it is logged; None: it is not logged."""
         self.recorder = recorder
         self.taps = taps
         self._keepers = [keeper for keeper in (recorder, flight) if keeper is not None]
         self._debug = debug
+        self._bodies = bodies
         self.looks = False  # the message path asks before it calls `message`
         taps.on_change = self._look_or_not
         self._look_or_not()
@@ -96,9 +101,18 @@ class Witness:
                 type=head.type if head is not None else None,
                 id=head.id if head is not None else None,
                 size=len(data),
+                **self._body(data, binary=binary),
             )
         if len(self.taps):
             self._show_message(direction, data, head, link, session, client, binary, kind)
+
+    def _body(self, data: bytes, *, binary: bool) -> dict[str, str]:
+        if self._bodies is None or binary:
+            return {}
+        text = self._bodies.clean(data.decode("utf-8", "replace"))
+        if len(text) > MOST_BODY:
+            text = f"{text[:MOST_BODY]}… ({len(text)} characters)"
+        return {"body": text}
 
     def _show_message(
         self,

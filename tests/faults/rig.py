@@ -158,6 +158,10 @@ class Rig:
         pages = int(Path(f"/proc/{self.relay.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
+    def command_line(self) -> str:
+        """What `ps` shows of it to everybody."""
+        return Path(f"/proc/{self.relay.pid}/cmdline").read_text()
+
     async def ends(self, limit_s: float = 15.0) -> int:
         """Wait until the relay ends by itself; its exit code."""
         return await asyncio.to_thread(self.relay.wait, limit_s)
@@ -177,14 +181,18 @@ class Rig:
         self.relay.signal(signal.SIGCONT)
         numbers = await self._at_rest()
         assert numbers["clients"] == 0
+        assert numbers["tasks"] <= self._tasks_allowed(numbers), numbers["tasks"]
         assert self.memory_bytes() < CAP_BYTES
+
+    def _tasks_allowed(self, numbers: dict[str, float]) -> float:
         links = sum(value for name, value in numbers.items() if name.startswith("links{"))
-        assert numbers["tasks"] <= self._tasks_at_first + links * TASKS_OF_A_LINK
+        return self._tasks_at_first + links * TASKS_OF_A_LINK
 
     async def _at_rest(self) -> dict[str, float]:
+        """What it says when nothing moves any more, or after ten seconds."""
         for _ in range(200):
             numbers = await self.metrics()
-            if numbers["clients"] == 0:
+            if not numbers["clients"] and numbers["tasks"] <= self._tasks_allowed(numbers):
                 break
             await asyncio.sleep(0.05)
         return numbers

@@ -1,0 +1,127 @@
+"""A disk that is full, cannot be written, or is slow: traffic goes on and the operator hears."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.rig import Rig
+from tests.faults.upstreams import echo
+
+# Loaded by Python itself in the relay and in its writer process.
+SLOW_DISK = """
+import os, time
+for _name in ("fsync", "fdatasync"):
+    def _slow(file, _true=getattr(os, _name)):
+        time.sleep(0.4)
+        return _true(file)
+    setattr(os, _name, _slow)
+"""
+
+
+@contextlib.contextmanager
+def small_disk(folder: Path, options: str) -> Iterator[Path]:
+    """A file system of its own."""
+    folder.mkdir()
+    mounting = ["mount", "-t", "tmpfs", "-o", options, "megabot-test", str(folder)]
+    try:
+        subprocess.run(mounting, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("no file system can be mounted here: this needs root on Linux")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+async def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(
+    rig: Rig, tmp_path: Path
+) -> None:
+    disk = rig.stack.enter_context(small_disk(tmp_path / "disk", "size=256k"))
+    server = await rig.upstream(echo)
+    await rig.open_relay(server.url, record=True, recording={"enabled": True, "folder": str(disk)})
+    client = await rig.client()
+    async with asyncio.timeout(30):
+        while not await rig.metric("recorder_disk_full"):
+            await client.ask("x" * 9000)
+            await client.settled()
+    for _ in range(20):
+        await client.ask("goes on")
+    assert set(await client.settled()) == {"reply"}
+    assert await rig.metric("recorder_healthy") == 0
+    line = await rig.logged("recording.failed")
+    assert "No space left" in line
+    async with rig.http.get(f"{rig.admin}/readyz") as answer:
+        assert answer.status == 200
+    status = await asyncio.to_thread(rig.processes.run, "relay", "status", "--json")
+    assert "No space left" in json.loads(status.output)["recording"]["fault"]
+    (folder,) = disk.iterdir()
+    verdict = await asyncio.to_thread(
+        rig.processes.run, "recordings", "verify", str(folder), "--json", "--no-secrets"
+    )
+    assert json.loads(verdict.output)["records"] > 10
+
+
+async def test_a_full_disk_stops_the_relay_where_that_was_asked_for(
+    rig: Rig, tmp_path: Path
+) -> None:
+    disk = rig.stack.enter_context(small_disk(tmp_path / "disk", "size=256k"))
+    server = await rig.upstream(echo)
+    settings = {"enabled": True, "folder": str(disk), "on_disk_full": "stop_relay"}
+    await rig.open_relay(server.url, record=True, recording=settings)
+    client = await rig.client()
+    with contextlib.suppress(ConnectionError):
+        async with asyncio.timeout(30):
+            while not client.closed.is_set():
+                await client.ask("x" * 9000)
+                await asyncio.sleep(0.005)
+    assert client.close_code == 1012
+    assert await rig.ends() == 14
+    assert "on_disk_full" in rig.relay.errors
+    client.ledger.outcomes.clear()
+
+
+async def test_a_disk_that_cannot_be_written_is_told_at_the_start(rig: Rig, tmp_path: Path) -> None:
+    disk = rig.stack.enter_context(small_disk(tmp_path / "disk", "size=256k,ro"))
+    server = await rig.upstream(echo)
+    relay = await asyncio.to_thread(
+        rig.processes.run,
+        *("relay", "--upstream", server.url, "--listen", ":0", "--admin-listen", ":0"),
+        *("--record", str(disk)),
+        env={"MEGABOT_API_KEY": "a-key"},
+    )
+    assert relay.end() == 12
+    assert relay.output == ""
+    assert str(disk) in relay.errors
+    assert "Read-only" in relay.errors
+
+
+@pytest.mark.parametrize("fsync", ["interval", "always"])
+async def test_a_slow_disk_holds_up_no_message(rig: Rig, tmp_path: Path, fsync: str) -> None:
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "sitecustomize.py").write_text(SLOW_DISK)
+    server = await rig.upstream(echo)
+    await rig.open_relay(
+        server.url,
+        record=True,
+        env={"PYTHONPATH": str(tmp_path / "slow")},
+        recording={"enabled": True, "fsync": fsync, "fsync_interval_s": 0.1},
+    )
+    client = await rig.client()
+    slowest = 0.0
+    began = time.monotonic()
+    while time.monotonic() - began < 3:
+        asked_at = time.monotonic()
+        await client.ask("hello")
+        await client.settled()
+        slowest = max(slowest, time.monotonic() - asked_at)
+    assert slowest < 0.35
+    assert await rig.metric("recorder_dropped_records_total") == 0
+    assert await rig.metric("recorder_lost_records_total") == 0

@@ -1,0 +1,125 @@
+"""How a relay ends, asked or not: who was there is told, and what was recorded reads."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import time
+
+import pytest
+
+from tests.faults.rig import Rig
+from tests.faults.upstreams import Lasting, echo
+from tests.faults.watcher import Ledger, Watcher
+from tests.support.processes import Process
+
+
+async def keep_asking(client: Watcher) -> None:
+    """Ask as fast as answers come, until the relay hangs up."""
+    while not client.closed.is_set():
+        try:
+            await client.ask("hello")
+        except ConnectionError:
+            return
+        await asyncio.sleep(0.002)
+
+
+async def verified(rig: Rig) -> dict[str, object]:
+    done: Process = await asyncio.to_thread(
+        rig.processes.run, "recordings", "verify", "last", "--json", "--no-secrets"
+    )
+    verdict: dict[str, object] = json.loads(done.output)
+    return verdict
+
+
+async def test_sigterm_under_load_answers_everything_accepted_and_says_1012(rig: Rig) -> None:
+    server = await rig.upstream(echo)
+    await rig.open_relay(server.url, record=True)
+    clients = [await rig.client() for _ in range(10)]
+    asking = [asyncio.ensure_future(keep_asking(client)) for client in clients]
+    await asyncio.sleep(1.0)
+    began = time.monotonic()
+    rig.relay.signal(signal.SIGTERM)
+    assert await rig.ends() == 0
+    assert time.monotonic() - began < 10
+    await asyncio.gather(*asking)
+    for client in clients:
+        await asyncio.wait_for(client.closed.wait(), 5)
+        assert client.close_code == 1012
+        counts = client.ledger.counted()
+        assert counts["reply"] > 50
+        assert set(counts) <= {"reply", "error"}
+    verdict = await verified(rig)
+    assert verdict["clean"] is True
+
+
+async def test_a_second_sigterm_stops_at_once_whatever_is_under_way(rig: Rig) -> None:
+    async def never(connection: object, message: object) -> None:
+        """The answer stays away."""
+
+    upstream = Lasting()
+    upstream.heard = never  # type: ignore[method-assign]
+    server = await rig.upstream(upstream)
+    await rig.open_relay(server.url, relay={"drain_s": 60.0}, record=True)
+    client = await rig.client()
+    await client.ask("hello")
+    await asyncio.sleep(0.3)
+    rig.relay.signal(signal.SIGTERM)
+    async with asyncio.timeout(5):
+        while (await rig.http.get(f"{rig.admin}/readyz")).status != 503:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    await asyncio.sleep(0.5)
+    assert rig.relay.alive
+    began = time.monotonic()
+    rig.relay.signal(signal.SIGTERM)
+    assert await rig.ends() == 0
+    assert time.monotonic() - began < 3
+    await asyncio.wait_for(client.closed.wait(), 5)
+    assert client.close_code == 1012
+
+
+async def test_killed_and_started_again_old_cursors_are_refused_by_name_and_sessions_go_on(
+    rig: Rig,
+) -> None:
+    upstream = Lasting()
+    server = await rig.upstream(upstream)
+    await rig.open_relay(server.url, record=True)
+    before = await rig.client()
+    await before.ask("hello")
+    await before.settled()
+    session, cursor = before.session, str(before.cursor)
+    rig.relay.kill()
+    await asyncio.wait_for(before.closed.wait(), 5)
+    assert (await verified(rig))["clean"] is False
+
+    await rig.open_relay(server.url, record=True)
+    await rig.logged("recording.found_unclean")
+    after = await rig.client(Ledger(), session_id=session, cursor=cursor)
+    corner = after.of_type("connection_established")[0]["metadata"]["megabot"]
+    assert (corner["recovered"], corner["reason"]) == (False, "other_epoch")
+    assert after.session == session
+    await after.ask("again")
+    assert await after.settled() == {"reply": 1}
+
+
+@pytest.mark.parametrize(
+    ("back", "expected"),
+    [(3, "recovered"), (4, "too_old"), (0, "recovered"), (-1, "ahead")],
+    ids=["oldest-1", "oldest-2", "top", "top+1"],
+)
+async def test_cursors_at_the_edges_of_what_is_kept(rig: Rig, back: int, expected: str) -> None:
+    upstream = Lasting()
+    server = await rig.upstream(upstream)
+    await rig.open_relay(server.url, relay={"ring_messages": 3})
+    client = await rig.client()
+    await upstream.tell(10)
+    await client.until(lambda: len(client.of_type("notification")) == 10)
+    epoch, _, top = str(client.cursor).rpartition(":")
+    again = await rig.client(session_id=client.session, cursor=f"{epoch}:{int(top) - back}")
+    corner = again.of_type("connection_established")[0]["metadata"]["megabot"]
+    assert corner.get("reason", "recovered") == expected
+    if expected == "recovered" and back:
+        await again.until(lambda: len(again.of_type("notification")) == back)
+        told = [each["payload"]["n"] for each in again.of_type("notification")]
+        assert told == list(range(10 - back, 10))
