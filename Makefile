@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo run test lint format bench generate clean
+.PHONY: demo run test lint format bench soak generate clean
 .DEFAULT_GOAL := help
 
 help: ## Say what each target does
@@ -37,6 +37,9 @@ format: $(STAMP) ## Rewrite the code in the one format
 
 bench: $(STAMP) ## Measure the message path and the start-up against peers, in one run
 	@$(BIN)/python -m tests.benchmarks
+
+soak: $(STAMP) ## Random faults for half an hour; memory, descriptors and tasks must stay flat
+	@$(BIN)/python -m tests.faults.soak
 
 generate: $(STAMP) ## Write man/, completions/ and config/schema.json anew
 	@$(BIN)/python -m megabot_cli.commands.generate

@@ -41,6 +41,7 @@ class Doorkeeper:
         self._most_unknown = most_unknown
         self._on_turned_away = on_turned_away
         self._unknown: dict[Any, asyncio.TimerHandle] = {}
+        self._look_again: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Connections that are not known yet."""
@@ -52,6 +53,7 @@ class Doorkeeper:
         protocol: Protocol = self.make()
         if len(self._unknown) >= self._most_unknown:
             self._make_room()
+            self._look_soon()
         self.expect(protocol)
         return protocol
 
@@ -66,6 +68,18 @@ class Doorkeeper:
         timer = self._unknown.pop(protocol, None)
         if timer is not None:
             timer.cancel()
+
+    def _look_soon(self) -> None:
+        """Those who came in one crowd have their moment; then they go, whoever comes or not."""
+        if self._look_again is None:
+            loop = asyncio.get_running_loop()
+            self._look_again = loop.call_later(CROWD_S + JUST_NOW_S, self._thin_out)
+
+    def _thin_out(self) -> None:
+        self._look_again = None
+        if len(self._unknown) > self._most_unknown:
+            self._make_room()
+            self._look_soon()
 
     def _make_room(self) -> None:
         """Forget those who hung up; cut the oldest, but nobody who came just now.
@@ -98,6 +112,8 @@ class Doorkeeper:
         transport.abort()
 
     def stop(self) -> None:
+        if self._look_again is not None:
+            self._look_again.cancel()
         for timer in self._unknown.values():
             timer.cancel()
         self._unknown.clear()

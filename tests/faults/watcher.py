@@ -1,7 +1,8 @@
 """A client that holds the relay to its promises while it reads.
 
 - Order: numbers of one epoch only rise, and none comes twice.
-- Every message that was sent ends in exactly one of: a reply, an error, `delivery_unknown`.
+- Every message that was sent ends in exactly one of: a reply (whole, or streamed to its last
+  chunk), an error, `delivery_unknown`.
 
 What breaks them raises at the next `settled` or `leave`.
 """
@@ -32,6 +33,7 @@ class Ledger:
     def __init__(self) -> None:
         self.outcomes: dict[str, list[str]] = {}
         self.numbers: set[tuple[str, int]] = set()
+        self._streamed: set[str] = set()  # whose answer came as a stream, to its last chunk
 
     @property
     def open(self) -> list[str]:
@@ -41,10 +43,18 @@ class Ledger:
         """How many messages ended in which way."""
         return Counter(end for ends in self.outcomes.values() for end in ends)
 
+    def streamed(self, name: str) -> None:
+        """The last chunk of an answer came: that is the reply, whether it comes whole or not."""
+        if name in self.outcomes and name not in self._streamed:
+            self.ended(name, "reply")
+            self._streamed.add(name)
+
     def ended(self, name: str, how: str) -> None:
         ends = self.outcomes.get(name)
         if ends is None:
             return  # somebody else's
+        if how == "reply" and name in self._streamed and ends == ["reply"]:
+            return  # the same answer once more, whole
         ends.append(how)
         if len(ends) > 1:
             raise Broken(f"{name} ended more than once: {ends}")
@@ -101,7 +111,9 @@ class Watcher:
             self._follow(corner["cursor"], greets=greets)
         asked = metadata.get("reply_to")
         if asked is not None:
-            if message["type"] == "chat_receive":
+            if message["type"] == "chat_stream" and message["payload"]["is_complete"]:
+                self.ledger.streamed(asked)
+            elif message["type"] == "chat_receive":
                 self.ledger.ended(asked, "reply")
             elif message["type"] == "connection_error":
                 error = message["payload"]["error"]
