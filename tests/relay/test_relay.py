@@ -10,7 +10,6 @@ import aiohttp
 import pytest
 
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
-from megabot_cli.errors import BadConfiguration, NotAuthenticated
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.protocol.batching import unwrap
 from tests.relay.conftest import Peer, Stage, until
@@ -279,81 +278,6 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
         await until(lambda: relay.gauges().clients == 1)
         assert relay.numbers.clients_closed[4008] == 1
         silent.transport.abort()
-
-
-async def test_a_foreign_page_and_a_foreign_host_are_refused_before_the_upgrade(
-    stage: Stage, gateway: Gateway
-) -> None:
-    relay = await stage.open_relay(gateway.url, allowed_origins=["http://localhost:5173"])
-    for headers in (
-        {"Origin": "http://evil.example"},
-        {"Origin": "null"},
-        {"Host": "evil.example"},
-    ):
-        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-            await stage.connect(relay.url, headers=headers)
-        assert refused.value.status == 403
-    peer = await stage.connect(relay.url, headers={"Origin": "http://localhost:5173"})
-    assert (await peer.message())["type"] == "connection_established"
-
-
-@pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-async def test_the_admin_routes_answer_loopback_names_only(
-    stage: Stage, gateway: Gateway, path: str
-) -> None:
-    relay = await stage.open_relay(gateway.url)
-    async with stage.http.get(relay.admin_url + path) as answer:
-        assert answer.status == 200
-    async with stage.http.get(relay.admin_url + path, headers={"Host": "evil.example"}) as answer:
-        assert answer.status == 403
-
-
-async def test_require_token_demands_the_client_token(stage: Stage, gateway: Gateway) -> None:
-    relay = await stage.open_relay(gateway.url, require_token=True)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await stage.connect(relay.url)
-    assert refused.value.status == 401
-    peer = await stage.connect(relay.url, headers={"Authorization": "Bearer the-client-token"})
-    assert (await peer.message())["type"] == "connection_established"
-
-
-async def test_an_address_beyond_this_machine_is_refused_unless_overruled(
-    stage: Stage, gateway: Gateway
-) -> None:
-    with pytest.raises(BadConfiguration, match="other machines"):
-        await stage.open_relay(gateway.url, listen="0.0.0.0:0")
-
-
-async def test_a_port_in_use_is_a_clear_answer(stage: Stage, gateway: Gateway) -> None:
-    with pytest.raises(BadConfiguration, match="cannot listen on"):
-        await stage.open_relay(gateway.url, listen=f"127.0.0.1:{gateway.port}", record=True)
-    assert not (stage.folder / "recordings").exists()
-
-
-async def test_a_refused_credential_ends_the_start(stage: Stage, gateway: Gateway) -> None:
-    with pytest.raises(NotAuthenticated):
-        await stage.open_relay(gateway.url, secret="mbk_wrong")
-
-
-async def test_an_upstream_that_is_away_at_start_does_not(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("megabot_cli.relay.session.GREETING_S", 0.1)
-    gateway = await stage.open_gateway()
-    port = gateway.port
-    await gateway.stop()
-    relay = await stage.open_relay(f"ws://127.0.0.1:{port}/ws")
-    async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
-        assert answer.status == 503
-    peer = await stage.connect(relay.url)
-    silence = await peer.message()
-    assert (silence["type"], silence["payload"]["code"]) == ("connection_error", 503)
-    gateway = await stage.open_gateway(port=port)
-    assert await peer.message("connection_established", limit_s=15)
-    async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
-        assert answer.status == 200
-    await relay.stop()
-    await gateway.stop()
 
 
 async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
