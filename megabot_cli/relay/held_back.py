@@ -15,10 +15,10 @@ class HeldBack:
         self._lanes: OrderedDict[str, deque[Waiting]] = OrderedDict()
         self._kinds: dict[str | None, int] = {}
         self.bytes = 0
-        self._count = 0
+        self.count = 0  # asked for each message: a plain attribute
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def of_client(self, client: str) -> int:
         return len(self._lanes.get(client, ()))
@@ -30,7 +30,7 @@ class HeldBack:
         self._lanes.setdefault(waiting.client, deque()).append(waiting)
         self._kinds[waiting.kind] = self._kinds.get(waiting.kind, 0) + 1
         self.bytes += len(waiting.data)
-        self._count += 1
+        self.count += 1
 
     def let_go(self, may: Callable[[Waiting], bool]) -> Iterator[Waiting]:
         """One of each client in turn, for as long as `may` lets any go.
@@ -62,7 +62,7 @@ class HeldBack:
         waiting = lane.popleft()
         self._kinds[waiting.kind] -= 1
         self.bytes -= len(waiting.data)
-        self._count -= 1
+        self.count -= 1
         if lane:
             self._lanes.move_to_end(client)
         else:

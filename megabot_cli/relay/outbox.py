@@ -267,11 +267,7 @@ class Group:
         self._members: dict[Outbox, None] = {}
         self._frames: list[bytes] = []
         self._seqs: list[int] = []
-
-    @property
-    def waits(self) -> bool:
-        """Whether something is on its way to all."""
-        return bool(self._frames)
+        self.waits = False  # whether something is on its way to all
 
     def join(self, outbox: Outbox) -> None:
         self.spill()
@@ -289,7 +285,8 @@ class Group:
             for outbox in self._members:
                 outbox.offer(frame, seq)
             return
-        if not self._frames:
+        if not self.waits:
+            self.waits = True
             self._turn.after(self._write)
         self._frames.append(frame)
         self._seqs.append(seq)
@@ -306,6 +303,7 @@ class Group:
     def _take(self) -> tuple[list[bytes], list[int]]:
         frames, self._frames = self._frames, []
         seqs, self._seqs = self._seqs, []
+        self.waits = False
         return frames, seqs
 
     def _write(self) -> None:

@@ -57,11 +57,9 @@ class Ring:
         kept = self._kept
         kept.append(Kept(seq, now, data, binary, to))
         self._bytes += len(data)
-        if (
-            len(kept) > self._most
-            or self._bytes > self._most_bytes
-            or kept[0].at < now - self._age_s
-        ):
+        if len(kept) > self._most:
+            self._bytes -= len(kept.popleft().data)
+        if self._bytes > self._most_bytes or kept[0].at < now - self._age_s:
             self._trim(now)
         return seq
 

@@ -63,7 +63,7 @@ class Memory(Generic[T]):
             self._old, self._young = self._young, {}
 
 
-class Request(msgspec.Struct):
+class Request(msgspec.Struct, gc=False):
     """One request under way. Times are monotonic seconds."""
 
     message_id: str
@@ -173,7 +173,7 @@ class Routing:
         self.requests: dict[str, Request] = {}
         self._settled: Memory[Settled] = Memory(limit)  # by message id
         self._by_key: Memory[str] = Memory(limit)  # execution, task, stream → client
-        self._under_way: dict[str, int] = {}  # by kind
+        self._under_way: dict[str, int] = dict.fromkeys(ASKS, 0)  # by kind
         self._limit = limit
         self.echoes: bool | None = None  # whether the upstream sets reply_to; None: not seen yet
         self.repeats_whole: bool | None = None  # whether a chat_receive follows the last chunk
@@ -203,7 +203,7 @@ class Routing:
         if message_id in self.requests:
             self._take(message_id)
         self.requests[message_id] = Request(message_id, client, now, kind)
-        self._under_way[kind] = self._under_way.get(kind, 0) + 1
+        self._under_way[kind] += 1
         if len(self.requests) > self._limit:
             self._settle(next(iter(self.requests.values())), now)
 
@@ -233,6 +233,21 @@ class Routing:
             self.echoes = False
         client = request.client
         return Routed(Route.FIFO, client, self._note(request, kind, data, now))
+
+    def answered(self, message_id: str, now: float) -> Request | None:
+        """A whole answer names this request: it is settled. None: it is not under way.
+
+        The same as `route` says of it, without the steps that lead there.
+        """
+        request = self.requests.pop(message_id, None)
+        if request is None:
+            return None
+        self.echoes = True
+        if request.completed_at is not None:
+            self.repeats_whole = True
+        self._under_way[request.kind] -= 1
+        self._settled.keep(message_id, Settled(request.client, now))
+        return request
 
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
         request = self.requests.get(reply_to)

@@ -30,8 +30,11 @@ from megabot_cli.relay.wire import BINARY, TEXT, Sink, server_frame
 
 log = structlog.get_logger("relay")
 
-# After a resume the upstream may go on with what it was asked; longer silence is a loss.
+# After a resume the upstream may go on with what it was asked; longer silence is a loss. What
+# is still on its way to us holds that back, for a while.
 RESUMED_GRACE_S = 5.0
+LONGEST_GRACE_S = 30.0
+GRACE_CHECK_S = 0.5
 
 # Clients commonly give up on a greeting after 10 s: before that they hear what is wrong.
 GREETING_S = 4.0
@@ -90,6 +93,7 @@ class Session:
         self._tasks = TaskSet()
         self._linger: asyncio.TimerHandle | None = None
         self._grace: asyncio.TimerHandle | None = None
+        self._unsure: dict[str, float] = {}  # requests of before a resume → since when
         self._left_at: dict[str, str] = {}  # client_id → cursor when it went
         self.first_outcome = asyncio.Event()  # set once the first dial has ended either way
 
@@ -286,15 +290,31 @@ class Session:
     def _settle_pending(self, verdict: Verdict) -> None:
         if not len(self.routing):
             return
-        if verdict is Verdict.RESUMED:
-            self._grace = self._parts.loop.call_later(
-                RESUMED_GRACE_S, self._tell_unknown_of, self.routing.ids()
-            )
-        else:
+        if verdict is not Verdict.RESUMED:
             self._tell_unknown(self.routing.take_all())
+            return
+        now = self._parts.loop.time()
+        for message_id in self.routing.ids():
+            self._unsure.setdefault(message_id, now)
+        self._watch_unsure()
 
-    def _tell_unknown_of(self, message_ids: list[str]) -> None:
-        self._tell_unknown(self.routing.take(message_ids))
+    def _watch_unsure(self) -> None:
+        if self._grace is None and self._unsure:
+            self._grace = self._parts.loop.call_later(GRACE_CHECK_S, self._settle_unsure)
+
+    def _settle_unsure(self) -> None:
+        """Give up what a resumed upstream does not go on with; what it answered is settled."""
+        self._grace = None
+        now, requests = self._parts.loop.time(), self.routing.requests
+        self._unsure = {each: since for each, since in self._unsure.items() if each in requests}
+        quiet = self.link.up and now - self._downward.heard_at >= RESUMED_GRACE_S
+        grace_s = RESUMED_GRACE_S if quiet else LONGEST_GRACE_S
+        over = [each for each, since in self._unsure.items() if now - since >= grace_s]
+        for message_id in over:
+            del self._unsure[message_id]
+        if over:
+            self._tell_unknown(self.routing.take(over))
+        self._watch_unsure()
 
     def _tell_unknown(self, requests: list[Request]) -> None:
         for request in requests:

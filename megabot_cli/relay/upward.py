@@ -134,11 +134,11 @@ class Upward:
         waiting = Waiting(client.name, message_id, data, binary, self._time(), asks, urgent)
         if self._one_at_a_time and not urgent and self._must_wait(waiting):
             return self._hold(client, waiting)
-        if self._link.write_now(waiting):
-            if asks is not None:
-                self._await_answer(waiting)
-            return True
-        return self._enqueue(client, waiting)
+        if not self._link.write_now(waiting):
+            return self._enqueue(client, waiting)
+        if asks is not None:
+            self._await_answer(waiting)
+        return True
 
     def _may_answer(self, client: LocalClient, data: bytes, message_id: str | None) -> bool:
         execution_id = read_keys(data).execution_id
@@ -156,25 +156,26 @@ class Upward:
 
     def _must_wait(self, waiting: Waiting) -> bool:
         """Whether this would make answers ambiguous, or overtake what waits for that."""
-        if not self.held and (waiting.kind is None or not self._confuses(waiting)):
-            return False
+        kind = waiting.kind
+        if not self.held.count:
+            return kind is not None and self._confuses(waiting)
         if self.held.of_client(waiting.client):
             return True
-        if waiting.kind is None:
+        if kind is None:
             return False
-        earlier = not self._routing.echoes and self.held.has_kind(waiting.kind)
+        earlier = not self._routing.echoes and self.held.has_kind(kind)
         return earlier or self._confuses(waiting)
 
     def _confuses(self, waiting: Waiting) -> bool:
         """Whether an answer to another request could be taken for the answer to this one."""
-        kind, routing = waiting.kind, self._routing
+        kind, message_id, routing = waiting.kind, waiting.message_id, self._routing
         if kind is None:
             return False
         if not routing.echoes and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
             return True
-        if waiting.message_id is None:
+        if message_id is None:
             return False
-        client, message_id = waiting.client, waiting.message_id
+        client = waiting.client
         if self._ids_on_their_way and self._ids_on_their_way.get(message_id, client) != client:
             return True
         return routing.taken(message_id, client, self._time())

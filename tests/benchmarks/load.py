@@ -7,9 +7,12 @@ import json
 import sys
 import time
 from collections import deque
+from functools import partial
+from urllib.parse import urlsplit
 
-import aiohttp
 import uvloop
+
+from tests.benchmarks.lean_websocket import LeanSocket, frame
 
 
 def message(message_id: str, size: int) -> str:
@@ -21,42 +24,63 @@ def message(message_id: str, size: int) -> str:
     return text % (message_id, "x" * (size - len(text) + 6 - 2 * len(message_id)), message_id)
 
 
-async def client(
-    http: aiohttp.ClientSession, url: str, texts: list[str], ends_at: float
-) -> list[float]:
-    """Keep all of `texts` under way until `ends_at`; returns each round trip in seconds."""
-    waits: list[float] = []
-    sent: deque[float] = deque()
-    again = deque(texts)
-    async with http.ws_connect(url, decode_text=False) as socket:
-        await socket.receive(timeout=20)  # the greeting
-        for text in texts:
-            sent.append(time.perf_counter())
-            await socket.send_str(text)
-        async for answer in socket:
-            if b'"chat_receive"' not in answer.data:
-                continue
-            now = time.perf_counter()
-            waits.append(now - sent.popleft())
-            if now >= ends_at:
-                if not sent:
-                    break
-                continue
-            sent.append(now)
-            await socket.send_str(again[0])
-            again.rotate(-1)
-    return waits
+class Client(LeanSocket):
+    """Keeps all of `texts` under way until `ends_at`; `waits` are round trips in seconds."""
+
+    def __init__(self, url: str, texts: list[str], ends_at: float) -> None:
+        super().__init__(url)
+        self._frames = deque(frame(text.encode(), masked=True) for text in texts)
+        self._ends_at = ends_at
+        self._sent: deque[float] = deque()
+        self._greeted = False
+        self.waits: list[float] = []
+        self.done = asyncio.get_running_loop().create_future()
+
+    def arrived(self, messages: list[bytes]) -> None:
+        now = time.perf_counter()
+        if not self._greeted:
+            self._greeted = True
+            self._send(len(self._frames), now)
+            return
+        count = sum(1 for each in messages if b'"chat_receive"' in each)
+        for _ in range(count):
+            self.waits.append(now - self._sent.popleft())
+        if now < self._ends_at:
+            self._send(count, now)
+        elif not self._sent and not self.done.done():
+            self.transport.close()
+            self.done.set_result(None)
+
+    def _send(self, count: int, now: float) -> None:
+        if not count:
+            return
+        self._sent.extend([now] * count)
+        leaving = [self._frames[number] for number in range(count)]
+        self._frames.rotate(-count)
+        self.transport.write(b"".join(leaving))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self.done.done():
+            self.done.set_exception(exc or ConnectionError("the relay hung up"))
+
+
+def _same(client: Client) -> Client:
+    return client
 
 
 async def main(url: str, clients: int, in_flight: int, size: int, seconds: float) -> None:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-        # Connecting costs too; the clients start together once all are there.
-        ends_at = time.perf_counter() + 1.0 + seconds
-        runs = [
-            client(http, url, [message(f"m{n}_{k}", size) for k in range(in_flight)], ends_at)
-            for n in range(clients)
-        ]
-        waits = sorted(wait for run in await asyncio.gather(*runs) for wait in run)
+    loop = asyncio.get_running_loop()
+    host, _, port = urlsplit(url).netloc.rpartition(":")
+    # Connecting costs too; the clients start together once all are there.
+    ends_at = time.perf_counter() + 1.0 + seconds
+    running = []
+    for number in range(clients):
+        texts = [message(f"m{number}_{place}", size) for place in range(in_flight)]
+        client = Client(url, texts, ends_at)
+        await loop.create_connection(partial(_same, client), host, int(port))
+        running.append(client)
+    await asyncio.gather(*(client.done for client in running))
+    waits = sorted(wait for client in running for wait in client.waits)
     count = len(waits)
     print(
         json.dumps(

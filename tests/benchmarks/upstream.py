@@ -4,36 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import json
+from urllib.parse import parse_qs
 
-import aiohttp
 import uvloop
-from aiohttp import web
+
+from tests.benchmarks.lean_websocket import LeanSocket, frame
 
 
-async def serve(request: web.Request) -> web.StreamResponse:
-    socket = web.WebSocketResponse(compress=False, decode_text=False)
-    await socket.prepare(request)
-    session = request.query.get("session_id") or f"sess_{id(socket):x}"
-    greeting = {
-        "id": "msg_greeting",
-        "type": "connection_established",
-        "payload": {"session_id": session, "user_id": "user_bench", "capabilities": []},
-        "timestamp": 0,
-    }
-    await socket.send_str(json.dumps(greeting))
-    async for message in socket:
-        answer = message.data.replace(b'"chat_send"', b'"chat_receive"', 1)
-        await socket.send_frame(answer, aiohttp.WSMsgType.TEXT)
-    return socket
+class Upstream(LeanSocket):
+    def opened(self) -> None:
+        asked = parse_qs(self.query).get("session_id")
+        greeting = {
+            "id": "msg_greeting",
+            "type": "connection_established",
+            "payload": {
+                "session_id": asked[0] if asked else f"sess_{id(self):x}",
+                "user_id": "user_bench",
+                "capabilities": [],
+            },
+            "timestamp": 0,
+        }
+        self.transport.write(frame(json.dumps(greeting).encode(), masked=False))
+
+    def arrived(self, messages: list[bytes]) -> None:
+        self.transport.write(
+            b"".join(
+                frame(message.replace(b'"chat_send"', b'"chat_receive"', 1), masked=False)
+                for message in messages
+            )
+        )
 
 
 async def main() -> None:
-    app = web.Application()
-    app.router.add_get("/ws", serve)
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    print(json.dumps({"url": f"ws://127.0.0.1:{runner.addresses[0][1]}/ws"}), flush=True)
+    server = await asyncio.get_running_loop().create_server(Upstream, "127.0.0.1", 0, backlog=1024)
+    port = server.sockets[0].getsockname()[1]
+    print(json.dumps({"url": f"ws://127.0.0.1:{port}/ws"}), flush=True)
     await asyncio.Event().wait()
 
 

@@ -196,6 +196,7 @@ class Soak:
             "faults": dict(self.faults),
             "ended": dict(self.outcomes()),
             "never_ended": self.unanswered(),
+            "answered_after_unknown": sum(ledger.late for ledger in self.ledgers),
             "clients_back": self.returns,
             "messages": {
                 way: int(numbers[f'messages_total{{direction="{way}"}}'])
@@ -259,16 +260,16 @@ async def soak(
             for number in range(CLIENTS_OF_A_SESSION)
         ]
         trouble = asyncio.ensure_future(run.trouble())
+        working = [*talking, trouble]
         began, sampling_s = time.monotonic(), min(60.0, seconds / 6)
         while (left_s := began + seconds - time.monotonic()) > 0:
             await asyncio.wait(
-                [*talking, trouble],
+                working,
                 timeout=min(sampling_s, left_s),
                 return_when=asyncio.FIRST_EXCEPTION,
             )
-            for task in (*talking, trouble):
-                if task.done():
-                    task.result()
+            if any(task.done() for task in working):
+                await _end(working)
             each_minute(await run.sample(), run)
         run.stopping.set()
         await trouble
@@ -281,6 +282,16 @@ async def soak(
     most = SESSIONS * (1 + CLIENTS_OF_A_SESSION) * DESCRIPTORS_OF_A_CLIENT
     assert run.samples[-1].descriptors <= run.samples[0].descriptors + most, report
     return report
+
+
+async def _end(working: list[asyncio.Task[None]]) -> None:
+    """Something broke a promise: stop all, and say what it was."""
+    broken = [task for task in working if task.done()]
+    for task in working:
+        task.cancel()
+    await asyncio.wait(working)
+    for task in broken:
+        task.result()
 
 
 def main() -> None:
