@@ -285,14 +285,9 @@ class Pair:
             self._up.add(frame)
 
     def _look_up(self, data: bytes, head: Head | None, binary: bool) -> bool:
+        is_text = not binary and (data.isascii() or is_utf8(data))
         self._witness.message(
-            "to_upstream",
-            data,
-            head,
-            link=self.link_id,
-            session=self.session_id,
-            client=self.client_id,
-            binary=binary or not is_utf8(data),
+            "to_upstream", data, head, self.link_id, self.session_id, self.client_id, not is_text
         )
         kind = None if head is None else head.type
         types = self._numbers.types_to_upstream
@@ -358,14 +353,9 @@ class Pair:
 
     def _look_down(self, data: bytes, binary: bool) -> None:
         head = None if binary else peek(data)
+        is_text = not binary and (data.isascii() or is_utf8(data))
         self._witness.message(
-            "to_client",
-            data,
-            head,
-            link=self.link_id,
-            session=self.session_id,
-            client=self.client_id,
-            binary=binary or not is_utf8(data),
+            "to_client", data, head, self.link_id, self.session_id, self.client_id, not is_text
         )
         kind = None if head is None else head.type
         types = self._numbers.types_to_client
@@ -375,8 +365,18 @@ class Pair:
             return
         if head.type == "connection_established":
             self.session_id = _session_of(data) or self.session_id
-        if len(self._routing):
-            progress = self._routing.route(head, data, self._parts.loop.time()).progress
+        if self._routing.requests:
+            self._note_answer(head, data)
+
+    def _note_answer(self, head: Head, data: bytes) -> None:
+        """For figures alone: here everything is for the one client there is."""
+        now, metadata = self._parts.loop.time(), head.metadata
+        if head.type == "chat_receive" and metadata is not None and metadata.reply_to is not None:
+            request = self._routing.answered(metadata.reply_to, now)
+            if request is not None and request.completed_at is None:
+                self._numbers.reply_s.observe(now - request.sent_at)
+        else:
+            progress = self._routing.route(head, data, now).progress
             if progress is not None:
                 self._numbers.note(progress.first_chunk_s, progress.reply_s)
 

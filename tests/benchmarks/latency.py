@@ -12,11 +12,12 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from tests.benchmarks.message_path import NAIVE, OURS, WAYS, pin, process
+from tests.benchmarks.message_path import CLIENTS, NAIVE, OURS, WAYS, pin, process
 
 
-def round_trips(url: str, seconds: float) -> dict[str, Any]:
-    load = [sys.executable, "-m", "tests.benchmarks.load", url, "1", "1", "250", str(seconds)]
+def round_trips(url: str, seconds: float, *, clients: int = 1, rate: int = 0) -> dict[str, Any]:
+    figures = (clients, 1, 250, seconds, rate)
+    load = [sys.executable, "-m", "tests.benchmarks.load", url, *map(str, figures)]
     result: dict[str, Any] = json.loads(subprocess.check_output(load, text=True))
     return result
 
@@ -53,6 +54,29 @@ def report_added(rounds: int, seconds: float = 2.0) -> None:
         print(f"{name:40}" + "".join(f"{figure:12.3f}" for figure in shown))
 
 
+def report_recording(rounds: int, seconds: float = 3.0, rate: int = 4000) -> None:
+    """The same flow with and without a recording: what it does to the slowest."""
+    print(f"\n{CLIENTS} clients, {rate} messages a second: what recording does to a round trip")
+    print(" " * 40 + "p50 ms".rjust(12) + "p99 ms".rjust(12) + "of off".rjust(12))
+    cores = os.sched_getaffinity(0)
+    pin(0, -1)
+    for mode in ("session", "shared"):
+        taken: dict[str, list[dict[str, Any]]] = {"off": [], "on": []}
+        with process("tests.benchmarks.upstream") as (_, upstream):
+            for _ in range(rounds):
+                for name, runs in taken.items():
+                    more = ["--record"] if name == "on" else []
+                    with process(OURS, upstream, mode, "warn", *more) as (pid, url):
+                        pin(pid, 0)
+                        runs.append(round_trips(url, seconds, clients=CLIENTS, rate=rate))
+        off = median(taken["off"], "p99_ms")
+        for name, runs in taken.items():
+            p50, p99 = median(runs, "p50_ms"), median(runs, "p99_ms")
+            title = f"megabot {mode}, recording {name}"
+            print(f"{title:40}{p50:12.3f}{p99:12.3f}{p99 / off:12.2f}")
+    os.sched_setaffinity(0, cores)
+
+
 def median(runs: list[dict[str, Any]], key: str) -> float:
     return float(statistics.median(run[key] for run in runs))
 
@@ -81,4 +105,5 @@ def report_start(rounds: int) -> None:
 
 def report(rounds: int) -> None:
     report_added(rounds)
+    report_recording(rounds)
     report_start(rounds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import sys
 import time
 from collections import deque
@@ -25,10 +26,14 @@ def message(message_id: str, size: int) -> str:
 
 
 class Client(LeanSocket):
-    """Keeps all of `texts` under way until `ends_at`; `waits` are round trips in seconds."""
+    """Keeps all of `texts` under way until `ends_at`; `waits` are round trips in seconds.
 
-    def __init__(self, url: str, texts: list[str], ends_at: float) -> None:
+    `interval_s`: send one so often instead, whatever comes back.
+    """
+
+    def __init__(self, url: str, texts: list[str], ends_at: float, interval_s: float) -> None:
         super().__init__(url)
+        self._interval_s = interval_s
         self._frames = deque(frame(text.encode(), masked=True) for text in texts)
         self._ends_at = ends_at
         self._sent: deque[float] = deque()
@@ -40,13 +45,27 @@ class Client(LeanSocket):
         now = time.perf_counter()
         if not self._greeted:
             self._greeted = True
-            self._send(len(self._frames), now)
+            if self._interval_s:
+                loop = asyncio.get_running_loop()
+                loop.call_later(random.uniform(0, self._interval_s), self._send_one)
+            else:
+                self._send(len(self._frames), now)
             return
         count = sum(1 for each in messages if b'"chat_receive"' in each)
         for _ in range(count):
             self.waits.append(now - self._sent.popleft())
         if now < self._ends_at:
-            self._send(count, now)
+            if not self._interval_s:
+                self._send(count, now)
+        elif not self._sent and not self.done.done():
+            self.transport.close()
+            self.done.set_result(None)
+
+    def _send_one(self) -> None:
+        now = time.perf_counter()
+        if now < self._ends_at:
+            self._send(1, now)
+            asyncio.get_running_loop().call_later(self._interval_s, self._send_one)
         elif not self._sent and not self.done.done():
             self.transport.close()
             self.done.set_result(None)
@@ -68,7 +87,10 @@ def _same(client: Client) -> Client:
     return client
 
 
-async def main(url: str, clients: int, in_flight: int, size: int, seconds: float) -> None:
+async def main(
+    url: str, clients: int, in_flight: int, size: int, seconds: float, rate: float
+) -> None:
+    """`rate` messages a second of all clients together; 0 is as many as come back."""
     loop = asyncio.get_running_loop()
     host, _, port = urlsplit(url).netloc.rpartition(":")
     # Connecting costs too; the clients start together once all are there.
@@ -76,7 +98,7 @@ async def main(url: str, clients: int, in_flight: int, size: int, seconds: float
     running = []
     for number in range(clients):
         texts = [message(f"m{number}_{place}", size) for place in range(in_flight)]
-        client = Client(url, texts, ends_at)
+        client = Client(url, texts, ends_at, clients / rate if rate else 0.0)
         await loop.create_connection(partial(_same, client), host, int(port))
         running.append(client)
     await asyncio.gather(*(client.done for client in running))
@@ -94,5 +116,6 @@ async def main(url: str, clients: int, in_flight: int, size: int, seconds: float
 
 
 if __name__ == "__main__":
-    url, clients, in_flight, size, seconds = sys.argv[1:6]
-    uvloop.run(main(url, int(clients), int(in_flight), int(size), float(seconds)))
+    url, clients, in_flight, size, seconds, *more = sys.argv[1:]
+    rate = float(more[0]) if more else 0.0
+    uvloop.run(main(url, int(clients), int(in_flight), int(size), float(seconds), rate))
