@@ -3,6 +3,8 @@
 `pytest --hypothesis-profile=search` looks further, differently each time.
 """
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 # A busy machine is no fault of the code: no deadline, and slow examples are no failure.
@@ -17,3 +19,8 @@ settings.register_profile(
     "search", deadline=None, max_examples=5000, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile("suite")
+
+# A shell that starts the suite in the background has it ignore Ctrl-C, and every program that a
+# test starts would inherit that: the tests that press Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
