@@ -20,7 +20,9 @@ settings.register_profile(
 )
 settings.load_profile("suite")
 
-# A shell that starts the suite in the background has it ignore Ctrl-C, and every program that a
-# test starts would inherit that: the tests that press Ctrl-C need it.
+# A shell that starts the suite in the background has it ignore Ctrl-C, `nohup` has it ignore
+# SIGHUP, and every program that a test starts would inherit that. What a handler does is not.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
