@@ -299,12 +299,15 @@ async def _serve(
             if recorded is not None and recorded.miss == "forward":
                 check_upstream(invocation, gateway)
             ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
-            # The output of a command that we run is the result, and ours would stand in its way.
-            announce(invocation, ready, options.ready_file, quietly=bool(options.command))
-            if not options.for_a_guest:
-                _show_first_user(invocation, users, kept=ledger.kept)
             guest.environment = _guest_environment(invocation, options, users, gateway)
-            await serve_until_signal(guest.run)
+
+            def say_ready() -> None:
+                # The output of a command that we run is the result: ours would be in its way.
+                announce(invocation, ready, options.ready_file, quietly=bool(options.command))
+                if not options.for_a_guest:
+                    _show_first_user(invocation, users, kept=ledger.kept)
+
+            await serve_until_signal(guest.run, say_ready=say_ready)
         finally:
             remove_ready_file(options.ready_file)
             await gateway.stop()
@@ -336,16 +339,15 @@ async def _serve_flat(
     await gateway.start()
     try:
         ready = {"url": gateway.url, "http_url": gateway.http_url, "pid": os.getpid()}
-        announce(
-            invocation,
-            {**ready, "dialect": "flat"},
-            options.ready_file,
-            quietly=bool(options.command),
-        )
-        if token.made and not options.for_a_guest:
-            invocation.console.note(f"The token, shown only this once:  {token.secret}")
         guest.environment = {**invocation.environ, **flat.guest_environment(gateway.url, token)}
-        await serve_until_signal(guest.run)
+
+        def say_ready() -> None:
+            facts = {**ready, "dialect": "flat"}
+            announce(invocation, facts, options.ready_file, quietly=bool(options.command))
+            if token.made and not options.for_a_guest:
+                invocation.console.note(f"The token, shown only this once:  {token.secret}")
+
+        await serve_until_signal(guest.run, say_ready=say_ready)
     finally:
         remove_ready_file(options.ready_file)
         await gateway.stop()

@@ -194,10 +194,12 @@ async def _serve_upstream(
     try:
         for each in running:
             write_run_file(invocation.places.run, each)
-        announce(invocation, _ready_facts(running, upstreams), options.ready_file)
-        supervisor.ready()
         # A terminal that goes takes its relay along; a service reloads, as services do.
         on_terminal = invocation.console.in_is_terminal
+
+        def say_ready() -> None:
+            announce(invocation, _ready_facts(running, upstreams), options.ready_file)
+            supervisor.ready()
 
         async def drain() -> None:
             supervisor.stopping()
@@ -208,10 +210,12 @@ async def _serve_upstream(
             on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")),
         ):
             if on_terminal:
-                await serve_until_signal(relay.wait_stopped, drain)
+                await serve_until_signal(relay.wait_stopped, drain, say_ready=say_ready)
             else:
                 with on_signals(("SIGHUP",), lambda _: _reload(relay, supervisor)):
-                    await serve_until_signal(relay.wait_stopped, drain, hang_up_stops=False)
+                    await serve_until_signal(
+                        relay.wait_stopped, drain, say_ready=say_ready, hang_up_stops=False
+                    )
         if relay.stopped_by is not None:
             raise PartlyFailed(
                 f"The relay stopped as recording.on_disk_full says: {relay.stopped_by}",

@@ -76,11 +76,13 @@ async def serve_until_signal(
     ended: Callable[[], Coroutine[Any, Any, None]],
     drain: Callable[[], Coroutine[Any, Any, None]] | None = None,
     *,
+    say_ready: Callable[[], None],
     hang_up_stops: bool = True,
 ) -> None:
     """Wait for a signal, or until it `ended` by itself; after a signal, drain.
 
-    A second signal gives up draining: the caller stops at once.
+    `say_ready` is called once signals are heard: whoever reads it may send one at once. A
+    second signal gives up draining: the caller stops at once.
     """
     import asyncio
 
@@ -91,6 +93,7 @@ async def serve_until_signal(
 
     stopping = _STOPPING if hang_up_stops else _STOPPING[:-1]
     with on_signals(stopping, told):
+        say_ready()
         await first_of(first.wait(), ended())
         if first.is_set() and drain is not None:
             await first_of(drain(), second.wait())

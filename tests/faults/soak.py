@@ -82,6 +82,8 @@ class Soak:
             if self.chance.random() < 0.01:
                 self._vanish(client)
         assert client is not None
+        if client.closed.is_set():
+            self._forgive(ledger)
         with contextlib.suppress(AssertionError):
             await client.until(lambda: not ledger.open, GIVE_UP_S)
         await client.leave()
@@ -92,10 +94,7 @@ class Soak:
         if last is not None:
             await last.leave()
             self.returns += 1
-            # Whoever vanishes is not told of what went wrong meanwhile, only answered.
-            for message in ledger.open:
-                del ledger.outcomes[message]
-                self.forgiven += 1
+            self._forgive(ledger)
             self.rig.watchers.remove(last)
         query = {"session_id": session, "client_id": name}
         if last is not None and last.cursor is not None:
@@ -105,6 +104,12 @@ class Soak:
         except (OSError, AssertionError):
             await asyncio.sleep(0.5)
             return None
+
+    def _forgive(self, ledger: Ledger) -> None:
+        """Whoever vanishes is not told of what went wrong meanwhile, only answered."""
+        for message in ledger.open:
+            del ledger.outcomes[message]
+            self.forgiven += 1
 
     @staticmethod
     def _vanish(client: Watcher) -> None:
