@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from-recording|--grep|--ignore|--latency|--limit|--lines|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--upstream|--url|--user|--username|--users|--wait|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--latency|--limit|--lines|--link|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -125,7 +125,15 @@ _megabot() {
         "megabot tail --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
         "megabot tail -s"|"megabot tail --session") compopt +o default; return ;;
         "megabot tail --client") compopt +o default; return ;;
+        "megabot tail --user") compopt +o default; return ;;
+        "megabot tail --link") compopt +o default; return ;;
+        "megabot tail --id") compopt +o default; return ;;
         "megabot tail --grep") compopt +o default; return ;;
+        "megabot tail --where") compopt +o default; return ;;
+        "megabot tail --from") compopt +o default; return ;;
+        "megabot tail --until") compopt +o default; return ;;
+        "megabot tail --limit") compopt +o default; return ;;
+        "megabot tail --around") compopt +o default; return ;;
         "megabot tail -n"|"megabot tail --lines") compopt +o default; return ;;
         "megabot tail -p"|"megabot tail --profile") compopt +o default; return ;;
         "megabot tail --url") compopt +o default; return ;;
@@ -342,7 +350,15 @@ _megabot() {
         "megabot recordings show --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
         "megabot recordings show -s"|"megabot recordings show --session") compopt +o default; return ;;
         "megabot recordings show --client") compopt +o default; return ;;
+        "megabot recordings show --user") compopt +o default; return ;;
+        "megabot recordings show --link") compopt +o default; return ;;
+        "megabot recordings show --id") compopt +o default; return ;;
         "megabot recordings show --grep") compopt +o default; return ;;
+        "megabot recordings show --where") compopt +o default; return ;;
+        "megabot recordings show --from") compopt +o default; return ;;
+        "megabot recordings show --until") compopt +o default; return ;;
+        "megabot recordings show --limit") compopt +o default; return ;;
+        "megabot recordings show --around") compopt +o default; return ;;
         "megabot recordings show -p"|"megabot recordings show --profile") compopt +o default; return ;;
         "megabot recordings show --url") compopt +o default; return ;;
         "megabot recordings show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -399,7 +415,7 @@ _megabot() {
         "megabot chat")
             _megabot_words "-s --session --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")
-            _megabot_words "-t --type --direction -s --session --client --grep -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
             _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --echo --allow-origin --require-token --insecure-remote --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
         "megabot relay status")
@@ -451,7 +467,7 @@ _megabot() {
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
-            _megabot_words "-t --type --direction -s --session --client --grep --assemble --events --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from-recording --grep --ignore --latency --limit --lines --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --upstream --url --user --username --users --wait -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from --from-recording --grep --id --ignore --latency --limit --lines --link --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -86,8 +86,16 @@ complete -c megabot -n '__megabot_at tail' -s t -l type -x -d 'Only these messag
 complete -c megabot -n '__megabot_at tail' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
 complete -c megabot -n '__megabot_at tail' -s s -l session -x -d 'Only these sessions.'
 complete -c megabot -n '__megabot_at tail' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at tail' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at tail' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at tail' -l id -x -d 'Only messages with these ids.'
 complete -c megabot -n '__megabot_at tail' -l grep -x -d 'Only messages this regular expression finds.'
-complete -c megabot -n '__megabot_at tail' -s n -l lines -x -d 'Begin with the last N of the relay'\''s recording.'
+complete -c megabot -n '__megabot_at tail' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at tail' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at tail' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at tail' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at tail' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at tail' -s n -l lines -x -d 'Begin with the last N of the relay'\''s recording; --from with all since then.'
 complete -c megabot -n '__megabot_at tail' -l follow -l no-follow -d 'Go on with what comes.'
 complete -c megabot -n '__megabot_at tail' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at tail' -l events -d 'Show openings, closings and gaps too.'
@@ -216,7 +224,15 @@ complete -c megabot -n '__megabot_at recordings show' -s t -l type -x -d 'Only t
 complete -c megabot -n '__megabot_at recordings show' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
 complete -c megabot -n '__megabot_at recordings show' -s s -l session -x -d 'Only these sessions.'
 complete -c megabot -n '__megabot_at recordings show' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings show' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings show' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings show' -l id -x -d 'Only messages with these ids.'
 complete -c megabot -n '__megabot_at recordings show' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at recordings show' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings show' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at recordings show' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at recordings show' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at recordings show' -l around -x -d 'With N records before and after each.'
 complete -c megabot -n '__megabot_at recordings show' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at recordings show' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at recordings show' -l strict -d 'Fail at a bad line instead of skipping it.'

@@ -1209,16 +1209,48 @@ $script:MegabotCommands = @'
     "help": "Only these clients."
    },
    {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
     "name": "--grep",
     "help": "Only messages this regular expression finds."
    },
    {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
+   },
+   {
+    "name": "--around",
+    "help": "With N records before and after each."
+   },
+   {
     "name": "-n",
-    "help": "Begin with the last N of the relay's recording."
+    "help": "Begin with the last N of the relay's recording; --from with all since then."
    },
    {
     "name": "--lines",
-    "help": "Begin with the last N of the relay's recording."
+    "help": "Begin with the last N of the relay's recording; --from with all since then."
    },
    {
     "name": "--follow",
@@ -1342,7 +1374,31 @@ $script:MegabotCommands = @'
    "--client": [
     ""
    ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
    "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--limit": [
+    ""
+   ],
+   "--around": [
     ""
    ],
    "-n": [
@@ -5053,8 +5109,40 @@ $script:MegabotCommands = @'
     "help": "Only these clients."
    },
    {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
     "name": "--grep",
     "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
+   },
+   {
+    "name": "--around",
+    "help": "With N records before and after each."
    },
    {
     "name": "--assemble",
@@ -5170,7 +5258,31 @@ $script:MegabotCommands = @'
    "--client": [
     ""
    ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
    "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--limit": [
+    ""
+   ],
+   "--around": [
     ""
    ],
    "-p": [

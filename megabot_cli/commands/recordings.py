@@ -12,18 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.selection_words import (
-    ClientWord,
-    DirectionWord,
-    GrepWord,
-    SessionWord,
-    TypeWord,
-    selection,
-)
+from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import ExpectationFailed
 
 if TYPE_CHECKING:
+    from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.recordings_list import RecordingInfo
     from megabot_cli.storage.verification import Verification
 
@@ -85,15 +79,13 @@ def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
     ("megabot recordings show last", "One line a message"),
     ("megabot rec show last --assemble --type 'chat_*'", "A conversation, answers in one piece"),
     ("megabot rec show last -o raw --direction to_upstream", "What was sent, exactly"),
+    ("megabot rec show last --where 'payload.code >= 500' --around 5", "Errors, and about them"),
 )
+@selecting()
 def show(
     context: typer.Context,
     recording: RecordingName,
-    types: TypeWord = None,
-    direction: DirectionWord = None,
-    session: SessionWord = None,
-    client: ClientWord = None,
-    grep: GrepWord = None,
+    wanted: Selection,
     assemble: Annotated[
         bool, typer.Option("--assemble", help="Show the chunks of an answer as one text.")
     ] = False,
@@ -105,18 +97,20 @@ def show(
     ] = False,
 ) -> None:
     """Show what is in a recording."""
+    from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.segment_reader import open_recording
     from megabot_cli.terminal.record_printer import RecordPrinter
 
     invocation: Invocation = context.obj
-    matcher = selection(types, direction, session, client, grep).matcher()
     form: Any = invocation.output
+    events = events or wanted.asks_for_events
+    if not events:
+        wanted = wanted.of_messages()
     printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
     with open_recording(find(invocation, recording), strict=strict) as reader:
         started_at = unix_time(reader.header.started_at if reader.header else "")
-        for record in reader:
-            if matcher.matches(record):
-                printer.show(record, started_at + record.t / 1e6)
+        for record, _ in choose(reader, wanted):
+            printer.show(record, started_at + record.t / 1e6)
         printer.end()
         for warning in reader.warnings:
             invocation.console.warn(warning)

@@ -172,7 +172,7 @@ def replay(
         allow_tools=allow_tools,
         keep_ids=keep_ids,
         limit=limit,
-        selection=selection(types, None, session, client, grep),
+        selection=selection(types, None, session, client, grep=grep),
         settle_s=settle,
     )
     stage = Stage(find(invocation, recording), options, not no_rate_limit)

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.selection_words import (
-    ClientWord,
-    DirectionWord,
-    GrepWord,
-    SessionWord,
-    TypeWord,
-    selection,
-)
+from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.recording.selection import Selection
 
 SHOWN_WITHOUT_FOLLOWING = 10  # as many as tail(1)
 
@@ -26,15 +22,13 @@ SHOWN_WITHOUT_FOLLOWING = 10  # as many as tail(1)
     ("megabot tail", "Everything that passes the relay, or what the upstream sends"),
     ("megabot tail --type 'chat_*' --assemble", "Conversations, each answer as one text"),
     ("megabot tail -n 50 --no-follow --grep error", "The last that mention an error"),
+    ("megabot tail --from 14:00 --where 'size > 10000'", "What was long since two, and will be"),
     ("megabot tail --json | jq -r .type", "For programs: records as in a recording"),
 )
+@selecting()
 def tail(
     context: typer.Context,
-    types: TypeWord = None,
-    direction: DirectionWord = None,
-    session: SessionWord = None,
-    client: ClientWord = None,
-    grep: GrepWord = None,
+    wanted: Selection,
     lines: Annotated[
         int | None,
         typer.Option(
@@ -42,7 +36,7 @@ def tail(
             "--lines",
             metavar="N",
             min=0,
-            help="Begin with the last N of the relay's recording.",
+            help="Begin with the last N of the relay's recording; --from with all since then.",
         ),
     ] = None,
     follow: Annotated[
@@ -71,14 +65,18 @@ def tail(
     invocation: Invocation = context.obj
     form: Any = invocation.output
     relay = None if direct else invocation.running_relay()
-    wanted = selection(types, direction, session, client, grep)
+    events = events or wanted.asks_for_events
+    if not events:
+        wanted = wanted.of_messages()
     printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
     watch = Tail(invocation, wanted, printer)
-    count = lines if lines is not None else 0 if follow else SHOWN_WITHOUT_FOLLOWING
-    if direct and (count or not follow):
+    if direct and (lines or wanted.begin is not None or not follow):
         raise WrongUsage(
-            "--direct has no history", "-n and --no-follow read the relay's recording."
+            "--direct has no history", "-n, --from and --no-follow read the relay's recording."
         )
+    count = lines
+    if count is None and wanted.begin is None:
+        count = 0 if follow else SHOWN_WITHOUT_FOLLOWING
     if not follow:
         show_history(watch, relay, count)
     elif relay is not None:

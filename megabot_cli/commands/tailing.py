@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 LOOK_FOR_READER_S = 0.25
 LOOK_FOR_RELAY_S = 0.5
+MOST_OVERLAP = 10_000
 OVERLAP_S = 5.0  # history and tap can both have what passed while the tap was opened
 
 _Key = tuple[str | None, ...]
@@ -34,14 +36,46 @@ class Tail:
     invocation: Invocation
     wanted: Selection
     printer: RecordPrinter
-    shown: set[_Key] = field(default_factory=set)
+    shown: deque[_Key] = field(default_factory=lambda: deque(maxlen=MOST_OVERLAP))
 
     def __post_init__(self) -> None:
-        self.matches = self.wanted.matcher().matches
+        self.chooser = self.wanted.chooser()
+
+    def begin(self, started_at_s: float) -> None:
+        """From now on records come whose `t` counts from then; what was before is passed."""
+        self._narrow(begin=None, shown=self.chooser.chosen)
+        self.chooser = self.wanted.chooser(started_at_s)
 
     def show(self, record: Record, at: float) -> None:
-        if self.matches(record):
+        """Show it if it is wanted. AllShown once nothing more is."""
+        for each, _ in self.chooser.offer(record):
+            self.printer.show(each, at + (each.t - record.t) / 1e6)
+        if self.chooser.finished:
+            raise AllShown
+
+    def show_history(self, last: Iterable[tuple[Record, float]]) -> None:
+        """Show what was chosen from a recording."""
+        count = 0
+        for record, at in last:
             self.printer.show(record, at)
+            self.shown.append(_key(record))
+            count += 1
+        self.printer.end()
+        self._narrow(shown=count)
+
+    def _narrow(self, shown: int, **changes: Any) -> None:
+        """Want so many fewer from now on. AllShown when that leaves none."""
+        import msgspec
+
+        if self.wanted.limit is not None and shown:
+            if shown >= self.wanted.limit:
+                raise AllShown
+            changes["limit"] = self.wanted.limit - shown
+        self.wanted = msgspec.structs.replace(self.wanted, **changes)
+
+
+class AllShown(Exception):
+    """As many were shown as were wanted, or the time is over."""
 
 
 async def until_reader_leaves(work: Coroutine[Any, Any, None], printer: RecordPrinter) -> None:
@@ -50,6 +84,8 @@ async def until_reader_leaves(work: Coroutine[Any, Any, None], printer: RecordPr
 
     try:
         await first_of(work, _reader_left())
+    except AllShown:
+        pass
     finally:
         printer.end()
 
@@ -66,9 +102,13 @@ async def _reader_left() -> None:
 # The recording
 
 
-def show_history(tail: Tail, relay: RunningRelay | None, count: int) -> None:
-    """Show the last `count` records wanted of the relay's recording, or of the newest one."""
-    _show_last(tail, _last(tail, _source(tail, relay), count))
+def show_history(tail: Tail, relay: RunningRelay | None, count: int | None) -> None:
+    """Show the last `count` records wanted of the relay's recording, or of the newest one.
+
+    With None all that are wanted, from `--from` on.
+    """
+    with suppress(AllShown):
+        tail.show_history(_history(tail, _source(tail, relay), count))
 
 
 def _source(tail: Tail, relay: RunningRelay | None) -> Path:
@@ -81,22 +121,17 @@ def _source(tail: Tail, relay: RunningRelay | None) -> Path:
     return source
 
 
-def _last(tail: Tail, source: Path, count: int) -> list[tuple[Record, float]]:
-    from megabot_cli.commands.recordings import unix_time
+def _history(tail: Tail, source: Path, count: int | None) -> Iterator[tuple[Record, float]]:
+    from megabot_cli.storage.choosing import choose, started_at_s
     from megabot_cli.storage.segment_reader import open_recording
 
     with open_recording(source) as reader:
-        started_at = unix_time(reader.header.started_at if reader.header else "")
-        wanted = (record for record in reader if tail.matches(record))
-        last = deque(wanted, maxlen=count)
-    return [(record, started_at + record.t / 1e6) for record in last]
-
-
-def _show_last(tail: Tail, last: list[tuple[Record, float]]) -> None:
-    for record, at in last:
-        tail.show(record, at)
-        tail.shown.add(_key(record))
-    tail.printer.end()
+        started_at = started_at_s(reader)
+        chosen: Iterable[tuple[Record, bytes]] = choose(reader, tail.wanted)
+        if count is not None:
+            chosen = deque(chosen, maxlen=count)
+        for record, _ in chosen:
+            yield record, started_at + record.t / 1e6
 
 
 def _key(record: Record) -> _Key:
@@ -107,12 +142,12 @@ def _key(record: Record) -> _Key:
 # The relay's tap
 
 
-async def follow_relay(tail: Tail, relay: RunningRelay, history: int) -> None:
+async def follow_relay(tail: Tail, relay: RunningRelay, history: int | None) -> None:
     """Show what passes the relay; wait for it when it goes away."""
     await until_reader_leaves(_follow_relays(tail, relay, history), tail.printer)
 
 
-async def _follow_relays(tail: Tail, relay: RunningRelay, history: int) -> None:
+async def _follow_relays(tail: Tail, relay: RunningRelay, history: int | None) -> None:
     while True:
         await _follow_tap(tail, relay, history)
         left_at = time.monotonic()
@@ -123,7 +158,7 @@ async def _follow_relays(tail: Tail, relay: RunningRelay, history: int) -> None:
         history = 0
 
 
-async def _follow_tap(tail: Tail, relay: RunningRelay, history: int) -> None:
+async def _follow_tap(tail: Tail, relay: RunningRelay, history: int | None) -> None:
     import asyncio
 
     import aiohttp
@@ -143,13 +178,17 @@ async def _follow_tap(tail: Tail, relay: RunningRelay, history: int) -> None:
             http.ws_connect(url, headers=headers, max_msg_size=0, heartbeat=25) as socket,
         ):
             tail.invocation.console.note(f"watching the relay's tap, {relay.tap_url}")
-            if history and relay.recording is not None:
+            if history != 0 and relay.recording is not None:
                 source = Path(relay.recording)
-                _show_last(tail, await asyncio.to_thread(_last, tail, source, history))
+                found = await asyncio.to_thread(lambda: list(_history(tail, source, history)))
+                tail.show_history(found)
             overlap_until = time.monotonic() + OVERLAP_S
             async for message in socket:
                 record = _read(message.data)
-                if record is None or (time.monotonic() < overlap_until and _seen(tail, record)):
+                if record is None:
+                    tail.begin(_started_at(message.data))
+                    continue
+                if time.monotonic() < overlap_until and _key(record) in tail.shown:
                     continue
                 tail.show(record, time.time())
     except aiohttp.WSServerHandshakeError as fault:
@@ -170,8 +209,17 @@ def _read(line: Any) -> Record | None:
     return found if isinstance(found, Record) else None
 
 
-def _seen(tail: Tail, record: Record) -> bool:
-    return _key(record) in tail.shown
+def _started_at(line: Any) -> float:
+    """When the tap's records began to count; 0 for what is no header."""
+    from megabot_cli.commands.recordings import unix_time
+    from megabot_cli.errors import BadData
+    from megabot_cli.recording.format_v1 import decode_header
+
+    try:
+        header = decode_header(line.encode() if isinstance(line, str) else line)
+    except BadData:
+        return 0.0
+    return unix_time(header.started_at)
 
 
 async def _next_relay(invocation: Invocation) -> RunningRelay:
@@ -187,13 +235,13 @@ async def _next_relay(invocation: Invocation) -> RunningRelay:
 
 async def follow_upstream(tail: Tail) -> None:
     """Show what the upstream sends to us; dial again for ever."""
-    import msgspec
-
     if len(tail.wanted.sessions) > 1:
         raise WrongUsage("Without a relay, tail can be on one session only")
     if tail.wanted.direction == "to_upstream":
         raise WrongUsage("Without a relay, only what goes to_client can be seen")
     session = next(iter(tail.wanted.sessions), None)
+    import msgspec
+
     # The session asked for may be gone: then all of the new one is shown.
     everything = Tail(
         tail.invocation, msgspec.structs.replace(tail.wanted, sessions=()), tail.printer

@@ -7,14 +7,30 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+import msgspec
+
 from megabot_cli.errors import BadData
 
-FIELDS = ("id", "type", "payload", "metadata", "session", "user", "text", "nth")
 
-# What an author may have mistyped is tried on a message like this one. Fields that may hold
-# anything are not in it: of them nothing can be said before a message comes.
-_SAMPLE = {"id": "m1", "type": "chat_send", "session": "s", "user": "u", "text": "t", "nth": 1}
-_OPEN_FIELDS = frozenset({"payload", "metadata"})
+class Vocabulary(msgspec.Struct, frozen=True):
+    """What a condition may speak of.
+
+    What an author may have mistyped is tried on `sample`. Of `open_fields`, which may hold
+    anything, nothing can be said before a message comes: they are not in it.
+    """
+
+    fields: tuple[str, ...]
+    sample: dict[str, Any]
+    open_fields: frozenset[str]
+    example: str
+
+
+MESSAGE_WORDS = Vocabulary(
+    fields=("id", "type", "payload", "metadata", "session", "user", "text", "nth"),
+    sample={"id": "m1", "type": "chat_send", "session": "s", "user": "u", "text": "t", "nth": 1},
+    open_fields=frozenset({"payload", "metadata"}),
+    example='type == "chat_send" && text.contains("weather")',
+)
 
 _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _OPERATOR = re.compile(r"\W|^_")
@@ -33,24 +49,25 @@ _UNANSWERABLE = (RuntimeError, TypeError, ValueError, LookupError, ArithmeticErr
 
 
 class Expression:
-    """A condition that was understood. `fields` are those of `FIELDS` that it names."""
+    """A condition that was understood. `fields` are those of its vocabulary that it names."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, words: Vocabulary = MESSAGE_WORDS) -> None:
         """Raises BadData; its text shows the place with a mark under the column."""
         import cel  # brings a terminal of its own, 0.25 s: only who has a condition pays for it
 
         self.source = source
+        self._words = words
         try:
             self._program = cel.compile(source)
         except ValueError as fault:
-            raise _not_understood(source, str(fault)) from None
+            raise _not_understood(source, str(fault), words.example) from None
         local = set(_MACRO_VARIABLE.findall(source))
         named = [name for name in self._program.variables() if name not in local]
-        _check_known(source, named, FIELDS, "field")
+        _check_known(source, named, words.fields, "field")
         called = [name for name in self._program.functions() if not _OPERATOR.search(name)]
         _check_known(source, called, _FUNCTIONS, "function")
         self.fields = frozenset(named)
-        if not self.fields & _OPEN_FIELDS:
+        if not self.fields & words.open_fields:
             self._try_out()
 
     def holds(self, values: Mapping[str, Any]) -> bool:
@@ -65,7 +82,7 @@ class Expression:
 
     def _try_out(self) -> None:
         try:
-            answer = self._program.execute(dict(_SAMPLE))
+            answer = self._program.execute(dict(self._words.sample))
         except _UNANSWERABLE as fault:
             reason = str(fault).partition(". ")[0]
             raise BadData(f"{reason}, in the condition: {self.source}") from None
@@ -95,7 +112,7 @@ def _offset_of(source: str, name: str) -> int:
     return found.start() if found else 0
 
 
-def _not_understood(source: str, report: str) -> BadData:
+def _not_understood(source: str, report: str, example: str) -> BadData:
     found = _PLACE.search(report)
     if found is None:
         return BadData(f"The condition cannot be understood: {source[:200]}")
@@ -105,7 +122,7 @@ def _not_understood(source: str, report: str) -> BadData:
     return BadData(
         f"The condition cannot be understood at column {column}: {reason}\n"
         f"{_marked(source, before + column - 1)}",
-        'An example: type == "chat_send" && text.contains("weather")',
+        f"An example: {example}",
     )
 
 

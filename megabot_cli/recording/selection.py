@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import fnmatch
 import re
+from collections import deque
 from collections.abc import Sequence
 
 import msgspec
 
 from megabot_cli.errors import WrongUsage
+from megabot_cli.recording.bounds import Place
+from megabot_cli.recording.conditions import Condition
 from megabot_cli.recording.record import Record
+
+MESSAGES_AND_LOSSES = ("message", "inject", "gap", "drop", "fault")
+_OF_EVENTS = frozenset({"kind", "code", "reason", "by", "note", "lost", "lost_bytes"})
+_GLOB_CHARACTERS = frozenset("*?[")
 
 
 class Selection(msgspec.Struct, frozen=True):
     """All that is given must hold; of several values of one word any will do.
 
     `types` and `kinds` are globs (`chat_*`). `grep` is a regular expression sought in the
-    payload. `from_us` and `until_us` are microseconds since the recording began, the first
-    inclusive, the second not.
+    payload, `where` a condition (CEL) over the record. `from_us` and `until_us` are
+    microseconds since the recording began, the first inclusive, the second not; `begin` and
+    `until` are the same as places that people name. `limit` counts records that are wanted;
+    with each of them `around` records before and after it are given too.
     """
 
     types: tuple[str, ...] = ()
@@ -27,31 +36,57 @@ class Selection(msgspec.Struct, frozen=True):
     clients: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
     grep: str | None = None
+    where: str | None = None
     from_us: int | None = None
     until_us: int | None = None
+    begin: Place | None = None
+    until: Place | None = None
+    limit: int | None = None
+    around: int = 0
 
     @property
     def everything(self) -> bool:
         return self == Selection()
 
+    @property
+    def asks_for_events(self) -> bool:
+        """Whether it speaks of what is no message: closings, say, or marks."""
+        return self.where is not None and not Condition(self.where).fields.isdisjoint(_OF_EVENTS)
+
+    def of_messages(self) -> Selection:
+        """The same, but for openings, closings and the like. Losses stay: they concern all."""
+        return self if self.kinds else msgspec.structs.replace(self, kinds=MESSAGES_AND_LOSSES)
+
     def matcher(self) -> Matcher:
-        """Compile the selection. WrongUsage when `grep` is no regular expression."""
+        """Compile the selection.
+
+        WrongUsage when `grep` is no regular expression, BadData when `where` is no condition.
+        """
         return Matcher(self)
 
     def matches(self, record: Record) -> bool:
         """Whether one record is wanted. For many, `matcher` is quicker."""
         return Matcher(self).matches(record)
 
+    def chooser(self, started_at_s: float = 0.0) -> Chooser:
+        """Compile the selection for the records of one recording, one after the other.
+
+        `started_at_s` is when it began, in Unix seconds: wall times are counted from it.
+        """
+        return Chooser(self, started_at_s)
+
 
 class Matcher:
-    """A compiled selection; cheap questions are asked first."""
+    """A compiled selection, asked of one record; cheap questions are asked first."""
 
     def __init__(self, selection: Selection) -> None:
         self._wanted = selection
         self._types = _globs(selection.types)
         self._kinds = _globs(selection.kinds)
         self._grep = _expression(selection.grep)
+        self._where = Condition(selection.where) if selection.where else None
 
     def matches(self, record: Record) -> bool:
         wanted = self._wanted
@@ -61,12 +96,102 @@ class Matcher:
             and (not wanted.clients or record.client in wanted.clients)
             and (not wanted.links or record.link in wanted.links)
             and (not wanted.users or record.user in wanted.users)
+            and (not wanted.ids or record.id in wanted.ids)
             and (wanted.from_us is None or record.t >= wanted.from_us)
             and (wanted.until_us is None or record.t < wanted.until_us)
             and (self._types is None or self._types.match(record.type or "") is not None)
             and (self._kinds is None or self._kinds.match(record.kind) is not None)
             and (self._grep is None or self._grep.search(record.data or "") is not None)
+            and (self._where is None or self._where.holds(record))
         )
+
+    def literals(self) -> list[tuple[str, ...]]:
+        """Texts without which no record is wanted: one of each tuple stands in its line.
+
+        Each is written in a line as it is, unless that line escapes it (`\\u…`). What cannot
+        be said so (globs, directions) is left out; most telling first.
+        """
+        wanted = self._wanted
+        found = [wanted.ids, wanted.sessions, wanted.clients, wanted.users, wanted.links]
+        if not any(_GLOB_CHARACTERS & set(name) for name in wanted.types):
+            found.append(wanted.types)
+        if wanted.grep is not None and re.escape(wanted.grep) == wanted.grep:
+            found.append((wanted.grep,))
+        if self._where is not None:
+            found += [(text,) for text in self._where.literals()]
+        plain = [group for group in found if group and all(map(_stands_as_it_is, group))]
+        return sorted(plain, key=lambda group: -min(map(len, group)))
+
+
+class Chooser:
+    """Chooses among the records of one recording, which are offered in their order.
+
+    `finished` once nothing that comes later can be wanted. `chosen` counts what was wanted,
+    without what stands around it.
+    """
+
+    def __init__(self, selection: Selection, started_at_s: float) -> None:
+        self.matcher = selection.matcher()
+        self._begin = selection.begin.settled(started_at_s) if selection.begin else None
+        self._until = selection.until.settled(started_at_s) if selection.until else None
+        self._begun = self._begin is None
+        self._limit = selection.limit
+        self._around = selection.around
+        self._before: deque[tuple[Record, bytes]] = deque(maxlen=selection.around)
+        self._after = 0
+        self.chosen = 0
+        self.finished = False
+
+    @property
+    def begin(self) -> Place | None:
+        """From where on records can be wanted; None: from the first."""
+        return self._begin
+
+    @property
+    def looks_at_order(self) -> bool:
+        """Whether more is asked than what each record answers for itself."""
+        return bool(self._around) or not self._begun or self._until is not None
+
+    def offer(self, record: Record, line: bytes = b"") -> Sequence[tuple[Record, bytes]]:
+        """The records to show now, each with its line: none, this one, or some before it too."""
+        if self.finished or not self._within(record):
+            return ()
+        if not self._around:
+            return ((record, line),) if self._wanted(record) else ()
+        return self._with_neighbours(record, line)
+
+    def _within(self, record: Record) -> bool:
+        if not self._begun:
+            assert self._begin is not None
+            self._begun = self._begin.reached_by(record)
+        if self._begun and self._until is not None and self._until.reached_by(record):
+            self.finished = True
+        return self._begun and not self.finished
+
+    def _wanted(self, record: Record) -> bool:
+        if not self.matcher.matches(record):
+            return False
+        self.chosen += 1
+        if self._limit is not None and self.chosen >= self._limit and not self._around:
+            self.finished = True
+        return True
+
+    def _with_neighbours(self, record: Record, line: bytes) -> Sequence[tuple[Record, bytes]]:
+        here = (record, line)
+        is_more = self._limit is None or self.chosen < self._limit
+        if is_more and self._wanted(record):
+            shown = [*self._before, here]
+            self._before.clear()
+            self._after = self._around
+            return shown
+        if self._after:
+            self._after -= 1
+            return (here,)
+        if not is_more:
+            self.finished = True
+        else:
+            self._before.append(here)
+        return ()
 
 
 def _globs(globs: Sequence[str]) -> re.Pattern[str] | None:
@@ -81,3 +206,8 @@ def _expression(text: str | None) -> re.Pattern[str] | None:
     except re.error as fault:
         at = f" at character {fault.pos + 1}" if fault.pos is not None else ""
         raise WrongUsage(f"--grep is no regular expression: {fault.msg}{at}.") from None
+
+
+def _stands_as_it_is(text: str) -> bool:
+    """Whether JSON has no need to write `text` otherwise, nor JSON inside of JSON."""
+    return bool(text) and text.isprintable() and text.isascii() and not set('"\\/') & set(text)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 
 from megabot_cli.errors import WrongUsage
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 
@@ -15,6 +16,7 @@ RECORD = Record(
     link="link_1",
     session="sess_1",
     user="ann",
+    id="m1",
     type="chat_stream",
     data='{"payload":{"chunk":"hello"}}',
 )
@@ -30,6 +32,7 @@ RECORD = Record(
         Selection(sessions=("sess_0", "sess_1"), clients=("client_1",), users=("ann",)),
         Selection(links=("link_1",), grep="hel+o"),
         Selection(from_us=1_500_000, until_us=1_500_001),
+        Selection(ids=("m0", "m1"), where='payload.chunk == "hello"'),
     ],
 )
 def test_a_record_that_fits_every_word_is_wanted(selection: Selection) -> None:
@@ -47,6 +50,8 @@ def test_a_record_that_fits_every_word_is_wanted(selection: Selection) -> None:
         Selection(links=("link_2",)),
         Selection(users=("bob",)),
         Selection(grep="goodbye"),
+        Selection(ids=("m2",)),
+        Selection(where='payload.chunk == "goodbye"'),
         Selection(from_us=1_500_001),
         Selection(until_us=1_500_000),
     ],
@@ -63,3 +68,75 @@ def test_a_pattern_that_is_none_is_wrong_usage_that_names_the_place() -> None:
 def test_only_an_empty_selection_is_everything() -> None:
     assert Selection().everything
     assert not Selection(from_us=0).everything
+
+
+def chosen(selection: Selection, records: list[Record], started_at_s: float = 0.0) -> list[int]:
+    chooser = selection.chooser(started_at_s)
+    found: list[int] = []
+    for record in records:
+        found += [each.n for each, _ in chooser.offer(record)]
+        if chooser.finished:
+            break
+    return found
+
+
+def of_types(types: str) -> list[Record]:
+    """One record a letter, a second apart."""
+    return [
+        Record(n=place + 1, t=place * 1_000_000, kind="message", type=letter)
+        for place, letter in enumerate(types)
+    ]
+
+
+def test_from_and_until_are_places_the_first_included_the_second_not() -> None:
+    records = of_types("aaaaaa")
+    assert chosen(Selection(begin=Place("number", 3)), records) == [3, 4, 5, 6]
+    between = Selection(begin=Place("offset", 1_500_000), until=Place("offset", 4_000_000))
+    assert chosen(between, records) == [3, 4]
+    by_wall = Selection(until=Place("wall", 102_000_000))
+    assert chosen(by_wall, records, started_at_s=100.0) == [1, 2]
+
+
+def test_a_mark_is_a_place_too() -> None:
+    records = of_types("aaaa")
+    records[1] = Record(n=2, t=1, kind="mark", note="begin")
+    records[3] = Record(n=4, t=3, kind="mark", note="end")
+    marked = Selection(begin=Place("mark", name="begin"), until=Place("mark", name="end"))
+    assert chosen(marked, records) == [2, 3]
+
+
+def test_a_limit_counts_what_was_wanted_and_then_it_is_over() -> None:
+    chooser = Selection(types=("b",), limit=2).chooser()
+    given = [bool(chooser.offer(record)) for record in of_types("abab")]
+    assert given == [False, True, False, True]
+    assert chooser.finished
+
+
+@pytest.mark.parametrize(
+    ("types", "shown"),
+    [
+        ("....b....", [3, 4, 5, 6, 7]),
+        ("b........", [1, 2, 3]),
+        ("..b.b....", [1, 2, 3, 4, 5, 6, 7]),
+        ("b......b.", [1, 2, 3, 6, 7, 8, 9]),
+    ],
+)
+def test_around_gives_the_neighbours_each_of_them_once(types: str, shown: list[int]) -> None:
+    assert chosen(Selection(types=("b",), around=2), of_types(types)) == shown
+
+
+def test_the_last_of_a_limit_has_its_neighbours_too() -> None:
+    records = of_types("..b....b..")
+    assert chosen(Selection(types=("b",), around=1, limit=1), records) == [2, 3, 4]
+
+
+def test_the_texts_to_look_for_are_those_that_stand_in_a_line_as_they_are() -> None:
+    wanted = Selection(types=("a", "b"), sessions=("sess_1",), grep="needle", ids=('quo"ted',))
+    assert wanted.matcher().literals() == [("sess_1",), ("needle",), ("a", "b")]
+    assert Selection(types=("a*",), grep="a.c", clients=("größe",)).matcher().literals() == []
+
+
+def test_who_asks_for_what_only_events_have_is_shown_events() -> None:
+    assert Selection(where="kind == 'close'").asks_for_events
+    assert not Selection(where="type == 'error'").asks_for_events
+    assert Selection().of_messages().kinds == ("message", "inject", "gap", "drop", "fault")
