@@ -92,6 +92,13 @@ class Redactor:
             paths[_MOST_PATHS:] = ["…"]
         return _replace(text, spans), paths
 
+    def places(self, text: str) -> list[tuple[int, int, str]]:
+        """Where in a text secrets stand, in order and apart, and what stands for each."""
+        if not self.may_hold_secret(text):
+            return []
+        spans = _disjoint(list(self._find(text, "$", 0)))
+        return [(span.start, span.end, span.stands_for) for span in spans]
+
     def clean(self, text: str) -> str:
         """The text without its secrets."""
         return self.redact_text(text)[0]

@@ -219,7 +219,7 @@ class ClientRoutes:
             return _refuse(Refusal(426, "upgrade", "a tap is a WebSocket: use `megabot tail`"))
         await socket.prepare(request)
         taps = self._parts.witness.taps
-        tap = taps.open()
+        tap = taps.open(self._redactor)
         self._tap_sockets.add(socket)
         feeder = self._tasks.start(self._feed(socket, tap), "tap")
         try:
@@ -235,7 +235,7 @@ class ClientRoutes:
         await socket.send_str(self._tap_header().decode().rstrip("\n"))
         while not socket.closed:
             await tap.wait()
-            for line in tap.take_lines(self._redactor):
+            for line in tap.take_lines():
                 await socket.send_str(line.decode().rstrip("\n"))
 
     async def close_taps(self) -> None:

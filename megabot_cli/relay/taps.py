@@ -10,6 +10,7 @@ from typing import Any
 from megabot_cli.recording.format_v1 import encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.stream_redaction import StreamRedactor
 from megabot_cli.recording.unpacking import unpack
 
 TAP_RECORDS = 5000  # a tap further behind than this loses records, and is told how many
@@ -18,7 +19,8 @@ TAP_RECORDS = 5000  # a tap further behind than this loses records, and is told 
 class Tap:
     """One watcher: a bounded queue of what it has not been sent yet."""
 
-    def __init__(self, on_dropped: Callable[[int], None]) -> None:
+    def __init__(self, redactor: Redactor, on_dropped: Callable[[int], None]) -> None:
+        self._redactor = StreamRedactor(redactor)
         self._seen: deque[dict[str, Any]] = deque()
         self._lost = 0
         self._lost_bytes = 0
@@ -40,25 +42,25 @@ class Tap:
         await self._wake.wait()
         self._wake.clear()
 
-    def take_lines(self, redactor: Redactor, most: int = 200) -> list[bytes]:
+    def take_lines(self, most: int = 200) -> list[bytes]:
         """Take the next records as lines of the recording format, secrets removed."""
         lines: list[bytes] = []
         while self._seen and len(lines) < most:
-            lines.append(encode_record(self._record(self._seen.popleft(), redactor)))
+            lines.append(encode_record(self._record(self._seen.popleft())))
         if not self._seen and self._lost:
             lines.append(encode_record(self._gap()))
         if self._seen:
             self._wake.set()
         return lines
 
-    def _record(self, fields: dict[str, Any], redactor: Redactor) -> Record:
+    def _record(self, fields: dict[str, Any]) -> Record:
         self._number += 1
         record = Record(n=self._number, **fields)
         if record.opcode == "binary":
             payload = record.payload()
             if isinstance(payload, bytes):
                 unpack(record, payload)
-        return redactor.redact_record(record)
+        return self._redactor.redact_record(record)
 
     def _gap(self) -> Record:
         self._number += 1
@@ -78,8 +80,9 @@ class Taps:
     def __len__(self) -> int:
         return len(self._taps)
 
-    def open(self) -> Tap:
-        tap = Tap(self._on_dropped)
+    def open(self, redactor: Redactor) -> Tap:
+        """A new watcher, for whom secrets are taken out by `redactor`."""
+        tap = Tap(redactor, self._on_dropped)
         self._taps.add(tap)
         self.on_change()
         return tap

@@ -12,6 +12,7 @@ import structlog
 
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.stream_redaction import StreamRedactor
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.taps import Taps
 from megabot_cli.storage.recorder import Recorder
@@ -39,7 +40,7 @@ class Witness:
         self.taps = taps
         self._keepers = [keeper for keeper in (recorder, flight) if keeper is not None]
         self._debug = debug
-        self._bodies = bodies
+        self._bodies = StreamRedactor(bodies) if bodies is not None else None
         self.looks = False  # the message path asks before it calls `message`
         taps.on_change = self._look_or_not
         self._look_or_not()
@@ -101,15 +102,18 @@ class Witness:
                 type=head.type if head is not None else None,
                 id=head.id if head is not None else None,
                 size=len(data),
-                **self._body(data, binary=binary),
+                **self._body(data, head, link, binary=binary),
             )
         if len(self.taps):
             self._show_message(direction, data, head, link, session, client, binary, kind)
 
-    def _body(self, data: bytes, *, binary: bool) -> dict[str, str]:
+    def _body(
+        self, data: bytes, head: Head | None, link: str | None, *, binary: bool
+    ) -> dict[str, str]:
         if self._bodies is None or binary:
             return {}
-        text = self._bodies.clean(data.decode("utf-8", "replace"))
+        message_type = head.type if head is not None else None
+        text = self._bodies.clean(data.decode("utf-8", "replace"), message_type, link)
         if len(text) > MOST_BODY:
             text = f"{text[:MOST_BODY]}… ({len(text)} characters)"
         return {"body": text}

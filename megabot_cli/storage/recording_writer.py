@@ -19,6 +19,7 @@ from megabot_cli.recording.format_v1 import (
 )
 from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.stream_redaction import STREAMED, Cleaned, StreamRedactor
 from megabot_cli.recording.unpacking import unpack
 from megabot_cli.storage.segment_writer import SegmentWriter
 
@@ -102,6 +103,7 @@ class RecordingWriter:
         self._header = header
         self._settings = settings
         self._redactor = redactor
+        self._streams = StreamRedactor(redactor)
         self._clock = clock
         self._start_ns = clock()
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
@@ -143,10 +145,10 @@ class RecordingWriter:
             t = at if at > t else t
             items.append(item)
             line = self._plain_line(n, t, item)
-            if line is not None:
+            if isinstance(line, bytes):
                 batch.add(t, item[1], line)
             else:
-                record, line = self._line(n, t, item)
+                record, line = self._line(n, t, item, line)
                 batch.add(t, record.kind, line, len(record.redacted or ()))
         try:
             self._append(n, batch)
@@ -217,9 +219,10 @@ class RecordingWriter:
         self.bytes += segment.bytes - before
         self.redactions += batch.redactions
 
-    def _plain_line(self, n: int, t: int, item: Item) -> bytes | None:
+    def _plain_line(self, n: int, t: int, item: Item) -> bytes | Cleaned | None:
         """The line of a text message without a trace of a secret, which most are; None for
-        any other. The same line as `_line` makes, at a third of the cost."""
+        any other, or what a secret over several chunks leaves of it. The same line as `_line`
+        makes, at a third of the cost."""
         _, kind, direction, client, link, session, user, message_id, message_type = item[:9]
         reply_to, opcode, data, code, reason, by, note = item[9:]
         if type(data) is not bytes or opcode is not None or len(data) > MAX_PAYLOAD_BYTES:
@@ -232,6 +235,10 @@ class RecordingWriter:
             return None
         if self._redactor.may_hold_secret(text):
             return None
+        if message_type in STREAMED:
+            cleaned = self._streams.clean_pieces(text, link)
+            if cleaned is not None:
+                return cleaned
         # What was copied out of the envelope is as free of traces as the text itself.
         names = self._names.get((client, link, session, user))
         if names is None:
@@ -251,14 +258,14 @@ class RecordingWriter:
         self._names[names] = clean
         return clean
 
-    def _line(self, n: int, t: int, item: Item) -> tuple[Record, bytes]:
+    def _line(self, n: int, t: int, item: Item, cleaned: Cleaned | None) -> tuple[Record, bytes]:
         data = item[_DATA]
         if isinstance(data, Gap):
             lost, lost_bytes = data.take()
             record = Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
             return record, encode_record(record)
         try:
-            record = self._redactor.redact_record(_as_record(n, t, item))
+            record = self._streams.redact_record(_as_record(n, t, item), cleaned)
             return record, encode_record(record)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen
             note = f"a record of kind {item[1]!r:.20} was lost: {type(fault).__name__}"

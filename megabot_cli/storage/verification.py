@@ -11,6 +11,7 @@ import msgspec
 from megabot_cli.recording.format_v1 import End
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.stream_redaction import STREAMED, StreamRedactor
 from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.segment_reader import SegmentReader, open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
@@ -86,6 +87,7 @@ class _Check:
     def __init__(self, found: Verification, redactor: Redactor | None) -> None:
         self.found = found
         self._redactor = redactor
+        self._streams = StreamRedactor(redactor) if redactor is not None else None
         self._n: int | None = None
         self._t = 0
         if redactor is not None:
@@ -164,6 +166,10 @@ class _Check:
             payload = record.payload()
             if isinstance(payload, bytes) and self._redactor.redact_binary(payload) is not None:
                 places.append("$.data_b64")
+        if record is not None and record.data is not None and record.type in STREAMED:
+            assert self._streams is not None
+            pieces = self._streams.clean_pieces(record.data, record.link)
+            places += pieces.paths if pieces is not None else []
         for place in places:
             self.found.secrets_found = (self.found.secrets_found or 0) + 1
             self._problem(f"{where}: a secret at {place}")

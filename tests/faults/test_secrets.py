@@ -32,6 +32,12 @@ def envelopes() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def pieces(text: str) -> list[str]:
+    """Words and, of a long one, parts: the canary stands in a part of its own."""
+    before, canary, after = text.partition(CANARY)
+    return [*before.replace(" ", " \n").split("\n"), canary, after] if canary else [text]
+
+
 async def everything_it_said(rig: Rig) -> dict[str, str]:
     """All that an operator, a scraper or a log collector can see of it."""
     said = {"stdout": rig.relay.output, "stderr": rig.relay.errors}
@@ -51,13 +57,18 @@ async def test_no_secret_is_in_log_recording_tap_metrics_or_control_output(
 ) -> None:
     upstream = Lasting()
 
-    async def whole(connection: Connection, message: dict[str, Any]) -> None:
-        # In one piece: half a secret, in a chunk of a stream, looks like any other word.
+    async def in_pieces(connection: Connection, message: dict[str, Any]) -> None:
+        """Says it again as a stream that is cut in the middle of the secret, then whole."""
         if message["type"] == "chat_send":
-            payload = {"content": message["payload"]["content"]}
-            await connection.send("chat_receive", payload, reply_to=message["id"])
+            text = message["payload"]["content"]
+            said = pieces(text)
+            for number, piece in enumerate(said, 1):
+                chunk = {"stream_id": message["id"], "sequence": number, "chunk": piece}
+                chunk["is_complete"] = number == len(said)
+                await connection.send("chat_stream", chunk, reply_to=message["id"])
+            await connection.send("chat_receive", {"content": text}, reply_to=message["id"])
 
-    upstream.heard = whole  # type: ignore[method-assign]
+    upstream.heard = in_pieces  # type: ignore[method-assign]
 
     def issue(body: dict[str, Any]) -> web.Response:
         return web.json_response({"token": JWT, "refresh_token": f"refresh-{CANARY}"})

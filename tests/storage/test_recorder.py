@@ -350,7 +350,7 @@ def test_the_quick_way_to_a_line_writes_what_the_careful_one_does(
     item = (5000, "message", "to_client", *envelope, None, data, None, None, None, None)
     quick = writer._plain_line(1, 5, item)
     if quick is not None:
-        assert quick == writer._line(1, 5, item)[1]
+        assert quick == writer._line(1, 5, item, None)[1]
 
 
 def test_a_message_line_has_the_fields_of_a_record_in_their_order() -> None:

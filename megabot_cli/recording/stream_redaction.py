@@ -1,0 +1,160 @@
+"""Take out secrets that are cut in pieces: an answer streams, and each chunk alone is harmless.
+
+A chunk is looked at together with the end of what its stream said before. What was written
+already stays: of a secret that comes letter by letter the first few are kept, until there are
+enough to know it by; the rest never is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from megabot_cli.recording.json_walk import Walk, path_of, unescape
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.secret_shapes import is_already_redacted
+
+STREAMED: Final = frozenset({"chat_stream", "batch"})
+
+_REMEMBERED = 256  # characters of a stream: a name, a separator and the beginning of a value
+_LONGEST_SECRET = 8192  # one that is open is remembered so far back
+_BEFORE_SECRET = 64  # the name or scheme that makes it one
+_MOST_STREAMS = 1000
+
+
+class _Metadata(msgspec.Struct):
+    reply_to: Any = None
+
+
+class _Payload(msgspec.Struct):
+    chunk: Any = None
+    stream_id: Any = None
+    is_complete: Any = False
+    messages: list[msgspec.Raw] | None = None
+
+
+class _Message(msgspec.Struct):
+    payload: _Payload
+    metadata: _Metadata | None = None
+
+
+_decoder = msgspec.json.Decoder(_Message)
+
+
+class Cleaned(msgspec.Struct, frozen=True):
+    """A message without the pieces of secrets in its chunks, and their JSON paths."""
+
+    text: str
+    paths: list[str]
+
+
+class StreamRedactor:
+    """A redactor that remembers how each stream ended so far. For one place that writes."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._ends: dict[tuple[str | None, str], str] = {}
+
+    def redact_record(self, record: Record, cleaned: Cleaned | None = None) -> Record:
+        """As `Redactor.redact_record`, of the next record.
+
+        `cleaned` is what `clean_pieces` said of its message, where that was asked already.
+        """
+        if cleaned is None and record.type in STREAMED and record.data is not None:
+            cleaned = self.clean_pieces(record.data, record.link)
+        if cleaned is not None:
+            record.data = cleaned.text
+        record = self._redactor.redact_record(record)
+        if cleaned is not None:
+            record.redacted = list(dict.fromkeys([*cleaned.paths, *(record.redacted or ())]))
+        return record
+
+    def clean(self, text: str, message_type: str | None, link: str | None) -> str:
+        """The text of the next message of a link without its secrets."""
+        if message_type in STREAMED:
+            cleaned = self.clean_pieces(text, link)
+            text = text if cleaned is None else cleaned.text
+        return self._redactor.clean(text)
+
+    def clean_pieces(self, text: str, link: str | None) -> Cleaned | None:
+        """What only the stream shows to be secret is taken out of a message; None: nothing is.
+
+        Secrets that are whole in it are left to the redactor. A message is to be given once.
+        """
+        try:
+            message = _decoder.decode(text)
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            return None
+        chunks = {("payload", "chunk"): message}
+        for place, inner in enumerate(message.payload.messages or ()):
+            try:
+                chunks["payload", "messages", place, "payload", "chunk"] = _decoder.decode(inner)  # type: ignore[index]
+            except (msgspec.DecodeError, RecursionError):
+                continue
+        found = {}
+        for names, each in chunks.items():
+            spans = self._take(each, link)
+            if spans:
+                found[names] = spans
+        return _without(text, found) if found else None
+
+    def _take(self, message: _Message, link: str | None) -> list[tuple[int, int, str]]:
+        """The places in a chunk that belong to a secret which began before it."""
+        payload = message.payload
+        if not isinstance(payload.chunk, str):
+            return []
+        reply_to = message.metadata.reply_to if message.metadata is not None else None
+        key = (link, str(reply_to or payload.stream_id or ""))
+        before = self._ends.pop(key, "")
+        whole = before + payload.chunk
+        spans = self._redactor.places(whole)
+        if payload.is_complete is not True:
+            self._remember(key, _end_of(whole, spans))
+        start = len(before)
+        pieces = [
+            (max(0, first - start), last - start, stands_for)
+            for first, last, stands_for in spans
+            if last > start > first - _BEFORE_SECRET
+        ]
+        return [
+            piece for piece in pieces if not is_already_redacted(payload.chunk[piece[0] : piece[1]])
+        ]
+
+    def _remember(self, key: tuple[str | None, str], end: str) -> None:
+        self._ends[key] = end
+        if len(self._ends) > _MOST_STREAMS:
+            del self._ends[next(iter(self._ends))]
+
+
+def _end_of(text: str, spans: list[tuple[int, int, str]]) -> str:
+    """What must be remembered of a stream: its end, and all of a secret that may go on."""
+    start = len(text) - _REMEMBERED
+    if spans and spans[-1][1] == len(text):
+        start = max(min(start, spans[-1][0] - _BEFORE_SECRET), len(text) - _LONGEST_SECRET)
+    return text[max(0, start) :]
+
+
+def _without(text: str, found: dict[tuple[Any, ...], list[tuple[int, int, str]]]) -> Cleaned | None:
+    """The message with the places of its chunks replaced."""
+    pieces: list[str] = []
+    paths: list[str] = []
+    at = 0
+    walk = Walk(text, _nothing_is_secret)
+    for leaf in walk:
+        if leaf.kind != "string":
+            continue
+        spans = found.get(tuple(walk.names()))
+        if spans is None:
+            continue
+        inside = unescape(text[leaf.start : leaf.end])
+        paths.append(path_of(walk.names()))
+        for first, last, stands_for in spans:
+            pieces += [text[at : leaf.start + inside.place(first)], stands_for]
+            at = leaf.start + inside.place(last)
+    return Cleaned("".join([*pieces, text[at:]]), paths) if paths else None
+
+
+def _nothing_is_secret(_key: str) -> bool:
+    return False
