@@ -65,14 +65,30 @@ class FlightRecorder:
     ) -> None:
         """Keep one record."""
         # fmt: off
-        self.keep((
+        self._keep((
             self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
             opcode, data, code, reason, by, note,
         ), 0 if data is None else len(data))
         # fmt: on
 
-    def keep(self, item: Item, size: int) -> None:
-        """Keep an item that was made already, and let go of what is too old or too much."""
+    def keep_message(
+        self,
+        direction: str,
+        data: bytes,
+        head: object,
+        link: str | None,
+        session: str | None,
+        client: str | None = None,
+        binary: bool = False,
+        kind: str = "message",
+    ) -> None:
+        """Keep a whole message; `head` is there for others that watch in the same way."""
+        opcode = "binary" if binary else None
+        item = (self._clock(), kind, direction, client, link, session, opcode, data)
+        self._keep(item, len(data))
+
+    def _keep(self, item: Item, size: int) -> None:
+        """Keep it, and let go of what is too old or too much."""
         self._items.append(item)
         self.bytes += ITEM_BYTES + size
         oldest = item[0] - self._window_ns

@@ -233,10 +233,11 @@ class Pair:
     async def _read(self, socket: Socket, take: Callable[[bytes, bool], None], by: str) -> End:
         """Messages come straight from the parser; what comes here is all the rest."""
         other = self._upstream if socket is self._client else self._client
+        recorder = self._witness.recorder
 
         def take_straight(data: bytes, binary: bool) -> None:
             take(data, binary)
-            if self._witness.must_wait:
+            if recorder is not None and recorder.must_wait:
                 deliver_to(socket, None)
 
         try:

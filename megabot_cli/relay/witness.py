@@ -6,7 +6,7 @@ import asyncio
 import base64
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -23,8 +23,30 @@ MOST_BODY = 4000  # characters of a message in a log line
 log = structlog.get_logger("relay")
 
 
+class Tell(Protocol):
+    """A whole message passed; of kind `inject`: the relay made it."""
+
+    def __call__(
+        self,
+        direction: str,
+        data: bytes,
+        head: Head | None,
+        link: str | None,
+        session: str | None,
+        client: str | None = None,
+        binary: bool = False,
+        kind: str = "message",
+    ) -> None: ...
+
+
 class Witness:
-    """Tells everyone who watches. A call costs little when nobody does."""
+    """Tells everyone who watches. A call costs little when nobody does.
+
+    `message` is told of each message; it is the recorder's own method while nobody else
+    watches, for a call between costs as much as what it does.
+    """
+
+    message: Tell
 
     def __init__(
         self,
@@ -55,6 +77,8 @@ class Witness:
     def _look_or_not(self) -> None:
         watching = bool(self._keepers) or self._debug
         self.looks = watching or len(self.taps) > 0
+        alone = not self._debug and not len(self.taps) and len(self._keepers) == 1
+        self.message = self._keepers[0].keep_message if alone else self._tell_all
 
     @property
     def must_wait(self) -> bool:
@@ -66,7 +90,7 @@ class Witness:
         while self.must_wait:  # noqa: ASYNC110
             await asyncio.sleep(PATIENCE_S)
 
-    def message(
+    def _tell_all(
         self,
         direction: str,
         data: bytes,
@@ -77,21 +101,8 @@ class Witness:
         binary: bool = False,
         kind: str = "message",
     ) -> None:
-        """A whole message passed (`inject`: the relay made it)."""
-        if not self.looks:
-            return
-        if self._keepers:
-            user = message_id = message_type = reply_to = None
-            if head is not None:
-                message_id, message_type = head.id, head.type
-                if head.metadata is not None:
-                    user, reply_to = head.metadata.user_id, head.metadata.reply_to
-            item = (
-                time.monotonic_ns(), kind, direction, client, link, session, user, message_id,
-                message_type, reply_to, "binary" if binary else None, data, None, None, None, None,
-            )  # fmt: skip
-            for keeper in self._keepers:
-                keeper.keep(item, len(data))
+        for keeper in self._keepers:
+            keeper.keep_message(direction, data, head, link, session, client, binary, kind)
         if self._debug:
             log.debug(
                 "message.passed",

@@ -22,6 +22,7 @@ from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap
 from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
+_LOOK_BYTES: Final = 32 * 1024  # a payload so long is looked at with its limit at once
 _PACK_RECORDS: Final = 64  # still in the processor's cache when they are packed
 
 
@@ -88,7 +89,10 @@ class Recorder:
         self._most_bytes = settings.queue_bytes
         self._put_records = 0
         self._put_bytes = 0
-        self._look_at = self._look_every = _PACK_RECORDS if apart else _WAKE_RECORDS
+        # A small queue is looked at for every record, a large one may go a little over its limit.
+        seldom = _PACK_RECORDS if apart else _WAKE_RECORDS
+        self._look_at = self._look_every = max(1, min(seldom, self._most_records // 1000))
+        self._look_bytes = min(_LOOK_BYTES, self._most_bytes // 1000)
         self._wake_at = _WAKE_RECORDS
         self._impeded = True  # until `start`
         self._dropping = False
@@ -198,34 +202,54 @@ class Recorder:
         `data` is the exact text that travelled, or the bytes with `opcode="binary"`.
         """
         # fmt: off
-        self.keep((
+        self._keep((
             self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
             opcode, data, code, reason, by, note,
         ), 0 if data is None else len(data))
         # fmt: on
 
-    def keep(self, item: Item, size: int) -> None:
-        """As `put`, of an item that was made already; `size` is that of its payload."""
+    def keep_message(
+        self,
+        direction: str,
+        data: bytes,
+        head: object,
+        link: str | None,
+        session: str | None,
+        client: str | None = None,
+        binary: bool = False,
+        kind: str = "message",
+    ) -> None:
+        """As `put`, of a whole message. What its envelope says is read out of it later: `head`
+        is there for others that watch in the same way, and costs less than leaving it out."""
+        size = len(data)
+        if self._impeded and not self._may_enter(size):
+            return
+        opcode = "binary" if binary else None
+        self._queue.append((self._clock(), kind, direction, client, link, session, opcode, data))
+        records = self._put_records = self._put_records + 1
+        self._put_bytes += size
+        if records >= self._look_at or size > self._look_bytes:
+            self._look(records)
+
+    def _keep(self, item: Item, size: int) -> None:
         if self._impeded and not self._may_enter(size):
             return
         self._queue.append(item)
         records = self._put_records = self._put_records + 1
-        payload_bytes = self._put_bytes = self._put_bytes + size
-        if records >= self._look_at:
+        self._put_bytes += size
+        if records >= self._look_at or size > self._look_bytes:
             self._look(records)
-        if (
-            records - self._done_records >= self._most_records
-            or payload_bytes - self._done_bytes >= self._most_bytes
-        ):
-            self._feel_pressure()
 
     def _look(self, records: int) -> None:
+        """What need not be asked for every record."""
         self._look_at = records + self._look_every
         if isinstance(self._writer, WriterProcess):
             self._writer.pack(self._queue)
         if records >= self._wake_at:
             self._wake_at = records + _WAKE_RECORDS
             self._wake.set()
+        if self.depth >= self._most_records or self.depth_bytes >= self._most_bytes:
+            self._feel_pressure()
 
     def _feel_pressure(self) -> None:
         if self.fault is not None or self._stopping:

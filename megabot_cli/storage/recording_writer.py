@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.format_v1 import (
     MAX_PAYLOAD_BYTES,
     Header,
@@ -29,9 +30,12 @@ _BATCH_BYTES: Final = 256 * 1024
 
 _MOST_NAMES: Final = 4096
 
-# (at_ns, kind, direction, client, link, session, user, id, type, reply_to, opcode, data, code,
-# reason, by, note): a tuple, because making one is the cheapest thing Python can do.
+# A tuple, because making one is the cheapest thing Python can do. Of a message, where it is
+# made between two others: (at_ns, kind, direction, client, link, session, opcode, data); what
+# its envelope says is read here, where nobody waits. Of anything else: (at_ns, kind, direction,
+# client, link, session, user, id, type, reply_to, opcode, data, code, reason, by, note).
 Item = tuple[Any, ...]
+_OF_MESSAGE: Final = 8
 _DATA: Final = 11
 
 
@@ -223,11 +227,10 @@ class RecordingWriter:
         """The line of a text message without a trace of a secret, which most are; None for
         any other, or what a secret over several chunks leaves of it. The same line as `_line`
         makes, at a third of the cost."""
-        _, kind, direction, client, link, session, user, message_id, message_type = item[:9]
-        reply_to, opcode, data, code, reason, by, note = item[9:]
-        if type(data) is not bytes or opcode is not None or len(data) > MAX_PAYLOAD_BYTES:
+        if len(item) != _OF_MESSAGE:
             return None
-        if code is not None or reason is not None or by is not None or note is not None:
+        _, kind, direction, client, link, session, opcode, data = item
+        if opcode is not None or len(data) > MAX_PAYLOAD_BYTES:
             return None
         try:
             text = data.decode()
@@ -235,6 +238,12 @@ class RecordingWriter:
             return None
         if self._redactor.may_hold_secret(text):
             return None
+        user = message_id = message_type = reply_to = None
+        head = peek(data)
+        if head is not None:
+            message_id, message_type, metadata = head.id, head.type, head.metadata
+            if metadata is not None:
+                user, reply_to = metadata.user_id, metadata.reply_to
         if message_type in STREAMED:
             cleaned = self._streams.clean_pieces(text, link)
             if cleaned is not None:
@@ -259,7 +268,7 @@ class RecordingWriter:
         return clean
 
     def _line(self, n: int, t: int, item: Item, cleaned: Cleaned | None) -> tuple[Record, bytes]:
-        data = item[_DATA]
+        data = payload_of(item)
         if isinstance(data, Gap):
             lost, lost_bytes = data.take()
             record = Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
@@ -275,15 +284,32 @@ class RecordingWriter:
 
 def queued_size(item: Item) -> int:
     """What an item's payload counts for while it waits."""
-    data = item[_DATA]
+    data = payload_of(item)
     return 0 if data is None or isinstance(data, Gap) else len(data)
+
+
+def payload_of(item: Item) -> Any:
+    """What travelled, or the `Gap`."""
+    return item[_DATA] if len(item) > _OF_MESSAGE else item[-1]
 
 
 def gap_item(at_ns: int, gap: Gap) -> Item:
     return (at_ns, "gap", *([None] * 9), gap, None, None, None, None)
 
 
+def _whole(item: Item) -> Item:
+    """An item of a message with what its envelope says."""
+    *outer, opcode, data = item
+    head = None if opcode is not None else peek(data)
+    if head is None:
+        return (*outer, None, None, None, None, opcode, data, None, None, None, None)
+    named = (head.user_id, head.id, head.type, head.reply_to)
+    return (*outer, *named, opcode, data, None, None, None, None)
+
+
 def _as_record(n: int, t: int, item: Item) -> Record:
+    if len(item) == _OF_MESSAGE:
+        item = _whole(item)
     _, kind, direction, client, link, session, user, message_id, message_type, reply_to = item[:10]
     opcode, data, code, reason, by, note = item[10:]
     record = Record(

@@ -33,7 +33,14 @@ import msgspec
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
+from megabot_cli.storage.recording_writer import (
+    Gap,
+    Item,
+    RecordingWriter,
+    gap_item,
+    payload_of,
+    queued_size,
+)
 
 _DATA = 11
 _BATCH_PACKS = 64
@@ -117,9 +124,8 @@ class WriterProcess:
             try:
                 content = marshal.dumps(items)
             except ValueError:  # a gap among them
-                items = [_plain(item) for item in items]
-                content = marshal.dumps(items)
-            size = sum(len(item[_DATA]) for item in items if item[_DATA] and item[1] != "gap")
+                content = marshal.dumps([_plain(item) for item in items])
+            size = sum(map(queued_size, items))
             self._packs.append(_Pack(content, len(items), size, items[0][0]))
 
     def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
@@ -187,12 +193,12 @@ class WriterProcess:
 
 def _plain(item: Item) -> Item:
     """An item that can travel: a gap goes as what it counts."""
-    data = item[_DATA]
+    data = payload_of(item)
     return (*item[:_DATA], data.take(), *item[_DATA + 1 :]) if isinstance(data, Gap) else item
 
 
 def _with_gap(item: Item) -> Item:
-    data = item[_DATA]
+    data = payload_of(item)
     if not isinstance(data, tuple):
         return item
     gap = Gap()
