@@ -22,6 +22,9 @@ from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap
 from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
+# While records flow they are written in small turns: a long one takes its core away from
+# whoever else is on it for milliseconds, and the slowest answers are slower by as much.
+_STEADY_S: Final = 0.005
 _LOOK_BYTES: Final = 32 * 1024  # a payload so long is looked at with its limit at once
 _PACK_RECORDS: Final = 64  # still in the processor's cache when they are packed
 
@@ -94,6 +97,7 @@ class Recorder:
         self._look_at = self._look_every = max(1, min(seldom, self._most_records // 1000))
         self._look_bytes = min(_LOOK_BYTES, self._most_bytes // 1000)
         self._wake_at = _WAKE_RECORDS
+        self._pause_s = settings.flush_s
         self._impeded = True  # until `start`
         self._dropping = False
         self._gap: Gap | None = None
@@ -328,18 +332,22 @@ class Recorder:
 
     def _take_turn(self) -> None:
         """Wait until it is time, or until a lot waits; then write it."""
-        self._wake.wait(self._settings.flush_s)
+        self._wake.wait(self._pause_s)
         self._wake.clear()
-        self._write_waiting()
+        wrote = self._write_waiting()
+        self._pause_s = min(_STEADY_S, self._settings.flush_s) if wrote else self._settings.flush_s
         self._writer.keep_house()
         self._relieve()
         with self._turn_over:
             self._turn_over.notify_all()
 
-    def _write_waiting(self) -> None:
-        """Write what waits now. What comes meanwhile is left for the next turn, else a steady
-        flow would be written record by record."""
-        waiting = len(self._queue) + self._writer.held
+    def _write_waiting(self) -> bool:
+        """Write what waits now; return whether anything did.
+
+        What comes meanwhile is left for the next turn, else a steady flow would be written
+        record by record.
+        """
+        waiting = found = len(self._queue) + self._writer.held
         while waiting > 0:
             records, payload_bytes = self._writer.write_batch(self._queue, waiting)
             waiting -= records
@@ -347,6 +355,7 @@ class Recorder:
             self._done_bytes += payload_bytes
             self._writer.keep_house()
             self._relieve()
+        return found > 0
 
     def _relieve(self) -> None:
         if self.must_wait and self._half_drained():

@@ -62,10 +62,15 @@ def children(pid: int) -> list[int]:
 
 
 def pin(pid: int, core: int) -> None:
-    """Give a process a core of its own, where the machine has two."""
+    """Give a process a core of its own, where the machine has two: all of its threads.
+
+    A thread left on the other core would hold the interpreter's lock while it waits for the
+    load's programs to give that core up.
+    """
     cores = sorted(_ALL_CORES)
     if len(cores) > 1:
-        os.sched_setaffinity(pid, {cores[core]})
+        for task in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+            os.sched_setaffinity(int(task.name), {cores[core]})
 
 
 def measure(relay: AbstractContextManager[tuple[int, str]], seconds: float) -> dict[str, Any]:
