@@ -53,6 +53,7 @@ _megabot() {
             "megabot recordings"|"megabot rec") path="megabot recordings" ;;
             "megabot recordings list") path="megabot recordings list" ;;
             "megabot recordings show") path="megabot recordings show" ;;
+            "megabot recordings grep") path="megabot recordings grep" ;;
             "megabot recordings verify") path="megabot recordings verify" ;;
             "megabot config") path="megabot config" ;;
             "megabot config show") path="megabot config show" ;;
@@ -365,6 +366,24 @@ _megabot() {
         "megabot recordings show -o"|"megabot recordings show --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
         "megabot recordings show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings grep -t"|"megabot recordings grep --type") compopt +o default; return ;;
+        "megabot recordings grep --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot recordings grep -s"|"megabot recordings grep --session") compopt +o default; return ;;
+        "megabot recordings grep --client") compopt +o default; return ;;
+        "megabot recordings grep --user") compopt +o default; return ;;
+        "megabot recordings grep --link") compopt +o default; return ;;
+        "megabot recordings grep --id") compopt +o default; return ;;
+        "megabot recordings grep --where") compopt +o default; return ;;
+        "megabot recordings grep --from") compopt +o default; return ;;
+        "megabot recordings grep --until") compopt +o default; return ;;
+        "megabot recordings grep --limit") compopt +o default; return ;;
+        "megabot recordings grep --around") compopt +o default; return ;;
+        "megabot recordings grep -p"|"megabot recordings grep --profile") compopt +o default; return ;;
+        "megabot recordings grep --url") compopt +o default; return ;;
+        "megabot recordings grep --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings grep -o"|"megabot recordings grep --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
+        "megabot recordings grep --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings grep --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings verify -p"|"megabot recordings verify --profile") compopt +o default; return ;;
         "megabot recordings verify --url") compopt +o default; return ;;
         "megabot recordings verify --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -463,11 +482,13 @@ _megabot() {
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show verify" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show grep verify" ;;
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings grep")
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")

@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show verify config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show grep verify config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -215,9 +215,11 @@ complete -c megabot -n '__megabot_at replay' -l closes -d 'Hang up where the ups
 complete -c megabot -n '__megabot_at replay' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_next recordings' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next recordings' -a show -d 'Show what is in a recording.'
+complete -c megabot -n '__megabot_next recordings' -a grep -d 'Find messages in recordings.'
 complete -c megabot -n '__megabot_next recordings' -a verify -d 'Prove that a recording is whole.'
 complete -c megabot -n '__megabot_next rec' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next rec' -a show -d 'Show what is in a recording.'
+complete -c megabot -n '__megabot_next rec' -a grep -d 'Find messages in recordings.'
 complete -c megabot -n '__megabot_next rec' -a verify -d 'Prove that a recording is whole.'
 complete -c megabot -n '__megabot_at recordings list' -s o -l output -x -a 'text json jsonl'
 complete -c megabot -n '__megabot_at recordings show' -s t -l type -x -d 'Only these message types (chat_*).'
@@ -237,6 +239,22 @@ complete -c megabot -n '__megabot_at recordings show' -l assemble -d 'Show the c
 complete -c megabot -n '__megabot_at recordings show' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at recordings show' -l strict -d 'Fail at a bad line instead of skipping it.'
 complete -c megabot -n '__megabot_at recordings show' -s o -l output -x -a 'line wide json jsonl raw'
+complete -c megabot -n '__megabot_at recordings grep' -s t -l type -x -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at recordings grep' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
+complete -c megabot -n '__megabot_at recordings grep' -s s -l session -x -d 'Only these sessions.'
+complete -c megabot -n '__megabot_at recordings grep' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings grep' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings grep' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings grep' -l id -x -d 'Only messages with these ids.'
+complete -c megabot -n '__megabot_at recordings grep' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings grep' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at recordings grep' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at recordings grep' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at recordings grep' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings grep' -l events -d 'Look at openings, closings and gaps too.'
+complete -c megabot -n '__megabot_at recordings grep' -l count -d 'Say only how many there are.'
+complete -c megabot -n '__megabot_at recordings grep' -l names -d 'Say only in which recordings there are any.'
+complete -c megabot -n '__megabot_at recordings grep' -s o -l output -x -a 'line wide json jsonl raw'
 complete -c megabot -n '__megabot_at recordings verify' -l no-secrets -d 'Prove too that it holds no secret.'
 complete -c megabot -n '__megabot_at recordings verify' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'

@@ -97,6 +97,7 @@ COMMANDS = (
         children=(
             Entry("list", "List the recordings there are.", f"{_AT}.recordings:list_recordings"),
             Entry("show", "Show what is in a recording.", f"{_AT}.recordings:show"),
+            Entry("grep", "Find messages in recordings.", f"{_AT}.recordings_grep:grep"),
             Entry("verify", "Prove that a recording is whole.", f"{_AT}.recordings:verify"),
         ),
         aliases=("rec",),

@@ -6,6 +6,7 @@ A recording is named by its id, the beginning of one, `last`, a path, or `-` for
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -109,8 +110,9 @@ def show(
     printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
     with open_recording(find(invocation, recording), strict=strict) as reader:
         started_at = unix_time(reader.header.started_at if reader.header else "")
-        for record, _ in choose(reader, wanted):
-            printer.show(record, started_at + record.t / 1e6)
+        with at_once(invocation, recording):
+            for record, line in choose(reader, wanted):
+                printer.show(record, started_at + record.t / 1e6, line)
         printer.end()
         for warning in reader.warnings:
             invocation.console.warn(warning)
@@ -186,6 +188,11 @@ def _why_unclean(found: Verification) -> str:
     if found.live:
         return "It is still being written."
     return "It reads and replays up to where it was torn." if not found.sealed else "See above."
+
+
+def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:
+    """Show what is there in large pieces; what still comes on stdin, as it comes."""
+    return nullcontext() if name == "-" else invocation.console.in_bulk()
 
 
 def find(invocation: Invocation, name: str) -> Path | str:

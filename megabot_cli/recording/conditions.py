@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
 from megabot_cli.recording.expression import Expression, Vocabulary
+from megabot_cli.recording.literals import Literals, in_payload, in_record
 from megabot_cli.recording.record import Record
 
 _OF_RECORD: Final = (
@@ -65,18 +66,20 @@ class Condition:
     def __init__(self, source: str) -> None:
         """BadData when it cannot be; its text shows the place with a mark under the column."""
         self._expression = Expression(source, RECORD_WORDS)
-        parts = [_plain(part) for part in _conjuncts(source)]
+        self._of_record = tuple(self.fields & frozenset(_OF_RECORD))
+        self._of_message = tuple(self.fields & frozenset(_OF_MESSAGE))
+        parts = [_part(part) for part in _split(source, "&&")]
         self._plain = [part.question for part in parts if part is not None]
         self._whole = len(self._plain) == len(parts)
-        self._literals = [part.literal for part in parts if part is not None and part.literal]
+        self._literals = [each for part in parts if part is not None for each in part.literals]
 
     @property
     def fields(self) -> frozenset[str]:
         """What it speaks of."""
         return self._expression.fields
 
-    def literals(self) -> list[str]:
-        """Texts that stand in every record of which the condition holds."""
+    def literals(self) -> list[Literals]:
+        """What stands in the line of every record of which the condition holds."""
         return self._literals
 
     def holds(self, record: Record) -> bool:
@@ -85,11 +88,18 @@ class Condition:
         for question in self._plain:
             if not question(values):
                 return False
-        return self._whole or self._expression.holds(values.named(self.fields))
+        return self._whole or self._expression.holds(self._named(values))
 
     def values_of(self, record: Record) -> dict[str, Any]:
         """What the engine is told of a record."""
-        return _Values(record).named(self.fields)
+        return self._named(_Values(record))
+
+    def _named(self, values: _Values) -> dict[str, Any]:
+        record = values.record
+        named = {name: getattr(record, name) for name in self._of_record}
+        for name in self._of_message:
+            named[name] = values.of(name)
+        return named
 
 
 class _Values:
@@ -105,9 +115,6 @@ class _Values:
         if field in _OF_MESSAGE:
             return self._of_message(field)
         return getattr(self.record, field)
-
-    def named(self, fields: frozenset[str]) -> dict[str, Any]:
-        return {field: self.of(field) for field in fields}
 
     def _of_message(self, field: str) -> Any:
         if self._message is _MISSING:
@@ -136,11 +143,68 @@ def _decoded(data: str | None) -> Any:
 
 class _Plain(msgspec.Struct, frozen=True):
     question: Question
-    literal: str | None
+    literals: tuple[Literals, ...] = ()
+
+
+def _part(source: str) -> _Plain | None:
+    """The question that a part of a condition asks, if no engine is needed to answer it.
+
+    Plain parts joined by `||` are such a question too. Nothing here is negated: then what
+    cannot be answered and what is not so come to the same.
+    """
+    choices = _split(source, "||")
+    if len(choices) == 1:
+        inner = source.strip()
+        if inner.startswith("(") and inner.endswith(")") and inner[1:-1] != source:
+            return _bracketed(inner)
+        return _plain(source)
+    plain = [_all_of(choice) for choice in choices]
+    if any(each is None for each in plain):
+        return None
+    return _Plain(_either([each.question for each in plain if each is not None]))
+
+
+def _bracketed(source: str) -> _Plain | None:
+    """What stands in brackets, if they belong to each other."""
+    inner = source[1:-1]
+    depth = 0
+    for piece in _PIECE.findall(inner):
+        depth += (piece == "(") - (piece == ")")
+        if depth < 0:
+            return None
+    return _all_of(inner)
+
+
+def _all_of(source: str) -> _Plain | None:
+    """Parts joined by `&&`, all of them plain."""
+    plain = [_part(part) for part in _split(source, "&&")]
+    if any(each is None for each in plain):
+        return None
+    if len(plain) == 1:
+        return plain[0]
+    question = _both([each.question for each in plain if each is not None])
+    literals = tuple(literal for each in plain if each is not None for literal in each.literals)
+    return _Plain(question, literals)
+
+
+def _either(questions: list[Question]) -> Question:
+    first, *rest = questions
+    if not rest:
+        return first
+    other = _either(rest)
+    return lambda values: first(values) or other(values)
+
+
+def _both(questions: list[Question]) -> Question:
+    first, *rest = questions
+    if not rest:
+        return first
+    other = _both(rest)
+    return lambda values: first(values) and other(values)
 
 
 def _plain(part: str) -> _Plain | None:
-    """The question that a part of a condition asks, if it is a plain one."""
+    """The question that a part of a condition asks, if it is a single comparison."""
     compared = _COMPARISON.match(part)
     called = None if compared is not None else _CALL.match(part)
     found = compared or called
@@ -151,16 +215,29 @@ def _plain(part: str) -> _Plain | None:
         return None
     text = found["double"] if found["double"] is not None else found["single"]
     if called is not None:
-        return _Plain(_calls(path, _CALLS[called["call"]], text), text)
+        part_of = Literals((text,), in_payload=path[0] in _OF_MESSAGE)
+        literals = (*_named(path), part_of)
+        return _Plain(_calls(path, _CALLS[called["call"]], text), literals)
     assert compared is not None
     sign = _SIGNS[compared["sign"]]
     if compared["sign"] == "!=" and (text is None or len(path) > 1):
         return None  # whether what is not there differs, the engine knows
     if text is None:
-        return _Plain(_compares_number(path, sign, int(compared["number"])), None)
+        return _Plain(_compares_number(path, sign, int(compared["number"])), _named(path))
     if compared["sign"] not in ("==", "!="):
         return None
-    return _Plain(_compares_text(path, sign, text), text if compared["sign"] == "==" else None)
+    question = _compares_text(path, sign, text)
+    if compared["sign"] != "==" or path[0] == "data":
+        return _Plain(question)
+    if path[0] in _OF_RECORD:
+        return _Plain(question, (in_record(path[0], text),))
+    quoted = in_payload(text, quoted=path[0] in ("payload", "metadata"))
+    return _Plain(question, (*_named(path), quoted))
+
+
+def _named(path: list[str]) -> tuple[Literals, ...]:
+    """Of a value in the message, the name it goes by."""
+    return (in_payload(path[-1], quoted=True),) if len(path) > 1 else ()
 
 
 def _compares_text(path: list[str], sign: Callable[[Any, Any], bool], text: str) -> Question:
@@ -171,6 +248,15 @@ def _compares_text(path: list[str], sign: Callable[[Any, Any], bool], text: str)
 
 
 def _compares_number(path: list[str], sign: Callable[[Any, Any], bool], number: int) -> Question:
+    if path[0] in _OF_RECORD:
+        get = operator.attrgetter(path[0])
+
+        def of_record(values: _Values) -> bool:
+            value = get(values.record)
+            return value is not None and sign(value, number)
+
+        return of_record
+
     def question(values: _Values) -> bool:
         value = _at(values, path)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
@@ -196,8 +282,8 @@ def _at(values: _Values, path: list[str]) -> Any:
     return value
 
 
-def _conjuncts(source: str) -> Iterator[str]:
-    """The parts that `&&` joins at the top; all of it in one where anything else joins them."""
+def _split(source: str, sign: str) -> list[str]:
+    """The parts that `sign` joins at the top; all in one where what binds less joins them."""
     parts = [""]
     depth = 0
     for piece in _PIECE.findall(source):
@@ -205,10 +291,10 @@ def _conjuncts(source: str) -> Iterator[str]:
             depth += 1
         elif piece in ")]}":
             depth -= 1
-        if depth == 0 and piece in ("||", "?"):
-            return iter([source])
-        if depth == 0 and piece == "&&":
+        if depth == 0 and (piece == "?" or (piece == "||" and sign == "&&")):
+            return [source]
+        if depth == 0 and piece == sign:
             parts.append("")
         else:
             parts[-1] += piece
-    return iter(parts)
+    return parts

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import Any
 
@@ -70,13 +70,13 @@ class Expression:
         if not self.fields & words.open_fields:
             self._try_out()
 
-    def holds(self, values: Mapping[str, Any]) -> bool:
+    def holds(self, values: dict[str, Any]) -> bool:
         """Whether it is true of a message. `values` has at least what `fields` names.
 
         What cannot be said of a message (a key that is not there, say) does not hold.
         """
         try:
-            return self._program.execute(dict(values)) is True
+            return self._program.execute(values) is True
         except _UNANSWERABLE:
             return False
 

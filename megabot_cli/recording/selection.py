@@ -5,13 +5,15 @@ from __future__ import annotations
 import fnmatch
 import re
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from operator import attrgetter
 
 import msgspec
 
 from megabot_cli.errors import WrongUsage
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.conditions import Condition
+from megabot_cli.recording.literals import Literals, in_record
 from megabot_cli.recording.record import Record
 
 MESSAGES_AND_LOSSES = ("message", "inject", "gap", "drop", "fault")
@@ -79,48 +81,76 @@ class Selection(msgspec.Struct, frozen=True):
 
 
 class Matcher:
-    """A compiled selection, asked of one record; cheap questions are asked first."""
+    """A compiled selection; `matches` says of one record whether it is wanted.
+
+    Cheap questions are asked first.
+    """
+
+    matches: Callable[[Record], bool]
 
     def __init__(self, selection: Selection) -> None:
         self._wanted = selection
-        self._types = _globs(selection.types)
-        self._kinds = _globs(selection.kinds)
-        self._grep = _expression(selection.grep)
         self._where = Condition(selection.where) if selection.where else None
+        self._questions = list(self._compile())
+        self.matches = self._questions[0] if len(self._questions) == 1 else self._all
 
-    def matches(self, record: Record) -> bool:
+    def _all(self, record: Record) -> bool:
+        for question in self._questions:  # noqa: SIM110  twice as quick as all()
+            if not question(record):
+                return False
+        return True
+
+    def _compile(self) -> Iterator[Callable[[Record], bool]]:
+        """What is asked of a record; only what somebody wants to know."""
         wanted = self._wanted
-        return (
-            (wanted.direction is None or record.direction == wanted.direction)
-            and (not wanted.sessions or record.session in wanted.sessions)
-            and (not wanted.clients or record.client in wanted.clients)
-            and (not wanted.links or record.link in wanted.links)
-            and (not wanted.users or record.user in wanted.users)
-            and (not wanted.ids or record.id in wanted.ids)
-            and (wanted.from_us is None or record.t >= wanted.from_us)
-            and (wanted.until_us is None or record.t < wanted.until_us)
-            and (self._types is None or self._types.match(record.type or "") is not None)
-            and (self._kinds is None or self._kinds.match(record.kind) is not None)
-            and (self._grep is None or self._grep.search(record.data or "") is not None)
-            and (self._where is None or self._where.holds(record))
-        )
+        if wanted.direction is not None:
+            yield lambda record: record.direction == wanted.direction
+        for name, values in (
+            ("session", wanted.sessions),
+            ("client", wanted.clients),
+            ("link", wanted.links),
+            ("user", wanted.users),
+            ("id", wanted.ids),
+        ):
+            if values:
+                yield _one_of(name, values)
+        if wanted.from_us is not None:
+            first = wanted.from_us
+            yield lambda record: record.t >= first
+        if wanted.until_us is not None:
+            last = wanted.until_us
+            yield lambda record: record.t < last
+        if wanted.types:
+            yield _like("type", wanted.types)
+        if wanted.kinds:
+            yield _like("kind", wanted.kinds)
+        if wanted.grep is not None:
+            search = _expression(wanted.grep).search
+            yield lambda record: search(record.data or "") is not None
+        if self._where is not None:
+            yield self._where.holds
 
-    def literals(self) -> list[tuple[str, ...]]:
-        """Texts without which no record is wanted: one of each tuple stands in its line.
+    def literals(self) -> list[Literals]:
+        """What must stand in the line of a record that is wanted, the most telling first.
 
-        Each is written in a line as it is, unless that line escapes it (`\\u…`). What cannot
-        be said so (globs, directions) is left out; most telling first.
+        What cannot be said so (globs, directions) is left out.
         """
         wanted = self._wanted
-        found = [wanted.ids, wanted.sessions, wanted.clients, wanted.users, wanted.links]
+        outer = {
+            "id": wanted.ids,
+            "session": wanted.sessions,
+            "client": wanted.clients,
+            "user": wanted.users,
+            "link": wanted.links,
+        }
         if not any(_GLOB_CHARACTERS & set(name) for name in wanted.types):
-            found.append(wanted.types)
-        if wanted.grep is not None and re.escape(wanted.grep) == wanted.grep:
-            found.append((wanted.grep,))
+            outer["type"] = wanted.types
+        found = [in_record(key, *values) for key, values in outer.items()]
+        if wanted.grep is not None and re.escape(wanted.grep).replace("\\ ", " ") == wanted.grep:
+            found.append(Literals((wanted.grep,), in_payload=False))
         if self._where is not None:
-            found += [(text,) for text in self._where.literals()]
-        plain = [group for group in found if group and all(map(_stands_as_it_is, group))]
-        return sorted(plain, key=lambda group: -min(map(len, group)))
+            found += self._where.literals()
+        return sorted((each for each in found if each.can_be_sought), key=lambda each: -each.length)
 
 
 class Chooser:
@@ -194,20 +224,22 @@ class Chooser:
         return ()
 
 
-def _globs(globs: Sequence[str]) -> re.Pattern[str] | None:
-    return re.compile("|".join(map(fnmatch.translate, globs))) if globs else None
+def _one_of(name: str, values: Sequence[str]) -> Callable[[Record], bool]:
+    get = attrgetter(name)
+    return lambda record: get(record) in values
 
 
-def _expression(text: str | None) -> re.Pattern[str] | None:
-    if text is None:
-        return None
+def _like(name: str, globs: Sequence[str]) -> Callable[[Record], bool]:
+    get = attrgetter(name)
+    if not any(_GLOB_CHARACTERS & set(glob) for glob in globs):
+        return _one_of(name, globs)
+    match = re.compile("|".join(map(fnmatch.translate, globs))).match
+    return lambda record: match(get(record) or "") is not None
+
+
+def _expression(text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except re.error as fault:
         at = f" at character {fault.pos + 1}" if fault.pos is not None else ""
         raise WrongUsage(f"--grep is no regular expression: {fault.msg}{at}.") from None
-
-
-def _stands_as_it_is(text: str) -> bool:
-    """Whether JSON has no need to write `text` otherwise, nor JSON inside of JSON."""
-    return bool(text) and text.isprintable() and text.isascii() and not set('"\\/') & set(text)

@@ -6,17 +6,42 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.selection import Selection
+from megabot_cli.recording.selection import Chooser, Selection
 from megabot_cli.storage.segment_reader import RecordingReader
 
 
 def choose(reader: RecordingReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
-    """Give each record that is wanted with its line, and stop where no other can be."""
+    """Give each record that is wanted with its line, and stop where no other can be.
+
+    Where the words name texts that must stand in a line, only such lines are looked at: then
+    the reader does not know of bad lines elsewhere.
+    """
     chooser = wanted.chooser(started_at_s(reader))
-    for record, line in reader.lines():
-        yield from chooser.offer(record, line)
-        if chooser.finished:
-            return
+    if chooser.looks_at_order:
+        for record, line in _candidates(reader, chooser):
+            yield from chooser.offer(record, line)
+            if chooser.finished:
+                return
+        return
+    matches, left = chooser.matcher.matches, wanted.limit
+    for record, line in _candidates(reader, chooser):
+        if matches(record):
+            yield record, line
+            if left is not None:
+                left -= 1
+                if left <= 0:
+                    return
+
+
+def _candidates(reader: RecordingReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
+    needed = [] if chooser.looks_at_order else chooser.matcher.literals()
+    if not needed:
+        return reader.search()
+    first = needed[0]
+    # Our own recorder writes letters as they are; only in a payload may others have escaped them.
+    ours = reader.header is not None and reader.header.tool.startswith("megabot ")
+    texts = first.as_we_write() if ours else first.texts
+    return reader.search([text.encode() for text in texts], escapes=first.in_payload or not ours)
 
 
 def started_at_s(reader: RecordingReader) -> float:

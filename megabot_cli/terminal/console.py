@@ -1,7 +1,7 @@
 """The one owner of stdout, stderr, colour and width.
 
-Results go to stdout, everything else to stderr. Each write is flushed: a pipe sees a
-record when it exists, not when a buffer is full.
+Results go to stdout, everything else to stderr. Each write is flushed, but for what is read
+`in_bulk`: a pipe sees a record when it exists, not when a buffer is full.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import io
 import os
 import select
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Literal, Protocol, TextIO
 
 from megabot_cli.errors import MegabotError
@@ -70,8 +71,19 @@ class Console:
         self.verbosity = verbosity
         self.live_area: LiveArea | None = None
         self._at_line_start = True
+        self._flushes = True
 
     # stdout
+
+    @contextmanager
+    def in_bulk(self) -> Iterator[None]:
+        """Within this, the result is written in large pieces: for what is all there already."""
+        self._flushes = False
+        try:
+            yield
+        finally:
+            self._flushes = True
+            self._flush()
 
     def line(self, text: str = "") -> None:
         """One line of the result."""
@@ -93,14 +105,23 @@ class Console:
             self.live_area.hide()
         try:
             self._out.write(text)
+        except BrokenPipeError as fault:
+            raise ReaderGone from fault
+        except OSError as fault:
+            raise cannot_write(fault) from fault
+        if self._flushes:
+            self._flush()
+        self._at_line_start = text.endswith("\n")
+        if self.live_area is not None and self.out_is_terminal:
+            self.live_area.show()
+
+    def _flush(self) -> None:
+        try:
             self._out.flush()
         except BrokenPipeError as fault:
             raise ReaderGone from fault
         except OSError as fault:
             raise cannot_write(fault) from fault
-        self._at_line_start = text.endswith("\n")
-        if self.live_area is not None and self.out_is_terminal:
-            self.live_area.show()
 
     # stderr
 
@@ -120,6 +141,8 @@ class Console:
 
     def error_line(self, text: str) -> None:
         """A line on stderr whatever the verbosity."""
+        if not self._flushes:
+            self._flush()
         if self.live_area is not None:
             self.live_area.hide()
         if self.out_is_terminal and self.err_is_terminal and not self._at_line_start:

@@ -39,13 +39,18 @@ class RecordPrinter:
         if form == "wide":
             console.width = None
 
-    def _writer(self, form: RecordForm) -> Callable[[Record, float], None]:
+    def _writer(self, form: RecordForm) -> Callable[[Record, float, bytes], None]:
         if form == "raw":
             return self._raw
         return self._line if form in ("line", "wide") else self._json
 
-    def show(self, record: Record, at: float) -> None:
-        """Show a record that happened `at` (Unix seconds)."""
+    @property
+    def for_people(self) -> bool:
+        """Whether headings between the records do no harm."""
+        return self._form in ("line", "wide")
+
+    def show(self, record: Record, at: float, line: bytes = b"") -> None:
+        """Show a record that happened `at` (Unix seconds); `line` is where it was read from."""
         if record.kind not in _MESSAGES and not self._events:
             if record.kind in ("gap", "drop", "fault"):
                 self._console.warn(f"{record.kind}: {what_it_says(record)}")
@@ -54,19 +59,24 @@ class RecordPrinter:
             if self._answers.take(record, at):
                 return
             self._answers.step_aside()
-        self._write(record, at)
+        self._write(record, at, line)
 
     def end(self) -> None:
         """End a line that an unfinished answer left open."""
         self._console.end_line()
 
-    def _line(self, record: Record, at: float) -> None:
+    def _line(self, record: Record, at: float, line: bytes) -> None:
         self._console.line(record_line(self._console, record, at))
 
-    def _json(self, record: Record, at: float) -> None:
-        self._console.line(safe_json(msgspec.json.encode(record).decode()))
+    def _json(self, record: Record, at: float, line: bytes) -> None:
+        text = line or msgspec.json.encode(record)
+        # Of ASCII only DEL can stand in a line of JSON and steer a terminal.
+        if text.isascii() and b"\x7f" not in text:
+            self._console.line(text.decode("ascii"))
+        else:
+            self._console.line(safe_json(text.decode("utf-8", "replace")))
 
-    def _raw(self, record: Record, at: float) -> None:
+    def _raw(self, record: Record, at: float, line: bytes) -> None:
         payload = record.payload()
         if isinstance(payload, str):
             self._console.line(payload)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import fan_out, latency, message_path, start_up, streams
+from tests.benchmarks import fan_out, latency, message_path, searching, start_up, streams
 
 
 def main() -> None:
@@ -16,6 +16,7 @@ def main() -> None:
     latency.report(rounds=options.rounds)
     fan_out.report(rounds=options.rounds)
     streams.report()
+    searching.report()
     start_up.report()
 
 

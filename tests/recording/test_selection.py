@@ -132,7 +132,8 @@ def test_the_last_of_a_limit_has_its_neighbours_too() -> None:
 
 def test_the_texts_to_look_for_are_those_that_stand_in_a_line_as_they_are() -> None:
     wanted = Selection(types=("a", "b"), sessions=("sess_1",), grep="needle", ids=('quo"ted',))
-    assert wanted.matcher().literals() == [("sess_1",), ("needle",), ("a", "b")]
+    found = [literals.texts for literals in wanted.matcher().literals()]
+    assert found == [('"sess_1"',), ("needle",), ('"a"', '"b"')]
     assert Selection(types=("a*",), grep="a.c", clients=("größe",)).matcher().literals() == []
 
 

@@ -82,6 +82,35 @@ def test_tail_begins_with_the_last_of_the_recording(relay: Running) -> None:
     assert len(wait_until(shown, "the recording has it")) == 1
 
 
+def test_grep_finds_messages_in_all_recordings_or_says_that_there_are_none(
+    relay: Running,
+) -> None:
+    relay.operator.types("send", "a needle in the hay")
+    types = relay.operator.types
+
+    def found() -> list[str]:
+        done = types("rec", "grep", "need.e", "--direction", "to_upstream", "--json")
+        return done.stdout.splitlines()
+
+    lines = wait_until(found, "the recording has it")
+    assert [json.loads(line)["type"] for line in lines] == ["chat_send"]
+    assert types("rec", "grep", "need.e", "--type", "chat_send", "--count").stdout.endswith("1\n")
+    nothing = types("rec", "grep", "", "last", "--where", "payload.content == 'x'", "--names")
+    assert (nothing.returncode, nothing.stdout) == (9, "")
+    assert "Nothing was found" in nothing.stderr
+    assert types("rec", "grep", "a(").returncode == 2
+
+
+def test_tail_ends_with_its_limit(relay: Running, processes: Processes) -> None:
+    command = megabot("tail", "--type", "chat_send", "--limit", "2", "--json")
+    watching = processes.start("tail", command, env=relay.operator.environment())
+    watching.wait_for_line("watching the relay's tap")
+    for text in ("one", "two", "three"):
+        relay.operator.types("send", text)
+    assert watching.wait() == 0
+    assert [record["type"] for record in watching.json_lines()] == ["chat_send", "chat_send"]
+
+
 def test_the_ready_file_is_there_while_the_relay_is(
     relay: Running, processes: Processes, tmp_path: Path
 ) -> None:

@@ -1,0 +1,119 @@
+"""`megabot recordings grep`: find messages in recordings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings import at_once, find, unix_time
+from megabot_cli.commands.selection_words import selecting
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.errors import NotFound
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from megabot_cli.recording.selection import Selection
+    from megabot_cli.terminal.record_printer import RecordPrinter
+
+
+@forms("line", "wide", "json", "jsonl", "raw")
+@examples(
+    ("megabot rec grep 'timed? out'", "Whatever mentions a timeout, in all recordings"),
+    ("megabot rec grep '' last --type error --around 3", "Errors of the newest, and about them"),
+    ("megabot rec grep deploy --where 'size > 10000' --names", "Which recordings have such"),
+)
+@selecting("grep")
+def grep(
+    context: typer.Context,
+    pattern: Annotated[
+        str,
+        typer.Argument(metavar="PATTERN", help="A regular expression; '' finds every message."),
+    ],
+    recordings: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[RECORDING]...", help="Ids, last, paths or -; else all there are."),
+    ] = None,
+    *,
+    wanted: Selection,
+    events: Annotated[
+        bool, typer.Option("--events", help="Look at openings, closings and gaps too.")
+    ] = False,
+    count: Annotated[bool, typer.Option("--count", help="Say only how many there are.")] = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="Say only in which recordings there are any.")
+    ] = False,
+) -> None:
+    """Find messages in recordings.
+
+    What is found is shown as `recordings show` does, oldest recording first. Ends with 9 when
+    nothing is.
+    """
+    import msgspec
+
+    from megabot_cli.terminal.record_printer import RecordPrinter
+
+    invocation: Invocation = context.obj
+    wanted = msgspec.structs.replace(wanted, grep=pattern or None)
+    events = events or wanted.asks_for_events
+    if not events:
+        wanted = wanted.of_messages()
+    if count or names:
+        wanted = msgspec.structs.replace(wanted, around=0, limit=1 if names else wanted.limit)
+    form: Any = invocation.output
+    printer = None
+    if not (count or names):
+        printer = RecordPrinter(invocation.console, form, events=events)
+    sources = _sources(invocation, recordings)
+    found = 0
+    for name, source in sources:
+        here = _search(invocation, source, wanted, printer, named=len(sources) > 1)
+        found += here
+        if names and here:
+            invocation.console.line(name)
+        elif count:
+            invocation.console.line(f"{name}: {here}" if len(sources) > 1 else str(here))
+    if not found:
+        raise NotFound("Nothing was found", "An empty pattern, '', finds every message.")
+
+
+def _sources(invocation: Invocation, names: list[str] | None) -> list[tuple[str, Path | str]]:
+    """What to look through: (name, where it is), oldest first."""
+    from megabot_cli.storage.recordings_list import list_recordings
+
+    if names:
+        return [(name, find(invocation, name)) for name in names]
+    found = list_recordings(invocation.recordings_folder)
+    if not found:
+        raise NotFound(f"There are no recordings in {invocation.recordings_folder}")
+    return [(each.id, each.path) for each in reversed(found)]
+
+
+def _search(
+    invocation: Invocation,
+    source: Path | str,
+    wanted: Selection,
+    printer: RecordPrinter | None,
+    *,
+    named: bool,
+) -> int:
+    """Show what is wanted of one recording; return how much that was."""
+    from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.segment_reader import open_recording
+
+    found = 0
+    with open_recording(source) as reader, at_once(invocation, str(source)):
+        header = reader.header
+        started_at = unix_time(header.started_at if header else "")
+        for record, line in choose(reader, wanted):
+            if printer is not None:
+                if named and not found and printer.for_people:
+                    title = header.recording if header else str(source)
+                    invocation.console.line(invocation.console.paint(title, "bold"))
+                printer.show(record, started_at + record.t / 1e6, line)
+            found += 1
+        for warning in reader.warnings:
+            invocation.console.warn(warning)
+    return found

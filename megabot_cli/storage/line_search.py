@@ -1,0 +1,92 @@
+"""Find the lines of a recording that can be wanted, by the bytes that must stand in them.
+
+Most lines are never decoded, nor even cut apart: a block of many lines is searched as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final
+
+from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
+
+_BLOCK_BYTES: Final = 256 * 1024
+# JSON may write any letter so. Who does, as no recorder of ours, hides a text from a search for
+# its letters: such lines are looked at whatever else is in them.
+_ESCAPED: Final = b"\\u00"
+_LETTERS: Final = b"234567"
+
+
+class LineSearch:
+    """The lines of `file`, without their newlines, in which one of `literals` may stand.
+
+    In order, from where the file stands; without literals, all lines. With `escapes` also those
+    that hide letters. Lines longer than `most_bytes` are passed over and counted in `too_long`.
+    What stands after the last newline is not given: it is in `rest` at the end.
+    """
+
+    def __init__(
+        self,
+        file: BinaryIO,
+        literals: Sequence[bytes] = (),
+        *,
+        escapes: bool = True,
+        most_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
+        self._file = file
+        self._literals = literals
+        self._escapes = escapes
+        self._most_bytes = most_bytes
+        self.rest = b""
+        self.too_long = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        skipping = False
+        # What has come is searched at once: a recording may still be growing, in a pipe.
+        while block := self._file.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
+            cut = block.rfind(b"\n") + 1
+            if skipping and cut:
+                start = block.index(b"\n") + 1
+                block, cut, skipping = block[start:], cut - start, False
+            if not cut:
+                self.rest = b"" if skipping else self.rest + block
+                if len(self.rest) > self._most_bytes:
+                    self.rest, skipping = b"", True
+                    self.too_long += 1
+                continue
+            if self.rest:
+                first = block.index(b"\n") + 1
+                yield from self._search(self.rest + block[:first])
+                block, cut = block[first:], cut - first
+            yield from self._search(block, cut)
+            self.rest = block[cut:]
+
+    def _search(self, block: bytes, end: int | None = None) -> Iterator[bytes]:
+        """The lines of a block that ends, at `end`, with a newline."""
+        end = len(block) if end is None else end
+        if not self._literals:
+            yield from block[: end - 1].split(b"\n") if end else ()
+            return
+        start = 0
+        places = [block.find(literal, 0, end) for literal in self._literals]
+        escape = _escaped_letter(block, 0, end) if self._escapes else -1
+        while True:
+            place = min((at for at in (*places, escape) if at >= 0), default=-1)
+            if place < 0:
+                return
+            begin = block.rfind(b"\n", start, place) + 1 or start
+            after = block.index(b"\n", place)
+            yield block[begin:after]
+            start = after + 1
+            for number, literal in enumerate(self._literals):
+                if 0 <= places[number] < start:
+                    places[number] = block.find(literal, start, end)
+            if 0 <= escape < start:
+                escape = _escaped_letter(block, start, end)
+
+
+def _escaped_letter(block: bytes, start: int, end: int) -> int:
+    at = block.find(_ESCAPED, start, end)
+    while at >= 0 and block[at + len(_ESCAPED)] not in _LETTERS:
+        at = block.find(_ESCAPED, at + 1, end)
+    return at

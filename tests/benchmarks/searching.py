@@ -1,0 +1,128 @@
+"""Finding records in a large recording, against `jq -c select` on the same file."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
+from megabot_cli.recording.record import Record
+from tests.benchmarks.message_path import pin
+
+_WORDS = ("the quick brown fox", "jumps over", "a lazy dog", "while nobody looks", "at all of them")
+_TYPES = (
+    ["chat_stream"] * 80
+    + ["chat_send"] * 6
+    + ["chat_receive"] * 7
+    + ["status_update"] * 6
+    + ["error"]
+)
+# (what is asked, of us, of jq)
+_QUESTIONS = (
+    ("--type error", ["--type", "error"], 'select(.type=="error")'),
+    ("--session, one of 1 000", ["--session", "sess_042"], 'select(.session=="sess_042")'),
+    ("--id", ["--id", "msg_000000001000"], 'select(.id=="msg_000000001000")'),
+    (
+        "--where payload.code >= 500",
+        ["--where", "payload.code >= 500"],
+        'select((.data // "{}" | fromjson | .payload.code) >= 500)',
+    ),
+    (
+        "--where size > 400 || n < 3",
+        ["--where", "size > 400 || n < 3"],
+        "select(.size > 400 or .n < 3)",
+    ),
+    (
+        "--where, for the engine",
+        ["--where", "size % 97 == 0 && n > 3"],
+        "select(.size != null and .size % 97 == 0 and .n > 3)",
+    ),
+)
+
+
+def write(path: Path, size_bytes: int) -> int:
+    """A recording of that size; returns how many records it has."""
+    chance = random.Random(7)
+    with path.open("wb") as file:
+        header = Header(recording="rec_bench", started_at="2026-11-23T04:12:09.123456Z")
+        header.tool = "megabot bench"
+        file.write(encode_header(header))
+        written = n = t = 0
+        while written < size_bytes:
+            lines = []
+            for _ in range(5000):
+                n += 1
+                t += chance.randint(1, 2000)
+                lines.append(encode_record(_record(chance, n, t)))
+            file.write(b"".join(lines))
+            written += sum(map(len, lines))
+    return n
+
+
+def _record(chance: random.Random, n: int, t: int) -> Record:
+    kind, session = chance.choice(_TYPES), f"sess_{chance.randint(0, 999):03}"
+    said = " ".join(chance.choices(_WORDS, k=6))
+    payload = f'{{"content":"{said}","sequence":{n % 50}}}'
+    if kind == "error":
+        payload = f'{{"error":"busy","code":{chance.choice((429, 500, 503))},"message":"{said}"}}'
+    data = (
+        f'{{"id":"msg_{n:012}","type":"{kind}","payload":{payload},"timestamp":1640995200,'
+        f'"metadata":{{"session_id":"{session}","reply_to":"msg_{n - 3:012}"}}}}'
+    )
+    return Record(
+        n=n,
+        t=t,
+        kind="message",
+        direction="to_client",
+        client=f"client_{n % 40}",
+        link="link_1",
+        session=session,
+        id=f"msg_{n:012}",
+        type=kind,
+        reply_to=f"msg_{n - 3:012}",
+        size=len(data),
+        data=data,
+    )
+
+
+def _timed(command: list[str]) -> tuple[float, float]:
+    """Seconds from start to exit, and MiB of memory at most."""
+    started_at = time.perf_counter()
+    done = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(done.pid, 0)
+    done.returncode = 0
+    return time.perf_counter() - started_at, usage.ru_maxrss / 1024
+
+
+def report(size_bytes: int = 256 * 1024 * 1024) -> None:
+    """MEGABOT_BENCH_BYTES makes the file larger: 1 GiB is what the promise is about."""
+    size_bytes = int(os.environ.get("MEGABOT_BENCH_BYTES", size_bytes))
+    jq = shutil.which("jq")
+    pin(0, 0)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "000001.jsonl"
+        records = write(path, size_bytes)
+        subprocess.run(["cat", str(path)], stdout=subprocess.DEVNULL, check=True)  # into memory
+        print(f"\nSearching {size_bytes / 2**20:.0f} MiB, {records} records")
+        print(" " * 40 + "".join(name.rjust(12) for name in ("s", "jq s", "times", "MiB")))
+        for title, ours, theirs in _QUESTIONS:
+            command = [sys.executable, "-m", "megabot_cli", "recordings", "grep", "", str(path)]
+            took, memory = _timed([*command, *ours, "--json"])
+            figures = f"{title:40}{took:12.2f}"
+            if jq is None:
+                print(f"{figures}{'':24}{memory:12.0f}")
+                continue
+            theirs_took, _ = _timed([jq, "-c", theirs, str(path)])
+            print(f"{figures}{theirs_took:12.2f}{theirs_took / took:12.1f}{memory:12.0f}")
+        if jq is None:
+            print("not found, not measured: jq")
+
+
+if __name__ == "__main__":
+    report()

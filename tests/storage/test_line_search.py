@@ -1,0 +1,131 @@
+"""A quick search gives what reading every line would have given."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.selection import Selection
+from megabot_cli.storage.choosing import choose
+from megabot_cli.storage.line_search import LineSearch
+from megabot_cli.storage.segment_reader import open_recording
+
+
+def searched(content: bytes, *literals: bytes, most_bytes: int = 1000) -> list[bytes]:
+    return list(LineSearch(io.BytesIO(content), literals, most_bytes=most_bytes))
+
+
+class Trickle(io.BytesIO):
+    """Gives a few bytes at a time, as a pipe may."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return super().read1(min(size or 7, 7))
+
+
+@given(
+    lines=st.lists(st.text("abx\\u0061", max_size=12).map(str.encode)),
+    literal=st.sampled_from([b"a", b"ab", b"bx", b"\\u"]),
+)
+def test_it_gives_the_lines_that_hold_a_text_or_hide_letters(
+    lines: list[bytes], literal: bytes
+) -> None:
+    content = b"".join(line + b"\n" for line in lines)
+    expected = [
+        line
+        for line in lines
+        if literal in line or any(b"\\u00" + bytes([c]) in line for c in b"234567")
+    ]
+    assert searched(content, literal) == expected
+    assert list(LineSearch(Trickle(content), [literal])) == expected
+    assert searched(content) == lines
+    assert list(LineSearch(Trickle(content))) == lines
+
+
+def test_what_lacks_its_newline_is_left_over() -> None:
+    search = LineSearch(io.BytesIO(b"one\ntwo\nthr"))
+    assert list(search) == [b"one", b"two"]
+    assert search.rest == b"thr"
+
+
+@pytest.mark.parametrize("file", [io.BytesIO, Trickle])
+def test_a_line_longer_than_any_record_is_passed_over(file: type[io.BytesIO]) -> None:
+    search = LineSearch(file(b"a1\n" + b"a" * 5000 + b"\na2\n"), [b"a"], most_bytes=100)
+    assert [line for line in search if len(line) < 100] == [b"a1", b"a2"]
+
+
+def write(path: Path, records: list[Record], *, tool: str = "megabot 0.1.0") -> Path:
+    lines = [encode_header(Header(recording="rec_1", tool=tool)), *map(encode_record, records)]
+    path.write_bytes(b"".join(lines))
+    return path
+
+
+names = st.sampled_from(["a", "b", "error", "é", 'q"', None])
+contents = st.sampled_from(["busy", "b\u00fcsy", "bus", "error", ""])
+
+
+@given(
+    facts=st.lists(st.tuples(names, names, contents, st.booleans()), max_size=12),
+    wanted=st.builds(
+        Selection,
+        types=st.sampled_from([(), ("error",), ("a", "b"), ("e*",)]),
+        sessions=st.sampled_from([(), ("a",), ("é",), ('q"',)]),
+        grep=st.sampled_from([None, "busy", "b.sy"]),
+        where=st.sampled_from(
+            [None, "payload.content == 'busy'", "type == 'a' && payload.content.contains('us')"]
+        ),
+    ),
+)
+@settings(deadline=None)
+def test_any_selection_finds_by_searching_what_it_finds_by_reading(
+    tmp_path_factory: pytest.TempPathFactory,
+    facts: list[tuple[str | None, str | None, str, bool]],
+    wanted: Selection,
+) -> None:
+    records = [
+        Record(
+            n=n,
+            t=n,
+            kind="message",
+            type=kind,
+            session=session,
+            data=_escaped(json.dumps({"payload": {"content": content}}), all_of_it=escapes),
+        )
+        for n, (kind, session, content, escapes) in enumerate(facts, 1)
+    ]
+    path = write(tmp_path_factory.mktemp("search") / "000001.jsonl", records)
+    matches = wanted.matcher().matches
+    with open_recording(path) as reader:
+        found = [record.n for record, _ in choose(reader, wanted)]
+    assert found == [record.n for record in records if matches(record)]
+
+
+def _escaped(text: str, *, all_of_it: bool) -> str:
+    """JSON that writes letters as numbers, as is its right."""
+    return text.replace("bus", "\\u0062\\u0075s") if all_of_it else text
+
+
+def test_a_foreign_recorder_may_write_spaces_and_escapes(tmp_path: Path) -> None:
+    path = write(tmp_path / "000001.jsonl", [], tool="another 1.0")
+    fields = {"n": 1, "t": 0, "kind": "message", "type": "error", "session": "s1"}
+    spaced = json.dumps(fields, separators=(" , ", " : "))
+    escaped = spaced.replace("error", "err\\u006fr").replace(" 1,", " 2,")
+    path.write_bytes(path.read_bytes() + f"{spaced}\n{escaped}\n".encode())
+    with open_recording(path) as reader:
+        assert len(list(choose(reader, Selection(types=("error",))))) == 2
+
+
+def test_a_torn_end_and_bad_lines_are_told_where_every_line_is_looked_at(tmp_path: Path) -> None:
+    path = write(tmp_path / "000001.jsonl", [Record(n=1, t=0, kind="message", type="a")])
+    path.write_bytes(path.read_bytes() + b"nonsense\n" + b'{"n":2,"t":1,"ki')
+    with open_recording(path) as reader:
+        assert [record.n for record, _ in choose(reader, Selection())] == [1]
+    assert reader.bad_lines == 1
+    assert reader.torn_bytes == 16
+    assert any("torn at byte" in warning for warning in reader.warnings)
