@@ -54,6 +54,7 @@ _megabot() {
             "megabot recordings list") path="megabot recordings list" ;;
             "megabot recordings show") path="megabot recordings show" ;;
             "megabot recordings verify") path="megabot recordings verify" ;;
+            "megabot recordings convert") path="megabot recordings convert" ;;
             "megabot config") path="megabot config" ;;
             "megabot config show") path="megabot config show" ;;
             "megabot config path") path="megabot config path" ;;
@@ -371,6 +372,25 @@ _megabot() {
         "megabot recordings verify -o"|"megabot recordings verify --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot recordings verify --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings verify --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings convert -t"|"megabot recordings convert --type") compopt +o default; return ;;
+        "megabot recordings convert --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot recordings convert -s"|"megabot recordings convert --session") compopt +o default; return ;;
+        "megabot recordings convert --client") compopt +o default; return ;;
+        "megabot recordings convert --user") compopt +o default; return ;;
+        "megabot recordings convert --link") compopt +o default; return ;;
+        "megabot recordings convert --id") compopt +o default; return ;;
+        "megabot recordings convert --grep") compopt +o default; return ;;
+        "megabot recordings convert --where") compopt +o default; return ;;
+        "megabot recordings convert --limit") compopt +o default; return ;;
+        "megabot recordings convert --around") compopt +o default; return ;;
+        "megabot recordings convert --to") COMPREPLY=($(compgen -W "har jsonl recording" -- "$cur")); return ;;
+        "megabot recordings convert --from") COMPREPLY=($(compgen -W "auto recording har jsonl" -- "$cur")); return ;;
+        "megabot recordings convert -p"|"megabot recordings convert --profile") compopt +o default; return ;;
+        "megabot recordings convert --url") compopt +o default; return ;;
+        "megabot recordings convert --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings convert -o"|"megabot recordings convert --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot recordings convert --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings convert --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config -p"|"megabot config --profile") compopt +o default; return ;;
         "megabot config --url") compopt +o default; return ;;
         "megabot config --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -463,13 +483,15 @@ _megabot() {
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show verify" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show verify convert" ;;
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings convert")
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
         "megabot config show")

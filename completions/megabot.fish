@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show verify config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show verify convert config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -216,9 +216,11 @@ complete -c megabot -n '__megabot_at replay' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_next recordings' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next recordings' -a show -d 'Show what is in a recording.'
 complete -c megabot -n '__megabot_next recordings' -a verify -d 'Prove that a recording is whole.'
+complete -c megabot -n '__megabot_next recordings' -a convert -d 'Turn a recording into something else, or into one.'
 complete -c megabot -n '__megabot_next rec' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next rec' -a show -d 'Show what is in a recording.'
 complete -c megabot -n '__megabot_next rec' -a verify -d 'Prove that a recording is whole.'
+complete -c megabot -n '__megabot_next rec' -a convert -d 'Turn a recording into something else, or into one.'
 complete -c megabot -n '__megabot_at recordings list' -s o -l output -x -a 'text json jsonl'
 complete -c megabot -n '__megabot_at recordings show' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at recordings show' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
@@ -239,6 +241,21 @@ complete -c megabot -n '__megabot_at recordings show' -l strict -d 'Fail at a ba
 complete -c megabot -n '__megabot_at recordings show' -s o -l output -x -a 'line wide json jsonl raw'
 complete -c megabot -n '__megabot_at recordings verify' -l no-secrets -d 'Prove too that it holds no secret.'
 complete -c megabot -n '__megabot_at recordings verify' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at recordings convert' -s t -l type -x -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at recordings convert' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
+complete -c megabot -n '__megabot_at recordings convert' -s s -l session -x -d 'Only these sessions.'
+complete -c megabot -n '__megabot_at recordings convert' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings convert' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings convert' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings convert' -l id -x -d 'Only messages with these ids.'
+complete -c megabot -n '__megabot_at recordings convert' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at recordings convert' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings convert' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at recordings convert' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings convert' -l to -x -a 'har jsonl recording' -d 'What to make of it.'
+complete -c megabot -n '__megabot_at recordings convert' -l from -x -a 'auto recording har jsonl' -d 'What the source is; auto looks at how it begins.  [default: auto]'
+complete -c megabot -n '__megabot_at recordings convert' -l force -d 'Replace a file that is there already.'
+complete -c megabot -n '__megabot_at recordings convert' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'
 complete -c megabot -n '__megabot_next config' -a path -d 'Print where things are.'
 complete -c megabot -n '__megabot_next config' -a schema -d 'Print the JSON Schema of config.yaml.'

@@ -98,6 +98,11 @@ COMMANDS = (
             Entry("list", "List the recordings there are.", f"{_AT}.recordings:list_recordings"),
             Entry("show", "Show what is in a recording.", f"{_AT}.recordings:show"),
             Entry("verify", "Prove that a recording is whole.", f"{_AT}.recordings:verify"),
+            Entry(
+                "convert",
+                "Turn a recording into something else, or into one.",
+                f"{_AT}.recordings_convert:convert",
+            ),
         ),
         aliases=("rec",),
     ),

@@ -7,10 +7,10 @@ from datetime import datetime
 
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
-from megabot_cli.storage.segment_reader import RecordingReader
+from megabot_cli.storage.record_reader import RecordReader
 
 
-def choose(reader: RecordingReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
+def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
     """Give each record that is wanted with its line, and stop where no other can be."""
     chooser = wanted.chooser(started_at_s(reader))
     for record, line in reader.lines():
@@ -19,7 +19,7 @@ def choose(reader: RecordingReader, wanted: Selection) -> Iterator[tuple[Record,
             return
 
 
-def started_at_s(reader: RecordingReader) -> float:
+def started_at_s(reader: RecordReader) -> float:
     """When the recording began, in Unix seconds; 0 where its header does not say."""
     try:
         return datetime.fromisoformat(reader.header.started_at if reader.header else "").timestamp()

@@ -1,0 +1,99 @@
+"""Convert recordings to and from HAR and bare messages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings import find
+from megabot_cli.commands.recordings_output import (
+    Force,
+    more_secrets,
+    tell_left_out,
+    tell_warnings,
+    writing_to,
+)
+from megabot_cli.commands.selection_words import selecting
+from megabot_cli.commands.tree import examples, forms
+
+if TYPE_CHECKING:
+    from megabot_cli.commands.recordings_output import Write
+    from megabot_cli.recording.selection import Selection
+    from megabot_cli.storage.converting import Converted
+    from megabot_cli.storage.record_reader import SourceReader
+
+From = Literal["auto", "recording", "har", "jsonl"]
+To = Literal["har", "jsonl", "recording"]
+
+_WHY = {
+    "har": "a HAR file holds messages only",
+    "jsonl": "a line is the text of a message",
+}
+
+
+@forms("text")
+@examples(
+    ("megabot rec convert last talk.har --to har", "For a browser's network panel"),
+    ("megabot rec convert page.har page.jsonl --to recording", "What a browser exported"),
+    ("megabot rec convert last --to jsonl | jq .payload", "The messages alone"),
+)
+@selecting("begin", "until")
+def convert(
+    context: typer.Context,
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="A recording, HAR file or bare messages, or -."),
+    ],
+    wanted: Selection,
+    to: Annotated[To, typer.Option("--to", help="What to make of it.")],
+    destination: Annotated[
+        str, typer.Argument(metavar="[DEST]", help="The file to make, or - for standard output.")
+    ] = "-",
+    from_form: Annotated[
+        From, typer.Option("--from", help="What the source is; auto looks at how it begins.")
+    ] = "auto",
+    force: Force = False,
+) -> None:
+    """Turn a recording into something else, or into one.
+
+    A HAR file is one that a browser exported, with its WebSocket messages; bare messages are
+    one a line. Secrets in either are redacted on the way, as when recording. What is written
+    can be chosen with the words of `recordings show`; `recordings cut` also cuts by time.
+    """
+    from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.converting import watched
+    from megabot_cli.storage.foreign import open_any
+    from megabot_cli.terminal.progress import Progress
+
+    invocation: Invocation = context.obj
+    place = _place(invocation, source)
+    with (
+        open_any(place, from_form, secrets=more_secrets(invocation)) as reader,
+        writing_to(invocation, destination, force=force) as write,
+        Progress(invocation.console, "converting") as progress,
+    ):
+        lines = watched(choose(reader, wanted), progress.advance)
+        converted = _write(to, reader, lines, write, with_holes=not wanted.everything)
+    tell_warnings(invocation, reader)
+    tell_left_out(invocation, converted.left_out, _WHY.get(to, "they are no part of it"))
+
+
+def _place(invocation: Invocation, source: str) -> Any:
+    """A file of any kind by its path, a recording also by its name."""
+    from pathlib import Path
+
+    return source if Path(source).is_file() else find(invocation, source)
+
+
+def _write(
+    to: To, reader: SourceReader, lines: Any, write: Write, *, with_holes: bool
+) -> Converted:
+    from megabot_cli.storage.converting import write_bare, write_har, write_recording
+
+    if to == "har":
+        return write_har(reader, lines, write)
+    if to == "jsonl":
+        return write_bare(lines, write)
+    return write_recording(reader, lines, write, "convert", with_holes=with_holes)
