@@ -383,8 +383,9 @@ _megabot() {
         "megabot recordings convert --where") compopt +o default; return ;;
         "megabot recordings convert --limit") compopt +o default; return ;;
         "megabot recordings convert --around") compopt +o default; return ;;
-        "megabot recordings convert --to") COMPREPLY=($(compgen -W "har jsonl recording" -- "$cur")); return ;;
+        "megabot recordings convert --to") COMPREPLY=($(compgen -W "har jsonl markdown pytest recording" -- "$cur")); return ;;
         "megabot recordings convert --from") COMPREPLY=($(compgen -W "auto recording har jsonl" -- "$cur")); return ;;
+        "megabot recordings convert --expect") COMPREPLY=($(compgen -W "exact shape" -- "$cur")); return ;;
         "megabot recordings convert -p"|"megabot recordings convert --profile") compopt +o default; return ;;
         "megabot recordings convert --url") compopt +o default; return ;;
         "megabot recordings convert --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -491,7 +492,7 @@ _megabot() {
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings convert")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --expect --allow-tools --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
         "megabot config show")

@@ -5521,6 +5521,14 @@ $script:MegabotCommands = @'
     "help": "What the source is; auto looks at how it begins.  [default: auto]"
    },
    {
+    "name": "--expect",
+    "help": "What the test made by --to pytest asks for.  [default: shape]"
+   },
+   {
+    "name": "--allow-tools",
+    "help": "The test sends tool calls as well."
+   },
+   {
     "name": "--force",
     "help": "Replace a file that is there already."
    },
@@ -5650,6 +5658,8 @@ $script:MegabotCommands = @'
    "--to": [
     "har",
     "jsonl",
+    "markdown",
+    "pytest",
     "recording",
     ""
    ],
@@ -5658,6 +5668,11 @@ $script:MegabotCommands = @'
     "recording",
     "har",
     "jsonl",
+    ""
+   ],
+   "--expect": [
+    "exact",
+    "shape",
     ""
    ],
    "-p": [

@@ -1,7 +1,8 @@
-"""Convert recordings to and from HAR and bare messages."""
+"""Convert recordings to and from HAR and bare messages, and into transcripts and tests."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -10,6 +11,7 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings import find
 from megabot_cli.commands.recordings_output import (
     Force,
+    harmless,
     more_secrets,
     tell_left_out,
     tell_warnings,
@@ -19,24 +21,41 @@ from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from megabot_cli.commands.recordings_output import Write
+    from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.converting import Converted
     from megabot_cli.storage.record_reader import SourceReader
 
 From = Literal["auto", "recording", "har", "jsonl"]
-To = Literal["har", "jsonl", "recording"]
+To = Literal["har", "jsonl", "markdown", "pytest", "recording"]
+Expect = Literal["exact", "shape"]
 
 _WHY = {
     "har": "a HAR file holds messages only",
     "jsonl": "a line is the text of a message",
+    "pytest": "the relay refused them, or they call tools",
 }
+
+
+@dataclass(frozen=True)
+class Making:
+    """What is to be made."""
+
+    to: To
+    expect: Expect
+    allow_tools: bool
+    with_holes: bool
 
 
 @forms("text")
 @examples(
     ("megabot rec convert last talk.har --to har", "For a browser's network panel"),
     ("megabot rec convert page.har page.jsonl --to recording", "What a browser exported"),
+    ("megabot rec convert last talk.md --to markdown -s sess_1", "A transcript of one session"),
+    ("megabot rec convert last test_talk.py --to pytest --limit 20", "A test of a slice"),
     ("megabot rec convert last --to jsonl | jq .payload", "The messages alone"),
 )
 @selecting("begin", "until")
@@ -54,6 +73,12 @@ def convert(
     from_form: Annotated[
         From, typer.Option("--from", help="What the source is; auto looks at how it begins.")
     ] = "auto",
+    expect: Annotated[
+        Expect, typer.Option("--expect", help="What the test made by --to pytest asks for.")
+    ] = "shape",
+    allow_tools: Annotated[
+        bool, typer.Option("--allow-tools", help="The test sends tool calls as well.")
+    ] = False,
     force: Force = False,
 ) -> None:
     """Turn a recording into something else, or into one.
@@ -68,6 +93,7 @@ def convert(
     from megabot_cli.terminal.progress import Progress
 
     invocation: Invocation = context.obj
+    making = Making(to, expect, allow_tools, with_holes=not wanted.everything)
     place = _place(invocation, source)
     with (
         open_any(place, from_form, secrets=more_secrets(invocation)) as reader,
@@ -75,7 +101,7 @@ def convert(
         Progress(invocation.console, "converting") as progress,
     ):
         lines = watched(choose(reader, wanted), progress.advance)
-        converted = _write(to, reader, lines, write, with_holes=not wanted.everything)
+        converted = _write(making, reader, lines, write)
     tell_warnings(invocation, reader)
     tell_left_out(invocation, converted.left_out, _WHY.get(to, "they are no part of it"))
 
@@ -88,12 +114,18 @@ def _place(invocation: Invocation, source: str) -> Any:
 
 
 def _write(
-    to: To, reader: SourceReader, lines: Any, write: Write, *, with_holes: bool
+    making: Making, reader: SourceReader, lines: Iterable[tuple[Record, bytes]], write: Write
 ) -> Converted:
-    from megabot_cli.storage.converting import write_bare, write_har, write_recording
+    from megabot_cli.storage import converting
 
-    if to == "har":
-        return write_har(reader, lines, write)
-    if to == "jsonl":
-        return write_bare(lines, write)
-    return write_recording(reader, lines, write, "convert", with_holes=with_holes)
+    if making.to == "har":
+        return converting.write_har(reader, lines, write)
+    if making.to == "jsonl":
+        return converting.write_bare(lines, write)
+    if making.to == "markdown":
+        return converting.write_transcript(reader, lines, harmless(write))
+    if making.to == "pytest":
+        return converting.write_pytest(
+            reader, lines, write, making.expect, allow_tools=making.allow_tools
+        )
+    return converting.write_recording(reader, lines, write, "convert", with_holes=making.with_holes)

@@ -43,6 +43,16 @@ def writing_to(invocation: Invocation, destination: str, *, force: bool) -> Iter
     output.flush()
 
 
+def harmless(write: Write) -> Write:
+    """Writes text for people: what could steer a terminal that shows it is made visible."""
+    from megabot_cli.terminal.text import safe_text
+
+    def write_safely(content: bytes) -> None:
+        write(safe_text(content.decode("utf-8", "replace")).encode())
+
+    return write_safely
+
+
 class _StandardOutput:
     def __init__(self, invocation: Invocation) -> None:
         self._console = invocation.console
@@ -85,4 +95,5 @@ def tell_left_out(invocation: Invocation, left_out: Counter[str], why: str) -> N
 
         count = sum(left_out.values())
         kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(left_out.items()))
-        invocation.console.note(safe_line(f"{count} records were left out ({kinds}): {why}."))
+        were = "record was" if count == 1 else "records were"
+        invocation.console.note(safe_line(f"{count} {were} left out ({kinds}): {why}."))

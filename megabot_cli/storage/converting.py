@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from megabot_cli.errors import WrongUsage
 from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording import har
 from megabot_cli.recording.bare_messages import write_line
 from megabot_cli.recording.derived_header import HOLES, derived_header
+from megabot_cli.recording.pytest_text import Expect, PytestWriter
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.transcript import transcript
 from megabot_cli.storage.record_reader import RecordReader, SourceReader
 from megabot_cli.storage.sealed_segment import SealedSegment, Write
 from megabot_cli.storage.served_recording import KeptPayloads
@@ -145,3 +148,35 @@ def watched(
         yield each
         if count % every == 0:
             seen(every)
+
+
+def write_transcript(source: RecordReader, lines: Lines, write: Write) -> Converted:
+    """The conversation as Markdown."""
+    converted = Converted()
+    for piece in transcript(source.header, _counted(lines, converted)):
+        write(piece.encode("utf-8", "replace"))
+    return converted
+
+
+def write_pytest(
+    source: RecordReader, lines: Lines, write: Write, expect: Expect, *, allow_tools: bool
+) -> Converted:
+    """The conversation as a test. WrongUsage where it holds no request."""
+    converted = Converted()
+    writer = PytestWriter(expect, allow_tools=allow_tools)
+    for piece in writer.write(source.header, _counted(lines, converted)):
+        write(piece.encode("utf-8", "backslashreplace"))
+    if not writer.requests:
+        raise WrongUsage(
+            "There is no request to make a test of.",
+            "Tool calls are left out without --allow-tools." if writer.held_back else None,
+        )
+    if writer.held_back:
+        converted.left_out["request"] = writer.held_back
+    return converted
+
+
+def _counted(lines: Lines, converted: Converted) -> Iterator[Record]:
+    for record, _ in lines:
+        converted.written += 1
+        yield record

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
-from megabot_cli.errors import MegabotError
+from megabot_cli.errors import BadData, MegabotError
+from megabot_cli.recording.bare_messages import BadMessage, read_line
 from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.har_reader import HarReader
 from megabot_cli.storage.jsonl_reader import JsonlReader
@@ -45,6 +46,8 @@ def open_any(
     them; a recording is given as it is. NotFound and BadData as from `open_recording`.
     """
     if source != "-" and Path(source).is_dir():
+        if form not in ("auto", "recording"):
+            raise BadData(f"{source} is a folder, and no {form} file.")
         return _SourceRecording(_segments(Path(source)), strict=strict)
     file = open_source(source)
     try:
@@ -73,7 +76,19 @@ def form_of(start: bytes) -> Form:
         return "recording"
     if _HAR.match(start):
         return "har"
-    return "jsonl" if _BARE.match(start) and b'"megabot-recording"' not in start else "recording"
+    return "jsonl" if _begins_with_message(start) else "recording"
+
+
+def _begins_with_message(start: bytes) -> bool:
+    """Whether the first line is a bare message, or the beginning of one that goes on."""
+    if not _BARE.match(start) or b'"megabot-recording"' in start:
+        return False
+    line, newline, _ = start.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
+    try:
+        read_line(line.strip())
+    except BadMessage:
+        return not newline
+    return True
 
 
 class _SourceRecording(RecordingReader):

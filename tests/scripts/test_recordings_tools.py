@@ -1,0 +1,114 @@
+"""Recordings are turned into other things, and back, as an operator types it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Operator
+from tests.support.processes import Processes
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SEALED = GOLDEN / "recording_1_0" / "sealed"
+UNCLEAN = GOLDEN / "recording_1_0" / "unclean"
+CHROMIUM = GOLDEN / "har" / "chromium_156.har"
+PYTEST = f"{sys.executable} -m pytest -q -p no:cacheprovider -W ignore"
+
+
+def test_what_a_browser_exported_becomes_a_test_that_holds(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    talk, test = tmp_path / "talk.jsonl", tmp_path / "test_talk.py"
+    assert stranger.types("rec", "convert", str(CHROMIUM), str(talk), "--to", "recording",
+                          ).returncode == 0  # fmt: skip
+    done = stranger.types("rec", "convert", str(talk), str(test), "--to", "pytest", "--expect",
+                          "exact")  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    served = f"megabot gateway --from-recording {talk} --pace fast --listen :0 -- {PYTEST} {test}"
+    held = stranger.shell(served)
+    assert held.returncode == 0, held.stdout + held.stderr
+    assert "1 passed" in held.stdout
+    test.write_text(test.read_text().replace("in Zürich.'", "in Bern.'"))
+    failed = stranger.shell(served)
+    assert failed.returncode == 1
+    assert "in Bern" in failed.stdout
+
+
+def test_a_har_goes_through_pipes(stranger: Operator) -> None:
+    done = stranger.shell(
+        f"cat {CHROMIUM} | megabot rec convert - --to har | megabot rec convert - --to recording"
+        " | megabot rec verify - --no-secrets"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "records    13" in done.stdout
+
+
+def test_a_transcript_reads_as_a_conversation(stranger: Operator) -> None:
+    done = stranger.types("rec", "convert", str(SEALED), "--to", "markdown", "--limit", "20")
+    assert done.returncode == 0, done.stderr
+    assert "> Grüße 😀 é\n\n**MegaBot** (began after 0.070 s" in done.stdout
+
+
+def test_a_torn_recording_gives_its_prefix_with_a_warning(stranger: Operator) -> None:
+    done = stranger.types("rec", "convert", str(UNCLEAN), "--to", "jsonl")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
+    assert "torn at byte" in done.stderr
+
+
+def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: Path) -> None:
+    made = tmp_path / "x.har"
+    made.write_text("mine")
+    command = ("rec", "convert", str(SEALED), str(made), "--to", "har")
+    done = stranger.types(*command)
+    assert (done.returncode, made.read_text()) == (2, "mine")
+    assert "--force" in done.stderr
+    assert stranger.types(*command, "--force").returncode == 0
+    assert json.loads(made.read_text())["log"]["version"] == "1.2"
+    assert stat.S_IMODE(made.stat().st_mode) == 0o600
+    assert [each.name for each in tmp_path.iterdir() if each.is_file()] == ["x.har"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("convert", str(SEALED)), 2, "--to"),
+        (("convert", str(SEALED), "--to", "pdf"), 2, "pdf"),
+        (("convert", "nope.har", "--to", "jsonl"), 9, "nope.har"),
+        (("convert", __file__, "--to", "jsonl"), 11, "test_recordings_tools.py"),
+        (("convert", str(SEALED), "/nope/x.har", "--to", "har"), 1, "/nope/x.har"),
+        (("convert", str(SEALED), "/dev/null", "--to", "har", "--force"), 2, "/dev/null"),
+        (("convert", str(SEALED), "--from", "har", "--to", "jsonl"), 11, "folder"),
+        (("convert", str(SEALED), "--to", "pytest", "--type", "nothing"), 2, "no request"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    stranger: Operator, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    done = stranger.types("rec", *arguments)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "broke inside" not in done.stderr
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_leaves_no_half_file_behind(
+    processes: Processes, tmp_path: Path, number: int, code: int
+) -> None:
+    folder = tmp_path / "made"
+    folder.mkdir()
+    running = processes.megabot(
+        "rec", "convert", "-", str(folder / "x.jsonl"), "--to", "jsonl", typed=None
+    )
+    running.write('{"id":"1","type":"chat_send","payload":{"content":"?"}}\n' * 400)
+    running.wait_for("a file under way", lambda: os.listdir(folder))
+    running.signal(number)
+    assert running.wait() == code
+    assert os.listdir(folder) == []
