@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.recordings import find
 from megabot_cli.commands.recordings_output import (
     Force,
+    Source,
     harmless,
     more_secrets,
+    source_place,
     tell_left_out,
     tell_warnings,
     writing_to,
@@ -61,10 +62,7 @@ class Making:
 @selecting("begin", "until")
 def convert(
     context: typer.Context,
-    source: Annotated[
-        str,
-        typer.Argument(metavar="SOURCE", help="A recording, HAR file or bare messages, or -."),
-    ],
+    source: Source,
     wanted: Selection,
     to: Annotated[To, typer.Option("--to", help="What to make of it.")],
     destination: Annotated[
@@ -94,7 +92,7 @@ def convert(
 
     invocation: Invocation = context.obj
     making = Making(to, expect, allow_tools, with_holes=not wanted.everything)
-    place = _place(invocation, source)
+    place = source_place(invocation, source)
     with (
         open_any(place, from_form, secrets=more_secrets(invocation)) as reader,
         writing_to(invocation, destination, force=force) as write,
@@ -104,13 +102,6 @@ def convert(
         converted = _write(making, reader, lines, write)
     tell_warnings(invocation, reader)
     tell_left_out(invocation, converted.left_out, _WHY.get(to, "they are no part of it"))
-
-
-def _place(invocation: Invocation, source: str) -> Any:
-    """A file of any kind by its path, a recording also by its name."""
-    from pathlib import Path
-
-    return source if Path(source).is_file() else find(invocation, source)
 
 
 def _write(

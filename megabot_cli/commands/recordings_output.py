@@ -23,6 +23,9 @@ _BUFFERED_BYTES = 64 * 1024
 Destination = Annotated[
     str, typer.Argument(metavar="DEST", help="The file to make, or - for standard output.")
 ]
+Source = Annotated[
+    str, typer.Argument(metavar="SOURCE", help="A recording, HAR file or bare messages, or -.")
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 
 
@@ -71,6 +74,13 @@ class _StandardOutput:
         text = b"".join(self._pieces).decode("utf-8", "replace")
         self._pieces, self._size = [], 0
         self._console.stream(safe_text(text) if self._console.out_is_terminal else text)
+
+
+def source_place(invocation: Invocation, source: str) -> Path | str:
+    """A file of any kind by its path; a recording also by its name; `-` is stdin."""
+    from megabot_cli.commands.recordings import find
+
+    return Path(source) if Path(source).is_file() else find(invocation, source)
 
 
 def more_secrets(invocation: Invocation) -> MoreSecrets:

@@ -8,12 +8,13 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.recording.bare_messages import BadMessage, read_line
+from megabot_cli.recording.record import Record
 from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.har_reader import HarReader
 from megabot_cli.storage.jsonl_reader import JsonlReader
@@ -106,6 +107,17 @@ class _SourceRecording(RecordingReader):
     @property
     def header_line(self) -> bytes:
         return self._first.header_line
+
+    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`, with how many records are missing before each, by its number."""
+        last_n: int | None = None
+        for segment in self.segments():
+            for record, line in segment:
+                lost = record.n - last_n - 1 if last_n is not None else 0
+                last_n = record.n  # the record is the caller's from here on
+                yield record, line, max(0, lost)
+            if segment.end is not None:  # which has a number too
+                last_n = segment.end.n
 
     def _open(self, source: Path | str) -> SegmentReader:
         if self._opened is None:

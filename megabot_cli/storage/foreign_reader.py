@@ -76,6 +76,11 @@ class ForeignReader:
         for record in self:
             yield record, encode_record(record)[:-1]
 
+    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`; nothing is missing from what is numbered here."""
+        for record, line in self.lines():
+            yield record, line, 0
+
     def _records(self) -> Iterator[Record]:
         raise NotImplementedError
 

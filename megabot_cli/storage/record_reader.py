@@ -49,3 +49,7 @@ class SourceReader(RecordReader, Protocol):
 
     @property
     def header_line(self) -> bytes: ...
+
+    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`, with how many records are missing before each, by its number."""
+        ...

@@ -86,6 +86,12 @@ def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: 
         (("convert", str(SEALED), "/dev/null", "--to", "har", "--force"), 2, "/dev/null"),
         (("convert", str(SEALED), "--from", "har", "--to", "jsonl"), 11, "folder"),
         (("convert", str(SEALED), "--to", "pytest", "--type", "nothing"), 2, "no request"),
+        (("cut", str(SEALED)), 2, "DEST"),
+        (("cut", str(SEALED), "-", "--where", "payload.x >"), 11, ""),
+        (("merge", str(SEALED)), 2, "SOURCES"),
+        (("merge", "-", "-", "x"), 2, "once only"),
+        (("merge", str(SEALED), "nope", "-"), 9, "nope"),
+        (("sanitize", str(SEALED), "-", "--pattern", "("), 2, "no regular expression"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -112,3 +118,33 @@ def test_ctrl_c_leaves_no_half_file_behind(
     running.signal(number)
     assert running.wait() == code
     assert os.listdir(folder) == []
+
+
+def test_a_part_is_cut_shown_sanitized_and_merged(stranger: Operator, tmp_path: Path) -> None:
+    done = stranger.shell(
+        f"cd {tmp_path}; megabot rec cut {SEALED} a --direction to_client"
+        f" && megabot rec cut {SEALED} - --direction to_upstream"
+        "    | megabot rec sanitize - b --key content"
+        " && megabot rec merge a b c && megabot rec verify c --no-secrets"
+        " && megabot rec show c --type chat_send -o raw"
+    )
+    assert done.returncode == 0, done.stderr
+    assert ": clean\n" in done.stdout
+    assert "Grüße" not in done.stdout
+    assert '"content":"‹redacted:' in done.stdout
+
+
+def test_nothing_wanted_makes_an_empty_recording_and_says_so(stranger: Operator) -> None:
+    done = stranger.types("rec", "cut", str(SEALED), "-", "--type", "nothing")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
+    assert "nothing was wanted" in done.stderr
+
+
+def test_a_source_may_be_replaced_by_what_is_made_of_it(stranger: Operator, tmp_path: Path) -> None:
+    made = tmp_path / "a.jsonl"
+    assert stranger.types("rec", "cut", str(SEALED), str(made)).returncode == 0
+    size = made.stat().st_size
+    done = stranger.types("rec", "sanitize", str(made), str(made), "--drop-payload", "--force")
+    assert done.returncode == 0, done.stderr
+    assert made.stat().st_size < size
+    assert stranger.types("rec", "verify", str(made)).returncode == 0
