@@ -6,6 +6,7 @@ then connection by connection, all at the same pace, so that the records are in 
 
 from __future__ import annotations
 
+import contextlib
 import heapq
 import os
 from collections.abc import Iterator
@@ -71,7 +72,7 @@ class HarReader(ForeignReader):
     def _find_entries(self) -> None:
         entry: _Entry | None = None
         try:
-            for place in walk(tokens(self._chunks(0, _CHUNK_BYTES))):
+            for place in walk(tokens(self._chunks(0, _CHUNK_BYTES), flat=True)):
                 names = place.names
                 if len(names) < 3 or names[0] != "log" or names[1] != "entries":
                     continue
@@ -113,7 +114,7 @@ class HarReader(ForeignReader):
     def _messages(self, at: int, *, tell: bool = True) -> Iterator[HarMessage]:
         """The messages of one connection, in their order. What is none is told and left out."""
         try:
-            for start, end in elements(tokens(self._chunks(at, _NEAR_CHUNK_BYTES), at)):
+            for start, end in elements(tokens(self._chunks(at, _NEAR_CHUNK_BYTES), at, flat=True)):
                 try:
                     yield decode_message(self._content(start, end))
                 except BadMessage as fault:
@@ -170,8 +171,13 @@ def _note(entry: _Entry, place: Place) -> None:
     if place.event == "begin" and below == (MESSAGES,):
         entry.messages_at = place.start
     elif place.event == "string" and place.text is not None and below in _STRINGS:
-        try:
-            text = msgspec.json.decode(b'"' + place.text + b'"', type=str)
-        except (msgspec.DecodeError, UnicodeError):
-            return
-        setattr(entry, _STRINGS[below], text)
+        _set(entry, _STRINGS[below], b'"' + place.text + b'"')
+    elif place.event == "flat" and place.text is not None and below == ("request",):
+        with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+            request = msgspec.json.decode(place.text, type=dict[str, msgspec.Raw])
+            _set(entry, "url", request.get("url", b'""'))
+
+
+def _set(entry: _Entry, name: str, content: bytes | msgspec.Raw) -> None:
+    with contextlib.suppress(msgspec.DecodeError, UnicodeError):
+        setattr(entry, name, msgspec.json.decode(content, type=str))

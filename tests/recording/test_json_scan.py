@@ -56,19 +56,19 @@ def test_a_value_is_given_with_the_keys_that_lead_to_it() -> None:
 
 
 @thorough
-@given(st.lists(json_texts, max_size=5), st.integers(1, 9))
-def test_any_array_gives_its_elements(texts: list[str], size: int) -> None:
+@given(st.lists(json_texts, max_size=5), st.integers(1, 60), st.booleans())
+def test_any_array_gives_its_elements(texts: list[str], size: int, flat: bool) -> None:
     values = [json.loads(text) for text in texts]
     content = json.dumps(values).encode()
-    places = list(elements(tokens(in_pieces(content, size))))
+    places = list(elements(tokens(in_pieces(content, size), flat=flat)))
     assert [json.loads(content[start:end]) for start, end in places] == values
 
 
 @thorough
-@given(st.binary(max_size=60), st.integers(1, 9))
-def test_any_bytes_raise_nothing_unforeseen(content: bytes, size: int) -> None:
+@given(st.binary(max_size=60), st.integers(1, 9), st.booleans())
+def test_any_bytes_raise_nothing_unforeseen(content: bytes, size: int, flat: bool) -> None:
     with contextlib.suppress(Torn, NoDocument):
-        list(walk(tokens(in_pieces(content, size))))
+        list(walk(tokens(in_pieces(content, size), flat=flat)))
 
 
 def test_a_document_that_ends_in_the_middle_says_where() -> None:
@@ -101,3 +101,9 @@ def test_a_long_string_is_passed_over() -> None:
     (string,) = [place for place in walk(tokens(chunks)) if place.event == "string"]
     assert string.text is None
     assert string.end - string.start == 32 * 65536 + 2
+
+
+def test_an_object_without_others_in_it_is_one_value() -> None:
+    content = b'{"a":{"b":"}"},"c":[{"d":1},{}],"e":{"f":[]}}'
+    found = [place.text for place in walk(tokens([content], flat=True)) if place.event == "flat"]
+    assert found == [b'{"b":"}"}', b'{"d":1}', b"{}"]
