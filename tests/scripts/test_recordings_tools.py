@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import stat
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.conftest import Operator
+from tests.scripts.test_terminal import ended, on_a_terminal
 from tests.support.processes import Processes
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -148,3 +150,49 @@ def test_a_source_may_be_replaced_by_what_is_made_of_it(stranger: Operator, tmp_
     assert done.returncode == 0, done.stderr
     assert made.stat().st_size < size
     assert stranger.types("rec", "verify", str(made)).returncode == 0
+
+
+@pytest.mark.parametrize("form", ["har", "jsonl", "markdown", "pytest", "recording"])
+def test_no_secret_of_a_browsers_file_comes_out(
+    stranger: Operator, tmp_path: Path, form: str
+) -> None:
+    made = tmp_path / "made"
+    done = stranger.types("rec", "convert", str(CHROMIUM), str(made), "--to", form, "-v")
+    assert done.returncode == 0, done.stderr
+    assert "canary" not in made.read_text() + done.stdout + done.stderr
+    assert "Welcome." in made.read_text()
+
+
+HOSTILE = "{}\\x1b]0;evil\\x07\x9b31m\u202e"
+
+
+@pytest.mark.parametrize("form", ["har", "jsonl", "markdown", "pytest", "recording"])
+def test_hostile_words_do_not_reach_the_terminal(
+    stranger: Operator, tmp_path: Path, form: str
+) -> None:
+    text = {"id": "1", "type": "chat_send", "payload": {"content": HOSTILE}, "odd\u202e\x9b": 1}
+    (tmp_path / "x").write_text(json.dumps(text, ensure_ascii=False) + "\n", encoding="utf-8")
+    with on_a_terminal(stranger, "rec", "convert", str(tmp_path / "x"), "--to", form) as child:
+        shown, code = ended(child)
+    assert code == 0, shown
+    lines = re.sub(r"\x1b\[K|\r", "", shown)  # the bar on stderr, which comes and goes
+    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", lines)
+
+
+def test_long_work_shows_a_bar_on_a_terminal(stranger: Operator, tmp_path: Path) -> None:
+    line = '{"id":"1","type":"chat_send","payload":{"content":"?"}}\n'
+    (tmp_path / "x").write_text(line * 20_000)
+    with on_a_terminal(
+        stranger, "rec", "convert", str(tmp_path / "x"), str(tmp_path / "y"), "--to", "recording"
+    ) as child:
+        shown, code = ended(child)
+    assert code == 0
+    assert re.search(r"converting  \d+000  \d+/s", shown)
+    assert shown.endswith("\r\x1b[K")
+
+
+def test_a_reader_that_goes_away_is_no_failure(stranger: Operator, tmp_path: Path) -> None:
+    line = '{"id":"1","type":"chat_send","payload":{"content":"?"}}\n'
+    (tmp_path / "x").write_text(line * 20_000)
+    done = stranger.shell(f"megabot rec convert {tmp_path}/x --to recording | head -1")
+    assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr

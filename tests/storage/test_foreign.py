@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import io
 import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,16 +15,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megabot_cli.errors import BadData, NotFound
+from megabot_cli.errors import BadData, NotFound, WrongUsage
 from megabot_cli.recording.har import unix_us
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
-from megabot_cli.storage.converting import write_bare, write_har, write_recording
+from megabot_cli.storage.converting import (
+    write_bare,
+    write_har,
+    write_pytest,
+    write_recording,
+    write_transcript,
+)
 from megabot_cli.storage.foreign import form_of, open_any
 from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
-from tests.recording.arbitrary import records, thorough
+from tests.recording.arbitrary import CANARY, planted_texts, records, thorough
 from tests.storage.conftest import marks, segment_bytes
 
 
@@ -62,6 +70,10 @@ def converted(source: Path, form: str) -> bytes:
             write_har(reader, reader.lines(), output.write)
         elif form == "jsonl":
             write_bare(reader.lines(), output.write)
+        elif form == "markdown":
+            write_transcript(reader, reader.lines(), output.write)
+        elif form == "pytest":
+            write_pytest(reader, reader.lines(), output.write, "exact", allow_tools=True)
         else:
             write_recording(reader, reader.lines(), output.write, "test", with_holes=False)
     return output.getvalue()
@@ -295,3 +307,35 @@ def test_any_text_is_kept_through_bare_messages(tmp_path: Path) -> None:
     assert len(lines.splitlines()) == lines.count(b"\n")
     found, _ = read_all(tmp_path / "y", lines)
     assert [record.data for record in found] == [record.data for record in recorded]
+
+
+@settings(thorough, max_examples=60)
+@given(st.lists(planted_texts, min_size=1, max_size=3), st.booleans())
+def test_a_secret_in_any_message_of_a_foreign_file_is_in_no_byte_of_any_output(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], bare: bool
+) -> None:
+    source = tmp_path_factory.mktemp("canary") / "x"
+    if bare:
+        source.write_bytes(b"".join(json.dumps(text).encode() + b"\n" for text in texts))
+    else:
+        source.write_bytes(har([sent(n, text) for n, text in enumerate(texts)]))
+    assert CANARY.encode() in source.read_bytes()
+    for form in ("har", "jsonl", "recording", "markdown", "pytest"):
+        with contextlib.suppress(WrongUsage):  # there may be no request among them
+            assert CANARY.encode() not in converted(source, form)
+
+
+def test_memory_does_not_grow_with_a_har(tmp_path: Path) -> None:
+    def peak_bytes(count: int) -> int:
+        path = tmp_path / f"{count}.har"
+        path.write_bytes(har([sent(n / 1000, "x" * 300) for n in range(count)]))
+        tracemalloc.start()
+        try:
+            with open_any(path) as reader:
+                assert sum(1 for _ in reader.lines()) == count + 1
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_bytes(100)
+    assert peak_bytes(20_000) < 2 * peak_bytes(2_000)
