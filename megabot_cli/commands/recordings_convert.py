@@ -22,10 +22,9 @@ from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
 
     from megabot_cli.commands.recordings_output import Write
-    from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.converting import Converted
     from megabot_cli.storage.record_reader import SourceReader
@@ -48,7 +47,7 @@ class Making:
     to: To
     expect: Expect
     allow_tools: bool
-    with_holes: bool
+    is_whole: bool
 
 
 @forms("text")
@@ -85,30 +84,33 @@ def convert(
     one a line. Secrets in either are redacted on the way, as when recording. What is written
     can be chosen with the words of `recordings show`; `recordings cut` also cuts by time.
     """
-    from megabot_cli.storage.choosing import choose
-    from megabot_cli.storage.converting import watched
     from megabot_cli.storage.foreign import open_any
     from megabot_cli.terminal.progress import Progress
 
     invocation: Invocation = context.obj
-    making = Making(to, expect, allow_tools, with_holes=not wanted.everything)
+    making = Making(to, expect, allow_tools, is_whole=wanted.everything)
     place = source_place(invocation, source)
     with (
         open_any(place, from_form, secrets=more_secrets(invocation)) as reader,
         writing_to(invocation, destination, force=force) as write,
         Progress(invocation.console, "converting") as progress,
     ):
-        lines = watched(choose(reader, wanted), progress.advance)
-        converted = _write(making, reader, lines, write)
+        converted = _write(making, reader, wanted, write, progress.advance)
     tell_warnings(invocation, reader)
     tell_left_out(invocation, converted.left_out, _WHY.get(to, "they are no part of it"))
 
 
 def _write(
-    making: Making, reader: SourceReader, lines: Iterable[tuple[Record, bytes]], write: Write
+    making: Making,
+    reader: SourceReader,
+    wanted: Selection,
+    write: Write,
+    seen: Callable[[int], object],
 ) -> Converted:
     from megabot_cli.storage import converting
+    from megabot_cli.storage.choosing import choose
 
+    lines = converting.watched(choose(reader, wanted), seen)
     if making.to == "har":
         return converting.write_har(reader, lines, write)
     if making.to == "jsonl":
@@ -119,4 +121,6 @@ def _write(
         return converting.write_pytest(
             reader, lines, write, making.expect, allow_tools=making.allow_tools
         )
-    return converting.write_recording(reader, lines, write, "convert", with_holes=making.with_holes)
+    if making.is_whole:
+        return converting.write_whole(reader, write, seen)
+    return converting.write_part(reader, lines, write, "convert")

@@ -43,7 +43,7 @@ def cut(
     say what the part was made from, and that holes in the numbers are meant.
     """
     from megabot_cli.storage.choosing import choose
-    from megabot_cli.storage.converting import watched, write_recording
+    from megabot_cli.storage.converting import watched, write_part
     from megabot_cli.storage.foreign import open_any
     from megabot_cli.terminal.progress import Progress
 
@@ -55,7 +55,7 @@ def cut(
         Progress(invocation.console, "cutting") as progress,
     ):
         lines = watched(choose(reader, wanted), progress.advance)
-        converted = write_recording(reader, lines, write, "cut", with_holes=True)
+        converted = write_part(reader, lines, write, "cut")
     tell_warnings(invocation, reader)
     if not converted.written:
         invocation.console.warn("nothing was wanted: the recording is empty")

@@ -15,6 +15,7 @@ from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording import har
 from megabot_cli.recording.bare_messages import write_line
 from megabot_cli.recording.derived_header import HOLES, derived_header
+from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.pytest_text import Expect, PytestWriter
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.transcript import transcript
@@ -57,22 +58,41 @@ def write_bare(lines: Lines, write: Write) -> Converted:
     return converted
 
 
-def write_recording(
-    source: SourceReader, lines: Lines, write: Write, made_by: str, *, with_holes: bool
-) -> Converted:
-    """A sealed recording of the lines, each as it stands in the source.
+def write_part(source: SourceReader, lines: Lines, write: Write, made_by: str) -> Converted:
+    """A sealed recording of some lines, each as it stands in the source, its number included.
 
-    `made_by` is told in its labels; `with_holes` says that lines of the source may be missing.
+    Labels tell `made_by`, and that holes in the numbers are meant.
     """
-    labels = {"made_by": made_by} | ({HOLES: made_by} if with_holes else {})
-    header = derived_header(
-        source.header_line, recording=new_recording_id(), tool=TOOL, labels=labels
-    )
-    segment = SealedSegment(write, header)
+    segment = _segment(source, write, {"made_by": made_by, HOLES: made_by})
     for record, line in lines:
         segment.add(record, line)
     segment.seal()
     return Converted(segment.records)
+
+
+def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object]) -> Converted:
+    """A sealed recording, in one segment, of all there is. Holes stay holes: they prove a loss.
+
+    `seen` is told now and then how many more records have passed.
+    """
+    segment = _segment(source, write, {"made_by": "convert"})
+    n = 0
+    for record, line, lost in source.numbered():
+        n += 1 + lost
+        if n != record.n:  # the `end` of a segment before had a number too
+            record.n, line = n, edit_line(line, {"n": n})
+        segment.add(record, line)
+        if segment.records % 1000 == 0:
+            seen(1000)
+    segment.seal()
+    return Converted(segment.records)
+
+
+def _segment(source: SourceReader, write: Write, labels: dict[str, str]) -> SealedSegment:
+    header = derived_header(
+        source.header_line, recording=new_recording_id(), tool=TOOL, labels=labels
+    )
+    return SealedSegment(write, header)
 
 
 def write_har(source: RecordReader, lines: Lines, write: Write) -> Converted:

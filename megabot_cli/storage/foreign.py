@@ -110,7 +110,9 @@ class _SourceRecording(RecordingReader):
 
     def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
         """As `lines`, with how many records are missing before each, by its number."""
-        last_n: int | None = None
+        # What comes before the first segment that is left was removed on purpose.
+        first = self.header is not None and self.header.segment == 1
+        last_n: int | None = 0 if first else None
         for segment in self.segments():
             for record, line in segment:
                 lost = record.n - last_n - 1 if last_n is not None else 0

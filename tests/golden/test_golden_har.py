@@ -15,7 +15,7 @@ import pytest
 
 from megabot_cli.recording.format_v1 import encode_record
 from megabot_cli.recording.record import Record
-from megabot_cli.storage.converting import write_bare, write_har, write_recording
+from megabot_cli.storage.converting import write_bare, write_har, write_whole
 from megabot_cli.storage.foreign import open_any
 
 CHROMIUM = Path(__file__).parent / "har" / "chromium_156.har"
@@ -67,7 +67,7 @@ def test_no_secret_of_the_har_is_in_what_is_made_of_it(form: str) -> None:
         elif form == "jsonl":
             write_bare(reader.lines(), output.write)
         else:
-            write_recording(reader, reader.lines(), output.write, "test", with_holes=False)
+            write_whole(reader, output.write, bool)
     assert b"Welcome." in output.getvalue()
     assert b"canary" not in output.getvalue()
 

@@ -24,8 +24,8 @@ from megabot_cli.storage.converting import (
     write_bare,
     write_har,
     write_pytest,
-    write_recording,
     write_transcript,
+    write_whole,
 )
 from megabot_cli.storage.foreign import form_of, open_any
 from megabot_cli.storage.foreign_reader import MoreSecrets
@@ -75,7 +75,7 @@ def converted(source: Path, form: str) -> bytes:
         elif form == "pytest":
             write_pytest(reader, reader.lines(), output.write, "exact", allow_tools=True)
         else:
-            write_recording(reader, reader.lines(), output.write, "test", with_holes=False)
+            write_whole(reader, output.write, bool)
     return output.getvalue()
 
 

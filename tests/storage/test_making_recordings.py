@@ -19,7 +19,7 @@ from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
-from megabot_cli.storage.converting import write_recording
+from megabot_cli.storage.converting import write_part, write_whole
 from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.merging import merge
@@ -46,7 +46,7 @@ def header_of(path: Path) -> dict[str, Any]:
 def cut(source: Path, made: Path, **wanted: Any) -> Verification:
     with open_any(source) as reader, made.open("wb") as file:
         lines = choose(reader, Selection(**wanted))
-        write_recording(reader, lines, file.write, "cut", with_holes=True)
+        write_part(reader, lines, file.write, "cut")
     return verify(made)
 
 
@@ -119,6 +119,31 @@ def test_a_cut_that_was_changed_afterwards_is_unclean(tmp_path: Path) -> None:
     cut(SEALED, made, types=("chat_*",))
     made.write_bytes(made.read_bytes().replace(b"Hello ", b"hello "))
     assert not verify(made).clean
+
+
+# -- the whole ------------------------------------------------------------------------------
+
+
+def whole(source: Path, made: Path) -> Verification:
+    with open_any(source) as reader, made.open("wb") as file:
+        write_whole(reader, file.write, bool)
+    return verify(made)
+
+
+def test_several_segments_become_one_without_holes(tmp_path: Path) -> None:
+    found = whole(SEALED, tmp_path / "made")
+    assert (found.clean, found.records, found.holes, found.segments) == (True, 35, 0, 1)
+
+
+def test_a_hole_stays_a_hole(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "a", [*marks(2), *marks(2, first=7)])
+    found = whole(source, tmp_path / "made")
+    assert (found.clean, found.holes) == (False, 4)
+
+
+def test_what_was_removed_before_the_first_segment_is_no_loss(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "a", marks(2, first=500), segment=7)
+    assert whole(source, tmp_path / "made").clean
 
 
 # -- merge ----------------------------------------------------------------------------------
