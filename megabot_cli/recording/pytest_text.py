@@ -19,6 +19,7 @@ from megabot_cli.recording.turns import Turn, Turns
 
 Expect = Literal["exact", "shape"]
 
+_OWN_END: Final = frozenset({"chat_send", "tool_call"})  # the client knows how these end
 _TOOL_TYPES: Final = frozenset({"tool_call", "tool_result"})
 _DEEPEST_LITERAL: Final = 20
 _WIDTH: Final = 96
@@ -185,7 +186,9 @@ class PytestWriter:
             yield f"    await client.send({name}, {payload})\n"
             return
         timeout_s = _LEAST_TIMEOUT_S + round(_TIMEOUT_FACTOR * _took_s(turn))
-        lines = (f"{name},", f"{payload},", f"timeout_s={timeout_s},")
+        lines = [f"{name},", f"{payload},", f"timeout_s={timeout_s},"]
+        if kind not in _OWN_END and recorded[-1][0] not in (None, "chat_stream"):
+            lines.insert(2, f"until={recorded[-1][0]!r},")  # its answer may name nobody
         call = "client.request(\n" + "".join(f"        {line}\n" for line in lines) + "    )\n"
         if recorded[-1][0] == "connection_error":
             yield f"    with pytest.raises(MegabotError):\n        await {call}"

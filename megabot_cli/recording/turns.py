@@ -128,6 +128,7 @@ class Turns:
                 owner.answer.add(head, text, record.t / 1e6)
                 owner.results.add(len(owner.answer.parts) - 1)
                 owner.last_us = record.t
+                owner.ended = owner.ended or not owner.is_request
                 return
         turn = self._add(Turn(record=record, at_s=record.t / 1e6, head=head, text=text), lane)
         if isinstance(text, bytes):

@@ -27,6 +27,9 @@ from megabot_cli.version import __version__
 Lines = Iterable[tuple[Record, bytes]]
 TOOL = f"megabot {__version__}"
 
+# A HAR file without a URL is refused by those who read it; RFC 2606 keeps this name free.
+_UNKNOWN = "ws://unknown.invalid/"
+
 
 class Converted(msgspec.Struct):
     """How many records were written, and of what kind those were that had no place."""
@@ -105,7 +108,7 @@ def write_har(source: RecordReader, lines: Lines, write: Write) -> Converted:
     started_us = har.unix_us(header.started_at) if header is not None else None
     kept = KeptPayloads()
     try:
-        connections = _Connections(kept, started_us or 0, header.upstream if header else "")
+        connections = _Connections(kept, started_us or 0, (header and header.upstream) or _UNKNOWN)
         converted = Converted()
         for record, _ in lines:
             converted.count(record, written=connections.take(record))

@@ -52,6 +52,12 @@ def test_a_refusal_is_expected_again() -> None:
     assert "with pytest.raises(MegabotError):" in text
 
 
+def test_an_answer_that_may_name_nobody_is_known_by_its_type() -> None:
+    join = said(1, "to_upstream", "session_join", {"session_id": "s"}, id="j")
+    text = made_of(join, said(2, "to_client", "session_state", {"who": []}, reply_to="j"))
+    assert "until='session_state'" in text
+
+
 def test_tool_calls_are_sent_only_when_allowed() -> None:
     call = said(1, "to_upstream", "tool_call", {"tool_name": "rm", "execution_id": "e"})
     assert calls(made_of(call)) == []

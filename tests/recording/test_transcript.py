@@ -81,6 +81,15 @@ def test_tool_calls_are_nested_in_their_turn_with_what_the_client_gave() -> None
     assert text.count("## ") == 1
 
 
+def test_a_tool_call_that_names_no_question_is_over_with_its_result() -> None:
+    call = {"tool_name": "clock", "parameters": {}, "execution_id": "e1"}
+    turns = Turns()
+    assert list(turns.take(said(1, "to_client", "tool_call", call))) == []
+    (turn,) = turns.take(said(2, "to_upstream", "tool_result", {"execution_id": "e1"}))
+    assert [part.type for part in turn.answer.parts] == ["tool_call", "tool_result"]
+    assert turn.results == {1}
+
+
 def test_answers_that_mix_are_told_in_the_order_of_their_questions() -> None:
     found = given_by(
         asked(1, "one", "a"), asked(2, "two", "b"), whole(3, "2", "b"), whole(4, "1", "a")
