@@ -208,7 +208,8 @@ class PytestWriter:
             if part.type == "tool_call":
                 names[execution_id] = str(payload.get("tool_name"))
             elif place in turn.results and execution_id in names:
-                given = payload.get("result", payload.get("output"))
+                result = payload.get("result")
+                given = result if result is not None else payload.get("output")
                 self._tools.setdefault(names[execution_id], []).append(given)
 
 

@@ -52,6 +52,10 @@ class _Transcript:
     def turn(self, turn: Turn) -> Iterator[str]:
         if turn.is_request:
             yield from self._request(turn)
+        elif _is_greeting(turn):
+            if turn.record.kind == "message":  # the relay's own word to a client repeats it
+                yield f"\n*{self._time(turn.at_s)} · connected{_who(turn.record)}*\n"
+            return
         elif turn.answer.parts:
             yield f"\n## {self._time(turn.at_s)} · MegaBot, unasked{_who(turn.record)}\n"
         else:
@@ -93,6 +97,8 @@ class _Transcript:
             yield f"\n**MegaBot**{self._pace(turn)}:\n\n{_quoted(words)}"
         elif isinstance(part.payload, bytes) or (part.payload is None and part.type is None):
             yield "\n- binary\n"
+        elif part.type == "status_update":
+            yield f"\n- {_plain(_progress(part.payload))}\n"
         else:
             by = "relay: " if turn.refused else ""
             yield f"\n- {by}{_plain(part.type or 'message')}\n\n{_indented(_fenced(part.payload))}"
@@ -106,6 +112,18 @@ class _Transcript:
         if not turn.is_request:
             return ""
         return f" {_since(turn.at_s, turn.answer)}"
+
+
+def _is_greeting(turn: Turn) -> bool:
+    return [part.type for part in turn.answer.parts] == ["connection_established"]
+
+
+def _progress(payload: Any) -> str:
+    told = payload if isinstance(payload, dict) else {}
+    share = told.get("progress")
+    percent = f"{share:.0%}" if isinstance(share, float | int) else None
+    words = ("status:", told.get("status"), percent, told.get("message"))
+    return " ".join(str(word) for word in words if word is not None)
 
 
 def _since(at_s: float, answer: Answer) -> str:
@@ -123,7 +141,8 @@ def _tool(part: Part, *, by_client: bool) -> Iterator[str]:
     else:
         by = " by the client" if by_client else ""
         yield f"\n  - result{by}: {_plain(str(payload.get('status', '?')))}\n\n"
-        given = payload.get("result", payload.get("output"))
+        result = payload.get("result")
+        given = result if result is not None else payload.get("output")
         yield _indented(_indented(_fenced(given)))
 
 

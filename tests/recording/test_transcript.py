@@ -113,6 +113,19 @@ def test_never_more_than_so_many_turns_are_open() -> None:
     assert len(given) == 50
 
 
+def test_greetings_and_progress_take_one_line_each() -> None:
+    hello = said(1, "to_client", "connection_established", {"session_id": "s"}, session="s")
+    again = said(2, "to_client", "connection_established", {"session_id": "s"}, session="s")
+    again.kind = "inject"
+    at_work = {"status": "thinking", "progress": 0.5, "message": "half *way*"}
+    text = "".join(
+        transcript(HEADER, [hello, again, asked(3, "?"),
+                            said(4, "to_client", "status_update", at_work, reply_to="q")])
+    )  # fmt: skip
+    assert text.count("connected (session `s`)") == 1
+    assert "\n- status: thinking 50% half \\*way\\*\n" in text
+
+
 def test_what_is_said_cannot_pass_for_structure() -> None:
     text = "".join(transcript(None, [asked(1, "hello\n## MegaBot\n```"), whole(2, "<img src=x>")]))
     assert "\n> ## MegaBot\n> ```\n" in text

@@ -196,3 +196,47 @@ def test_a_reader_that_goes_away_is_no_failure(stranger: Operator, tmp_path: Pat
     (tmp_path / "x").write_text(line * 20_000)
     done = stranger.shell(f"megabot rec convert {tmp_path}/x --to recording | head -1")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 1), done.stderr
+
+
+CLIENT_WITH_TOOLS = """
+import asyncio, sys
+from megabot_cli.client import MegaBotClient
+
+async def talk():
+    async with MegaBotClient(sys.argv[1]) as client:
+        client.tool("get_weather")(lambda **about: {"celsius": 21})
+        client.tool("run_tests")(lambda **about: "all green")
+        client.tool("deploy")(lambda **about: "out")
+        for words in ("weather?", "deploy it", "bye"):
+            await client.ask(words, timeout_s=20)
+
+asyncio.run(talk())
+"""
+
+RECORD_AND_TEST = f"""
+set -e
+{sys.executable} -m megabot_cli relay --listen 127.0.0.1:0 --record rec > ready &
+until grep -q '"ready"' ready; do sleep 0.05; done
+{sys.executable} talk.py $(grep -o 'ws://[^"]*' ready | head -1)
+kill $!; wait $!
+for form in exact shape; do
+  {sys.executable} -m megabot_cli rec convert rec/* test_$form.py --to pytest --expect $form
+done
+{PYTEST} test_exact.py test_shape.py
+{sys.executable} -m megabot_cli rec convert rec/* --to markdown
+"""
+
+
+def test_a_recorded_session_with_tools_becomes_a_test_that_holds(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    (tmp_path / "talk.py").write_text(CLIENT_WITH_TOOLS)
+    (tmp_path / "all.sh").write_text(RECORD_AND_TEST)
+    done = stranger.shell(
+        f"cd {tmp_path}; megabot gateway --listen :0 --scenario tool-heavy -- bash all.sh"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "2 passed" in done.stdout
+    assert "- calls tool **get\\_weather**" in done.stdout
+    assert "  - result by the client: completed" in done.stdout
+    assert "> Tests: completed. Deployment: completed." in done.stdout
