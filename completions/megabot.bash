@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--latency|--limit|--lines|--link|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--key|--latency|--limit|--lines|--link|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -55,6 +55,10 @@ _megabot() {
             "megabot recordings show") path="megabot recordings show" ;;
             "megabot recordings grep") path="megabot recordings grep" ;;
             "megabot recordings verify") path="megabot recordings verify" ;;
+            "megabot recordings cut") path="megabot recordings cut" ;;
+            "megabot recordings merge") path="megabot recordings merge" ;;
+            "megabot recordings sanitize") path="megabot recordings sanitize" ;;
+            "megabot recordings convert") path="megabot recordings convert" ;;
             "megabot config") path="megabot config" ;;
             "megabot config show") path="megabot config show" ;;
             "megabot config path") path="megabot config path" ;;
@@ -390,6 +394,60 @@ _megabot() {
         "megabot recordings verify -o"|"megabot recordings verify --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot recordings verify --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings verify --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings cut -t"|"megabot recordings cut --type") compopt +o default; return ;;
+        "megabot recordings cut --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot recordings cut -s"|"megabot recordings cut --session") compopt +o default; return ;;
+        "megabot recordings cut --client") compopt +o default; return ;;
+        "megabot recordings cut --user") compopt +o default; return ;;
+        "megabot recordings cut --link") compopt +o default; return ;;
+        "megabot recordings cut --id") compopt +o default; return ;;
+        "megabot recordings cut --grep") compopt +o default; return ;;
+        "megabot recordings cut --where") compopt +o default; return ;;
+        "megabot recordings cut --from") compopt +o default; return ;;
+        "megabot recordings cut --until") compopt +o default; return ;;
+        "megabot recordings cut --limit") compopt +o default; return ;;
+        "megabot recordings cut --around") compopt +o default; return ;;
+        "megabot recordings cut -p"|"megabot recordings cut --profile") compopt +o default; return ;;
+        "megabot recordings cut --url") compopt +o default; return ;;
+        "megabot recordings cut --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings cut -o"|"megabot recordings cut --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot recordings cut --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings cut --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings merge -p"|"megabot recordings merge --profile") compopt +o default; return ;;
+        "megabot recordings merge --url") compopt +o default; return ;;
+        "megabot recordings merge --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings merge -o"|"megabot recordings merge --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot recordings merge --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings merge --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings sanitize --key") compopt +o default; return ;;
+        "megabot recordings sanitize --pattern") compopt +o default; return ;;
+        "megabot recordings sanitize --drop") compopt +o default; return ;;
+        "megabot recordings sanitize -p"|"megabot recordings sanitize --profile") compopt +o default; return ;;
+        "megabot recordings sanitize --url") compopt +o default; return ;;
+        "megabot recordings sanitize --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings sanitize -o"|"megabot recordings sanitize --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot recordings sanitize --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings sanitize --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings convert -t"|"megabot recordings convert --type") compopt +o default; return ;;
+        "megabot recordings convert --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot recordings convert -s"|"megabot recordings convert --session") compopt +o default; return ;;
+        "megabot recordings convert --client") compopt +o default; return ;;
+        "megabot recordings convert --user") compopt +o default; return ;;
+        "megabot recordings convert --link") compopt +o default; return ;;
+        "megabot recordings convert --id") compopt +o default; return ;;
+        "megabot recordings convert --grep") compopt +o default; return ;;
+        "megabot recordings convert --where") compopt +o default; return ;;
+        "megabot recordings convert --limit") compopt +o default; return ;;
+        "megabot recordings convert --around") compopt +o default; return ;;
+        "megabot recordings convert --to") COMPREPLY=($(compgen -W "har jsonl markdown pytest recording" -- "$cur")); return ;;
+        "megabot recordings convert --from") COMPREPLY=($(compgen -W "auto recording har jsonl" -- "$cur")); return ;;
+        "megabot recordings convert --expect") COMPREPLY=($(compgen -W "exact shape" -- "$cur")); return ;;
+        "megabot recordings convert -p"|"megabot recordings convert --profile") compopt +o default; return ;;
+        "megabot recordings convert --url") compopt +o default; return ;;
+        "megabot recordings convert --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings convert -o"|"megabot recordings convert --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot recordings convert --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings convert --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config -p"|"megabot config --profile") compopt +o default; return ;;
         "megabot config --url") compopt +o default; return ;;
         "megabot config --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -482,7 +540,7 @@ _megabot() {
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show grep verify" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show grep verify cut merge sanitize convert" ;;
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
@@ -491,6 +549,14 @@ _megabot() {
             _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings cut")
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings merge")
+            _megabot_words "--force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings sanitize")
+            _megabot_words "--key --pattern --drop --drop-payload --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings convert")
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --expect --allow-tools --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
         "megabot config show")

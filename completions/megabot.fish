@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --every --expect --file --from --from-recording --grep --id --ignore --latency --limit --lines --link --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --key --latency --limit --lines --link --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show grep verify config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show grep verify cut merge sanitize convert config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -217,10 +217,18 @@ complete -c megabot -n '__megabot_next recordings' -a list -d 'List the recordin
 complete -c megabot -n '__megabot_next recordings' -a show -d 'Show what is in a recording.'
 complete -c megabot -n '__megabot_next recordings' -a grep -d 'Find messages in recordings.'
 complete -c megabot -n '__megabot_next recordings' -a verify -d 'Prove that a recording is whole.'
+complete -c megabot -n '__megabot_next recordings' -a cut -d 'Make a recording of a part of another.'
+complete -c megabot -n '__megabot_next recordings' -a merge -d 'Make one recording of several, by time.'
+complete -c megabot -n '__megabot_next recordings' -a sanitize -d 'Write a recording again with less in it.'
+complete -c megabot -n '__megabot_next recordings' -a convert -d 'Turn a recording into something else, or into one.'
 complete -c megabot -n '__megabot_next rec' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next rec' -a show -d 'Show what is in a recording.'
 complete -c megabot -n '__megabot_next rec' -a grep -d 'Find messages in recordings.'
 complete -c megabot -n '__megabot_next rec' -a verify -d 'Prove that a recording is whole.'
+complete -c megabot -n '__megabot_next rec' -a cut -d 'Make a recording of a part of another.'
+complete -c megabot -n '__megabot_next rec' -a merge -d 'Make one recording of several, by time.'
+complete -c megabot -n '__megabot_next rec' -a sanitize -d 'Write a recording again with less in it.'
+complete -c megabot -n '__megabot_next rec' -a convert -d 'Turn a recording into something else, or into one.'
 complete -c megabot -n '__megabot_at recordings list' -s o -l output -x -a 'text json jsonl'
 complete -c megabot -n '__megabot_at recordings show' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at recordings show' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
@@ -257,6 +265,46 @@ complete -c megabot -n '__megabot_at recordings grep' -l names -d 'Say only in w
 complete -c megabot -n '__megabot_at recordings grep' -s o -l output -x -a 'line wide json jsonl raw'
 complete -c megabot -n '__megabot_at recordings verify' -l no-secrets -d 'Prove too that it holds no secret.'
 complete -c megabot -n '__megabot_at recordings verify' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at recordings cut' -s t -l type -x -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at recordings cut' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
+complete -c megabot -n '__megabot_at recordings cut' -s s -l session -x -d 'Only these sessions.'
+complete -c megabot -n '__megabot_at recordings cut' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings cut' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings cut' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings cut' -l id -x -d 'Only messages with these ids.'
+complete -c megabot -n '__megabot_at recordings cut' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at recordings cut' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings cut' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at recordings cut' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at recordings cut' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at recordings cut' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings cut' -l force -d 'Replace a file that is there already.'
+complete -c megabot -n '__megabot_at recordings cut' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at recordings merge' -l force -d 'Replace a file that is there already.'
+complete -c megabot -n '__megabot_at recordings merge' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at recordings sanitize' -l key -x -d 'Redact what stands under this key or path.'
+complete -c megabot -n '__megabot_at recordings sanitize' -l pattern -x -d 'Redact what this expression finds.'
+complete -c megabot -n '__megabot_at recordings sanitize' -l drop -x -d 'Leave out messages of this type (GLOB).'
+complete -c megabot -n '__megabot_at recordings sanitize' -l drop-payload -d 'Leave out what messages say.'
+complete -c megabot -n '__megabot_at recordings sanitize' -l force -d 'Replace a file that is there already.'
+complete -c megabot -n '__megabot_at recordings sanitize' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at recordings convert' -s t -l type -x -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at recordings convert' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
+complete -c megabot -n '__megabot_at recordings convert' -s s -l session -x -d 'Only these sessions.'
+complete -c megabot -n '__megabot_at recordings convert' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings convert' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings convert' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings convert' -l id -x -d 'Only messages with these ids.'
+complete -c megabot -n '__megabot_at recordings convert' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at recordings convert' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings convert' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at recordings convert' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings convert' -l to -x -a 'har jsonl markdown pytest recording' -d 'What to make of it.'
+complete -c megabot -n '__megabot_at recordings convert' -l from -x -a 'auto recording har jsonl' -d 'What the source is; auto looks at how it begins.  [default: auto]'
+complete -c megabot -n '__megabot_at recordings convert' -l expect -x -a 'exact shape' -d 'What the test made by --to pytest asks for.  [default: shape]'
+complete -c megabot -n '__megabot_at recordings convert' -l allow-tools -d 'The test sends tool calls as well.'
+complete -c megabot -n '__megabot_at recordings convert' -l force -d 'Replace a file that is there already.'
+complete -c megabot -n '__megabot_at recordings convert' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'
 complete -c megabot -n '__megabot_next config' -a path -d 'Print where things are.'
 complete -c megabot -n '__megabot_next config' -a schema -d 'Print the JSON Schema of config.yaml.'

@@ -4846,6 +4846,26 @@ $script:MegabotCommands = @'
     "name": "verify",
     "path": "megabot recordings verify",
     "help": "Prove that a recording is whole."
+   },
+   {
+    "name": "cut",
+    "path": "megabot recordings cut",
+    "help": "Make a recording of a part of another."
+   },
+   {
+    "name": "merge",
+    "path": "megabot recordings merge",
+    "help": "Make one recording of several, by time."
+   },
+   {
+    "name": "sanitize",
+    "path": "megabot recordings sanitize",
+    "help": "Write a recording again with less in it."
+   },
+   {
+    "name": "convert",
+    "path": "megabot recordings convert",
+    "help": "Turn a recording into something else, or into one."
    }
   ],
   "options": [
@@ -5680,6 +5700,759 @@ $script:MegabotCommands = @'
    "--output": [
     "text",
     "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot recordings cut": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-t",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--type",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--direction",
+    "help": "Only what goes this way."
+   },
+   {
+    "name": "-s",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--session",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--client",
+    "help": "Only these clients."
+   },
+   {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
+    "name": "--grep",
+    "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
+   },
+   {
+    "name": "--around",
+    "help": "With N records before and after each."
+   },
+   {
+    "name": "--force",
+    "help": "Replace a file that is there already."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-t": [
+    ""
+   ],
+   "--type": [
+    ""
+   ],
+   "--direction": [
+    "to_upstream",
+    "to_client",
+    ""
+   ],
+   "-s": [
+    ""
+   ],
+   "--session": [
+    ""
+   ],
+   "--client": [
+    ""
+   ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
+   "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--limit": [
+    ""
+   ],
+   "--around": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    ""
+   ],
+   "--output": [
+    "text",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot recordings merge": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--force",
+    "help": "Replace a file that is there already."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    ""
+   ],
+   "--output": [
+    "text",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot recordings sanitize": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--key",
+    "help": "Redact what stands under this key or path."
+   },
+   {
+    "name": "--pattern",
+    "help": "Redact what this expression finds."
+   },
+   {
+    "name": "--drop",
+    "help": "Leave out messages of this type (GLOB)."
+   },
+   {
+    "name": "--drop-payload",
+    "help": "Leave out what messages say."
+   },
+   {
+    "name": "--force",
+    "help": "Replace a file that is there already."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "--key": [
+    ""
+   ],
+   "--pattern": [
+    ""
+   ],
+   "--drop": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    ""
+   ],
+   "--output": [
+    "text",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot recordings convert": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-t",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--type",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--direction",
+    "help": "Only what goes this way."
+   },
+   {
+    "name": "-s",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--session",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--client",
+    "help": "Only these clients."
+   },
+   {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
+    "name": "--grep",
+    "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
+   },
+   {
+    "name": "--around",
+    "help": "With N records before and after each."
+   },
+   {
+    "name": "--to",
+    "help": "What to make of it."
+   },
+   {
+    "name": "--from",
+    "help": "What the source is; auto looks at how it begins.  [default: auto]"
+   },
+   {
+    "name": "--expect",
+    "help": "What the test made by --to pytest asks for.  [default: shape]"
+   },
+   {
+    "name": "--allow-tools",
+    "help": "The test sends tool calls as well."
+   },
+   {
+    "name": "--force",
+    "help": "Replace a file that is there already."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-t": [
+    ""
+   ],
+   "--type": [
+    ""
+   ],
+   "--direction": [
+    "to_upstream",
+    "to_client",
+    ""
+   ],
+   "-s": [
+    ""
+   ],
+   "--session": [
+    ""
+   ],
+   "--client": [
+    ""
+   ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
+   "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--limit": [
+    ""
+   ],
+   "--around": [
+    ""
+   ],
+   "--to": [
+    "har",
+    "jsonl",
+    "markdown",
+    "pytest",
+    "recording",
+    ""
+   ],
+   "--from": [
+    "auto",
+    "recording",
+    "har",
+    "jsonl",
+    ""
+   ],
+   "--expect": [
+    "exact",
+    "shape",
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    ""
+   ],
+   "--output": [
+    "text",
     ""
    ],
    "--log-format": [

@@ -99,6 +99,26 @@ COMMANDS = (
             Entry("show", "Show what is in a recording.", f"{_AT}.recordings:show"),
             Entry("grep", "Find messages in recordings.", f"{_AT}.recordings_grep:grep"),
             Entry("verify", "Prove that a recording is whole.", f"{_AT}.recordings:verify"),
+            Entry(
+                "cut",
+                "Make a recording of a part of another.",
+                f"{_AT}.recordings_cut:cut",
+            ),
+            Entry(
+                "merge",
+                "Make one recording of several, by time.",
+                f"{_AT}.recordings_merge:merge",
+            ),
+            Entry(
+                "sanitize",
+                "Write a recording again with less in it.",
+                f"{_AT}.recordings_sanitize:sanitize",
+            ),
+            Entry(
+                "convert",
+                "Turn a recording into something else, or into one.",
+                f"{_AT}.recordings_convert:convert",
+            ),
         ),
         aliases=("rec",),
     ),

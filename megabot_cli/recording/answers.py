@@ -19,7 +19,7 @@ from megabot_cli.protocol.streams import Stream, stream_key
 
 _ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
 # What nobody asked for when it names nobody: it is told, and compared with nothing.
-_UNASKED: Final = frozenset(
+UNASKED: Final = frozenset(
     (
         "connection_established",
         "notification",
@@ -150,7 +150,7 @@ class Correlator:
         for key in _keys_of(payload_of(text)):
             if key in self._by_key:
                 return self._by_key[key]
-        if head is not None and head.type in _UNASKED:
+        if head is not None and head.type in UNASKED:
             return None
         if head is not None and head.type == "chat_receive" and self._repeats_last(text):
             return self._served

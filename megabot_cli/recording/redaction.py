@@ -191,7 +191,8 @@ class Redactor:
             yield _Span(leaf.start, leaf.end, stands_for, self._path(path, names))
 
     def _string(self, text: str, leaf: Leaf, walk: Walk, path: str, depth: int) -> Iterator[_Span]:
-        whole = leaf.under_secret or self._is_secret_path(walk)
+        # Where a key stands, the walk still names the value before it.
+        whole = leaf.under_secret or (leaf.kind != "key" and self._is_secret_path(walk))
         literal = text[leaf.start : leaf.end]
         if not whole and not self.may_hold_secret(literal):
             return

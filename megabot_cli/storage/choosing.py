@@ -7,10 +7,11 @@ from datetime import datetime
 
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Chooser, Selection
+from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.storage.segment_reader import RecordingReader
 
 
-def choose(reader: RecordingReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
+def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
     """Give each record that is wanted with its line, and stop where no other can be.
 
     Where the words name texts that must stand in a line, only such lines are looked at: then
@@ -33,7 +34,9 @@ def choose(reader: RecordingReader, wanted: Selection) -> Iterator[tuple[Record,
                     return
 
 
-def _candidates(reader: RecordingReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
+def _candidates(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
+    if not isinstance(reader, RecordingReader):
+        return reader.lines()
     needed = [] if chooser.looks_at_order else chooser.matcher.literals()
     if not needed:
         return reader.search()
@@ -44,7 +47,7 @@ def _candidates(reader: RecordingReader, chooser: Chooser) -> Iterator[tuple[Rec
     return reader.search([text.encode() for text in texts], escapes=first.in_payload or not ours)
 
 
-def started_at_s(reader: RecordingReader) -> float:
+def started_at_s(reader: RecordReader) -> float:
     """When the recording began, in Unix seconds; 0 where its header does not say."""
     try:
         return datetime.fromisoformat(reader.header.started_at if reader.header else "").timestamp()

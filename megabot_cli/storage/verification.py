@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.format_v1 import End
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
@@ -23,7 +24,8 @@ class Verification(msgspec.Struct, kw_only=True):
     """What a check found.
 
     `clean`: every segment is sealed and nothing is missing, torn, changed or out of order.
-    Loss that the recording itself admits (`gaps`, `lost`) does not make it unclean;
+    Loss that the recording itself admits (`gaps`, `lost`) does not make it unclean, nor what
+    was `left_out` of one that its labels call a part of another;
     segments of another recording (`foreign_segments`) do.
     `sha256_ok` and `counts_ok` are None when no segment has an `end` to compare with;
     `secrets_found` is None when nobody looked. `problems` tells people, at most fifty.
@@ -42,6 +44,7 @@ class Verification(msgspec.Struct, kw_only=True):
     gaps: int = 0
     lost: int = 0
     holes: int = 0
+    left_out: int = 0
     time_went_back: int = 0
     foreign_segments: int = 0
     bad_lines: int = 0
@@ -89,6 +92,7 @@ class _Check:
         self._redactor = redactor
         self._streams = StreamRedactor(redactor) if redactor is not None else None
         self._n: int | None = None
+        self._is_part = False
         self._t = 0
         if redactor is not None:
             found.secrets_found = 0
@@ -120,6 +124,7 @@ class _Check:
             return
         if self.found.recording is None:
             self.found.recording = header.recording
+            self._is_part = HOLES in header.labels
             # A recording whose first segments were removed does not begin with 1.
             self._n = 0 if header.segment == 1 else None
         elif header.recording != self.found.recording:
@@ -129,7 +134,9 @@ class _Check:
             self._seek_secrets(f"{segment.name}: header", segment.header_line, None)
 
     def _number(self, n: int, t: int, name: str) -> None:
-        if self._n is not None and n != self._n + 1:
+        if self._is_part and n > (self._n or 0):
+            self.found.left_out += n - (self._n or 0) - 1
+        elif self._n is not None and n != self._n + 1:
             self.found.holes += max(1, n - self._n - 1)
             self._problem(f"{name}: record {n} follows record {self._n}")
         if t < self._t:

@@ -116,6 +116,11 @@ def test_an_operator_adds_keys_paths_and_patterns() -> None:
     )
 
 
+def test_a_path_means_the_value_and_not_the_key_after_it() -> None:
+    redactor = Redactor(KEY, ["$.id"])
+    assert PSEUDONYM.sub("‹›", redactor.clean('{"id":"x","next":"y"}')) == '{"id":"‹›","next":"y"}'
+
+
 @thorough
 @given(planted_texts)
 def test_a_secret_planted_anywhere_is_in_no_character_of_what_is_left(text: str) -> None:

@@ -1,0 +1,61 @@
+"""Make a recording of a part of another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings_output import (
+    Destination,
+    Force,
+    Source,
+    more_secrets,
+    source_place,
+    tell_warnings,
+    writing_to,
+)
+from megabot_cli.commands.selection_words import selecting
+from megabot_cli.commands.tree import examples, forms
+
+if TYPE_CHECKING:
+    from megabot_cli.recording.selection import Selection
+
+
+@forms("text")
+@examples(
+    ("megabot rec cut last slow.jsonl --from 12.5s --until 20s", "Seven and a half seconds"),
+    ("megabot rec cut last one.jsonl -s sess_1", "One session"),
+    ("megabot rec cut last errors.jsonl --type '*_error' --around 5", "Errors, and about them"),
+)
+@selecting()
+def cut(
+    context: typer.Context,
+    source: Source,
+    destination: Destination,
+    wanted: Selection,
+    force: Force = False,
+) -> None:
+    """Make a recording of a part of another.
+
+    Numbers and times stay those of the source, and each line as it stands there; the labels
+    say what the part was made from, and that holes in the numbers are meant.
+    """
+    from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.converting import watched, write_part
+    from megabot_cli.storage.foreign import open_any
+    from megabot_cli.terminal.progress import Progress
+
+    invocation: Invocation = context.obj
+    place = source_place(invocation, source)
+    with (
+        open_any(place, secrets=more_secrets(invocation)) as reader,
+        writing_to(invocation, destination, force=force) as write,
+        Progress(invocation.console, "cutting") as progress,
+    ):
+        lines = watched(choose(reader, wanted), progress.advance)
+        converted = write_part(reader, lines, write, "cut")
+    tell_warnings(invocation, reader)
+    if not converted.written:
+        invocation.console.warn("nothing was wanted: the recording is empty")

@@ -1,0 +1,188 @@
+"""A conversation turn by turn: what was asked, and all that came to it, in the order of asking.
+
+Made while records pass, so that memory does not grow with a recording: a turn is given once
+it is over, or once it has been silent for long.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+
+from megabot_cli.protocol.envelope import Head
+from megabot_cli.recording.answers import UNASKED, Answer, ids_in, messages_in, payload_of
+from megabot_cli.recording.record import Record
+
+SILENT_US: Final = 120_000_000  # after which an unfinished turn is given as it is
+AFTER_STREAM_US: Final = 1_000_000  # in which the whole text may follow its stream
+MOST_OPEN: Final = 1000
+_EVENTS: Final = frozenset({"mark", "gap", "drop", "fault", "close"})
+_GO_ON: Final = frozenset({"chat_stream", "status_update", "tool_call", "tool_result"})
+
+
+class Turn(msgspec.Struct, kw_only=True):
+    """One request and what came to it, or something that nobody asked for, or an event.
+
+    `head` and `text` are the request's own, None and empty for what has none: then `answer`
+    holds what was told, or `record` is the event. `answer` has the tool results that the
+    client gave as well; `results` are their places in `answer.parts`. Times are seconds since
+    the recording began.
+    """
+
+    record: Record
+    at_s: float
+    head: Head | None = None
+    text: str | bytes | None = None
+    answer: Answer = msgspec.field(default_factory=Answer)
+    results: set[int] = set()
+    refused: bool = False  # by the relay that recorded it
+    ended: bool = False
+    streamed_us: int | None = None
+    last_us: int = 0
+
+    @property
+    def is_request(self) -> bool:
+        return self.text is not None
+
+    @property
+    def payload(self) -> Any:
+        return payload_of(self.text) if self.text is not None else None
+
+
+class _Lane:
+    """The turns of one connection upstream that something may still come to."""
+
+    def __init__(self) -> None:
+        self.by_id: dict[str, Turn] = {}
+        self.by_key: dict[str, Turn] = {}
+        self.open: list[Turn] = []
+
+    def waiting(self) -> Turn | None:
+        """The oldest turn whose answer is not whole."""
+        for turn in self.open:
+            if not turn.ended and turn.streamed_us is None:
+                return turn
+        return self.open[-1] if self.open else None
+
+    def forget(self, turn: Turn) -> None:
+        self.open = [each for each in self.open if each is not turn]
+        for table in (self.by_id, self.by_key):
+            for name in [name for name, each in table.items() if each is turn]:
+                del table[name]
+
+
+class Turns:
+    """Takes records in their order, and gives the turns that are over."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[str, _Lane] = {}
+        self._queue: deque[tuple[Turn, _Lane]] = deque()
+
+    def take(self, record: Record) -> Iterator[Turn]:
+        """Take the next record; give the turns that are complete now, in order."""
+        if record.kind in ("message", "inject"):
+            payload = record.payload()
+            if payload is not None:
+                self._message(record, payload)
+        elif record.kind in _EVENTS:
+            self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), _Lane())
+        while self._queue and (
+            len(self._queue) > MOST_OPEN or _is_over(self._queue[0][0], record.t)
+        ):
+            yield self._give()
+
+    def rest(self) -> Iterator[Turn]:
+        """Give the turns that nothing more can come to, for there is no more."""
+        while self._queue:
+            yield self._give()
+
+    def _give(self) -> Turn:
+        turn, lane = self._queue.popleft()
+        lane.forget(turn)
+        name = turn.record.link or turn.record.session or turn.record.client or ""
+        if not lane.open and self._lanes.get(name) is lane:
+            del self._lanes[name]
+        return turn
+
+    def _add(self, turn: Turn, lane: _Lane) -> Turn:
+        turn.last_us = turn.record.t
+        self._queue.append((turn, lane))
+        return turn
+
+    def _message(self, record: Record, payload: str | bytes) -> None:
+        lane = self._lanes.setdefault(record.link or record.session or record.client or "", _Lane())
+        for head, text in messages_in(payload):
+            if record.direction == "to_upstream":
+                self._sent(lane, record, head, text)
+            else:
+                self._came(lane, record, head, text)
+
+    def _sent(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
+        keys = _keys_of(text)
+        if head is not None and head.type == "tool_result":
+            owner = next((lane.by_key[key] for key in keys if key in lane.by_key), None)
+            if owner is not None:
+                owner.answer.add(head, text, record.t / 1e6)
+                owner.results.add(len(owner.answer.parts) - 1)
+                owner.last_us = record.t
+                owner.ended = owner.ended or not owner.is_request
+                return
+        turn = self._add(Turn(record=record, at_s=record.t / 1e6, head=head, text=text), lane)
+        if isinstance(text, bytes):
+            turn.ended = True  # nobody can tell what answers it
+            return
+        lane.open.append(turn)
+        if head is not None and head.id is not None:
+            lane.by_id[head.id] = turn
+        for key in keys:
+            lane.by_key.setdefault(key, turn)
+
+    def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
+        turn = _owner(lane, head, text)
+        if turn is None:
+            turn = self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), lane)
+            if head is not None and head.type == "tool_call":
+                turn.ended = False  # its result is still to come
+        part = turn.answer.add(head, text, record.t / 1e6)
+        turn.last_us = record.t
+        turn.refused = turn.refused or record.kind == "inject"
+        for key in _keys_of(text):
+            lane.by_key.setdefault(key, turn)
+        if turn.is_request:
+            _settle(turn, head, record.t, streamed=part.stream is not None and part.is_whole)
+
+
+def _owner(lane: _Lane, head: Head | None, text: str | bytes) -> Turn | None:
+    if head is not None and head.reply_to is not None:
+        return lane.by_id.get(head.reply_to)
+    for key in _keys_of(text):
+        if key in lane.by_key:
+            return lane.by_key[key]
+    if isinstance(text, bytes) or (head is not None and head.type in UNASKED):
+        return None
+    return lane.waiting()
+
+
+def _settle(turn: Turn, head: Head | None, t: int, *, streamed: bool) -> None:
+    """Note whether what came has ended the turn."""
+    kind = head.type if head is not None else None
+    if streamed:
+        turn.streamed_us = t
+    asked = turn.head.type if turn.head is not None else None
+    goes_on = kind in _GO_ON and not (kind == "tool_result" and asked == "tool_call")
+    turn.ended = turn.ended or not goes_on
+
+
+def _is_over(turn: Turn, now_us: int) -> bool:
+    if turn.ended:
+        return True
+    if turn.streamed_us is not None and now_us - turn.streamed_us > AFTER_STREAM_US:
+        return True
+    return now_us - turn.last_us > SILENT_US
+
+
+def _keys_of(text: str | bytes) -> list[str]:
+    return [f"{key}:{value}" for key, value in ids_in(payload_of(text)).items()]

@@ -1,0 +1,171 @@
+"""Open whatever holds messages: a recording, a HAR file, or bare messages, one a line."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO, Final, Literal
+
+from megabot_cli.errors import BadData, MegabotError
+from megabot_cli.recording.bare_messages import BadMessage, read_line
+from megabot_cli.recording.record import Record
+from megabot_cli.storage.foreign_reader import MoreSecrets
+from megabot_cli.storage.har_reader import HarReader
+from megabot_cli.storage.jsonl_reader import JsonlReader
+from megabot_cli.storage.line_source import cannot_read, open_source
+from megabot_cli.storage.record_reader import SourceReader
+from megabot_cli.storage.recording_folder import segments_of
+from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader, open_recording
+
+Form = Literal["auto", "recording", "har", "jsonl"]
+
+_SNIFFED_BYTES: Final = 4096
+_BOM: Final = rb"(?:\xef\xbb\xbf)?\s*"
+_HAR = re.compile(_BOM + rb'\{\s*"log"\s*:')
+# Also the records of one that has lost its header: they are no messages.
+_RECORDING = re.compile(rb'\s*\{\s*"(?:format"\s*:\s*"megabot|n"\s*:\s*\d+\s*,\s*"t"\s*:)')
+_BARE = re.compile(_BOM + rb'[{"]')
+_NO_SECRETS: Final = MoreSecrets()
+
+
+def open_any(
+    source: Path | str,
+    form: Form = "auto",
+    *,
+    strict: bool = False,
+    secrets: MoreSecrets = _NO_SECRETS,
+) -> SourceReader:
+    """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
+
+    Secrets in a HAR file or in bare messages are redacted on the way, `secrets` are more of
+    them; a recording is given as it is. NotFound and BadData as from `open_recording`.
+    """
+    if source != "-" and Path(source).is_dir():
+        if form not in ("auto", "recording"):
+            raise BadData(f"{source} is a folder, and no {form} file.")
+        return _SourceRecording(_segments(Path(source)), strict=strict)
+    file = open_source(source)
+    try:
+        return _open_file(file, source, form, secrets, strict=strict)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _open_file(
+    file: BinaryIO, source: Path | str, form: Form, secrets: MoreSecrets, *, strict: bool
+) -> SourceReader:
+    name = _name_of(source)
+    found = form_of(_start_of(file)) if form == "auto" else form
+    if found == "har":
+        return HarReader(_seekable(file), name, secrets, strict=strict)
+    if found == "jsonl":
+        return JsonlReader(file, name, secrets, strict=strict)
+    return _SourceRecording([source], file, strict=strict)
+
+
+def form_of(start: bytes) -> Form:
+    """What a file is that begins so. What is nothing we know is taken for a recording, whose
+    reader says what is wrong."""
+    if _RECORDING.match(start):
+        return "recording"
+    if _HAR.match(start):
+        return "har"
+    return "jsonl" if _begins_with_message(start) else "recording"
+
+
+def _begins_with_message(start: bytes) -> bool:
+    """Whether the first line is a bare message, or the beginning of one that goes on."""
+    if not _BARE.match(start) or b'"megabot-recording"' in start:
+        return False
+    line, newline, _ = start.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
+    try:
+        read_line(line.strip())
+    except BadMessage:
+        return not newline
+    return True
+
+
+class _SourceRecording(RecordingReader):
+    """A recording with its header line.
+
+    `opened` is its one file where that was opened already to look at how it begins.
+    """
+
+    def __init__(
+        self, sources: Sequence[Path | str], opened: BinaryIO | None = None, *, strict: bool
+    ) -> None:
+        self._opened = opened
+        super().__init__(sources, strict=strict)
+
+    @property
+    def header_line(self) -> bytes:
+        return self._first.header_line
+
+    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`, with how many records are missing before each, by its number."""
+        # What comes before the first segment that is left was removed on purpose.
+        first = self.header is not None and self.header.segment == 1
+        last_n: int | None = 0 if first else None
+        for segment in self.segments():
+            for record, line in segment:
+                lost = record.n - last_n - 1 if last_n is not None else 0
+                last_n = record.n  # the record is the caller's from here on
+                yield record, line, max(0, lost)
+            if segment.end is not None:  # which has a number too
+                last_n = segment.end.n
+
+    def _open(self, source: Path | str) -> SegmentReader:
+        if self._opened is None:
+            return super()._open(source)
+        self._file = self._opened
+        return SegmentReader(
+            self._opened, _name_of(source), strict=self._strict, digest=self._digest
+        )
+
+
+def _segments(folder: Path) -> list[Path]:
+    try:
+        segments = segments_of(folder)
+    except OSError as fault:
+        raise cannot_read(folder, fault) from fault
+    if not segments:
+        open_recording(folder).close()  # says what the folder is instead
+    return segments
+
+
+def _name_of(source: Path | str) -> str:
+    return "standard input" if source == "-" else Path(source).name
+
+
+def _start_of(file: BinaryIO) -> bytes:
+    return file.peek(_SNIFFED_BYTES) if isinstance(file, io.BufferedReader) else b""
+
+
+def _seekable(file: BinaryIO) -> BinaryIO:
+    """The file itself, or a nameless copy of what only comes once."""
+    if _is_plain_file(file):
+        return file
+    copy = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
+    try:
+        shutil.copyfileobj(file, copy, 256 * 1024)
+        copy.flush()
+    except OSError as fault:
+        copy.close()
+        raise MegabotError(
+            f"The file could not be kept in {tempfile.gettempdir()}: {fault.strerror}",
+            "TMPDIR names another folder.",
+        ) from fault
+    file.close()
+    return copy
+
+
+def _is_plain_file(file: BinaryIO) -> bool:
+    raw = getattr(file, "raw", None)
+    return isinstance(raw, io.FileIO) and stat.S_ISREG(os.fstat(raw.fileno()).st_mode)

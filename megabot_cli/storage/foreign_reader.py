@@ -1,0 +1,143 @@
+"""Records made on the way from files that are no recordings, as the recorder would make them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from typing import BinaryIO, Final, Self
+
+from megabot_cli.errors import BadData
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import payload_of
+from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
+from megabot_cli.recording.har import iso_time
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.stream_redaction import StreamRedactor
+from megabot_cli.recording.unpacking import unpack
+
+_MOST_WARNINGS: Final = 20
+_MOST_LINKS: Final = 10_000
+
+
+class MoreSecrets:
+    """The operator's own keys and patterns of secrets, as for the recorder."""
+
+    def __init__(self, keys: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
+        self.keys = keys
+        self.patterns = patterns
+
+    def redactor(self) -> Redactor:
+        """One with a key of its own, which nobody keeps."""
+        return Redactor(os.urandom(32), self.keys, self.patterns)
+
+
+class ForeignReader:
+    """Gives the records of a foreign file, without secrets; subclasses read it.
+
+    The same to use as a `RecordingReader`. `header` is made up: there is no recording yet.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, secrets: MoreSecrets, *, strict: bool) -> None:
+        self.name = name
+        self.header: Header | None = None
+        self.warnings: list[str] = []
+        self.bad_lines = 0
+        self.torn_bytes = 0
+        self.clean = False  # until it has been read to its end
+        self._file = file
+        self._strict = strict
+        self._redactor = secrets.redactor()
+        self._streams = StreamRedactor(self._redactor)
+        self._sessions: dict[str | None, str] = {}
+        self._started_us = 0
+        self._n = 0
+        self._t = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *fault: object) -> None:
+        self.close()
+
+    @property
+    def header_line(self) -> bytes:
+        return encode_header(self.header)[:-1] if self.header is not None else b""
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Iterator[Record]:
+        yield from self._records()
+        self.clean = not (self.bad_lines or self.torn_bytes)
+
+    def lines(self) -> Iterator[tuple[Record, bytes]]:
+        """Give each record with the line it would have in a recording, without a newline."""
+        for record in self:
+            yield record, encode_record(record)[:-1]
+
+    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`; nothing is missing from what is numbered here."""
+        for record, line in self.lines():
+            yield record, line, 0
+
+    def _records(self) -> Iterator[Record]:
+        raise NotImplementedError
+
+    def _begin(self, source: str, started_us: int, url: str = "") -> None:
+        """Make up the header, once it is known when all began (microseconds of Unix time)."""
+        self._started_us = started_us - started_us % 1000
+        self.header = Header(
+            recording="",
+            started_at=iso_time(self._started_us),
+            clock="wall",
+            upstream=self._without_query(url),
+            redaction=self._redactor.policy,
+            labels={"converted_from": source},
+        )
+
+    def _without_query(self, url: str) -> str:
+        """Where a URL leads. Its query is left out: it is where credentials travel."""
+        address = url.partition("#")[0].partition("?")[0]
+        scheme, slashes, rest = address.partition("://")
+        host, slash, path = rest.partition("/")
+        return self._redactor.clean(scheme + slashes + host.rpartition("@")[2] + slash + path)
+
+    def _finished(self, record: Record, at_us: int, payload: bytes | None = None) -> Record:
+        """Number a record that happened then, fill in what its text tells, and redact it."""
+        self._n += 1
+        self._t = max(self._t, at_us - self._started_us)
+        record.n, record.t = self._n, self._t
+        if payload is not None:
+            unpack(record, payload)
+        if record.data is not None:
+            self._look_into(record, record.data)
+        return self._streams.redact_record(record)
+
+    def _look_into(self, record: Record, text: str) -> None:
+        head = peek(text)
+        if head is None:
+            return
+        record.id, record.type, record.reply_to = head.id, head.type, head.reply_to
+        record.user = record.user or head.user_id
+        if head.type == "connection_established" and len(self._sessions) < _MOST_LINKS:
+            payload = payload_of(text)
+            session = payload.get("session_id") if isinstance(payload, dict) else None
+            if isinstance(session, str):
+                self._sessions[record.link] = session
+        record.session = record.session or head.session_id or self._sessions.get(record.link)
+
+    def _skip(self, where: str, why: str) -> None:
+        """Something that says nothing is counted and told; BadData where we are strict."""
+        self.bad_lines += 1
+        self._warn(f"{self.name}: {where} is no message: {why}")
+
+    def _torn(self, offset: int, dropped_bytes: int) -> None:
+        self.torn_bytes = max(1, dropped_bytes)
+        self._warn(f"{self.name}: torn at byte {offset}; what came before is read")
+
+    def _warn(self, text: str) -> None:
+        if self._strict:
+            raise BadData(f"{text}.", "Without --strict what can be read is read.")
+        if len(self.warnings) < _MOST_WARNINGS:
+            self.warnings.append(text)

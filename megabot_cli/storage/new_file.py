@@ -1,0 +1,104 @@
+"""A file that is made whole or not at all, for its owner alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+from typing import BinaryIO, Self
+
+from megabot_cli.errors import MegabotError, WrongUsage
+from megabot_cli.storage.segment_writer import sync_folder
+
+
+class NewFile(AbstractContextManager["NewFile"]):
+    """What is written goes to a nameless neighbour; leaving without a fault gives it its name.
+
+    The file is 0600. WrongUsage when something has that name already, unless it is a file and
+    `replace` is given; MegabotError where the disk refuses.
+    """
+
+    def __init__(self, path: Path, *, replace: bool = False) -> None:
+        self._path = path
+        self._replace = replace
+        self._file: BinaryIO | None = None
+        self._written = Path()
+
+    def __enter__(self) -> Self:
+        self._refuse_what_is_there()
+        try:
+            # mkstemp makes the file 0600 whatever the umask is.
+            descriptor, name = tempfile.mkstemp(
+                prefix=f".{self._path.name}.", dir=self._path.parent
+            )
+        except OSError as fault:
+            raise self._refused(fault) from fault
+        self._written = Path(name)
+        self._file = os.fdopen(descriptor, "wb", buffering=256 * 1024)
+        return self
+
+    def write(self, content: bytes) -> None:
+        assert self._file is not None
+        try:
+            self._file.write(content)
+        except OSError as fault:
+            raise self._refused(fault) from fault
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        fault: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        try:
+            if fault is None:
+                self._finish()
+        except OSError as refused:
+            raise self._refused(refused) from refused
+        finally:
+            self._abandon()
+
+    def _finish(self) -> None:
+        assert self._file is not None
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        if self._replace:
+            self._refuse_what_is_there()
+            self._written.replace(self._path)
+        else:
+            try:
+                self._path.hardlink_to(self._written)  # fails where a rename would overwrite
+            except FileExistsError:
+                raise self._there_already() from None
+        sync_folder(self._path.parent)
+
+    def _abandon(self) -> None:
+        if self._file is not None:
+            file, self._file = self._file, None
+            try:
+                file.close()
+            except OSError:
+                pass  # a full disk, which was told already
+            finally:
+                self._written.unlink(missing_ok=True)
+
+    def _refuse_what_is_there(self) -> None:
+        try:
+            mode = self._path.lstat().st_mode
+        except OSError:
+            return
+        if not stat.S_ISREG(mode):
+            raise WrongUsage(
+                f"{self._path} is no file that could be replaced.", "- writes to standard output."
+            )
+        if not self._replace:
+            raise self._there_already()
+
+    def _there_already(self) -> WrongUsage:
+        return WrongUsage(f"{self._path} is there already.", "--force replaces it.")
+
+    def _refused(self, fault: OSError) -> MegabotError:
+        return MegabotError(f"{self._path} cannot be written: {fault.strerror or fault}.")

@@ -1,0 +1,147 @@
+"""A conversation as Markdown, and turn by turn."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from megabot_cli.recording import turns as turns_module
+from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.transcript import transcript
+from megabot_cli.recording.turns import Turn, Turns
+from tests.recording.arbitrary import records, thorough
+
+HEADER = Header(recording="rec_1", started_at="2026-11-23T04:12:09.000Z", upstream="wss://x/`ws`")
+
+
+def said(t_ms: int, direction: str, kind: str, payload: Any, **fields: Any) -> Record:
+    reply_to = fields.pop("reply_to", None)
+    text = {"id": fields.get("id", f"m{t_ms}"), "type": kind, "payload": payload}
+    if reply_to:
+        text["metadata"] = {"reply_to": reply_to}
+    return Record(
+        n=t_ms + 1, t=t_ms * 1000, kind="message", direction=direction, type=kind, link="link_1",
+        data=json.dumps(text, ensure_ascii=False), **fields,
+    )  # fmt: skip
+
+
+def asked(t_ms: int, content: str, message_id: str = "q", **fields: Any) -> Record:
+    return said(t_ms, "to_upstream", "chat_send", {"content": content}, id=message_id, **fields)
+
+
+def chunk(t_ms: int, text: str, number: int, *, last: bool = False, to: str = "q") -> Record:
+    payload = {"chunk": text, "sequence": number, "is_complete": last}
+    return said(t_ms, "to_client", "chat_stream", payload, reply_to=to)
+
+
+def whole(t_ms: int, text: str, to: str = "q") -> Record:
+    return said(t_ms, "to_client", "chat_receive", {"content": text}, reply_to=to)
+
+
+def given_by(*some: Record) -> list[Turn]:
+    turns = Turns()
+    return [turn for record in some for turn in turns.take(record)] + list(turns.rest())
+
+
+def test_an_answer_stands_in_one_piece_under_its_question() -> None:
+    text = "".join(
+        transcript(
+            HEADER,
+            [asked(100, "Why?"), chunk(300, "Be", 1), chunk(400, "cause.", 2, last=True),
+             whole(500, "Because.")],
+        )
+    )  # fmt: skip
+    assert text == (
+        "# Conversation rec\\_1\n\n"
+        "- began 2026-11-23 04:12:09 (UTC)\n"
+        "- with `` wss://x/`ws` ``\n"
+        "\n## 04:12:09.100 · User\n\n"
+        "> Why?\n"
+        "\n**MegaBot** (began after 0.200 s, whole after 0.400 s):\n\n"
+        "> Because.\n"
+    )
+
+
+def test_tool_calls_are_nested_in_their_turn_with_what_the_client_gave() -> None:
+    call = {"tool_name": "clock", "parameters": {"zone": "UTC"}, "execution_id": "e1"}
+    gave = {"execution_id": "e1", "status": "completed", "result": 12}
+    text = "".join(
+        transcript(
+            None,
+            [asked(1, "Time?"), said(2, "to_client", "tool_call", call, reply_to="q"),
+             said(3, "to_upstream", "tool_result", gave), whole(4, "Noon.")],
+        )
+    )  # fmt: skip
+    assert text.index("> Time?") < text.index("- calls tool **clock**") < text.index("> Noon.")
+    assert "  - result by the client: completed" in text
+    assert text.count("## ") == 1
+
+
+def test_a_tool_call_that_names_no_question_is_over_with_its_result() -> None:
+    call = {"tool_name": "clock", "parameters": {}, "execution_id": "e1"}
+    turns = Turns()
+    assert list(turns.take(said(1, "to_client", "tool_call", call))) == []
+    (turn,) = turns.take(said(2, "to_upstream", "tool_result", {"execution_id": "e1"}))
+    assert [part.type for part in turn.answer.parts] == ["tool_call", "tool_result"]
+    assert turn.results == {1}
+
+
+def test_answers_that_mix_are_told_in_the_order_of_their_questions() -> None:
+    found = given_by(
+        asked(1, "one", "a"), asked(2, "two", "b"), whole(3, "2", "b"), whole(4, "1", "a")
+    )
+    assert [turn.payload["content"] for turn in found] == ["one", "two"]
+    assert [turn.answer.parts[0].payload["content"] for turn in found] == ["1", "2"]
+
+
+def test_a_question_without_an_answer_holds_nothing_up_for_ever() -> None:
+    turns = Turns()
+    assert list(turns.take(asked(0, "lost", "a"))) == []
+    assert list(turns.take(asked(1000, "two", "b"))) == []
+    given = list(turns.take(whole(turns_module.SILENT_US // 1000 + 2000, "2", "b")))
+    assert [turn.payload["content"] for turn in given] == ["lost", "two"]
+
+
+def test_never_more_than_so_many_turns_are_open() -> None:
+    turns = Turns()
+    count = turns_module.MOST_OPEN + 50
+    given = [turn for n in range(count) for turn in turns.take(asked(n, "?", f"q{n}"))]
+    assert len(given) == 50
+
+
+def test_greetings_and_progress_take_one_line_each() -> None:
+    hello = said(1, "to_client", "connection_established", {"session_id": "s"}, session="s")
+    again = said(2, "to_client", "connection_established", {"session_id": "s"}, session="s")
+    again.kind = "inject"
+    at_work = {"status": "thinking", "progress": 0.5, "message": "half *way*"}
+    text = "".join(
+        transcript(HEADER, [hello, again, asked(3, "?"),
+                            said(4, "to_client", "status_update", at_work, reply_to="q")])
+    )  # fmt: skip
+    assert text.count("connected (session `s`)") == 1
+    assert "\n- status: thinking 50% half \\*way\\*\n" in text
+
+
+def test_what_is_said_cannot_pass_for_structure() -> None:
+    text = "".join(transcript(None, [asked(1, "hello\n## MegaBot\n```"), whole(2, "<img src=x>")]))
+    assert "\n> ## MegaBot\n> ```\n" in text
+    assert text.count("\n## ") == 1
+
+
+def test_losses_and_marks_are_told() -> None:
+    text = "".join(
+        transcript(None, [Record(n=1, t=0, kind="gap", lost=7),
+                          Record(n=2, t=5, kind="mark", note="*now*")])
+    )  # fmt: skip
+    assert "7 records are missing here" in text
+    assert "mark: \\*now\\*" in text
+
+
+@thorough
+@given(st.lists(records, max_size=6))
+def test_any_records_make_a_transcript(some: list[Record]) -> None:
+    assert "".join(transcript(None, some)).startswith("# Conversation")

@@ -1,0 +1,351 @@
+"""Recordings made of recordings: cut, merged, sanitized."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from megabot_cli.errors import BadData, WrongUsage
+from megabot_cli.recording.format_v1 import decode_line, encode_record
+from megabot_cli.recording.line_edit import edit_line
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.selection import Selection
+from megabot_cli.storage.choosing import choose
+from megabot_cli.storage.converting import write_part, write_whole
+from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.foreign_reader import MoreSecrets
+from megabot_cli.storage.merging import merge
+from megabot_cli.storage.sanitizing import Dropping, Sanitized, sanitize
+from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.verification import Verification, verify
+from tests.recording.arbitrary import CANARY, planted_texts, records, thorough
+from tests.storage.conftest import marks, segment_bytes
+
+GOLDEN = Path(__file__).parents[1] / "golden" / "recording_1_0"
+SEALED = GOLDEN / "sealed"
+LATER = GOLDEN / "later_minor.jsonl.gz"
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines()
+
+
+def header_of(path: Path) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(lines_of(path)[0])
+    return fields
+
+
+def cut(source: Path, made: Path, **wanted: Any) -> Verification:
+    with open_any(source) as reader, made.open("wb") as file:
+        lines = choose(reader, Selection(**wanted))
+        write_part(reader, lines, file.write, "cut")
+    return verify(made)
+
+
+def merged(made: Path, *sources: Path) -> list[Record]:
+    with ExitStack() as stack:
+        readers = [stack.enter_context(open_any(source)) for source in sources]
+        file = stack.enter_context(made.open("wb"))
+        merge(readers, [path.name for path in sources], file.write)
+    assert verify(made).clean, verify(made).problems
+    with open_recording(made) as found:
+        return list(found)
+
+
+def sanitized(
+    source: Path,
+    made: Path,
+    keys: tuple[str, ...] = (),
+    patterns: tuple[str, ...] = (),
+    **drop: Any,
+) -> Sanitized:
+    with open_any(source) as reader, made.open("wb") as file:
+        secrets = MoreSecrets(keys, patterns)
+        return sanitize(reader, reader.lines(), file.write, secrets, Dropping(**drop))
+
+
+def recorded(path: Path, some: list[Record], **header: Any) -> Path:
+    path.write_bytes(segment_bytes(some, **header))
+    return path
+
+
+# -- cut ------------------------------------------------------------------------------------
+
+
+def test_a_cut_keeps_numbers_times_and_lines(tmp_path: Path) -> None:
+    made = tmp_path / "cut.jsonl"
+    found = cut(SEALED, made, types=("chat_*",))
+    assert (found.clean, found.holes, found.sha256_ok) == (True, 0, True)
+    assert found.left_out > 0
+    source = [line for part in sorted(SEALED.iterdir()) for line in lines_of(part)]
+    kept = lines_of(made)[1:-1]
+    assert kept == [line for line in source if b'"type":"chat_' in line.split(b'"size"')[0]]
+
+
+def test_the_header_of_a_cut_says_what_it_was_made_from(tmp_path: Path) -> None:
+    cut(SEALED, tmp_path / "cut.jsonl", limit=3)
+    header = header_of(tmp_path / "cut.jsonl")
+    assert header["recording"] != "rec_1kaqejzh33bc0m1jc"
+    assert header["previous"] == "rec_1kaqejzh33bc0m1jc/000001.jsonl"
+    assert header["started_at"] == "2025-11-23T04:12:09.123456Z"
+    assert header["labels"] == {
+        "where": "test",
+        "made_from": "rec_1kaqejzh33bc0m1jc",
+        "made_by": "cut",
+        "holes": "cut",
+    }
+
+
+def test_a_cut_of_a_later_minor_version_keeps_its_version_and_keys(tmp_path: Path) -> None:
+    made = tmp_path / "cut.jsonl"
+    cut(LATER, made, limit=100)
+    source = gzip.decompress(LATER.read_bytes()).splitlines()
+    assert lines_of(made)[1:-1] == [line for line in source[1:] if b'"kind":"end"' not in line]
+    before, after = json.loads(source[0]), header_of(made)
+    assert after["version"] == before["version"]
+    assert before.keys() <= after.keys()
+
+
+def test_a_cut_that_was_changed_afterwards_is_unclean(tmp_path: Path) -> None:
+    made = tmp_path / "cut.jsonl"
+    cut(SEALED, made, types=("chat_*",))
+    made.write_bytes(made.read_bytes().replace(b"Hello ", b"hello "))
+    assert not verify(made).clean
+
+
+# -- the whole ------------------------------------------------------------------------------
+
+
+def whole(source: Path, made: Path) -> Verification:
+    with open_any(source) as reader, made.open("wb") as file:
+        write_whole(reader, file.write, bool)
+    return verify(made)
+
+
+def test_several_segments_become_one_without_holes(tmp_path: Path) -> None:
+    found = whole(SEALED, tmp_path / "made")
+    assert (found.clean, found.records, found.holes, found.segments) == (True, 35, 0, 1)
+
+
+def test_a_hole_stays_a_hole(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "a", [*marks(2), *marks(2, first=7)])
+    found = whole(source, tmp_path / "made")
+    assert (found.clean, found.holes) == (False, 4)
+
+
+def test_what_was_removed_before_the_first_segment_is_no_loss(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "a", marks(2, first=500), segment=7)
+    assert whole(source, tmp_path / "made").clean
+
+
+# -- merge ----------------------------------------------------------------------------------
+
+
+def test_records_are_merged_by_wall_time(tmp_path: Path) -> None:
+    first = recorded(tmp_path / "a", marks(3))
+    text = segment_bytes(marks(3)).replace(b"04:12:09Z", b"04:12:09.000015Z")
+    (tmp_path / "b").write_bytes(text.replace(b"rec_1", b"rec_2"))
+    found = merged(tmp_path / "made", tmp_path / "b", first)
+    assert [(record.n, record.t, record.note) for record in found] == [
+        (1, 10, "no 1"), (2, 20, "no 2"), (3, 25, "no 1"),
+        (4, 30, "no 3"), (5, 35, "no 2"), (6, 45, "no 3"),
+    ]  # fmt: skip
+
+
+def said_by(client: str, n: int = 1) -> Record:
+    return Record(n=n, t=n, kind="message", client=client, link="link_1", data="{}")
+
+
+def test_clients_and_links_of_different_recordings_stay_apart(tmp_path: Path) -> None:
+    sources = []
+    for name in ("rec_a", "rec_b", "rec_c"):
+        path = recorded(tmp_path / name, [said_by("client_1")])
+        path.write_bytes(path.read_bytes().replace(b"rec_1", name.encode()))
+        sources.append(path)
+    found = merged(tmp_path / "made", *sources)
+    assert [(record.client, record.link) for record in found] == [
+        ("client_1", "link_1"), ("client_1@2", "link_1@2"), ("client_1@3", "link_1@3"),
+    ]  # fmt: skip
+
+
+def test_what_was_cut_in_two_is_one_again(tmp_path: Path) -> None:
+    cut(SEALED, tmp_path / "a", direction="to_client")
+    cut(SEALED, tmp_path / "b", direction="to_upstream")
+    found = merged(tmp_path / "made", tmp_path / "b", tmp_path / "a")
+    with open_recording(SEALED) as reader:
+        whole = [record for record in reader if record.direction is not None]
+    assert [(each.t, each.client, each.link, each.data, each.data_b64) for each in found] == [
+        (each.t, each.client, each.link, each.data, each.data_b64) for each in whole
+    ]
+
+
+def test_a_hole_in_a_source_becomes_a_gap(tmp_path: Path) -> None:
+    source = recorded(tmp_path / "a", [*marks(2), *marks(2, first=7)])
+    found = merged(tmp_path / "made", source)
+    assert [(record.kind, record.lost) for record in found] == [
+        ("mark", None), ("mark", None), ("gap", 4), ("mark", None), ("mark", None),
+    ]  # fmt: skip
+
+
+def test_the_end_of_a_segment_is_no_hole(tmp_path: Path) -> None:
+    found = merged(tmp_path / "made", SEALED)
+    assert len(found) == 35
+    assert not any(record.lost for record in found)
+
+
+def test_merging_what_does_not_say_when_it_began_is_refused(tmp_path: Path) -> None:
+    source = tmp_path / "a"
+    source.write_bytes(segment_bytes(marks(1)).replace(b"2026-11-23T04:12:09Z", b""))
+    with pytest.raises(BadData, match="a does not say when it began"):
+        merged(tmp_path / "made", source)
+
+
+@settings(thorough, max_examples=60)
+@given(st.lists(st.lists(st.integers(0, 50), max_size=6), min_size=1, max_size=4))
+def test_any_merge_keeps_each_source_in_its_order(
+    tmp_path_factory: pytest.TempPathFactory, times: list[list[int]]
+) -> None:
+    folder = tmp_path_factory.mktemp("merge")
+    sources = []
+    for number, offsets in enumerate(times):
+        some = [
+            Record(n=n, t=t, kind="mark", note=f"{number}:{n}")
+            for n, t in enumerate(sorted(offsets), 1)
+        ]
+        sources.append(recorded(folder / str(number), some))
+    found = merged(folder / "made", *sources)
+    assert len(found) == sum(map(len, times))
+    assert [record.t for record in found] == sorted(record.t for record in found)
+    for number, offsets in enumerate(times):
+        own = [each.note for each in found if (each.note or "").startswith(f"{number}:")]
+        assert own == [f"{number}:{n}" for n in range(1, len(offsets) + 1)]
+
+
+# -- sanitize -------------------------------------------------------------------------------
+
+
+def test_lines_without_secrets_stay_as_they_are(tmp_path: Path) -> None:
+    done = sanitized(SEALED, tmp_path / "made")
+    source = [line for part in sorted(SEALED.iterdir()) for line in lines_of(part)[1:-1]]
+    assert lines_of(tmp_path / "made")[1:-1] == source
+    assert (done.written, done.changed, done.dropped) == (35, 0, 0)
+    assert verify(tmp_path / "made", secrets=True).clean
+
+
+def test_equal_secrets_have_equal_pseudonyms_and_others_stay(tmp_path: Path) -> None:
+    texts = ['{"badge":"007"}', '{"x":{"badge":"007"}}', '{"token":"‹redacted:01020304›"}']
+    some = [Record(n=n, t=n, kind="message", data=text) for n, text in enumerate(texts, 1)]
+    sanitized(recorded(tmp_path / "a", some), tmp_path / "made", keys=("badge",))
+    with open_recording(tmp_path / "made") as reader:
+        one, two, three = reader
+    assert json.loads(one.data or "")["badge"] == json.loads(two.data or "")["x"]["badge"]
+    assert "‹redacted:" in (one.data or "")
+    assert (one.redacted, two.redacted) == (["$.badge"], ["$.x.badge"])
+    assert three.data == texts[2]
+
+
+def test_what_was_redacted_before_stays_told(tmp_path: Path) -> None:
+    some = [Record(n=1, t=1, kind="message", data='{"a":1,"name":"x"}', redacted=["$.a"])]
+    sanitized(recorded(tmp_path / "a", some), tmp_path / "made", keys=("name",))
+    with open_recording(tmp_path / "made") as reader:
+        assert [record.redacted for record in reader] == [["$.a", "$.name"]]
+
+
+def test_types_and_payloads_are_dropped(tmp_path: Path) -> None:
+    done = sanitized(SEALED, tmp_path / "made", types=("chat_*",), payloads=True)
+    assert done.dropped > 0
+    with open_recording(tmp_path / "made") as reader:
+        found = list(reader)
+    assert not any(each.data or each.data_b64 or each.redacted for each in found)
+    assert not any((each.type or "").startswith("chat_") for each in found)
+    assert any(each.size for each in found)
+    assert verify(tmp_path / "made").clean
+
+
+def test_keys_of_a_later_version_are_kept_but_for_their_secrets(tmp_path: Path) -> None:
+    line = b'{"n":1,"t":1,"kind":"message","later":{"deep":[1.0e2],"token":"hush"},"data":"x"}\n'
+    text = segment_bytes([]).replace(
+        b'"version":"1.0"', b'"version":"1.7","more":{"secret":"hush"}'
+    )
+    (tmp_path / "a").write_bytes(
+        text + line + line.replace(b'"token":"hush"', b'"y":12345678901234567890')
+    )
+    sanitized(tmp_path / "a", tmp_path / "made")
+    content = (tmp_path / "made").read_bytes()
+    assert b"hush" not in content
+    header, first, second, _ = content.splitlines()
+    assert json.loads(header)["version"] == "1.7"
+    assert "redacted" in json.loads(header)["more"]["secret"]
+    assert b'"deep":[1.0e2]' in first
+    assert b'"y":12345678901234567890' in second
+
+
+def test_a_key_that_is_called_like_one_of_ours_leaves_ours_alone(tmp_path: Path) -> None:
+    sanitized(SEALED, tmp_path / "made", keys=("n", "t", "kind", "type", "version", "format"))
+    assert verify(tmp_path / "made").clean
+
+
+def test_a_pattern_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match="no regular expression"):
+        sanitized(SEALED, tmp_path / "made", patterns=("(",))
+
+
+@settings(thorough, max_examples=100)
+@given(st.lists(planted_texts, min_size=1, max_size=4), st.data())
+def test_a_secret_in_any_place_is_in_no_byte_of_what_is_made(
+    tmp_path_factory: pytest.TempPathFactory, texts: list[str], data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("canary")
+    source = folder / "a"
+    some = []
+    for n, text in enumerate(texts, 1):
+        record = Record(n=n, t=n, kind="message", direction="to_client", data=text)
+        place = data.draw(st.sampled_from(["note", "reason", "by", "id", "session", "link"]))
+        setattr(record, place, f"Bearer {CANARY}")
+        some.append(record)
+    source.write_bytes(
+        segment_bytes(some, upstream=f"wss://x/?token={CANARY}", labels={"why": f"Bearer {CANARY}"})
+    )
+    sanitized(source, folder / "made")
+    assert CANARY.encode() not in (folder / "made").read_bytes()
+    assert verify(folder / "made", secrets=True).secrets_found == 0
+
+
+# -- lines ----------------------------------------------------------------------------------
+
+
+@thorough
+@given(records, records)
+def test_any_line_takes_any_values(record: Record, other: Record) -> None:
+    changed = {name: getattr(other, name) for name in ("n", "t", "client", "redacted", "data")}
+    edited = edit_line(encode_record(record)[:-1], changed)
+    for name, value in changed.items():
+        setattr(record, name, value)
+    assert edited == encode_record(record)[:-1]
+    assert decode_line(edited) == record
+
+
+def test_an_edited_line_keeps_numbers_and_unknown_keys_to_the_character() -> None:
+    line = b'{"n":1,"t":2,"kind":"mark","odd":[1.0e2, 12345678901234567890],"note":"x"}'
+    assert edit_line(line, {"n": 7}) == line.replace(b'"n":1', b'"n":7')
+    assert edit_line(line, {"link": "l", "note": None}) == (
+        b'{"n":1,"t":2,"kind":"mark","link":"l","odd":[1.0e2, 12345678901234567890]}'
+    )
+
+
+def test_a_foreign_file_is_cut_and_sanitized_too(tmp_path: Path) -> None:
+    har = GOLDEN.parent / "har" / "chromium_156.har"
+    assert cut(har, tmp_path / "cut", types=("chat_send",)).records == 2
+    assert sanitized(har, tmp_path / "made", keys=("content",)).changed > 0
+    output = io.BytesIO()
+    with open_any(har) as reader:
+        merge([reader], ["har"], output.write)
+    assert output.getvalue().count(b"\n") == 15
