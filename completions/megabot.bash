@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--key|--latency|--limit|--lines|--link|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--key|--latency|--limit|--lines|--link|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -53,7 +53,9 @@ _megabot() {
             "megabot recordings"|"megabot rec") path="megabot recordings" ;;
             "megabot recordings list") path="megabot recordings list" ;;
             "megabot recordings show") path="megabot recordings show" ;;
+            "megabot recordings stats") path="megabot recordings stats" ;;
             "megabot recordings grep") path="megabot recordings grep" ;;
+            "megabot recordings diff") path="megabot recordings diff" ;;
             "megabot recordings verify") path="megabot recordings verify" ;;
             "megabot recordings cut") path="megabot recordings cut" ;;
             "megabot recordings merge") path="megabot recordings merge" ;;
@@ -370,6 +372,24 @@ _megabot() {
         "megabot recordings show -o"|"megabot recordings show --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
         "megabot recordings show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings stats -t"|"megabot recordings stats --type") compopt +o default; return ;;
+        "megabot recordings stats --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot recordings stats -s"|"megabot recordings stats --session") compopt +o default; return ;;
+        "megabot recordings stats --client") compopt +o default; return ;;
+        "megabot recordings stats --user") compopt +o default; return ;;
+        "megabot recordings stats --link") compopt +o default; return ;;
+        "megabot recordings stats --id") compopt +o default; return ;;
+        "megabot recordings stats --grep") compopt +o default; return ;;
+        "megabot recordings stats --where") compopt +o default; return ;;
+        "megabot recordings stats --from") compopt +o default; return ;;
+        "megabot recordings stats --until") compopt +o default; return ;;
+        "megabot recordings stats --limit") compopt +o default; return ;;
+        "megabot recordings stats -p"|"megabot recordings stats --profile") compopt +o default; return ;;
+        "megabot recordings stats --url") compopt +o default; return ;;
+        "megabot recordings stats --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings stats -o"|"megabot recordings stats --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot recordings stats --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings stats --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings grep -t"|"megabot recordings grep --type") compopt +o default; return ;;
         "megabot recordings grep --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
         "megabot recordings grep -s"|"megabot recordings grep --session") compopt +o default; return ;;
@@ -388,6 +408,24 @@ _megabot() {
         "megabot recordings grep -o"|"megabot recordings grep --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
         "megabot recordings grep --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings grep --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings diff -t"|"megabot recordings diff --type") compopt +o default; return ;;
+        "megabot recordings diff -s"|"megabot recordings diff --session") compopt +o default; return ;;
+        "megabot recordings diff --client") compopt +o default; return ;;
+        "megabot recordings diff --user") compopt +o default; return ;;
+        "megabot recordings diff --link") compopt +o default; return ;;
+        "megabot recordings diff --id") compopt +o default; return ;;
+        "megabot recordings diff --grep") compopt +o default; return ;;
+        "megabot recordings diff --where") compopt +o default; return ;;
+        "megabot recordings diff --from") compopt +o default; return ;;
+        "megabot recordings diff --until") compopt +o default; return ;;
+        "megabot recordings diff --ignore") compopt +o default; return ;;
+        "megabot recordings diff --most") compopt +o default; return ;;
+        "megabot recordings diff -p"|"megabot recordings diff --profile") compopt +o default; return ;;
+        "megabot recordings diff --url") compopt +o default; return ;;
+        "megabot recordings diff --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings diff -o"|"megabot recordings diff --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot recordings diff --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings diff --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings verify -p"|"megabot recordings verify --profile") compopt +o default; return ;;
         "megabot recordings verify --url") compopt +o default; return ;;
         "megabot recordings verify --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -540,13 +578,17 @@ _megabot() {
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show grep verify cut merge sanitize convert" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff verify cut merge sanitize convert" ;;
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --conversation --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings stats")
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings grep")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings diff")
+            _megabot_words "-t --type -s --session --client --user --link --id --grep --where --from --until --ignore --most -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings cut")

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --key --latency --limit --lines --link --listen --log-format --match --max-gap --metadata --miss --mode --model --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --key --latency --limit --lines --link --listen --log-format --match --max-gap --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show grep verify cut merge sanitize convert config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff verify cut merge sanitize convert config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -215,7 +215,9 @@ complete -c megabot -n '__megabot_at replay' -l closes -d 'Hang up where the ups
 complete -c megabot -n '__megabot_at replay' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_next recordings' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next recordings' -a show -d 'Show what is in a recording.'
+complete -c megabot -n '__megabot_next recordings' -a stats -d 'Count what is in a recording.'
 complete -c megabot -n '__megabot_next recordings' -a grep -d 'Find messages in recordings.'
+complete -c megabot -n '__megabot_next recordings' -a diff -d 'Say how two recordings differ.'
 complete -c megabot -n '__megabot_next recordings' -a verify -d 'Prove that a recording is whole.'
 complete -c megabot -n '__megabot_next recordings' -a cut -d 'Make a recording of a part of another.'
 complete -c megabot -n '__megabot_next recordings' -a merge -d 'Make one recording of several, by time.'
@@ -223,7 +225,9 @@ complete -c megabot -n '__megabot_next recordings' -a sanitize -d 'Write a recor
 complete -c megabot -n '__megabot_next recordings' -a convert -d 'Turn a recording into something else, or into one.'
 complete -c megabot -n '__megabot_next rec' -a list -d 'List the recordings there are.'
 complete -c megabot -n '__megabot_next rec' -a show -d 'Show what is in a recording.'
+complete -c megabot -n '__megabot_next rec' -a stats -d 'Count what is in a recording.'
 complete -c megabot -n '__megabot_next rec' -a grep -d 'Find messages in recordings.'
+complete -c megabot -n '__megabot_next rec' -a diff -d 'Say how two recordings differ.'
 complete -c megabot -n '__megabot_next rec' -a verify -d 'Prove that a recording is whole.'
 complete -c megabot -n '__megabot_next rec' -a cut -d 'Make a recording of a part of another.'
 complete -c megabot -n '__megabot_next rec' -a merge -d 'Make one recording of several, by time.'
@@ -245,8 +249,22 @@ complete -c megabot -n '__megabot_at recordings show' -l limit -x -d 'The first 
 complete -c megabot -n '__megabot_at recordings show' -l around -x -d 'With N records before and after each.'
 complete -c megabot -n '__megabot_at recordings show' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at recordings show' -l events -d 'Show openings, closings and gaps too.'
+complete -c megabot -n '__megabot_at recordings show' -l conversation -d 'Show requests with what came to each: whole answers, tool calls, times.'
 complete -c megabot -n '__megabot_at recordings show' -l strict -d 'Fail at a bad line instead of skipping it.'
 complete -c megabot -n '__megabot_at recordings show' -s o -l output -x -a 'line wide json jsonl raw'
+complete -c megabot -n '__megabot_at recordings stats' -s t -l type -x -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at recordings stats' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
+complete -c megabot -n '__megabot_at recordings stats' -s s -l session -x -d 'Only these sessions.'
+complete -c megabot -n '__megabot_at recordings stats' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings stats' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings stats' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings stats' -l id -x -d 'Only messages with these ids.'
+complete -c megabot -n '__megabot_at recordings stats' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at recordings stats' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings stats' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at recordings stats' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at recordings stats' -l limit -x -d 'The first N only.'
+complete -c megabot -n '__megabot_at recordings stats' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at recordings grep' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at recordings grep' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
 complete -c megabot -n '__megabot_at recordings grep' -s s -l session -x -d 'Only these sessions.'
@@ -263,6 +281,19 @@ complete -c megabot -n '__megabot_at recordings grep' -l events -d 'Look at open
 complete -c megabot -n '__megabot_at recordings grep' -l count -d 'Say only how many there are.'
 complete -c megabot -n '__megabot_at recordings grep' -l names -d 'Say only in which recordings there are any.'
 complete -c megabot -n '__megabot_at recordings grep' -s o -l output -x -a 'line wide json jsonl raw'
+complete -c megabot -n '__megabot_at recordings diff' -s t -l type -x -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at recordings diff' -s s -l session -x -d 'Only these sessions.'
+complete -c megabot -n '__megabot_at recordings diff' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at recordings diff' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at recordings diff' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at recordings diff' -l id -x -d 'Only messages with these ids.'
+complete -c megabot -n '__megabot_at recordings diff' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at recordings diff' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at recordings diff' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at recordings diff' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at recordings diff' -l ignore -x -d 'Do not compare this, as payload.options.seed.'
+complete -c megabot -n '__megabot_at recordings diff' -l most -x -d 'Show the first N differences.  [default: 20]'
+complete -c megabot -n '__megabot_at recordings diff' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at recordings verify' -l no-secrets -d 'Prove too that it holds no secret.'
 complete -c megabot -n '__megabot_at recordings verify' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at recordings cut' -s t -l type -x -d 'Only these message types (chat_*).'

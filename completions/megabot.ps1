@@ -4838,9 +4838,19 @@ $script:MegabotCommands = @'
     "help": "Show what is in a recording."
    },
    {
+    "name": "stats",
+    "path": "megabot recordings stats",
+    "help": "Count what is in a recording."
+   },
+   {
     "name": "grep",
     "path": "megabot recordings grep",
     "help": "Find messages in recordings."
+   },
+   {
+    "name": "diff",
+    "path": "megabot recordings diff",
+    "help": "Say how two recordings differ."
    },
    {
     "name": "verify",
@@ -5178,6 +5188,10 @@ $script:MegabotCommands = @'
     "help": "Show openings, closings and gaps too."
    },
    {
+    "name": "--conversation",
+    "help": "Show requests with what came to each: whole answers, tool calls, times."
+   },
+   {
     "name": "--strict",
     "help": "Fail at a bad line instead of skipping it."
    },
@@ -5336,6 +5350,227 @@ $script:MegabotCommands = @'
     "json",
     "jsonl",
     "raw",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot recordings stats": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-t",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--type",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--direction",
+    "help": "Only what goes this way."
+   },
+   {
+    "name": "-s",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--session",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--client",
+    "help": "Only these clients."
+   },
+   {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
+    "name": "--grep",
+    "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-t": [
+    ""
+   ],
+   "--type": [
+    ""
+   ],
+   "--direction": [
+    "to_upstream",
+    "to_client",
+    ""
+   ],
+   "-s": [
+    ""
+   ],
+   "--session": [
+    ""
+   ],
+   "--client": [
+    ""
+   ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
+   "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--limit": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
     ""
    ],
    "--log-format": [
@@ -5575,6 +5810,225 @@ $script:MegabotCommands = @'
     "json",
     "jsonl",
     "raw",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot recordings diff": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-t",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--type",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "-s",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--session",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--client",
+    "help": "Only these clients."
+   },
+   {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
+    "name": "--grep",
+    "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--ignore",
+    "help": "Do not compare this, as payload.options.seed."
+   },
+   {
+    "name": "--most",
+    "help": "Show the first N differences.  [default: 20]"
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-t": [
+    ""
+   ],
+   "--type": [
+    ""
+   ],
+   "-s": [
+    ""
+   ],
+   "--session": [
+    ""
+   ],
+   "--client": [
+    ""
+   ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
+   "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--ignore": [
+    ""
+   ],
+   "--most": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
     ""
    ],
    "--log-format": [

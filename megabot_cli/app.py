@@ -97,7 +97,9 @@ COMMANDS = (
         children=(
             Entry("list", "List the recordings there are.", f"{_AT}.recordings:list_recordings"),
             Entry("show", "Show what is in a recording.", f"{_AT}.recordings:show"),
+            Entry("stats", "Count what is in a recording.", f"{_AT}.recordings_stats:stats"),
             Entry("grep", "Find messages in recordings.", f"{_AT}.recordings_grep:grep"),
+            Entry("diff", "Say how two recordings differ.", f"{_AT}.recordings_diff:diff"),
             Entry("verify", "Prove that a recording is whole.", f"{_AT}.recordings:verify"),
             Entry(
                 "cut",

@@ -15,9 +15,12 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import ExpectationFailed
+from megabot_cli.errors import ExpectationFailed, WrongUsage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.recordings_list import RecordingInfo
     from megabot_cli.storage.verification import Verification
@@ -79,6 +82,7 @@ def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
 @examples(
     ("megabot recordings show last", "One line a message"),
     ("megabot rec show last --assemble --type 'chat_*'", "A conversation, answers in one piece"),
+    ("megabot rec show last --conversation", "Who asked what, what came, and how fast"),
     ("megabot rec show last -o raw --direction to_upstream", "What was sent, exactly"),
     ("megabot rec show last --where 'payload.code >= 500' --around 5", "Errors, and about them"),
 )
@@ -93,29 +97,59 @@ def show(
     events: Annotated[
         bool, typer.Option("--events", help="Show openings, closings and gaps too.")
     ] = False,
+    conversation: Annotated[
+        bool,
+        typer.Option(
+            "--conversation",
+            help="Show requests with what came to each: whole answers, tool calls, times.",
+        ),
+    ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail at a bad line instead of skipping it.")
     ] = False,
 ) -> None:
     """Show what is in a recording."""
-    from megabot_cli.storage.choosing import choose
-    from megabot_cli.storage.segment_reader import open_recording
+    from megabot_cli.storage.choosing import choose, started_at_s
+    from megabot_cli.storage.foreign import open_any
     from megabot_cli.terminal.record_printer import RecordPrinter
 
     invocation: Invocation = context.obj
     form: Any = invocation.output
     events = events or wanted.asks_for_events
-    if not events:
+    if not events and not conversation:
         wanted = wanted.of_messages()
-    printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
-    with open_recording(find(invocation, recording), strict=strict) as reader:
-        started_at = unix_time(reader.header.started_at if reader.header else "")
-        with at_once(invocation, recording):
+    with (
+        open_any(find(invocation, recording), strict=strict) as reader,
+        at_once(invocation, recording),
+    ):
+        started_at = started_at_s(reader)
+        if conversation:
+            _show_conversation(invocation, choose(reader, wanted), started_at)
+        else:
+            printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
             for record, line in choose(reader, wanted):
                 printer.show(record, started_at + record.t / 1e6, line)
-        printer.end()
+            printer.end()
         for warning in reader.warnings:
             invocation.console.warn(warning)
+
+
+def _show_conversation(
+    invocation: Invocation, chosen: Iterable[tuple[Record, bytes]], started_at: float
+) -> None:
+    from megabot_cli.recording.turn_facts import facts_of
+    from megabot_cli.recording.turns import Turns
+    from megabot_cli.terminal.conversation_printer import ConversationPrinter
+
+    if invocation.output == "raw":
+        raise WrongUsage("--conversation has no raw form", "Leave out one of the two.")
+    printer = ConversationPrinter(invocation.console, invocation.output, started_at)
+    turns = Turns()
+    for record, _ in chosen:
+        for turn in turns.take(record):
+            printer.show(facts_of(turn))
+    for turn in turns.rest():
+        printer.show(facts_of(turn))
 
 
 @forms("text", "json")

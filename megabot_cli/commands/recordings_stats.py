@@ -1,0 +1,176 @@
+"""`megabot recordings stats`: a recording in numbers and pictures."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings import RecordingName, find
+from megabot_cli.commands.selection_words import selecting
+from megabot_cli.commands.tree import examples, forms
+
+if TYPE_CHECKING:
+    from megabot_cli.recording.selection import Selection
+    from megabot_cli.recording.statistics import Spread, Summary
+    from megabot_cli.terminal.console import Console
+
+_BAR_WIDTH = 40
+_REDRAW_RECORDS = 10_000
+
+
+@forms("text", "json")
+@examples(
+    ("megabot recordings stats last", "How much, how fast, how slow"),
+    ("megabot rec stats last --client dash --from 14:00", "Of one client, since two"),
+    ("megabot rec stats last --json | jq .total_ms.p95", "For a dashboard"),
+)
+@selecting("around")
+def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -> None:
+    """Count what is in a recording.
+
+    How many messages of which types and sizes, how quickly answers came, where it was silent
+    or has gaps. Times are from a request to the first and to the last message of its answer.
+    """
+    from megabot_cli.recording.statistics import Statistics
+    from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.foreign import open_any
+    from megabot_cli.terminal.progress import Progress
+
+    invocation: Invocation = context.obj
+    counted = Statistics()
+    with (
+        open_any(find(invocation, recording)) as reader,
+        Progress(invocation.console, "counting") as progress,
+    ):
+        for number, (record, _) in enumerate(choose(reader, wanted), 1):
+            counted.take(record)
+            if number % _REDRAW_RECORDS == 0:
+                progress.reach(number, "records")
+        summary = counted.summary()
+        name = reader.header.recording if reader.header else recording
+        warnings = list(reader.warnings)
+    if invocation.output == "json":
+        found = {"recording": name, **summary.as_dict()}
+        invocation.console.line(json.dumps(found, ensure_ascii=False, indent=2))
+    else:
+        _print(invocation.console, name, summary)
+    for warning in warnings:
+        invocation.console.warn(warning)
+
+
+def _print(console: Console, name: str, found: Summary) -> None:
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.text import safe_line
+    from megabot_cli.terminal.views import print_facts, size
+
+    console.line(console.paint(safe_line(name), "bold"))
+    facts = [
+        ("length", format_duration(found.duration_s)),
+        (
+            "messages",
+            f"{found.messages}, {size(found.bytes)}: {found.to_upstream} to upstream, "
+            f"{found.to_client} to clients",
+        ),
+        ("rate", f"{found.messages_per_s:.1f}/s, at most {found.peak_per_s:.1f}/s"),
+        ("who", f"{found.sessions} sessions, {found.clients} clients, {found.links} links"),
+        ("size", _spread(found.size_bytes, " B", digits=0)),
+    ]
+    if found.longest_silence_s >= 1:
+        silence = format_duration(found.longest_silence_s)
+        facts.append(("silence", f"{silence} at most, from {found.longest_silence_at_s:.1f} s on"))
+    if found.gaps:
+        facts.append(("gaps", f"{found.gaps}, in which {found.lost} records were lost"))
+    if found.redacted:
+        facts.append(("redacted", f"{found.redacted} messages"))
+    if found.close_codes:
+        codes = ", ".join(f"{count} × {code}" for code, count in found.close_codes.items())
+        facts.append(("closed", codes))
+    print_facts(console, facts)
+    _print_types(console, found)
+    _print_timeline(console, found)
+    _print_replies(console, found)
+
+
+def _print_types(console: Console, found: Summary) -> None:
+    from megabot_cli.terminal.pictures import bar
+    from megabot_cli.terminal.views import print_table, size
+
+    if not found.types:
+        return
+    console.line()
+    most = found.types[0].messages
+    arrows = {"to_upstream": "→", "to_client": "←"}
+    rows = [
+        (
+            each.type,
+            arrows.get(each.direction, "·"),
+            str(each.messages),
+            size(each.bytes),
+            bar(each.messages, most, 20),
+        )
+        for each in found.types
+    ]
+    print_table(console, ("type", "", "messages", "size", ""), rows, flexible=0)
+
+
+def _print_timeline(console: Console, found: Summary) -> None:
+    from megabot_cli.terminal.pictures import sparkline
+    from megabot_cli.terminal.progress import format_duration
+
+    if len(found.timeline) < 2:
+        return
+    console.line()
+    console.line(console.paint(f"messages over time, {format_duration(found.duration_s)}", "bold"))
+    console.line(console.paint(sparkline(found.timeline, min(console.width or 80, 120)), "cyan"))
+
+
+def _print_replies(console: Console, found: Summary) -> None:
+    from megabot_cli.terminal.pictures import bar
+    from megabot_cli.terminal.views import print_facts, print_table
+
+    if not found.requests:
+        return
+    console.line()
+    unanswered = sum(found.unanswered.values())
+    facts = [
+        (
+            "requests",
+            f"{found.requests}: {found.answered} answered, {found.failed} of them refused, "
+            f"{unanswered} not",
+        ),
+    ]
+    if found.answered:
+        facts += [
+            ("first chunk", _spread(found.first_chunk_ms, " ms")),
+            ("whole answer", _spread(found.total_ms, " ms")),
+        ]
+    print_facts(console, facts)
+    most = max((count for _, count in found.latency_histogram), default=0)
+    for bound, count in found.latency_histogram:
+        label = f"≤ {bound:g} ms" if bound is not None else "longer"
+        drawn = console.paint(bar(count, most, _BAR_WIDTH), "green")
+        console.line(f"{label:>12}  {count:>7}  {drawn}".rstrip())
+    if found.slowest:
+        console.line()
+        rows = [
+            (f"n={each.n}", each.type, f"{each.at_s:.3f} s", _ms(each.first_ms), _ms(each.whole_ms))
+            for each in found.slowest
+        ]
+        print_table(console, ("slowest", "type", "at", "first chunk", "whole"), rows, flexible=1)
+
+
+def _spread(spread: Spread, unit: str, digits: int = 1) -> str:
+    def shown(value: float) -> str:
+        return f"{value:.{digits}f}{unit}"
+
+    return (
+        f"p50 {shown(spread.p50)}, p95 {shown(spread.p95)}, p99 {shown(spread.p99)}, "
+        f"most {shown(spread.max)}"
+    )
+
+
+def _ms(value: float) -> str:
+    return f"{value:.1f} ms"

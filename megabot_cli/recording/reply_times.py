@@ -1,0 +1,144 @@
+"""How long answers took, from the records alone: payloads are hardly ever decoded."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from typing import Final
+
+import msgspec
+
+from megabot_cli.protocol import flat
+from megabot_cli.recording.answers import UNASKED
+from megabot_cli.recording.record import Record
+
+MOST_OPEN: Final = 10_000
+_ENDING: Final = frozenset({"chat_receive", "connection_error", "tool_result"})
+# What a client says that nobody answers.
+_SILENT: Final = frozenset({"tool_result", "ping", "pong", "session_leave"})
+
+
+class Request(msgspec.Struct, gc=False):
+    """One message that a client sent, and when answers to it came; microseconds."""
+
+    n: int
+    type: str
+    at_us: int
+    first_us: int | None = None
+    last_us: int | None = None
+    failed: bool = False
+    ended: bool = False
+
+
+class _StreamPayload(msgspec.Struct):
+    is_complete: bool = False
+
+
+class _StreamMessage(msgspec.Struct):
+    payload: _StreamPayload
+
+
+_stream_decoder = msgspec.json.Decoder(_StreamMessage)
+
+
+class ReplyTimes:
+    """Takes records in their order. `first_us` and `whole_us` have a value for each request
+    that was answered: microseconds to the first message of its answer and to the last."""
+
+    def __init__(self, most_slow: int = 5) -> None:
+        self.first_us = array("q")
+        self.whole_us = array("q")
+        self.requests = 0
+        self.failed = 0
+        self.unanswered: dict[str, int] = {}
+        self.slowest: list[Request] = []
+        self._most_slow = most_slow
+        self._open: dict[tuple[str, str], Request] = {}
+        self._lanes: dict[str, deque[Request]] = {}
+
+    def take(self, record: Record) -> None:
+        if record.kind not in ("message", "inject"):
+            return
+        if record.direction == "to_upstream":
+            self._asked(record)
+        elif record.direction == "to_client" and record.type not in UNASKED:
+            self._came(record)
+
+    def finish(self) -> None:
+        """No more records come."""
+        for request in self._open.values():
+            self._settle(request)
+        self._open.clear()
+        self._lanes.clear()
+
+    def _asked(self, record: Record) -> None:
+        kind = record.type
+        if kind is None or kind in _SILENT or record.kind == "inject":
+            return
+        if record.id is None and kind not in flat.ANSWERS:
+            return
+        self.requests += 1
+        request = Request(record.n, kind, record.t)
+        lane = _lane(record)
+        key = (lane, record.id or f"n={record.n}")
+        before = self._open.pop(key, None)
+        if before is not None:  # an id that is used again
+            self._settle(before)
+        self._open[key] = request
+        self._lanes.setdefault(lane, deque(maxlen=1000)).append(request)
+        if len(self._open) > MOST_OPEN:
+            self._settle(self._open.pop(next(iter(self._open))))
+
+    def _came(self, record: Record) -> None:
+        lane = _lane(record)
+        if record.reply_to is not None:
+            request = self._open.get((lane, record.reply_to))
+        else:
+            request = self._oldest(lane)
+        if request is None:
+            return
+        if request.first_us is None:
+            request.first_us = record.t
+        request.last_us = record.t
+        if record.type in _ENDING or record.id is None or _ends_stream(record, request):
+            request.ended = True
+        if record.type == "connection_error":
+            request.failed = True
+
+    def _oldest(self, lane: str) -> Request | None:
+        """The request that an answer which names none is for."""
+        waiting = self._lanes.get(lane)
+        while waiting and waiting[0].ended:
+            waiting.popleft()
+        return waiting[0] if waiting else None
+
+    def _settle(self, request: Request) -> None:
+        self.failed += request.failed
+        if request.first_us is None or request.last_us is None:
+            self.unanswered[request.type] = self.unanswered.get(request.type, 0) + 1
+            return
+        self.first_us.append(request.first_us - request.at_us)
+        self.whole_us.append(request.last_us - request.at_us)
+        slowest = self.slowest
+        if len(slowest) < self._most_slow or _took(request) > _took(slowest[-1]):
+            slowest.append(request)
+            slowest.sort(key=_took, reverse=True)
+            del slowest[self._most_slow :]
+
+
+def _lane(record: Record) -> str:
+    return record.session or record.link or record.client or ""
+
+
+def _took(request: Request) -> int:
+    return (request.last_us or request.at_us) - request.at_us
+
+
+def _ends_stream(record: Record, request: Request) -> bool:
+    """Only of answers that name no request: elsewhere the last message is told by none after."""
+    if record.type != "chat_stream" or record.reply_to is not None or record.data is None:
+        return False
+    try:
+        return _stream_decoder.decode(record.data).payload.is_complete
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return False

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.statistics import Statistics, Summary
+
+
+def asked(n: int, at_ms: float, message_id: str) -> Record:
+    return Record(
+        n=n, t=int(at_ms * 1000), kind="message", direction="to_upstream", type="chat_send",
+        id=message_id, session="s", client="c", link="l", size=100,
+    )  # fmt: skip
+
+
+def came(
+    n: int, at_ms: float, reply_to: str | None, kind: str = "chat_stream", *, last: bool = False
+) -> Record:
+    data = json.dumps({"id": f"up_{n}", "type": kind, "payload": {"is_complete": last}})
+    return Record(
+        n=n, t=int(at_ms * 1000), kind="message", direction="to_client", type=kind, id=f"up_{n}",
+        reply_to=reply_to, session="s", link="l", size=200, data=data,
+    )  # fmt: skip
+
+
+def summary(*records: Record) -> Summary:
+    statistics = Statistics()
+    for record in records:
+        statistics.take(record)
+    return statistics.summary()
+
+
+def test_an_answer_lasts_from_its_request_to_its_first_and_its_last_message() -> None:
+    found = summary(
+        asked(1, 0, "m1"),
+        came(2, 10, "m1"),
+        asked(3, 12, "m2"),
+        came(4, 20, "m1"),
+        came(5, 30, "m1", "chat_receive"),
+        came(6, 112, "m2", "connection_error"),
+        asked(7, 200, "m3"),
+    )
+    assert (found.requests, found.answered, found.failed) == (3, 2, 1)
+    assert found.unanswered == {"chat_send": 1}
+    assert (found.first_chunk_ms.p50, found.first_chunk_ms.max) == (10.0, 100.0)
+    assert (found.total_ms.p50, found.total_ms.max) == (30.0, 100.0)
+    assert found.latency_histogram == [(50.0, 1), (100.0, 1)]
+    assert [(slow.n, slow.whole_ms) for slow in found.slowest] == [(3, 100.0), (1, 30.0)]
+
+
+def test_an_answer_that_names_nobody_is_the_oldest_request_s() -> None:
+    found = summary(
+        asked(1, 0, "m1"),
+        asked(2, 1, "m2"),
+        came(3, 10, None),
+        came(4, 20, None, last=True),
+        came(5, 31, None, "chat_receive"),
+    )
+    assert (found.answered, found.total_ms.max) == (2, 30.0)
+    assert found.total_ms.p50 == 20.0
+
+
+def test_an_id_that_is_used_again_is_another_request() -> None:
+    found = summary(
+        asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"), came(4, 30, "m")
+    )
+    assert (found.requests, found.answered, found.total_ms.max) == (2, 2, 20.0)
+
+
+def test_it_counts_types_ways_sizes_gaps_closings_and_silence() -> None:
+    found = summary(
+        asked(1, 0, "m1"),
+        came(2, 1, "m1"),
+        Record(n=3, t=2000, kind="gap", lost=7, lost_bytes=70),
+        Record(n=4, t=5_002_000, kind="close", code=1006),
+        came(5, 5003, "m1"),
+    )
+    assert [(each.type, each.direction, each.messages, each.bytes) for each in found.types] == [
+        ("chat_stream", "to_client", 2, 400),
+        ("chat_send", "to_upstream", 1, 100),
+    ]
+    assert (found.to_upstream, found.to_client, found.bytes) == (1, 2, 500)
+    assert (found.gaps, found.lost, found.close_codes) == (1, 7, {"1006": 1})
+    assert (found.longest_silence_s, found.longest_silence_at_s) == (5.0, 0.002)
+    assert (found.sessions, found.clients, found.links) == (1, 1, 1)
+    assert found.size_bytes.max == 200
+
+
+@pytest.mark.parametrize("length_s", [0, 1, 60, 86_400])
+def test_the_line_over_time_counts_every_message_in_few_parts(length_s: int) -> None:
+    chance = random.Random(length_s)
+    times = sorted(chance.uniform(0, length_s * 1000) for _ in range(500))
+    found = summary(*(came(n, at, None) for n, at in enumerate(times, 1)))
+    assert sum(found.timeline) == 500
+    assert 1 <= len(found.timeline) <= 121
+    assert found.bucket_s * len(found.timeline) >= found.duration_s
+
+
+def test_nothing_comes_to_nothing() -> None:
+    found = summary()
+    assert (found.messages, found.requests, found.timeline, found.types) == (0, 0, [0], [])

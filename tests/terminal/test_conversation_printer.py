@@ -1,0 +1,69 @@
+"""How a conversation looks: for people, and for programs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.turn_facts import facts_of
+from megabot_cli.recording.turns import Turns
+from megabot_cli.storage.foreign import open_any
+from megabot_cli.terminal.conversation_printer import ConversationPrinter
+from megabot_cli.terminal.memory_console import MemoryConsole
+
+HAR = Path(__file__).parents[1] / "golden" / "har" / "chromium_156.har"
+
+
+def shown(records: list[Record], form: str = "line", width: int | None = None) -> str:
+    console = MemoryConsole()
+    console.width = width
+    printer = ConversationPrinter(console, form, 0.0)
+    turns = Turns()
+    for record in records:
+        for turn in turns.take(record):
+            printer.show(facts_of(turn))
+    for turn in turns.rest():
+        printer.show(facts_of(turn))
+    return console.stdout
+
+
+def recorded() -> list[Record]:
+    with open_any(HAR) as reader:
+        return list(reader)
+
+
+def test_a_request_stands_above_its_tools_and_its_assembled_answer() -> None:
+    lines = [line.strip() for line in shown(recorded()).splitlines()]
+    asked = lines.index("Grüße 😀, what is the weather?")
+    assert lines[asked + 1].startswith("answered: first after 2 ms, whole after 124 ms")
+    assert lines[asked + 2] == 'calls weather {"city":"Zürich"}'
+    assert lines[asked + 3] == 'result success: {"celsius":21.5}'
+    assert lines[asked + 4] == "It is 21.5 °C in Zürich."
+
+
+def test_programs_get_one_object_a_turn() -> None:
+    turns = [json.loads(line) for line in shown(recorded(), "jsonl").splitlines()]
+    request = next(turn for turn in turns if turn["kind"] == "request")
+    assert request["text"] == "Grüße 😀, what is the weather?"
+    assert [said["what"] for said in request["said"]] == ["tool_call", "tool_result", "text"]
+    assert request["said"][0]["payload"] == {"city": "Zürich"}
+
+
+def test_what_others_wrote_cannot_steer_the_terminal() -> None:
+    said = json.dumps({"id": "m", "type": "chat_send", "payload": {"content": "a\x1b]52;c;x\x07b"}})
+    record = Record(
+        n=1, t=0, kind="message", direction="to_upstream", type="chat_send", id="m",
+        session="s\x1b[2J", client="c\x9b", data=said,
+    )  # fmt: skip
+    for form in ("line", "jsonl"):
+        output = shown([record], form)
+        assert not any(character in output for character in "\x1b\x07\x9b")
+
+
+def test_long_words_are_wrapped_at_the_width() -> None:
+    said = json.dumps({"id": "m", "type": "chat_send", "payload": {"content": "word " * 100}})
+    record = Record(
+        n=1, t=0, kind="message", direction="to_upstream", type="chat_send", id="m", data=said
+    )
+    assert all(len(line) <= 40 for line in shown([record], width=40).splitlines())
