@@ -62,12 +62,21 @@ def _open_file(
     file: BinaryIO, source: Path | str, form: Form, secrets: MoreSecrets, *, strict: bool
 ) -> SourceReader:
     name = _name_of(source)
-    found = form_of(_start_of(file)) if form == "auto" else form
+    start = _start_of(file)
+    found = form_of(start) if form == "auto" else form
     if found == "har":
         return HarReader(_seekable(file), name, secrets, strict=strict)
     if found == "jsonl":
         return JsonlReader(file, name, secrets, strict=strict)
-    return _SourceRecording([source], file, strict=strict)
+    try:
+        return _SourceRecording([source], file, strict=strict)
+    except BadData:
+        if form == "recording" or start.startswith(b'{"'):
+            raise
+        raise BadData(
+            f"{name} holds neither a recording, nor a HAR file, nor messages one a line.",
+            "`megabot recordings list` shows the recordings there are.",
+        ) from None
 
 
 def form_of(start: bytes) -> Form:

@@ -84,12 +84,13 @@ class ForeignReader:
     def _records(self) -> Iterator[Record]:
         raise NotImplementedError
 
-    def _begin(self, source: str, started_us: int, url: str = "") -> None:
-        """Make up the header, once it is known when all began (microseconds of Unix time)."""
-        self._started_us = started_us - started_us % 1000
+    def _begin(self, source: str, started_us: int | None, url: str = "") -> None:
+        """Make up the header. When all began is microseconds of Unix time, None if unknown."""
+        known = started_us is not None
+        self._started_us = started_us - started_us % 1000 if started_us is not None else 0
         self.header = Header(
             recording="",
-            started_at=iso_time(self._started_us),
+            started_at=iso_time(self._started_us) if known else "",
             clock="wall",
             upstream=self._without_query(url),
             redaction=self._redactor.policy,

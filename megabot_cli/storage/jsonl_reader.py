@@ -20,7 +20,8 @@ class JsonlReader(ForeignReader):
         self._lines = lines_of(file)
         self._first = next(self._lines, None)
         at_s = said_at_s(self._text_of(self._first)) if self._first is not None else None
-        self._begin("jsonl", round((at_s or 0) * 1e6))
+        self._begin("jsonl", round(at_s * 1e6) if at_s is not None else None)
+        self._knows_start = at_s is not None
 
     def _text_of(self, line: Line) -> str:
         try:
@@ -39,12 +40,21 @@ class JsonlReader(ForeignReader):
             except BadMessage as fault:
                 self._skip_line(line, str(fault))
                 continue
-            at_s = said_at_s(text)
-            at_us = round(at_s * 1e6) if at_s is not None else at_us
+            at_us = self._time_of(text, at_us)
             record = Record(n=1, t=0, kind="message", direction=directions.of(text), data=text)
             record.client, record.link = "client_1", "link_1"
             record.size = len(text.encode("utf-8", "surrogatepass"))
             yield self._finished(record, at_us)
+
+    def _time_of(self, text: str, before_us: int) -> int:
+        """When a message says it was sent; one that does not went right after the one before."""
+        at_s = said_at_s(text)
+        if at_s is None:
+            return before_us
+        at_us = round(at_s * 1e6)
+        if not self._knows_start:  # what went before told no time: all is counted from here
+            self._started_us, self._knows_start = at_us, True
+        return at_us
 
     def _skip_line(self, line: Line, why: str) -> None:
         if line.content is None:

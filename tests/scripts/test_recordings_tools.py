@@ -240,3 +240,13 @@ def test_a_recorded_session_with_tools_becomes_a_test_that_holds(
     assert "- calls tool **get\\_weather**" in done.stdout
     assert "  - result by the client: completed" in done.stdout
     assert "> Tests: completed. Deployment: completed." in done.stdout
+
+
+def test_a_disk_that_is_full_leaves_no_half_file_behind(stranger: Operator, tmp_path: Path) -> None:
+    # A limit on the size of files stands for the disk: writing fails in the middle.
+    done = stranger.shell(
+        f"cd {tmp_path}; ulimit -f 2; megabot rec convert {SEALED} full.har --to har"
+    )
+    assert done.returncode == 1
+    assert "full.har cannot be written: File too large" in done.stderr
+    assert [path for path in tmp_path.iterdir() if path.is_file()] == []

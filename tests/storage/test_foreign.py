@@ -63,6 +63,17 @@ def read_all(path: Path, content: bytes, **options: Any) -> tuple[list[Record], 
         return list(reader), reader
 
 
+def test_a_recording_cut_at_any_byte_converts_up_to_there(tmp_path: Path) -> None:
+    texts = [message(n) for n in range(1, 6)]
+    whole = segment_bytes(texts)
+    begin = whole.index(b"\n") + 1
+    for end in range(begin, len(whole)):
+        (tmp_path / "x").write_bytes(whole[:end])
+        lines = converted(tmp_path / "x", "jsonl").decode().splitlines()
+        assert lines == [each.data for each in texts[: len(lines)]]
+        assert len(lines) >= whole[:end].count(b"\n") - 1
+
+
 def converted(source: Path, form: str) -> bytes:
     output = io.BytesIO()
     with open_any(source) as reader:
@@ -201,6 +212,16 @@ def test_bare_messages_tell_their_direction_and_time(tmp_path: Path) -> None:
     assert [record.data for record in found] == [ASKED, ANSWERED, CALLED, GAVE]
 
 
+def test_messages_without_a_time_go_at_once_and_what_has_one_counts_from_the_first(
+    tmp_path: Path,
+) -> None:
+    content = "\n".join([CALLED, ASKED, GAVE, ANSWERED]).encode()
+    found, reader = read_all(tmp_path / "x.jsonl", content)
+    assert reader.header is not None
+    assert reader.header.started_at == ""
+    assert [record.t for record in found] == [0, 0, 0, 750_000]
+
+
 def test_a_line_that_is_no_message_is_counted_and_skipped(tmp_path: Path) -> None:
     content = f"{ASKED}\n17\nnonsense\n{ANSWERED}\n".encode()
     found, reader = read_all(tmp_path / "x.jsonl", content)
@@ -247,6 +268,12 @@ def test_a_recording_opens_as_before(tmp_path: Path) -> None:
     with open_any(folder) as whole:
         assert [record.n for record, _ in choose(whole, Selection(limit=2))] == [1, 2]
         assert whole.header_line.startswith(b'{"format"')
+
+
+@pytest.mark.parametrize("content", [b"hello\n", b"\x89PNG\r\n", b"[1]\n", b"<html>"])
+def test_what_holds_no_messages_is_told_in_clear_words(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(BadData, match="neither a recording, nor a HAR file, nor messages"):
+        read_all(tmp_path / "x", content)
 
 
 def test_what_is_not_there_is_told(tmp_path: Path) -> None:

@@ -1,0 +1,80 @@
+"""A new file is there whole or not at all, for its owner alone."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from megabot_cli.errors import MegabotError, WrongUsage
+from megabot_cli.storage.new_file import NewFile
+
+
+class Stopped(BaseException):
+    """What ends work in the middle, as Ctrl-C does."""
+
+
+def test_a_file_has_its_name_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+    with NewFile(path) as file:
+        file.write(b"some")
+        assert not path.exists()
+    assert path.read_bytes() == b"some"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_its_owners_alone_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        with NewFile(tmp_path / "x") as file:
+            file.write(b"some")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "x").stat().st_mode) == 0o600
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_work_that_is_stopped_leaves_nothing_and_harms_nothing(
+    tmp_path: Path, replace: bool
+) -> None:
+    path = tmp_path / "x"
+    if replace:
+        path.write_bytes(b"old")
+
+    def stop_in_the_middle() -> None:
+        with NewFile(path, replace=replace) as file:
+            file.write(b"new")
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        stop_in_the_middle()
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == ([b"old"] if replace else [])
+
+
+def test_what_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
+    path = tmp_path / "x"
+
+    def make_while_somebody_else_does() -> None:
+        with NewFile(path) as file:
+            file.write(b"mine")
+            path.write_bytes(b"theirs")
+
+    with pytest.raises(WrongUsage, match="there already"):
+        make_while_somebody_else_does()
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"theirs"]
+
+
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_link_is_not_followed(tmp_path: Path, replace: bool) -> None:
+    (tmp_path / "target").write_bytes(b"precious")
+    (tmp_path / "x").symlink_to(tmp_path / "target")
+    with pytest.raises(WrongUsage), NewFile(tmp_path / "x", replace=replace) as file:
+        file.write(b"new")
+    assert (tmp_path / "target").read_bytes() == b"precious"
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(MegabotError, match="No such file"), NewFile(tmp_path / "no" / "x"):
+        raise AssertionError
