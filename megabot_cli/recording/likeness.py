@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from typing import Any, Final, Literal
 
 import msgspec
@@ -49,7 +50,7 @@ class Likeness:
 
     def __init__(self, match: Match = "payload", ignored: tuple[str, ...] = ()) -> None:
         self._match = match
-        self._ignored = [_names(path) for path in ignored]
+        self._ignored = [names_of(path) for path in ignored]
 
     def key(self, text: str | bytes, wild: Set[str] = NOTHING_WILD) -> bytes:
         """Two messages that are alike have the same key.
@@ -108,11 +109,20 @@ def _strings(value: Any) -> Iterator[str]:
             yield from _strings(inner)
 
 
-def _names(path: str) -> list[str]:
+def names_of(path: str) -> list[str]:
+    """The names that lead to a path's place; `*` is any. WrongUsage when it is none."""
     names = path.removeprefix("$").removeprefix(".").replace("[", ".").replace("]", "").split(".")
     if not all(names):
         raise WrongUsage(f"{path!r} is no path", "Write one such as payload.options.seed.")
     return names
+
+
+def without(value: Any, paths: Sequence[list[str]]) -> Any:
+    """A copy of the value without what stands at any of the paths."""
+    copied = copy.deepcopy(value)
+    for names in paths:
+        _remove(copied, names)
+    return copied
 
 
 def _remove(value: Any, names: list[str]) -> None:

@@ -6,6 +6,7 @@ into chunks, how often progress was told.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any, Final
 
@@ -13,7 +14,13 @@ import msgspec
 
 from megabot_cli.protocol.messages import MESSAGE_TYPES
 from megabot_cli.recording.answers import Answer, Part
-from megabot_cli.recording.likeness import DEEPEST, comparable, varies_by_itself
+from megabot_cli.recording.likeness import (
+    DEEPEST,
+    comparable,
+    names_of,
+    varies_by_itself,
+    without,
+)
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.secret_shapes import PSEUDONYM
 
@@ -42,8 +49,11 @@ class Comparison(msgspec.Struct, frozen=True):
 class Comparer:
     """Compares answers. Secrets that a recording does not tell are not compared."""
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, ignored: Sequence[str] = ()) -> None:
+        """`ignored` are paths into messages, `payload.options.seed`. WrongUsage for none."""
         self._redactor = redactor
+        paths = [names_of(path) for path in ignored]
+        self._ignored = [names[1:] for names in paths if names[0] in ("payload", "*") and names[1:]]
 
     def compare(self, recorded: Answer, replayed: Answer) -> Comparison | None:
         """Return the verdict, or None when there is nothing to compare."""
@@ -80,7 +90,7 @@ class Comparer:
         if old.stream is None or new.stream is None:
             if self._text(old) == self._text(new):
                 return Verdict.SAME
-            same = _structure(old.payload) == _structure(new.payload)
+            same = _structure(self._payload(old)) == _structure(self._payload(new))
             return Verdict.SAME_SHAPE if same else Verdict.DIFFERENT
         if not old.stream.finished:
             begins = self._text(new).startswith(self._text(old))
@@ -94,8 +104,13 @@ class Comparer:
         if part.stream is not None:
             said = part.stream.text
         else:
-            said = msgspec.json.encode(comparable(part.payload), order="deterministic").decode()
+            said = msgspec.json.encode(
+                comparable(self._payload(part)), order="deterministic"
+            ).decode()
         return PSEUDONYM.sub("‹redacted›", self._redactor.clean(said))
+
+    def _payload(self, part: Part) -> Any:
+        return without(part.payload, self._ignored) if self._ignored else part.payload
 
     def _parting(self, place: int, detail: str, old: Part | None, new: Part | None) -> Comparison:
         return Comparison(

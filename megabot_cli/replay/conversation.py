@@ -10,7 +10,8 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.storage.segment_reader import RecordingReader
+from megabot_cli.storage.choosing import started_at_s
+from megabot_cli.storage.record_reader import RecordReader
 
 _TOOL_TYPES: Final = frozenset(("tool_call", "tool_result"))
 
@@ -34,6 +35,7 @@ class RecordedMessage(msgspec.Struct):
     redacted: bool = False
     held_back: str | None = None
     compared: bool = True
+    context: bool = False  # said before what was chosen; sent first
 
 
 class Conversation(msgspec.Struct):
@@ -47,7 +49,11 @@ class Conversation(msgspec.Struct):
     warnings: list[str]
 
     def to_send(self) -> list[RecordedMessage]:
-        return [message for message in self.messages if message.held_back is None]
+        return [m for m in self.messages if m.held_back is None and not m.context]
+
+    def context(self) -> list[RecordedMessage]:
+        """What is sent before anything else."""
+        return [m for m in self.messages if m.held_back is None and m.context]
 
     def held_back(self) -> dict[str, int]:
         """How many messages are not sent, by the reason."""
@@ -56,18 +62,19 @@ class Conversation(msgspec.Struct):
     def lanes(self) -> dict[str, list[str]]:
         """The clients on each lane that have something to send, in the order they began."""
         found: dict[str, list[str]] = {}
-        for message in self.to_send():
+        for message in (*self.context(), *self.to_send()):
             clients = found.setdefault(message.lane, [])
             if message.client not in clients:
                 clients.append(message.client)
         return found
 
 
-def read_conversation(reader: RecordingReader, options: ReplayOptions) -> Conversation:
+def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversation:
     """Read a recording through; what is wanted of it stays in memory."""
-    reading = _Reading(options)
+    reading = _Reading(options, started_at_s(reader))
     for record in reader:
         reading.take(record)
+    reading.settle_context()
     answers: dict[int, Answer] = {}
     for correlator in reading.lanes.values():
         answers.update(correlator.answers)
@@ -88,39 +95,40 @@ def read_conversation(reader: RecordingReader, options: ReplayOptions) -> Conver
 class _Reading:
     """What has been read so far."""
 
-    def __init__(self, options: ReplayOptions) -> None:
+    def __init__(self, options: ReplayOptions, began_at_s: float) -> None:
         self.messages: list[RecordedMessage] = []
+        self._earlier: defaultdict[str, list[RecordedMessage]] = defaultdict(list)
         self.lanes: defaultdict[str, Correlator] = defaultdict(Correlator)
         self.records = 0
         self._options = options
-        self._wanted = options.selection.matcher()
+        self._chooser = options.selection.chooser(began_at_s)
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
 
     def take(self, record: Record) -> None:
         self.records += 1
+        wanted = bool(self._chooser.offer(record))
         if record.kind not in ("message", "inject"):
             return
         payload = record.payload()
         if payload is None:
             return
         if record.direction == "to_upstream":
-            self._sent(record, payload)
+            self._sent(record, payload, wanted=wanted)
         elif record.kind == "inject":
             self._told_by_the_relay(record)
         else:
             self.lanes[_lane(record)].came(payload, record.t / 1e6)
 
-    def _sent(self, record: Record, payload: str | bytes) -> None:
+    def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         held_back = _why_not(payload, self._options)
         place = len(self.messages)
-        if not self._wanted.matches(record) or self._is_full():
+        if not wanted or self._is_full():
             # Its answers are still its own, and nobody else's.
             place = -self.records
         self.lanes[_lane(record)].sent(place, record.id, payload)
-        if place < 0:
+        if place < 0 and not self._options.with_context:
             return
-        self._to_send += held_back is None
         message = RecordedMessage(
             place=place,
             n=record.n,
@@ -133,10 +141,29 @@ class _Reading:
             text=payload,
             redacted=bool(record.redacted),
             held_back=held_back,
+            compared=place >= 0,
+            context=place < 0,
         )
+        if message.context:
+            self._earlier[message.lane].append(message)
+            return
+        self._to_send += held_back is None
         self.messages.append(message)
         if record.id is not None:
             self._by_id[record.id] = message
+
+    def settle_context(self) -> None:
+        """What a lane said before the first message chosen of it is its context."""
+        begun: dict[str, int] = {}
+        for message in self.messages:
+            begun.setdefault(message.lane, message.n)
+        context = [
+            message
+            for lane, first in begun.items()
+            for message in self._earlier[lane]
+            if message.n < first
+        ]
+        self.messages[:0] = sorted(context, key=lambda message: message.n)
 
     def _is_full(self) -> bool:
         return self._options.limit is not None and self._to_send >= self._options.limit

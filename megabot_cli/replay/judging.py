@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from megabot_cli.replay.conversation import RecordedMessage
+from megabot_cli.replay.junit import Case
 from megabot_cli.replay.lateness import percentile
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
@@ -22,6 +23,7 @@ class Judgement(msgspec.Struct):
     uncompared: int
     differences: list[Difference]
     passed: bool
+    cases: list[Case] = []
 
 
 def judge(
@@ -46,11 +48,22 @@ def judge(
             continue
         judgement.counts[found.verdict] += 1
         at_most = "shape" if message.redacted and expect == "exact" else expect
+        judgement.cases.append((_name(message), found.verdict, _told(found)))
         judgement.passed = judgement.passed and not fails(found.verdict, at_most)
         is_other = found.verdict is not Verdict.SAME
         if is_other and len(judgement.differences) < MOST_DIFFERENCES:
             judgement.differences.append(_difference(message, found))
     return judgement
+
+
+def _name(message: RecordedMessage) -> str:
+    return f"record {message.n}: {message.type or 'message'} of {message.client}"
+
+
+def _told(found: Comparison) -> str:
+    if not found.recorded and not found.replayed:
+        return found.detail
+    return f"{found.detail}\nrecorded: {found.recorded}\nnow: {found.replayed}"
 
 
 def _difference(message: RecordedMessage, found: Comparison) -> Difference:
@@ -65,16 +78,23 @@ def _difference(message: RecordedMessage, found: Comparison) -> Difference:
     )
 
 
-def timing(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> Timing:
-    """How long answers took; both mappings are in seconds on one clock."""
+def times(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> dict[str, list[float]]:
+    """How long answers took, in milliseconds: to the first message of each and to the last.
+
+    Both mappings are in seconds on one clock.
+    """
     first, total = [], []
     for place, at in sent_at.items():
-        answer = answers[place]
-        if answer.first_at is not None and answer.last_at is not None:
+        answer = answers.get(place)
+        if answer is not None and answer.first_at is not None and answer.last_at is not None:
             first.append((answer.first_at - at) * 1000)
             total.append((answer.last_at - at) * 1000)
-    first.sort()
-    total.sort()
+    return {"first_chunk_ms": first, "total_ms": total}
+
+
+def timing(took: Mapping[str, Sequence[float]]) -> Timing:
+    """The times in short."""
+    first, total = sorted(took["first_chunk_ms"]), sorted(took["total_ms"])
     return Timing(
         first_p50_ms=percentile(first, 0.5),
         first_p95_ms=percentile(first, 0.95),

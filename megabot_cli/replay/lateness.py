@@ -18,13 +18,11 @@ class Lateness:
         self._late_s.append(late_s)
         return late_s
 
+    def values_ms(self) -> list[float]:
+        return [late_s * 1000 for late_s in self._late_s]
+
     def summary(self) -> LatenessSummary:
-        ordered = sorted(self._late_s)
-        return LatenessSummary(
-            p50_ms=percentile(ordered, 0.50) * 1000,
-            p95_ms=percentile(ordered, 0.95) * 1000,
-            max_ms=percentile(ordered, 1.0) * 1000,
-        )
+        return summary_of(self.values_ms())
 
 
 class LatenessSummary(msgspec.Struct, frozen=True):
@@ -33,6 +31,15 @@ class LatenessSummary(msgspec.Struct, frozen=True):
     p50_ms: float = 0.0
     p95_ms: float = 0.0
     max_ms: float = 0.0
+
+
+def summary_of(values_ms: Sequence[float]) -> LatenessSummary:
+    ordered = sorted(values_ms)
+    return LatenessSummary(
+        p50_ms=percentile(ordered, 0.50),
+        p95_ms=percentile(ordered, 0.95),
+        max_ms=percentile(ordered, 1.0),
+    )
 
 
 def percentile(ordered: Sequence[float], share: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,7 +12,19 @@ from megabot_cli.protocol.envelope import wire_size
 from megabot_cli.recording.pace import capped_offsets_s
 from megabot_cli.replay.conversation import Conversation, read_conversation
 from megabot_cli.replay.options import Pace, ReplayOptions
-from megabot_cli.storage.segment_reader import RecordingReader
+from megabot_cli.storage.record_reader import RecordReader
+
+_PACES = {
+    "reply": "as long as the answers do, and the recorded pauses after them",
+    "step": "as long as somebody takes to let each message go",
+}
+
+
+def offsets_s(times_us: Sequence[int], options: ReplayOptions) -> list[float]:
+    """When each message is due, in seconds of the replay's own time."""
+    if options.pace == "fixed":
+        return [place * options.speed / options.per_s for place in range(len(times_us))]
+    return capped_offsets_s(times_us, options.max_gap_s)
 
 
 class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,9 +54,10 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """The plan for people."""
-        duration = "as quickly as the upstream takes it"
+        duration = _PACES.get(self.pace, "as quickly as the upstream takes it")
         if self.duration_s is not None:
-            duration = f"{self.duration_s:.1f} s, at {self.speed:g} × the recorded pace"
+            pace = f"at {self.speed:g} × the recorded pace"
+            duration = f"{self.duration_s:.1f} s, {'evenly' if self.pace == 'fixed' else pace}"
         kinds = ", ".join(f"{count} {name}" for name, count in self.by_type.items())
         lines = [
             f"would send   {self.messages} messages, {self.bytes} bytes: {kinds or 'none'}",
@@ -58,7 +72,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
         return lines + [f"note         {warning}" for warning in self.warnings]
 
 
-def make_plan(reader: RecordingReader, options: ReplayOptions) -> ReplayPlan:
+def make_plan(reader: RecordReader, options: ReplayOptions) -> ReplayPlan:
     """Read the recording and say what `play` would do with it."""
     return plan_of(read_conversation(reader, options), options)
 
@@ -66,7 +80,7 @@ def make_plan(reader: RecordingReader, options: ReplayOptions) -> ReplayPlan:
 def plan_of(conversation: Conversation, options: ReplayOptions) -> ReplayPlan:
     messages = conversation.to_send()
     lanes = conversation.lanes()
-    offsets = capped_offsets_s([message.t for message in messages], options.max_gap_s)
+    offsets = offsets_s([message.t for message in messages], options)
     duration_s = (offsets[-1] if offsets else 0.0) / options.speed
     by_type = Counter(message.type or "(no envelope)" for message in messages)
     return ReplayPlan(
@@ -78,7 +92,7 @@ def plan_of(conversation: Conversation, options: ReplayOptions) -> ReplayPlan:
         by_type=dict(by_type.most_common()),
         pace=options.pace,
         speed=options.speed,
-        duration_s=duration_s if options.pace == "original" else None,
+        duration_s=duration_s if options.pace in ("original", "fixed") else None,
         held_back=conversation.held_back(),
         redacted=sum(message.redacted for message in messages),
         answers=sum(

@@ -8,7 +8,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -16,17 +16,20 @@ from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.envelope import peek
-from megabot_cli.recording.pace import capped_offsets_s
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.rewriting import IdMap, rewrite
+from megabot_cli.replay.budgets import Figures
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation, RecordedMessage, read_conversation
-from megabot_cli.replay.judging import judge, timing
+from megabot_cli.replay.judging import judge, times, timing
+from megabot_cli.replay.junit import Case
 from megabot_cli.replay.lane import Lane
-from megabot_cli.replay.lateness import Lateness
+from megabot_cli.replay.lateness import Lateness, summary_of
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.report import ReplayReport
-from megabot_cli.storage.segment_reader import RecordingReader
+from megabot_cli.replay.plan import offsets_s
+from megabot_cli.replay.report import MOST_DIFFERENCES, ReplayReport
+from megabot_cli.replay.transport import Transport
+from megabot_cli.storage.record_reader import RecordReader
 
 # Where nothing was recorded in answer, something that comes would come at once.
 _FOR_EXTRAS_S: Final = 0.2
@@ -46,8 +49,16 @@ class Progress(msgspec.Struct, frozen=True):
     left_s: float | None
 
 
+class Played(msgspec.Struct, frozen=True):
+    """What a replay came to: the report, each verdict, and the figures that budgets are about."""
+
+    report: ReplayReport
+    cases: list[Case]
+    figures: Figures
+
+
 async def play(
-    reader: RecordingReader,
+    reader: RecordReader,
     options: ReplayOptions,
     new_client: NewClient,
     *,
@@ -59,14 +70,57 @@ async def play(
     ends the replay: CouldNotConnect, NotAuthenticated, ConnectionLost. Other answers are no
     fault; the report's `passed` says whether they are what `options.expect` allows.
     """
-    run = _Run(read_conversation(reader, options), options, on_progress)
-    try:
-        async with AsyncExitStack() as cleanup:
-            await run.connect(new_client, cleanup)
-            await run.go()
-    except ExceptionGroup as faults:
-        raise _cause(faults) from None
-    return run.report()
+    replay = Replay(read_conversation(reader, options), options, new_client, on_progress)
+    return (await replay.play()).report
+
+
+class Replay:
+    """A conversation to be played, once or several times, and steered meanwhile.
+
+    `transport` is the clock to steer by. After `play` was cancelled, `so_far` says what had
+    been done.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        options: ReplayOptions,
+        new_client: NewClient,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        self._conversation = conversation
+        self._options = options
+        self._new_client = new_client
+        self._on_progress = on_progress
+        self._rounds: list[_Run] = []
+        now = asyncio.get_running_loop().time
+        self.transport = Transport(now, options.speed, paused=options.pace == "step")
+
+    async def play(self, rounds: int = 1) -> Played:
+        """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
+        while not self.transport.stopped and (not rounds or len(self._rounds) < rounds):
+            run = _Run(self._conversation, self._options, self.transport, self._on_progress)
+            self._rounds.append(run)
+            try:
+                async with AsyncExitStack() as cleanup:
+                    await run.connect(self._new_client, cleanup)
+                    await run.go()
+            except ExceptionGroup as faults:
+                raise _cause(faults) from None
+            if not self._conversation.to_send():
+                break  # nothing, for ever, would not be a replay
+        return self.so_far()
+
+    def so_far(self) -> Played:
+        """All rounds together, also of a replay that has not come to its end."""
+        played = [run.played() for run in self._rounds]
+        return _together(played, stopped=self.transport.stopped)
+
+    def status(self) -> dict[str, Any]:
+        """How far it is, for whoever steers it."""
+        progress = self._rounds[-1].progress() if self._rounds else None
+        facts: dict[str, Any] = {"round": len(self._rounds)}
+        return facts | (msgspec.to_builtins(progress) if progress is not None else {})
 
 
 class _Run:
@@ -76,21 +130,26 @@ class _Run:
         self,
         conversation: Conversation,
         options: ReplayOptions,
+        transport: Transport,
         on_progress: Callable[[Progress], None] | None,
     ) -> None:
         self._conversation = conversation
         self._options = options
+        self._transport = transport
         self._on_progress = on_progress
         self._loop = asyncio.get_running_loop()
         self._ids = IdMap(new_id)
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
-        self._due: dict[int, float] = {}
+        self._offsets: dict[int, float] = {}
+        self._context_sent = 0
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
         self._late_s = 0.0
         self._moved = asyncio.Event()
-        self._started_at = self._last_due = self._ended_at = self._loop.time()
+        self._started_at = self._loop.time()
+        self._ended_at: float | None = None
+        self._last_offset = 0.0
 
     async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
         """Open a client for each recorded one; its fellows join the session of the first."""
@@ -102,22 +161,25 @@ class _Run:
                 opened = await cleanup.enter_async_context(new_client(client, sessions[name]))
                 lane.clients[client] = opened
                 sessions[name] = sessions[name] or opened.session_id
-        for message in self._messages:
+        for message in (*self._conversation.context(), *self._messages):
             session_id = sessions[message.lane]
             if message.session is not None and session_id is not None:
                 self._ids.learn(message.session, session_id)
 
     async def go(self) -> None:
         """Send everything, then wait for what is still to come."""
-        self._plan()
         by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
         for message in self._messages:
             by_client[message.lane, message.client].append(message)
         async with asyncio.TaskGroup() as tasks:
             listeners = [
-                tasks.create_task(self._listen(self._lanes[lane], client), name="replay: listen")
-                for lane, client in by_client
+                tasks.create_task(self._listen(lane, client), name="replay: listen")
+                for lane in self._lanes.values()
+                for client in lane.clients
             ]
+            for message in self._conversation.context():
+                await self._send_context(self._lanes[message.lane], message)
+            self._plan()
             async with asyncio.TaskGroup() as senders:
                 for (lane, _), messages in by_client.items():
                     senders.create_task(
@@ -130,23 +192,66 @@ class _Run:
 
     def _plan(self) -> None:
         self._started_at = self._loop.time()
-        offsets = capped_offsets_s([m.t for m in self._messages], self._options.max_gap_s)
-        self._due = {
-            message.place: self._started_at + offset / self._options.speed
-            for message, offset in zip(self._messages, offsets, strict=True)
-        }
-        self._last_due = max(self._due.values(), default=self._started_at)
+        self._transport.start()
+        offsets = offsets_s([message.t for message in self._messages], self._options)
+        places = [message.place for message in self._messages]
+        self._offsets = dict(zip(places, offsets, strict=True))
+        self._last_offset = max(offsets, default=0.0)
+
+    async def _send_context(self, lane: Lane, message: RecordedMessage) -> None:
+        """Say again what was said before, and hear what comes to it, as quickly as it does."""
+        await self._send(lane, message)
+        self._sent_at.pop(message.place)
+        self._context_sent += 1
+        await self._answered(lane, message.place)
 
     async def _send_all(self, lane: Lane, messages: list[RecordedMessage]) -> None:
-        paced = self._options.pace == "original"
+        before: RecordedMessage | None = None
         for message in messages:
-            due = self._due[message.place]
-            if paced:
-                await asyncio.sleep(due - self._loop.time())
+            due = await self._turn_of(lane, message, before)
+            if self._transport.stopped:
+                return
             await self._send(lane, message)
-            if paced:
+            if due is not None:
                 self._late_s = self._lateness.note(due, self._loop.time())
+            before = message
             self._tell()
+
+    async def _turn_of(
+        self, lane: Lane, message: RecordedMessage, before: RecordedMessage | None
+    ) -> float | None:
+        """Wait until the message may leave; return when it was due, where time decides that."""
+        if self._options.pace in ("original", "fixed", "step"):
+            due = await self._transport.until(self._offsets[message.place])
+            return due if self._options.pace != "step" else None
+        if self._options.pace == "reply" and before is not None:
+            await self._answered(lane, before.place)
+            await self._transport.sleep(self._think_s(before, message))
+        await self._transport.turn()
+        return None
+
+    def _think_s(self, before: RecordedMessage, message: RecordedMessage) -> float:
+        """How long its client waited, then, after the answer before."""
+        answered_at = self._conversation.answers[before.place].last_at
+        since = before.t / 1e6 if answered_at is None else answered_at
+        think_s = max(0.0, message.t / 1e6 - since)
+        longest = self._options.max_gap_s
+        return think_s if longest is None else min(think_s, longest)
+
+    async def _answered(self, lane: Lane, place: int) -> None:
+        """Return when as much has come to it as then, or nothing has for `settle_s`."""
+        while place in lane.outstanding and not self._transport.stopped:
+            if not await self._something_comes():
+                return
+
+    async def _something_comes(self) -> bool:
+        moved = self._moved
+        try:
+            async with asyncio.timeout(self._options.settle_s):
+                await moved.wait()
+        except TimeoutError:
+            return False
+        return True
 
     async def _send(self, lane: Lane, message: RecordedMessage) -> None:
         text = message.text
@@ -162,65 +267,102 @@ class _Run:
         async for received in lane.clients[client]:
             lane.heard(client, received, self._loop.time())
             self._moved.set()
+            self._moved = asyncio.Event()
             self._tell()
 
     async def _settle(self) -> None:
         """Return when every recorded answer has come, or nothing has for `settle_s`."""
         while any(lane.outstanding for lane in self._lanes.values()):
-            self._moved.clear()
-            try:
-                async with asyncio.timeout(self._options.settle_s):
-                    await self._moved.wait()
-            except TimeoutError:
+            if self._transport.stopped or not await self._something_comes():
                 return
         recorded = self._conversation.answers
         if any(not recorded[message.place].parts for message in self._messages):
             await asyncio.sleep(_FOR_EXTRAS_S)
 
     def _tell(self) -> None:
-        if self._on_progress is None:
-            return
+        if self._on_progress is not None:
+            self._on_progress(self.progress())
+
+    def progress(self) -> Progress:
         left_s = None
-        if self._options.pace == "original":
-            left_s = max(0.0, self._last_due - self._loop.time())
+        if self._options.pace in ("original", "fixed"):
+            left_s = max(0.0, self._last_offset - self._transport.position) / self._transport.speed
         lanes = self._lanes.values()
-        self._on_progress(
-            Progress(
-                sent=len(self._sent_at),
-                to_send=len(self._messages),
-                replies=sum(lane.replies for lane in lanes),
-                outstanding=sum(len(lane.outstanding) for lane in lanes),
-                late_ms=self._late_s * 1000,
-                left_s=left_s,
-            )
+        return Progress(
+            sent=len(self._sent_at),
+            to_send=len(self._messages),
+            replies=sum(lane.replies for lane in lanes),
+            outstanding=sum(len(lane.outstanding) for lane in lanes),
+            late_ms=self._late_s * 1000,
+            left_s=left_s,
         )
 
-    def report(self) -> ReplayReport:
-        """Compare every answer with the recorded one."""
+    def played(self) -> Played:
+        """Compare every answer with the recorded one, as far as it went."""
         lanes = self._lanes.values()
         recorded = self._conversation.answers
         replayed = {place: answer for lane in lanes for place, answer in lane.answers.items()}
         # A secret that the recording does not tell is compared with none.
-        comparer = Comparer(Redactor(os.urandom(32)))
+        comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
         expect = self._options.expect
-        judgement = judge(self._messages, recorded, replayed, comparer, expect)
-        return ReplayReport(
+        sent = [message for message in self._messages if message.place in self._sent_at]
+        judgement = judge(sent, recorded, replayed, comparer, expect)
+        then = times(recorded, {m.place: m.t / 1e6 for m in sent})
+        now = times(replayed, self._sent_at)
+        ended_at = self._ended_at if self._ended_at is not None else self._loop.time()
+        verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
+        report = ReplayReport(
             sent=len(self._sent_at),
             held_back=self._conversation.held_back(),
             clients=sum(len(lane.clients) for lane in lanes),
             replies=sum(lane.replies for lane in lanes),
             unasked=sum(lane.unasked for lane in lanes),
-            **{verdict.value: count for verdict, count in judgement.counts.items()},
+            same=verdicts["same"],
+            same_shape=verdicts["same_shape"],
+            different=verdicts["different"],
+            missing=verdicts["missing"],
+            extra=verdicts["extra"],
             uncompared=judgement.uncompared,
             expect=expect,
             passed=judgement.passed,
-            duration_s=self._ended_at - self._started_at,
-            lateness=self._lateness.summary(),
-            recorded_timing=timing(recorded, {m.place: m.t / 1e6 for m in self._messages}),
-            replayed_timing=timing(replayed, self._sent_at),
+            context=self._context_sent,
+            duration_s=ended_at - self._started_at,
             differences=judgement.differences,
             warnings=self._conversation.warnings,
         )
+        figures = Figures(
+            {**now, "lateness_ms": self._lateness.values_ms()},
+            {**then, "lateness_ms": []},
+            verdicts,
+        )
+        return Played(report, judgement.cases, figures)
+
+
+def _together(played: list[Played], *, stopped: bool) -> Played:
+    """Several rounds as one replay."""
+    first, reports = played[0], [each.report for each in played]
+    now = {
+        name: [value for each in played for value in each.figures.now[name]]
+        for name in first.figures.now
+    }
+    counts = {
+        name: sum(getattr(report, name) for report in reports)
+        for name in ("sent", "replies", "unasked", "uncompared", "context", *first.figures.counts)
+    }
+    report = msgspec.structs.replace(
+        first.report,
+        **counts,
+        passed=all(report.passed for report in reports),
+        rounds=len(played),
+        stopped=stopped,
+        duration_s=sum(report.duration_s for report in reports),
+        lateness=summary_of(now["lateness_ms"]),
+        recorded_timing=timing(first.figures.recorded),
+        replayed_timing=timing(now),
+        differences=[each for report in reports for each in report.differences][:MOST_DIFFERENCES],
+    )
+    cases = [case for each in played for case in each.cases]
+    return Played(report, cases, Figures(now, first.figures.recorded, counts))
 
 
 def _cause(faults: ExceptionGroup[Exception]) -> Exception:

@@ -38,8 +38,10 @@ class Timing(msgspec.Struct, frozen=True):
 class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """`same` … `extra` count answers by verdict, `uncompared` those the recording cannot judge.
 
-    `replies` counts messages that came, `unasked` those of them that answer nothing.
-    `lateness` is about the `original` pace. Of `differences` the first hundred are kept.
+    `rounds` is how often it was played, `context` how many messages were sent before; `stopped`
+    that somebody ended it early. `replies` counts messages that came, `unasked` those of them
+    that answer nothing. `lateness` is about paces that time decides. Of `differences` the first
+    hundred are kept.
     """
 
     sent: int
@@ -55,6 +57,9 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     uncompared: int = 0
     expect: Expectation = "shape"
     passed: bool = True
+    rounds: int = 1
+    context: int = 0
+    stopped: bool = False
     duration_s: float = 0.0
     lateness: LatenessSummary = LatenessSummary()
     recorded_timing: Timing = Timing()
@@ -72,7 +77,10 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
         late, then, now = self.lateness, self.recorded_timing, self.replayed_timing
         lines = [
             f"sent       {self.sent} messages as {self.clients} clients in {self.duration_s:.1f} s"
-            + (f", {held_back} held back" if held_back else ""),
+            + (f", {held_back} held back" if held_back else "")
+            + (f", after {self.context} of context" if self.context else "")
+            + (f", in {self.rounds} rounds" if self.rounds > 1 else "")
+            + (", stopped early" if self.stopped else ""),
             f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}",
             f"answers    {self.same} same, {self.same_shape} same shape, "
             f"{self.different} different, {self.missing} missing, {self.extra} extra",

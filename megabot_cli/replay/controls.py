@@ -1,0 +1,95 @@
+"""The words that steer a replay under way: from the keyboard or over a control socket."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any, Final
+
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.replay.transport import Transport
+
+WORDS: Final = ("pause", "resume", "step", "faster", "slower", "speed X", "status", "quit")
+KEYS: Final = {".": "step", "+": "faster", "-": "slower", "q": "quit"}
+_MOST_LINE = 200
+
+
+class Controls:
+    """Does what a word says. `status` gives how far the replay is."""
+
+    def __init__(self, transport: Transport, status: Callable[[], dict[str, Any]]) -> None:
+        self._transport = transport
+        self._status = status
+
+    def press(self, key: str) -> None:
+        """What a key means; others mean nothing. Space pauses and goes on."""
+        if key == " ":
+            self.do("resume" if self._transport.paused else "pause")
+        elif key in KEYS:
+            self.do(KEYS[key])
+
+    def do(self, line: str) -> dict[str, Any]:
+        """Obey a line; return what is answered: `{"ok": true, …}` with the status, or why not."""
+        word, _, rest = line.strip().partition(" ")
+        transport = self._transport
+        if word == "speed":
+            with suppress(ValueError):
+                transport.set_speed(float(rest))
+                return self._answer()
+            return {"ok": False, "error": f"speed {rest!r} is no number"}
+        if rest or word not in ("pause", "resume", "step", "faster", "slower", "status", "quit"):
+            return {"ok": False, "error": f"there is no word {line.strip()!r}", "words": WORDS}
+        if word == "quit":
+            transport.stop()
+        elif word != "status":
+            getattr(transport, word)()
+        return self._answer()
+
+    def _answer(self) -> dict[str, Any]:
+        transport = self._transport
+        return {
+            "ok": True,
+            "paused": transport.paused,
+            "speed": transport.speed,
+            "position_s": round(transport.position, 3),
+            **self._status(),
+        }
+
+
+@asynccontextmanager
+async def control_socket(path: Path, controls: Controls) -> AsyncIterator[None]:
+    """Listen on a Unix socket of the operator's own (0600): a word a line, an answer a line.
+
+    BadConfiguration when the path cannot be used; the socket is gone afterwards.
+    """
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError, ValueError, asyncio.LimitOverrunError):
+            while line := await reader.readline():
+                answer = controls.do(line.decode("utf-8", "replace"))
+                writer.write(json.dumps(answer).encode() + b"\n")
+                await writer.drain()
+        writer.close()
+        with suppress(ConnectionError):
+            await writer.wait_closed()
+
+    before = os.umask(0o177)
+    try:
+        server = await asyncio.start_unix_server(serve, path, limit=_MOST_LINE)
+    except OSError as fault:
+        raise BadConfiguration(
+            f"Cannot listen on {path}: {fault.strerror or fault}",
+            "--control wants the path of a socket that is not there yet.",
+        ) from fault
+    finally:
+        os.umask(before)
+    try:
+        yield
+    finally:
+        server.close()
+        with suppress(FileNotFoundError):
+            os.unlink(path)
