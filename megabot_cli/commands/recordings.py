@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import ExpectationFailed, WrongUsage
@@ -118,8 +119,9 @@ def show(
     events = events or wanted.asks_for_events
     if not events and not conversation:
         wanted = wanted.of_messages()
+    place = find(invocation, recording)
     with (
-        open_any(find(invocation, recording), strict=strict) as reader,
+        open_any(place, strict=strict, secrets=more_secrets(invocation)) as reader,
         at_once(invocation, recording),
     ):
         started_at = started_at_s(reader)

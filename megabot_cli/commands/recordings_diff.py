@@ -9,6 +9,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings import find
+from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import IgnoreOption
 from megabot_cli.commands.tree import examples, forms
@@ -58,9 +59,10 @@ def diff(
     invocation: Invocation = context.obj
     likeness = Likeness("payload", tuple(ignore or ()))
     comparer = Comparer(Redactor(os.urandom(32)))
+    secrets = more_secrets(invocation)
     with (
-        open_any(find(invocation, first)) as left,
-        open_any(find(invocation, second)) as right,
+        open_any(find(invocation, first), secrets=secrets) as left,
+        open_any(find(invocation, second), secrets=secrets) as right,
     ):
         found = compare(
             (record for record, _ in choose(left, wanted)),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, Self
 
-from megabot_cli.errors import BadData
+from megabot_cli.errors import BadData, WrongUsage
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import payload_of
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
@@ -28,7 +29,15 @@ class MoreSecrets:
         self.patterns = patterns
 
     def redactor(self) -> Redactor:
-        """One with a key of its own, which nobody keeps."""
+        """One with a key of its own, which nobody keeps. WrongUsage for a pattern that is none."""
+        for pattern in self.patterns:
+            try:
+                re.compile(pattern)
+            except re.error as fault:
+                raise WrongUsage(
+                    f"{pattern!r} is no regular expression: {fault}.",
+                    "--pattern and `recording.redact_patterns` name some.",
+                ) from None
         return Redactor(os.urandom(32), self.keys, self.patterns)
 
 

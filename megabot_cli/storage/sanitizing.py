@@ -9,7 +9,6 @@ from typing import Any, Final
 
 import msgspec
 
-from megabot_cli.errors import WrongUsage
 from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.line_edit import KNOWN, decode_fields, edit_line, unknown_fields
@@ -47,7 +46,7 @@ def sanitize(
     Equal secrets have equal pseudonyms in the whole of it. `n` and `t` stay those of the
     source. WrongUsage for a pattern that is no regular expression.
     """
-    sanitizer = _Sanitizer(_redactor(secrets), dropping)
+    sanitizer = _Sanitizer(secrets.redactor(), dropping)
     segment = SealedSegment(write, sanitizer.header(source))
     done = Sanitized()
     for record, line in lines:
@@ -60,15 +59,6 @@ def sanitize(
     segment.seal()
     done.written = segment.records
     return done
-
-
-def _redactor(secrets: MoreSecrets) -> Redactor:
-    for pattern in secrets.patterns:
-        try:
-            re.compile(pattern)
-        except re.error as fault:
-            raise WrongUsage(f"{pattern!r} is no regular expression: {fault}.") from None
-    return secrets.redactor()
 
 
 class _Sanitizer:

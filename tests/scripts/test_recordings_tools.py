@@ -250,3 +250,15 @@ def test_a_disk_that_is_full_leaves_no_half_file_behind(stranger: Operator, tmp_
     assert done.returncode == 1
     assert "full.har cannot be written: File too large" in done.stderr
     assert [path for path in tmp_path.iterdir() if path.is_file()] == []
+
+
+def test_a_browsers_file_is_shown_without_secrets_the_operators_own_included(
+    stranger: Operator,
+) -> None:
+    (stranger.home / "config.yaml").write_text("recording:\n  redact_keys: [content]\n")
+    for form in (("-o", "raw"), ("--json",), ("--conversation",)):
+        done = stranger.types("rec", "show", str(CHROMIUM), *form)
+        assert done.returncode == 0, done.stderr
+        assert "canary" not in done.stdout + done.stderr
+        assert "Welcome." not in done.stdout
+        assert "weather" in done.stdout

@@ -132,6 +132,11 @@ def test_the_operators_own_secrets_are_redacted_too(tmp_path: Path) -> None:
     assert found[1].redacted == ["$.badge", "$.x"]
 
 
+def test_a_pattern_of_the_operator_that_is_none_is_told(tmp_path: Path) -> None:
+    with pytest.raises(WrongUsage, match="no regular expression"):
+        read_all(tmp_path / "x.har", har([]), secrets=MoreSecrets((), ["("]))
+
+
 @pytest.mark.parametrize(
     "odd",
     [
