@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--key|--latency|--limit|--lines|--link|--listen|--log-format|--match|--max-gap|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--ignore-file|--junit|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -321,16 +321,30 @@ _megabot() {
         "megabot gateway keys revoke --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys revoke --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot replay --to") compopt +o default; return ;;
-        "megabot replay --pace") COMPREPLY=($(compgen -W "original fast" -- "$cur")); return ;;
+        "megabot replay --pace") COMPREPLY=($(compgen -W "original fast reply step fixed:10/s" -- "$cur")); return ;;
         "megabot replay --speed") compopt +o default; return ;;
         "megabot replay --max-gap") compopt +o default; return ;;
         "megabot replay --expect") COMPREPLY=($(compgen -W "exact shape none" -- "$cur")); return ;;
-        "megabot replay --limit") compopt +o default; return ;;
+        "megabot replay --loop") compopt +o default; return ;;
+        "megabot replay --runs") compopt +o default; return ;;
+        "megabot replay --write-ignore") compopt +o default; return ;;
+        "megabot replay --ignore-file") compopt +o default; return ;;
+        "megabot replay --assert") compopt +o default; return ;;
+        "megabot replay --max-lateness") compopt +o default; return ;;
+        "megabot replay --junit") compopt +o default; return ;;
+        "megabot replay --control") compopt +o default; return ;;
         "megabot replay --settle") compopt +o default; return ;;
         "megabot replay -t"|"megabot replay --type") compopt +o default; return ;;
         "megabot replay -s"|"megabot replay --session") compopt +o default; return ;;
         "megabot replay --client") compopt +o default; return ;;
+        "megabot replay --user") compopt +o default; return ;;
+        "megabot replay --link") compopt +o default; return ;;
+        "megabot replay --id") compopt +o default; return ;;
         "megabot replay --grep") compopt +o default; return ;;
+        "megabot replay --where") compopt +o default; return ;;
+        "megabot replay --from") compopt +o default; return ;;
+        "megabot replay --until") compopt +o default; return ;;
+        "megabot replay --limit") compopt +o default; return ;;
         "megabot replay --listen") compopt +o default; return ;;
         "megabot replay --match") COMPREPLY=($(compgen -W "exact payload text type" -- "$cur")); return ;;
         "megabot replay --ignore") compopt +o default; return ;;
@@ -576,7 +590,7 @@ _megabot() {
         "megabot gateway keys revoke")
             _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
-            _megabot_words "--to --dry-run --pace --speed --max-gap --expect --limit --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --grep --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--to --dry-run --pace --speed --max-gap --expect --loop --runs --write-ignore --ignore-file --with-context --assert --max-lateness --junit --control --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --user --link --id --grep --where --from --until --limit --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff verify cut merge sanitize convert" ;;
         "megabot recordings list")

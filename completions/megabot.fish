@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assistant --check-scenario --chunk-delay --client --color --config --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --key --latency --limit --lines --link --listen --log-format --match --max-gap --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --ignore-file --junit --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -194,11 +194,19 @@ complete -c megabot -n '__megabot_at gateway keys revoke' -l data -r -F -d 'The 
 complete -c megabot -n '__megabot_at gateway keys revoke' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at replay' -l to -x -d 'upstream, a URL, clients, or dry-run.  [default: upstream]'
 complete -c megabot -n '__megabot_at replay' -l dry-run -d 'Say what would be sent; short for --to dry-run.'
-complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast' -d 'original, fast (as the rate limit allows); to clients also fixed:N/s.  [default: original]'
+complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast reply step fixed:10/s' -d 'original, fast (as the rate limit allows), fixed:10/s, reply (after each answer), step (a key each).  [default: original]'
 complete -c megabot -n '__megabot_at replay' -l speed -x -d 'Times as fast.  [default: 1.0]'
 complete -c megabot -n '__megabot_at replay' -l max-gap -x -d 'Cut longer pauses to this.'
 complete -c megabot -n '__megabot_at replay' -l expect -x -a 'exact shape none' -d 'How like the recorded answers the new ones must be.  [default: shape]'
-complete -c megabot -n '__megabot_at replay' -l limit -x -d 'Send the first N only.'
+complete -c megabot -n '__megabot_at replay' -l loop -x -d 'Play it N times; 0: for ever.  [default: 1]'
+complete -c megabot -n '__megabot_at replay' -l runs -x -d 'Play it N times, and say what varies.'
+complete -c megabot -n '__megabot_at replay' -l write-ignore -x -d 'With --runs: list what varied here.'
+complete -c megabot -n '__megabot_at replay' -l ignore-file -x -d 'Do not compare what is listed there.'
+complete -c megabot -n '__megabot_at replay' -l with-context -d 'Send first what the chosen sessions said before.'
+complete -c megabot -n '__megabot_at replay' -l assert -x -d 'Must hold: first_chunk_ms.p95 < 1.5 * recorded.'
+complete -c megabot -n '__megabot_at replay' -l max-lateness -x -d 'No message leaves later.'
+complete -c megabot -n '__megabot_at replay' -l junit -x -d 'Write the verdicts for a CI.'
+complete -c megabot -n '__megabot_at replay' -l control -x -d 'Take pause, step, speed X, quit on this socket.'
 complete -c megabot -n '__megabot_at replay' -l settle -x -d 'Wait so long for a late answer.  [default: 10.0]'
 complete -c megabot -n '__megabot_at replay' -l no-rate-limit -d 'Send as fast as the upstream takes it.'
 complete -c megabot -n '__megabot_at replay' -l allow-tools -d 'Send tool calls and results too.'
@@ -206,7 +214,14 @@ complete -c megabot -n '__megabot_at replay' -l keep-ids -d 'Send the recorded i
 complete -c megabot -n '__megabot_at replay' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at replay' -s s -l session -x -d 'Only these sessions.'
 complete -c megabot -n '__megabot_at replay' -l client -x -d 'Only these clients.'
+complete -c megabot -n '__megabot_at replay' -l user -x -d 'Only these users.'
+complete -c megabot -n '__megabot_at replay' -l link -x -d 'Only these connections upstream.'
+complete -c megabot -n '__megabot_at replay' -l id -x -d 'Only messages with these ids.'
 complete -c megabot -n '__megabot_at replay' -l grep -x -d 'Only messages this regular expression finds.'
+complete -c megabot -n '__megabot_at replay' -l where -x -d 'Only where this holds: payload.code >= 500.'
+complete -c megabot -n '__megabot_at replay' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
+complete -c megabot -n '__megabot_at replay' -l until -x -d 'Up to here, not included.'
+complete -c megabot -n '__megabot_at replay' -l limit -x -d 'The first N only.'
 complete -c megabot -n '__megabot_at replay' -l listen -x -d 'To clients: where they come to.'
 complete -c megabot -n '__megabot_at replay' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'
 complete -c megabot -n '__megabot_at replay' -l ignore -x -d 'Do not compare this, as payload.options.seed.'

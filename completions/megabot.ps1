@@ -4565,7 +4565,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--pace",
-    "help": "original, fast (as the rate limit allows); to clients also fixed:N/s.  [default: original]"
+    "help": "original, fast (as the rate limit allows), fixed:10/s, reply (after each answer), step (a key each).  [default: original]"
    },
    {
     "name": "--speed",
@@ -4580,8 +4580,40 @@ $script:MegabotCommands = @'
     "help": "How like the recorded answers the new ones must be.  [default: shape]"
    },
    {
-    "name": "--limit",
-    "help": "Send the first N only."
+    "name": "--loop",
+    "help": "Play it N times; 0: for ever.  [default: 1]"
+   },
+   {
+    "name": "--runs",
+    "help": "Play it N times, and say what varies."
+   },
+   {
+    "name": "--write-ignore",
+    "help": "With --runs: list what varied here."
+   },
+   {
+    "name": "--ignore-file",
+    "help": "Do not compare what is listed there."
+   },
+   {
+    "name": "--with-context",
+    "help": "Send first what the chosen sessions said before."
+   },
+   {
+    "name": "--assert",
+    "help": "Must hold: first_chunk_ms.p95 < 1.5 * recorded."
+   },
+   {
+    "name": "--max-lateness",
+    "help": "No message leaves later."
+   },
+   {
+    "name": "--junit",
+    "help": "Write the verdicts for a CI."
+   },
+   {
+    "name": "--control",
+    "help": "Take pause, step, speed X, quit on this socket."
    },
    {
     "name": "--settle",
@@ -4620,8 +4652,36 @@ $script:MegabotCommands = @'
     "help": "Only these clients."
    },
    {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
     "name": "--grep",
     "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
    },
    {
     "name": "--listen",
@@ -4731,6 +4791,9 @@ $script:MegabotCommands = @'
    "--pace": [
     "original",
     "fast",
+    "reply",
+    "step",
+    "fixed:10/s",
     ""
    ],
    "--speed": [
@@ -4745,7 +4808,28 @@ $script:MegabotCommands = @'
     "none",
     ""
    ],
-   "--limit": [
+   "--loop": [
+    ""
+   ],
+   "--runs": [
+    ""
+   ],
+   "--write-ignore": [
+    ""
+   ],
+   "--ignore-file": [
+    ""
+   ],
+   "--assert": [
+    ""
+   ],
+   "--max-lateness": [
+    ""
+   ],
+   "--junit": [
+    ""
+   ],
+   "--control": [
     ""
    ],
    "--settle": [
@@ -4766,7 +4850,28 @@ $script:MegabotCommands = @'
    "--client": [
     ""
    ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
    "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--limit": [
     ""
    ],
    "--listen": [

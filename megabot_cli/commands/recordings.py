@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
+    from megabot_cli.storage.record_reader import RecordReader
     from megabot_cli.storage.recordings_list import RecordingInfo
     from megabot_cli.storage.verification import Verification
 
@@ -229,6 +230,13 @@ def _why_unclean(found: Verification) -> str:
 def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:
     """Show what is there in large pieces; what still comes on stdin, as it comes."""
     return nullcontext() if name == "-" else invocation.console.in_bulk()
+
+
+def open_source(invocation: Invocation, source: Path | str) -> RecordReader:
+    """Open what was found; of a foreign file the operator's own secrets go as well."""
+    from megabot_cli.storage.foreign import open_any
+
+    return open_any(source, secrets=more_secrets(invocation))
 
 
 def find(invocation: Invocation, name: str) -> Path | str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,13 +9,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings import RecordingName, find
-from megabot_cli.commands.selection_words import (
-    ClientWord,
-    GrepWord,
-    SessionWord,
-    TypeWord,
-    selection,
-)
+from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import (
     ClosesOption,
     IgnoreOption,
@@ -25,14 +17,11 @@ from megabot_cli.commands.serving_recording import (
     MissOption,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import MostlyOneOf, duration
-from megabot_cli.errors import ExpectationFailed, NotAuthenticated, WrongUsage
+from megabot_cli.commands.values import MostlyOneOf, duration, rate
+from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
-    from megabot_cli.client.connection import MegaBotClient
-    from megabot_cli.replay.options import ReplayOptions
-    from megabot_cli.replay.player import Progress as Step
-    from megabot_cli.replay.report import ReplayReport
+    from megabot_cli.recording.selection import Selection
 
 UPSTREAM = "upstream"
 DRY_RUN = "dry-run"
@@ -40,22 +29,17 @@ CLIENTS = "clients"
 SETTLE_S = 10.0
 
 
-@dataclass(frozen=True)
-class Stage:
-    """What is replayed, and how its clients are made."""
-
-    source: Path | str
-    options: ReplayOptions
-    rate_limited: bool
-
-
 @forms("text", "json")
 @examples(
     ("megabot replay last", "At the recorded pace, against the profile's upstream"),
     ("megabot replay last --to ws://127.0.0.1:3000/ws --pace fast --expect exact", "As a test"),
     ("megabot replay rec_1m8 --dry-run", "What would be sent, where, and for how long"),
+    ("megabot replay last --pace reply --assert 'total_ms.p95 < 1.5 * recorded'", "Fast enough?"),
+    ("megabot replay last --from 12s --with-context --pace step", "One message a key press"),
+    ("megabot replay last --runs 3 --write-ignore vary.txt", "What is new each time?"),
     ("megabot replay last --to clients --pace fast", "Be the upstream that was recorded"),
 )
+@selecting("direction", "around")
 def replay(
     context: typer.Context,
     recording: RecordingName,
@@ -69,9 +53,10 @@ def replay(
         str,
         typer.Option(
             "--pace",
-            parser=MostlyOneOf("original", "fast"),
+            parser=MostlyOneOf("original", "fast", "reply", "step", "fixed:10/s"),
             metavar="PACE",
-            help="original, fast (as the rate limit allows); to clients also fixed:N/s.",
+            help="original, fast (as the rate limit allows), fixed:10/s, reply (after each "
+            "answer), step (a key each).",
         ),
     ] = "original",
     speed: Annotated[
@@ -87,8 +72,45 @@ def replay(
         Literal["exact", "shape", "none"],
         typer.Option("--expect", help="How like the recorded answers the new ones must be."),
     ] = "shape",
-    limit: Annotated[
-        int | None, typer.Option("--limit", metavar="N", min=1, help="Send the first N only.")
+    loop: Annotated[
+        int, typer.Option("--loop", metavar="N", min=0, help="Play it N times; 0: for ever.")
+    ] = 1,
+    runs: Annotated[
+        int | None,
+        typer.Option("--runs", metavar="N", min=2, help="Play it N times, and say what varies."),
+    ] = None,
+    write_ignore: Annotated[
+        str | None,
+        typer.Option("--write-ignore", metavar="FILE", help="With --runs: list what varied here."),
+    ] = None,
+    ignore_file: Annotated[
+        str | None,
+        typer.Option("--ignore-file", metavar="FILE", help="Do not compare what is listed there."),
+    ] = None,
+    with_context: Annotated[
+        bool,
+        typer.Option("--with-context", help="Send first what the chosen sessions said before."),
+    ] = False,
+    budgets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--assert", metavar="BUDGET", help="Must hold: first_chunk_ms.p95 < 1.5 * recorded."
+        ),
+    ] = None,
+    max_lateness: Annotated[
+        float | None,
+        typer.Option(
+            "--max-lateness", parser=duration, metavar="DURATION", help="No message leaves later."
+        ),
+    ] = None,
+    junit: Annotated[
+        str | None, typer.Option("--junit", metavar="FILE", help="Write the verdicts for a CI.")
+    ] = None,
+    control: Annotated[
+        str | None,
+        typer.Option(
+            "--control", metavar="PATH", help="Take pause, step, speed X, quit on this socket."
+        ),
     ] = None,
     settle: Annotated[
         float,
@@ -105,10 +127,8 @@ def replay(
     keep_ids: Annotated[
         bool, typer.Option("--keep-ids", help="Send the recorded ids instead of fresh ones.")
     ] = False,
-    types: TypeWord = None,
-    session: SessionWord = None,
-    client: ClientWord = None,
-    grep: GrepWord = None,
+    *,
+    wanted: Selection,
     listen: Annotated[
         str | None,
         typer.Option("--listen", metavar="HOST:PORT", help="To clients: where they come to."),
@@ -122,20 +142,26 @@ def replay(
 
     Recorded clients keep their concurrency and their order; ids are made anew and today's
     credential is used. The answers are compared with the recorded ones: ends with 13 when
-    they are not what --expect says.
+    they are not what --expect says. On a terminal space pauses, . sends one message, + and -
+    change the speed, q ends it.
 
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.
     """
+    import msgspec
+
+    from megabot_cli.commands import replaying
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
+    from megabot_cli.recording.selection import Selection as Words
+    from megabot_cli.replay.budgets import Budget
     from megabot_cli.replay.options import ReplayOptions
+    from megabot_cli.replay.varying import read_ignored
 
     invocation: Invocation = context.obj
     for_clients: dict[str, Any] = {
         "listen": listen,
         "match": match,
-        "ignore": tuple(ignore) if ignore else None,
         "miss": miss,
         "closes": closes or None,
     }
@@ -143,43 +169,73 @@ def replay(
     if to == CLIENTS and not dry_run:
         for_upstream = {
             "--expect": expect != "shape",
-            "--limit": limit is not None,
+            "--loop": loop != 1,
+            "--runs": runs,
+            "--ignore-file": ignore_file,
+            "--with-context": with_context,
+            "--assert": budgets,
+            "--max-lateness": max_lateness is not None,
+            "--junit": junit,
+            "--control": control,
             "--settle": settle != SETTLE_S,
             "--no-rate-limit": no_rate_limit,
             "--allow-tools": allow_tools,
             "--keep-ids": keep_ids,
-            "--type": types,
-            "--session": session,
-            "--client": client,
-            "--grep": grep,
+            "--type and the like": wanted != Words(),
         }
         _refuse([flag for flag, given in for_upstream.items() if given], "what is sent upstream")
         answering |= {"pace": pace, "speed": speed, "max_gap_s": max_gap}
+        answering |= {"ignore": tuple(ignore)} if ignore else {}
         _serve_clients(invocation, recording, answering)
         return
     _refuse([f"--{name}" for name in answering], "--to clients")
-    if pace not in ("original", "fast"):
-        raise WrongUsage(
-            f"--pace {pace!r} is none", "Write original or fast; fixed:N/s is for --to clients."
-        )
     if to not in (UPSTREAM, DRY_RUN):
         invocation.configure({"profiles.*.url": Flag("--to", to)})
+    if write_ignore and runs is None:
+        raise WrongUsage("--write-ignore lists what varied between --runs", "Add --runs 3.")
+    ignored = [*(ignore or ()), *(read_ignored(Path(ignore_file)) if ignore_file else ())]
     options = ReplayOptions(
-        pace="fast" if pace == "fast" else "original",
+        **_pace(pace),
         speed=speed,
         max_gap_s=max_gap,
         expect=expect,
         allow_tools=allow_tools,
         keep_ids=keep_ids,
-        limit=limit,
-        selection=selection(types, None, session, client, grep=grep),
+        limit=wanted.limit,
+        selection=msgspec.structs.replace(wanted, limit=None),
         settle_s=settle,
+        with_context=with_context,
+        ignored=tuple(ignored),
     )
-    stage = Stage(find(invocation, recording), options, not no_rate_limit)
+    stage = replaying.Stage(
+        find(invocation, recording),
+        options,
+        not no_rate_limit,
+        rounds=runs or loop,
+        write_ignore=Path(write_ignore) if write_ignore else None,
+        max_lateness_s=max_lateness,
+        budgets=tuple(map(Budget, budgets or ())),
+        control=Path(control) if control else None,
+        junit=Path(junit) if junit else None,
+        keyboard=recording != "-" and replaying.keyboard_is_there(invocation),
+    )
     if dry_run or to == DRY_RUN:
-        _show_plan(invocation, stage)
-    else:
-        _show_report(invocation, run(_play(invocation, stage)), expect)
+        replaying.show_plan(invocation, stage)
+        return
+    replaying.check_steps(pace, stage)
+    run(replaying.play(invocation, stage), loop="fast")
+
+
+def _pace(word: str) -> dict[str, Any]:
+    """What a pace comes to as options. WrongUsage for one that is none."""
+    name, colon, per_s = word.partition(":")
+    if name == "fixed" and colon:
+        return {"pace": "fixed", "per_s": rate(per_s, "--pace")}
+    if word not in ("original", "fast", "reply", "step"):
+        raise WrongUsage(
+            f"--pace {word!r} is none", "Write original, fast, reply, step or fixed:10/s."
+        )
+    return {"pace": word}
 
 
 def _refuse(flags: list[str], about: str) -> None:
@@ -200,87 +256,3 @@ def _serve_clients(invocation: Invocation, recording: str, given: dict[str, Any]
         recording=open_answering(invocation, AnsweringOptions(recording, **given))
     )
     run(serve(invocation, configuration, options), loop="fast")
-
-
-def _show_plan(invocation: Invocation, stage: Stage) -> None:
-    from megabot_cli.replay.plan import make_plan
-    from megabot_cli.storage.segment_reader import open_recording
-
-    with open_recording(stage.source) as reader:
-        plan = make_plan(reader, stage.options)
-    target = invocation.configuration.profile.url
-    if invocation.output == "json":
-        invocation.console.line(json.dumps({**plan.as_dict(), "to": target}, ensure_ascii=False))
-        return
-    _print_lines(invocation, [f"to           {target}", *plan.lines()])
-
-
-async def _play(invocation: Invocation, stage: Stage) -> ReplayReport:
-    from megabot_cli.commands.upstream import open_http, token_source, with_login_hint
-    from megabot_cli.replay.player import play
-    from megabot_cli.storage.segment_reader import open_recording
-    from megabot_cli.terminal.progress import Progress
-
-    async with open_http(invocation) as http:
-        tokens = token_source(invocation, http)
-
-        def new_client(_name: str, session: str | None) -> MegaBotClient:
-            return _client(invocation, stage, session, http=http, tokens=tokens)
-
-        with open_recording(stage.source) as reader, Progress(invocation.console, "replay") as bar:
-
-            def show(step: Step) -> None:
-                bar.reach(step.sent, _remark(step), total=step.to_send)
-
-            try:
-                return await play(reader, stage.options, new_client, on_progress=show)
-            except NotAuthenticated as refusal:
-                raise with_login_hint(invocation, refusal) from None
-
-
-def _remark(step: Step) -> str:
-    return f"{step.replies} replies, {step.outstanding} outstanding, {step.late_ms:.0f} ms late"
-
-
-def _client(
-    invocation: Invocation, stage: Stage, session: str | None, **more: Any
-) -> MegaBotClient:
-    from megabot_cli.client.connection import MegaBotClient
-    from megabot_cli.commands.upstream import ssl_for
-
-    profile = invocation.configuration.profile
-    limits = invocation.configuration.settings.limits
-    return MegaBotClient(
-        profile.url,
-        session_id=session,
-        platform=profile.platform,
-        send_in=profile.credential_in,
-        dialect=profile.dialect,
-        ssl=ssl_for(profile),
-        validate=False,
-        messages_per_second=limits.messages_per_second if stage.rate_limited else 0,
-        burst=limits.burst,
-        queue=0,
-        **more,
-    )
-
-
-def _show_report(invocation: Invocation, report: ReplayReport, expect: str) -> None:
-    if invocation.output == "json":
-        invocation.console.line(json.dumps(report.as_dict(), ensure_ascii=False))
-    else:
-        _print_lines(invocation, report.lines())
-    if not report.passed:
-        wrong = report.different + report.missing + report.extra
-        wrong += report.same_shape if expect == "exact" else 0
-        raise ExpectationFailed(
-            f"{wrong} answers are not what was recorded (--expect {expect})",
-            "--expect shape or none asks for less.",
-        )
-
-
-def _print_lines(invocation: Invocation, lines: list[str]) -> None:
-    from megabot_cli.terminal.text import safe_line
-
-    for line in lines:
-        invocation.console.line(safe_line(line))

@@ -16,6 +16,7 @@ from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.rewriting import IdMap, rewrite
 from megabot_cli.replay.budgets import Figures
@@ -29,6 +30,7 @@ from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.plan import offsets_s
 from megabot_cli.replay.report import MOST_DIFFERENCES, ReplayReport
 from megabot_cli.replay.transport import Transport
+from megabot_cli.replay.varying import varying
 from megabot_cli.storage.record_reader import RecordReader
 
 # Where nothing was recorded in answer, something that comes would come at once.
@@ -111,10 +113,19 @@ class Replay:
                 break  # nothing, for ever, would not be a replay
         return self.so_far()
 
+    @property
+    def begun(self) -> bool:
+        return bool(self._rounds)
+
     def so_far(self) -> Played:
         """All rounds together, also of a replay that has not come to its end."""
-        played = [run.played() for run in self._rounds]
-        return _together(played, stopped=self.transport.stopped)
+        played = _together([run.played() for run in self._rounds], stopped=self.transport.stopped)
+        if len(self._rounds) == 1:
+            return played
+        found = varying([run.answers() for run in self._rounds])
+        return msgspec.structs.replace(
+            played, report=msgspec.structs.replace(played.report, varying=found)
+        )
 
     def status(self) -> dict[str, Any]:
         """How far it is, for whoever steers it."""
@@ -297,11 +308,16 @@ class _Run:
             left_s=left_s,
         )
 
+    def answers(self) -> dict[int, Answer]:
+        """What came to each message, by its place."""
+        lanes = self._lanes.values()
+        return {place: answer for lane in lanes for place, answer in lane.answers.items()}
+
     def played(self) -> Played:
         """Compare every answer with the recorded one, as far as it went."""
         lanes = self._lanes.values()
         recorded = self._conversation.answers
-        replayed = {place: answer for lane in lanes for place, answer in lane.answers.items()}
+        replayed = self.answers()
         # A secret that the recording does not tell is compared with none.
         comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
         expect = self._options.expect

@@ -11,7 +11,7 @@ from megabot_cli.replay.lateness import LatenessSummary
 from megabot_cli.replay.options import Expectation
 
 MOST_DIFFERENCES: Final = 100
-_MOST_SHOWN: Final = 10
+MOST_SHOWN: Final = 10
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +41,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     `rounds` is how often it was played, `context` how many messages were sent before; `stopped`
     that somebody ended it early. `replies` counts messages that came, `unasked` those of them
     that answer nothing. `lateness` is about paces that time decides. Of `differences` the first
-    hundred are kept.
+    hundred are kept. `varying` are paths whose values were not the same in all rounds, with
+    the number of answers in which they varied.
     """
 
     sent: int
@@ -65,14 +66,15 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     recorded_timing: Timing = Timing()
     replayed_timing: Timing = Timing()
     differences: list[Difference] = []
+    varying: dict[str, int] = {}
     warnings: list[str] = []
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
 
-    def lines(self) -> list[str]:
-        """The report for people."""
+    def lines(self, *, differences: bool = True) -> list[str]:
+        """The report for people, with or without the first differences."""
         held_back = sum(self.held_back.values())
         late, then, now = self.lateness, self.recorded_timing, self.replayed_timing
         lines = [
@@ -87,15 +89,16 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             f"first      {now.first_p50_ms:.0f} ms (recorded {then.first_p50_ms:.0f})",
             f"whole      {now.total_p50_ms:.0f} ms (recorded {then.total_p50_ms:.0f})",
         ]
-        for difference in self.differences[:_MOST_SHOWN]:
+        lines += [f"varies     {path}, in {n} answers" for path, n in self.varying.items()]
+        for difference in self.differences[:MOST_SHOWN] if differences else ():
             verdict = difference.verdict.replace("_", " ")
             lines.append(
                 f"record {difference.n}, {difference.type}: {verdict}, {difference.detail}"
             )
             lines.append(f"  recorded  {difference.recorded}")
             lines.append(f"  now       {difference.replayed}")
-        if len(self.differences) > _MOST_SHOWN:
-            lines.append(f"… and {len(self.differences) - _MOST_SHOWN} more")
+        if differences and len(self.differences) > MOST_SHOWN:
+            lines.append(f"… and {len(self.differences) - MOST_SHOWN} more")
         return lines + [f"note: {warning}" for warning in self.warnings]
 
 

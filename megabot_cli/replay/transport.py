@@ -42,8 +42,8 @@ class Transport:
         return self._position + (self._now() - self._at) * self.speed
 
     def start(self) -> None:
-        """Begin now, at position 0."""
-        self._at, self._position = self._now(), 0.0
+        """Begin now, at position 0; while it is paused, just before that."""
+        self._at, self._position = self._now(), -1e-6 if self.paused else 0.0
 
     async def until(self, position: float) -> float | None:
         """Wait until the position is reached; return when that was due. None: it was stopped."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import termios
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pexpect
 import pytest
 
 from tests.scripts.conftest import PASSWORD, Operator
+from tests.support.processes import wait_until
 
 
 @contextmanager
@@ -128,3 +131,27 @@ def test_a_batch_shows_a_bar_that_is_gone_at_the_end(ann: Operator) -> None:
     assert code == 0
     assert "send  1" in shown
     assert shown.endswith("\r\x1b[K")
+
+
+def test_a_replay_is_steered_by_keys_and_leaves_the_terminal_as_it_was(
+    ann: Operator, tmp_path: Path
+) -> None:
+    said = {"id": "m1", "type": "chat_send", "payload": {"content": "hi"}, "timestamp": 1640995200}
+    bare = tmp_path / "said.jsonl"
+    bare.write_text(json.dumps(said) + "\n")
+    arguments = ("replay", str(bare), "--pace", "step", "--expect", "none", "--to", ann.url)
+    with on_a_terminal(ann, *arguments) as child:
+        child.expect("space pauses")
+        wait_until(lambda: not echoes(child), "keys are read one by one")
+        child.send(".")
+        child.expect("sent       1 messages")
+        shown, code = ended(child)
+        assert code == 0, shown
+    with on_a_terminal(ann, *arguments) as child:
+        child.expect("space pauses")
+        wait_until(lambda: not echoes(child), "keys are read one by one")
+        child.sendintr()
+        child.expect("interrupted")
+        child.expect("sent       0 messages")
+        _, code = ended(child)
+        assert code == 130

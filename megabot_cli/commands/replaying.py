@@ -1,0 +1,278 @@
+"""The work of `megabot replay`: play, steer, report."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.errors import BadConfiguration, ExpectationFailed, NotAuthenticated, WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.client.connection import MegaBotClient
+    from megabot_cli.replay.budgets import Budget
+    from megabot_cli.replay.budgets import Verdict as BudgetVerdict
+    from megabot_cli.replay.controls import Controls
+    from megabot_cli.replay.options import ReplayOptions
+    from megabot_cli.replay.player import Played
+    from megabot_cli.replay.player import Progress as Step
+    from megabot_cli.replay.report import ReplayReport
+    from megabot_cli.terminal.console import Console
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What is replayed, how its clients are made, and what is asked of the outcome."""
+
+    source: Path | str
+    options: ReplayOptions
+    rate_limited: bool
+    rounds: int = 1
+    max_lateness_s: float | None = None
+    budgets: tuple[Budget, ...] = ()
+    control: Path | None = None
+    junit: Path | None = None
+    write_ignore: Path | None = None
+    keyboard: bool = False
+
+
+def show_plan(invocation: Invocation, stage: Stage) -> None:
+    """Say what would be done."""
+    from megabot_cli.commands.recordings import open_source
+    from megabot_cli.replay.plan import make_plan
+
+    with open_source(invocation, stage.source) as reader:
+        plan = make_plan(reader, stage.options)
+    target = invocation.configuration.profile.url
+    if invocation.output == "json":
+        invocation.console.line(json.dumps({**plan.as_dict(), "to": target}, ensure_ascii=False))
+        return
+    print_lines(invocation, [f"to           {target}", *plan.lines()])
+
+
+async def play(invocation: Invocation, stage: Stage) -> None:
+    """Play it and show the report, also where it was interrupted. ExpectationFailed when the
+    answers, the lateness or a budget are not what was asked."""
+    import asyncio
+
+    from megabot_cli.commands.recordings import open_source
+    from megabot_cli.commands.upstream import open_http, token_source, with_login_hint
+    from megabot_cli.replay.conversation import read_conversation
+    from megabot_cli.replay.player import Replay
+    from megabot_cli.terminal.progress import Progress
+
+    with open_source(invocation, stage.source) as reader:
+        conversation = read_conversation(reader, stage.options)
+    async with AsyncExitStack() as opened:
+        http = await opened.enter_async_context(open_http(invocation))
+        tokens = token_source(invocation, http)
+
+        def new_client(_name: str, session: str | None) -> MegaBotClient:
+            return _client(invocation, stage, session, http=http, tokens=tokens)
+
+        bar = opened.enter_context(Progress(invocation.console, "replay"))
+
+        def show(step: Step) -> None:
+            bar.reach(step.sent, _remark(step, replay), total=step.to_send)
+
+        replay = Replay(conversation, stage.options, new_client, show)
+        await opened.enter_async_context(_steered(invocation, stage, replay))
+        try:
+            played = await replay.play(stage.rounds)
+        except asyncio.CancelledError:
+            opened.pop_all()  # the bar goes first
+            bar.__exit__(None, None, None)
+            if replay.begun:
+                invocation.console.note("interrupted; this is how far it came")
+                _show(invocation, stage, replay.so_far())
+            raise
+        except NotAuthenticated as refusal:
+            raise with_login_hint(invocation, refusal) from None
+    _judge(stage, played, _show(invocation, stage, played))
+
+
+@asynccontextmanager
+async def _steered(invocation: Invocation, stage: Stage, replay: Any) -> AsyncIterator[None]:
+    """Keys and control socket, as far as they are wanted and there."""
+    from megabot_cli.replay.controls import Controls, control_socket
+
+    controls = Controls(replay.transport, replay.status)
+    async with AsyncExitStack() as opened:
+        if stage.control is not None:
+            await opened.enter_async_context(control_socket(stage.control, controls))
+        if stage.keyboard:
+            opened.enter_context(_keys(controls))
+            invocation.console.note("space pauses, . steps, + and - change the speed, q ends it")
+        yield
+
+
+@contextmanager
+def _keys(controls: Controls) -> Iterator[None]:
+    """Keys do what they mean at once. The terminal is afterwards as it was."""
+    import asyncio
+    import os
+    import sys
+    import termios
+    import tty
+
+    descriptor = sys.stdin.fileno()
+    loop = asyncio.get_running_loop()
+    before = termios.tcgetattr(descriptor)
+
+    def pressed() -> None:
+        for key in os.read(descriptor, 100).decode("utf-8", "replace"):
+            controls.press(key)
+
+    tty.setcbreak(descriptor)  # Ctrl-C stays a signal
+    loop.add_reader(descriptor, pressed)
+    try:
+        yield
+    finally:
+        loop.remove_reader(descriptor)
+        termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
+
+
+def _remark(step: Step, replay: Any) -> str:
+    transport = replay.transport
+    steered = "paused, " if transport.paused else ""
+    if transport.speed != 1:
+        steered += f"{transport.speed:g} ×, "
+    return (
+        f"{steered}{step.replies} replies, {step.outstanding} outstanding, "
+        f"{step.late_ms:.0f} ms late"
+    )
+
+
+def _client(
+    invocation: Invocation, stage: Stage, session: str | None, **more: Any
+) -> MegaBotClient:
+    from megabot_cli.client.connection import MegaBotClient
+    from megabot_cli.commands.upstream import ssl_for
+
+    profile = invocation.configuration.profile
+    limits = invocation.configuration.settings.limits
+    return MegaBotClient(
+        profile.url,
+        session_id=session,
+        platform=profile.platform,
+        send_in=profile.credential_in,
+        dialect=profile.dialect,
+        ssl=ssl_for(profile),
+        validate=False,
+        messages_per_second=limits.messages_per_second if stage.rate_limited else 0,
+        burst=limits.burst,
+        queue=0,
+        **more,
+    )
+
+
+def _show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVerdict]:
+    """The report on stdout, and as JUnit where that is wanted; returns what became of budgets."""
+    from megabot_cli.replay.varying import write_ignored
+
+    budgets = [budget.judge(played.figures) for budget in stage.budgets]
+    report = played.report
+    if invocation.output == "json":
+        facts = report.as_dict()
+        if budgets:
+            facts["budgets"] = [
+                {"budget": each.budget, "kept": each.kept, "value": each.value,
+                 "allowed": each.allowed}
+                for each in budgets
+            ]  # fmt: skip
+        invocation.console.line(json.dumps(facts, ensure_ascii=False))
+    else:
+        console = invocation.console
+        lines = report.lines(differences=console.width is None)
+        for each in budgets:
+            sign = "kept" if each.kept else "broken"
+            lines.append(f"budget     {sign}: {each.budget} ({each.value:.1f}, {each.allowed:.1f})")
+        print_lines(invocation, lines)
+        if console.width is not None:
+            _show_differences(console, report, console.width)
+    if stage.write_ignore is not None:
+        write_ignored(stage.write_ignore, report.varying, len(played.cases) // report.rounds)
+    if stage.junit is not None:
+        _write_junit(stage.junit, played, budgets)
+    return budgets
+
+
+def _show_differences(console: Console, report: ReplayReport, width: int) -> None:
+    """The first of them beside each other."""
+    from megabot_cli.replay.report import MOST_SHOWN
+    from megabot_cli.terminal.side_by_side import side_by_side
+    from megabot_cli.terminal.text import safe_line
+
+    for difference in report.differences[:MOST_SHOWN]:
+        verdict = difference.verdict.replace("_", " ")
+        title = f"record {difference.n}, {difference.type}: {verdict}, {difference.detail}"
+        console.line()
+        console.line(console.paint(safe_line(title), "bold"))
+        texts = difference.recorded, difference.replayed
+        for line in side_by_side(console, *texts, ("recorded", "now"), width):
+            console.line(line)
+    if len(report.differences) > MOST_SHOWN:
+        console.line(f"… and {len(report.differences) - MOST_SHOWN} more (--json)")
+
+
+def _write_junit(path: Path, played: Played, budgets: list[BudgetVerdict]) -> None:
+    from megabot_cli.replay.junit import junit
+
+    try:
+        path.write_text(junit(played.report, played.cases, budgets), encoding="utf-8")
+    except OSError as fault:
+        raise BadConfiguration(
+            f"Cannot write {path}: {fault.strerror or fault}", "--junit wants a file name."
+        ) from fault
+
+
+def _judge(stage: Stage, played: Played, budgets: list[BudgetVerdict]) -> None:
+    report, expect = played.report, stage.options.expect
+    if not report.passed:
+        wrong = report.different + report.missing + report.extra
+        wrong += report.same_shape if expect == "exact" else 0
+        raise ExpectationFailed(
+            f"{wrong} answers are not what was recorded (--expect {expect})",
+            "--expect shape or none asks for less; --ignore PATH leaves a field out.",
+        )
+    late_ms = report.lateness.max_ms
+    if stage.max_lateness_s is not None and late_ms > stage.max_lateness_s * 1000:
+        raise ExpectationFailed(
+            f"A message left {late_ms:.1f} ms late, more than --max-lateness allows",
+            "A slower pace (--speed), or a machine with less to do.",
+        )
+    broken = [each for each in budgets if not each.kept]
+    if broken:
+        first = broken[0]
+        more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+        raise ExpectationFailed(
+            f"A budget was not kept: {first.budget} (it was {first.value:.1f}, "
+            f"{first.allowed:.1f} allowed){more}",
+            "The report above has all figures.",
+        )
+
+
+def print_lines(invocation: Invocation, lines: list[str]) -> None:
+    from megabot_cli.terminal.text import safe_line
+
+    for line in lines:
+        invocation.console.line(safe_line(line))
+
+
+def keyboard_is_there(invocation: Invocation) -> bool:
+    """Whether somebody at a terminal can press keys."""
+    console = invocation.console
+    return console.in_is_terminal and console.err_is_terminal and not invocation.options.no_input
+
+
+def check_steps(pace: str, stage: Stage) -> None:
+    """WrongUsage for messages that wait for a key which nobody can press."""
+    if pace == "step" and not stage.keyboard and stage.control is None:
+        raise WrongUsage(
+            "--pace step waits for a key, and this is no terminal",
+            "Name a control socket with --control PATH and write `step` to it.",
+        )

@@ -1,0 +1,80 @@
+"""Which fields of answers vary from run to run by themselves: a list to review, and to ignore."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.recording.answers import Answer
+from megabot_cli.recording.likeness import DEEPEST, varies_by_itself
+
+STREAM_TEXT: Final = "payload.chunk"  # the text of a stream, put together
+
+
+def varying(rounds: Sequence[Mapping[int, Answer]]) -> dict[str, int]:
+    """The paths whose values are not the same in all rounds, and in how many answers.
+
+    Ids and times are left out: they are never compared. Steps of another number or kind are
+    no varying field, and are not told here.
+    """
+    found: Counter[str] = Counter()
+    for place in rounds[0] if rounds else ():
+        answers = [answers[place] for answers in rounds if place in answers]
+        seen: dict[str, set[str]] = {}
+        for answer in answers:
+            for path, value in _values(answer):
+                seen.setdefault(path, set()).add(value)
+        found.update(path for path, values in seen.items() if len(values) > 1)
+    return dict(found.most_common())
+
+
+def _values(answer: Answer) -> Iterator[tuple[str, str]]:
+    """What an answer says at each path, all its steps of one path together."""
+    said: dict[str, list[str]] = {}
+    for part in answer.parts:
+        if part.stream is not None:
+            said.setdefault(STREAM_TEXT, []).append(part.stream.text)
+        else:
+            for path, value in _leaves(part.payload, "payload", 0):
+                said.setdefault(path, []).append(value)
+    for path, values in said.items():
+        yield path, "\n".join(values)
+
+
+def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
+    if depth > DEEPEST:
+        return
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            if not varies_by_itself(key):
+                yield from _leaves(inner, f"{path}.{key}", depth + 1)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, f"{path}.*", depth + 1)
+    else:
+        yield path, repr(value)
+
+
+def write_ignored(path: Path, found: Mapping[str, int], answers: int) -> None:
+    """A list for `--ignore-file`, one path a line, each with how often it varied."""
+    lines = ["# What varied between runs. Review it: what is listed is not compared.\n"]
+    lines += [f"{name}  # in {count} of {answers} answers\n" for name, count in found.items()]
+    try:
+        path.write_text("".join(lines), encoding="utf-8")
+    except OSError as fault:
+        raise BadConfiguration(f"Cannot write {path}: {fault.strerror or fault}") from fault
+
+
+def read_ignored(path: Path) -> list[str]:
+    """The paths in such a list; what follows a # is for people."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as fault:
+        raise BadConfiguration(
+            f"Cannot read {path}: {fault.strerror or fault}",
+            "`megabot replay --runs 3 --write-ignore FILE` writes one.",
+        ) from fault
+    return [name for line in text.splitlines() if (name := line.partition("#")[0].strip())]

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+from megabot_cli.replay.budgets import Verdict as BudgetVerdict
+from megabot_cli.replay.compare import Verdict
+from megabot_cli.replay.junit import junit
+from megabot_cli.replay.report import ReplayReport
+
+REPORT = ReplayReport(sent=3, held_back={}, clients=1, replies=3, unasked=0, expect="shape")
+
+
+def test_answers_and_budgets_are_test_cases_and_what_failed_says_why() -> None:
+    cases = [
+        ("record 1", Verdict.SAME, ""),
+        ("record 2", Verdict.SAME_SHAPE, "other words"),
+        ("record 3", Verdict.DIFFERENT, "step 1: x\nrecorded: a\nnow: b"),
+    ]
+    budgets = [
+        BudgetVerdict("total_ms.p95 < 5", kept=False, value=7.0, allowed=5.0),
+        BudgetVerdict("missing == 0", kept=True, value=0.0, allowed=0.0),
+    ]
+    suite = ET.fromstring(junit(REPORT, cases, budgets))  # noqa: S314  our own
+    assert (suite.get("tests"), suite.get("failures")) == ("5", "2")
+    failures = [case.find("failure") for case in suite]
+    assert [failure is not None for failure in failures] == [False, False, True, True, False]
+    assert failures[2] is not None
+    assert failures[2].get("message") == "different: step 1: x"
+    assert "now: b" in (failures[2].text or "")
+
+
+def test_any_text_makes_xml_that_reads() -> None:
+    nasty = "\x00\x1b]0;x\x07 <&> \"'\ud800 \uffff 😀"
+    text = junit(REPORT, [(nasty, Verdict.DIFFERENT, nasty)], [])
+    case = ET.fromstring(text)[0]  # noqa: S314  our own
+    assert "😀" in (case.get("name") or "")
+    assert "\x1b" not in text

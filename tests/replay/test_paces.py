@@ -1,0 +1,229 @@
+"""Paces, rounds, context, and being steered, against real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from megabot_cli.errors import BadConfiguration
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.selection import Selection
+from megabot_cli.replay.controls import Controls, control_socket
+from megabot_cli.replay.conversation import read_conversation
+from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.player import Played, Replay
+from megabot_cli.replay.varying import read_ignored, write_ignored
+from megabot_cli.storage.segment_reader import open_recording
+from tests.replay.conftest import Endpoint, Upstream, write_recording
+from tests.replay.texts import answer, message, say
+
+
+def asked(n: int, at_ms: int, text: str, client: str = "c1") -> Record:
+    return Record(
+        n=n, t=at_ms * 1000, kind="message", direction="to_upstream", client=client,
+        link=f"link of {client}", session="s1", id=f"m{n}", type="chat_send",
+        data=say(text, f"m{n}"),
+    )  # fmt: skip
+
+
+def answered(n: int, at_ms: int, to: int, client: str = "c1") -> Record:
+    text = answer("yes", reply_to=f"m{to}")
+    return Record(
+        n=n, t=at_ms * 1000, kind="message", direction="to_client", link=f"link of {client}",
+        session="s1", type="chat_receive", reply_to=f"m{to}", data=text,
+    )  # fmt: skip
+
+
+def a_talk(tmp_path: Path) -> Path:
+    """Three questions, each answered, the second 30 ms after the first answer."""
+    records = [
+        asked(1, 0, "one"), answered(2, 10, 1),
+        asked(3, 40, "two"), answered(4, 50, 3),
+        asked(5, 60, "three"), answered(6, 70, 5),
+    ]  # fmt: skip
+    return write_recording(tmp_path / "talk.jsonl", records)
+
+
+def answering(heard: Upstream, delay_s: float = 0.0) -> None:
+    heard.answer = lambda text: [answer("yes", reply_to=_id(text))]
+
+
+def _id(text: str | bytes) -> str | None:
+    head = peek(text)
+    return head.id if head else None
+
+
+def replay_of(path: Path, endpoint: Endpoint, **options: Any) -> Replay:
+    asked_for = ReplayOptions(expect="exact", **options)
+    with open_recording(path) as reader:
+        return Replay(read_conversation(reader, asked_for), asked_for, endpoint.new_client)
+
+
+def said(heard: Upstream) -> list[str]:
+    return [json.loads(text)["payload"]["content"] for text in heard.heard]
+
+
+async def finish(work: asyncio.Task[Played]) -> Played:
+    async with asyncio.timeout(10):
+        return await work
+
+
+async def test_fixed_sends_so_many_a_second(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    played = await replay_of(a_talk(tmp_path), endpoint, pace="fixed", per_s=20).play()
+    assert played.report.duration_s >= 0.1
+    assert played.report.passed
+    assert len(played.figures.now["lateness_ms"]) == 3
+
+
+async def test_reply_waits_for_the_answer_and_the_pause_after_it(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    order: list[str] = []
+
+    def slow(text: str | bytes) -> list[str]:
+        order.append(json.loads(text)["payload"]["content"])
+        return [answer("yes", reply_to=_id(text))]
+
+    heard.answer = slow
+    played = await replay_of(a_talk(tmp_path), endpoint, pace="reply").play()
+    assert order == ["one", "two", "three"]
+    assert played.report.same == 3
+    assert played.report.duration_s >= 0.04  # 30 ms and 10 ms of thinking
+
+
+async def test_step_sends_a_message_a_step(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    replay = replay_of(a_talk(tmp_path), endpoint, pace="step")
+    work = asyncio.ensure_future(replay.play())
+    for count in (1, 2, 3):
+        await asyncio.sleep(0.05)
+        assert len(heard.heard) == count - 1
+        replay.transport.step()
+        await heard.until_heard(count)
+    assert (await finish(work)).report.same == 3
+
+
+async def test_each_round_has_sessions_and_ids_of_its_own(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    played = await replay_of(a_talk(tmp_path), endpoint, pace="fast").play(rounds=3)
+    assert said(heard) == ["one", "two", "three"] * 3
+    assert len({json.loads(text)["id"] for text in heard.heard}) == 9
+    assert (played.report.rounds, played.report.sent, played.report.same) == (3, 9, 9)
+    assert len(played.cases) == 9
+
+
+async def test_context_goes_first_and_is_not_compared(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    options: dict[str, Any] = {"pace": "fast", "selection": Selection(grep="three")}
+    alone = await replay_of(a_talk(tmp_path), endpoint, **options).play()
+    assert (said(heard), alone.report.sent, alone.report.context) == (["three"], 1, 0)
+    heard.heard.clear()
+    played = await replay_of(a_talk(tmp_path), endpoint, with_context=True, **options).play()
+    assert said(heard) == ["one", "two", "three"]
+    assert (played.report.sent, played.report.context, played.report.same) == (1, 2, 1)
+
+
+async def test_what_is_ignored_makes_no_difference(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    heard.answer = lambda text: [answer("no", reply_to=_id(text))]
+    path = a_talk(tmp_path)
+    assert (await replay_of(path, endpoint, pace="fast").play()).report.same_shape == 3
+    ignoring = replay_of(path, endpoint, pace="fast", ignored=("payload.content",))
+    assert (await ignoring.play()).report.same == 3
+
+
+async def test_a_control_socket_steers_and_is_gone_afterwards(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    replay = replay_of(a_talk(tmp_path), endpoint, pace="step")
+    path = tmp_path / "control"
+    async with control_socket(path, Controls(replay.transport, replay.status)):
+        assert path.stat().st_mode & 0o777 == 0o600
+        work = asyncio.ensure_future(replay.play())
+        reader, writer = await asyncio.open_unix_connection(path)
+
+        async def ask(line: str) -> dict[str, Any]:
+            writer.write(line.encode() + b"\n")
+            answered_with: dict[str, Any] = json.loads(await reader.readline())
+            return answered_with
+
+        await asyncio.sleep(0.05)
+        assert (await ask("step"))["paused"] is True
+        await heard.until_heard(1)
+        status = await ask("status")
+        assert (status["sent"], status["to_send"], status["round"]) == (1, 3, 1)
+        assert (await ask("speed 4"))["speed"] == 4
+        assert (await ask("speed quick"))["error"] == "speed 'quick' is no number"
+        assert (await ask("jump"))["words"]
+        await ask("quit")
+        played = await finish(work)
+        writer.close()
+        with pytest.raises(BadConfiguration, match="Cannot listen"):
+            async with control_socket(tmp_path / "no" / "such", Controls(replay.transport, dict)):
+                pass
+    assert (played.report.stopped, played.report.sent) == (True, 1)
+    assert not path.exists()
+
+
+async def test_keys_do_what_they_mean() -> None:
+    from megabot_cli.replay.transport import Transport
+
+    transport = Transport(asyncio.get_running_loop().time)
+    controls = Controls(transport, dict)
+    paused = []
+    for _ in range(2):
+        controls.press(" ")
+        paused.append(transport.paused)
+    assert paused == [True, False]
+    controls.press("+")
+    controls.press("+")
+    controls.press("-")
+    controls.press("x")
+    assert transport.speed == 2
+    controls.press(".")
+    assert transport.paused
+    controls.press("q")
+    assert transport.stopped
+
+
+async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+
+    def moody(text: str | bytes) -> list[str]:
+        payload = {"content": "yes", "mood": len(heard.heard), "message_id": len(heard.heard)}
+        return [message("chat_receive", payload, reply_to=_id(text))]
+
+    heard.answer = moody
+    played = await replay_of(a_talk(tmp_path), endpoint, pace="fast").play(rounds=3)
+    assert played.report.varying == {"payload.mood": 3}
+    listed = tmp_path / "vary.txt"
+    write_ignored(listed, played.report.varying, 3)
+    assert read_ignored(listed) == ["payload.mood"]
+    assert "# in 3 of 3 answers" in listed.read_text()
+    with pytest.raises(BadConfiguration, match="Cannot read"):
+        read_ignored(tmp_path / "none.txt")

@@ -1,0 +1,103 @@
+"""The clock of a replay, steered."""
+
+from __future__ import annotations
+
+import asyncio
+
+from megabot_cli.replay.transport import FASTEST, Transport
+
+
+class Steps:
+    """Waits for positions one after the other, and notes which were reached."""
+
+    def __init__(self, transport: Transport, *positions: float) -> None:
+        self.reached: list[float] = []
+        self._task = asyncio.ensure_future(self._go(transport, positions))
+
+    async def _go(self, transport: Transport, positions: tuple[float, ...]) -> None:
+        for position in positions:
+            if await transport.until(position) is None:
+                return
+            self.reached.append(position)
+
+    async def over(self) -> list[float]:
+        async with asyncio.timeout(5):
+            await self._task
+        return self.reached
+
+
+def transport(speed: float = 1.0, *, paused: bool = False) -> Transport:
+    made = Transport(asyncio.get_running_loop().time, speed, paused=paused)
+    made.start()
+    return made
+
+
+async def some_turns() -> None:
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+async def test_a_position_is_reached_when_its_time_has_come() -> None:
+    clock = transport(speed=10)
+    began = asyncio.get_running_loop().time()
+    due = await clock.until(0.5)
+    took = asyncio.get_running_loop().time() - began
+    assert due is not None
+    assert 0.049 <= due - began <= 0.051
+    assert took >= 0.049
+
+
+async def test_nothing_leaves_while_it_is_paused_and_no_time_is_lost() -> None:
+    clock = transport()
+    clock.pause()
+    steps = Steps(clock, 0.02, 0.03)
+    await asyncio.sleep(0.08)
+    assert steps.reached == []
+    assert clock.position < 0.02
+    clock.resume()
+    assert await steps.over() == [0.02, 0.03]
+
+
+async def test_a_step_lets_the_next_message_go_and_only_that() -> None:
+    clock = transport(paused=True)
+    steps = Steps(clock, 5.0, 100.0)
+    other = Steps(clock, 7.0)
+    await some_turns()
+    clock.step()
+    await some_turns()
+    assert (steps.reached, other.reached) == ([5.0], [])
+    clock.step()
+    await some_turns()
+    assert (steps.reached, other.reached) == ([5.0], [7.0])
+    clock.step()
+    assert await steps.over() == [5.0, 100.0]
+
+
+async def test_the_speed_can_be_changed_under_way() -> None:
+    clock = transport()
+    steps = Steps(clock, 60.0)
+    await some_turns()
+    clock.set_speed(1e9)
+    assert clock.speed == FASTEST
+    assert await steps.over() == [60.0]
+    clock.slower()
+    assert clock.speed == FASTEST / 2
+
+
+async def test_who_waits_hears_that_it_was_stopped() -> None:
+    clock = transport(paused=True)
+    steps = Steps(clock, 5.0, 6.0)
+    turn = asyncio.ensure_future(clock.turn())
+    await some_turns()
+    clock.stop()
+    assert await steps.over() == []
+    assert await turn is False
+
+
+async def test_where_time_decides_nothing_a_pause_still_holds() -> None:
+    clock = transport(paused=True)
+    turn = asyncio.ensure_future(clock.turn())
+    await some_turns()
+    assert not turn.done()
+    clock.step()
+    assert await turn is True
