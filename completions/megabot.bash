@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--ignore-file|--junit|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -56,6 +56,7 @@ _megabot() {
             "megabot recordings stats") path="megabot recordings stats" ;;
             "megabot recordings grep") path="megabot recordings grep" ;;
             "megabot recordings diff") path="megabot recordings diff" ;;
+            "megabot recordings prune") path="megabot recordings prune" ;;
             "megabot recordings verify") path="megabot recordings verify" ;;
             "megabot recordings cut") path="megabot recordings cut" ;;
             "megabot recordings merge") path="megabot recordings merge" ;;
@@ -440,6 +441,14 @@ _megabot() {
         "megabot recordings diff -o"|"megabot recordings diff --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot recordings diff --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings diff --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings prune --keep-days") compopt +o default; return ;;
+        "megabot recordings prune --keep-bytes") compopt +o default; return ;;
+        "megabot recordings prune -p"|"megabot recordings prune --profile") compopt +o default; return ;;
+        "megabot recordings prune --url") compopt +o default; return ;;
+        "megabot recordings prune --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot recordings prune -o"|"megabot recordings prune --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot recordings prune --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot recordings prune --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings verify -p"|"megabot recordings verify --profile") compopt +o default; return ;;
         "megabot recordings verify --url") compopt +o default; return ;;
         "megabot recordings verify --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -592,7 +601,7 @@ _megabot() {
         "megabot replay")
             _megabot_words "--to --dry-run --pace --speed --max-gap --expect --loop --runs --write-ignore --ignore-file --with-context --assert --max-lateness --junit --control --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --user --link --id --grep --where --from --until --limit --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff verify cut merge sanitize convert" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff prune verify cut merge sanitize convert" ;;
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
@@ -603,6 +612,8 @@ _megabot() {
             _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings diff")
             _megabot_words "-t --type -s --session --client --user --link --id --grep --where --from --until --ignore --most -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot recordings prune")
+            _megabot_words "--keep-days --keep-bytes --dry-run -y --yes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
             _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings cut")
@@ -648,6 +659,7 @@ _megabot() {
             "megabot gateway keys list") compopt +o default ;;
             "megabot recordings") compopt +o default ;;
             "megabot recordings list") compopt +o default ;;
+            "megabot recordings prune") compopt +o default ;;
             "megabot config") compopt +o default ;;
             "megabot config path") compopt +o default ;;
             "megabot config schema") compopt +o default ;;

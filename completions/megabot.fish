@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --ignore-file --junit --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff verify cut merge sanitize convert config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -233,6 +233,7 @@ complete -c megabot -n '__megabot_next recordings' -a show -d 'Show what is in a
 complete -c megabot -n '__megabot_next recordings' -a stats -d 'Count what is in a recording.'
 complete -c megabot -n '__megabot_next recordings' -a grep -d 'Find messages in recordings.'
 complete -c megabot -n '__megabot_next recordings' -a diff -d 'Say how two recordings differ.'
+complete -c megabot -n '__megabot_next recordings' -a prune -d 'Remove recordings that have been kept long enough.'
 complete -c megabot -n '__megabot_next recordings' -a verify -d 'Prove that a recording is whole.'
 complete -c megabot -n '__megabot_next recordings' -a cut -d 'Make a recording of a part of another.'
 complete -c megabot -n '__megabot_next recordings' -a merge -d 'Make one recording of several, by time.'
@@ -243,6 +244,7 @@ complete -c megabot -n '__megabot_next rec' -a show -d 'Show what is in a record
 complete -c megabot -n '__megabot_next rec' -a stats -d 'Count what is in a recording.'
 complete -c megabot -n '__megabot_next rec' -a grep -d 'Find messages in recordings.'
 complete -c megabot -n '__megabot_next rec' -a diff -d 'Say how two recordings differ.'
+complete -c megabot -n '__megabot_next rec' -a prune -d 'Remove recordings that have been kept long enough.'
 complete -c megabot -n '__megabot_next rec' -a verify -d 'Prove that a recording is whole.'
 complete -c megabot -n '__megabot_next rec' -a cut -d 'Make a recording of a part of another.'
 complete -c megabot -n '__megabot_next rec' -a merge -d 'Make one recording of several, by time.'
@@ -309,6 +311,11 @@ complete -c megabot -n '__megabot_at recordings diff' -l until -x -d 'Up to here
 complete -c megabot -n '__megabot_at recordings diff' -l ignore -x -d 'Do not compare this, as payload.options.seed.'
 complete -c megabot -n '__megabot_at recordings diff' -l most -x -d 'Show the first N differences.  [default: 20]'
 complete -c megabot -n '__megabot_at recordings diff' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at recordings prune' -l keep-days -x -d 'Remove what is older.'
+complete -c megabot -n '__megabot_at recordings prune' -l keep-bytes -x -d 'Remove the oldest until all take no more than this: 500MB, 10GiB.'
+complete -c megabot -n '__megabot_at recordings prune' -l dry-run -d 'Say what would go, and remove nothing.'
+complete -c megabot -n '__megabot_at recordings prune' -s y -l yes -d 'Do not ask.'
+complete -c megabot -n '__megabot_at recordings prune' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at recordings verify' -l no-secrets -d 'Prove too that it holds no secret.'
 complete -c megabot -n '__megabot_at recordings verify' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at recordings cut' -s t -l type -x -d 'Only these message types (chat_*).'

@@ -100,6 +100,11 @@ COMMANDS = (
             Entry("stats", "Count what is in a recording.", f"{_AT}.recordings_stats:stats"),
             Entry("grep", "Find messages in recordings.", f"{_AT}.recordings_grep:grep"),
             Entry("diff", "Say how two recordings differ.", f"{_AT}.recordings_diff:diff"),
+            Entry(
+                "prune",
+                "Remove recordings that have been kept long enough.",
+                f"{_AT}.recordings_prune:prune",
+            ),
             Entry("verify", "Prove that a recording is whole.", f"{_AT}.recordings:verify"),
             Entry(
                 "cut",

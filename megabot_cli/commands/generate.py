@@ -22,6 +22,7 @@ def generated_files() -> dict[str, str]:
     from megabot_cli.commands.shells.zsh import zsh_script
     from megabot_cli.config.documents import example_file, json_schema
     from megabot_cli.gateway.scenarios.documents import scenario_schema
+    from megabot_cli.recording.format_schema import format_schema
 
     root = outline(build())
     files = {f"man/{name}": page for name, page in command_pages(root).items()}
@@ -33,6 +34,7 @@ def generated_files() -> dict[str, str]:
     files["completions/megabot.ps1"] = powershell_script(root)
     files["config/schema.json"] = json_schema()
     files["config/scenarios.schema.json"] = scenario_schema()
+    files["config/recording.schema.json"] = format_schema()
     files["config/megabot.example.yaml"] = example_file()
     return files
 

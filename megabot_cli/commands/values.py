@@ -81,3 +81,17 @@ def rate(text: str, flag: str) -> float:
     if not 0 < per_s < math.inf:
         raise WrongUsage(f"{flag}: {text!r} is no rate", "Write one such as 10/s.")
     return per_s
+
+
+_SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]i?B?|B)?\Z", re.ASCII)
+_STEPS = "KMGT"
+
+
+def size_in_bytes(text: str | int) -> int:
+    """Bytes: `500MB`, `10GiB`, `1024`; KB is a thousand, KiB 1 024."""
+    match = _SIZE.match(str(text).strip())
+    if match is None:
+        raise typer.BadParameter(f"{text!r} is no size; write 500MB, 10GiB or a number of bytes.")
+    unit = match["unit"] or "B"
+    step = 1024 if "i" in unit else 1000
+    return int(float(match["amount"]) * step ** (_STEPS.find(unit[0]) + 1))

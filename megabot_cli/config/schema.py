@@ -144,6 +144,17 @@ class RecordingSettings(Section, frozen=True):
         int, Meta(ge=4096, description="A segment this long is sealed and the next begun.")
     ] = 256 * 1024 * 1024
     segment_age_s: Annotated[Positive, Meta(description="As segment_bytes, by age.")] = 3600.0
+    compress: Annotated[
+        Literal["none", "zstd"], Meta(description="What becomes of a segment once it is sealed.")
+    ] = "none"
+    keep_days: Annotated[
+        Positive | None,
+        Meta(description="Sealed segments older than this are removed; else none is."),
+    ] = None
+    keep_bytes: Annotated[
+        Annotated[int, Meta(ge=0)] | None,
+        Meta(description="When all segments take more, the oldest sealed ones are removed."),
+    ] = None
     queue_records: Annotated[
         int, Meta(ge=1, description="Records that may wait for the writer.")
     ] = 100_000

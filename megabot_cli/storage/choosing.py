@@ -38,8 +38,9 @@ def _candidates(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record
     if not isinstance(reader, RecordingReader):
         return reader.lines()
     needed = [] if chooser.looks_at_order else chooser.matcher.literals()
+    begin = chooser.begin if chooser.begin and chooser.begin.kind != "mark" else None
     if not needed:
-        return reader.search()
+        return reader.search(begin=begin)
     first = needed[0]
     # Our own recorder writes letters as they are; only in a payload may others have escaped them.
     ours = reader.header is not None and reader.header.tool.startswith("megabot ")

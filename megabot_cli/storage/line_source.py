@@ -16,6 +16,7 @@ from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
+_MOST_WINDOW: Final = 128 * 1024 * 1024  # of memory that a file may ask for
 _CHUNK_BYTES: Final = 256 * 1024
 
 
@@ -69,8 +70,40 @@ class _Inflated(io.RawIOBase):
         return 0
 
 
+class _Decompressed(io.RawIOBase):
+    """What zstd holds, frame after frame, as far as it can be read: a torn end is an end."""
+
+    def __init__(self, source: BinaryIO) -> None:
+        import zstandard  # only who has such a file pays for it
+
+        self._source = source
+        self._faults = zstandard.ZstdError
+        decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW)
+        self._reader = decompressor.stream_reader(
+            source, read_size=_CHUNK_BYTES, read_across_frames=True
+        )
+        self.fault: str | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._source.close()
+        super().close()
+
+    def readinto(self, buffer: object) -> int:
+        assert isinstance(buffer, memoryview)
+        if self.fault is not None:
+            return 0
+        try:
+            return int(self._reader.readinto(buffer))
+        except self._faults as fault:
+            self.fault = str(fault)
+            return 0
+
+
 def open_source(source: Path | str) -> BinaryIO:
-    """Open a file, or standard input for `-`; gzip is read through."""
+    """Open a file, or standard input for `-`; gzip and zstd are read through."""
     if source == "-":
         file = io.BufferedReader(io.FileIO(sys.stdin.fileno(), "rb", closefd=False))
     else:
@@ -80,11 +113,7 @@ def open_source(source: Path | str) -> BinaryIO:
             raise cannot_read(source, fault) from fault
     start = file.peek(4)[:4]
     if start.startswith(_ZSTD):
-        file.close()
-        raise BadData(
-            f"{source} is compressed with zstd, which this megabot does not read.",
-            f"Unpack it on the way: zstd -dc {source} | megabot recordings show -",
-        )
+        return io.BufferedReader(_Decompressed(file), _CHUNK_BYTES)
     if start.startswith(_GZIP):
         return io.BufferedReader(_Inflated(file), _CHUNK_BYTES)
     return file

@@ -319,6 +319,7 @@ class Recorder:
                 self._take_turn()
             self._write_waiting()
             self._writer.seal()
+            self._writer.finish()
         except OSError as fault:
             self.disk_full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
             self._fail(f"the recording cannot be written: {fault.strerror or fault}")

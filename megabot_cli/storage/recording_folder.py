@@ -8,7 +8,7 @@ from pathlib import Path
 
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
-_SEGMENT = re.compile(r"(?P<number>\d{6,9})\.jsonl(?P<ending>\.part|\.gz)?\Z")
+_SEGMENT = re.compile(r"(?P<number>\d{6,9})\.jsonl(?P<ending>\.part|\.gz|\.zst)?\Z")
 
 
 def segments_of(folder: Path) -> list[Path]:

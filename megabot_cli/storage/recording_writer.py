@@ -22,6 +22,7 @@ from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import STREAMED, Cleaned, StreamRedactor
 from megabot_cli.recording.unpacking import unpack
+from megabot_cli.storage.housekeeping import Housekeeping
 from megabot_cli.storage.segment_writer import SegmentWriter
 
 # The writer holds the interpreter while it encodes; after a batch it lets the event loop on.
@@ -109,6 +110,7 @@ class RecordingWriter:
         self._redactor = redactor
         self._streams = StreamRedactor(redactor)
         self._clock = clock
+        self._housekeeping = Housekeeping(folder.parent, settings)
         self._start_ns = clock()
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
         self._segment: SegmentWriter | None = None
@@ -131,6 +133,8 @@ class RecordingWriter:
         self._segment_since_ns = self._synced_ns = self._clock()
         self._header.previous = self._segment.name
         self.segments += 1
+        if self.segments == 1:
+            self._housekeeping.begin()
 
     def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
         """Write the first records of `queue`, at most `most`, with one write.
@@ -178,9 +182,15 @@ class RecordingWriter:
 
     def seal(self) -> None:
         """End the segment; nothing can be written until another is opened."""
-        self._open().seal(self._n + 1, self._now_t())
+        segment = self._open()
+        segment.seal(self._n + 1, self._now_t())
         self._n += 1
         self._segment = None
+        self._housekeeping.sealed(segment.sealed_path)
+
+    def finish(self) -> None:
+        """Wait until what was sealed is compressed, and what is old is gone."""
+        self._housekeeping.finish()
 
     def seal_after_fault(self, fault: str, dropped: int) -> None:
         """Say in the recording what is missing and end it, if the disk has room again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Final
@@ -11,6 +12,7 @@ import msgspec
 from megabot_cli.errors import MegabotError, NotFound
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES, BadLine, End, decode_line
 from megabot_cli.recording.record import Record
+from megabot_cli.storage.compressing import ENDING, last_lines
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
@@ -75,7 +77,11 @@ def describe_recording(path: Path) -> RecordingInfo:
 
 def _last_line(segment: Path) -> Record | End | None:
     """The last whole record of a segment, from its end; None when there is none."""
-    if segment.suffix == ".gz":
+    if segment.suffix == ENDING:
+        for line in reversed(last_lines(segment)):
+            with contextlib.suppress(BadLine):
+                return decode_line(line)
+    if segment.suffix in (".gz", ENDING):
         return _last_of_all(segment)
     size = segment.stat().st_size
     reach = _TAIL_BYTES

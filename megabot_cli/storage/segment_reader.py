@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -13,6 +14,7 @@ from typing import BinaryIO, Final, Self
 import msgspec
 
 from megabot_cli.errors import BadData, NotFound
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import (
     FORMAT,
     BadLine,
@@ -22,6 +24,7 @@ from megabot_cli.recording.format_v1 import (
     decode_line,
 )
 from megabot_cli.recording.record import Record
+from megabot_cli.storage.bisection import seek_to
 from megabot_cli.storage.line_search import LineSearch
 from megabot_cli.storage.line_source import Line, cannot_read, lines_of, open_source
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
@@ -87,13 +90,21 @@ class SegmentReader:
                 self._hash(line)
 
     def search(
-        self, literals: Sequence[bytes] = (), *, escapes: bool = True
+        self,
+        literals: Sequence[bytes] = (),
+        *,
+        escapes: bool = True,
+        begin: Place | None = None,
     ) -> Iterator[tuple[Record, bytes]]:
         """Give the records, with their lines, in whose line one of `literals` may stand.
 
         In place of iteration, and quicker: nothing is counted or hashed, and of a line that is
         not given nothing is known. Without literals all are. `escapes` as in `LineSearch`.
+        What is well before `begin`, a time or a number, is passed over where that can be done
+        without reading it.
         """
+        if begin is not None and _is_plain(self._file):
+            seek_to(self._file, begin)
         search = LineSearch(self._file, literals, escapes=escapes)
         for content in search:
             try:
@@ -213,7 +224,11 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             yield from segment
 
     def search(
-        self, literals: Sequence[bytes] = (), *, escapes: bool = True
+        self,
+        literals: Sequence[bytes] = (),
+        *,
+        escapes: bool = True,
+        begin: Place | None = None,
     ) -> Iterator[tuple[Record, bytes]]:
         """As `lines`, but only those in which one of `literals` may stand, and much quicker.
 
@@ -223,7 +238,7 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             yield from self.lines()
             return
         for segment in self.segments():
-            yield from segment.search(literals, escapes=escapes)
+            yield from segment.search(literals, escapes=escapes, begin=begin)
 
     def segments(self) -> Iterator[SegmentReader]:
         """Give the segments; each is to be read before the next is asked for."""
@@ -270,6 +285,11 @@ def open_recording(
         hint = f"It holds recordings; name one, such as {inner[-1]}." if inner else None
         raise NotFound(f"{path} is not the folder of one recording.", hint)
     return RecordingReader(segments, strict=strict, digest=digest)
+
+
+def _is_plain(file: BinaryIO) -> bool:
+    """Whether it is a file as it lies on the disk: not a pipe, and not unpacked on the way."""
+    return isinstance(getattr(file, "raw", None), io.FileIO) and file.seekable()
 
 
 def _is_torn_header(line: bytes | None) -> bool:

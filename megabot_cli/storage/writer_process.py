@@ -46,7 +46,7 @@ _DATA = 11
 _BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
 _LENGTH_BYTES = 4
-_END_S = 5.0
+_END_S = 20.0  # compressing a segment of the usual size takes two
 
 
 class _Pack(msgspec.Struct, frozen=True, gc=False):
@@ -155,6 +155,9 @@ class WriterProcess:
         self._ask("seal")
         self._end()
 
+    def finish(self) -> None:
+        """Nothing: the process does that before it ends."""
+
     def seal_after_fault(self, fault: str, dropped: int) -> None:
         with contextlib.suppress(OSError):
             self._ask("seal_after_fault", fault, dropped)
@@ -257,6 +260,10 @@ class Child:
         )
         self._writer.open_segment()
 
+    def finish(self) -> None:
+        if self._writer is not None:
+            self._writer.finish()
+
     @property
     def counters(self) -> tuple[int, int, int, int]:
         writer = self._writer
@@ -279,6 +286,7 @@ def main() -> None:
             fault = (errno.EIO, f"{type(defect).__name__}: {defect}")
         with contextlib.suppress(BrokenPipeError):
             _send(answers, (fault, child.counters))
+    child.finish()
 
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ def bash_completes(line: str) -> list[str]:
         ("megabot rec ver", ["verify"]),
         ("megabot recordings sh", ["show"]),
         ("megabot send --no-s", ["--no-stream"]),
-        ("megabot replay last --pace ", ["original", "fast"]),
+        ("megabot replay last --pace ", ["original", "fast", "reply", "step", "fixed:10/s"]),
         ("megabot -p login tail --direction to_u", ["to_upstream"]),
         ("megabot tail -o ra", ["raw"]),
         ("megabot --color a", ["auto", "always"]),
@@ -103,7 +103,7 @@ def test_bash_completes_files_where_a_file_is_meant() -> None:
     [
         ("megabot se", {"send"}),
         ("megabot rec ver", {"verify"}),
-        ("megabot replay last --pace f", {"fast"}),
+        ("megabot replay last --pace f", {"fast", "fixed:10/s"}),
         ("megabot -p login tail --direction to_u", {"to_upstream"}),
         ("megabot send --no-s", {"--no-stream"}),
         ("megabot config sh", {"show"}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import stat
 import sys
@@ -262,3 +263,22 @@ def test_a_browsers_file_is_shown_without_secrets_the_operators_own_included(
         assert "canary" not in done.stdout + done.stderr
         assert "Welcome." not in done.stdout
         assert "weather" in done.stdout
+
+
+def test_prune_says_what_goes_and_wants_a_word_before_it_does(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    folder = stranger.home / "recordings" / "rec_old"
+    folder.mkdir(parents=True)
+    shutil.copy(SEALED / "000001.jsonl", folder)
+    assert stranger.types("recordings", "prune").returncode == 2
+    refused = stranger.types("recordings", "prune", "--keep-bytes", "0")
+    assert refused.returncode == 2
+    assert "Add --yes" in refused.stderr
+    shown = stranger.types("recordings", "prune", "--keep-bytes", "0", "--dry-run", "--json")
+    assert [each["recording"] for each in json.loads(shown.stdout)["segments"]] == ["rec_old"]
+    assert folder.exists()
+    done = stranger.types("recordings", "prune", "--keep-bytes", "0", "--yes")
+    assert (done.returncode, folder.exists()) == (0, False)
+    assert "removed 1 segments" in done.stderr
+    assert stranger.types("recordings", "prune", "--keep-bytes", "lots").returncode == 2

@@ -144,13 +144,6 @@ def test_what_is_no_recording_is_bad_data(tmp_path: Path, content: bytes) -> Non
         open_recording(tmp_path / "x")
 
 
-def test_zstd_is_refused_with_the_way_to_read_it(tmp_path: Path) -> None:
-    (tmp_path / "x.zst").write_bytes(b"\x28\xb5\x2f\xfd....")
-    with pytest.raises(BadData) as refused:
-        open_recording(tmp_path / "x.zst")
-    assert "zstd -dc" in (refused.value.hint or "")
-
-
 def test_a_recording_that_is_not_there_is_not_found(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         open_recording(tmp_path / "nothing.jsonl")
