@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import fan_out, latency, message_path, searching, start_up, streams
+from tests.benchmarks import fan_out, latency, message_path, replaying, searching, start_up, streams
 
 
 def main() -> None:
@@ -17,6 +17,7 @@ def main() -> None:
     fan_out.report(rounds=options.rounds)
     streams.report()
     searching.report()
+    replaying.report()
     start_up.report()
 
 

@@ -47,6 +47,8 @@ def test_every_setting_can_be_set_by_its_variable(setting: Setting) -> None:
 def variable_text(setting: Setting) -> str:
     if setting.name == "profile":
         return "x"
+    if setting.default is None and "number" in setting.constraint:
+        return "30"
     if setting.default is None or setting.is_list:
         return "text"
     return (

@@ -1,0 +1,134 @@
+"""How punctual a replay is, and what it costs beside a loop that only sends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+
+import aiohttp
+import uvloop
+
+from megabot_cli.client.connection import MegaBotClient
+from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
+from megabot_cli.recording.record import Record
+from megabot_cli.replay.conversation import read_conversation
+from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.player import Played, Replay
+from megabot_cli.storage.segment_reader import open_recording
+from tests.benchmarks.message_path import pin, process
+
+_CLIENTS = 10
+_TEXT = "the quick brown fox jumps over a lazy dog while nobody looks at all of them. " * 2
+
+
+def message(n: int) -> str:
+    envelope = {
+        "id": f"msg_{n:012}",
+        "type": "chat_send",
+        "payload": {"content": _TEXT},
+        "timestamp": 1640995200,
+    }
+    return json.dumps(envelope)
+
+
+def write(path: Path, messages: int, rate: int, clients: int) -> None:
+    """A recording of messages at an even rate, each answered at once."""
+    lines = [encode_header(Header(recording="rec_bench", tool="megabot bench"))]
+    n = 0
+    for number in range(messages):
+        client = f"client_{number % clients}"
+        at_us = number * 1_000_000 // rate
+        text = message(number)
+        came = text.replace('"chat_send"', '"chat_receive"', 1)
+        for direction, kind, data in (
+            ("to_upstream", "chat_send", text),
+            ("to_client", "chat_receive", came),
+        ):
+            n += 1
+            record = Record(
+                n=n,
+                t=at_us,
+                kind="message",
+                direction=direction,
+                client=client,
+                link=f"link of {client}",
+                id=f"msg_{number:012}",
+                type=kind,
+                size=len(data),
+                data=data,
+            )
+            lines.append(encode_record(record))
+    path.write_bytes(b"".join(lines))
+
+
+async def replay(url: str, path: Path, options: ReplayOptions) -> tuple[Played, float]:
+    """What it came to, and the CPU seconds of playing, without reading the recording."""
+
+    def new_client(_name: str, session: str | None) -> MegaBotClient:
+        return MegaBotClient(
+            url,
+            api_key="bench",
+            session_id=session,
+            validate=False,
+            messages_per_second=0,
+            queue=0,
+        )
+
+    with open_recording(path) as reader:
+        conversation = read_conversation(reader, options)
+    playing = Replay(conversation, options, new_client)
+    began = time.process_time()
+    played = await playing.play()
+    return played, time.process_time() - began
+
+
+async def send_str(url: str, messages: int) -> float:
+    """CPU seconds of a loop that sends as many, and reads what comes."""
+    async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
+        await socket.receive()
+
+        async def read() -> None:
+            for _ in range(messages):
+                await socket.receive()
+
+        texts = [message(number) for number in range(messages)]
+        began = time.process_time()
+        reading = asyncio.get_running_loop().create_task(read(), name="read")
+        for text in texts:
+            await socket.send_str(text)
+        await reading
+        return time.process_time() - began
+
+
+def report(rate: int = 1000, seconds: float = 20.0, messages: int = 20_000) -> None:
+    """MEGABOT_BENCH_SECONDS makes the punctuality run longer: 600 is what the promise is about."""
+    seconds = float(os.environ.get("MEGABOT_BENCH_SECONDS", seconds))
+    pin(0, 0)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        process("tests.benchmarks.upstream") as (pid, url),
+    ):
+        pin(pid, -1)
+        paced, quick = Path(folder) / "paced.jsonl", Path(folder) / "quick.jsonl"
+        write(paced, int(rate * seconds), rate, _CLIENTS)
+        write(quick, messages, rate, 1)
+        played, _ = uvloop.run(replay(url, paced, ReplayOptions(expect="none")))
+        late = sorted(played.figures.now["lateness_ms"])
+        p99 = late[int(len(late) * 0.99)]
+        drift_ms = (played.report.duration_s - (rate * seconds - 1) / rate) * 1000
+        print(f"\nReplay, {rate} messages/s for {seconds:.0f} s, {_CLIENTS} clients: lateness")
+        print(f"  p50 {late[len(late) // 2]:.2f} ms, p99 {p99:.2f} ms, most {late[-1]:.2f} ms")
+        print(f"  from the first to the last answer {drift_ms:+.1f} ms of what was recorded")
+        naive = uvloop.run(send_str(url, messages))
+        _, ours = uvloop.run(replay(url, quick, ReplayOptions(pace="fast", expect="none")))
+        print(f"Replay, fast, {messages} messages: CPU per message, both with what comes back")
+        print(f"  send_str in a loop {naive / messages * 1e6:6.1f} us")
+        print(f"  replay             {ours / messages * 1e6:6.1f} us  {ours / naive:.2f} ×")
+
+
+if __name__ == "__main__":
+    report()
