@@ -36,6 +36,10 @@ _VARIABLES = (
     ("MEGABOT_TOKEN", "A token (JWT) to use instead of the stored credential."),
     ("MEGABOT_API_KEY", "An API key to use instead of the stored credential."),
     ("MEGABOT_FLAT_TOKEN", "The static token of `gateway --dialect flat`, instead of its own."),
+    (
+        "MEGABOT_PAGER, PAGER",
+        "What shows long results on a terminal, instead of less; cat or nothing: none.",
+    ),
     ("NO_COLOR", "Any value switches colour off."),
     ("FORCE_COLOR, CLICOLOR_FORCE", "Any value but 0 switches colour on."),
 )

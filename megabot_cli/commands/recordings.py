@@ -123,6 +123,7 @@ def show(
     place = find(invocation, recording)
     with (
         open_any(place, strict=strict, secrets=more_secrets(invocation)) as reader,
+        on_pages(invocation, recording),
         at_once(invocation, recording),
     ):
         started_at = started_at_s(reader)
@@ -225,6 +226,17 @@ def _why_unclean(found: Verification) -> str:
     if found.live:
         return "It is still being written."
     return "It reads and replays up to where it was torn." if not found.sealed else "See above."
+
+
+def on_pages(invocation: Invocation, name: str) -> AbstractContextManager[None]:
+    """On a terminal a page at a time; what still comes on stdin, as it comes."""
+    import os
+
+    from megabot_cli.terminal.pager import paged
+
+    if name == "-" or invocation.options.no_input:
+        return nullcontext()
+    return paged(invocation.console, os.environ)
 
 
 def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from megabot_cli.replay.budgets import Budget
     from megabot_cli.replay.budgets import Verdict as BudgetVerdict
     from megabot_cli.replay.controls import Controls
+    from megabot_cli.replay.conversation import RecordedMark
     from megabot_cli.replay.options import ReplayOptions
     from megabot_cli.replay.player import Played
     from megabot_cli.replay.player import Progress as Step
@@ -58,15 +59,18 @@ async def play(invocation: Invocation, stage: Stage) -> None:
     """Play it and show the report, also where it was interrupted. ExpectationFailed when the
     answers, the lateness or a budget are not what was asked."""
     import asyncio
+    import gc
 
     from megabot_cli.commands.recordings import open_source
     from megabot_cli.commands.upstream import open_http, token_source, with_login_hint
     from megabot_cli.replay.conversation import read_conversation
     from megabot_cli.replay.player import Replay
     from megabot_cli.terminal.progress import Progress
+    from megabot_cli.terminal.text import safe_line
 
     with open_source(invocation, stage.source) as reader:
         conversation = read_conversation(reader, stage.options)
+    gc.freeze()  # a large conversation looked through for garbage makes messages late
     async with AsyncExitStack() as opened:
         http = await opened.enter_async_context(open_http(invocation))
         tokens = token_source(invocation, http)
@@ -79,7 +83,11 @@ async def play(invocation: Invocation, stage: Stage) -> None:
         def show(step: Step) -> None:
             bar.reach(step.sent, _remark(step, replay), total=step.to_send)
 
-        replay = Replay(conversation, stage.options, new_client, show)
+        def passed(mark: RecordedMark) -> None:
+            at_s = mark.t / 1e6
+            invocation.console.note(f"mark at {at_s:.3f}s: {safe_line(mark.text)}")
+
+        replay = Replay(conversation, stage.options, new_client, show, passed)
         await opened.enter_async_context(_steered(invocation, stage, replay))
         try:
             played = await replay.play(stage.rounds)

@@ -33,6 +33,7 @@ OTHER_VARIABLES = frozenset(
         "MEGABOT_API_KEY",
         "MEGABOT_MODEL_KEY",
         "MEGABOT_HISTORY",
+        "MEGABOT_PAGER",
         "MEGABOT_FLAT_TOKEN",
     }
 )

@@ -7,6 +7,7 @@ waits for its answer.
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from typing import Any, Final
 
 import msgspec
@@ -112,8 +113,9 @@ class Correlator:
         self.answers: dict[int, Answer] = {}
         self._by_id: dict[str, int] = {}
         self._by_key: dict[str, int] = {}
-        self._waiting: list[int] = []
-        self._expected: dict[int, str] = {}  # flat messages: the type that answers each
+        self._waiting: deque[int] = deque()
+        # Flat messages without an answer, by the type that answers them.
+        self._expected: defaultdict[str, deque[int]] = defaultdict(deque)
         self._last: int | None = None
         self._served: int | None = None
 
@@ -124,7 +126,7 @@ class Correlator:
         self._last = place
         head = peek(text)
         if head is not None and head.id is None and head.type in flat.ANSWERS:
-            self._expected[place] = flat.ANSWERS[head.type]
+            self._expected[flat.ANSWERS[head.type]].append(place)
         if message_id is not None:
             self._by_id[message_id] = place
         for head, inner in messages_in(text):
@@ -159,9 +161,11 @@ class Correlator:
 
     def _expecting(self, message_type: str | None) -> int | None:
         """The oldest flat message without an answer that one of this type is for."""
-        for place in self._waiting:
-            if self._expected.get(place) == message_type and not self.answers[place].parts:
-                return place
+        expected = self._expected.get(message_type or "")
+        while expected:
+            if not self.answers[expected[0]].parts:
+                return expected[0]
+            expected.popleft()
         return None
 
     def _repeats_last(self, text: str | bytes) -> bool:
@@ -179,7 +183,7 @@ class Correlator:
             if not answer.parts or not (answer.ended or answer.is_whole):
                 self._served = self._waiting[0]
                 return self._served
-            del self._waiting[0]
+            self._waiting.popleft()
         return self._last
 
     def _remember_keys(self, payload: Any, place: int) -> None:

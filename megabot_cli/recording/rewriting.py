@@ -6,8 +6,9 @@ is said again as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Final
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Final
 
 import msgspec
 
@@ -33,8 +34,31 @@ _REFERENCES: Final = frozenset(
     )
 )
 _OURS: Final = frozenset(("tool_call",))  # types whose sender makes up the execution id
+_IN_METADATA: Final = ("reply_to", "session_id")
+_IN_PAYLOAD: Final = ("execution_id", "task_id", "stream_id", "session_id")
+_ANYWHERE: Final = ("reply_to", *_IN_PAYLOAD)  # in the dialect without payload
+_COLON: Final = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
 
 Edit = tuple[int, int, str]
+
+
+class _References(msgspec.Struct, gc=False):
+    reply_to: Any = None
+    session_id: Any = None
+    execution_id: Any = None
+    task_id: Any = None
+    stream_id: Any = None
+
+
+class _Message(_References, gc=False):
+    id: Any = None
+    type: Any = None
+    timestamp: msgspec.Raw = msgspec.Raw()
+    metadata: _References | None = None
+    payload: _References | None = None
+
+
+_message_decoder = msgspec.json.Decoder(_Message)
 
 
 class IdMap:
@@ -69,7 +93,8 @@ def rewrite(text: str, ids: IdMap, now_s: float) -> str:
     head = peek(text)
     if head is None or head.id is None or head.type is None:
         return text
-    return _edited(text, _edits(text, head.type, ids, now_s))
+    edits = _sought_edits(text, ids, now_s)
+    return _edited(text, _edits(text, head.type, ids, now_s) if edits is None else edits)
 
 
 def rename(text: str, ids: IdMap) -> str:
@@ -77,13 +102,68 @@ def rename(text: str, ids: IdMap) -> str:
     return _edited(text, _references(text, ids))
 
 
-def _edited(text: str, edits: Iterator[Edit]) -> str:
+def _edited(text: str, edits: Iterable[Edit]) -> str:
     pieces = []
     at = 0
     for start, end, value in edits:
         pieces += [text[at:start], value]
         at = end
     return "".join([*pieces, text[at:]])
+
+
+def _sought_edits(text: str, ids: IdMap, now_s: float) -> list[Edit] | None:
+    """What `_edits` gives, sought in the text instead of met on a walk through it: ten times
+    as quick. None where a value could be meant that stands elsewhere, which only a walk tells.
+    """
+    try:
+        message = _message_decoder.decode(text)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None
+    if message.type == "batch":
+        return None
+    edits: list[Edit] = []
+    for prefix, name, value in _named(message, ids):
+        place = _place(text, name, f'"{value}"')
+        if place is None:
+            return None
+        now = ids.known(value) if prefix is None else ids.fresh(value, prefix)
+        edits.append((place[0] + 1, place[1] - 1, _literal(now)))
+    if written := bytes(message.timestamp).decode():
+        place = _place(text, "timestamp", written)
+        if place is None:
+            return None
+        if written[0] not in '"[{':
+            edits.extend(_today(text, Leaf("scalar", *place, under_secret=False), now_s))
+    return sorted(edits)
+
+
+def _named(message: _Message, ids: IdMap) -> Iterator[tuple[Prefix | None, str, str]]:
+    """The ids in it that have another value now: the prefix of those that are made up, the name
+    and the recorded value."""
+    if isinstance(message.id, str):
+        yield "msg", "id", message.id
+    inner = message.payload
+    if inner is not None and message.type in _OURS and isinstance(inner.execution_id, str):
+        yield "exec", "execution_id", inner.execution_id
+        inner.execution_id = None
+    places = (inner, _IN_PAYLOAD), (message.metadata, _IN_METADATA), (message, _ANYWHERE)
+    for holder, names in places:
+        for name in names:
+            value = getattr(holder, name, None)
+            if isinstance(value, str) and ids.known(value) != value:
+                yield None, name, value
+
+
+def _place(text: str, name: str, literal: str) -> tuple[int, int] | None:
+    """Where the value of the only key of that name stands, quotes and all."""
+    key = f'"{name}"'
+    at = 1 if text.startswith(key, 1) else text.find(key)  # the first key is the message's own
+    if at < 0 or (at > 1 and text.find(key, at + 1) >= 0):
+        return None
+    colon = _COLON.match(text, at + len(key))
+    if colon is None or not text.startswith(literal, colon.end()):
+        return None
+    return colon.end(), colon.end() + len(literal)
 
 
 def _references(text: str, ids: IdMap) -> Iterator[Edit]:

@@ -190,6 +190,11 @@ class Chooser:
             return ((record, line),) if self._wanted(record) else ()
         return self._with_neighbours(record, line)
 
+    @property
+    def is_within(self) -> bool:
+        """Whether the record last offered stands between the bounds, chosen or not."""
+        return self._begun and not self.finished
+
     def _within(self, record: Record) -> bool:
         if not self._begun:
             assert self._begin is not None

@@ -38,6 +38,14 @@ class RecordedMessage(msgspec.Struct):
     context: bool = False  # said before what was chosen; sent first
 
 
+class RecordedMark(msgspec.Struct, frozen=True):
+    """What somebody noted: before record `n`, `t` microseconds after the recording began."""
+
+    n: int
+    t: int
+    text: str
+
+
 class Conversation(msgspec.Struct):
     """A recording, as a replay sees it: what to send, in order, and what was answered."""
 
@@ -47,6 +55,7 @@ class Conversation(msgspec.Struct):
     records: int
     clean: bool
     warnings: list[str]
+    marks: list[RecordedMark] = []
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -89,6 +98,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         records=reading.records,
         clean=reader.clean,
         warnings=list(reader.warnings),
+        marks=reading.marks,
     )
 
 
@@ -97,6 +107,7 @@ class _Reading:
 
     def __init__(self, options: ReplayOptions, began_at_s: float) -> None:
         self.messages: list[RecordedMessage] = []
+        self.marks: list[RecordedMark] = []
         self._earlier: defaultdict[str, list[RecordedMessage]] = defaultdict(list)
         self.lanes: defaultdict[str, Correlator] = defaultdict(Correlator)
         self.records = 0
@@ -108,6 +119,8 @@ class _Reading:
     def take(self, record: Record) -> None:
         self.records += 1
         wanted = bool(self._chooser.offer(record))
+        if record.kind == "mark" and self._chooser.is_within:
+            self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
             return
         payload = record.payload()

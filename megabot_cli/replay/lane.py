@@ -45,7 +45,7 @@ class Lane:
             self.outstanding.add(place)
 
     def heard(self, client: str, received: Received, at: float) -> None:
-        """A message came over one of the sockets, at `at` on the loop's clock."""
+        """A message came over one of the sockets, at `at` on the monotonic clock."""
         if not self._is_news(client, received):
             return
         self.replies += 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any, Final
@@ -21,7 +21,12 @@ from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.rewriting import IdMap, rewrite
 from megabot_cli.replay.budgets import Figures
 from megabot_cli.replay.compare import Comparer
-from megabot_cli.replay.conversation import Conversation, RecordedMessage, read_conversation
+from megabot_cli.replay.conversation import (
+    Conversation,
+    RecordedMark,
+    RecordedMessage,
+    read_conversation,
+)
 from megabot_cli.replay.judging import judge, times, timing
 from megabot_cli.replay.junit import Case
 from megabot_cli.replay.lane import Lane
@@ -89,22 +94,26 @@ class Replay:
         options: ReplayOptions,
         new_client: NewClient,
         on_progress: Callable[[Progress], None] | None = None,
+        on_mark: Callable[[RecordedMark], None] | None = None,
     ) -> None:
         self._conversation = conversation
         self._options = options
         self._new_client = new_client
         self._on_progress = on_progress
+        self._on_mark = on_mark
         self._rounds: list[_Run] = []
-        now = asyncio.get_running_loop().time
-        self.transport = Transport(now, options.speed, paused=options.pace == "step")
+        self.transport = Transport(options.speed, paused=options.pace == "step")
 
     async def play(self, rounds: int = 1) -> Played:
         """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
         while not self.transport.stopped and (not rounds or len(self._rounds) < rounds):
-            run = _Run(self._conversation, self._options, self.transport, self._on_progress)
+            run = _Run(
+                self._conversation, self._options, self.transport, self._on_progress, self._on_mark
+            )
             self._rounds.append(run)
             try:
                 async with AsyncExitStack() as cleanup:
+                    cleanup.callback(self.transport.close)
                     await run.connect(self._new_client, cleanup)
                     await run.go()
             except ExceptionGroup as faults:
@@ -143,12 +152,14 @@ class _Run:
         options: ReplayOptions,
         transport: Transport,
         on_progress: Callable[[Progress], None] | None,
+        on_mark: Callable[[RecordedMark], None] | None,
     ) -> None:
         self._conversation = conversation
         self._options = options
         self._transport = transport
         self._on_progress = on_progress
-        self._loop = asyncio.get_running_loop()
+        self._on_mark = on_mark
+        self._marks = deque(conversation.marks)
         self._ids = IdMap(new_id)
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
@@ -158,7 +169,7 @@ class _Run:
         self._lateness = Lateness()
         self._late_s = 0.0
         self._moved = asyncio.Event()
-        self._started_at = self._loop.time()
+        self._started_at = time.monotonic()
         self._ended_at: float | None = None
         self._last_offset = 0.0
 
@@ -196,13 +207,15 @@ class _Run:
                     senders.create_task(
                         self._send_all(self._lanes[lane], messages), name="replay: send"
                     )
+            if not self._transport.stopped:
+                self._pass_marks(None)
             await self._settle()
             for listener in listeners:
                 listener.cancel()
-        self._ended_at = self._loop.time()
+        self._ended_at = time.monotonic()
 
     def _plan(self) -> None:
-        self._started_at = self._loop.time()
+        self._started_at = time.monotonic()
         self._transport.start()
         offsets = offsets_s([message.t for message in self._messages], self._options)
         places = [message.place for message in self._messages]
@@ -222,11 +235,19 @@ class _Run:
             due = await self._turn_of(lane, message, before)
             if self._transport.stopped:
                 return
+            self._pass_marks(message.n)
             await self._send(lane, message)
             if due is not None:
-                self._late_s = self._lateness.note(due, self._loop.time())
+                self._late_s = self._lateness.note(due, time.monotonic())
             before = message
             self._tell()
+
+    def _pass_marks(self, n: int | None) -> None:
+        """Tell the marks that stand before record `n`, all that are left without one."""
+        while self._marks and (n is None or self._marks[0].n < n):
+            mark = self._marks.popleft()
+            if self._on_mark is not None:
+                self._on_mark(mark)
 
     async def _turn_of(
         self, lane: Lane, message: RecordedMessage, before: RecordedMessage | None
@@ -271,12 +292,12 @@ class _Run:
         head = peek(text) if isinstance(text, str) else None
         message_id = head.id if head is not None else None
         lane.sending(message.client, message.place, message_id, text, compared=message.compared)
-        self._sent_at[message.place] = self._loop.time()
+        self._sent_at[message.place] = time.monotonic()
         await lane.clients[message.client].send_text(text)
 
     async def _listen(self, lane: Lane, client: str) -> None:
         async for received in lane.clients[client]:
-            lane.heard(client, received, self._loop.time())
+            lane.heard(client, received, time.monotonic())
             self._moved.set()
             self._moved = asyncio.Event()
             self._tell()
@@ -325,7 +346,7 @@ class _Run:
         judgement = judge(sent, recorded, replayed, comparer, expect)
         then = times(recorded, {m.place: m.t / 1e6 for m in sent})
         now = times(replayed, self._sent_at)
-        ended_at = self._ended_at if self._ended_at is not None else self._loop.time()
+        ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
         verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
         report = ReplayReport(
             sent=len(self._sent_at),

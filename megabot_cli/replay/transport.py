@@ -1,14 +1,19 @@
 """When a replay's messages are due: a clock of its own that can be paused, stepped and sped up.
 
-Named after the keys of a tape recorder. Positions are seconds of the replay's own time; the
-event loop's time comes in.
+Named after the keys of a tape recorder. Positions are seconds of the replay's own time; what
+passes outside is read from `time.monotonic`, because uvloop's own clock shows milliseconds.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
+from heapq import heappop, heappush
+from itertools import count
 from typing import Final
+
+from megabot_cli.replay.alarm import Alarm
 
 SLOWEST: Final = 0.1
 FASTEST: Final = 1000.0
@@ -16,47 +21,49 @@ _STEP_FACTOR: Final = 2.0
 
 
 class Transport:
-    """Lets messages go when their time has come.
+    """Lets messages go when their time has come. `close` it in the end: it holds a timer.
 
     `stopped` once somebody has asked for the end: whoever waits is told at once. `paused`
     messages go one by one, with `step`. `on_change` is called after each change.
     """
 
-    def __init__(self, now: Callable[[], float], speed: float = 1.0, *, paused: bool = False):
-        self._now = now
+    def __init__(self, speed: float = 1.0, *, paused: bool = False) -> None:
         self.speed = speed
         self.paused = paused
         self.stopped = False
         self.on_change: Callable[[], None] = lambda: None
-        self._at = now()
+        self._at = time.monotonic()
         self._position = 0.0
-        self._waiting: list[float] = []
+        self._waiting: dict[asyncio.Future[None], float | None] = {}
+        self._due: list[tuple[float, int, asyncio.Future[None]]] = []
+        self._tie = count()
+        self._alarm: Alarm | None = None
         self._steps = 0
-        self._changed = asyncio.Event()
+
+    def close(self) -> None:
+        """Give the timer back; who waits longer makes a new one."""
+        if self._alarm is not None:
+            self._alarm.close()
+            self._alarm = None
 
     @property
     def position(self) -> float:
         """Where in the replay's time we are."""
         if self.paused:
             return self._position
-        return self._position + (self._now() - self._at) * self.speed
+        return self._position + (time.monotonic() - self._at) * self.speed
 
     def start(self) -> None:
         """Begin now, at position 0; while it is paused, just before that."""
-        self._at, self._position = self._now(), -1e-6 if self.paused else 0.0
+        self._at, self._position = time.monotonic(), -1e-6 if self.paused else 0.0
 
     async def until(self, position: float) -> float | None:
         """Wait until the position is reached; return when that was due. None: it was stopped."""
-        self._waiting.append(position)
-        try:
-            while not self.stopped:
-                if self.position >= position:
-                    return self._due(position)
-                left_s = None if self.paused else (position - self.position) / self.speed
-                await self._change_within(left_s)
-            return None
-        finally:
-            self._waiting.remove(position)
+        while not self.stopped:
+            if self.position >= position:
+                return self._reached_at(position)
+            await self._until_moved(position)
+        return None
 
     async def turn(self) -> bool:
         """Wait while it is paused, for a step at most. False: it was stopped."""
@@ -66,7 +73,7 @@ class Transport:
             if self._steps:
                 self._steps -= 1
                 return True
-            await self._change_within(None)
+            await self._until_moved(None)
         return False
 
     async def sleep(self, seconds: float) -> bool:
@@ -89,8 +96,8 @@ class Transport:
     def step(self) -> None:
         """Pause, and let the next message go."""
         self.pause()
-        if self._waiting:
-            self._position = max(self._position, min(self._waiting))
+        if positions := [each for each in self._waiting.values() if each is not None]:
+            self._position = max(self._position, min(positions))
         else:
             self._steps = 1
         self._tell()
@@ -111,28 +118,49 @@ class Transport:
         self.stopped = True
         self._tell()
 
-    def _due(self, position: float) -> float:
-        """When, on the loop's clock, the position was reached."""
+    def _reached_at(self, position: float) -> float:
+        """When, on the monotonic clock, the position is or was reached."""
         if self.paused:
-            return self._now()
+            return time.monotonic()
         return self._at + (position - self._position) / self.speed
 
     def _settle(self) -> None:
         """Count from here on: what follows changes how time passes."""
-        self._position, self._at = self.position, self._now()
+        self._position, self._at = self.position, time.monotonic()
 
     def _tell(self) -> None:
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._due.clear()
+        for waiting in self._waiting:
+            _wake(waiting)
         self.on_change()
 
-    async def _change_within(self, seconds: float | None) -> None:
-        changed = self._changed
-        if seconds is None:
-            await changed.wait()
-            return
-        waiting = asyncio.ensure_future(changed.wait())
+    async def _until_moved(self, position: float | None) -> None:
+        """Return when the position is reached, or the transport was steered."""
+        moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting[moved] = position
+        if position is not None and not self.paused:
+            entry = self._reached_at(position), next(self._tie), moved
+            heappush(self._due, entry)
+            if self._due[0] is entry:
+                self._set_alarm()
         try:
-            await asyncio.wait((waiting,), timeout=max(0.0, seconds))
+            await moved
         finally:
-            waiting.cancel()
+            del self._waiting[moved]
+
+    def _ring(self) -> None:
+        """Wake all whose time has come."""
+        now = time.monotonic()
+        while self._due and (self._due[0][0] <= now or self._due[0][2].done()):
+            _wake(heappop(self._due)[2])
+        self._set_alarm()
+
+    def _set_alarm(self) -> None:
+        if self._due:
+            self._alarm = self._alarm or Alarm(self._ring)
+            self._alarm.set(self._due[0][0])
+
+
+def _wake(waiting: asyncio.Future[None]) -> None:
+    if not waiting.done():
+        waiting.set_result(None)

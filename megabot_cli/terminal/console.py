@@ -85,6 +85,16 @@ class Console:
             self._flushes = True
             self._flush()
 
+    @contextmanager
+    def writing_to(self, out: TextIO) -> Iterator[None]:
+        """Within this, results go to `out`: a pager, say."""
+        before, self._out = self._out, out
+        try:
+            yield
+        finally:
+            self._out = before
+            self._at_line_start = True
+
     def line(self, text: str = "") -> None:
         """One line of the result."""
         self._write(text + "\n")

@@ -82,8 +82,8 @@ class LeanSocket(asyncio.Protocol):
         if self._url is None:
             lines = head.decode().split("\r\n")
             self.query = lines[0].split(" ")[1].partition("?")[2]
-            named = dict(line.split(": ", 1) for line in lines[1:])
-            key = next(value for name, value in named.items() if name.lower().endswith("-key"))
+            named = {name.lower(): value for name, value in (x.split(": ", 1) for x in lines[1:])}
+            key = named["sec-websocket-key"]
             digest = hashlib.sha1((key + _GUID).encode(), usedforsecurity=False).digest()
             accept = base64.b64encode(digest).decode()
             self.transport.write(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import tempfile
@@ -81,6 +82,7 @@ async def replay(url: str, path: Path, options: ReplayOptions) -> tuple[Played, 
     with open_recording(path) as reader:
         conversation = read_conversation(reader, options)
     playing = Replay(conversation, options, new_client)
+    gc.freeze()  # as the command does
     began = time.process_time()
     played = await playing.play()
     return played, time.process_time() - began

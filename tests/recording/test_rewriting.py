@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import json
 from itertools import count
+from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from megabot_cli.protocol.ids import Prefix
-from megabot_cli.recording.rewriting import IdMap, rewrite
+from megabot_cli.recording.rewriting import IdMap, _edits, _sought_edits, rewrite
 from tests.recording.arbitrary import any_texts, thorough
 
 NOW_S = 1_800_000_000.25
@@ -104,3 +106,72 @@ def test_what_is_no_envelope_is_sent_as_it_is(text: str) -> None:
 def test_any_text_can_be_made_new(text: str) -> None:
     rewrite('{"id":"m","type":"t","payload":' + text, ids(), NOW_S)
     assert isinstance(rewrite(text, ids(), NOW_S), str)
+
+
+_tricky = st.sampled_from(
+    ["m1", "e1", "old", 'say "id":"m1"', '"id"', '{"id":"m1","timestamp":1}', "ü\n", "\\"]
+)
+_values = _tricky | st.integers() | st.none() | st.lists(_tricky, max_size=2)
+
+
+def _object(**fields: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries({}, optional=fields)
+
+
+_payloads = _object(
+    content=_values,
+    execution_id=_values,
+    session_id=_values,
+    id=_values,
+    timestamp=_values,
+    more=_object(id=_values, task_id=_values, payload=_object(id=_values)),
+)
+_messages = st.fixed_dictionaries(
+    {"id": st.sampled_from(["m1", 'q"1', "ü"]), "type": st.sampled_from(["tool_call", "x"])},
+    optional={
+        "payload": _payloads | _values,
+        "metadata": _object(reply_to=_values, session_id=_values, user_id=_values),
+        "timestamp": st.sampled_from([1, 1700000000.5, 1700000000123, None, "now", [1]]),
+        "execution_id": _values,
+    },
+)
+
+
+@thorough
+@given(
+    _messages.flatmap(lambda fields: st.permutations(list(fields.items()))),
+    st.sampled_from([{"separators": (",", ":")}, {}, {"indent": 1}, {"ensure_ascii": False}]),
+)
+def test_values_sought_in_the_text_are_those_that_a_walk_meets(
+    fields: list[tuple[str, Any]], form: dict[str, Any]
+) -> None:
+    text = json.dumps(dict(fields), **form)
+    kind = dict(fields)["type"]
+
+    def known() -> IdMap:
+        made = IdMap(lambda prefix: f"{prefix}_now")
+        made.learn("old", "new")
+        return made
+
+    sought = _sought_edits(text, known(), NOW_S)
+    met = list(_edits(text, kind, known(), NOW_S))
+    assert sought is None or sought == [edit for edit in met if text[edit[0] : edit[1]] != edit[2]]
+
+
+def test_an_ordinary_message_needs_no_walk() -> None:
+    for form in ({"separators": (",", ":")}, {}):
+        text = json.dumps(
+            {
+                "id": "m1",
+                "type": "tool_call",
+                "payload": {"execution_id": "e1", "tool_name": "x", "parameters": {"id": "m1"}},
+                "timestamp": 1640995200,
+                "metadata": {"reply_to": "old"},
+            },
+            **form,  # type: ignore[arg-type]
+        )
+        known = IdMap(lambda prefix: f"{prefix}_now")
+        known.learn("old", "new")
+        edits = _sought_edits(text, known, NOW_S)
+        assert edits is not None
+        assert [value for _, _, value in edits] == ["msg_now", "exec_now", "1800000000", "new"]

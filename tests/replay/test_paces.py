@@ -11,6 +11,7 @@ import pytest
 
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.controls import Controls, control_socket
@@ -191,7 +192,7 @@ async def test_a_control_socket_steers_and_is_gone_afterwards(
 async def test_keys_do_what_they_mean() -> None:
     from megabot_cli.replay.transport import Transport
 
-    transport = Transport(asyncio.get_running_loop().time)
+    transport = Transport()
     controls = Controls(transport, dict)
     paused = []
     for _ in range(2):
@@ -227,3 +228,31 @@ async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
     assert "# in 3 of 3 answers" in listed.read_text()
     with pytest.raises(BadConfiguration, match="Cannot read"):
         read_ignored(tmp_path / "none.txt")
+
+
+async def test_marks_are_told_as_they_pass(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    before, *rest = (
+        Record(n=1, t=0, kind="mark", note="too early"),
+        asked(2, 0, "one"), answered(3, 10, 2),
+        Record(n=4, t=20_000, kind="mark", note="here it breaks"),
+        asked(5, 40, "two"), answered(6, 50, 5),
+        Record(n=7, t=60_000, kind="mark", note="over"),
+    )  # fmt: skip
+    path = write_recording(tmp_path / "marked.jsonl", [before, *rest])
+    told: list[tuple[str, int]] = []
+    options = ReplayOptions(pace="fast", selection=Selection(begin=Place("number", 2)))
+    with open_recording(path) as reader:
+        conversation = read_conversation(reader, options)
+    replay = Replay(
+        conversation,
+        options,
+        endpoint.new_client,
+        on_mark=lambda mark: told.append((mark.text, len(heard.heard))),
+    )
+    await finish(asyncio.get_running_loop().create_task(replay.play(), name="replay"))
+    assert [text for text, _ in told] == ["here it breaks", "over"]
+    assert told[0][1] <= 1

@@ -155,3 +155,18 @@ def test_a_replay_is_steered_by_keys_and_leaves_the_terminal_as_it_was(
         child.expect("sent       0 messages")
         _, code = ended(child)
         assert code == 130
+
+
+def test_a_long_recording_is_paged_and_a_short_one_is_not(stranger: Operator) -> None:
+    sealed = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
+    with on_a_terminal(stranger, "recordings", "show", str(sealed), PAGER="less") as child:
+        child.expect("chat_send")
+        child.expect(":")
+        child.send("q")
+        _, code = ended(child)
+        assert code == 0
+    arguments = ("recordings", "show", str(sealed), "--limit", "2")
+    for pager in ("less", "cat", "no-such-pager", '"'):
+        with on_a_terminal(stranger, *arguments, PAGER=pager) as child:
+            shown, code = ended(child)
+            assert (code, shown.count("\n")) == (0, 2), shown
