@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -25,6 +25,7 @@ _megabot() {
             "megabot whoami") path="megabot whoami" ;;
             "megabot token") path="megabot token" ;;
             "megabot send") path="megabot send" ;;
+            "megabot tool") path="megabot tool" ;;
             "megabot chat") path="megabot chat" ;;
             "megabot tail") path="megabot tail" ;;
             "megabot relay") path="megabot relay" ;;
@@ -114,14 +115,28 @@ _megabot() {
         "megabot send --metadata") compopt +o default; return ;;
         "megabot send -s"|"megabot send --session") compopt +o default; return ;;
         "megabot send --wait") compopt +o default; return ;;
+        "megabot send --until") compopt +o default; return ;;
         "megabot send --timeout") compopt +o default; return ;;
+        "megabot send --idle-timeout") compopt +o default; return ;;
         "megabot send --count") compopt +o default; return ;;
+        "megabot send --attach") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot send --tool") compopt +o default; return ;;
         "megabot send -p"|"megabot send --profile") compopt +o default; return ;;
         "megabot send --url") compopt +o default; return ;;
         "megabot send --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send -o"|"megabot send --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
         "megabot send --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot send --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot tool --param") compopt +o default; return ;;
+        "megabot tool --params") compopt +o default; return ;;
+        "megabot tool -s"|"megabot tool --session") compopt +o default; return ;;
+        "megabot tool --timeout") compopt +o default; return ;;
+        "megabot tool -p"|"megabot tool --profile") compopt +o default; return ;;
+        "megabot tool --url") compopt +o default; return ;;
+        "megabot tool --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot tool -o"|"megabot tool --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot tool --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot tool --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot chat -s"|"megabot chat --session") compopt +o default; return ;;
         "megabot chat -p"|"megabot chat --profile") compopt +o default; return ;;
         "megabot chat --url") compopt +o default; return ;;
@@ -537,7 +552,7 @@ _megabot() {
 
     case $path in
         "megabot")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send chat tail relay gateway replay recordings rec config" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send tool chat tail relay gateway replay recordings rec config" ;;
         "megabot demo")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot login")
@@ -549,7 +564,9 @@ _megabot() {
         "megabot token")
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
-            _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --timeout --count --no-stream --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot tool")
+            _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")
             _megabot_words "-s --session --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --tool --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert config path schema
+    for word in demo login logout whoami token send tool chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -48,6 +48,7 @@ complete -c megabot -n '__megabot_next' -a logout -d 'Forget the credential of a
 complete -c megabot -n '__megabot_next' -a whoami -d 'Say who you are, where, and until when.'
 complete -c megabot -n '__megabot_next' -a token -d 'Print a valid token for scripts.'
 complete -c megabot -n '__megabot_next' -a send -d 'Send a message and print the answer.'
+complete -c megabot -n '__megabot_next' -a tool -d 'Have MegaBot run a tool and print its result.'
 complete -c megabot -n '__megabot_next' -a chat -d 'Talk with MegaBot, line by line.'
 complete -c megabot -n '__megabot_next' -a tail -d 'Show messages as they pass.'
 complete -c megabot -n '__megabot_next' -a relay -d 'Share upstream links among local programs.'
@@ -73,12 +74,23 @@ complete -c megabot -n '__megabot_at send' -s d -l payload -x -d 'The payload, o
 complete -c megabot -n '__megabot_at send' -l metadata -x -d 'Metadata to send along.'
 complete -c megabot -n '__megabot_at send' -s s -l session -x -d 'Go on in this session.'
 complete -c megabot -n '__megabot_at send' -l wait -x -d 'Wait for: reply, none, or type:TYPE.  [default: reply]'
+complete -c megabot -n '__megabot_at send' -l until -x -d 'Wait for a message of which this holds.'
+complete -c megabot -n '__megabot_at send' -l no-wait -d 'Wait for nothing; short for --wait none.'
 complete -c megabot -n '__megabot_at send' -l timeout -x -d 'Give up after this (3); else never.'
-complete -c megabot -n '__megabot_at send' -l count -x -d 'How many of type:TYPE to wait for.  [default: 1]'
+complete -c megabot -n '__megabot_at send' -l idle-timeout -x -d 'Give up when nothing at all comes for so long (3).'
+complete -c megabot -n '__megabot_at send' -l count -x -d 'How many to wait for of --until or type.  [default: 1]'
+complete -c megabot -n '__megabot_at send' -l attach -r -F -d 'Send this file along.'
+complete -c megabot -n '__megabot_at send' -l tool -x -d 'Have MegaBot'\''s calls of this tool carried out by a program: JSON on its stdin, the result on its stdout.'
 complete -c megabot -n '__megabot_at send' -l no-stream -d 'Show an answer when it is whole.'
 complete -c megabot -n '__megabot_at send' -l dry-run -d 'Print the exact message and send nothing.'
 complete -c megabot -n '__megabot_at send' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at send' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at tool' -l param -x -d 'A parameter; V is JSON or text.'
+complete -c megabot -n '__megabot_at tool' -l params -x -d 'All parameters, an object.'
+complete -c megabot -n '__megabot_at tool' -s s -l session -x -d 'Go on in this session.'
+complete -c megabot -n '__megabot_at tool' -l timeout -x -d 'Give up after this (3); else never.'
+complete -c megabot -n '__megabot_at tool' -l direct -d 'Go around the relay, if one runs.'
+complete -c megabot -n '__megabot_at tool' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at chat' -s s -l session -x -d 'Go on in this session.'
 complete -c megabot -n '__megabot_at chat' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at chat' -s o -l output -x -a 'text'

@@ -36,6 +36,11 @@ $script:MegabotCommands = @'
     "help": "Send a message and print the answer."
    },
    {
+    "name": "tool",
+    "path": "megabot tool",
+    "help": "Have MegaBot run a tool and print its result."
+   },
+   {
     "name": "chat",
     "path": "megabot chat",
     "help": "Talk with MegaBot, line by line."
@@ -872,12 +877,32 @@ $script:MegabotCommands = @'
     "help": "Wait for: reply, none, or type:TYPE.  [default: reply]"
    },
    {
+    "name": "--until",
+    "help": "Wait for a message of which this holds."
+   },
+   {
+    "name": "--no-wait",
+    "help": "Wait for nothing; short for --wait none."
+   },
+   {
     "name": "--timeout",
     "help": "Give up after this (3); else never."
    },
    {
+    "name": "--idle-timeout",
+    "help": "Give up when nothing at all comes for so long (3)."
+   },
+   {
     "name": "--count",
-    "help": "How many of type:TYPE to wait for.  [default: 1]"
+    "help": "How many to wait for of --until or type.  [default: 1]"
+   },
+   {
+    "name": "--attach",
+    "help": "Send this file along."
+   },
+   {
+    "name": "--tool",
+    "help": "Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, the result on its stdout."
    },
    {
     "name": "--no-stream",
@@ -1000,10 +1025,22 @@ $script:MegabotCommands = @'
    "--wait": [
     ""
    ],
+   "--until": [
+    ""
+   ],
    "--timeout": [
     ""
    ],
+   "--idle-timeout": [
+    ""
+   ],
    "--count": [
+    ""
+   ],
+   "--attach": [
+    ""
+   ],
+   "--tool": [
     ""
    ],
    "-p": [
@@ -1028,6 +1065,166 @@ $script:MegabotCommands = @'
     "text",
     "json",
     "jsonl",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot tool": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--param",
+    "help": "A parameter; V is JSON or text."
+   },
+   {
+    "name": "--params",
+    "help": "All parameters, an object."
+   },
+   {
+    "name": "-s",
+    "help": "Go on in this session."
+   },
+   {
+    "name": "--session",
+    "help": "Go on in this session."
+   },
+   {
+    "name": "--timeout",
+    "help": "Give up after this (3); else never."
+   },
+   {
+    "name": "--direct",
+    "help": "Go around the relay, if one runs."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "--param": [
+    ""
+   ],
+   "--params": [
+    ""
+   ],
+   "-s": [
+    ""
+   ],
+   "--session": [
+    ""
+   ],
+   "--timeout": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
     ""
    ],
    "--log-format": [

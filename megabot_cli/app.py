@@ -38,6 +38,7 @@ COMMANDS = (
     Entry("whoami", "Say who you are, where, and until when.", f"{_AT}.whoami:whoami", START),
     Entry("token", "Print a valid token for scripts.", f"{_AT}.token:token", START),
     Entry("send", "Send a message and print the answer.", f"{_AT}.send:send", TALK),
+    Entry("tool", "Have MegaBot run a tool and print its result.", f"{_AT}.tool:tool", TALK),
     Entry("chat", "Talk with MegaBot, line by line.", f"{_AT}.chat:chat", TALK),
     Entry("tail", "Show messages as they pass.", f"{_AT}.tail:tail", TALK),
     Entry(

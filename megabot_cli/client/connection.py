@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
@@ -63,7 +63,8 @@ class MegaBotClient(Reacting):
     `reconnect` says when to dial again after a loss; None never. `on_event` is called for
     each `ClientEvent` and must return at once; what it raises ends the client.
     With `dialect` "flat" it connects and carries flat text both ways, without a session;
-    `FlatClient` is the one that speaks it.
+    `FlatClient` is the one that speaks it. `query` is said to the upstream as well when
+    connecting: `{"role": "executor"}` tells a relay that this client carries tool calls out.
     `messages_per_second`, `queue`, `max_message_bytes`, `heartbeat_s`: 0 is no limit, none.
     `batching` sends what is sent within 100 ms, up to ten messages, as one `batch`.
     `log_messages`: so many of the newest messages are remembered, without secrets, for
@@ -89,6 +90,7 @@ class MegaBotClient(Reacting):
         user_id: str | None = None,
         platform: str | None = "python",
         send_in: Literal["header", "query"] = "header",
+        query: Mapping[str, str] | None = None,
         dialect: Dialect = "megabot",
         reconnect: Backoff | None = Linear(),  # noqa: B008  a frozen value
         heartbeat_s: float | None = 25.0,
@@ -128,6 +130,7 @@ class MegaBotClient(Reacting):
             "user_id": user_id,
             "platform": platform,
             "send_in": send_in,
+            "query": query,
             "dialect": dialect,
             "timeout_s": timeout_s,
             "heartbeat_s": heartbeat_s,

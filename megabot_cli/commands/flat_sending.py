@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.commands.sending import Draft, SendOptions
 
+_SIMPLER = "Use --timeout, and --wait type:TYPE."
 _ONE_BY_ONE = "Send one message at a time, or let a script do it."
 
 
@@ -98,6 +99,10 @@ def _text(options: SendOptions) -> str:
         raise WrongUsage("--jsonl with - is not there in the flat dialect", _ONE_BY_ONE)
     if draft.metadata:
         raise WrongUsage("A flat message has no place for --metadata")
+    if options.tools or "attachments" in draft.payload:
+        raise WrongUsage("The flat dialect knows neither --tool nor --attach")
+    if options.idle_s is not None or options.wait.until == "condition":
+        raise WrongUsage("--idle-timeout and --until are not there in the flat dialect", _SIMPLER)
     if options.session is not None:
         raise WrongUsage("The flat dialect has no sessions", "Leave --session out.")
     text = flat.write(_type_of(draft), draft.payload).decode()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration, json_object, pairs
+from megabot_cli.commands.values import duration, json_object, pairs, programs
 from megabot_cli.errors import BadData, NotFound, WrongUsage
 
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
@@ -23,8 +23,12 @@ _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
     ("git diff | megabot send -", "What comes on stdin"),
     ("megabot send --jsonl - < questions.txt > answers.jsonl", "Many messages, one a line"),
     (
-        'megabot send --type session_join --payload \'{"session_id":"ws_1"}\' --wait none',
+        'megabot send --type session_join --payload \'{"session_id":"ws_1"}\' --no-wait',
         "Any type of message",
+    ),
+    (
+        "megabot send 'How full is the disk?' --tool df='df -h /'",
+        "MegaBot may have this program run, and no other",
     ),
 )
 def send(
@@ -52,6 +56,13 @@ def send(
         str,
         typer.Option("--wait", metavar="WHAT", help="Wait for: reply, none, or type:TYPE."),
     ] = "reply",
+    until: Annotated[
+        str | None,
+        typer.Option("--until", metavar="CEL", help="Wait for a message of which this holds."),
+    ] = None,
+    no_wait: Annotated[
+        bool, typer.Option("--no-wait", help="Wait for nothing; short for --wait none.")
+    ] = False,
     timeout: Annotated[
         float | None,
         typer.Option(
@@ -61,9 +72,34 @@ def send(
             help="Give up after this (3); else never.",
         ),
     ] = None,
+    idle_timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--idle-timeout",
+            parser=duration,
+            metavar="DURATION",
+            help="Give up when nothing at all comes for so long (3).",
+        ),
+    ] = None,
     count: Annotated[
-        int, typer.Option("--count", metavar="N", min=1, help="How many of type:TYPE to wait for.")
+        int,
+        typer.Option(
+            "--count", metavar="N", min=1, help="How many to wait for of --until or type."
+        ),
     ] = 1,
+    attach: Annotated[
+        list[Path] | None,
+        typer.Option("--attach", metavar="FILE", help="Send this file along."),
+    ] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            metavar="NAME=CMD",
+            help="Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, "
+            "the result on its stdout.",
+        ),
+    ] = None,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Show an answer when it is whole.")
     ] = False,
@@ -84,19 +120,28 @@ def send(
 
     invocation: Invocation = context.obj
     many = text == "-" and invocation.output == "jsonl"
+    wanted = _wait("none" if no_wait else wait, until, count)
+    if no_wait and (until is not None or wait != "reply"):
+        raise WrongUsage("--no-wait waits for nothing", "Leave --wait and --until out.")
+    most = invocation.configuration.settings.limits.max_message_bytes
     base = Draft(
         message_type,
-        json_object(payload, "--payload") if payload is not None else {},
+        {
+            **(json_object(payload, "--payload") if payload is not None else {}),
+            **({"attachments": [attached(each, most) for each in attach]} if attach else {}),
+        },
         pairs(metadata or (), "--metadata"),
     )
     options = SendOptions(
         draft=None if many else _draft(base, _words(text, file)),
         base=base,
-        wait=_wait(wait, count),
+        wait=wanted,
         timeout_s=timeout,
         stream=not no_stream,
         session=session,
         direct=direct,
+        idle_s=idle_timeout,
+        tools=programs(tool or (), "--tool"),
     )
     if dry_run:
         preview(invocation, options)
@@ -128,18 +173,54 @@ def _draft(base: Draft, words: str | None) -> Draft:
     """Put the words into the payload, where the type has a place for them."""
     if words is not None and base.type != "chat_send":
         raise WrongUsage(f"A {base.type} has no TEXT", "Give its --payload instead.")
-    if words is None and not base.payload:
+    if words is None and not base.payload.keys() - {"attachments"}:
         raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
     content = {} if words is None else {"content": words}
     return Draft(base.type, {**content, **base.payload}, base.metadata)
 
 
-def _wait(text: str, count: int) -> Wait:
+def attached(file: Path, most_bytes: int) -> dict[str, Any]:
+    """A file as it goes into `attachments`: its name, kind and size, and what is in it.
+
+    The specification leaves the form open; names and base64 are what the others use too.
+    """
+    import base64
+    from mimetypes import guess_type
+
+    try:
+        size = file.stat().st_size
+        if most_bytes and size * 4 > most_bytes * 3:  # base64 has four characters for three
+            raise BadData(
+                f"{file} is too large to send along: {size} bytes",
+                f"A message may have {most_bytes}; a file takes a third more than its size.",
+            )
+        content = file.read_bytes()
+    except OSError as fault:
+        raise NotFound(f"Cannot read {file}: {fault.strerror}") from None
+    kind, _ = guess_type(file.name)
+    return {
+        "name": file.name,
+        "media_type": kind or "application/octet-stream",
+        "size": len(content),
+        "data": base64.b64encode(content).decode(),
+    }
+
+
+def _wait(text: str, until: str | None, count: int) -> Wait:
+    if until is not None:
+        if text != "reply":
+            raise WrongUsage("--until and --wait exclude each other")
+        from megabot_cli.recording.conditions import Condition
+
+        Condition(until)  # a wrong one is told before anything is sent
+        return Wait("condition", "", count, until)
     match = _WAIT.fullmatch(text)
     if match is None:
         raise WrongUsage(f"--wait {text!r} is unknown", "It takes reply, none or type:TYPE.")
     if match["type"]:
         return Wait("type", match["type"], count)
     if count > 1:
-        raise WrongUsage("--count goes with --wait type:TYPE", "A message has one reply.")
+        raise WrongUsage(
+            "--count goes with --wait type:TYPE or --until", "A message has one reply."
+        )
     return Wait("reply" if text == "reply" else "none", "", count)

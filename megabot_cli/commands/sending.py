@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from megabot_cli.errors import (
@@ -20,8 +20,10 @@ from megabot_cli.errors import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
+
     from megabot_cli.client.answers import Answer
-    from megabot_cli.client.connection import ClientEvent, MegaBotClient
+    from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
     from megabot_cli.commands.invocation import Invocation
 
 # After these no further message has a chance; any other fault is about one message.
@@ -30,11 +32,13 @@ _FATAL = (ConnectionLost, CouldNotConnect, NotAuthenticated)
 
 @dataclass(frozen=True)
 class Wait:
-    """What ends the wait after a message: its reply, nothing, or `count` messages of a type."""
+    """What ends the wait after a message: its reply, nothing, `count` messages of a type, or
+    so many for which a condition holds."""
 
-    until: Literal["reply", "none", "type"]
+    until: Literal["reply", "none", "type", "condition"]
     type: str = ""
     count: int = 1
+    condition: str = ""  # CEL over a record of each message that comes
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,8 @@ class Draft:
 
 @dataclass(frozen=True)
 class SendOptions:
-    """What `send` was asked to do. `session` and `direct` say where it goes."""
+    """What `send` was asked to do. `session` and `direct` say where it goes; `tools` are the
+    programs that carry out MegaBot's tool calls, by the tool's name."""
 
     draft: Draft | None  # None: many messages come on stdin, one a line
     base: Draft
@@ -57,6 +62,8 @@ class SendOptions:
     stream: bool
     session: str | None
     direct: bool
+    idle_s: float | None = None
+    tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -124,7 +131,11 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
         return
     message = _ready(options.draft)
     _text(message)  # what is not valid is refused before anybody is dialled
-    async with _deadline(options.timeout_s), _open(invocation, options) as client:
+    async with (
+        _deadline(options.timeout_s),
+        _open(invocation, options) as client,
+        _Silence(client, options.idle_s).bounded(),
+    ):
         await _send_one(invocation, client, options, message)
 
 
@@ -133,12 +144,47 @@ async def _deadline(limit_s: float | None) -> AsyncIterator[None]:
     import asyncio
 
     try:
-        async with asyncio.timeout(limit_s):
+        async with asyncio.timeout(limit_s) as deadline:
             yield
     except TimeoutError:
+        if not deadline.expired():
+            raise
         raise TimedOut(
             f"No whole answer came within {limit_s:g} s", "--timeout sets how long to wait."
         ) from None
+
+
+class _Silence:
+    """How long nothing at all may come; whatever comes begins it anew."""
+
+    def __init__(self, client: MegaBotClient, most_s: float | None) -> None:
+        self._most_s = most_s
+        self._watch: asyncio.Timeout | None = None
+        if most_s is not None:
+            client.on("*")(self._heard)
+
+    @asynccontextmanager
+    async def bounded(self) -> AsyncIterator[None]:
+        """TimedOut when it lasts too long within this."""
+        import asyncio
+
+        try:
+            async with asyncio.timeout(self._most_s) as self._watch:
+                yield
+        except TimeoutError:
+            if self._watch is None or not self._watch.expired():
+                raise
+            raise TimedOut(
+                f"Nothing came for {self._most_s:g} s", "--idle-timeout sets how long."
+            ) from None
+        finally:
+            self._watch = None
+
+    def _heard(self, _: Received) -> None:
+        import asyncio
+
+        if self._watch is not None and self._most_s is not None and not self._watch.expired():
+            self._watch.reschedule(asyncio.get_running_loop().time() + self._most_s)
 
 
 @asynccontextmanager
@@ -153,10 +199,21 @@ async def _open(invocation: Invocation, options: SendOptions) -> AsyncIterator[M
         elif event.kind in ("open", "resumed"):
             invocation.console.detail(f"{event.kind}: session {event.session_id}")
 
+    # A relay has a tool call carried out by one of its clients: by us, if we have the tool.
+    role = {"role": "executor"} if options.tools else None
     async with open_client(
-        invocation, session=options.session, direct=options.direct, on_event=tell
+        invocation, session=options.session, direct=options.direct, on_event=tell, query=role
     ) as client:
+        add_tools(client, options.tools)
         yield client
+
+
+def add_tools(client: MegaBotClient, tools: Mapping[str, tuple[str, ...]]) -> None:
+    """Have MegaBot's calls of these tools carried out by these programs."""
+    from megabot_cli.client.tool_programs import ToolProgram
+
+    for name, command in tools.items():
+        client.tool(name)(ToolProgram(command))
 
 
 # One message
@@ -172,7 +229,7 @@ async def _send_one(
     await client.send(
         draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
     )
-    if options.wait.until == "type":
+    if options.wait.until in ("type", "condition"):
         await _show_matching(invocation, client, options.wait, message.message_id)
 
 
@@ -221,9 +278,10 @@ def _as_text(answer: Answer) -> str:
 async def _show_matching(
     invocation: Invocation, client: MegaBotClient, wait: Wait, message_id: str
 ) -> None:
-    """Show the next `count` messages of a type."""
+    """Show the next `count` messages that are waited for."""
     from megabot_cli.terminal.text import safe_json
 
+    is_wanted = _wanted(wait)
     seen = 0
     async for received in client:
         head = received.head
@@ -231,7 +289,7 @@ async def _show_matching(
             continue
         if head.type == "connection_error" and head.reply_to == message_id:
             raise _refusal(received.payload())
-        if head.type == wait.type:
+        if is_wanted(received):
             if invocation.output == "text":
                 payload = json.dumps(received.payload(), ensure_ascii=False)
                 invocation.console.line(safe_json(payload))
@@ -240,6 +298,28 @@ async def _show_matching(
             seen += 1
             if seen == wait.count:
                 return
+
+
+def _wanted(wait: Wait) -> Callable[[Received], bool]:
+    if wait.until == "type":
+        return lambda received: received.head is not None and received.head.type == wait.type
+    from megabot_cli.recording.conditions import Condition
+    from megabot_cli.recording.record import Record
+
+    condition = Condition(wait.condition)
+
+    def holds(received: Received) -> bool:
+        head = received.head
+        assert head is not None
+        assert isinstance(received.text, str)
+        record = Record(
+            n=1, t=0, kind="message", direction="to_client", session=head.session_id,
+            user=head.user_id, id=head.id, type=head.type, reply_to=head.reply_to,
+            size=len(received.text.encode()), data=received.text,
+        )  # fmt: skip
+        return condition.holds(record)
+
+    return holds
 
 
 def _refusal(payload: Any) -> MegabotError:
@@ -256,13 +336,15 @@ async def _send_lines(invocation: Invocation, client: MegaBotClient, options: Se
     from megabot_cli.terminal.progress import Progress
     from megabot_cli.terminal.stdin import lines
 
+    silence = _Silence(client, options.idle_s)
     failed = number = 0
     with Progress(invocation.console, "send") as progress:
         async for line in lines():
             if not line.strip():
                 continue
             number += 1
-            result = await _result_of(client, options, line)
+            async with silence.bounded():
+                result = await _result_of(client, options, line)
             failed += "error" in result
             invocation.console.line(_json_line({"line": number, **result}))
             progress.reach(number, f"{failed} failed" if failed else "")

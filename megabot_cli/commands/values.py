@@ -61,6 +61,23 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, Any]:
     return found
 
 
+def programs(texts: Iterable[str], flag: str) -> dict[str, tuple[str, ...]]:
+    """`NAME=CMD` texts as programs with their arguments, by name; no shell reads CMD."""
+    import shlex
+
+    found: dict[str, tuple[str, ...]] = {}
+    for text in texts:
+        name, equals, command = text.partition("=")
+        try:
+            words = shlex.split(command)
+        except ValueError as fault:
+            raise WrongUsage(f"{flag} {name}: {fault}", "A quote is open in its command.") from None
+        if not name or not equals or not words:
+            raise WrongUsage(f"{flag} {text!r} names no program", f"Write {flag} NAME=CMD.")
+        found[name] = tuple(words)
+    return found
+
+
 class MostlyOneOf:
     """Takes any text, for the command to judge; `choices` are offered where one is typed."""
 

@@ -1,0 +1,57 @@
+"""`megabot tool`: have the upstream run one of its tools."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import duration, json_object, pairs
+
+
+@forms("text", "json")
+@examples(
+    ("megabot tool time", "What time is it there?"),
+    ("megabot tool echo --param text=hello --param times=2", "Parameters, one by one"),
+    ('megabot tool echo --params \'{"text": "hello"}\' --json', "As JSON, and all of the answer"),
+)
+def tool(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="The tool.")],
+    param: Annotated[
+        list[str] | None,
+        typer.Option("--param", metavar="K=V", help="A parameter; V is JSON or text."),
+    ] = None,
+    params: Annotated[
+        str | None, typer.Option("--params", metavar="JSON", help="All parameters, an object.")
+    ] = None,
+    session: Annotated[
+        str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
+    ] = None,
+    timeout: Annotated[
+        float | None,
+        typer.Option(
+            "--timeout",
+            parser=duration,
+            metavar="DURATION",
+            help="Give up after this (3); else never.",
+        ),
+    ] = None,
+    direct: Annotated[
+        bool, typer.Option("--direct", help="Go around the relay, if one runs.")
+    ] = False,
+) -> None:
+    """Have MegaBot run a tool and print its result.
+
+    The result goes to stdout: text as it is, anything else as JSON. How far a long one has
+    come shows on a terminal. A tool that fails ends with 13, and what it said is the error.
+    """
+    from megabot_cli.commands.running import run
+    from megabot_cli.commands.tool_call import ToolCall, call
+
+    invocation: Invocation = context.obj
+    parameters = json_object(params, "--params") if params is not None else {}
+    parameters |= pairs(param or (), "--param")
+    run(call(invocation, ToolCall(name, parameters, session, timeout, direct)))

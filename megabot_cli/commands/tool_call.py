@@ -1,0 +1,77 @@
+"""How `tool` calls one, follows it, and shows what it gave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.errors import ExpectationFailed, WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.client.connection import Received
+    from megabot_cli.commands.invocation import Invocation
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """Which tool, with what, and where."""
+
+    name: str
+    parameters: dict[str, Any]
+    session: str | None
+    timeout_s: float | None
+    direct: bool
+
+
+async def call(invocation: Invocation, wanted: ToolCall) -> None:
+    """Show the result. ExpectationFailed when the tool failed."""
+    from megabot_cli.client.ids import new_id
+    from megabot_cli.commands.upstream import open_client
+    from megabot_cli.terminal.progress import Progress
+
+    if invocation.configuration.profile.dialect == "flat":
+        raise WrongUsage("The flat dialect has no tools to call", "Use a profile without it.")
+    execution_id = new_id("exec")
+    payload = {
+        "tool_name": wanted.name,
+        "parameters": wanted.parameters,
+        "execution_id": execution_id,
+    }
+    async with open_client(invocation, session=wanted.session, direct=wanted.direct) as client:
+        with Progress(invocation.console, wanted.name, 100) as bar:
+
+            @client.on("status_update")
+            def goes_on(received: Received) -> None:
+                told = received.payload()
+                if isinstance(told, dict) and told.get("task_id") in (None, execution_id):
+                    share = told.get("progress")
+                    done = share if isinstance(share, int | float) else 0.0
+                    bar.reach(round(done * 100), str(told.get("message") or ""))
+
+            answer = await client.request("tool_call", payload, timeout_s=wanted.timeout_s)
+    _show(invocation, wanted.name, answer.messages[-1])
+
+
+def _show(invocation: Invocation, name: str, text: str) -> None:
+    from megabot_cli.protocol.envelope import open_envelope
+    from megabot_cli.terminal.text import safe_json, safe_line, safe_text
+
+    envelope = open_envelope(text)
+    payload = envelope.decoded_payload() if envelope is not None else None
+    given = payload if isinstance(payload, dict) else {}
+    result, output = given.get("result"), given.get("output")
+    failed = given.get("status") != "completed"
+    if invocation.output == "json":
+        invocation.console.line(safe_json(json.dumps(given, ensure_ascii=False)))
+    elif not failed:
+        words = result if isinstance(result, str) else None
+        if result is None and isinstance(output, str):
+            words = output
+        if words is None:
+            invocation.console.line(safe_json(json.dumps(result, ensure_ascii=False)))
+        else:
+            invocation.console.line(safe_text(words))
+    if failed:
+        said = safe_line(output) if isinstance(output, str) and output else "it did not say why"
+        raise ExpectationFailed(f"The tool {name} failed: {said}")
