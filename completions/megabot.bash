@@ -138,6 +138,7 @@ _megabot() {
         "megabot tool --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot tool --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot chat -s"|"megabot chat --session") compopt +o default; return ;;
+        "megabot chat --tool") compopt +o default; return ;;
         "megabot chat -p"|"megabot chat --profile") compopt +o default; return ;;
         "megabot chat --url") compopt +o default; return ;;
         "megabot chat --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -568,7 +569,7 @@ _megabot() {
         "megabot tool")
             _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")
-            _megabot_words "-s --session --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-s --session --tool --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")

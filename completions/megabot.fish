@@ -92,6 +92,7 @@ complete -c megabot -n '__megabot_at tool' -l timeout -x -d 'Give up after this 
 complete -c megabot -n '__megabot_at tool' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at tool' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at chat' -s s -l session -x -d 'Go on in this session.'
+complete -c megabot -n '__megabot_at chat' -l tool -x -d 'Have MegaBot'\''s calls of this tool carried out by a program: JSON on its stdin, the result on its stdout.'
 complete -c megabot -n '__megabot_at chat' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at chat' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at tail' -s t -l type -x -d 'Only these message types (chat_*).'

@@ -1253,6 +1253,10 @@ $script:MegabotCommands = @'
     "help": "Go on in this session."
    },
    {
+    "name": "--tool",
+    "help": "Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, the result on its stdout."
+   },
+   {
     "name": "--direct",
     "help": "Go around the relay, if one runs."
    },
@@ -1342,6 +1346,9 @@ $script:MegabotCommands = @'
     ""
    ],
    "--session": [
+    ""
+   ],
+   "--tool": [
     ""
    ],
    "-p": [

@@ -8,6 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import programs
 
 
 @forms("text")
@@ -21,6 +22,15 @@ def chat(
     session: Annotated[
         str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
     ] = None,
+    tool: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tool",
+            metavar="NAME=CMD",
+            help="Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, "
+            "the result on its stdout.",
+        ),
+    ] = None,
     direct: Annotated[
         bool, typer.Option("--direct", help="Go around the relay, if one runs.")
     ] = False,
@@ -29,10 +39,12 @@ def chat(
 
     Answers stream as they come. On a terminal lines can be edited, the arrow keys bring back
     what was said before, and Alt-Enter begins a new line of the same message. Ctrl-C stops an
-    answer and keeps what has come of it; Ctrl-D ends. In a pipe every line is a message.
+    answer and keeps what has come of it; Ctrl-D ends. /help shows what else can be typed:
+    sessions, saving, the messages themselves. In a pipe every line is a message.
     """
     from megabot_cli.commands.chatting import converse
     from megabot_cli.commands.running import run
 
     invocation: Invocation = context.obj
-    run(converse(invocation, session=session, direct=direct))
+    tools = programs(tool or (), "--tool")
+    run(converse(invocation, session=session, direct=direct, tools=tools))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
+from megabot_cli.commands.chat_commands import Talk, obey
 from megabot_cli.errors import (
     ConnectionLost,
     CouldNotConnect,
@@ -16,7 +17,7 @@ from megabot_cli.errors import (
 )
 
 if TYPE_CHECKING:
-    from megabot_cli.client.connection import ClientEvent, MegaBotClient
+    from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
     from megabot_cli.client.flat import FlatClient
     from megabot_cli.commands.invocation import Invocation
 
@@ -28,13 +29,21 @@ HISTORY_FILE = "chat-history"
 _FATAL = (ConnectionLost, CouldNotConnect, NotAuthenticated)
 
 
-async def converse(invocation: Invocation, *, session: str | None, direct: bool) -> None:
+async def converse(
+    invocation: Invocation,
+    *,
+    session: str | None,
+    direct: bool,
+    tools: Mapping[str, tuple[str, ...]],
+) -> None:
     """Say each line and show what is answered, until there are no more."""
     flat = invocation.configuration.profile.dialect == "flat"
-    if flat and session is not None:
-        raise WrongUsage("The flat dialect has no sessions", "Leave --session out.")
+    if flat and (session is not None or tools):
+        raise WrongUsage("The flat dialect has no sessions and no tools", "Leave them out.")
     opened = (
-        _flat(invocation, direct=direct) if flat else _sessions(invocation, session, direct=direct)
+        _flat(invocation, direct=direct)
+        if flat
+        else _sessions(_SessionPartner(invocation, session, tools, direct=direct))
     )
     async with opened as partner:
         if invocation.console.in_is_terminal:
@@ -47,10 +56,17 @@ async def converse(invocation: Invocation, *, session: str | None, direct: bool)
 
 
 class Partner(Protocol):
-    """Who answers."""
+    """Who answers, in which session where there is one."""
 
-    async def say(self, text: str, show: Show) -> None:
-        """Return when the answer has been shown."""
+    session: str | None
+
+    async def say(self, text: str, show: Show, status: Show) -> Sequence[str]:
+        """Return the messages of the answer when it has been shown. `status` gets what is told
+        meanwhile."""
+        ...
+
+    async def go_on_in(self, session: str | None) -> None:
+        """Talk in another session from here on; None begins a new one."""
         ...
 
     async def interrupt(self) -> None:
@@ -61,33 +77,72 @@ class Partner(Protocol):
 class _SessionPartner:
     """One session, over one connection after another."""
 
-    def __init__(self, invocation: Invocation, session: str | None, *, direct: bool) -> None:
+    def __init__(
+        self,
+        invocation: Invocation,
+        session: str | None,
+        tools: Mapping[str, tuple[str, ...]],
+        *,
+        direct: bool,
+    ) -> None:
         self._invocation = invocation
         self._direct = direct
+        self._tools = tools
+        self._status: Show | None = None
         self._stack = contextlib.AsyncExitStack()
         self._client: MegaBotClient | None = None
         self.session = session
 
     async def open(self) -> None:
+        from megabot_cli.commands.sending import add_tools
         from megabot_cli.commands.upstream import open_client
 
         opened = open_client(
-            self._invocation, session=self.session, direct=self._direct, on_event=self._tell
+            self._invocation,
+            session=self.session,
+            direct=self._direct,
+            on_event=self._tell,
+            query={"role": "executor"} if self._tools else None,
         )
-        self._client = await self._stack.enter_async_context(opened)
-        self.session = self._client.session_id
+        client = self._client = await self._stack.enter_async_context(opened)
+        add_tools(client, self._tools)
+        client.on("status_update")(self._goes_on)
+        self.session = client.session_id
 
     async def close(self) -> None:
         await self._stack.aclose()
 
-    async def say(self, text: str, show: Show) -> None:
+    def say_goodbye(self) -> None:
+        console = self._invocation.console
+        if console.in_is_terminal:
+            console.note(f"To go on later: megabot chat --session {self.session}")
+
+    async def say(self, text: str, show: Show, status: Show) -> Sequence[str]:
         assert self._client is not None
-        await self._client.ask(text, on_chunk=show)
+        self._status = status
+        try:
+            return (await self._client.ask(text, on_chunk=show)).messages
+        finally:
+            self._status = None
+
+    async def go_on_in(self, session: str | None) -> None:
+        await self.close()
+        self.session = session
+        await self.open()
 
     async def interrupt(self) -> None:
         """The protocol has one word for that: to say goodbye. A relay keeps its link."""
         await self.close()
         await self.open()
+
+    def _goes_on(self, received: Received) -> None:
+        told = received.payload()
+        if self._status is None or not isinstance(told, dict):
+            return
+        share = told.get("progress")
+        percent = f"{share:.0%}" if isinstance(share, int | float) else ""
+        words = (str(told.get("status") or ""), str(told.get("message") or ""), percent)
+        self._status("  ".join(word for word in words if word))
 
     def _tell(self, event: ClientEvent) -> None:
         console = self._invocation.console
@@ -101,6 +156,8 @@ class _SessionPartner:
 
 class _FlatPartner:
     """An upstream without sessions."""
+
+    session: str | None = None
 
     def __init__(self, invocation: Invocation, *, direct: bool) -> None:
         self._invocation = invocation
@@ -117,10 +174,14 @@ class _FlatPartner:
     async def close(self) -> None:
         await self._stack.aclose()
 
-    async def say(self, text: str, show: Show) -> None:
+    async def say(self, text: str, show: Show, status: Show) -> Sequence[str]:
         assert self._client is not None
         answer = await self._client.ask(text)
         show(answer.content if answer.content is not None else answer.text)
+        return [answer.text]
+
+    async def go_on_in(self, session: str | None) -> None:
+        raise WrongUsage("The flat dialect has no sessions")
 
     async def interrupt(self) -> None:
         """What still comes on this connection would be taken for the next answer."""
@@ -129,15 +190,11 @@ class _FlatPartner:
 
 
 @asynccontextmanager
-async def _sessions(
-    invocation: Invocation, session: str | None, *, direct: bool
-) -> AsyncIterator[Partner]:
-    partner = _SessionPartner(invocation, session, direct=direct)
+async def _sessions(partner: _SessionPartner) -> AsyncIterator[Partner]:
     try:
         await partner.open()
         yield partner
-        if invocation.console.in_is_terminal:
-            invocation.console.note(f"To go on later: megabot chat --session {partner.session}")
+        partner.say_goodbye()
     finally:
         await partner.close()
 
@@ -160,20 +217,22 @@ async def _with_a_pipe(invocation: Invocation, partner: Partner) -> None:
 
     async for line in lines():
         if line.strip():
-            await _say(invocation, partner, line)
+            await _say(invocation, partner, line, Talk())
 
 
 async def _with_a_person(invocation: Invocation, partner: Partner) -> None:
     from megabot_cli.terminal.line_editor import LineEditor
 
-    console = invocation.console
+    console, talk = invocation.console, Talk()
     editor = LineEditor(invocation.places.state / HISTORY_FILE)
-    console.note("Alt-Enter begins a new line; Ctrl-C stops an answer, Ctrl-D ends.")
-    while (text := await editor.read()) is not None:
+    console.note("Alt-Enter begins a new line; Ctrl-C stops an answer, Ctrl-D ends; /help.")
+    while not talk.over and (text := await editor.read()) is not None:
         if not text.strip():
             continue
         try:
-            if not await _say_until_stopped(invocation, partner, text):
+            if text.startswith("/") and not text.startswith("//"):
+                await obey(text, console, partner, talk)
+            elif not await _say_until_stopped(invocation, partner, text.removeprefix("/"), talk):
                 console.note("stopped; what came is above")
                 await partner.interrupt()
         except _FATAL:
@@ -184,23 +243,39 @@ async def _with_a_person(invocation: Invocation, partner: Partner) -> None:
                 console.error_line(f"  {fault.hint}")
 
 
-async def _say(invocation: Invocation, partner: Partner, text: str) -> None:
+async def _say(invocation: Invocation, partner: Partner, text: str, talk: Talk) -> None:
+    from megabot_cli.terminal.markdown_stream import MarkdownStream
+    from megabot_cli.terminal.status_line import StatusLine
     from megabot_cli.terminal.text import safe_text
 
     console = invocation.console
-    try:
-        await partner.say(text, lambda piece: console.stream(safe_text(piece)))
-    finally:
-        console.end_line()
+    markdown = MarkdownStream() if console.out_is_terminal and console.color else None
+    came: list[str] = []
+
+    def show(piece: str) -> None:
+        came.append(piece)
+        safe = safe_text(piece)
+        console.stream(markdown.feed(safe) if markdown is not None else safe)
+
+    with StatusLine(console) as status:
+        try:
+            talk.messages = await partner.say(text, show, status.say)
+        finally:
+            if markdown is not None:
+                console.stream(markdown.end())
+            console.end_line()
+            talk.turns.append((text, "".join(came)))
 
 
-async def _say_until_stopped(invocation: Invocation, partner: Partner, text: str) -> bool:
+async def _say_until_stopped(
+    invocation: Invocation, partner: Partner, text: str, talk: Talk
+) -> bool:
     """False when Ctrl-C ended the answer."""
     import asyncio
 
     from megabot_cli.commands.serving import on_signals
 
-    answering = asyncio.ensure_future(_say(invocation, partner, text))
+    answering = asyncio.ensure_future(_say(invocation, partner, text, talk))
     stopped = False
 
     def stop(_: int) -> None:

@@ -103,6 +103,11 @@ class Console:
         """A piece of the result, shown at once."""
         self._write(text)
 
+    @property
+    def at_line_start(self) -> bool:
+        """Whether what `stream` wrote ended with its line."""
+        return self._at_line_start
+
     def end_line(self) -> None:
         """End a line that `stream` left open."""
         if not self._at_line_start:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from pathlib import Path
 
 import pexpect
 
@@ -84,3 +85,74 @@ def test_ctrl_c_stops_an_answer_and_not_the_talk(stranger: Operator, processes: 
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
+
+
+def test_what_begins_with_a_slash_is_for_the_chat_itself(ann: Operator, tmp_path: Path) -> None:
+    saved = tmp_path / "talk.md"
+    with on_a_terminal(ann, "chat", PROMPT_TOOLKIT_NO_CPR="1") as child:
+        child.expect(PROMPT)
+        child.send("/json\r")
+        child.expect("Nothing has been answered yet")
+        child.expect(PROMPT)
+        child.send("hi\r")
+        child.expect("You said “hi”")
+        child.expect(PROMPT)
+        child.send("/session\r")
+        child.expect(r"session (sess_\w+)")
+        first = child.match[1]
+        child.expect(PROMPT)
+        child.send("/session new\r")
+        child.expect(r"session (sess_\w+)")
+        assert child.match[1] != first
+        child.expect(PROMPT)
+        child.send("//usr is a folder\r")
+        child.expect("You said “/usr is a folder”")
+        child.expect(PROMPT)
+        child.send("/json\r")
+        child.expect('"type":"chat_stream"')
+        child.expect(PROMPT)
+        child.send("/qiut\r")
+        child.expect("Did you mean /quit")
+        child.expect(PROMPT)
+        for _ in range(2):
+            child.send(f"/save {saved}\r")
+            child.expect("2 questions and answers are in|is there already")
+            child.expect(PROMPT)
+        child.send("/quit\r")
+        _, code = ended(child)
+        assert code == 0
+    text = saved.read_text()
+    assert text.startswith("> hi\n\nYou said “hi” to me")
+    assert "> /usr is a folder\n" in text
+
+
+MARKDOWN = """
+rules:
+  - name: markdown
+    match: {type: chat_send}
+    steps:
+      - status: {status: thinking, message: for a while, progress: 0.4}
+      - delay_s: 0.5
+      - stream: {text: "# Title\\n- **one**\\n", pace_s: 0.01}
+"""
+
+
+def test_an_answer_is_laid_out_as_it_comes_and_what_goes_on_is_told(
+    processes: Processes, tmp_path: Path
+) -> None:
+    scenario, home = tmp_path / "scenario.yaml", tmp_path / "home"
+    scenario.write_text(MARKDOWN)
+    home.mkdir(mode=0o700)
+    ann = Operator(home, start_gateway(processes, "--listen", ":0", "--scenario", str(scenario)))
+    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
+    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    with on_a_terminal(ann, "chat", "--color", "always", PROMPT_TOOLKIT_NO_CPR="1") as child:
+        child.expect(PROMPT)
+        child.send("hi\r")
+        child.expect("thinking  for a while  40%")
+        child.expect(r"\x1b\[1mTitle\x1b\[0m\r\n• \x1b\[0m\x1b\[1mone\x1b\[0m")
+        child.expect(PROMPT)
+        child.sendeof()
+        _, code = ended(child)
+        assert code == 0
+    assert ann.types("chat", typed="hi\n").stdout == "# Title\n- **one**\n"
