@@ -7,8 +7,6 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-import structlog
-
 from megabot_cli.client.received import Received
 from megabot_cli.client.tasks import TaskSet
 
@@ -19,8 +17,6 @@ Tool = Callable[..., Any]
 SendResult = Callable[[dict[str, Any]], Awaitable[Any]]
 
 H = TypeVar("H", bound=Callable[..., Any])
-
-log = structlog.get_logger()
 
 
 class Handlers:
@@ -54,6 +50,9 @@ class Handlers:
         try:
             handler(received)
         except Exception as fault:  # a handler may be anything: no fault of it ends the connection
+            import structlog  # loads rich: only where there is something to say
+
+            log = structlog.get_logger()
             log.error("handler.failed", handler=_name_of(handler), exc_info=fault)
 
     async def _run(
@@ -62,6 +61,9 @@ class Handlers:
         try:
             await handler(received)
         except Exception as fault:
+            import structlog  # loads rich: only where there is something to say
+
+            log = structlog.get_logger()
             log.error("handler.failed", handler=_name_of(handler), exc_info=fault)
 
     async def stop(self) -> None:
@@ -107,6 +109,9 @@ async def _run(tool: Tool, parameters: dict[str, Any]) -> dict[str, Any]:
         if inspect.isawaitable(result):
             result = await result
     except Exception as fault:  # whatever it is, whoever called waits for an answer
+        import structlog  # loads rich: only where there is something to say
+
+        log = structlog.get_logger()
         log.warning("tool.failed", tool=_name_of(tool), fault=f"{type(fault).__name__}: {fault}")
         return {"status": "failed", "output": f"{type(fault).__name__}: {fault}"[:1000]}
     output = result if isinstance(result, str) else ""

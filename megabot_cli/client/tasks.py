@@ -6,10 +6,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
-import structlog
-
-log = structlog.get_logger()
-
 
 class TaskSet:
     """Runs coroutines; a fault in one is logged and ends only that one."""
@@ -36,4 +32,7 @@ class TaskSet:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
+            import structlog  # loads rich: only where there is something to say
+
+            log = structlog.get_logger()
             log.error("task.failed", task=task.get_name(), exc_info=fault)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview
+from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview, said_quickly
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration, json_object, pairs, programs
 from megabot_cli.errors import BadData, NotFound, WrongUsage
@@ -145,7 +145,7 @@ def send(
     )
     if dry_run:
         preview(invocation, options)
-    else:
+    elif not said_quickly(invocation, options):
         run(converse(invocation, options))
 
 

@@ -118,6 +118,15 @@ def _text(message: Ready) -> str:
     return text
 
 
+def said_quickly(invocation: Invocation, options: SendOptions) -> bool:
+    """Send one message that waits for nothing, where that goes without the real client."""
+    from megabot_cli.commands.quick_send import send_quickly
+
+    if options.draft is None or options.wait.until != "none":
+        return False
+    return send_quickly(invocation, options, _text(_ready(options.draft)))
+
+
 async def converse(invocation: Invocation, options: SendOptions) -> None:
     """Send what there is and show what is answered, within the deadline."""
     if invocation.configuration.profile.dialect == "flat":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -11,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from megabot_cli.errors import NotAuthenticated
 
 if TYPE_CHECKING:
+    import ssl
+
     import aiohttp
 
     from megabot_cli.client.connection import MegaBotClient

@@ -1,7 +1,8 @@
 """Programs of others that relay WebSockets, started as their manuals say, one core each.
 
-Found on PATH, or where the variables NGINX, WEBSOCAT and MITMDUMP say; what is not found is
-named and left out. Debian has nginx, PyPI has mitmproxy; websocat comes from its authors.
+Found on PATH, or where the variables NGINX, WEBSOCAT, MITMDUMP and WSCAT say; what is not found
+is named and left out. Debian has nginx, PyPI mitmproxy, npm wscat; websocat comes from its
+authors.
 """
 
 from __future__ import annotations

@@ -11,6 +11,8 @@ import tempfile
 import time
 from collections.abc import Sequence
 
+from tests.benchmarks.peers import find
+
 RUNS = 11
 GATEWAY = (
     *("gateway", "--listen", "127.0.0.1:0", "--latency", "0", "--chunk-delay", "0"),
@@ -50,8 +52,14 @@ def report() -> None:
                 "megabot --version": [*ours, "--version"],
                 "megabot --help": [*ours, "--help"],
                 "megabot send hi": [*ours, "send", "hi"],
-                "megabot send hi --wait none": [*ours, "send", "hi", "--wait", "none"],
+                "megabot send hi --no-wait": [*ours, "send", "hi", "--no-wait"],
             }
+            token = subprocess.run([*ours, "token"], env=env, check=True, capture_output=True)
+            if wscat := find("wscat"):
+                with_token = f"{url}?token={token.stdout.decode().strip()}"
+                commands["wscat -x hi"] = [wscat, "-c", with_token, "-x", "hi"]
+            else:
+                print("not found, not measured: wscat")
             times: dict[str, list[float]] = {name: [] for name in commands}
             for _ in range(RUNS):
                 for name, command in commands.items():
@@ -60,8 +68,10 @@ def report() -> None:
             gateway.terminate()
             gateway.wait()
             gateway.stdout.close()
+    against = statistics.median(times.get("wscat -x hi", [0.0]))
     base = statistics.median(times["python -c pass"])
-    print(f"\nStart to exit, {RUNS} runs each\n{'':40}{'ms':>8}{'ratio':>8}")
+    print(f"\nStart to exit, {RUNS} runs each\n{'':40}{'ms':>8}{'python':>8}{'wscat':>8}")
     for name, taken in times.items():
         median = statistics.median(taken)
-        print(f"{name:40}{median * 1000:8.0f}{median / base:8.1f}")
+        beside = f"{median / against:8.1f}" if against else ""
+        print(f"{name:40}{median * 1000:8.0f}{median / base:8.1f}{beside}")
