@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -63,6 +63,7 @@ _megabot() {
             "megabot recordings merge") path="megabot recordings merge" ;;
             "megabot recordings sanitize") path="megabot recordings sanitize" ;;
             "megabot recordings convert") path="megabot recordings convert" ;;
+            "megabot bench") path="megabot bench" ;;
             "megabot config") path="megabot config" ;;
             "megabot config show") path="megabot config show" ;;
             "megabot config path") path="megabot config path" ;;
@@ -525,6 +526,17 @@ _megabot() {
         "megabot recordings convert -o"|"megabot recordings convert --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot recordings convert --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings convert --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot bench --clients") compopt +o default; return ;;
+        "megabot bench --duration") compopt +o default; return ;;
+        "megabot bench --rate") compopt +o default; return ;;
+        "megabot bench --listeners") compopt +o default; return ;;
+        "megabot bench --message") compopt +o default; return ;;
+        "megabot bench -p"|"megabot bench --profile") compopt +o default; return ;;
+        "megabot bench --url") compopt +o default; return ;;
+        "megabot bench --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot bench -o"|"megabot bench --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot bench --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot bench --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config -p"|"megabot config --profile") compopt +o default; return ;;
         "megabot config --url") compopt +o default; return ;;
         "megabot config --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -553,7 +565,7 @@ _megabot() {
 
     case $path in
         "megabot")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send tool chat tail relay gateway replay recordings rec config" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send tool chat tail relay gateway replay recordings rec bench config" ;;
         "megabot demo")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot login")
@@ -642,6 +654,8 @@ _megabot() {
             _megabot_words "--key --pattern --drop --drop-payload --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings convert")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --expect --allow-tools --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot bench")
+            _megabot_words "--clients --duration --rate --no-rate-limit --listeners --message --direct -y --yes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
         "megabot config show")

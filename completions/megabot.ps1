@@ -76,6 +76,11 @@ $script:MegabotCommands = @'
     "help": "List, show and verify recordings."
    },
    {
+    "name": "bench",
+    "path": "megabot bench",
+    "help": "Measure what this path carries: rate, latency, fan-out."
+   },
+   {
     "name": "config",
     "path": "megabot config",
     "help": "Show the settings and where they come from."
@@ -7368,6 +7373,178 @@ $script:MegabotCommands = @'
    ],
    "--output": [
     "text",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot bench": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--clients",
+    "help": "So many ask at once.  [default: 4]"
+   },
+   {
+    "name": "--duration",
+    "help": "Ask for so long.  [default: 5.0]"
+   },
+   {
+    "name": "--rate",
+    "help": "So often, all together."
+   },
+   {
+    "name": "--no-rate-limit",
+    "help": "As often as answers come."
+   },
+   {
+    "name": "--listeners",
+    "help": "Then one answer to so many.  [default: 0]"
+   },
+   {
+    "name": "--message",
+    "help": "What to say.  [default: ping]"
+   },
+   {
+    "name": "--direct",
+    "help": "Go around the relay, if one runs."
+   },
+   {
+    "name": "-y",
+    "help": "Load an upstream on another machine too."
+   },
+   {
+    "name": "--yes",
+    "help": "Load an upstream on another machine too."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "--clients": [
+    ""
+   ],
+   "--duration": [
+    ""
+   ],
+   "--rate": [
+    ""
+   ],
+   "--listeners": [
+    ""
+   ],
+   "--message": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
     ""
    ],
    "--log-format": [

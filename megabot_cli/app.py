@@ -131,6 +131,12 @@ COMMANDS = (
         aliases=("rec",),
     ),
     Entry(
+        "bench",
+        "Measure what this path carries: rate, latency, fan-out.",
+        f"{_AT}.bench:bench",
+        RUN,
+    ),
+    Entry(
         "config",
         "Show the settings and where they come from.",
         f"{_AT}.config",

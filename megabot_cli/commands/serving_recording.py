@@ -143,16 +143,13 @@ def summary(tally: Tally) -> str:
 
 def check_upstream(invocation: Invocation, gateway: Gateway) -> None:
     """WrongUsage where what is forwarded would come back to us."""
-    import ipaddress
     from urllib.parse import urlsplit
+
+    from megabot_cli.config.listen import is_loopback
 
     url = urlsplit(invocation.configuration.profile.url)
     host = (url.hostname or "").rstrip(".")
-    try:
-        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        is_loopback = False
-    if url.port == gateway.port and (is_loopback or host == gateway.host):
+    if url.port == gateway.port and (is_loopback(host) or host == gateway.host):
         raise WrongUsage(
             f"--miss forward asks {url.geturl()}, which is this gateway itself",
             "Choose another upstream with --url, or another address with --listen.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import PurePath
 
 from megabot_cli.errors import BadConfiguration
@@ -23,6 +24,14 @@ def unix_path(text: str) -> PurePath | None:
             f"Write unix:/absolute/path of at most {_MOST_PATH_BYTES} bytes.",
         )
     return path
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host, by name or number, is this machine itself."""
+    try:
+        return host.rstrip(".") == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_listen(text: str) -> tuple[str, int]:
