@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--check-scenario|--chunk-delay|--client|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--every|--expect|--file|--from|--from-recording|--grep|--id|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--log-format|--loop|--match|--max-gap|--max-lateness|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--pattern|--payload|--profile|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -62,6 +62,7 @@ _megabot() {
             "megabot recordings merge") path="megabot recordings merge" ;;
             "megabot recordings sanitize") path="megabot recordings sanitize" ;;
             "megabot recordings convert") path="megabot recordings convert" ;;
+            "megabot doctor") path="megabot doctor" ;;
             "megabot config") path="megabot config" ;;
             "megabot config show") path="megabot config show" ;;
             "megabot config path") path="megabot config path" ;;
@@ -509,6 +510,13 @@ _megabot() {
         "megabot recordings convert -o"|"megabot recordings convert --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot recordings convert --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings convert --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot doctor --report") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot doctor -p"|"megabot doctor --profile") compopt +o default; return ;;
+        "megabot doctor --url") compopt +o default; return ;;
+        "megabot doctor --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot doctor -o"|"megabot doctor --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot doctor --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot doctor --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config -p"|"megabot config --profile") compopt +o default; return ;;
         "megabot config --url") compopt +o default; return ;;
         "megabot config --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -537,7 +545,7 @@ _megabot() {
 
     case $path in
         "megabot")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send chat tail relay gateway replay recordings rec config" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send chat tail relay gateway replay recordings rec doctor config" ;;
         "megabot demo")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot login")
@@ -624,6 +632,8 @@ _megabot() {
             _megabot_words "--key --pattern --drop --drop-payload --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings convert")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --expect --allow-tools --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot doctor")
+            _megabot_words "--report -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
         "megabot config show")
@@ -660,6 +670,7 @@ _megabot() {
             "megabot recordings") compopt +o default ;;
             "megabot recordings list") compopt +o default ;;
             "megabot recordings prune") compopt +o default ;;
+            "megabot doctor") compopt +o default ;;
             "megabot config") compopt +o default ;;
             "megabot config path") compopt +o default ;;
             "megabot config schema") compopt +o default ;;

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --check-scenario --chunk-delay --client --color --config --control --count --data --dialect --direction --drop --every --expect --file --from --from-recording --grep --id --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --log-format --loop --match --max-gap --max-lateness --metadata --miss --mode --model --most --number --output --pace --pattern --payload --profile --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --speed --storage --timeout --to --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert doctor config path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -54,6 +54,7 @@ complete -c megabot -n '__megabot_next' -a relay -d 'Share upstream links among 
 complete -c megabot -n '__megabot_next' -a gateway -d 'Be MegaBot on this machine.'
 complete -c megabot -n '__megabot_next' -a replay -d 'Send a recording again and compare.'
 complete -c megabot -n '__megabot_next' -a recordings -d 'List, show and verify recordings.'
+complete -c megabot -n '__megabot_next' -a doctor -d 'Find out what is wrong, and how to mend it.'
 complete -c megabot -n '__megabot_next' -a config -d 'Show the settings and where they come from.'
 complete -c megabot -n '__megabot_at demo' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at login' -l username -x -d 'Who you are.'
@@ -358,6 +359,8 @@ complete -c megabot -n '__megabot_at recordings convert' -l expect -x -a 'exact 
 complete -c megabot -n '__megabot_at recordings convert' -l allow-tools -d 'The test sends tool calls as well.'
 complete -c megabot -n '__megabot_at recordings convert' -l force -d 'Replace a file that is there already.'
 complete -c megabot -n '__megabot_at recordings convert' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at doctor' -l report -r -F -d 'Also write all of it, without secrets, into a new FILE (.json, else Markdown).'
+complete -c megabot -n '__megabot_at doctor' -s o -l output -x -a 'text json jsonl'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'
 complete -c megabot -n '__megabot_next config' -a path -d 'Print where things are.'
 complete -c megabot -n '__megabot_next config' -a schema -d 'Print the JSON Schema of config.yaml.'

@@ -71,6 +71,11 @@ $script:MegabotCommands = @'
     "help": "List, show and verify recordings."
    },
    {
+    "name": "doctor",
+    "path": "megabot doctor",
+    "help": "Find out what is wrong, and how to mend it."
+   },
+   {
     "name": "config",
     "path": "megabot config",
     "help": "Show the settings and where they come from."
@@ -7164,6 +7169,136 @@ $script:MegabotCommands = @'
    ],
    "--output": [
     "text",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot doctor": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--report",
+    "help": "Also write all of it, without secrets, into a new FILE (.json, else Markdown)."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "--report": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    "jsonl",
     ""
    ],
    "--log-format": [

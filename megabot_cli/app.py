@@ -129,6 +129,7 @@ COMMANDS = (
         ),
         aliases=("rec",),
     ),
+    Entry("doctor", "Find out what is wrong, and how to mend it.", f"{_AT}.doctor:doctor", SET_UP),
     Entry(
         "config",
         "Show the settings and where they come from.",

@@ -82,7 +82,7 @@ class Invocation:
             self._flags.setdefault("profiles.*.url", Flag("--url", self.options.url))
         self._flags |= {name: flag for name, flag in flags.items() if flag is not None}
         self.configuration = load(
-            self._config_text(),
+            self.config_text(),
             file=str(self.places.config_file),
             environment=self.environ,
             flags=self._flags,
@@ -91,7 +91,8 @@ class Invocation:
         )
         return self.configuration
 
-    def _config_text(self) -> str | None:
+    def config_text(self) -> str | None:
+        """The text of the configuration file; None when there is none."""
         path = self.places.config_file
         try:
             return path.read_text(encoding="utf-8")
