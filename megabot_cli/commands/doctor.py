@@ -125,9 +125,11 @@ def _end(invocation: Invocation, findings: list[Finding]) -> None:
         invocation.console.note(f"Nothing is broken{warned}.")
         return
     kind = _error_with(failed.exit or 1)
-    others = number["fail"] - 1
-    more = f" (and {others} more failed)" if others else ""
-    raise kind(f"{failed.check} failed: {failed.message}{more}", failed.fix)
+    names = [each.check for each in findings if each.verdict == "fail"]
+    # What is wrong with each stands on stdout already, unless that is for a program.
+    said = f": {failed.message}" if invocation.output != "text" else ""
+    message = f"{len(names)} of {len(findings)} checks failed ({', '.join(names)}){said}"
+    raise kind(message, failed.fix)
 
 
 def _error_with(exit_code: int) -> type[MegabotError]:

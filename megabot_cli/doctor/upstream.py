@@ -18,7 +18,7 @@ from megabot_cli.config.schema import Dialect
 from megabot_cli.doctor.case import Upstream
 from megabot_cli.doctor.conversation import Conversation
 from megabot_cli.doctor.findings import Finding, ok, warn
-from megabot_cli.errors import MegabotError, NotAuthenticated, UpstreamRefused
+from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, UpstreamRefused
 
 PINGS = 3
 PING_LIMIT_S = 5.0
@@ -128,6 +128,12 @@ async def open_socket(caller: Caller, dialect: Dialect) -> tuple[Finding, Conver
     began = time.perf_counter()
     try:
         line = await caller.open()
+    except (NotAuthenticated, NotPermitted) as fault:
+        # The flat dialect wants its token in the query, where we do not put ours to find out.
+        if dialect == "flat":
+            raise
+        maybe = " Or it speaks the flat dialect: set the profile's dialect."
+        raise type(fault)(fault.message, f"{fault.hint or ''}{maybe}".strip()) from None
     except UpstreamRefused as fault:
         other: Dialect = "megabot" if dialect == "flat" else "flat"
         if not await _speaks(caller, other):

@@ -156,6 +156,7 @@ async def test_a_credential_that_is_refused_is_told_by_the_socket(tmp_path: Path
         findings = await findings_of(case_at(tmp_path, upstream.url))
     assert (findings["login"].verdict, findings["socket"].exit) == ("ok", 4)
     assert "token-1" not in findings["socket"].message
+    assert "flat dialect" in str(findings["socket"].fix)
 
 
 async def test_the_other_dialect_is_recognized(tmp_path: Path) -> None:

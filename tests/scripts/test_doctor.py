@@ -51,7 +51,7 @@ def test_without_an_upstream_7_and_the_rest_is_looked_at(ann: Operator) -> None:
     assert (facts["ok"], facts["exit"]) == (False, 7)
     error = json.loads(done.stderr)["error"]
     assert (error["exit"], error["code"]) == (7, "could_not_connect")
-    assert error["message"].startswith("tcp failed: Port 9 cannot be reached")
+    assert error["message"].startswith("2 of 17 checks failed (tcp, login): Port 9 cannot be rea")
 
 
 def test_without_a_credential_4(stranger: Operator) -> None:
