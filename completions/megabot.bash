@@ -64,7 +64,12 @@ _megabot() {
             "megabot recordings convert") path="megabot recordings convert" ;;
             "megabot doctor") path="megabot doctor" ;;
             "megabot config") path="megabot config" ;;
+            "megabot config init") path="megabot config init" ;;
             "megabot config show") path="megabot config show" ;;
+            "megabot config check") path="megabot config check" ;;
+            "megabot config explain") path="megabot config explain" ;;
+            "megabot config profiles") path="megabot config profiles" ;;
+            "megabot config use") path="megabot config use" ;;
             "megabot config path") path="megabot config path" ;;
             "megabot config schema") path="megabot config schema" ;;
         esac
@@ -523,12 +528,42 @@ _megabot() {
         "megabot config -o"|"megabot config --output") compopt +o default; return ;;
         "megabot config --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config init -p"|"megabot config init --profile") compopt +o default; return ;;
+        "megabot config init --url") compopt +o default; return ;;
+        "megabot config init --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config init -o"|"megabot config init --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot config init --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config init --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config show -p"|"megabot config show --profile") compopt +o default; return ;;
         "megabot config show --url") compopt +o default; return ;;
         "megabot config show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config show -o"|"megabot config show --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config check -p"|"megabot config check --profile") compopt +o default; return ;;
+        "megabot config check --url") compopt +o default; return ;;
+        "megabot config check --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config check -o"|"megabot config check --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot config check --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config check --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config explain -p"|"megabot config explain --profile") compopt +o default; return ;;
+        "megabot config explain --url") compopt +o default; return ;;
+        "megabot config explain --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config explain -o"|"megabot config explain --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot config explain --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config explain --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config profiles -p"|"megabot config profiles --profile") compopt +o default; return ;;
+        "megabot config profiles --url") compopt +o default; return ;;
+        "megabot config profiles --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config profiles -o"|"megabot config profiles --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot config profiles --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config profiles --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config use -p"|"megabot config use --profile") compopt +o default; return ;;
+        "megabot config use --url") compopt +o default; return ;;
+        "megabot config use --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config use -o"|"megabot config use --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot config use --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config use --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config path -p"|"megabot config path --profile") compopt +o default; return ;;
         "megabot config path --url") compopt +o default; return ;;
         "megabot config path --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -635,8 +670,18 @@ _megabot() {
         "megabot doctor")
             _megabot_words "--report -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "init show check explain profiles use path schema" ;;
+        "megabot config init")
+            _megabot_words "-y --yes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config show")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config check")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config explain")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config profiles")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config use")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config path")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
@@ -672,6 +717,9 @@ _megabot() {
             "megabot recordings prune") compopt +o default ;;
             "megabot doctor") compopt +o default ;;
             "megabot config") compopt +o default ;;
+            "megabot config init") compopt +o default ;;
+            "megabot config check") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames ;;
+            "megabot config profiles") compopt +o default ;;
             "megabot config path") compopt +o default ;;
             "megabot config schema") compopt +o default ;;
         esac

@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert doctor config path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert doctor config init check explain profiles use path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -361,9 +361,21 @@ complete -c megabot -n '__megabot_at recordings convert' -l force -d 'Replace a 
 complete -c megabot -n '__megabot_at recordings convert' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at doctor' -l report -r -F -d 'Also write all of it, without secrets, into a new FILE (.json, else Markdown).'
 complete -c megabot -n '__megabot_at doctor' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_next config' -a init -d 'Write a configuration file to begin with.'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'
+complete -c megabot -n '__megabot_next config' -a check -d 'Say all that is wrong in a file.'
+complete -c megabot -n '__megabot_next config' -a explain -d 'Say all about one setting.'
+complete -c megabot -n '__megabot_next config' -a profiles -d 'List the profiles.'
+complete -c megabot -n '__megabot_next config' -a use -d 'Choose the profile to use from now on.'
 complete -c megabot -n '__megabot_next config' -a path -d 'Print where things are.'
 complete -c megabot -n '__megabot_next config' -a schema -d 'Print the JSON Schema of config.yaml.'
+complete -c megabot -n '__megabot_at config init' -s y -l yes -d 'Also where one is; the old one gets the ending .bak.'
+complete -c megabot -n '__megabot_at config init' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config show' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at config check' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at config check' -F
+complete -c megabot -n '__megabot_at config explain' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at config profiles' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at config use' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config path' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config schema' -s o -l output -x -a 'json'

@@ -7318,9 +7318,34 @@ $script:MegabotCommands = @'
  "megabot config": {
   "commands": [
    {
+    "name": "init",
+    "path": "megabot config init",
+    "help": "Write a configuration file to begin with."
+   },
+   {
     "name": "show",
     "path": "megabot config show",
     "help": "Show each setting and its source."
+   },
+   {
+    "name": "check",
+    "path": "megabot config check",
+    "help": "Say all that is wrong in a file."
+   },
+   {
+    "name": "explain",
+    "path": "megabot config explain",
+    "help": "Say all about one setting."
+   },
+   {
+    "name": "profiles",
+    "path": "megabot config profiles",
+    "help": "List the profiles."
+   },
+   {
+    "name": "use",
+    "path": "megabot config use",
+    "help": "Choose the profile to use from now on."
    },
    {
     "name": "path",
@@ -7448,7 +7473,624 @@ $script:MegabotCommands = @'
    ]
   }
  },
+ "megabot config init": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-y",
+    "help": "Also where one is; the old one gets the ending .bak."
+   },
+   {
+    "name": "--yes",
+    "help": "Also where one is; the old one gets the ending .bak."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
  "megabot config show": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config check": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config explain": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config profiles": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config use": {
   "commands": [],
   "options": [
    {

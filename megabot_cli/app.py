@@ -136,7 +136,12 @@ COMMANDS = (
         f"{_AT}.config",
         SET_UP,
         children=(
+            Entry("init", "Write a configuration file to begin with.", f"{_AT}.config_init:init"),
             Entry("show", "Show each setting and its source.", f"{_AT}.config:show"),
+            Entry("check", "Say all that is wrong in a file.", f"{_AT}.config_check:check"),
+            Entry("explain", "Say all about one setting.", f"{_AT}.config_explain:explain"),
+            Entry("profiles", "List the profiles.", f"{_AT}.config_profiles:profiles"),
+            Entry("use", "Choose the profile to use from now on.", f"{_AT}.config_profiles:use"),
             Entry("path", "Print where things are.", f"{_AT}.config:path"),
             Entry("schema", "Print the JSON Schema of config.yaml.", f"{_AT}.config:schema"),
         ),

@@ -88,8 +88,16 @@ class Invocation:
             flags=self._flags,
             profile=self.options.profile,
             logins=remembered_urls(self.places.logins),
+            chosen=self._chosen_profile,
         )
         return self.configuration
+
+    @cached_property
+    def _chosen_profile(self) -> str | None:
+        """Read once: what runs for long stays with its profile when another is chosen."""
+        from megabot_cli.commands.remembered import chosen_profile
+
+        return chosen_profile(self.places.chosen_profile)
 
     def config_text(self) -> str | None:
         """The text of the configuration file; None when there is none."""
