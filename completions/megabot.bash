@@ -63,6 +63,9 @@ _megabot() {
             "megabot recordings sanitize") path="megabot recordings sanitize" ;;
             "megabot recordings convert") path="megabot recordings convert" ;;
             "megabot doctor") path="megabot doctor" ;;
+            "megabot completions") path="megabot completions" ;;
+            "megabot completions show") path="megabot completions show" ;;
+            "megabot completions install") path="megabot completions install" ;;
             "megabot config") path="megabot config" ;;
             "megabot config init") path="megabot config init" ;;
             "megabot config show") path="megabot config show" ;;
@@ -522,6 +525,24 @@ _megabot() {
         "megabot doctor -o"|"megabot doctor --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
         "megabot doctor --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot doctor --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot completions -p"|"megabot completions --profile") compopt +o default; return ;;
+        "megabot completions --url") compopt +o default; return ;;
+        "megabot completions --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot completions -o"|"megabot completions --output") compopt +o default; return ;;
+        "megabot completions --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot completions --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot completions show -p"|"megabot completions show --profile") compopt +o default; return ;;
+        "megabot completions show --url") compopt +o default; return ;;
+        "megabot completions show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot completions show -o"|"megabot completions show --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot completions show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot completions show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot completions install -p"|"megabot completions install --profile") compopt +o default; return ;;
+        "megabot completions install --url") compopt +o default; return ;;
+        "megabot completions install --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot completions install -o"|"megabot completions install --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot completions install --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot completions install --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config -p"|"megabot config --profile") compopt +o default; return ;;
         "megabot config --url") compopt +o default; return ;;
         "megabot config --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -580,7 +601,7 @@ _megabot() {
 
     case $path in
         "megabot")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send chat tail relay gateway replay recordings rec doctor config" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send chat tail relay gateway replay recordings rec doctor completions config" ;;
         "megabot demo")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot login")
@@ -669,6 +690,12 @@ _megabot() {
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --expect --allow-tools --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot doctor")
             _megabot_words "--report -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot completions")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show install" ;;
+        "megabot completions show")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot completions install")
+            _megabot_words "--dry-run -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "init show check explain profiles use path schema" ;;
         "megabot config init")
@@ -716,6 +743,9 @@ _megabot() {
             "megabot recordings list") compopt +o default ;;
             "megabot recordings prune") compopt +o default ;;
             "megabot doctor") compopt +o default ;;
+            "megabot completions") compopt +o default ;;
+            "megabot completions show") COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
+            "megabot completions install") COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
             "megabot config") compopt +o default ;;
             "megabot config init") compopt +o default ;;
             "megabot config check") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames ;;

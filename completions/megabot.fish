@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert doctor config init check explain profiles use path schema
+    for word in demo login logout whoami token send chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert doctor completions install config init check explain profiles use path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -55,6 +55,7 @@ complete -c megabot -n '__megabot_next' -a gateway -d 'Be MegaBot on this machin
 complete -c megabot -n '__megabot_next' -a replay -d 'Send a recording again and compare.'
 complete -c megabot -n '__megabot_next' -a recordings -d 'List, show and verify recordings.'
 complete -c megabot -n '__megabot_next' -a doctor -d 'Find out what is wrong, and how to mend it.'
+complete -c megabot -n '__megabot_next' -a completions -d 'Have the shell complete commands and values.'
 complete -c megabot -n '__megabot_next' -a config -d 'Show the settings and where they come from.'
 complete -c megabot -n '__megabot_at demo' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at login' -l username -x -d 'Who you are.'
@@ -361,6 +362,13 @@ complete -c megabot -n '__megabot_at recordings convert' -l force -d 'Replace a 
 complete -c megabot -n '__megabot_at recordings convert' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at doctor' -l report -r -F -d 'Also write all of it, without secrets, into a new FILE (.json, else Markdown).'
 complete -c megabot -n '__megabot_at doctor' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_next completions' -a show -d 'Print a shell'\''s completion script.'
+complete -c megabot -n '__megabot_next completions' -a install -d 'Put a completion script where the shell finds it.'
+complete -c megabot -n '__megabot_at completions show' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at completions show' -a 'bash zsh fish powershell'
+complete -c megabot -n '__megabot_at completions install' -l dry-run -d 'Say what would be done.'
+complete -c megabot -n '__megabot_at completions install' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at completions install' -a 'bash zsh fish powershell'
 complete -c megabot -n '__megabot_next config' -a init -d 'Write a configuration file to begin with.'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'
 complete -c megabot -n '__megabot_next config' -a check -d 'Say all that is wrong in a file.'

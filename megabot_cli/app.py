@@ -131,6 +131,20 @@ COMMANDS = (
     ),
     Entry("doctor", "Find out what is wrong, and how to mend it.", f"{_AT}.doctor:doctor", SET_UP),
     Entry(
+        "completions",
+        "Have the shell complete commands and values.",
+        f"{_AT}.completions",
+        SET_UP,
+        children=(
+            Entry("show", "Print a shell's completion script.", f"{_AT}.completions:show"),
+            Entry(
+                "install",
+                "Put a completion script where the shell finds it.",
+                f"{_AT}.completions:install",
+            ),
+        ),
+    ),
+    Entry(
         "config",
         "Show the settings and where they come from.",
         f"{_AT}.config",
