@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from megabot_cli.commands.shells.scripts import FILE_NAMES, place_of
+from megabot_cli.commands.shells.scripts import BASH_COMPLETION, FILE_NAMES, place_of
 from megabot_cli.errors import BadConfiguration
 from tests.scripts.conftest import Operator
 from tests.support.processes import bare_environment, megabot
@@ -160,13 +160,29 @@ def test_zsh_finds_it_with_the_line_it_was_told(newcomer: Newcomer) -> None:
 
 
 @needs("bash")
-def test_bash_completes_after_the_line_it_was_told(newcomer: Newcomer) -> None:
-    facts = newcomer.installs("bash")
-    line = facts["line"] or "source /usr/share/bash-completion/bash_completion"
-    load = "" if facts["line"] else "_comp_load megabot || _completion_loader megabot;"
+def test_bash_completes_when_the_script_is_read(newcomer: Newcomer) -> None:
+    file = newcomer.installs("bash")["file"]
+    assert bash_completes(newcomer, f"source '{file}'") == COMPLETED_BY_BASH
+
+
+@pytest.mark.peer
+@pytest.mark.skipif(
+    not Path(BASH_COMPLETION[0]).exists(),
+    reason="bash-completion not found: `bash .ci/peers` installs it",
+)
+def test_bash_completion_finds_it_by_itself(tmp_path: Path) -> None:
+    newcomer = Newcomer(tmp_path)  # of a home with spaces, version 2.11 makes several folders
+    assert newcomer.installs("bash")["line"] is None
+    load = "{ _comp_load megabot || _completion_loader megabot; } 2>/dev/null"
+    assert bash_completes(newcomer, f"source {BASH_COMPLETION[0]}; {load}") == COMPLETED_BY_BASH
+
+
+COMPLETED_BY_BASH = ["complete -o default -F _megabot megabot", "install"]
+
+
+def bash_completes(newcomer: Newcomer, load: str) -> list[str]:
     script = (
-        f"{line}; {load} complete -p megabot; COMP_LINE='megabot completions inst';"
+        f"{load}; complete -p megabot; COMP_LINE='megabot completions inst';"
         "COMP_POINT=${#COMP_LINE}; _megabot 2>/dev/null; echo ${COMPREPLY[@]}"
     )
-    done = newcomer.run(["bash", "--norc", "-c", script])
-    assert done.stdout.splitlines() == ["complete -o default -F _megabot megabot", "install"]
+    return newcomer.run(["bash", "--norc", "-c", script]).stdout.splitlines()
