@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -63,9 +63,18 @@ _megabot() {
             "megabot recordings merge") path="megabot recordings merge" ;;
             "megabot recordings sanitize") path="megabot recordings sanitize" ;;
             "megabot recordings convert") path="megabot recordings convert" ;;
+            "megabot doctor") path="megabot doctor" ;;
+            "megabot completions") path="megabot completions" ;;
+            "megabot completions show") path="megabot completions show" ;;
+            "megabot completions install") path="megabot completions install" ;;
             "megabot bench") path="megabot bench" ;;
             "megabot config") path="megabot config" ;;
+            "megabot config init") path="megabot config init" ;;
             "megabot config show") path="megabot config show" ;;
+            "megabot config check") path="megabot config check" ;;
+            "megabot config explain") path="megabot config explain" ;;
+            "megabot config profiles") path="megabot config profiles" ;;
+            "megabot config use") path="megabot config use" ;;
             "megabot config path") path="megabot config path" ;;
             "megabot config schema") path="megabot config schema" ;;
         esac
@@ -526,6 +535,31 @@ _megabot() {
         "megabot recordings convert -o"|"megabot recordings convert --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot recordings convert --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings convert --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot doctor --report") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot doctor -p"|"megabot doctor --profile") compopt +o default; return ;;
+        "megabot doctor --url") compopt +o default; return ;;
+        "megabot doctor --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot doctor -o"|"megabot doctor --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot doctor --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot doctor --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot completions -p"|"megabot completions --profile") compopt +o default; return ;;
+        "megabot completions --url") compopt +o default; return ;;
+        "megabot completions --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot completions -o"|"megabot completions --output") compopt +o default; return ;;
+        "megabot completions --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot completions --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot completions show -p"|"megabot completions show --profile") compopt +o default; return ;;
+        "megabot completions show --url") compopt +o default; return ;;
+        "megabot completions show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot completions show -o"|"megabot completions show --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
+        "megabot completions show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot completions show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot completions install -p"|"megabot completions install --profile") compopt +o default; return ;;
+        "megabot completions install --url") compopt +o default; return ;;
+        "megabot completions install --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot completions install -o"|"megabot completions install --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot completions install --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot completions install --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot bench --clients") compopt +o default; return ;;
         "megabot bench --duration") compopt +o default; return ;;
         "megabot bench --rate") compopt +o default; return ;;
@@ -543,12 +577,42 @@ _megabot() {
         "megabot config -o"|"megabot config --output") compopt +o default; return ;;
         "megabot config --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config init -p"|"megabot config init --profile") compopt +o default; return ;;
+        "megabot config init --url") compopt +o default; return ;;
+        "megabot config init --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config init -o"|"megabot config init --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot config init --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config init --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config show -p"|"megabot config show --profile") compopt +o default; return ;;
         "megabot config show --url") compopt +o default; return ;;
         "megabot config show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config show -o"|"megabot config show --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config check -p"|"megabot config check --profile") compopt +o default; return ;;
+        "megabot config check --url") compopt +o default; return ;;
+        "megabot config check --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config check -o"|"megabot config check --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot config check --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config check --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config explain -p"|"megabot config explain --profile") compopt +o default; return ;;
+        "megabot config explain --url") compopt +o default; return ;;
+        "megabot config explain --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config explain -o"|"megabot config explain --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot config explain --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config explain --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config profiles -p"|"megabot config profiles --profile") compopt +o default; return ;;
+        "megabot config profiles --url") compopt +o default; return ;;
+        "megabot config profiles --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config profiles -o"|"megabot config profiles --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot config profiles --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config profiles --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config use -p"|"megabot config use --profile") compopt +o default; return ;;
+        "megabot config use --url") compopt +o default; return ;;
+        "megabot config use --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot config use -o"|"megabot config use --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
+        "megabot config use --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
+        "megabot config use --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config path -p"|"megabot config path --profile") compopt +o default; return ;;
         "megabot config path --url") compopt +o default; return ;;
         "megabot config path --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -565,7 +629,7 @@ _megabot() {
 
     case $path in
         "megabot")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send tool chat tail relay gateway replay recordings rec bench config" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "demo login logout whoami token send tool chat tail relay gateway replay recordings rec doctor completions bench config" ;;
         "megabot demo")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot login")
@@ -654,11 +718,29 @@ _megabot() {
             _megabot_words "--key --pattern --drop --drop-payload --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings convert")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --limit --around --to --from --expect --allow-tools --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot doctor")
+            _megabot_words "--report -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot completions")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show install" ;;
+        "megabot completions show")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot completions install")
+            _megabot_words "--dry-run -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot bench")
             _megabot_words "--clients --duration --rate --no-rate-limit --listeners --message --direct -y --yes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "show path schema" ;;
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "init show check explain profiles use path schema" ;;
+        "megabot config init")
+            _megabot_words "-y --yes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config show")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config check")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config explain")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config profiles")
+            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+        "megabot config use")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config path")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
@@ -692,7 +774,14 @@ _megabot() {
             "megabot recordings") compopt +o default ;;
             "megabot recordings list") compopt +o default ;;
             "megabot recordings prune") compopt +o default ;;
+            "megabot doctor") compopt +o default ;;
+            "megabot completions") compopt +o default ;;
+            "megabot completions show") COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
+            "megabot completions install") COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
             "megabot config") compopt +o default ;;
+            "megabot config init") compopt +o default ;;
+            "megabot config check") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames ;;
+            "megabot config profiles") compopt +o default ;;
             "megabot config path") compopt +o default ;;
             "megabot config schema") compopt +o default ;;
         esac

@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --ring --runs --scenario --session --settle --speed --storage --timeout --to --tool --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --speed --storage --timeout --to --tool --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -19,7 +19,7 @@ end
 
 function __megabot_next --description 'Whether the next word is a command of this group'
     __megabot_at $argv; or return 1
-    for word in demo login logout whoami token send tool chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert bench config path schema
+    for word in demo login logout whoami token send tool chat tail relay status clients sessions top close drain reauth reload mark level dump gateway users list add password remove keys revoke replay recordings rec show stats grep diff prune verify cut merge sanitize convert doctor completions install bench config init check explain profiles use path schema
         if __megabot_at $argv $word
             return 1
         end
@@ -55,6 +55,8 @@ complete -c megabot -n '__megabot_next' -a relay -d 'Share upstream links among 
 complete -c megabot -n '__megabot_next' -a gateway -d 'Be MegaBot on this machine.'
 complete -c megabot -n '__megabot_next' -a replay -d 'Send a recording again and compare.'
 complete -c megabot -n '__megabot_next' -a recordings -d 'List, show and verify recordings.'
+complete -c megabot -n '__megabot_next' -a doctor -d 'Find out what is wrong, and how to mend it.'
+complete -c megabot -n '__megabot_next' -a completions -d 'Have the shell complete commands and values.'
 complete -c megabot -n '__megabot_next' -a bench -d 'Measure what this path carries: rate, latency, fan-out.'
 complete -c megabot -n '__megabot_next' -a config -d 'Show the settings and where they come from.'
 complete -c megabot -n '__megabot_at demo' -s o -l output -x -a 'text'
@@ -372,6 +374,15 @@ complete -c megabot -n '__megabot_at recordings convert' -l expect -x -a 'exact 
 complete -c megabot -n '__megabot_at recordings convert' -l allow-tools -d 'The test sends tool calls as well.'
 complete -c megabot -n '__megabot_at recordings convert' -l force -d 'Replace a file that is there already.'
 complete -c megabot -n '__megabot_at recordings convert' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at doctor' -l report -r -F -d 'Also write all of it, without secrets, into a new FILE (.json, else Markdown).'
+complete -c megabot -n '__megabot_at doctor' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_next completions' -a show -d 'Print a shell'\''s completion script.'
+complete -c megabot -n '__megabot_next completions' -a install -d 'Put a completion script where the shell finds it.'
+complete -c megabot -n '__megabot_at completions show' -s o -l output -x -a 'text'
+complete -c megabot -n '__megabot_at completions show' -a 'bash zsh fish powershell'
+complete -c megabot -n '__megabot_at completions install' -l dry-run -d 'Say what would be done.'
+complete -c megabot -n '__megabot_at completions install' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at completions install' -a 'bash zsh fish powershell'
 complete -c megabot -n '__megabot_at bench' -l clients -x -d 'So many ask at once.  [default: 4]'
 complete -c megabot -n '__megabot_at bench' -l duration -x -d 'Ask for so long.  [default: 5.0]'
 complete -c megabot -n '__megabot_at bench' -l rate -x -d 'So often, all together.'
@@ -381,9 +392,21 @@ complete -c megabot -n '__megabot_at bench' -l message -x -d 'What to say.  [def
 complete -c megabot -n '__megabot_at bench' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at bench' -s y -l yes -d 'Load an upstream on another machine too.'
 complete -c megabot -n '__megabot_at bench' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_next config' -a init -d 'Write a configuration file to begin with.'
 complete -c megabot -n '__megabot_next config' -a show -d 'Show each setting and its source.'
+complete -c megabot -n '__megabot_next config' -a check -d 'Say all that is wrong in a file.'
+complete -c megabot -n '__megabot_next config' -a explain -d 'Say all about one setting.'
+complete -c megabot -n '__megabot_next config' -a profiles -d 'List the profiles.'
+complete -c megabot -n '__megabot_next config' -a use -d 'Choose the profile to use from now on.'
 complete -c megabot -n '__megabot_next config' -a path -d 'Print where things are.'
 complete -c megabot -n '__megabot_next config' -a schema -d 'Print the JSON Schema of config.yaml.'
+complete -c megabot -n '__megabot_at config init' -s y -l yes -d 'Also where one is; the old one gets the ending .bak.'
+complete -c megabot -n '__megabot_at config init' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config show' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at config check' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at config check' -F
+complete -c megabot -n '__megabot_at config explain' -s o -l output -x -a 'text json'
+complete -c megabot -n '__megabot_at config profiles' -s o -l output -x -a 'text json jsonl'
+complete -c megabot -n '__megabot_at config use' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config path' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config schema' -s o -l output -x -a 'json'

@@ -76,6 +76,16 @@ $script:MegabotCommands = @'
     "help": "List, show and verify recordings."
    },
    {
+    "name": "doctor",
+    "path": "megabot doctor",
+    "help": "Find out what is wrong, and how to mend it."
+   },
+   {
+    "name": "completions",
+    "path": "megabot completions",
+    "help": "Have the shell complete commands and values."
+   },
+   {
     "name": "bench",
     "path": "megabot bench",
     "help": "Measure what this path carries: rate, latency, fan-out."
@@ -7389,6 +7399,508 @@ $script:MegabotCommands = @'
    ]
   }
  },
+ "megabot doctor": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--report",
+    "help": "Also write all of it, without secrets, into a new FILE (.json, else Markdown)."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "--report": [
+    ""
+   ],
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot completions": {
+  "commands": [
+   {
+    "name": "show",
+    "path": "megabot completions show",
+    "help": "Print a shell's completion script."
+   },
+   {
+    "name": "install",
+    "path": "megabot completions install",
+    "help": "Put a completion script where the shell finds it."
+   }
+  ],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    ""
+   ],
+   "--output": [
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot completions show": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    ""
+   ],
+   "--output": [
+    "text",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot completions install": {
+  "commands": [],
+  "options": [
+   {
+    "name": "--dry-run",
+    "help": "Say what would be done."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
  "megabot bench": {
   "commands": [],
   "options": [
@@ -7564,9 +8076,34 @@ $script:MegabotCommands = @'
  "megabot config": {
   "commands": [
    {
+    "name": "init",
+    "path": "megabot config init",
+    "help": "Write a configuration file to begin with."
+   },
+   {
     "name": "show",
     "path": "megabot config show",
     "help": "Show each setting and its source."
+   },
+   {
+    "name": "check",
+    "path": "megabot config check",
+    "help": "Say all that is wrong in a file."
+   },
+   {
+    "name": "explain",
+    "path": "megabot config explain",
+    "help": "Say all about one setting."
+   },
+   {
+    "name": "profiles",
+    "path": "megabot config profiles",
+    "help": "List the profiles."
+   },
+   {
+    "name": "use",
+    "path": "megabot config use",
+    "help": "Choose the profile to use from now on."
    },
    {
     "name": "path",
@@ -7694,7 +8231,624 @@ $script:MegabotCommands = @'
    ]
   }
  },
+ "megabot config init": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-y",
+    "help": "Also where one is; the old one gets the ending .bak."
+   },
+   {
+    "name": "--yes",
+    "help": "Also where one is; the old one gets the ending .bak."
+   },
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
  "megabot config show": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config check": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config explain": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config profiles": {
+  "commands": [],
+  "options": [
+   {
+    "name": "-p",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--profile",
+    "help": "Which upstream and identity [MEGABOT_PROFILE]."
+   },
+   {
+    "name": "--url",
+    "help": "Another address for the profile [MEGABOT_URL]."
+   },
+   {
+    "name": "--config",
+    "help": "Another configuration file [MEGABOT_CONFIG]."
+   },
+   {
+    "name": "-o",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--output",
+    "help": "Form of the result: text, json, jsonl, and what the command adds."
+   },
+   {
+    "name": "--json",
+    "help": "Short for -o json."
+   },
+   {
+    "name": "--jsonl",
+    "help": "Short for -o jsonl."
+   },
+   {
+    "name": "-v",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "--verbose",
+    "help": "Say more on stderr."
+   },
+   {
+    "name": "-q",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--quiet",
+    "help": "Say only errors on stderr."
+   },
+   {
+    "name": "--debug",
+    "help": "Log more, and show tracebacks."
+   },
+   {
+    "name": "--log-format",
+    "help": "Log lines for people or for machines; auto asks whether stderr is a terminal."
+   },
+   {
+    "name": "--color",
+    "help": "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb."
+   },
+   {
+    "name": "--no-input",
+    "help": "Never ask; fail instead."
+   },
+   {
+    "name": "-V",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "--version",
+    "help": "Print the version and stop."
+   },
+   {
+    "name": "-h",
+    "help": "Show help and stop."
+   },
+   {
+    "name": "--help",
+    "help": "Show help and stop."
+   }
+  ],
+  "values": {
+   "-p": [
+    ""
+   ],
+   "--profile": [
+    ""
+   ],
+   "--url": [
+    ""
+   ],
+   "--config": [
+    ""
+   ],
+   "-o": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--output": [
+    "text",
+    "json",
+    "jsonl",
+    ""
+   ],
+   "--log-format": [
+    "auto",
+    "console",
+    "json",
+    ""
+   ],
+   "--color": [
+    "auto",
+    "always",
+    "never",
+    ""
+   ]
+  }
+ },
+ "megabot config use": {
   "commands": [],
   "options": [
    {

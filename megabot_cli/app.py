@@ -130,6 +130,21 @@ COMMANDS = (
         ),
         aliases=("rec",),
     ),
+    Entry("doctor", "Find out what is wrong, and how to mend it.", f"{_AT}.doctor:doctor", SET_UP),
+    Entry(
+        "completions",
+        "Have the shell complete commands and values.",
+        f"{_AT}.completions",
+        SET_UP,
+        children=(
+            Entry("show", "Print a shell's completion script.", f"{_AT}.completions:show"),
+            Entry(
+                "install",
+                "Put a completion script where the shell finds it.",
+                f"{_AT}.completions:install",
+            ),
+        ),
+    ),
     Entry(
         "bench",
         "Measure what this path carries: rate, latency, fan-out.",
@@ -142,7 +157,12 @@ COMMANDS = (
         f"{_AT}.config",
         SET_UP,
         children=(
+            Entry("init", "Write a configuration file to begin with.", f"{_AT}.config_init:init"),
             Entry("show", "Show each setting and its source.", f"{_AT}.config:show"),
+            Entry("check", "Say all that is wrong in a file.", f"{_AT}.config_check:check"),
+            Entry("explain", "Say all about one setting.", f"{_AT}.config_explain:explain"),
+            Entry("profiles", "List the profiles.", f"{_AT}.config_profiles:profiles"),
+            Entry("use", "Choose the profile to use from now on.", f"{_AT}.config_profiles:use"),
             Entry("path", "Print where things are.", f"{_AT}.config:path"),
             Entry("schema", "Print the JSON Schema of config.yaml.", f"{_AT}.config:schema"),
         ),

@@ -21,6 +21,10 @@ class KeyringFailed(Exception):
     """The keyring is missing, silent or broken; the text says which and holds no secret."""
 
 
+class KeyringMissing(KeyringFailed):
+    """There is none on this machine."""
+
+
 class KeyringAccess:
     """Reads, writes and deletes entries, each call within `LIMIT_S`."""
 
@@ -50,20 +54,22 @@ class KeyringAccess:
     def _call(self, work: Callable[[Any], T]) -> T:
         """Run `work` in a thread that is left behind when it does not come back."""
         results: list[T] = []
-        faults: list[str] = []
+        faults: list[KeyringFailed] = []
 
         def run() -> None:
             try:
                 import keyring
             except ImportError:
-                faults.append("the `keyring` package is not installed")
+                faults.append(KeyringMissing("the `keyring` package is not installed"))
                 return
             try:
                 results.append(work(keyring))
             # Back ends raise whatever their system's libraries raise. The text of a
             # fault may hold what was to be stored, so only its name is kept.
             except Exception as fault:
-                faults.append(f"it fails with {type(fault).__name__}")
+                missing = type(fault).__name__ == "NoKeyringError"
+                kind = KeyringMissing if missing else KeyringFailed
+                faults.append(kind(f"it fails with {type(fault).__name__}"))
 
         thread = threading.Thread(target=run, name="keyring", daemon=True)
         thread.start()
@@ -71,5 +77,5 @@ class KeyringAccess:
         if thread.is_alive():
             raise KeyringFailed(f"it does not answer within {LIMIT_S:g} s")
         if faults:
-            raise KeyringFailed(faults[0])
+            raise faults[0]
         return results[0]

@@ -45,7 +45,7 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
             )
         case aiohttp.ClientConnectorError():
             return CouldNotConnect(
-                f"Could not connect to {origin}: {_reason(fault.os_error)}", START_ONE
+                f"Could not connect to {origin}: {reason_of(fault.os_error)}", START_ONE
             )
         case TimeoutError():
             return CouldNotConnect(
@@ -57,13 +57,13 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
                 "Check the profile's url.",
             )
         case OSError():
-            return CouldNotConnect(f"Could not connect to {origin}: {_reason(fault)}", START_ONE)
+            return CouldNotConnect(f"Could not connect to {origin}: {reason_of(fault)}", START_ONE)
         case _:
             kind = type(fault).__name__
             return CouldNotConnect(f"Could not connect to {origin} ({kind})", START_ONE)
 
 
-def _reason(fault: OSError) -> str:
+def reason_of(fault: OSError) -> str:
     """The system's words: asyncio puts its own, with addresses, in their place."""
     if fault.errno is not None and fault.errno > 0:
         return os.strerror(fault.errno)

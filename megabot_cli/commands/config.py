@@ -35,7 +35,8 @@ def show(
 ) -> None:
     """Show each setting and its source.
 
-    The source is a layer (default, file, profile, environment, flag) and the place in it.
+    The source is a layer (default, login, file, profile, chosen, environment, flag) and the place
+    in it.
     """
     invocation: Invocation = context.obj
     configuration = invocation.configuration
@@ -55,10 +56,10 @@ def _rows(configuration: Configuration, prefix: str) -> Any:
     for path, given in sorted(configuration.history.items()):
         name = ".".join(path)
         if name == prefix or not prefix or name.startswith(f"{prefix}."):
-            yield name, _without_password(given[-1].value), given[-1].source
+            yield name, without_password(given[-1].value), given[-1].source
 
 
-def _without_password(value: Any) -> Any:
+def without_password(value: Any) -> Any:
     return _PASSWORD_IN_URL.sub("‹redacted›@", value) if isinstance(value, str) else value
 
 

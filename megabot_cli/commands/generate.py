@@ -16,10 +16,7 @@ def generated_files() -> dict[str, str]:
     from megabot_cli.commands.manual_pages import command_pages, config_page
     from megabot_cli.commands.metrics_page import metrics_page
     from megabot_cli.commands.outline import outline
-    from megabot_cli.commands.shells.bash import bash_script
-    from megabot_cli.commands.shells.fish import fish_script
-    from megabot_cli.commands.shells.powershell import powershell_script
-    from megabot_cli.commands.shells.zsh import zsh_script
+    from megabot_cli.commands.shells.scripts import FILE_NAMES, script_of
     from megabot_cli.config.documents import example_file, json_schema
     from megabot_cli.gateway.scenarios.documents import scenario_schema
     from megabot_cli.recording.format_schema import format_schema
@@ -28,10 +25,8 @@ def generated_files() -> dict[str, str]:
     files = {f"man/{name}": page for name, page in command_pages(root).items()}
     files["man/megabot-config.5"] = config_page()
     files["man/megabot-metrics.7"] = metrics_page()
-    files["completions/megabot.bash"] = bash_script(root)
-    files["completions/_megabot"] = zsh_script(root)
-    files["completions/megabot.fish"] = fish_script(root)
-    files["completions/megabot.ps1"] = powershell_script(root)
+    for shell, name in FILE_NAMES.items():
+        files[f"completions/{name}"] = script_of(shell, root)
     files["config/schema.json"] = json_schema()
     files["config/scenarios.schema.json"] = scenario_schema()
     files["config/recording.schema.json"] = format_schema()

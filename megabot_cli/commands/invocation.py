@@ -82,16 +82,25 @@ class Invocation:
             self._flags.setdefault("profiles.*.url", Flag("--url", self.options.url))
         self._flags |= {name: flag for name, flag in flags.items() if flag is not None}
         self.configuration = load(
-            self._config_text(),
+            self.config_text(),
             file=str(self.places.config_file),
             environment=self.environ,
             flags=self._flags,
             profile=self.options.profile,
             logins=remembered_urls(self.places.logins),
+            chosen=self._chosen_profile,
         )
         return self.configuration
 
-    def _config_text(self) -> str | None:
+    @cached_property
+    def _chosen_profile(self) -> str | None:
+        """Read once: what runs for long stays with its profile when another is chosen."""
+        from megabot_cli.commands.remembered import chosen_profile
+
+        return chosen_profile(self.places.chosen_profile)
+
+    def config_text(self) -> str | None:
+        """The text of the configuration file; None when there is none."""
         path = self.places.config_file
         try:
             return path.read_text(encoding="utf-8")

@@ -35,6 +35,11 @@ class Places:
         return self.data / "logins.json"
 
     @property
+    def chosen_profile(self) -> Path:
+        """What `config use` chose."""
+        return self.data / "profile"
+
+    @property
     def run(self) -> Path:
         """Who runs now: a run file of each relay."""
         return self.state / "run"

@@ -1,6 +1,7 @@
-"""The addresses of earlier logins, so that `login --url URL` need not be said again.
+"""What is remembered between commands, so that it need not be said again.
 
-One JSON object, profile → URL. A configuration file that names the address outranks it.
+The addresses of earlier logins: one JSON object, profile → URL; a configuration file that names
+the address outranks it. And the profile of `config use`: its name, in a file of its own.
 """
 
 from __future__ import annotations
@@ -31,3 +32,21 @@ def remember_url(file: Path, profile: str, url: str | None) -> None:
     if after != before:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         replace_private(file, json.dumps(after, indent=1).encode())
+
+
+def chosen_profile(file: Path) -> str | None:
+    """The profile that was chosen for good; None when none was, or nobody can read which."""
+    try:
+        return file.read_text(encoding="utf-8").strip() or None
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+def choose_profile(file: Path, profile: str | None) -> None:
+    """Choose a profile for good; None goes back to what the configuration says."""
+    from megabot_cli.storage.private_files import replace_private
+
+    if profile is None:
+        file.unlink(missing_ok=True)
+        return
+    replace_private(file, f"{profile}\n".encode())

@@ -46,13 +46,13 @@ def _nullable(value: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def example_file() -> str:
+def example_file(schema_url: str = SCHEMA_URL) -> str:
     """A configuration file that says everything and sets nothing: all settings commented."""
-    return "\n".join(_example_lines()) + "\n"
+    return "\n".join(_example_lines(schema_url)) + "\n"
 
 
-def _example_lines() -> Iterator[str]:
-    yield f"# yaml-language-server: $schema={SCHEMA_URL}"
+def _example_lines(schema_url: str) -> Iterator[str]:
+    yield f"# yaml-language-server: $schema={schema_url}"
     yield "# All settings of megabot with their defaults. Remove the # before one to change it."
     yield "# Later layers win: defaults, this file, the profile, MEGABOT_* variables, flags."
     open_sections: Path = ()

@@ -30,20 +30,36 @@ class FileLayer(msgspec.Struct, frozen=True):
 
 def read_file_layer(text: str | None, file: str) -> FileLayer:
     """Check the text of a file. BadConfiguration names the first wrong key and its line."""
-    if text is None or not text.strip():
-        return FileLayer()
-    from megabot_cli.config.yaml_text import parse_yaml  # costs as much as all else here
+    layer, problems = read_liberally(text, file)
+    if problems:
+        raise problems[0]
+    return layer
 
-    tree, lines = parse_yaml(text, file)
+
+def read_liberally(text: str | None, file: str) -> tuple[FileLayer, list[BadConfiguration]]:
+    """What the file sets as far as that can be read, and all that is wrong with the rest."""
+    if text is None or not text.strip():
+        return FileLayer(), []
+    from megabot_cli.config.yaml_text import parse_liberally  # costs as much as all else here
+
+    try:
+        tree, lines, repeated = parse_liberally(text, file)
+    except BadConfiguration as fault:
+        return FileLayer(), [fault]
     checker = _Checker(lines, file)
     values = tuple(checker.section(tree, Settings, ()))
-    return FileLayer(values, tuple(tree.get("profiles") or ()))
+    profiles = tree.get("profiles")
+    names = tuple(str(each) for each in profiles) if isinstance(profiles, dict) else ()
+    return FileLayer(values, names), repeated + checker.problems
 
 
 class _Checker:
+    """Goes through a file; what is wrong is kept in `problems` and left out."""
+
     def __init__(self, lines: Mapping[Path, int], file: str) -> None:
         self._lines = lines
         self._file = file
+        self.problems: list[BadConfiguration] = []
 
     def section(self, tree: Any, section: type[msgspec.Struct], at: Path) -> Iterator[FileValue]:
         """The values of one section, of all sections inside it too."""
@@ -51,23 +67,24 @@ class _Checker:
         for key, value in self._mapping(tree, at).items():
             path = (*at, str(key))
             if key not in fields:
-                raise self._unknown(path, list(fields))
-            if path == ("profiles",):
+                self.problems.append(self._unknown(path, list(fields)))
+            elif path == ("profiles",):
                 yield from self._profiles(value)
             elif is_section(fields[key]):
                 yield from self.section(value, fields[key], path)
             else:
-                yield self._value(path, value)
+                yield from self._value(path, value)
 
     def _profiles(self, tree: Any) -> Iterator[FileValue]:
         for name, profile in self._mapping(tree, ("profiles",)).items():
             path = ("profiles", str(name))
-            if not isinstance(name, str):
-                raise BadConfiguration(
-                    f"{self._place(path)}: the profile's name {name!r} is no text",
-                    f'Put it in quotes: "{name}".',
-                )
-            yield from self.section(profile, ProfileSettings, path)
+            if isinstance(name, str):
+                yield from self.section(profile, ProfileSettings, path)
+                continue
+            self._object(
+                f"{self._place(path)}: the profile's name {name!r} is no text",
+                f'Put it in quotes: "{name}".',
+            )
 
     def _mapping(self, tree: Any, path: Path) -> dict[Any, Any]:
         """A section. One without anything under it is null in YAML, and empty to us."""
@@ -75,16 +92,23 @@ class _Checker:
             return {}
         if isinstance(tree, dict):
             return tree
-        raise BadConfiguration(
+        self._object(
             f"{self._place(path)}: {'.'.join(path)} is {tree!r}, where a section belongs",
             "Put its settings on the lines below, indented.",
         )
+        return {}
 
-    def _value(self, path: Path, value: Any) -> FileValue:
+    def _value(self, path: Path, value: Any) -> Iterator[FileValue]:
         place = self._place(path)
-        return FileValue(
-            path, convert(setting_at(path), f"{place}: {'.'.join(path)}", value), place
-        )
+        try:
+            found = convert(setting_at(path), f"{place}: {'.'.join(path)}", value)
+        except BadConfiguration as fault:
+            self.problems.append(fault)
+        else:
+            yield FileValue(path, found, place)
+
+    def _object(self, message: str, hint: str) -> None:
+        self.problems.append(BadConfiguration(message, hint))
 
     def _unknown(self, path: Path, known: list[str]) -> BadConfiguration:
         return BadConfiguration(

@@ -1,4 +1,4 @@
-"""Lay the settings over each other: defaults, login, file, profile, environment, flags.
+"""Lay the settings over each other: defaults, login, file, profile, choice, environment, flags.
 
 Nothing is read here: the file's text and the environment are handed in.
 """
@@ -22,7 +22,8 @@ from megabot_cli.config.schema import ProfileSettings, Settings
 from megabot_cli.config.spelling import did_you_mean
 from megabot_cli.errors import NotFound
 
-Layer = Literal["default", "login", "file", "profile", "environment", "flag"]
+# "chosen" is the profile of `config use`.
+Layer = Literal["default", "login", "file", "profile", "chosen", "environment", "flag"]
 
 # Variables that are no settings: where things are, and secrets.
 OTHER_VARIABLES = frozenset(
@@ -37,6 +38,9 @@ OTHER_VARIABLES = frozenset(
         "MEGABOT_FLAT_TOKEN",
     }
 )
+
+
+CHOOSES = "megabot config use"
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -87,15 +91,18 @@ def load(
     flags: Mapping[str, Flag] | None = None,
     profile: str | None = None,
     logins: Mapping[str, str] | None = None,
+    chosen: str | None = None,
 ) -> Configuration:
     """Join the layers. `flags` is keyed by setting: `relay.listen`, `profiles.*.url`.
 
-    `profile` is the one named by a flag; `logins` has the address each logged in at.
+    `profile` is the one named by a flag, `chosen` the one that was chosen for good; `logins`
+    has the address each logged in at.
     BadConfiguration names the key and its place; NotFound says that there is no such profile.
     """
     environment = environment or {}
     layer = read_file_layer(text, file)
-    name, named_by = _choose_profile(layer, environment, profile)
+    choices = _profile_choices(layer, environment, profile, chosen)
+    name, named_by = choices[-1].value, choices[-1].source
     logins = logins or {}
     known = {Settings().profile, *layer.profiles, *logins}
     history = _defaults({name, *known})
@@ -104,7 +111,7 @@ def load(
     _add_file(history, layer)
     _add_environment(history, environment, name)
     _add_flags(history, flags or {}, name)
-    _add(history, ("profile",), name, named_by)
+    history[("profile",)] = choices
     _require_known(name, known, named_by, history)
     settings = _build(history)
     return Configuration(
@@ -116,17 +123,24 @@ def load(
     )
 
 
-def _choose_profile(
-    layer: FileLayer, environment: Mapping[str, str], named: str | None
-) -> tuple[str, Source]:
-    if named:
-        return named, Source("flag", "--profile")
+def _profile_choices(
+    layer: FileLayer, environment: Mapping[str, str], named: str | None, chosen: str | None
+) -> tuple[Given, ...]:
+    """Everybody who names the profile to use; the last one is heeded."""
+    choices = [Given(Settings().profile, Source("default"))]
+    choices += [
+        Given(each.value, Source("file", each.place))
+        for each in layer.values
+        if each.path == ("profile",)
+    ]
+    if chosen:
+        choices.append(Given(chosen, Source("chosen", CHOOSES)))
     if environment.get("MEGABOT_PROFILE"):
-        return environment["MEGABOT_PROFILE"], Source("environment", "MEGABOT_PROFILE")
-    for each in layer.values:
-        if each.path == ("profile",):
-            return each.value, Source("file", each.place)
-    return Settings().profile, Source("default")
+        source = Source("environment", "MEGABOT_PROFILE")
+        choices.append(Given(environment["MEGABOT_PROFILE"], source))
+    if named:
+        choices.append(Given(named, Source("flag", "--profile")))
+    return tuple(choices)
 
 
 def _require_known(name: str, known: set[str], named_by: Source, history: History) -> None:
@@ -136,7 +150,12 @@ def _require_known(name: str, known: set[str], named_by: Source, history: Histor
     raise NotFound(
         f"There is no profile {name!r} ({named_by})",
         did_you_mean(name, known)
-        or f"Known: {', '.join(sorted(known))}. `megabot -p {name} login --url URL` adds it.",
+        or f"Known: {', '.join(sorted(known))}. "
+        + (
+            "`megabot config use NAME` chooses another."
+            if named_by.layer == "chosen"
+            else f"`megabot -p {name} login --url URL` adds it."
+        ),
     )
 
 

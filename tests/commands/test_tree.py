@@ -30,7 +30,7 @@ def parse(*arguments: str) -> Invocation:
     """Parse a command line without running the command."""
     invocation = Invocation({})
     context: Any = build().make_context("megabot", list(arguments), obj=invocation)
-    while context.command.name in ("megabot", "recordings", "config"):
+    while context.command.name in ("megabot", "recordings", "config", "completions"):
         name, command, rest = context.command.resolve_command(
             context, [*context._protected_args, *context.args]
         )

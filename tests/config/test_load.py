@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from megabot_cli.config.file_layer import read_liberally
 from megabot_cli.config.load import Flag, load
 from megabot_cli.config.schema import ProfileSettings, Settings
 from megabot_cli.errors import BadConfiguration, NotFound
@@ -54,6 +55,30 @@ def test_the_source_of_a_file_s_value_is_its_line() -> None:
     assert str(found.source("profiles", "staging", "tls", "insecure")) == (
         "profile /etc/megabot.yaml:8"
     )
+
+
+def test_a_choice_outranks_the_file_and_is_outranked_by_the_environment() -> None:
+    file = "profile: staging\n" + FILE
+    found = load(file, chosen="empty")
+    assert (found.profile_name, str(found.source("profile"))) == (
+        "empty", "chosen megabot config use",
+    )  # fmt: skip
+    found = load(
+        file, chosen="empty", environment={"MEGABOT_PROFILE": "default"}, profile="staging"
+    )
+    assert [given.value for given in found.history[("profile",)]] == [
+        "default", "staging", "empty", "default", "staging",
+    ]  # fmt: skip
+
+
+def test_all_that_is_wrong_in_a_file_is_found_and_the_rest_is_read() -> None:
+    text = "zzz: 1\nlimits:\n  queue: 7\n  burst: x\nrelay: 3\nlimits:\n  queue: 8\nprofiles: 3\n"
+    layer, problems = read_liberally(text, "c")
+    assert [each.message.partition(": ")[0] for each in problems] == [
+        "c:6", "c:7", "c:1", "c:5", "c:8",
+    ]  # fmt: skip
+    assert [(each.path, each.value) for each in layer.values] == [(("limits", "queue"), 8)]
+    assert layer.profiles == ()
 
 
 @pytest.mark.parametrize(

@@ -106,7 +106,7 @@ async def test_a_token_of_another_gateway_is_refused(open_house: OpenHouse) -> N
 async def test_an_unsigned_token_is_refused(house: House) -> None:
     tokens = await house.login()
     claims = jwt.decode(tokens["token"], options={"verify_signature": False})
-    forged = jwt.encode(claims, key=None, algorithm="none")
+    forged = jwt.encode(claims, key="", algorithm="none")
     peer = await greeting(house, headers={}, token=forged)
     assert peer.received[0]["payload"]["code"] == 401
 

@@ -25,6 +25,8 @@ def _first(*names: str) -> str | None:
 FOUND: dict[str, str | None] = {
     "chromium": _first("chromium", "chromium-browser", "google-chrome"),
     "curl": _first("curl"),
+    "dbus-run-session": _first("dbus-run-session"),
+    "gnome-keyring-daemon": _first("gnome-keyring-daemon"),
     "node": _first("node"),
     "prometheus": _first("prometheus"),
     "ws": _node_package("ws"),

@@ -20,14 +20,56 @@ class Certificate:
 
 def make_certificate(folder: Path, host: str) -> Certificate:
     """One for `host`, a name or an IP address. Skips the test where openssl is not there."""
+    made = Certificate(folder / f"{host}.pem", folder / f"{host}.key")
+    _openssl(
+        "req", "-x509", *_KEY, "-days", 2, "-subj", f"/CN={host}",
+        "-addext", f"subjectAltName={_kind(host)}:{host}",
+        "-keyout", made.key_file, "-out", made.cert_file,
+    )  # fmt: skip
+    return made
+
+
+_KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")
+
+
+def _kind(host: str) -> str:
+    return "IP" if host.replace(".", "").isdigit() or ":" in host else "DNS"
+
+
+def _openssl(*arguments: object) -> None:
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("openssl not found: no certificate can be made")
-    kind = "IP" if host.replace(".", "").isdigit() or ":" in host else "DNS"
-    made = Certificate(folder / f"{host}.pem", folder / f"{host}.key")
-    command = [program, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
-    command += ["-nodes", "-days", "2", "-subj", f"/CN={host}"]
-    command += ["-addext", f"subjectAltName={kind}:{host}"]
-    command += ["-keyout", str(made.key_file), "-out", str(made.cert_file)]
-    subprocess.run(command, check=True, capture_output=True)
+    subprocess.run([program, *map(str, arguments)], check=True, capture_output=True)
+
+
+@dataclass(frozen=True)
+class Authority:
+    """Somebody who signs certificates, and whom nobody has to trust."""
+
+    cert_file: Path
+    key_file: Path
+
+    def issue(self, host: str, *, days: int = 2) -> Certificate:
+        """A certificate for `host`; with -1 `days` one that ended yesterday."""
+        folder = self.cert_file.parent
+        made = Certificate(folder / f"{host}{days}.pem", folder / f"{host}{days}.key")
+        request, extension = made.key_file.with_suffix(".csr"), made.key_file.with_suffix(".ext")
+        extension.write_text(f"subjectAltName={_kind(host)}:{host}\nbasicConstraints=CA:FALSE\n")
+        _openssl(
+            "req", *_KEY, "-subj", f"/CN={host}", "-keyout", made.key_file, "-out", request
+        )  # fmt: skip
+        _openssl(
+            "x509", "-req", "-in", request, "-CA", self.cert_file, "-CAkey", self.key_file,
+            "-CAcreateserial", "-days", days, "-extfile", extension, "-out", made.cert_file,
+        )  # fmt: skip
+        return made
+
+
+def make_authority(folder: Path) -> Authority:
+    made = Authority(folder / "authority.pem", folder / "authority.key")
+    _openssl(
+        "req", "-x509", *_KEY, "-days", 2, "-subj", "/CN=An authority",
+        "-keyout", made.key_file, "-out", made.cert_file,
+    )  # fmt: skip
     return made

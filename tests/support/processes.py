@@ -302,6 +302,8 @@ def bare_environment(home: Path) -> dict[str, str]:
         "HOME": str(home),
         "MEGABOT_HOME": str(home),
         "NO_COLOR": "1",
+        # Nobody's own keyring gets what tests make up; a test that wants one names it.
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.fail.Keyring",
         "PYTHONUNBUFFERED": "1",
         "LC_ALL": "C.UTF-8",
         "COLUMNS": "100",

@@ -1,0 +1,134 @@
+"""`megabot config profiles` and `config use`: which upstreams there are, and which is meant."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from megabot_cli.commands.config import without_password
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.tree import examples, forms
+from megabot_cli.errors import NotFound
+
+if TYPE_CHECKING:
+    from megabot_cli.config.load import Configuration
+
+
+@forms("text", "json", "jsonl")
+@examples(("megabot config profiles", "Which there are, which is in force, where one is logged in"))
+def profiles(context: typer.Context) -> None:
+    """List the profiles.
+
+    The one in force has a star. They come from the configuration file and from logins.
+    """
+    invocation: Invocation = context.obj
+    configuration = invocation.configuration
+    rows = [
+        _row(invocation, configuration, name) for name in sorted(configuration.settings.profiles)
+    ]
+    if invocation.output == "json":
+        invocation.console.line(json.dumps(rows, ensure_ascii=False, indent=2))
+    elif invocation.output == "jsonl":
+        for row in rows:
+            invocation.console.line(json.dumps(row, ensure_ascii=False))
+    else:
+        _print(invocation, rows)
+
+
+def _row(invocation: Invocation, configuration: Configuration, name: str) -> dict[str, Any]:
+    given = configuration.history[("profiles", name, "url")][-1]
+    return {
+        "profile": name,
+        "in_force": name == configuration.profile_name,
+        "url": without_password(given.value),
+        "source": given.source.layer,
+        "credential": _credential(invocation, configuration, name),
+    }
+
+
+def _credential(invocation: Invocation, configuration: Configuration, name: str) -> str | None:
+    """Where the credential lies. A variable counts for the profile in force alone."""
+    from megabot_cli.commands.upstream import is_from_environment
+
+    if name == configuration.profile_name and is_from_environment(invocation):
+        return "environment"
+    return invocation.credentials.where(name)
+
+
+def _print(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
+    from megabot_cli.terminal.views import print_table
+
+    def words(row: dict[str, Any]) -> tuple[str, ...]:
+        star = "*" if row["in_force"] else ""
+        return (star, row["profile"], row["url"], row["source"], row["credential"] or "none")
+
+    headings = ("", "profile", "url", "from", "credential")
+    print_table(invocation.console, headings, [words(row) for row in rows])
+
+
+@forms("text", "json")
+@examples(
+    ("megabot config use staging", "Every command without -p means it from now on"),
+    ("megabot config use default", "Back"),
+)
+def use(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile there is.")],
+) -> None:
+    """Choose the profile to use from now on.
+
+    The choice is kept beside the credentials and outranks `profile:` of the configuration file;
+    MEGABOT_PROFILE and -p outrank it. `config show profile` tells where the choice came from.
+    """
+    from megabot_cli.commands.remembered import choose_profile
+
+    invocation: Invocation = context.obj
+    known, otherwise = _without_choice(invocation)
+    if name not in known:
+        raise _unknown(name, known)
+    # What holds anyway needs no choice: then a later change of the file counts again.
+    choice = name if name != otherwise else None
+    choose_profile(invocation.places.chosen_profile, choice)
+    _report(invocation, name)
+
+
+def _without_choice(invocation: Invocation) -> tuple[list[str], str]:
+    """All profiles, and the one that would be used without a choice.
+
+    What was chosen or named before may be gone: the one profile that is always there is named
+    in its place.
+    """
+    from megabot_cli.commands.remembered import remembered_urls
+    from megabot_cli.config.load import load
+    from megabot_cli.config.schema import Settings
+
+    configuration = load(
+        invocation.config_text(),
+        file=str(invocation.places.config_file),
+        logins=remembered_urls(invocation.places.logins),
+        profile=Settings().profile,
+    )
+    *below, _ = configuration.history[("profile",)]
+    return sorted(configuration.settings.profiles), below[-1].value
+
+
+def _unknown(name: str, known: list[str]) -> NotFound:
+    from megabot_cli.config.spelling import did_you_mean
+
+    return NotFound(
+        f"There is no profile {name!r}",
+        did_you_mean(name, known)
+        or f"Known: {', '.join(known)}. `megabot -p {name} login --url URL` adds it.",
+    )
+
+
+def _report(invocation: Invocation, name: str) -> None:
+    outranked = invocation.environ.get("MEGABOT_PROFILE") or None
+    if invocation.output == "json":
+        invocation.console.line(json.dumps({"profile": name, "outranked_by": outranked}))
+        return
+    invocation.console.note(f"The profile is {name!r} from now on.")
+    if outranked is not None and outranked != name:
+        invocation.console.warn(f"MEGABOT_PROFILE={outranked} outranks that until it is unset")

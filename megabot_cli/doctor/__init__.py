@@ -1,0 +1,1 @@
+"""What stands between an operator and an answer, layer by layer. Start at `examination`."""

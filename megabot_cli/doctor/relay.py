@@ -1,0 +1,80 @@
+"""The relay on this machine: whether one runs for the profile, and whether it is well."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+
+from megabot_cli.client.network_faults import NETWORK_FAULTS
+from megabot_cli.doctor.case import Case
+from megabot_cli.doctor.findings import Finding, ok, skipped, warn
+from megabot_cli.errors import CouldNotConnect, NotPermitted
+from megabot_cli.storage.run_files import RunningRelay
+
+ASK_LIMIT_S = 3.0
+MOST_BYTES = 1024 * 1024
+
+
+async def relay(case: Case, origin: str) -> Finding:
+    if case.upstream is None:
+        return skipped("the configuration cannot be used")
+    running = case.upstream.relay
+    if running is None:
+        return ok("none runs for this profile; `megabot relay` starts one", running=False)
+    facts = await _status(running, case.upstream.client_token)
+    told = {
+        name: facts.get(name)
+        for name in ("version", "mode", "url", "ready", "draining", "clients", "sessions", "fault")
+    }
+    found = {"running": True, "pid": running.pid, **told}
+    return _judge(running, facts, found, case.version, origin)
+
+
+async def _status(running: RunningRelay, token: str | None) -> dict[str, Any]:
+    """What it says of itself. Raises CouldNotConnect when it says nothing."""
+    headers = {"X-Megabot-Control": "1"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    silent = CouldNotConnect(
+        f"The relay with process number {running.pid} does not answer at {running.admin_url}",
+        f"Look at its log; `kill {running.pid}` ends it.",
+    )
+    try:
+        async with (
+            asyncio.timeout(ASK_LIMIT_S),
+            aiohttp.ClientSession(trust_env=False) as http,
+            http.get(f"{running.admin_url}/relay/status", headers=headers) as response,
+        ):
+            body, status = await response.content.read(MOST_BYTES), response.status
+            facts = json.loads(body) if status == 200 else None
+    except (*NETWORK_FAULTS, RecursionError):
+        raise silent from None
+    if status in (401, 403):
+        raise NotPermitted(
+            f"The relay at {running.admin_url} does not let us in", "Is it another user's?"
+        )
+    if not isinstance(facts, dict):
+        raise silent
+    return facts
+
+
+def _judge(
+    running: RunningRelay, facts: dict[str, Any], found: dict[str, Any], ours: str, origin: str
+) -> Finding:
+    recording = facts.get("recording") or {}
+    if recording.get("fault"):
+        fix = "Make room or mend the folder's permissions; then `megabot relay reload`."
+        return warn(f"it no longer records: {recording['fault']}", fix, **found)
+    if facts.get("fault") or not facts.get("ready"):
+        why = facts.get("fault") or "it is not ready"
+        return warn(f"at {running.url}, {why}", "`megabot relay status` says more.", **found)
+    if running.upstream != origin:
+        fix = "Commands go straight to the profile's url; restart the relay to have it follow."
+        return warn(f"it serves {running.upstream}, the profile names {origin}", fix, **found)
+    if facts.get("version") != ours:
+        fix = "Restart it to have it be the same version as this command."
+        return warn(f"it is version {facts.get('version')}, this is {ours}", fix, **found)
+    return ok(f"well, at {running.url}, {facts.get('clients')} clients", **found)

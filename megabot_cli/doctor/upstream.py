@@ -1,0 +1,179 @@
+"""The credential, the socket, and the conversation on it."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+from typing import Any
+
+import aiohttp
+
+from megabot_cli.client.connection import ARRIVING_FACTOR
+from megabot_cli.client.credentials import Credential
+from megabot_cli.client.dial import dial
+from megabot_cli.client.endpoint import Endpoint
+from megabot_cli.client.wire_form import WireForm, open_signer
+from megabot_cli.config.schema import Dialect
+from megabot_cli.doctor.case import Upstream
+from megabot_cli.doctor.conversation import Conversation
+from megabot_cli.doctor.findings import Finding, ok, warn
+from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, UpstreamRefused
+
+PINGS = 3
+PING_LIMIT_S = 5.0
+SLOW_PING_S = 1.0
+DIAL_LIMIT_S = 10.0
+ENDS_SOON_S = 300.0
+
+
+async def credential(
+    upstream: Upstream, endpoint: Endpoint, http: aiohttp.ClientSession, *, reachable: bool
+) -> tuple[Finding, Credential | None]:
+    """The check `login`. A credential that is due is renewed where the upstream can be reached."""
+    if endpoint.unix_path is not None:
+        return ok("none needed at a socket of this machine"), None
+    stored_at = await asyncio.to_thread(upstream.stored_at)
+    found = await asyncio.to_thread(upstream.find_credential)
+    if found is None:
+        raise _none_there(upstream, endpoint, stored_at)
+    if reachable:
+        found = await upstream.token_source(http, found).current() or found
+    return _judge(found, stored_at, upstream), found
+
+
+def _none_there(upstream: Upstream, endpoint: Endpoint, stored_at: str | None) -> NotAuthenticated:
+    name = upstream.configuration.profile_name
+    profile = "" if name == "default" else f" -p {name}"
+    what = f"Profile {name!r} has no credential for {endpoint.origin}"
+    if stored_at is not None:
+        what = f"The credential of profile {name!r} was given for another upstream"
+    return NotAuthenticated(what, f"`megabot{profile} login`")
+
+
+def _judge(found: Credential, stored_at: str | None, upstream: Upstream) -> Finding:
+    kind = "an API key" if found.kind == "api_key" else "a token"
+    whose = f" of {found.username}" if found.username else ""
+    said = f"{kind}{whose}, kept in {stored_at}"
+    facts: dict[str, Any] = {
+        "kind": found.kind,
+        "username": found.username,
+        "stored": stored_at,
+        "expires_at": found.expires_at,
+        "renewable": found.refresh_token is not None,
+    }
+    if found.expires_at is None:
+        return ok(said, **facts)
+    left_s = found.expires_at - time.time()
+    if left_s <= 0:
+        fix = "`megabot login` gets a new one." if stored_at != "environment" else "Set a new one."
+        raise NotAuthenticated(f"The credential ended {-left_s / 60:.0f} minutes ago", fix)
+    said = f"{said}, good for {left_s / 60:.0f} minutes"
+    if left_s < ENDS_SOON_S and found.refresh_token is None:
+        return warn(f"{said} and not renewable", "`megabot login` gets a new one.", **facts)
+    return ok(said, **facts)
+
+
+class Caller:
+    """Opens connections to the upstream, each time the same way."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        endpoint: Endpoint,
+        http: aiohttp.ClientSession,
+        used: Credential | None,
+        ssl: Any,
+    ) -> None:
+        self._upstream = upstream
+        self._endpoint = endpoint
+        self._http = http
+        self._credential = used
+        self._ssl = ssl
+        self._profile = upstream.configuration.profile
+        self._most_bytes = (
+            upstream.configuration.settings.limits.max_message_bytes * ARRIVING_FACTOR
+        )
+
+    async def open(
+        self, session: str | None = None, gzip: bool = False, dialect: Dialect | None = None
+    ) -> Conversation:
+        profile = self._profile
+        form = WireForm(
+            signer=open_signer(profile.integrity.key_file),
+            require_signatures=profile.integrity.require,
+            most_bytes=self._most_bytes,
+        )
+        dialed = await dial(
+            self._http,
+            self._endpoint,
+            self._credential,
+            session_id=session,
+            platform=profile.platform,
+            send_in=profile.credential_in,
+            dialect=dialect or profile.dialect,
+            timeout_s=DIAL_LIMIT_S,
+            heartbeat_s=None,
+            max_message_bytes=self._most_bytes,
+            compression="gzip" if gzip else profile.compression,
+            autoping=False,
+            ssl=self._ssl,
+        )
+        assert dialed.greeting is not None
+        return Conversation(dialed.socket, dialed.greeting, form)
+
+
+async def open_socket(caller: Caller, dialect: Dialect) -> tuple[Finding, Conversation]:
+    """The check `socket`: upgrade and greeting. Another dialect is found out."""
+    began = time.perf_counter()
+    try:
+        line = await caller.open()
+    except (NotAuthenticated, NotPermitted) as fault:
+        # The flat dialect wants its token in the query, where we do not put ours to find out.
+        if dialect == "flat":
+            raise
+        maybe = " Or it speaks the flat dialect: set the profile's dialect."
+        raise type(fault)(fault.message, f"{fault.hint or ''}{maybe}".strip()) from None
+    except UpstreamRefused as fault:
+        other: Dialect = "megabot" if dialect == "flat" else "flat"
+        if not await _speaks(caller, other):
+            raise
+        raise UpstreamRefused(
+            f"{fault.message}: it speaks the dialect {other!r}",
+            f"Set the profile's dialect: {other}",
+        ) from None
+    took_ms = (time.perf_counter() - began) * 1000
+    return ok(f"open and greeted in {took_ms:.0f} ms"), line
+
+
+async def _speaks(caller: Caller, dialect: Dialect) -> bool:
+    try:
+        line = await caller.open(dialect=dialect)
+    except MegabotError:
+        return False
+    await line.end()
+    return True
+
+
+async def ping(line: Conversation) -> Finding:
+    """How long the way there and back takes."""
+    times = [await line.ping(PING_LIMIT_S) for _ in range(PINGS)]
+    median = statistics.median(times)
+    facts = {"median_s": round(median, 5), "least_s": round(min(times), 5), "count": len(times)}
+    said = f"there and back in {median * 1000:.1f} ms (median of {len(times)})"
+    if median > SLOW_PING_S:
+        return warn(said, "The line is slow: answers will begin late.", **facts)
+    return ok(said, **facts)
+
+
+def dialect(line: Conversation) -> Finding:
+    """What the greeting says of the upstream."""
+    greeting = line.greeting
+    if greeting.dialect == "flat":
+        return ok("flat: JSON without envelopes, sessions or chunks", dialect="flat")
+    able = ", ".join(greeting.capabilities) or "none"
+    return ok(
+        f"envelopes; it says it can: {able}",
+        dialect="megabot",
+        capabilities=list(greeting.capabilities),
+    )

@@ -1,0 +1,71 @@
+"""An examination as it goes: one line for each finding, and what is being looked at."""
+
+from __future__ import annotations
+
+import textwrap
+
+from megabot_cli.doctor.findings import Finding, Verdict
+from megabot_cli.terminal.console import Console, Style
+from megabot_cli.terminal.text import fit, safe_line
+
+_STYLES: dict[Verdict, Style] = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "dim"}
+_VERDICT_WIDTH = len("skipped")
+
+
+class FindingsPrinter:
+    """Findings on stdout; on a terminal stderr says meanwhile what one waits for."""
+
+    def __init__(self, console: Console, widest_name: int) -> None:
+        self._console = console
+        self._widest = widest_name
+        self._waiting = ""
+        self._on_screen = False
+
+    def __enter__(self) -> FindingsPrinter:
+        if self._console.err_is_terminal and self._console.verbosity >= 0:
+            self._console.live_area = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._console.live_area is self:
+            self.hide()
+            self._console.live_area = None
+
+    def begin(self, what: str) -> None:
+        """Say what is being looked at now."""
+        self._waiting = what
+        if self._console.live_area is self:
+            self.show()
+
+    def show_finding(self, finding: Finding) -> None:
+        verdict = self._console.paint(
+            finding.verdict.ljust(_VERDICT_WIDTH), _STYLES[finding.verdict]
+        )
+        head = f"{verdict}  {finding.check.ljust(self._widest)}  "
+        indent = _VERDICT_WIDTH + 2 + self._widest + 2
+        first, *rest = self._wrapped(safe_line(finding.message), indent)
+        self._console.line(f"{head}{first}")
+        for line in rest:
+            self._console.line(f"{' ' * indent}{line}")
+        if finding.fix:
+            for place, line in enumerate(self._wrapped(safe_line(finding.fix), indent + 2)):
+                mark = "→ " if place == 0 else "  "
+                self._console.line(f"{' ' * indent}{self._console.paint(mark, 'bold')}{line}")
+
+    def _wrapped(self, text: str, indent: int) -> list[str]:
+        """Lines for what is left of the width; in a pipe one line."""
+        if self._console.width is None:
+            return [text]
+        room = max(30, self._console.width - indent)
+        return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
+
+    def hide(self) -> None:
+        if self._on_screen:
+            self._console.draw("\r\x1b[K")
+            self._on_screen = False
+
+    def show(self) -> None:
+        if self._waiting:
+            columns = (self._console.width or 80) - 1
+            self._console.draw("\r\x1b[K" + fit(f"… {self._waiting}", columns))
+            self._on_screen = True

@@ -1,0 +1,195 @@
+"""`megabot config` as it is typed: begin, check, explain, choose."""
+
+from __future__ import annotations
+
+import json
+import stat
+
+from tests.scripts.conftest import PASSWORD, Operator
+
+PROFILES = """\
+profiles:
+  staging:
+    url: wss://staging.example/ws
+  production:
+    url: wss://production.example/ws
+"""
+BROKEN = """\
+relay:
+  lisen: 127.0.0.1:1
+  max_clients: 0
+recording:
+  redact_patterns: ["("]
+profiles:
+  a:
+    url: gopher://x
+    tls:
+      insecure: 3
+"""
+
+
+def test_a_first_file_sets_nothing_and_is_good(stranger: Operator) -> None:
+    done = stranger.types("config", "init")
+    assert done.returncode == 0, done.stderr
+    file = stranger.home / "config.yaml"
+    assert done.stdout == f"{file}\n"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    text = file.read_text()
+    assert text.startswith("# yaml-language-server: $schema=config.schema.json\n")
+    assert json.loads((stranger.home / "config.schema.json").read_text())["$defs"]
+    assert stranger.types("config", "check").returncode == 0
+    shown = json.loads(stranger.types("config", "show", "--json").stdout)["settings"]
+    assert {each["source"] for each in shown.values()} == {"default", "environment"}
+
+
+def test_a_file_that_is_there_is_kept_unless_it_may_go(stranger: Operator) -> None:
+    file = stranger.home / "config.yaml"
+    file.write_text("limits:\n  queue: 7\n")
+    done = stranger.types("config", "init")
+    assert done.returncode == 2
+    assert "--yes replaces it" in done.stderr
+    assert file.read_text() == "limits:\n  queue: 7\n"
+    done = stranger.types("config", "init", "--yes", "--json")
+    facts = json.loads(done.stdout)
+    assert (stranger.home / "config.yaml.bak").read_text() == "limits:\n  queue: 7\n"
+    assert facts["backup"] == f"{file}.bak"
+    assert "#queue: 100" in file.read_text()
+
+
+def test_another_place_can_be_named_and_one_that_cannot_be_written_is_told(
+    stranger: Operator,
+) -> None:
+    other = stranger.home / "deep" / "mine.yaml"
+    assert stranger.types("config", "init", "--config", str(other)).returncode == 0
+    assert other.exists()
+    done = stranger.types("config", "init", "--config", "/proc/nowhere/mine.yaml")
+    assert done.returncode == 12
+    assert "cannot be written" in done.stderr
+
+
+def test_everything_wrong_is_told_at_once_with_its_line(stranger: Operator) -> None:
+    file = stranger.home / "config.yaml"
+    file.write_text(BROKEN)
+    done = stranger.types("config", "check")
+    assert done.returncode == 12
+    told = [line for line in done.stdout.splitlines() if not line.startswith("    ")]
+    assert told == [
+        f"{file}:2: there is no setting 'relay.lisen'",
+        f"{file}:3: relay.max_clients cannot be 0",
+        f"{file}:10: profiles.a.tls.insecure cannot be 3",
+        f"{file}:5: recording.redact_patterns: '(' is no regular expression: missing ), "
+        "unterminated subpattern at position 0",
+        f"{file}:8: profiles.a.url: The upstream's URL does not begin with ws://, wss://, "
+        "http:// or https://",
+    ]
+    assert "    → Did you mean 'listen'?" in done.stdout
+    assert "5 problems" in done.stderr
+    facts = json.loads(stranger.types("config", "check", str(file), "--json").stdout)
+    assert facts["ok"] is False
+    assert facts["problems"][0] == {
+        "place": f"{file}:2",
+        "message": "there is no setting 'relay.lisen'",
+        "fix": "Did you mean 'listen'?",
+    }
+
+
+def test_files_that_are_none_and_variables_are_checked_too(stranger: Operator) -> None:
+    assert stranger.types("config", "check", str(stranger.home / "none.yaml")).returncode == 12
+    done = stranger.types("config", "check", env={"MEGABOT_RELAY_LISTN": "x"})
+    assert done.returncode == 0
+    assert "MEGABOT_RELAY_LISTN sets nothing" in done.stderr
+    done = stranger.types("config", "check", "--json", env={"MEGABOT_LIMITS_QUEUE": "many"})
+    assert done.returncode == 12
+    assert "many" in json.loads(done.stdout)["problems"][0]["message"]
+
+
+def test_a_setting_is_explained_with_what_it_hides(stranger: Operator) -> None:
+    (stranger.home / "config.yaml").write_text(PROFILES)
+    done = stranger.types("config", "explain", "url", "-p", "staging", "--json")
+    facts = json.loads(done.stdout)
+    assert facts["setting"] == "profiles.staging.url"
+    assert (facts["value"], facts["source"], facts["place"]) == (
+        stranger.url, "environment", "MEGABOT_URL",
+    )  # fmt: skip
+    assert [(each["value"], each["source"]) for each in facts["hides"]] == [
+        ("wss://staging.example/ws", "profile"),
+        ("ws://127.0.0.1:3000/ws", "default"),
+    ]
+    assert facts["variable"] == "MEGABOT_URL"
+    assert "megabot relay --upstream" in facts["flags"]
+    text = stranger.types("config", "explain", "relay.mode").stdout
+    for told in ("session or dedicated or shared", "MEGABOT_RELAY_MODE", "megabot relay --mode"):
+        assert told in text
+
+
+def test_an_unknown_setting_is_not_found_with_a_guess(stranger: Operator) -> None:
+    done = stranger.types("config", "explain", "relay.lisen")
+    assert done.returncode == 9
+    assert "Did you mean 'relay.listen'?" in done.stderr
+    done = stranger.types("config", "explain", "relay")
+    assert done.returncode == 9
+    assert "is a section" in done.stderr
+
+
+def test_profiles_are_listed_with_the_one_in_force_and_where_one_is_logged_in(
+    stranger: Operator,
+) -> None:
+    (stranger.home / "config.yaml").write_text(PROFILES)
+    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
+    assert (
+        stranger.types(*login, "-p", "mine", "--url", stranger.url, typed=PASSWORD).returncode == 0
+    )
+    rows = json.loads(
+        stranger.types("config", "profiles", "--json", env={"MEGABOT_URL": ""}).stdout
+    )
+    assert [(each["profile"], each["in_force"]) for each in rows] == [
+        ("default", True), ("mine", False), ("production", False), ("staging", False),
+    ]  # fmt: skip
+    mine = rows[1]
+    assert (mine["url"], mine["source"]) == (stranger.url, "login")
+    assert mine["credential"].startswith("file ")
+    assert rows[0]["credential"] is None
+    text = stranger.types("config", "profiles").stdout
+    assert "*  default" in text
+
+
+def test_a_profile_that_was_chosen_is_used_until_another_is(stranger: Operator) -> None:
+    (stranger.home / "config.yaml").write_text(PROFILES)
+    nowhere = {"MEGABOT_URL": ""}
+
+    def in_force(**env: str) -> dict[str, str]:
+        done = stranger.types("config", "show", "profile", "--json", env={**nowhere, **env})
+        found: dict[str, str] = json.loads(done.stdout)["settings"]["profile"]
+        return found
+
+    assert stranger.types("config", "use", "staging").returncode == 0
+    assert in_force() == {
+        "value": "staging", "source": "chosen", "place": "megabot config use",
+    }  # fmt: skip
+    assert in_force(MEGABOT_PROFILE="production")["source"] == "environment"
+    done = stranger.types("config", "use", "production", env={"MEGABOT_PROFILE": "staging"})
+    assert "MEGABOT_PROFILE=staging outranks that" in done.stderr
+    assert in_force()["value"] == "production"
+    assert stranger.types("config", "use", "default").returncode == 0
+    assert in_force()["source"] == "default"
+    assert not (stranger.home / "profile").exists()
+
+
+def test_a_profile_that_is_not_there_cannot_be_chosen(stranger: Operator) -> None:
+    (stranger.home / "config.yaml").write_text(PROFILES)
+    done = stranger.types("config", "use", "stagin")
+    assert done.returncode == 9
+    assert "Did you mean 'staging'?" in done.stderr
+
+
+def test_a_choice_of_what_is_gone_is_told_and_can_be_changed(stranger: Operator) -> None:
+    file = stranger.home / "config.yaml"
+    file.write_text(PROFILES)
+    stranger.types("config", "use", "staging")
+    file.write_text("limits:\n")
+    done = stranger.types("config", "show", env={"MEGABOT_URL": ""})
+    assert done.returncode == 9
+    assert "chosen megabot config use" in done.stderr
+    assert "`megabot config use NAME`" in done.stderr
+    assert stranger.types("config", "use", "default").returncode == 0
+    assert stranger.types("config", "show", env={"MEGABOT_URL": ""}).returncode == 0
