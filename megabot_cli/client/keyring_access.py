@@ -67,9 +67,10 @@ class KeyringAccess:
             # Back ends raise whatever their system's libraries raise. The text of a
             # fault may hold what was to be stored, so only its name is kept.
             except Exception as fault:
-                missing = type(fault).__name__ == "NoKeyringError"
-                kind = KeyringMissing if missing else KeyringFailed
-                faults.append(kind(f"it fails with {type(fault).__name__}"))
+                if type(fault).__name__ == "NoKeyringError":
+                    faults.append(KeyringMissing("no keyring runs here (NoKeyringError)"))
+                else:
+                    faults.append(KeyringFailed(f"it fails with {type(fault).__name__}"))
 
         thread = threading.Thread(target=run, name="keyring", daemon=True)
         thread.start()

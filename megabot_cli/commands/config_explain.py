@@ -10,6 +10,7 @@ import typer
 from megabot_cli.commands.config import without_password
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import SettingName
 from megabot_cli.errors import NotFound
 
 if TYPE_CHECKING:
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 def explain(
     context: typer.Context,
     key: Annotated[
-        str, typer.Argument(metavar="KEY", help="A setting; of a profile its last part will do.")
+        str,
+        typer.Argument(
+            metavar="KEY",
+            parser=SettingName(),
+            help="A setting; of a profile its last part will do.",
+        ),
     ],
 ) -> None:
     """Say all about one setting.

@@ -89,6 +89,25 @@ class MostlyOneOf:
         return text
 
 
+class SettingName:
+    """Takes any text, for the command to judge; the names of all settings are offered."""
+
+    __name__ = "text"
+
+    def __call__(self, text: str) -> str:
+        return text
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Those of a profile by their last part; read when a script or manual is made."""
+        from megabot_cli.config.catalogue import PROFILE_PATH, catalogue
+
+        return tuple(
+            ".".join(each.path[2:] if each.path[:2] == PROFILE_PATH else each.path)
+            for each in catalogue()
+        )
+
+
 def rate(text: str, flag: str) -> float:
     """Times a second: `10/s`, or `10`. WrongUsage for what is none or not above zero."""
     try:

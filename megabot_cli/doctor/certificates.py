@@ -138,9 +138,27 @@ async def _shake_hands(endpoint: Endpoint, context: tls.SSLContext) -> Handshake
 
 
 def _chain(spoken: Any) -> tuple[bytes, ...]:
-    """What the upstream sent, itself first; Python tells from 3.13 on."""
-    ask = getattr(spoken, "get_unverified_chain", None)
-    return tuple(ask()) if ask is not None else ()
+    """What the upstream sent, itself first; empty where Python does not tell."""
+    for told_by in (spoken, getattr(spoken, "_sslobj", None)):  # before 3.13 only the inner one
+        ask = getattr(told_by, "get_unverified_chain", None)
+        if ask is not None:
+            sent = ask() or ()
+            return tuple(each if isinstance(each, bytes) else each.public_bytes(2) for each in sent)
+    return ()
+
+
+def _signers(shaken: Handshake) -> list[Certificate]:
+    """The certificates above the leaf, as they were sent. Python reads those of authorities."""
+    found = []
+    for sent in shaken.chain[1:]:
+        context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
+        try:
+            context.load_verify_locations(cadata=sent)
+            decoded: Any = (context.get_ca_certs() or [{}])[0]
+        except (tls.SSLError, ValueError):
+            decoded = {}
+        found.append(read(decoded, shown_fingerprint(hashlib.sha256(sent).digest())))
+    return found
 
 
 async def _explain(
@@ -211,16 +229,24 @@ def _judge_pin(
 
 
 def _judge_dates(certificate: Certificate, shaken: Handshake, facts: dict[str, Any]) -> Finding:
-    until = certificate.not_after
-    said = f"{shaken.version}, signed by {certificate.issuer or 'a trusted issuer'}"
-    if until is None:
+    """A chain ends with the first of its certificates that does."""
+    signers = _signers(shaken)
+    names = " ← ".join(each.subject or "?" for each in (certificate, *signers))
+    said = f"{shaken.version}, {names}, signed by {_last_issuer(certificate, signers)}"
+    ends = [each.not_after for each in (certificate, *signers) if each.not_after is not None]
+    if not ends:
         return ok(said, **facts)
-    left_s = until - time.time()
-    said = f"{said}, until {_day(until)}"
+    left_s = min(ends) - time.time()
+    said = f"{said}, until {_day(min(ends))}"
     if left_s < SOON_S:
         fix = "Whoever runs the upstream has to renew it before then."
         return warn(f"{said}: only {left_s / _DAY_S:.0f} days left", fix, **facts)
     return ok(said, **facts)
+
+
+def _last_issuer(certificate: Certificate, signers: list[Certificate]) -> str:
+    top = signers[-1] if signers else certificate
+    return "itself" if top.self_signed else top.issuer or "a trusted issuer"
 
 
 def _facts(certificate: Certificate, shaken: Handshake) -> dict[str, Any]:
@@ -229,7 +255,7 @@ def _facts(certificate: Certificate, shaken: Handshake) -> dict[str, Any]:
         "version": shaken.version,
         "took_s": round(shaken.took_s, 4),
         "certificate": msgspec.to_builtins(certificate),
-        "chain": [shown_fingerprint(hashlib.sha256(each).digest()) for each in shaken.chain],
+        "chain": msgspec.to_builtins(_signers(shaken)),
     }
 
 

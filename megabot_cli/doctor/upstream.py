@@ -132,7 +132,7 @@ async def open_socket(caller: Caller, dialect: Dialect) -> tuple[Finding, Conver
         # The flat dialect wants its token in the query, where we do not put ours to find out.
         if dialect == "flat":
             raise
-        maybe = " Or it speaks the flat dialect: set the profile's dialect."
+        maybe = " Does it speak the flat dialect? Then set the profile's dialect."
         raise type(fault)(fault.message, f"{fault.hint or ''}{maybe}".strip()) from None
     except UpstreamRefused as fault:
         other: Dialect = "megabot" if dialect == "flat" else "flat"

@@ -13,7 +13,13 @@ from megabot_cli.doctor.certificates import Certificate as Read
 from megabot_cli.doctor.certificates import problems
 from megabot_cli.doctor.findings import Finding
 from tests.doctor.cases import case_at, findings_of
-from tests.support.certificates import Authority, Certificate, make_authority, make_certificate
+from tests.support.certificates import (
+    Authority,
+    Certificate,
+    make_authority,
+    make_certificate,
+    with_chain,
+)
 from tests.support.upstream import ScriptedUpstream, greet_and_wait
 
 
@@ -22,7 +28,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
     return make_authority(tmp_path_factory.mktemp("authority"))
 
 
-def fingerprint_of(certificate: Certificate) -> str:
+def fingerprint_of(certificate: Certificate | Authority) -> str:
     import hashlib
 
     der = ssl.PEM_cert_to_DER_cert(certificate.cert_file.read_text())
@@ -48,6 +54,19 @@ async def test_a_trusted_certificate_is_told_with_its_end(
     assert told["fingerprint"].replace(":", "") == fingerprint_of(shown)
     assert list(told["names"]) == ["127.0.0.1"]
     assert findings["socket"].verdict == "ok"
+
+
+async def test_a_chain_is_told_as_it_was_sent_and_ends_with_the_first_of_it(
+    tmp_path: Path, authority: Authority
+) -> None:
+    shown = with_chain(authority.issue("127.0.0.1", days=60), authority)
+    finding = (await found_with(tmp_path, shown, tls_ca_file=authority.cert_file))["tls"]
+    assert "127.0.0.1 ← An authority, signed by itself, until " in finding.message
+    (signer,) = finding.facts["chain"]
+    assert (signer["subject"], signer["issuer"]) == ("An authority", "An authority")
+    assert signer["fingerprint"].replace(":", "") == fingerprint_of(authority)
+    # The authority of these tests lasts for two days.
+    assert finding.verdict == "warn"
 
 
 async def test_one_that_ends_soon_is_a_warning(tmp_path: Path, authority: Authority) -> None:

@@ -66,6 +66,13 @@ class Authority:
         return made
 
 
+def with_chain(certificate: Certificate, authority: Authority) -> Certificate:
+    """The same with its authority's certificate behind it, as servers send it."""
+    both = certificate.cert_file.with_suffix(".chain.pem")
+    both.write_bytes(certificate.cert_file.read_bytes() + authority.cert_file.read_bytes())
+    return Certificate(both, certificate.key_file)
+
+
 def make_authority(folder: Path) -> Authority:
     made = Authority(folder / "authority.pem", folder / "authority.key")
     _openssl(
