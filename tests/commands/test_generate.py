@@ -11,7 +11,7 @@ import pytest
 from megabot_cli.commands.generate import generated_files, main, stale_files
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "man").iterdir())
+PAGES = sorted(path for path in (ROOT / "man").iterdir() if path.is_file())
 COMPLETIONS = ROOT / "completions"
 
 

@@ -59,7 +59,6 @@ def test_replay_to_clients_serves_until_ctrl_c_and_sums_up(
         (("gateway", "--from-recording", str(SEALED), "--match", "words"), 2, "--match"),
         (("gateway", "--from-recording", __file__), 11, "recording"),
         (("replay", str(SEALED), "--miss", "echo"), 2, "--to clients"),
-        (("replay", str(SEALED), "--pace", "fixed:3/s"), 2, "--to clients"),
         (("replay", str(SEALED), "--to", "clients", "--limit", "3"), 2, "upstream"),
     ],
 )
