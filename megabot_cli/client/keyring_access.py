@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 SERVICE = "megabot-cli"
 LIMIT_S = 2.0
+# On a machine that has just started the library itself takes long to load; that is no fault of
+# the keyring's.
+IMPORT_LIMIT_S = 5.0
 
 T = TypeVar("T")
 
@@ -26,7 +29,7 @@ class KeyringMissing(KeyringFailed):
 
 
 class KeyringAccess:
-    """Reads, writes and deletes entries, each call within `LIMIT_S`."""
+    """Reads, writes and deletes entries, each call within `LIMIT_S` once the library is there."""
 
     def write(self, entry: str, secret: str) -> None:
         """Store, and make sure that it can be read again."""
@@ -55,6 +58,7 @@ class KeyringAccess:
         """Run `work` in a thread that is left behind when it does not come back."""
         results: list[T] = []
         faults: list[KeyringFailed] = []
+        loaded = threading.Event()
 
         def run() -> None:
             try:
@@ -62,6 +66,8 @@ class KeyringAccess:
             except ImportError:
                 faults.append(KeyringMissing("the `keyring` package is not installed"))
                 return
+            finally:
+                loaded.set()
             try:
                 results.append(work(keyring))
             # Back ends raise whatever their system's libraries raise. The text of a
@@ -74,6 +80,7 @@ class KeyringAccess:
 
         thread = threading.Thread(target=run, name="keyring", daemon=True)
         thread.start()
+        loaded.wait(IMPORT_LIMIT_S)
         thread.join(LIMIT_S)
         if thread.is_alive():
             raise KeyringFailed(f"it does not answer within {LIMIT_S:g} s")

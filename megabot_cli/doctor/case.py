@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import ssl as tls
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import aiohttp
 
@@ -56,4 +55,3 @@ class Case:
     remarks: tuple[str, ...] = ()
     records: bool = True  # whether recordings are made
     proxies: tuple[str, ...] = ()  # names of variables that name a proxy
-    more: Mapping[str, Any] = field(default_factory=dict)

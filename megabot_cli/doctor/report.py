@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import ssl as tls
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
@@ -143,4 +142,4 @@ def _cell(text: str) -> str:
 def home_of(environ: Mapping[str, str]) -> str | None:
     """The home folder, which tells a person's name."""
     home = environ.get("HOME") or environ.get("USERPROFILE")
-    return home if home and home not in ("/", sys.prefix) else None
+    return home if home and home != "/" else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -220,8 +221,16 @@ async def test_without_any_folder_the_examination_still_ends(tmp_path: Path) -> 
 
 
 async def test_a_check_that_breaks_is_a_failure_and_the_others_are_made(tmp_path: Path) -> None:
-    case = case_at(tmp_path, "ws://127.0.0.1:9/ws")
-    broken = Case("0", folders=None, upstream=case.upstream, proxies=None)  # type: ignore[arg-type]
-    findings = await findings_of(broken)
-    assert findings["resume"].verdict == "skipped"
+    def break_down() -> bool:
+        raise ValueError("ws://x/ws?token=secret")
+
+    async with ScriptedUpstream(greet_and_wait) as upstream:
+        case = case_at(tmp_path, upstream.url)
+        assert case.upstream is not None
+        broken = dataclasses.replace(case.upstream, trust=break_down)
+        findings = await findings_of(dataclasses.replace(case, upstream=broken))
+    assert (findings["tls"].message, findings["tls"].exit) == (
+        "this check itself broke (ValueError)", 1,
+    )  # fmt: skip
+    assert findings["clock"].verdict == "ok"
     assert len(findings) == len(CHECKS)

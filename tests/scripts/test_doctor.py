@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import stat
 import subprocess
 import sys
@@ -150,3 +151,19 @@ def test_a_terminal_shows_each_line_in_colour_and_within_its_width(ann: Operator
     assert "\x1b[31mfail" in shown
     rows = [re.sub(r"\x1b\[[0-9;]*[mK]", "", row) for row in shown.replace("\r", "\n").split("\n")]
     assert max(len(row) for row in rows if row.startswith(("ok", "fail", " "))) <= 70
+
+
+def test_ctrl_c_ends_it_while_an_upstream_says_nothing(ann: Operator) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"wss://127.0.0.1:{silent.getsockname()[1]}/ws"
+        environment = {**ann.environment(), "TERM": "xterm"}
+        child = pexpect.spawn(
+            sys.executable, ["-m", "megabot_cli", "doctor", "--url", url],
+            env=environment, dimensions=(40, 100), timeout=20,
+        )  # fmt: skip
+        child.expect("its certificate")
+        child.sendintr()
+        child.expect(pexpect.EOF)
+        child.close()
+    assert child.exitstatus == 130
+    assert b"Traceback" not in child.before
