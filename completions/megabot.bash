@@ -16,7 +16,7 @@ _megabot() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--speed|--storage|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--fail-on|--fields|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--since|--speed|--stats-every|--storage|--template|--timeout|--to|--tool|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -169,6 +169,12 @@ _megabot() {
         "megabot tail --limit") compopt +o default; return ;;
         "megabot tail --around") compopt +o default; return ;;
         "megabot tail -n"|"megabot tail --lines") compopt +o default; return ;;
+        "megabot tail --since") compopt +o default; return ;;
+        "megabot tail --fields") compopt +o default; return ;;
+        "megabot tail --template") compopt +o default; return ;;
+        "megabot tail --stats-every") compopt +o default; return ;;
+        "megabot tail --fail-on") compopt +o default; return ;;
+        "megabot tail --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot tail -p"|"megabot tail --profile") compopt +o default; return ;;
         "megabot tail --url") compopt +o default; return ;;
         "megabot tail --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -407,6 +413,8 @@ _megabot() {
         "megabot recordings show --until") compopt +o default; return ;;
         "megabot recordings show --limit") compopt +o default; return ;;
         "megabot recordings show --around") compopt +o default; return ;;
+        "megabot recordings show --fields") compopt +o default; return ;;
+        "megabot recordings show --template") compopt +o default; return ;;
         "megabot recordings show -p"|"megabot recordings show --profile") compopt +o default; return ;;
         "megabot recordings show --url") compopt +o default; return ;;
         "megabot recordings show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -443,6 +451,8 @@ _megabot() {
         "megabot recordings grep --until") compopt +o default; return ;;
         "megabot recordings grep --limit") compopt +o default; return ;;
         "megabot recordings grep --around") compopt +o default; return ;;
+        "megabot recordings grep --fields") compopt +o default; return ;;
+        "megabot recordings grep --template") compopt +o default; return ;;
         "megabot recordings grep -p"|"megabot recordings grep --profile") compopt +o default; return ;;
         "megabot recordings grep --url") compopt +o default; return ;;
         "megabot recordings grep --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -647,7 +657,7 @@ _megabot() {
         "megabot chat")
             _megabot_words "-s --session --tool --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --follow --no-follow --assemble --events --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --since --follow --no-follow --assemble --events --fields --template --stats --stats-every --fail-on --record --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
             _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --echo --allow-origin --require-token --insecure-remote --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
         "megabot relay status")
@@ -699,11 +709,11 @@ _megabot() {
         "megabot recordings list")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --conversation --strict -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --conversation --strict --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings stats")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings grep")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings diff")
             _megabot_words "-t --type -s --session --client --user --link --id --grep --where --from --until --ignore --most -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings prune")
@@ -756,7 +766,6 @@ _megabot() {
             "megabot whoami") compopt +o default ;;
             "megabot token") compopt +o default ;;
             "megabot chat") compopt +o default ;;
-            "megabot tail") compopt +o default ;;
             "megabot relay") compopt +o default ;;
             "megabot relay status") compopt +o default ;;
             "megabot relay clients") compopt +o default ;;

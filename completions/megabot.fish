@@ -6,7 +6,7 @@ function __megabot_at --description 'Whether the words so far name this command'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --speed --storage --timeout --to --tool --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --fail-on --fields --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --since --speed --stats-every --storage --template --timeout --to --tool --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             set -a given $word
@@ -111,10 +111,17 @@ complete -c megabot -n '__megabot_at tail' -l from -x -d 'From here: 12.5s, n=10
 complete -c megabot -n '__megabot_at tail' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at tail' -l limit -x -d 'The first N only.'
 complete -c megabot -n '__megabot_at tail' -l around -x -d 'With N records before and after each.'
-complete -c megabot -n '__megabot_at tail' -s n -l lines -x -d 'Begin with the last N of the relay'\''s recording; --from with all since then.'
+complete -c megabot -n '__megabot_at tail' -s n -l lines -x -d 'Begin with the last N that were recorded; --from with all since then.'
+complete -c megabot -n '__megabot_at tail' -l since -x -d 'From so long ago; as --from.'
 complete -c megabot -n '__megabot_at tail' -l follow -l no-follow -d 'Go on with what comes.'
 complete -c megabot -n '__megabot_at tail' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at tail' -l events -d 'Show openings, closings and gaps too.'
+complete -c megabot -n '__megabot_at tail' -l fields -x -d 'Show these fields only: id,payload.code.'
+complete -c megabot -n '__megabot_at tail' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
+complete -c megabot -n '__megabot_at tail' -l stats -d 'Sum up in the end, on stderr.'
+complete -c megabot -n '__megabot_at tail' -l stats-every -x -d 'Sum up so often, too.'
+complete -c megabot -n '__megabot_at tail' -l fail-on -x -d 'End with 13 when this holds for one.'
+complete -c megabot -n '__megabot_at tail' -l record -r -F -d 'Keep what comes as a recording in here.'
 complete -c megabot -n '__megabot_at tail' -l direct -d 'Connect upstream, even if a relay runs.'
 complete -c megabot -n '__megabot_at tail' -s o -l output -x -a 'line wide json jsonl raw'
 complete -c megabot -n '__megabot_next relay' -a status -d 'How the running relay is.'
@@ -284,6 +291,8 @@ complete -c megabot -n '__megabot_at recordings show' -l assemble -d 'Show the c
 complete -c megabot -n '__megabot_at recordings show' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at recordings show' -l conversation -d 'Show requests with what came to each: whole answers, tool calls, times.'
 complete -c megabot -n '__megabot_at recordings show' -l strict -d 'Fail at a bad line instead of skipping it.'
+complete -c megabot -n '__megabot_at recordings show' -l fields -x -d 'Show these fields only: id,payload.code.'
+complete -c megabot -n '__megabot_at recordings show' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
 complete -c megabot -n '__megabot_at recordings show' -s o -l output -x -a 'line wide json jsonl raw'
 complete -c megabot -n '__megabot_at recordings stats' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at recordings stats' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
@@ -313,6 +322,8 @@ complete -c megabot -n '__megabot_at recordings grep' -l around -x -d 'With N re
 complete -c megabot -n '__megabot_at recordings grep' -l events -d 'Look at openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at recordings grep' -l count -d 'Say only how many there are.'
 complete -c megabot -n '__megabot_at recordings grep' -l names -d 'Say only in which recordings there are any.'
+complete -c megabot -n '__megabot_at recordings grep' -l fields -x -d 'Show these fields only: id,payload.code.'
+complete -c megabot -n '__megabot_at recordings grep' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
 complete -c megabot -n '__megabot_at recordings grep' -s o -l output -x -a 'line wide json jsonl raw'
 complete -c megabot -n '__megabot_at recordings diff' -s t -l type -x -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at recordings diff' -s s -l session -x -d 'Only these sessions.'

@@ -1465,11 +1465,15 @@ $script:MegabotCommands = @'
    },
    {
     "name": "-n",
-    "help": "Begin with the last N of the relay's recording; --from with all since then."
+    "help": "Begin with the last N that were recorded; --from with all since then."
    },
    {
     "name": "--lines",
-    "help": "Begin with the last N of the relay's recording; --from with all since then."
+    "help": "Begin with the last N that were recorded; --from with all since then."
+   },
+   {
+    "name": "--since",
+    "help": "From so long ago; as --from."
    },
    {
     "name": "--follow",
@@ -1486,6 +1490,30 @@ $script:MegabotCommands = @'
    {
     "name": "--events",
     "help": "Show openings, closings and gaps too."
+   },
+   {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
+    "name": "--stats",
+    "help": "Sum up in the end, on stderr."
+   },
+   {
+    "name": "--stats-every",
+    "help": "Sum up so often, too."
+   },
+   {
+    "name": "--fail-on",
+    "help": "End with 13 when this holds for one."
+   },
+   {
+    "name": "--record",
+    "help": "Keep what comes as a recording in here."
    },
    {
     "name": "--direct",
@@ -1624,6 +1652,24 @@ $script:MegabotCommands = @'
     ""
    ],
    "--lines": [
+    ""
+   ],
+   "--since": [
+    ""
+   ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
+   "--stats-every": [
+    ""
+   ],
+   "--fail-on": [
+    ""
+   ],
+   "--record": [
     ""
    ],
    "-p": [
@@ -5525,6 +5571,14 @@ $script:MegabotCommands = @'
     "help": "Fail at a bad line instead of skipping it."
    },
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -5651,6 +5705,12 @@ $script:MegabotCommands = @'
     ""
    ],
    "--around": [
+    ""
+   ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
     ""
    ],
    "-p": [
@@ -5988,6 +6048,14 @@ $script:MegabotCommands = @'
     "help": "Say only in which recordings there are any."
    },
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -6111,6 +6179,12 @@ $script:MegabotCommands = @'
     ""
    ],
    "--around": [
+    ""
+   ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
     ""
    ],
    "-p": [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
@@ -109,6 +110,8 @@ def show(
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail at a bad line instead of skipping it.")
     ] = False,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
 ) -> None:
     """Show what is in a recording."""
     from megabot_cli.storage.choosing import choose, started_at_s
@@ -117,6 +120,7 @@ def show(
 
     invocation: Invocation = context.obj
     form: Any = invocation.output
+    laid_out = layout(fields, template, form)
     events = events or wanted.asks_for_events
     if not events and not conversation:
         wanted = wanted.of_messages()
@@ -130,7 +134,9 @@ def show(
         if conversation:
             _show_conversation(invocation, choose(reader, wanted), started_at)
         else:
-            printer = RecordPrinter(invocation.console, form, events=events, assemble=assemble)
+            printer = RecordPrinter(
+                invocation.console, form, events=events, assemble=assemble, layout=laid_out
+            )
             for record, line in choose(reader, wanted):
                 printer.show(record, started_at + record.t / 1e6, line)
             printer.end()

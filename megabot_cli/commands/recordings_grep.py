@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.recordings import at_once, find, unix_time
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
@@ -45,6 +46,8 @@ def grep(
     names: Annotated[
         bool, typer.Option("--names", help="Say only in which recordings there are any.")
     ] = False,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
 ) -> None:
     """Find messages in recordings.
 
@@ -65,7 +68,8 @@ def grep(
     form: Any = invocation.output
     printer = None
     if not (count or names):
-        printer = RecordPrinter(invocation.console, form, events=events)
+        laid_out = layout(fields, template, form)
+        printer = RecordPrinter(invocation.console, form, events=events, layout=laid_out)
     sources = _sources(invocation, recordings)
     found = 0
     for name, source in sources:

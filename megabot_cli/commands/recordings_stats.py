@@ -56,12 +56,13 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
         found = {"recording": name, **summary.as_dict()}
         invocation.console.line(json.dumps(found, ensure_ascii=False, indent=2))
     else:
-        _print(invocation.console, name, summary)
+        print_summary(invocation.console, name, summary)
     for warning in warnings:
         invocation.console.warn(warning)
 
 
-def _print(console: Console, name: str, found: Summary) -> None:
+def print_summary(console: Console, name: str, found: Summary) -> None:
+    """A recording, or a part of one, in numbers and pictures."""
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.text import safe_line
     from megabot_cli.terminal.views import print_facts, size

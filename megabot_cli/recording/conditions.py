@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -55,9 +55,9 @@ _CALLS: Final[dict[str, Callable[[str, str], bool]]] = {
     "startsWith": str.startswith,
     "endsWith": str.endswith,
 }
-_MISSING: Final = object()
+MISSING: Final = object()
 
-Question = Callable[["_Values"], bool]
+Question = Callable[["Values"], bool]
 
 
 class Condition:
@@ -84,7 +84,7 @@ class Condition:
 
     def holds(self, record: Record) -> bool:
         """Whether it is true of the record. What cannot be said of it does not hold."""
-        values = _Values(record)
+        values = Values(record)
         for question in self._plain:
             if not question(values):
                 return False
@@ -92,9 +92,9 @@ class Condition:
 
     def values_of(self, record: Record) -> dict[str, Any]:
         """What the engine is told of a record."""
-        return self._named(_Values(record))
+        return self._named(Values(record))
 
-    def _named(self, values: _Values) -> dict[str, Any]:
+    def _named(self, values: Values) -> dict[str, Any]:
         record = values.record
         named = {name: getattr(record, name) for name in self._of_record}
         for name in self._of_message:
@@ -102,14 +102,14 @@ class Condition:
         return named
 
 
-class _Values:
+class Values:
     """What a condition may ask of one record; the message is decoded when that is asked."""
 
     __slots__ = ("_message", "record")
 
     def __init__(self, record: Record) -> None:
         self.record = record
-        self._message: Any = _MISSING
+        self._message: Any = MISSING
 
     def of(self, field: str) -> Any:
         if field in _OF_MESSAGE:
@@ -117,7 +117,7 @@ class _Values:
         return getattr(self.record, field)
 
     def _of_message(self, field: str) -> Any:
-        if self._message is _MISSING:
+        if self._message is MISSING:
             self._message = _decoded(self.record.data)
         message = self._message
         if not isinstance(message, dict):
@@ -244,21 +244,21 @@ def _compares_text(path: list[str], sign: Callable[[Any, Any], bool], text: str)
     if len(path) == 1 and path[0] in _OF_RECORD:
         get = operator.attrgetter(path[0])
         return lambda values: sign(get(values.record), text)
-    return lambda values: sign(_at(values, path), text)
+    return lambda values: sign(value_at(values, path), text)
 
 
 def _compares_number(path: list[str], sign: Callable[[Any, Any], bool], number: int) -> Question:
     if path[0] in _OF_RECORD:
         get = operator.attrgetter(path[0])
 
-        def of_record(values: _Values) -> bool:
+        def of_record(values: Values) -> bool:
             value = get(values.record)
             return value is not None and sign(value, number)
 
         return of_record
 
-    def question(values: _Values) -> bool:
-        value = _at(values, path)
+    def question(values: Values) -> bool:
+        value = value_at(values, path)
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         return is_number and sign(value, number)
 
@@ -266,18 +266,19 @@ def _compares_number(path: list[str], sign: Callable[[Any, Any], bool], number: 
 
 
 def _calls(path: list[str], call: Callable[[str, str], bool], text: str) -> Question:
-    def question(values: _Values) -> bool:
-        value = _at(values, path)
+    def question(values: Values) -> bool:
+        value = value_at(values, path)
         return isinstance(value, str) and call(value, text)
 
     return question
 
 
-def _at(values: _Values, path: list[str]) -> Any:
+def value_at(values: Values, path: Sequence[str]) -> Any:
+    """What stands at `payload.code` and its like; MISSING where nothing does."""
     value = values.of(path[0])
     for name in path[1:]:
         if not isinstance(value, dict) or name not in value:
-            return _MISSING
+            return MISSING
         value = value[name]
     return value
 

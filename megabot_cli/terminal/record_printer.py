@@ -10,9 +10,10 @@ import msgspec
 from megabot_cli.protocol.envelope import Head, HeadMetadata, open_envelope
 from megabot_cli.protocol.messages import ChatStream
 from megabot_cli.protocol.streams import StreamTable
+from megabot_cli.recording.layout import Layout
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.console import Console
-from megabot_cli.terminal.text import safe_json, safe_text
+from megabot_cli.terminal.text import safe_json, safe_line, safe_text
 from megabot_cli.terminal.views import record_line, record_prefix, what_it_says
 
 RecordForm = Literal["line", "wide", "json", "jsonl", "raw"]
@@ -25,21 +26,31 @@ class RecordPrinter:
     """Writes records to stdout. Messages always; what else happened with `events`.
 
     Without `events`, losses are told on stderr. `assemble` shows the chunks of one answer
-    as one text that grows, and leaves out the message that repeats it at the end.
+    as one text that grows, and leaves out the message that repeats it at the end. `layout`
+    says what is shown of each instead.
     """
 
     def __init__(
-        self, console: Console, form: RecordForm, *, events: bool = False, assemble: bool = False
+        self,
+        console: Console,
+        form: RecordForm,
+        *,
+        events: bool = False,
+        assemble: bool = False,
+        layout: Layout | None = None,
     ) -> None:
         self._console = console
         self._form = form
         self._events = events
-        self._answers = Answers(console) if assemble else None
+        self._layout = layout
+        self._answers = Answers(console) if assemble and layout is None else None
         self._write = self._writer(form)
         if form == "wide":
             console.width = None
 
-    def _writer(self, form: RecordForm) -> Callable[[Record, float, bytes], None]:
+    def _writer(self, form: RecordForm) -> Callable[[Record, float, bytes, str | None], None]:
+        if self._layout is not None:
+            return self._laid_out if form in ("line", "wide") else self._fields
         if form == "raw":
             return self._raw
         return self._line if form in ("line", "wide") else self._json
@@ -49,34 +60,46 @@ class RecordPrinter:
         """Whether headings between the records do no harm."""
         return self._form in ("line", "wide")
 
-    def show(self, record: Record, at: float, line: bytes = b"") -> None:
-        """Show a record that happened `at` (Unix seconds); `line` is where it was read from."""
+    def show(self, record: Record, at: float, line: bytes = b"", source: str | None = None) -> None:
+        """Show a record that happened `at` (Unix seconds); `line` is where it was read from,
+        `source` what to call where it was seen, if that needs telling."""
         if record.kind not in _MESSAGES and not self._events:
             if record.kind in ("gap", "drop", "fault"):
                 self._console.warn(f"{record.kind}: {what_it_says(record)}")
             return
         if self._answers is not None and self._form in ("line", "wide"):
-            if self._answers.take(record, at):
+            if self._answers.take(record, at, source):
                 return
             self._answers.step_aside()
-        self._write(record, at, line)
+        self._write(record, at, line, source)
 
     def end(self) -> None:
         """End a line that an unfinished answer left open."""
         self._console.end_line()
 
-    def _line(self, record: Record, at: float, line: bytes) -> None:
-        self._console.line(record_line(self._console, record, at))
+    def _line(self, record: Record, at: float, line: bytes, source: str | None) -> None:
+        self._console.line(record_line(self._console, record, at, source))
 
-    def _json(self, record: Record, at: float, line: bytes) -> None:
+    def _laid_out(self, record: Record, at: float, line: bytes, source: str | None) -> None:
+        assert self._layout is not None
+        self._console.line(self._layout.line(record, at, source, safe_line))
+
+    def _fields(self, record: Record, at: float, line: bytes, source: str | None) -> None:
+        assert self._layout is not None
+        text = msgspec.json.encode(self._layout.facts(record, at, source))
+        self._console.line(safe_json(text.decode()))
+
+    def _json(self, record: Record, at: float, line: bytes, source: str | None) -> None:
         text = line or msgspec.json.encode(record)
+        if source is not None:
+            text = b'{"source":' + msgspec.json.encode(source) + b"," + text.lstrip()[1:]
         # Of ASCII only DEL can stand in a line of JSON and steer a terminal.
         if text.isascii() and b"\x7f" not in text:
             self._console.line(text.decode("ascii"))
         else:
             self._console.line(safe_json(text.decode("utf-8", "replace")))
 
-    def _raw(self, record: Record, at: float, line: bytes) -> None:
+    def _raw(self, record: Record, at: float, line: bytes, source: str | None) -> None:
         payload = record.payload()
         if isinstance(payload, str):
             self._console.line(payload)
@@ -93,7 +116,7 @@ class Answers:
         self._shown: str | None = None
         self._whole: dict[str, str] = {}  # the last finished answer to each message
 
-    def take(self, record: Record, at: float) -> bool:
+    def take(self, record: Record, at: float, source: str | None) -> bool:
         """Show what a chunk brings and say True; False for anything that is no chunk."""
         if record.type == "chat_receive":
             return self._is_repetition(record)
@@ -104,7 +127,7 @@ class Answers:
         key, stream, step = self._table.add(head, chunk)
         if self._shown != key and (step.ready or not step.finished):
             self.step_aside()
-            self._console.stream(record_prefix(self._console, record, at))
+            self._console.stream(record_prefix(self._console, record, at, source))
             self._shown = key
         self._console.stream(safe_text(step.ready))
         if step.finished:

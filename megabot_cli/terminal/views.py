@@ -76,26 +76,28 @@ def size(count: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def record_line(console: Console, record: Record, at: float) -> str:
-    """One record on one line: time, direction, type, session, what it says."""
-    prefix = record_prefix(console, record, at)
+def record_line(console: Console, record: Record, at: float, source: str | None = None) -> str:
+    """One record on one line: where it was seen, time, direction, type, session, what it says."""
+    prefix = record_prefix(console, record, at, source)
     text = safe_line(what_it_says(record))
     if console.width is not None:
-        text = fit(text, max(20, console.width - _PREFIX_WIDTH))
+        taken = _PREFIX_WIDTH + (display_width(source) + 3 if source else 0)
+        text = fit(text, max(20, console.width - taken))
     return f"{prefix}{text}".rstrip()
 
 
 _PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _TYPE_WIDTH + 2 + _SESSION_TAIL + 2
 
 
-def record_prefix(console: Console, record: Record, at: float) -> str:
+def record_prefix(console: Console, record: Record, at: float, source: str | None = None) -> str:
     """The part before what it says, every column as wide as in the line above."""
     arrow = _ARROWS.get(record.direction or "", "·")
     kind = record.type or ("?" if record.kind == "message" else record.kind)
     name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
     session = safe_line((record.session or "-")[-_SESSION_TAIL:])
     session = fit(session, _SESSION_TAIL).ljust(_SESSION_TAIL)
-    return _GAP.join(
+    seen = console.paint(f"[{safe_line(source)}]", hue(source)) + " " if source else ""
+    return seen + _GAP.join(
         (
             console.paint(clock(at), "dim"),
             console.paint(arrow, "bold"),

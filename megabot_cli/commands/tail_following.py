@@ -1,0 +1,261 @@
+"""What `tail` follows: a relay's tap, a connection of its own, or what comes on stdin."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from megabot_cli.commands.tailing import Tail, history_of, same_as
+from megabot_cli.errors import CouldNotConnect, WrongUsage
+
+if TYPE_CHECKING:
+    from megabot_cli.client.connection import ClientEvent, Received
+    from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.recording.record import Record
+    from megabot_cli.storage.run_files import RunningRelay
+
+LOOK_FOR_RELAY_S = 0.5
+OVERLAP_S = 5.0  # history and tap can both have what passed while the tap was opened
+_MOST_WAITING = 1000  # records read from stdin that wait to be shown
+
+
+async def follow_one(tail: Tail) -> None:
+    """Show what is live of one source, for ever, or as long as stdin has more."""
+    match tail.source.kind:
+        case "relay":
+            await _follow_relays(tail)
+        case "upstream":
+            await follow_upstream(tail)
+        case "stdin":
+            await _follow_stdin(tail)
+
+
+# The relay's tap
+
+
+async def _follow_relays(tail: Tail) -> None:
+    relay = tail.source.relay or await _next_relay(tail.invocation)
+    while True:
+        await _follow_tap(tail, relay)
+        left_at = time.monotonic()
+        tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+        relay = await _next_relay(tail.invocation)
+        away_s = time.monotonic() - left_at
+        tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
+        tail.last_n = 0
+
+
+async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
+    import asyncio
+
+    import aiohttp
+
+    from megabot_cli.client.dial import connector_for
+    from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.commands.upstream import client_token, relay_tls
+
+    token = client_token(Path(relay.token_file))
+    headers = {"Authorization": f"Bearer {token}"} if token else {}
+    endpoint = parse_endpoint(relay.tap_url)
+    url = relay.tap_url if endpoint.unix_path is None else "ws://localhost/relay/tap"
+    connector = connector_for(endpoint, relay_tls(relay))
+    try:
+        async with (
+            aiohttp.ClientSession(connector=connector) as http,
+            http.ws_connect(url, headers=headers, max_msg_size=0, heartbeat=25) as socket,
+        ):
+            tail.console.note(f"watching the relay's tap, {relay.tap_url}")
+            if tail.last_n and relay.recording is not None:
+                # What passed since its recording was read, before the tap was open.
+                for record, at, line in await asyncio.to_thread(
+                    _since, tail, Path(relay.recording)
+                ):
+                    tail.show_past(record, at, line)
+            overlap_until = time.monotonic() + OVERLAP_S
+            async for message in socket:
+                passed = _read(message.data)
+                if passed is None:
+                    tail.begin(_started_at(message.data))
+                    continue
+                if time.monotonic() < overlap_until and same_as(passed) in tail.shown:
+                    continue
+                tail.show(passed, time.time())
+    except aiohttp.WSServerHandshakeError as fault:
+        raise CouldNotConnect(f"The relay refused the tap: {fault.status}") from None
+    except (aiohttp.ClientError, OSError) as fault:
+        tail.console.detail(f"tap: {fault}")
+
+
+def _since(tail: Tail, source: Path) -> list[tuple[Record, float, bytes]]:
+    from contextlib import ExitStack
+
+    import msgspec
+
+    from megabot_cli.recording.bounds import Place
+
+    begin = Place("number", tail.last_n + 1)
+    newer = Tail(tail.source, msgspec.structs.replace(tail.wanted, begin=begin), tail.screen)
+    with ExitStack() as opened:
+        return list(history_of(newer, source, opened))
+
+
+def _read(line: Any) -> Record | None:
+    """A record of the tap; None for its header."""
+    from megabot_cli.recording.format_v1 import BadLine, decode_line
+    from megabot_cli.recording.record import Record
+
+    try:
+        found = decode_line(line.encode() if isinstance(line, str) else line)
+    except BadLine:
+        return None
+    return found if isinstance(found, Record) else None
+
+
+def _started_at(line: Any) -> float:
+    """When the tap's records began to count; 0 for what is no header."""
+    from megabot_cli.commands.recordings import unix_time
+    from megabot_cli.errors import BadData
+    from megabot_cli.recording.format_v1 import decode_header
+
+    try:
+        header = decode_header(line.encode() if isinstance(line, str) else line)
+    except BadData:
+        return 0.0
+    return unix_time(header.started_at)
+
+
+async def _next_relay(invocation: Invocation) -> RunningRelay:
+    import asyncio
+
+    while (relay := invocation.running_relay()) is None:  # noqa: ASYNC110  a file appears
+        await asyncio.sleep(LOOK_FOR_RELAY_S)
+    return relay
+
+
+# A connection of our own
+
+
+async def follow_upstream(tail: Tail) -> None:
+    """Show what the upstream sends to us; dial again for ever."""
+    if len(tail.wanted.sessions) > 1:
+        raise WrongUsage("Without a relay, tail can be on one session only")
+    if tail.wanted.direction == "to_upstream":
+        raise WrongUsage("Without a relay, only what goes to_client can be seen")
+    session = next(iter(tail.wanted.sessions), None)
+    import msgspec
+
+    # The session asked for may be gone: then all of the new one is shown.
+    everything = Tail(tail.source, msgspec.structs.replace(tail.wanted, sessions=()), tail.screen)
+    await _follow_upstream(everything, session)
+
+
+async def _follow_upstream(tail: Tail, session: str | None) -> None:
+    from megabot_cli.commands.upstream import open_client
+    from megabot_cli.protocol.backoff import FullJitter
+
+    started_at = time.monotonic()
+    number = 0
+    async with open_client(
+        tail.invocation,
+        session=session,
+        direct=True,
+        reconnect=FullJitter(1.0, 30.0),
+        on_event=_teller(tail),
+    ) as client:
+        async for received in client:
+            number += 1
+            offset_us = round((time.monotonic() - started_at) * 1e6)
+            record = _record_of(received, number, offset_us, client.session_id)
+            tail.show(record, received.at)
+
+
+def _teller(tail: Tail) -> Callable[[ClientEvent], None]:
+    console = tail.console
+
+    def tell(event: ClientEvent) -> None:
+        if event.kind == "lost":
+            console.note(f"connection lost ({event.detail}); dialling again")
+        elif event.kind == "resumed":
+            console.note("connected again; the session was resumed")
+        elif event.kind == "new_session":
+            console.warn(f"gap: the session is gone, this is a new one ({event.session_id})")
+        elif event.kind == "dropped":
+            console.warn(f"gap: {event.detail}")
+        elif event.kind == "open":
+            console.note(f"connected, session {event.session_id}")
+
+    return tell
+
+
+def _record_of(received: Received, number: int, offset_us: int, session_id: str | None) -> Record:
+    from base64 import b64encode
+
+    from megabot_cli.protocol.envelope import wire_size
+    from megabot_cli.recording.record import Record
+
+    head, text = received.head, received.text
+    is_text = isinstance(text, str)
+    return Record(
+        n=number,
+        t=offset_us,
+        kind="message",
+        direction="to_client",
+        session=(head.session_id if head else None) or session_id,
+        user=head.user_id if head else None,
+        id=head.id if head else None,
+        type=head.type if head else None,
+        reply_to=head.reply_to if head else None,
+        opcode=None if is_text else "binary",
+        size=wire_size(text),
+        data=text if isinstance(text, str) else None,
+        data_b64=None if isinstance(text, str) else b64encode(text).decode(),
+    )
+
+
+# What comes on stdin
+
+
+async def _follow_stdin(tail: Tail) -> None:
+    """Show what others write to us, records or bare messages, until they end."""
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    waiting: asyncio.Queue[tuple[Record, bytes, float] | BaseException | None] = asyncio.Queue()
+    room = threading.Semaphore(_MOST_WAITING)
+
+    def read() -> None:
+        ended: BaseException | None = None
+        try:
+            for record, line, at in _lines_of_stdin(tail):
+                room.acquire()
+                loop.call_soon_threadsafe(waiting.put_nowait, (record, line, at))
+        except BaseException as fault:  # whoever waits has to hear of it
+            ended = fault
+        with suppress(RuntimeError):  # the loop is gone already
+            loop.call_soon_threadsafe(waiting.put_nowait, ended)
+
+    # A daemon: a read that nobody answers must keep no command from ending.
+    threading.Thread(target=read, name="tail: stdin", daemon=True).start()
+    while True:
+        match await waiting.get():
+            case None:
+                return
+            case BaseException() as fault:
+                raise fault
+            case (record, line, at):
+                room.release()
+                tail.show(record, at, line)
+
+
+def _lines_of_stdin(tail: Tail) -> Iterator[tuple[Record, bytes, float]]:
+    from megabot_cli.commands.recordings import open_source
+    from megabot_cli.storage.choosing import started_at_s
+
+    with open_source(tail.invocation, "-") as reader:
+        started_at = started_at_s(reader) or time.time()
+        for record, line in reader.lines():
+            yield record, line, started_at + record.t / 1e6

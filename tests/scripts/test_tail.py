@@ -1,0 +1,148 @@
+"""Several sources at once, figures, conditions that fail, forms of one's own."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.test_relay_and_recordings import start_relay
+from tests.support.processes import Processes, megabot
+
+GOLDEN = Path(__file__).parents[1] / "golden"
+SEALED = str(GOLDEN / "recording_1_0" / "sealed")
+HAR = str(GOLDEN / "har" / "chromium_156.har")
+
+
+def bare(path: Path, *at_s: float) -> str:
+    """Messages one a line, said at these Unix seconds."""
+    messages = [
+        {"id": f"{path.stem}_{at}", "type": "chat_send", "payload": {"content": "x"},
+         "timestamp": at}
+        for at in at_s
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(each) + "\n" for each in messages))
+    return str(path)
+
+
+def test_recordings_are_merged_by_time_and_each_line_says_which(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    odd = bare(tmp_path / "odd.jsonl", 1_700_000_001.0, 1_700_000_003.0)
+    even = bare(tmp_path / "even.jsonl", 1_700_000_000.0, 1_700_000_002.0, 1_700_000_004.0)
+    done = stranger.types("tail", odd, even, "--json")
+    assert done.returncode == 0, done.stderr
+    seen = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["source"] for each in seen] == [
+        "even.jsonl", "odd.jsonl", "even.jsonl", "odd.jsonl", "even.jsonl",
+    ]  # fmt: skip
+    lines = stranger.types("tail", odd, even, "-n", "1").stdout.splitlines()
+    assert [line.partition(" ")[0] for line in lines] == ["[odd.jsonl]", "[even.jsonl]"]
+    assert "source" not in json.loads(stranger.types("tail", odd, "--json", "-n1").stdout)
+
+
+def test_what_comes_on_stdin_is_followed_to_its_end(stranger: Operator) -> None:
+    lines = (Path(SEALED) / "000001.jsonl").read_text()
+    done = stranger.types("tail", "-", "--template", "{type}\\t{payload.content}", typed=lines)
+    assert done.returncode == 0, done.stderr
+    assert "chat_receive\tHello there." in done.stdout.splitlines()
+    nothing = stranger.types("tail", "-", typed="")
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+
+
+def test_fields_are_columns_in_text_and_keys_in_json(stranger: Operator) -> None:
+    chosen = ("--type", "chat_receive", "--fields", "id,payload.content,payload.nothing")
+    done = stranger.types("tail", SEALED, *chosen)
+    assert done.stdout == "up_5\tHello there.\t\n"
+    for command in (("tail", SEALED), ("rec", "show", SEALED), ("rec", "grep", "", SEALED)):
+        (line,) = stranger.types(*command, *chosen, "--json").stdout.splitlines()
+        assert json.loads(line) == {
+            "id": "up_5", "payload.content": "Hello there.", "payload.nothing": None,
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("--fields", "tpye"), 2, "Did you mean type?"),
+        (("--fields", "id.x"), 2, "no field"),
+        (("--template", "{id"), 2, "column 1"),
+        (("--template", "x", "--json"), 2, "form of its own"),
+        (("--template", "@no-such-file"), 9, "no-such-file"),
+        (("--fields", "id", "--template", "{id}"), 2, "exclude"),
+        (("--fail-on", "type =="), 11, "column 8"),
+        (("--since", "soon"), 2, "duration"),
+        (("--since", "1m", "--from", "n=1"), 2, "exclude"),
+        ((SEALED,), 2, "twice"),
+        (("nonsuch",), 9, "nonsuch"),
+        (("profile:nonsuch",), 9, "nonsuch"),
+        (("relay",), 9, "No relay runs"),
+        (("--direct",), 2, "upstream"),
+    ],
+)
+def test_wrong_use_is_told(
+    stranger: Operator, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    done = stranger.types("tail", SEALED, *arguments)
+    assert done.returncode == code, done.stderr
+    assert told in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_condition_that_must_not_hold_ends_with_13_and_names_the_message(
+    stranger: Operator,
+) -> None:
+    done = stranger.types("tail", SEALED, "--fail-on", "type == 'chat_receive'")
+    assert done.returncode == 13
+    assert "chat_receive up_5" in done.stderr
+    assert done.stdout.splitlines()[-1].endswith("Hello there.")
+
+
+def test_figures_go_to_stderr_and_messages_to_stdout(stranger: Operator) -> None:
+    done = stranger.types("tail", SEALED, "--type", "chat_*", "--stats")
+    assert "messages over time" in done.stderr
+    assert "messages over time" not in done.stdout
+    assert "Hello there." in done.stdout
+
+
+@pytest.mark.timeout(90)
+def test_two_upstreams_a_relay_and_a_recording_are_watched_at_once(
+    processes: Processes, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    staging = start_gateway(processes, "--listen", ":0")
+    (home / "config.yaml").write_text(f"profiles: {{staging: {{url: '{staging}'}}}}\n")
+    ann = Operator(home, start_gateway(processes, "--listen", ":0"))
+    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
+    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    on_staging = {"MEGABOT_URL": ""}
+    done = ann.types(*login, "-p", "staging", typed=PASSWORD, env=on_staging)
+    assert done.returncode == 0, done.stderr
+    relay = start_relay(processes, ann)
+    relay.ready()
+    assert ann.types("send", "before").returncode == 0
+    command = megabot(
+        "tail", "relay", "profile:staging", SEALED, "-n", "5",
+        "--record", str(tmp_path / "kept"), "--fields", "source,type,payload.content",
+    )  # fmt: skip
+    watching = processes.start("tail", command, env=ann.environment())
+    watching.wait_for_line("watching the relay's tap")
+    watching.wait_for_line("connected, session")
+    assert ann.types("send", "after").returncode == 0
+    watching.wait_for_line("relay\tchat_send\tafter")
+    watching.wait_for_line("profile:staging\tconnection_established")
+    watching.signal(signal.SIGINT)
+    assert watching.wait() == 130
+    past = [line for line in watching.lines if line.startswith("sealed\t")]
+    assert len(past) == 4  # and a gap, told on stderr
+    assert any("to me, which is one word" in line for line in watching.lines)
+    (kept,) = (tmp_path / "kept").iterdir()
+    shown = ann.types("recordings", "show", str(kept), "--fields", "type,payload.content").stdout
+    assert "chat_send\tafter" in shown
+    assert "before" not in shown  # it had been recorded already
+    assert ann.types("recordings", "verify", str(kept)).returncode == 0
+    assert relay.stop() == 0
