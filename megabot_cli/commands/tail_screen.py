@@ -40,6 +40,11 @@ class Screen:
         self._began_at: float | None = None
         self._told_at = time.monotonic()
 
+    @property
+    def only_shows(self) -> bool:
+        """Whether nothing is counted, kept or judged."""
+        return self.fail_on is None and self.kept is None and self.counted is None
+
     def show(
         self, record: Record, at: float, source: str, line: bytes = b"", *, live: bool = True
     ) -> None:

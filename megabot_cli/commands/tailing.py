@@ -116,6 +116,9 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
 
     from megabot_cli.commands.recordings import at_once
 
+    if len(tails) == 1 and not tails[0].source.is_live and tails[0].screen.only_shows:
+        _show_one(tails[0], count)
+        return
     with ExitStack() as opened:
         streams: list[Iterator[_Seen]] = []
         for number, tail in enumerate(tails):
@@ -134,6 +137,22 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
     for tail, shown in zip(tails, counts, strict=True):
         with suppress(AllShown) if len(tails) > 1 else ExitStack():
             tail.past_is_over(shown)
+
+
+def _show_one(tail: Tail, count: int | None) -> None:
+    """The same for one recording, without a step that it does not need: it may be a long one."""
+    from megabot_cli.commands.recordings import at_once
+
+    show = tail.screen.printer.show
+    with ExitStack() as opened:
+        assert tail.source.path is not None
+        past: Iterable[tuple[Record, float, bytes]] = history_of(tail, tail.source.path, opened)
+        if count is not None:
+            past = deque(past, maxlen=count)
+        opened.enter_context(at_once(tail.invocation, "the past"))
+        for record, at, line in past:
+            show(record, at, line)
+    tail.screen.printer.end()
 
 
 def _numbered(past: Iterable[tuple[Record, float, bytes]], number: int) -> Iterator[_Seen]:

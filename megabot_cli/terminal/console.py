@@ -178,14 +178,15 @@ class Console:
 
     def paint(self, text: str, *styles: Style) -> str:
         """`text` in colour where stdout has colour."""
-        return _painted(text, styles) if self.color else text
+        return painted(text, *styles) if self.color else text
 
     def paint_error(self, text: str, *styles: Style) -> str:
         """`text` in colour where stderr has colour."""
-        return _painted(text, styles) if self.err_color else text
+        return painted(text, *styles) if self.err_color else text
 
 
-def _painted(text: str, styles: tuple[Style, ...]) -> str:
+def painted(text: str, *styles: Style) -> str:
+    """`text` in these styles, whoever asks."""
     return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
 
 

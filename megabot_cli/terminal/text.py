@@ -34,7 +34,8 @@ def safe_text(text: str) -> str:
 
 def safe_line(text: str) -> str:
     """`text` on one line: every control character becomes visible."""
-    return _DANGEROUS_IN_A_LINE.sub(_visible, text)
+    # Nothing that is printable can steer, and that is known at once.
+    return text if text.isprintable() else _DANGEROUS_IN_A_LINE.sub(_visible, text)
 
 
 def safe_json(text: str) -> str:
@@ -42,7 +43,7 @@ def safe_json(text: str) -> str:
 
     Such characters can stand nowhere in JSON but inside a string, white space apart.
     """
-    return _DANGEROUS.sub(_json_escape, text)
+    return text if text.isprintable() else _DANGEROUS.sub(_json_escape, text)
 
 
 def display_width(text: str) -> int:
@@ -62,6 +63,8 @@ def fit(text: str, width: int) -> str:
     """`text` in at most `width` columns, ended by … where something was cut."""
     if display_width(text) <= width:
         return text
+    if text.isascii():
+        return text[: width - 1] + "…"
     kept: list[str] = []
     room = width - 1
     for character in text:

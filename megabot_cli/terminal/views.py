@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
+import msgspec
+
 from megabot_cli.recording.record import Record
-from megabot_cli.terminal.console import Console, Style
+from megabot_cli.terminal.console import Console, Style, painted
 from megabot_cli.terminal.text import display_width, fit, safe_line
 
 _GAP = "  "
@@ -57,8 +60,14 @@ def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
 
 def clock(at: float) -> str:
     """Local time of day with milliseconds; `at` is Unix seconds."""
-    moment = datetime.fromtimestamp(at, tz=UTC).astimezone()
-    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
+    milliseconds = int(at * 1000 + 1e-3)  # 0.123 is a little less than that as a float
+    second, rest = divmod(milliseconds, 1000)
+    return f"{_second(second)}.{rest:03}"
+
+
+@lru_cache(maxsize=4096)
+def _second(second: int) -> str:
+    return f"{datetime.fromtimestamp(second, tz=UTC).astimezone():%H:%M:%S}"
 
 
 def date_and_time(at: float) -> str:
@@ -91,21 +100,23 @@ _PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _TYPE_WIDTH + 2 + _SESSION_TAI
 
 def record_prefix(console: Console, record: Record, at: float, source: str | None = None) -> str:
     """The part before what it says, every column as wide as in the line above."""
-    arrow = _ARROWS.get(record.direction or "", "·")
     kind = record.type or ("?" if record.kind == "message" else record.kind)
-    name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
-    session = safe_line((record.session or "-")[-_SESSION_TAIL:])
-    session = fit(session, _SESSION_TAIL).ljust(_SESSION_TAIL)
+    columns = _columns(console.color, record.direction or "", kind, record.session or "")
     seen = console.paint(f"[{safe_line(source)}]", hue(source)) + " " if source else ""
-    return seen + _GAP.join(
-        (
-            console.paint(clock(at), "dim"),
-            console.paint(arrow, "bold"),
-            console.paint(name, hue(kind)),
-            console.paint(session, hue(record.session or "")),
-            "",
-        )
-    )
+    return f"{seen}{console.paint(clock(at), 'dim')}{_GAP}{columns}"
+
+
+@lru_cache(maxsize=4096)
+def _columns(color: bool, direction: str, kind: str, session: str) -> str:
+    """Direction, type and session: few of each pass, many times."""
+    arrow = _ARROWS.get(direction, "·")
+    name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
+    tail = fit(safe_line((session or "-")[-_SESSION_TAIL:]), _SESSION_TAIL).ljust(_SESSION_TAIL)
+    if color:
+        arrow, name, tail = (
+            painted(arrow, "bold"), painted(name, hue(kind)), painted(tail, hue(session)),
+        )  # fmt: skip
+    return _GAP.join((arrow, name, tail, ""))
 
 
 def hue(name: str) -> Style:
@@ -120,9 +131,41 @@ def what_it_says(record: Record) -> str:
     if record.data is None:
         return f"binary, {size(record.size or 0)}"
     try:
-        message = json.loads(record.data)
+        telling = _telling_decoder.decode(record.data).payload
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return _what_else_it_says(record.data)
+    if telling is not None:
+        for text in msgspec.structs.astuple(telling):
+            if type(text) is str:
+                return text
+    return _what_else_it_says(record.data)
+
+
+class _Telling(msgspec.Struct, gc=False):
+    """`_TELLING`, in that order."""
+
+    content: Any = None
+    chunk: Any = None
+    message: Any = None
+    error: Any = None
+    status: Any = None
+    title: Any = None
+    tool_name: Any = None
+    action: Any = None
+
+
+class _Saying(msgspec.Struct, gc=False):
+    payload: _Telling | None = None
+
+
+_telling_decoder = msgspec.json.Decoder(_Saying)
+
+
+def _what_else_it_says(data: str) -> str:
+    try:
+        message = json.loads(data)
     except (ValueError, RecursionError):
-        return record.data
+        return data
     payload = message.get("payload", message) if isinstance(message, dict) else message
     if isinstance(payload, dict):
         for name in _TELLING:

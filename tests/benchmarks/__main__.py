@@ -4,7 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from tests.benchmarks import fan_out, latency, message_path, replaying, searching, start_up, streams
+from tests.benchmarks import (
+    fan_out,
+    latency,
+    message_path,
+    reading,
+    replaying,
+    searching,
+    start_up,
+    streams,
+    tailing,
+)
 
 
 def main() -> None:
@@ -18,6 +28,8 @@ def main() -> None:
     streams.report()
     searching.report()
     replaying.report()
+    reading.report()
+    tailing.report()
     start_up.report()
 
 

@@ -52,7 +52,7 @@ def find(name: str) -> str | None:
     )
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as door:
         return int(door.getsockname()[1])
 
@@ -84,7 +84,7 @@ def _command(name: str, program: str, upstream: URL, port: int, folder: str) -> 
 @contextmanager
 def running(name: str, program: str, upstream_url: str) -> Iterator[tuple[int, str]]:
     """Start a peer in front of the upstream; gives its pid and URL once it listens."""
-    port = _free_port()
+    port = free_port()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         command = _command(name, program, URL(upstream_url), port, folder)
         quiet = subprocess.DEVNULL
