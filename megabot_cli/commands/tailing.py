@@ -141,17 +141,19 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
 
 def _show_one(tail: Tail, count: int | None) -> None:
     """The same for one recording, without a step that it does not need: it may be a long one."""
-    from megabot_cli.commands.recordings import at_once
+    from megabot_cli.commands.recordings import at_once, open_source
+    from megabot_cli.storage.choosing import choose, started_at_s
 
     show = tail.screen.printer.show
-    with ExitStack() as opened:
-        assert tail.source.path is not None
-        past: Iterable[tuple[Record, float, bytes]] = history_of(tail, tail.source.path, opened)
+    assert tail.source.path is not None
+    with open_source(tail.invocation, tail.source.path) as reader:
+        started_at = started_at_s(reader)
+        past: Iterable[tuple[Record, bytes]] = choose(reader, tail.wanted)
         if count is not None:
             past = deque(past, maxlen=count)
-        opened.enter_context(at_once(tail.invocation, "the past"))
-        for record, at, line in past:
-            show(record, at, line)
+        with at_once(tail.invocation, "the past"):
+            for record, line in past:
+                show(record, started_at + record.t / 1e6, line)
     tail.screen.printer.end()
 
 

@@ -97,7 +97,14 @@ class Console:
 
     def line(self, text: str = "") -> None:
         """One line of the result."""
-        self._write(text + "\n")
+        if self._flushes or self.live_area is not None:
+            self._write(text + "\n")
+            return
+        try:
+            self._out.write(text + "\n")
+        except OSError as fault:
+            raise _refused(fault) from fault
+        self._at_line_start = True
 
     def stream(self, text: str) -> None:
         """A piece of the result, shown at once."""
@@ -120,10 +127,8 @@ class Console:
             self.live_area.hide()
         try:
             self._out.write(text)
-        except BrokenPipeError as fault:
-            raise ReaderGone from fault
         except OSError as fault:
-            raise cannot_write(fault) from fault
+            raise _refused(fault) from fault
         if self._flushes:
             self._flush()
         self._at_line_start = text.endswith("\n")
@@ -133,10 +138,8 @@ class Console:
     def _flush(self) -> None:
         try:
             self._out.flush()
-        except BrokenPipeError as fault:
-            raise ReaderGone from fault
         except OSError as fault:
-            raise cannot_write(fault) from fault
+            raise _refused(fault) from fault
 
     # stderr
 
@@ -178,16 +181,19 @@ class Console:
 
     def paint(self, text: str, *styles: Style) -> str:
         """`text` in colour where stdout has colour."""
-        return painted(text, *styles) if self.color else text
+        return _painted(text, styles) if self.color else text
 
     def paint_error(self, text: str, *styles: Style) -> str:
         """`text` in colour where stderr has colour."""
-        return painted(text, *styles) if self.err_color else text
+        return _painted(text, styles) if self.err_color else text
 
 
-def painted(text: str, *styles: Style) -> str:
-    """`text` in these styles, whoever asks."""
+def _painted(text: str, styles: tuple[Style, ...]) -> str:
     return f"\x1b[{';'.join(_CODES[style] for style in styles)}m{text}\x1b[0m"
+
+
+def _refused(fault: OSError) -> Exception:
+    return ReaderGone() if isinstance(fault, BrokenPipeError) else cannot_write(fault)
 
 
 def cannot_write(fault: OSError) -> MegabotError:

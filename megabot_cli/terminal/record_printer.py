@@ -14,7 +14,7 @@ from megabot_cli.recording.layout import Layout
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.text import safe_json, safe_line, safe_text
-from megabot_cli.terminal.views import record_line, record_prefix, what_it_says
+from megabot_cli.terminal.views import RecordLines, what_it_says
 
 RecordForm = Literal["line", "wide", "json", "jsonl", "raw"]
 FORMS: tuple[RecordForm, ...] = ("line", "wide", "json", "jsonl", "raw")
@@ -43,7 +43,8 @@ class RecordPrinter:
         self._form = form
         self._events = events
         self._layout = layout
-        self._answers = Answers(console) if assemble and layout is None else None
+        self._lines = RecordLines(console)
+        self._answers = Answers(console, self._lines) if assemble and layout is None else None
         self._write = self._writer(form)
         if form == "wide":
             console.width = None
@@ -78,7 +79,7 @@ class RecordPrinter:
         self._console.end_line()
 
     def _line(self, record: Record, at: float, line: bytes, source: str | None) -> None:
-        self._console.line(record_line(self._console, record, at, source))
+        self._console.line(self._lines.line(record, at, source))
 
     def _laid_out(self, record: Record, at: float, line: bytes, source: str | None) -> None:
         assert self._layout is not None
@@ -110,8 +111,9 @@ class RecordPrinter:
 class Answers:
     """The answers that are growing, one of them on the last line of the screen."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, lines: RecordLines) -> None:
         self._console = console
+        self._lines = lines
         self._table = StreamTable()
         self._shown: str | None = None
         self._whole: dict[str, str] = {}  # the last finished answer to each message
@@ -127,7 +129,7 @@ class Answers:
         key, stream, step = self._table.add(head, chunk)
         if self._shown != key and (step.ready or not step.finished):
             self.step_aside()
-            self._console.stream(record_prefix(self._console, record, at, source))
+            self._console.stream(self._lines.prefix(record, at, source))
             self._shown = key
         self._console.stream(safe_text(step.ready))
         if step.finished:

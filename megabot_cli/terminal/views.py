@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
 import msgspec
 
 from megabot_cli.recording.record import Record
-from megabot_cli.terminal.console import Console, Style, painted
+from megabot_cli.terminal.console import Console, Style
 from megabot_cli.terminal.text import display_width, fit, safe_line
 
 _GAP = "  "
@@ -60,14 +59,8 @@ def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
 
 def clock(at: float) -> str:
     """Local time of day with milliseconds; `at` is Unix seconds."""
-    milliseconds = int(at * 1000 + 1e-3)  # 0.123 is a little less than that as a float
-    second, rest = divmod(milliseconds, 1000)
-    return f"{_second(second)}.{rest:03}"
-
-
-@lru_cache(maxsize=4096)
-def _second(second: int) -> str:
-    return f"{datetime.fromtimestamp(second, tz=UTC).astimezone():%H:%M:%S}"
+    moment = datetime.fromtimestamp(at, tz=UTC).astimezone()
+    return f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03}"
 
 
 def date_and_time(at: float) -> str:
@@ -85,38 +78,73 @@ def size(count: int) -> str:
     return f"{amount:.1f} GiB"
 
 
-def record_line(console: Console, record: Record, at: float, source: str | None = None) -> str:
-    """One record on one line: where it was seen, time, direction, type, session, what it says."""
-    prefix = record_prefix(console, record, at, source)
-    text = safe_line(what_it_says(record))
-    if console.width is not None:
-        taken = _PREFIX_WIDTH + (display_width(source) + 3 if source else 0)
-        text = fit(text, max(20, console.width - taken))
-    return f"{prefix}{text}".rstrip()
-
-
 _PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _TYPE_WIDTH + 2 + _SESSION_TAIL + 2
+_MOST_COLUMNS = 10_000  # kept: sessions without end may pass
 
 
-def record_prefix(console: Console, record: Record, at: float, source: str | None = None) -> str:
-    """The part before what it says, every column as wide as in the line above."""
-    kind = record.type or ("?" if record.kind == "message" else record.kind)
-    columns = _columns(console.color, record.direction or "", kind, record.session or "")
-    seen = console.paint(f"[{safe_line(source)}]", hue(source)) + " " if source else ""
-    return f"{seen}{console.paint(clock(at), 'dim')}{_GAP}{columns}"
+class RecordLines:
+    """Records as lines: where seen, time, direction, type, session, what it says.
 
+    What comes again and again is put together once: the second, and the columns.
+    """
 
-@lru_cache(maxsize=4096)
-def _columns(color: bool, direction: str, kind: str, session: str) -> str:
-    """Direction, type and session: few of each pass, many times."""
-    arrow = _ARROWS.get(direction, "·")
-    name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
-    tail = fit(safe_line((session or "-")[-_SESSION_TAIL:]), _SESSION_TAIL).ljust(_SESSION_TAIL)
-    if color:
-        arrow, name, tail = (
-            painted(arrow, "bold"), painted(name, hue(kind)), painted(tail, hue(session)),
-        )  # fmt: skip
-    return _GAP.join((arrow, name, tail, ""))
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._second = -1
+        self._clock = ""
+        self._after_clock = ""
+        self._columns: dict[tuple[str | None, ...], str] = {}
+
+    def line(self, record: Record, at: float, source: str | None = None) -> str:
+        """One record on one line, at most as wide as the terminal."""
+        text = what_it_says(record)
+        if not text.isprintable():
+            text = safe_line(text)
+        width = self._console.width
+        if width is not None:
+            taken = _PREFIX_WIDTH + (display_width(source) + 3 if source else 0)
+            text = fit(text, max(20, width - taken))
+        return (self.prefix(record, at, source) + text).rstrip()
+
+    def prefix(self, record: Record, at: float, source: str | None = None) -> str:
+        """The part before what it says, every column as wide as in the line above."""
+        columns = self._columns.get((record.direction, record.type, record.session, record.kind))
+        if columns is None:
+            columns = self._put_together(record)
+        milliseconds = int(at * 1000 + 1e-3)  # 0.123 is a little less than that as a float
+        second = milliseconds // 1000
+        if second != self._second:
+            self._begin_second(second)
+        rest = milliseconds - second * 1000
+        prefix = f"{self._clock}{rest:03}{self._after_clock}{columns}"
+        if source is None:
+            return prefix
+        seen = self._console.paint(f"[{safe_line(source)}]", hue(source))
+        return f"{seen} {prefix}"
+
+    def _begin_second(self, second: int) -> None:
+        moment = datetime.fromtimestamp(second, tz=UTC).astimezone()
+        # The colour is around the clock, whose last digits are still to come.
+        before, after = self._console.paint("\0", "dim").split("\0")
+        self._second = second
+        self._clock, self._after_clock = f"{before}{moment:%H:%M:%S}.", f"{after}{_GAP}"
+
+    def _put_together(self, record: Record) -> str:
+        paint, session = self._console.paint, record.session or ""
+        kind = record.type or ("?" if record.kind == "message" else record.kind)
+        name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
+        tail = fit(safe_line((session or "-")[-_SESSION_TAIL:]), _SESSION_TAIL)
+        columns = (
+            paint(_ARROWS.get(record.direction or "", "·"), "bold"),
+            paint(name, hue(kind)),
+            paint(tail.ljust(_SESSION_TAIL), hue(session)),
+            "",
+        )
+        if len(self._columns) >= _MOST_COLUMNS:
+            self._columns.clear()
+        key = (record.direction, record.type, record.session, record.kind)
+        made = self._columns[key] = _GAP.join(columns)
+        return made
 
 
 def hue(name: str) -> Style:

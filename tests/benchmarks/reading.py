@@ -59,7 +59,7 @@ def report() -> None:
         megabot = [sys.executable, "-m", "megabot_cli", "recordings"]
         print(f"\nReading {messages} messages back, start-up taken off: us a message")
         print(f"  mitmdump -nr      {theirs_s / messages * 1e6:8.1f}")
-        for name in ("verify", "stats", "show"):
+        for name in ("stats", "show"):
             start_s = _seconds([*megabot, name, "--help"])
             ours_s = _seconds([*megabot, name, str(ours)]) - start_s
             ratio = ours_s / theirs_s

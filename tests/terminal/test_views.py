@@ -9,7 +9,7 @@ import pytest
 
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
-from megabot_cli.terminal.views import hue, print_table, record_line, size, what_it_says
+from megabot_cli.terminal.views import RecordLines, hue, print_table, size, what_it_says
 
 
 def message(payload: Any, **fields: Any) -> Record:
@@ -31,7 +31,7 @@ def test_a_table_gives_way_to_the_width_of_the_terminal() -> None:
 
 
 def test_a_record_takes_one_line_whatever_is_in_it() -> None:
-    line = record_line(MemoryConsole(), message({"content": "a\nb\x1b[2J"}), 0.0)
+    line = RecordLines(MemoryConsole()).line(message({"content": "a\nb\x1b[2J"}), 0.0)
     assert "\n" not in line
     assert line.endswith("→  chat_send               89abcdef  a\\nb\\e[2J")
 
@@ -39,17 +39,17 @@ def test_a_record_takes_one_line_whatever_is_in_it() -> None:
 def test_the_columns_of_any_two_records_are_aligned() -> None:
     console = MemoryConsole()
     lines = [
-        record_line(console, message({"content": "x"}), 0.0),
-        record_line(console, message({"x": 1}, type="t" * 50, direction="to_client"), 0.0),
-        record_line(console, Record(n=1, t=0, kind="close", reason="done"), 0.0),
+        RecordLines(console).line(message({"content": "x"}), 0.0),
+        RecordLines(console).line(message({"x": 1}, type="t" * 50, direction="to_client"), 0.0),
+        RecordLines(console).line(Record(n=1, t=0, kind="close", reason="done"), 0.0),
     ]
     assert [line.find(end) for line, end in zip(lines, ("x", "{", "done"), strict=True)] == [51] * 3
 
 
 def test_a_line_is_cut_only_on_a_terminal() -> None:
     record = message({"content": "x" * 500})
-    assert len(record_line(MemoryConsole(terminal=True, width=90), record, 0.0)) <= 90
-    assert record_line(MemoryConsole(), record, 0.0).endswith("x" * 500)
+    assert len(RecordLines(MemoryConsole(terminal=True, width=90)).line(record, 0.0)) <= 90
+    assert RecordLines(MemoryConsole()).line(record, 0.0).endswith("x" * 500)
 
 
 @pytest.mark.parametrize(
