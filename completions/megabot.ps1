@@ -1017,9 +1017,33 @@ $script:MegabotCommands = @'
     ""
    ],
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "-d": [
@@ -1602,9 +1626,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--direction": [
@@ -5101,9 +5149,33 @@ $script:MegabotCommands = @'
     ""
    ],
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "-s": [
@@ -5661,9 +5733,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--direction": [
@@ -5897,9 +5993,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--direction": [
@@ -6138,9 +6258,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--direction": [
@@ -6371,9 +6515,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "-s": [
@@ -6870,9 +7038,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--direction": [
@@ -7379,9 +7571,33 @@ $script:MegabotCommands = @'
   ],
   "values": {
    "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
     ""
    ],
    "--direction": [

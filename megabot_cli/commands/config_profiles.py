@@ -75,7 +75,7 @@ def _print(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
 )
 def use(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A profile there is.")],
+    name: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile there is.")],
 ) -> None:
     """Choose the profile to use from now on.
 

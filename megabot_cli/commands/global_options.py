@@ -44,7 +44,7 @@ def _declaration(
             "--profile",
             callback=_keep,
             expose_value=False,
-            metavar="NAME",
+            metavar="PROFILE",
             help="Which upstream and identity [MEGABOT_PROFILE].",
         ),
     ] = None,

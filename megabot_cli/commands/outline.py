@@ -9,7 +9,14 @@ from typing import Any, Literal
 from megabot_cli.commands.global_options import global_options
 from megabot_cli.commands.tree import Command, CommandWithChildren, Example, Group
 
-Completes = Literal["nothing", "file", "folder"]
+Completes = Literal["file", "folder", "recording", "profile", "nothing"]
+
+# What the word for a value says of where its values lie.
+_KEPT: dict[str, Completes] = {
+    "RECORDING": "recording",
+    "SOURCE": "recording",
+    "PROFILE": "profile",
+}
 
 
 @dataclass(frozen=True)
@@ -148,6 +155,9 @@ def _choices(param: Any) -> tuple[str, ...]:
 
 
 def _completes(param: Any) -> Completes:
+    meant = _KEPT.get((param.metavar or "").strip("[]."))
+    if meant is not None:
+        return meant
     if param.type.name not in ("path", "file", "directory"):
         return "nothing"
     return "folder" if param.type.name == "directory" else "file"

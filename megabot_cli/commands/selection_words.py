@@ -9,15 +9,30 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from megabot_cli.commands.values import MostlyOneOf
+
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
 
 Direction = Literal["to_upstream", "to_client"]
 Body = Callable[..., None]
 
+# For the shell to offer; a glob is anything.
+MESSAGE_TYPES = (
+    "connection_established", "connection_error", "chat_send", "chat_receive", "chat_stream",
+    "status_update", "notification", "tool_call", "tool_result", "session_join",
+    "collaborative_action", "batch",
+)  # fmt: skip
+
 TypeWord = Annotated[
     list[str] | None,
-    typer.Option("-t", "--type", metavar="GLOB", help="Only these message types (chat_*)."),
+    typer.Option(
+        "-t",
+        "--type",
+        metavar="GLOB",
+        parser=MostlyOneOf(*MESSAGE_TYPES),
+        help="Only these message types (chat_*).",
+    ),
 ]
 DirectionWord = Annotated[
     Direction | None, typer.Option("--direction", help="Only what goes this way.")

@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.selection_words import MESSAGE_TYPES
 from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview, said_quickly
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration, json_object, pairs, programs
+from megabot_cli.commands.values import MostlyOneOf, duration, json_object, pairs, programs
 from megabot_cli.errors import BadData, NotFound, WrongUsage
 
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
@@ -40,7 +41,14 @@ def send(
         Path | None, typer.Option("--file", metavar="FILE", help="Say what stands in a file.")
     ] = None,
     message_type: Annotated[
-        str, typer.Option("-t", "--type", metavar="TYPE", help="The type of message.")
+        str,
+        typer.Option(
+            "-t",
+            "--type",
+            metavar="TYPE",
+            parser=MostlyOneOf(*MESSAGE_TYPES),
+            help="The type of message.",
+        ),
     ] = "chat_send",
     payload: Annotated[
         str | None,

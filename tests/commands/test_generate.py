@@ -95,6 +95,48 @@ def test_bash_completes(line: str, offered: list[str]) -> None:
     assert bash_completes(line) == offered
 
 
+def a_home_with(folder: Path) -> Path:
+    """One recording, and one profile that is logged in."""
+    (folder / "recordings" / "rec_1").mkdir(parents=True)
+    (folder / "credentials").mkdir()
+    (folder / "credentials" / "staging.json").touch()
+    (folder / "credentials" / "staging.lock").touch()
+    return folder
+
+
+@needs("bash")
+def test_bash_completes_recordings_profiles_and_types(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MEGABOT_HOME", str(a_home_with(tmp_path)))
+    monkeypatch.chdir(tmp_path / "credentials")
+    assert bash_completes("megabot replay re") == ["rec_1"]
+    assert bash_completes("megabot rec show la") == ["last"]
+    assert bash_completes("megabot tail -p ") == ["staging"]
+    assert bash_completes("megabot config use s") == ["staging"]
+    assert bash_completes("megabot tail --type tool_r") == ["tool_result"]
+
+
+@needs("fish")
+def test_fish_completes_recordings_and_profiles(tmp_path: Path) -> None:
+    script = f'source {COMPLETIONS / "megabot.fish"}; complete -C "$argv[1]"'
+    a_home_with(tmp_path)
+    for line, offered in (("megabot replay re", "rec_1"), ("megabot tail -p s", "staging")):
+        done = subprocess.run(
+            ["fish", "--no-config", "-c", script, line],
+            capture_output=True, text=True, check=True, cwd=tmp_path / "credentials",
+            env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MEGABOT_HOME": str(tmp_path)},
+        )  # fmt: skip
+        assert [each.partition("\t")[0] for each in done.stdout.splitlines()] == [offered]
+
+
+def test_the_types_that_are_offered_are_those_there_are() -> None:
+    from megabot_cli.commands.selection_words import MESSAGE_TYPES
+    from megabot_cli.protocol import messages
+
+    assert tuple(messages.MESSAGE_TYPES) == MESSAGE_TYPES
+
+
 @needs("bash")
 def test_bash_completes_files_where_a_file_is_meant() -> None:
     assert f"{ROOT}/README.md" in bash_completes(f"megabot send --file {ROOT}/README")

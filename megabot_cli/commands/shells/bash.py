@@ -62,6 +62,20 @@ _megabot_trim() {{
     done
 }}
 
+# What lies in a folder of megabot's, without starting it: recordings, or profiles that are
+# logged in. $2 is what their names end with.
+_megabot_kept() {{
+    local folder=${{MEGABOT_HOME:-${{XDG_DATA_HOME:-$HOME/.local/share}}/megabot}} entry
+    [[ $OSTYPE == darwin* && -z ${{MEGABOT_HOME-}} ]] &&
+        folder="$HOME/Library/Application Support/megabot"
+    for entry in "$folder/$1"/*"$2"; do
+        [[ -e $entry ]] || continue
+        entry=${{entry##*/}}
+        entry=${{entry%"$2"}}
+        [[ $entry == "$cur"* ]] && COMPREPLY+=("$entry")
+    done
+}}
+
 complete -o default -F _megabot megabot
 """
 
@@ -100,6 +114,11 @@ def _bash_reply(what: Option | Argument) -> str:
         return f'COMPREPLY=($(compgen -W "{" ".join(what.choices)}" -- "$cur"))'
     if what.completes == "nothing":
         return "compopt +o default"
+    if what.completes == "profile":
+        return "_megabot_kept credentials .json"
+    if what.completes == "recording":
+        files = 'mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur")'
+        return f"{files}; _megabot_kept recordings; compopt -o filenames"
     kind = "-d" if what.completes == "folder" else "-f"
     return f'mapfile -t COMPREPLY < <(compgen {kind} -- "$cur"); compopt -o filenames'
 

@@ -35,8 +35,24 @@ function __megabot_next --description 'Whether the next word is a command of thi
     end
 end
 
+function __megabot_kept --description 'What lies in a folder of megabot, without starting it'
+    set -l folder $HOME/.local/share/megabot
+    set -q XDG_DATA_HOME; and set folder $XDG_DATA_HOME/megabot
+    test (uname) = Darwin; and set folder $HOME/Library/'Application Support'/megabot
+    set -q MEGABOT_HOME; and set folder $MEGABOT_HOME
+    for entry in $folder/$argv[1]/*$argv[2]
+        string replace -r -- (string escape --style=regex -- "$argv[2]")'$' '' (basename $entry)
+    end
+end
+
 complete -c megabot -f
 """
+
+
+_KEPT = {
+    "recording": '(__megabot_kept recordings "") last',
+    "profile": "(__megabot_kept credentials .json)",
+}
 
 
 def fish_script(root: Outline) -> str:
@@ -72,7 +88,11 @@ def _fish_command(command: Outline, path: str) -> Iterator[str]:
         forms = " ".join(command.forms)
         yield f"complete -c megabot -n '__megabot_at {path}' -s o -l output -x -a '{forms}'"
     for argument in command.arguments[:1]:
-        if argument.completes != "nothing":
+        if argument.completes in _KEPT:
+            kept = _KEPT[argument.completes]
+            files = " -F" if argument.completes == "recording" else ""
+            yield f"complete -c megabot -n '__megabot_at {path}'{files} -a '{kept}'"
+        elif argument.completes != "nothing":
             yield f"complete -c megabot -n '__megabot_at {path}' -F"
         elif argument.choices:
             yield f"complete -c megabot -n '__megabot_at {path}' -a '{' '.join(argument.choices)}'"
@@ -84,7 +104,13 @@ def _fish_option(option: Option, at: str) -> str:
     )
     value = ""
     if option.takes:
-        value = {"file": " -r -F", "folder": " -r -F", "nothing": " -x"}[option.completes]
+        value = {
+            "file": " -r -F",
+            "folder": " -r -F",
+            "recording": f" -r -F -a '{_KEPT['recording']}'",
+            "profile": f" -x -a '{_KEPT['profile']}'",
+            "nothing": " -x",
+        }[option.completes]
     if option.choices:
         value = f" -x -a '{' '.join(option.choices)}'"
     return f"complete -c megabot -n '{at}' {names}{value} -d {quoted(option.help)}"

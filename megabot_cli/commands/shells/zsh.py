@@ -7,11 +7,31 @@ from collections.abc import Iterator
 from megabot_cli.commands.outline import Argument, Option, Outline
 from megabot_cli.commands.shells.words import NOTE, all_options, quoted
 
+# Without starting megabot; a name of its own, because commands have theirs.
+_ZSH_KEPT = """__megabot_kept() {
+    local folder=${MEGABOT_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/megabot}
+    [[ $OSTYPE == darwin* && -z $MEGABOT_HOME ]] &&
+        folder="$HOME/Library/Application Support/megabot"
+    local -a names=($folder/$1/*$2(N:t))
+    names=(${names%$2})
+    compadd -a names
+}
+__megabot_recordings() {
+    __megabot_kept recordings
+    compadd last
+    _files
+}
+__megabot_profiles() {
+    __megabot_kept credentials .json
+}
+"""
+
 
 def zsh_script(root: Outline) -> str:
     parts = ["#compdef megabot", f"# {NOTE}", ""]
     for command in root.walk():
         parts += [*_zsh_group(command), ""] if command.children else [*_zsh_leaf(command), ""]
+    parts += [_ZSH_KEPT]
     parts += [
         'if [[ $funcstack[1] == _megabot ]]; then _megabot "$@"; else',
         "    compdef _megabot megabot",
@@ -73,4 +93,10 @@ def _zsh_option(option: Option) -> str:
 def _zsh_action(what: Option | Argument) -> str:
     if what.choices:
         return f"({' '.join(what.choices)})"
-    return {"file": "_files", "folder": "_files -/", "nothing": " "}[what.completes]
+    return {
+        "file": "_files",
+        "folder": "_files -/",
+        "recording": "__megabot_recordings",
+        "profile": "__megabot_profiles",
+        "nothing": " ",
+    }[what.completes]
