@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megabot_cli.errors import BadData
+from megabot_cli.recording.bounds import parse_place
 from megabot_cli.recording.conditions import RECORD_WORDS, Condition
 from megabot_cli.recording.expression import Expression
 from megabot_cli.recording.format_v1 import encode_record
+from megabot_cli.recording.layout import parse_fields, parse_template
 from megabot_cli.recording.record import Record
 
 ERROR = Record(
@@ -163,3 +168,20 @@ def test_any_plain_condition_is_answered_as_the_engine_answers_it(
         line = encode_record(record).decode()
         for literals in condition.literals():
             assert not literals.can_be_sought or any(text in line for text in literals.texts)
+
+
+def test_every_command_of_the_manual_is_understood() -> None:
+    page = (Path(__file__).parents[2] / "man" / "megabot-filters.7").read_text()
+    lines = [line.replace("\\-", "-") for line in page.splitlines() if line.startswith("megabot ")]
+    assert len(lines) == 6
+    for line in lines:
+        words = shlex.split(line)
+        for word, value in pairwise(words):
+            if word in ("--where", "--fail-on"):
+                Condition(value)
+            elif word == "--fields":
+                parse_fields(value)
+            elif word == "--template":
+                parse_template(value)
+            elif word in ("--from", "--until"):
+                parse_place(value, word)
