@@ -260,6 +260,19 @@ _megabot() {
         "megabot relay level -o"|"megabot relay level --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay level --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay level --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay dump -t"|"megabot relay dump --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
+        "megabot relay dump --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot relay dump -s"|"megabot relay dump --session") compopt +o default; return ;;
+        "megabot relay dump --client") compopt +o default; return ;;
+        "megabot relay dump --user") compopt +o default; return ;;
+        "megabot relay dump --link") compopt +o default; return ;;
+        "megabot relay dump --id") compopt +o default; return ;;
+        "megabot relay dump --grep") compopt +o default; return ;;
+        "megabot relay dump --where") compopt +o default; return ;;
+        "megabot relay dump --from") compopt +o default; return ;;
+        "megabot relay dump --until") compopt +o default; return ;;
+        "megabot relay dump --limit") compopt +o default; return ;;
+        "megabot relay dump --around") compopt +o default; return ;;
         "megabot relay dump --reason") compopt +o default; return ;;
         "megabot relay dump -p"|"megabot relay dump --profile") _megabot_kept credentials .json; return ;;
         "megabot relay dump --url") compopt +o default; return ;;
@@ -681,7 +694,7 @@ _megabot() {
         "megabot relay level")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay dump")
-            _megabot_words "--reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
             _megabot_words "--listen --dialect --users --user --password-stdin --data --assistant --model --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "users keys" ;;
         "megabot gateway users")

@@ -3282,6 +3282,66 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "-t",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--type",
+    "help": "Only these message types (chat_*)."
+   },
+   {
+    "name": "--direction",
+    "help": "Only what goes this way."
+   },
+   {
+    "name": "-s",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--session",
+    "help": "Only these sessions."
+   },
+   {
+    "name": "--client",
+    "help": "Only these clients."
+   },
+   {
+    "name": "--user",
+    "help": "Only these users."
+   },
+   {
+    "name": "--link",
+    "help": "Only these connections upstream."
+   },
+   {
+    "name": "--id",
+    "help": "Only messages with these ids."
+   },
+   {
+    "name": "--grep",
+    "help": "Only messages this regular expression finds."
+   },
+   {
+    "name": "--where",
+    "help": "Only where this holds: payload.code >= 500."
+   },
+   {
+    "name": "--from",
+    "help": "From here: 12.5s, n=100, 14:02:10 or a mark."
+   },
+   {
+    "name": "--until",
+    "help": "Up to here, not included."
+   },
+   {
+    "name": "--limit",
+    "help": "The first N only."
+   },
+   {
+    "name": "--around",
+    "help": "With N records before and after each."
+   },
+   {
     "name": "--reason",
     "help": "Kept with the recording."
    },
@@ -3367,6 +3427,77 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "-t": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
+    ""
+   ],
+   "--type": [
+    "connection_established",
+    "connection_error",
+    "chat_send",
+    "chat_receive",
+    "chat_stream",
+    "status_update",
+    "notification",
+    "tool_call",
+    "tool_result",
+    "session_join",
+    "collaborative_action",
+    "batch",
+    ""
+   ],
+   "--direction": [
+    "to_upstream",
+    "to_client",
+    ""
+   ],
+   "-s": [
+    ""
+   ],
+   "--session": [
+    ""
+   ],
+   "--client": [
+    ""
+   ],
+   "--user": [
+    ""
+   ],
+   "--link": [
+    ""
+   ],
+   "--id": [
+    ""
+   ],
+   "--grep": [
+    ""
+   ],
+   "--where": [
+    ""
+   ],
+   "--from": [
+    ""
+   ],
+   "--until": [
+    ""
+   ],
+   "--limit": [
+    ""
+   ],
+   "--around": [
+    ""
+   ],
    "--reason": [
     ""
    ],

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
 
 if TYPE_CHECKING:
+    from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.run_files import RunningRelay
     from megabot_cli.terminal.console import Console
 
@@ -179,9 +181,12 @@ def level(
 @examples(
     ("megabot relay dump", "What passed lately, as a recording"),
     ("megabot relay dump --json | jq -r .recording", "Where it is, for a script"),
+    ("megabot relay dump -s sess_1 --where 'size > 1000'", "Only what is wanted of it"),
 )
+@selecting()
 def dump(
     context: typer.Context,
+    wanted: Selection,
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="Kept with the recording.")
     ] = None,
@@ -190,12 +195,33 @@ def dump(
 
     What passed lately becomes a recording; `megabot relay --ring 5m` keeps five minutes.
     """
+    from megabot_cli.recording.selection import Selection
+
     done = _tell(context.obj, "dump", reason=reason)
     invocation: Invocation = context.obj
+    if wanted != Selection():
+        done["recording"] = str(_part_of(Path(str(done["recording"])), wanted))
     if invocation.output == "json":
         invocation.console.line(json.dumps(done))
     else:
         invocation.console.line(str(done.get("recording")))
+
+
+def _part_of(whole: Path, wanted: Selection) -> Path:
+    """A recording of what is wanted of a dump, in its place: secrets are found in the whole."""
+    from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.converting import new_recording_id, write_part
+    from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.new_file import NewFile
+
+    part = whole.parent / new_recording_id()
+    part.mkdir(mode=0o700)
+    with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
+        write_part(reader, choose(reader, wanted), file.write, "dump")
+    for segment in whole.iterdir():
+        segment.unlink()
+    whole.rmdir()
+    return part
 
 
 @forms("text", "jsonl")

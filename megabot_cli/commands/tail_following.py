@@ -66,7 +66,9 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
     try:
         async with (
             aiohttp.ClientSession(connector=connector) as http,
-            http.ws_connect(url, headers=headers, max_msg_size=0, heartbeat=25) as socket,
+            http.ws_connect(
+                url, headers=headers, params=_wanted(tail), max_msg_size=0, heartbeat=25
+            ) as socket,
         ):
             tail.console.note(f"watching the relay's tap, {relay.tap_url}")
             if tail.last_n and relay.recording is not None:
@@ -88,6 +90,16 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
         raise CouldNotConnect(f"The relay refused the tap: {fault.status}") from None
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
+
+
+def _wanted(tail: Tail) -> dict[str, str]:
+    """What the relay need not send at all; where and how much is ours to say."""
+    import msgspec
+
+    if tail.wanted.around:
+        return {}  # the neighbours are of any kind
+    asked = msgspec.structs.replace(tail.wanted, begin=None, until=None, limit=None)
+    return {"wanted": msgspec.json.encode(asked).decode()}
 
 
 def _since(tail: Tail, source: Path) -> list[tuple[Record, float, bytes]]:

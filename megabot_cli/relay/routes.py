@@ -6,13 +6,16 @@ import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
+import msgspec
 import structlog
 from aiohttp import web
 
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.selection import Matcher, Selection
 from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
 from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
@@ -212,14 +215,22 @@ class ClientRoutes:
     # -- taps ----------------------------------------------------------------------------
 
     async def serve_tap(self, request: web.Request) -> web.StreamResponse:
-        """Show a watcher everything, as lines of the recording format."""
+        """Show a watcher what it wants, as lines of the recording format.
+
+        `?wanted=` is a `Selection` as JSON; without it all there is.
+        """
         socket = web.WebSocketResponse(heartbeat=self._parts.settings.heartbeat_s, compress=False)
         if not socket.can_prepare(request):
             self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(Refusal(426, "upgrade", "a tap is a WebSocket: use `megabot tail`"))
+        try:
+            wanted = _wanted(request.query.get("wanted"))
+        except MegabotError as fault:
+            self._parts.numbers.refusals["upgrade"] += 1
+            return _refuse(Refusal(400, "wanted", fault.message))
         await socket.prepare(request)
         taps = self._parts.witness.taps
-        tap = taps.open(self._redactor)
+        tap = taps.open(self._redactor, wanted)
         self._tap_sockets.add(socket)
         feeder = self._tasks.start(self._feed(socket, tap), "tap")
         try:
@@ -241,6 +252,16 @@ class ClientRoutes:
     async def close_taps(self) -> None:
         for socket in list(self._tap_sockets):
             await socket.close(code=CloseCode.SERVICE_RESTART, message=b"the relay stops")
+
+
+def _wanted(text: str | None) -> Matcher | None:
+    """BadData or WrongUsage for what says no choice."""
+    if text is None:
+        return None
+    try:
+        return Matcher(msgspec.json.decode(text, type=Selection))
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
+        raise BadData(f"wanted= is no selection: {fault}") from None
 
 
 class AdminRoutes:

@@ -10,6 +10,7 @@ from typing import Any
 from megabot_cli.recording.format_v1 import encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.selection import Matcher
 from megabot_cli.recording.stream_redaction import StreamRedactor
 from megabot_cli.recording.unpacking import unpack
 
@@ -17,10 +18,17 @@ TAP_RECORDS = 5000  # a tap further behind than this loses records, and is told 
 
 
 class Tap:
-    """One watcher: a bounded queue of what it has not been sent yet."""
+    """One watcher: a bounded queue of what it has not been sent yet.
 
-    def __init__(self, redactor: Redactor, on_dropped: Callable[[int], None]) -> None:
+    Only what is `wanted` is sent. That is asked here, where nobody waits, and of records whose
+    secrets are gone: of a part of the chunks alone nobody could tell what they hold.
+    """
+
+    def __init__(
+        self, redactor: Redactor, on_dropped: Callable[[int], None], wanted: Matcher | None = None
+    ) -> None:
         self._redactor = StreamRedactor(redactor)
+        self._is_wanted = wanted.matches if wanted is not None else None
         self._seen: deque[dict[str, Any]] = deque()
         self._lost = 0
         self._lost_bytes = 0
@@ -45,8 +53,14 @@ class Tap:
     def take_lines(self, most: int = 200) -> list[bytes]:
         """Take the next records as lines of the recording format, secrets removed."""
         lines: list[bytes] = []
-        while self._seen and len(lines) < most:
-            lines.append(encode_record(self._record(self._seen.popleft())))
+        looked_at = 0
+        while self._seen and looked_at < most:
+            looked_at += 1
+            record = self._record(self._seen.popleft())
+            if self._is_wanted is None or self._is_wanted(record):
+                self._number += 1
+                record.n = self._number
+                lines.append(encode_record(record))
         if not self._seen and self._lost:
             lines.append(encode_record(self._gap()))
         if self._seen:
@@ -54,8 +68,7 @@ class Tap:
         return lines
 
     def _record(self, fields: dict[str, Any]) -> Record:
-        self._number += 1
-        record = Record(n=self._number, **fields)
+        record = Record(n=self._number + 1, **fields)
         if record.opcode == "binary":
             payload = record.payload()
             if isinstance(payload, bytes):
@@ -80,9 +93,9 @@ class Taps:
     def __len__(self) -> int:
         return len(self._taps)
 
-    def open(self, redactor: Redactor) -> Tap:
+    def open(self, redactor: Redactor, wanted: Matcher | None = None) -> Tap:
         """A new watcher, for whom secrets are taken out by `redactor`."""
-        tap = Tap(redactor, self._on_dropped)
+        tap = Tap(redactor, self._on_dropped, wanted)
         self._taps.add(tap)
         self.on_change()
         return tap

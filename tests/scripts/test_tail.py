@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.scripts.conftest import PASSWORD, Operator, start_gateway
@@ -146,3 +148,40 @@ def test_two_upstreams_a_relay_and_a_recording_are_watched_at_once(
     assert "before" not in shown  # it had been recorded already
     assert ann.types("recordings", "verify", str(kept)).returncode == 0
     assert relay.stop() == 0
+
+
+async def refused_with(tap_url: str, wanted: str) -> int:
+    async with aiohttp.ClientSession() as http:
+        try:
+            async with http.ws_connect(tap_url, params={"wanted": wanted}):
+                return 101
+        except aiohttp.WSServerHandshakeError as refusal:
+            return refusal.status
+
+
+def test_the_relay_sends_a_watcher_only_what_it_wants(
+    stranger: Operator, processes: Processes
+) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
+    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
+    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    relay = start_relay(processes, ann, "--ring", "1m")
+    tap_url = relay.ready()["tap_url"]
+    for wrong in ("x", '{"where":"type =="}', '{"grep":"a("}', "[" * 5000):
+        assert asyncio.run(refused_with(tap_url, wrong)) == 400
+    command = megabot("tail", "--where", "payload.content == 'seen'", "--json")
+    watching = processes.start("tail", command, env=ann.environment())
+    watching.wait_for_line("watching the relay's tap")
+    for word in ("unseen", "seen"):
+        assert ann.types("send", word).returncode == 0
+    record = watching.wait_for("the record", lambda: watching.json_lines()[-1:])[0]
+    assert record["n"] == 1  # numbered by the tap: nothing else was sent
+    assert json.loads(record["data"])["payload"]["content"] == "seen"
+    dumped = ann.types("relay", "dump", "--type", "chat_send").stdout.strip()
+    shown = ann.types("recordings", "show", dumped, "--fields", "payload.content").stdout
+    assert shown.splitlines() == ["unseen", "seen"]
+    assert ann.types("recordings", "verify", dumped).returncode == 0
+    listed = ann.types("recordings", "list", "--json").stdout
+    assert listed.count('"id"') == 2  # the relay's own, and this one
+    refused = ann.types("tail", "--grep", "a(")
+    assert refused.returncode == 2
