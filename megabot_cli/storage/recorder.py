@@ -92,6 +92,8 @@ class Recorder:
         self._most_bytes = settings.queue_bytes
         self._put_records = 0
         self._put_bytes = 0
+        if isinstance(self._writer, WriterProcess):
+            self._writer.put_bytes = lambda: self._put_bytes
         # A small queue is looked at for every record, a large one may go a little over its limit.
         seldom = _PACK_RECORDS if apart else _WAKE_RECORDS
         self._look_at = self._look_every = max(1, min(seldom, self._most_records // 1000))

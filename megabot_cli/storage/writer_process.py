@@ -25,6 +25,7 @@ import sys
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -69,6 +70,9 @@ class WriterProcess:
         self._settings = settings
         self._key = key
         self._child: subprocess.Popen[bytes] | None = None
+        # How many bytes were put so far: cheaper than to add up what is packed. None: it is not.
+        self.put_bytes: Callable[[], int] | None = None
+        self._packed_bytes = 0
         self._packs: deque[_Pack] = deque()
         self._packing = threading.Lock()  # or two threads would take turns at one queue
         self.records = 0
@@ -125,7 +129,12 @@ class WriterProcess:
                 content = marshal.dumps(items)
             except ValueError:  # a gap among them
                 content = marshal.dumps([_plain(item) for item in items])
-            size = sum(map(queued_size, items))
+            if self.put_bytes is None:
+                size = sum(map(queued_size, items))
+            else:
+                # One that is just being put may be counted with the next: the sum is right.
+                size = self.put_bytes() - self._packed_bytes
+                self._packed_bytes += size
             self._packs.append(_Pack(content, len(items), size, items[0][0]))
 
     def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:

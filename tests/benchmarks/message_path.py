@@ -55,6 +55,13 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
 
 
+def loop_s(pid: int) -> float:
+    """The same of its main thread alone, on which the event loop runs."""
+    stat = Path(f"/proc/{pid}/task/{pid}/stat").read_text(encoding="ascii")
+    fields = stat.rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / TICKS_PER_S
+
+
 def children(pid: int) -> list[int]:
     """The processes that a process has started: our recorder's."""
     tasks = Path(f"/proc/{pid}/task").iterdir()
@@ -78,11 +85,12 @@ def measure(relay: AbstractContextManager[tuple[int, str]], seconds: float) -> d
         pin(pid, 0)
         for child in children(pid):
             pin(child, -1)
-        before = cpu_s(pid)
+        before, loop_before = cpu_s(pid), loop_s(pid)
         load = [sys.executable, "-m", "tests.benchmarks.load", url]
         load += [str(CLIENTS), str(IN_FLIGHT), str(SIZE), str(seconds)]
         result: dict[str, Any] = json.loads(subprocess.check_output(load, text=True))
         result["cpu_us"] = (cpu_s(pid) - before) / result["round_trips"] * 1e6
+        result["loop_us"] = (loop_s(pid) - loop_before) / result["round_trips"] * 1e6
         helpers = sum(cpu_s(child) for child in children(pid))
         result["helper_us"] = helpers / result["round_trips"] * 1e6
         return result
@@ -110,13 +118,14 @@ def report(seconds: float, rounds: int) -> None:
                 results.setdefault(name, []).append(measure(relay, seconds))
     os.sched_setaffinity(0, cores)
     base = statistics.median(result["cpu_us"] for result in results[NAIVE])
-    headings = ("CPU us", "ratio", "trips/s", "p50 ms", "p99 ms", "recorder us")
+    headings = ("CPU us", "ratio", "loop us", "trips/s", "p50 ms", "p99 ms", "recorder us")
     print(" " * 40 + "".join(heading.rjust(12) for heading in headings))
     for name, runs in results.items():
         median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
         rate = median["round_trips"] / (seconds + 1.0)
         cpu_us = median["cpu_us"]
-        shown = (f"{cpu_us:.1f}", f"{cpu_us / base:.2f}", f"{rate:.0f}")
+        loop_us = median["loop_us"]
+        shown = (f"{cpu_us:.1f}", f"{cpu_us / base:.2f}", f"{loop_us:.1f}", f"{rate:.0f}")
         waits = (f"{median['p50_ms']:.1f}", f"{median['p99_ms']:.1f}", f"{median['helper_us']:.1f}")
         print(f"{name:40}" + "".join(figure.rjust(12) for figure in (*shown, *waits)))
     for name in PEERS:

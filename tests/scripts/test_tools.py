@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.test_relay_and_recordings import start_relay
 from tests.support.processes import Processes
 
 ASKS_FOR_A_TOOL = """
@@ -121,3 +122,23 @@ def test_a_condition_ends_the_wait(ann: Operator) -> None:
     done = ann.types("send", "hi", "--until", "payload.is_complete == true", "--json")
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["payload"]["is_complete"] is True
+
+
+def test_a_recorded_session_with_tool_calls_replays_twice_with_the_same_verdict(
+    asked: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    weigh = program(tmp_path, WEIGHS)
+    relay = start_relay(processes, asked)
+    relay.ready()
+    assert "feather: 1 g" in asked.types("send", "weigh it", "--tool", weigh).stdout
+    assert asked.types("tool", "time").returncode == 0
+    assert relay.stop() == 0
+    verdicts = []
+    for _ in range(2):
+        done = asked.types("replay", "last", "--allow-tools", "--expect", "shape", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        facts = json.loads(done.stdout)
+        verdicts.append([facts[name] for name in ("same", "same_shape", "different", "missing")])
+    assert verdicts[0] == verdicts[1]
+    assert verdicts[0][2:] == [0, 0]
+    assert sum(verdicts[0]) >= 2
