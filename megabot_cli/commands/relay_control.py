@@ -226,7 +226,7 @@ def _part_of(whole: Path, wanted: Selection) -> Path:
 
 @forms("text", "jsonl")
 @examples(
-    ("megabot relay top", "A live screen: rates, links, clients; Ctrl-C ends it"),
+    ("megabot relay top", "A live screen: rates, links, clients; q ends it"),
     ("megabot relay top --jsonl --every 10s", "A line every ten seconds, for a log"),
 )
 def top(
@@ -255,9 +255,8 @@ def top(
             else:
                 screen.show(facts, _ask(invocation, "clients"), time.monotonic())
             looks += 1
-            if number and looks >= number:
+            if (number and looks >= number) or not screen.wait(max(0.1, every)):
                 return
-            time.sleep(max(0.1, every))
 
 
 def _show_list(invocation: Invocation, what: str, headings: Any, row: Any) -> None:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import select
+import shutil
+import sys
+import time
 from types import TracebackType
 from typing import Any, Self
 
@@ -17,17 +22,20 @@ _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
 
 class Screen:
-    """Draws one look after another. On a terminal it has the screen to itself until it ends."""
+    """Draws one look after another. On a terminal it has the screen to itself until it ends,
+    keeps to its size as it is at each look, and `q` ends it."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = console.out_is_terminal
+        self._keyboard: list[Any] | None = None  # how the terminal was
         self._before: tuple[float, dict[str, Any]] | None = None
         self._rates: list[float] = []
 
     def __enter__(self) -> Self:
         if self._live:
             self._console.stream(_ENTER)
+            self._take_keys()
         return self
 
     def __exit__(
@@ -36,15 +44,42 @@ class Screen:
         fault: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._keyboard is not None:
+            import termios
+
+            termios.tcsetattr(sys.stdin.fileno(), termios.TCSADRAIN, self._keyboard)
         if self._live:
             self._console.stream(_LEAVE)
+
+    def _take_keys(self) -> None:
+        """Have keys come as they are pressed; Ctrl-C stays what it is."""
+        if not self._console.in_is_terminal:
+            return
+        import termios
+        import tty
+
+        self._keyboard = termios.tcgetattr(sys.stdin.fileno())
+        tty.setcbreak(sys.stdin.fileno())
+
+    def wait(self, seconds: float) -> bool:
+        """Return after so long; False at once when somebody presses q."""
+        if self._keyboard is None:
+            time.sleep(seconds)
+            return True
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if select.select([sys.stdin], [], [], left)[0]:
+                pressed = os.read(sys.stdin.fileno(), 100)
+                if not pressed or b"q" in pressed.lower():
+                    return False
+        return True
 
     def show(self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float) -> None:
         """One look: the relay's status and its clients, taken at `now` (monotonic seconds)."""
         lines = self.lines(facts, clients, now)
         if self._live:
-            width = self._console.width or 80
-            shown = "\r\n".join(fit(safe_line(line), width) for line in lines)
+            width, height = shutil.get_terminal_size()
+            shown = "\r\n".join(fit(safe_line(line), width) for line in lines[:height])
             self._console.stream(_HOME_AND_CLEAR + shown)
         else:
             for line in lines:

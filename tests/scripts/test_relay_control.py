@@ -11,6 +11,7 @@ import pytest
 
 from tests.scripts.conftest import Operator
 from tests.scripts.test_relay_and_recordings import Running, start_relay
+from tests.scripts.test_terminal import echoes, ended, on_a_terminal
 from tests.support.processes import Processes, running_processes, wait_until
 
 
@@ -65,6 +66,26 @@ def test_top_in_a_pipe_is_plain_text_and_ends(relay: Running) -> None:
     assert "\x1b" not in shown.stdout
     lines = relay.operator.types("relay", "top", "-n", "2", "--every", "100ms", "--jsonl").stdout
     assert all(json.loads(line)["ready"] for line in lines.splitlines())
+
+
+def test_top_keeps_to_the_terminals_size_and_q_ends_it(relay: Running) -> None:
+    top = ("relay", "top", "--every", "100ms")
+    with on_a_terminal(relay.operator, *top, LINES="", PYTHONUTF8="1") as child:
+        child.expect("messages/s")
+        child.setwinsize(5, 34)
+        frame = r"\x1b\[H\x1b\[J([^\x1b]*)(?=\x1b)"
+        for _ in range(30):  # those that were drawn before
+            child.expect(frame)
+            lines = str(child.match[1]).replace("\r", "").split("\n")
+            if len(lines) <= 5 and all(len(line) <= 34 for line in lines):
+                break
+        assert len(lines) == 5, lines
+        assert max(len(line) for line in lines) == 34
+        child.send("q")
+        shown, code = ended(child)
+        assert code == 0
+        assert shown.endswith("\x1b[?25h\x1b[?1049l")
+        assert echoes(child)
 
 
 def test_without_a_relay_it_says_so(stranger: Operator) -> None:
