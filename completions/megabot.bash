@@ -131,6 +131,7 @@ _megabot() {
         "megabot send --count") compopt +o default; return ;;
         "megabot send --attach") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send --tool") compopt +o default; return ;;
+        "megabot send --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send -p"|"megabot send --profile") _megabot_kept credentials .json; return ;;
         "megabot send --url") compopt +o default; return ;;
         "megabot send --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -664,7 +665,7 @@ _megabot() {
         "megabot token")
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
-            _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tool")
             _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")

@@ -95,6 +95,7 @@ complete -c megabot -n '__megabot_at send' -l count -x -d 'How many to wait for 
 complete -c megabot -n '__megabot_at send' -l attach -r -F -d 'Send this file along.'
 complete -c megabot -n '__megabot_at send' -l tool -x -d 'Have MegaBot'\''s calls of this tool carried out by a program: JSON on its stdin, the result on its stdout.'
 complete -c megabot -n '__megabot_at send' -l no-stream -d 'Show an answer when it is whole.'
+complete -c megabot -n '__megabot_at send' -l record -r -F -d 'Keep what passes as a recording in here.'
 complete -c megabot -n '__megabot_at send' -l dry-run -d 'Print the exact message and send nothing.'
 complete -c megabot -n '__megabot_at send' -l direct -d 'Go around the relay, if one runs.'
 complete -c megabot -n '__megabot_at send' -s o -l output -x -a 'text json jsonl'

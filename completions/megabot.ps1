@@ -924,6 +924,10 @@ $script:MegabotCommands = @'
     "help": "Show an answer when it is whole."
    },
    {
+    "name": "--record",
+    "help": "Keep what passes as a recording in here."
+   },
+   {
     "name": "--dry-run",
     "help": "Print the exact message and send nothing."
    },
@@ -1080,6 +1084,9 @@ $script:MegabotCommands = @'
     ""
    ],
    "--tool": [
+    ""
+   ],
+   "--record": [
     ""
    ],
    "-p": [

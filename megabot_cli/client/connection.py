@@ -106,7 +106,7 @@ class MegaBotClient(Reacting):
         ssl: tls.SSLContext | bool = True,
         on_event: Callable[[ClientEvent], None] | None = None,
         batching: bool = False,
-        log_messages: int = 0,
+        log_messages: int | MessageLog = 0,
         resume_patience_s: float = RESUME_PATIENCE_S,
     ) -> None:
         if sum(given is not None for given in (token, api_key, username, tokens)) > 1:
@@ -151,7 +151,7 @@ class MegaBotClient(Reacting):
             most_bytes=max_message_bytes * ARRIVING_FACTOR,
         )
         self._meter = Meter()
-        self._log = MessageLog(log_messages) if log_messages else None
+        self._log = MessageLog.of(log_messages)
         self._sender = Sender(
             TokenBucket(messages_per_second, burst, 0.0), queue, self._form, self._sent
         )

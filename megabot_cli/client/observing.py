@@ -67,15 +67,28 @@ class Meter:
 
 
 class MessageLog:
-    """The newest messages both ways, at most `most`. Nothing secret is kept."""
+    """The newest messages both ways, at most `most`. Nothing secret is kept. `also` gets each
+    as it is, secrets included."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(
+        self,
+        most: int,
+        also: Callable[[Literal["sent", "received"], str | bytes], None] | None = None,
+    ) -> None:
+        self._also = also
         self._messages: deque[LoggedMessage] = deque(maxlen=most)
         self._redactor = Redactor(os.urandom(16))
 
     def add(self, direction: Literal["sent", "received"], text: str | bytes) -> None:
+        if self._also is not None:
+            self._also(direction, text)
         shown = f"<{len(text)} bytes>" if isinstance(text, bytes) else text
         self._messages.append(LoggedMessage(direction, time.time(), self._redactor.clean(shown)))
+
+    @classmethod
+    def of(cls, wanted: int | MessageLog) -> MessageLog | None:
+        """A log of so many; one of somebody's own as it is; None for none."""
+        return wanted if isinstance(wanted, MessageLog) else cls(wanted) if wanted else None
 
     def messages(self) -> list[LoggedMessage]:
         """Oldest first."""

@@ -99,8 +99,8 @@ def _text(options: SendOptions) -> str:
         raise WrongUsage("--jsonl with - is not there in the flat dialect", _ONE_BY_ONE)
     if draft.metadata:
         raise WrongUsage("A flat message has no place for --metadata")
-    if options.tools or "attachments" in draft.payload:
-        raise WrongUsage("The flat dialect knows neither --tool nor --attach")
+    if options.tools or options.record is not None or "attachments" in draft.payload:
+        raise WrongUsage("--tool, --attach and --record are not there in the flat dialect")
     if options.idle_s is not None or options.wait.until == "condition":
         raise WrongUsage("--idle-timeout and --until are not there in the flat dialect", _SIMPLER)
     if options.session is not None:

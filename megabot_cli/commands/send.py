@@ -111,6 +111,10 @@ def send(
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Show an answer when it is whole.")
     ] = False,
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DIR", help="Keep what passes as a recording in here."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact message and send nothing.")
     ] = False,
@@ -150,6 +154,7 @@ def send(
         direct=direct,
         idle_s=idle_timeout,
         tools=programs(tool or (), "--tool"),
+        record=record,
     )
     if dry_run:
         preview(invocation, options)

@@ -21,9 +21,11 @@ from megabot_cli.errors import (
 
 if TYPE_CHECKING:
     import asyncio
+    from pathlib import Path
 
     from megabot_cli.client.answers import Answer
     from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
+    from megabot_cli.client.observing import MessageLog
     from megabot_cli.commands.invocation import Invocation
 
 # After these no further message has a chance; any other fault is about one message.
@@ -64,6 +66,7 @@ class SendOptions:
     direct: bool
     idle_s: float | None = None
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    record: Path | None = None  # keep what passes as a recording in this folder
 
 
 @dataclass(frozen=True)
@@ -122,7 +125,7 @@ def said_quickly(invocation: Invocation, options: SendOptions) -> bool:
     """Send one message that waits for nothing, where that goes without the real client."""
     from megabot_cli.commands.quick_send import send_quickly
 
-    if options.draft is None or options.wait.until != "none":
+    if options.draft is None or options.wait.until != "none" or options.record is not None:
         return False
     return send_quickly(invocation, options, _text(_ready(options.draft)))
 
@@ -198,8 +201,6 @@ class _Silence:
 
 @asynccontextmanager
 async def _open(invocation: Invocation, options: SendOptions) -> AsyncIterator[MegaBotClient]:
-    from megabot_cli.commands.upstream import open_client
-
     def tell(event: ClientEvent) -> None:
         if event.kind == "lost":
             invocation.console.note(f"connection lost ({event.detail}); dialling again")
@@ -208,10 +209,35 @@ async def _open(invocation: Invocation, options: SendOptions) -> AsyncIterator[M
         elif event.kind in ("open", "resumed"):
             invocation.console.detail(f"{event.kind}: session {event.session_id}")
 
+    if options.record is None:
+        async with _open_logged(invocation, options, tell, 0) as client:
+            yield client
+        return
+    from megabot_cli.commands.kept_messages import kept_messages
+
+    with kept_messages(invocation, options.record, "send") as kept:
+        async with _open_logged(invocation, options, tell, kept) as client:
+            yield client
+
+
+@asynccontextmanager
+async def _open_logged(
+    invocation: Invocation,
+    options: SendOptions,
+    tell: Callable[[ClientEvent], None],
+    log: int | MessageLog,
+) -> AsyncIterator[MegaBotClient]:
+    from megabot_cli.commands.upstream import open_client
+
     # A relay has a tool call carried out by one of its clients: by us, if we have the tool.
     role = {"role": "executor"} if options.tools else None
     async with open_client(
-        invocation, session=options.session, direct=options.direct, on_event=tell, query=role
+        invocation,
+        session=options.session,
+        direct=options.direct,
+        on_event=tell,
+        query=role,
+        log_messages=log,
     ) as client:
         add_tools(client, options.tools)
         yield client

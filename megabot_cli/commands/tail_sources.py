@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from megabot_cli.commands.tail_screen import Screen
     from megabot_cli.recording.layout import Layout
     from megabot_cli.recording.selection import Selection
-    from megabot_cli.storage.recorder import Recorder
 
 SHOWN_WITHOUT_FOLLOWING: Final = 10  # as many as tail(1)
 
@@ -85,6 +84,7 @@ def _count(wanted: Selection, wishes: Wishes, tails: Sequence[Tail]) -> int | No
 
 
 def _screen(invocation: Invocation, wishes: Wishes, *, events: bool, named: bool) -> Screen:
+    from megabot_cli.commands.kept_messages import open_recorder
     from megabot_cli.commands.tail_screen import Screen
     from megabot_cli.recording.conditions import Condition
     from megabot_cli.recording.statistics import Statistics
@@ -99,27 +99,12 @@ def _screen(invocation: Invocation, wishes: Wishes, *, events: bool, named: bool
         printer,
         named=named,
         fail_on=Condition(wishes.fail_on) if wishes.fail_on is not None else None,
-        kept=recorder(invocation, wishes.record) if wishes.record is not None else None,
+        kept=open_recorder(invocation, wishes.record, "tail")
+        if wishes.record is not None
+        else None,
         counted=Statistics() if wishes.stats else None,
         every_s=wishes.stats_every_s,
     )
-
-
-def recorder(invocation: Invocation, folder: Path) -> Recorder:
-    """A recording of its own in `folder`, redacted as the relay's are."""
-    from megabot_cli.storage.recorder import Recorder
-    from megabot_cli.version import __version__
-
-    configuration = invocation.configuration
-    made = Recorder(
-        folder,
-        configuration.settings.recording,
-        tool=f"megabot {__version__}",
-        upstream=configuration.profile.url,
-        labels={"made_by": "tail"},
-    )
-    made.start()
-    return made
 
 
 # Which sources those are

@@ -109,3 +109,19 @@ def test_what_the_upstream_says_cannot_steer_the_terminal(ann: Operator) -> None
     assert "\x1b" not in done.stdout
     assert "\u202e" not in done.stdout
     assert "\\e]52" in done.stdout
+
+
+def test_what_passes_is_kept_as_a_recording_that_replays(ann: Operator, tmp_path: Path) -> None:
+    done = ann.types("send", "keep me", "--record", str(tmp_path / "kept"))
+    assert done.returncode == 0, done.stderr
+    (kept,) = (tmp_path / "kept").iterdir()
+    assert f"kept in {kept}" in done.stderr
+    fields = ("--fields", "direction,type,payload.content")
+    shown = ann.types("recordings", "show", str(kept), *fields).stdout.splitlines()
+    assert "to_upstream\tchat_send\tkeep me" in shown
+    assert shown[-1].startswith("to_client\tchat_receive\tYou said “keep me”")
+    assert ann.types("recordings", "verify", str(kept), "--no-secrets").returncode == 0
+    assert ann.types("replay", str(kept)).returncode == 0
+    assert ann.types("send", "hi", "--no-wait", "--record", str(tmp_path / "2")).returncode == 0
+    assert len(list((tmp_path / "2").iterdir())) == 1
+    assert ann.types("send", "hi", "--record", "/proc/no/where").returncode == 12

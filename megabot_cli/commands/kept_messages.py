@@ -1,0 +1,50 @@
+"""`--record DIR` of commands that talk themselves: what passes becomes a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from megabot_cli.client.observing import MessageLog
+    from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.storage.recorder import Recorder
+
+
+def open_recorder(invocation: Invocation, folder: Path, made_by: str) -> Recorder:
+    """A recording of its own in `folder`, redacted as the relay's are."""
+    from megabot_cli.storage.recorder import Recorder
+    from megabot_cli.version import __version__
+
+    configuration = invocation.configuration
+    recorder = Recorder(
+        folder,
+        configuration.settings.recording,
+        tool=f"megabot {__version__}",
+        upstream=configuration.profile.url,
+        labels={"made_by": made_by},
+    )
+    recorder.start()
+    return recorder
+
+
+@contextmanager
+def kept_messages(invocation: Invocation, folder: Path, made_by: str) -> Iterator[MessageLog]:
+    """A client's log that is a recording, sealed in the end."""
+    from megabot_cli.client.observing import MessageLog
+
+    recorder = open_recorder(invocation, folder, made_by)
+
+    def keep(direction: str, text: str | bytes) -> None:
+        binary = isinstance(text, bytes)
+        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
+        way = "to_upstream" if direction == "sent" else "to_client"
+        recorder.keep_message(way, data, None, "link_1", None, "client_1", binary)
+
+    try:
+        yield MessageLog(1, keep)
+    finally:
+        recorder.close()
+        invocation.console.note(f"kept in {recorder.folder}")
