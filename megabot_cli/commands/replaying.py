@@ -10,14 +10,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.errors import BadConfiguration, ExpectationFailed, NotAuthenticated, WrongUsage
+from megabot_cli.errors import (
+    BadConfiguration,
+    ExpectationFailed,
+    NotAuthenticated,
+    NotFound,
+    WrongUsage,
+)
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.replay.budgets import Budget
     from megabot_cli.replay.budgets import Verdict as BudgetVerdict
     from megabot_cli.replay.controls import Controls
-    from megabot_cli.replay.conversation import RecordedMark
+    from megabot_cli.replay.conversation import Conversation, RecordedMark
     from megabot_cli.replay.options import ReplayOptions
     from megabot_cli.replay.player import Played
     from megabot_cli.replay.player import Progress as Step
@@ -70,6 +76,8 @@ async def play(invocation: Invocation, stage: Stage) -> None:
 
     with open_source(invocation, stage.source) as reader:
         conversation = read_conversation(reader, stage.options)
+    if not conversation.to_send():
+        raise _nothing_to_send(conversation)
     gc.freeze()  # a large conversation looked through for garbage makes messages late
     async with AsyncExitStack() as opened:
         http = await opened.enter_async_context(open_http(invocation))
@@ -101,6 +109,18 @@ async def play(invocation: Invocation, stage: Stage) -> None:
         except NotAuthenticated as refusal:
             raise with_login_hint(invocation, refusal) from None
     _judge(stage, played, _show(invocation, stage, played))
+
+
+def _nothing_to_send(conversation: Conversation) -> NotFound:
+    """A replay of nothing would pass for one in which all was well."""
+    held_back = conversation.held_back()
+    if held_back:
+        count, why = sum(held_back.values()), next(iter(held_back))
+        return NotFound(f"None of the {count} messages is sent again: {why}")
+    return NotFound(
+        "There is no message to send in what was chosen of the recording",
+        "`megabot recordings list` shows all there are; `last` is the newest, also a live one.",
+    )
 
 
 @asynccontextmanager

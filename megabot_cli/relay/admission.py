@@ -66,7 +66,9 @@ class Admission:
         if origin is None or origin.rstrip("/").lower() in self._origins:
             return None
         return Refusal(
-            403, "origin", f"the page at {origin!r} may not connect (relay.allowed_origins)"
+            403,
+            "origin",
+            f"the page at {origin!r} may not connect (--allow-origin, relay.allowed_origins)",
         )
 
     def has_token(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:

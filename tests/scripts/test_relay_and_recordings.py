@@ -282,3 +282,12 @@ def test_one_relay_serves_two_profiles(
     unknown = ann.types("relay", "--listen", ":0", "--also", "lout")
     assert unknown.returncode == 9
     assert "Did you mean 'loud'?" in unknown.stderr
+
+
+@pytest.mark.parametrize("chosen", [("--type", "nothing_such"), ("--from", "n=1000000")])
+def test_a_replay_of_nothing_is_not_one_that_went_well(
+    recorded: Operator, chosen: tuple[str, ...]
+) -> None:
+    done = recorded.types("replay", "last", *chosen)
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "no message to send" in done.stderr
