@@ -226,7 +226,7 @@ class ClientRoutes:
         try:
             wanted = _wanted(request.query.get("wanted"))
         except MegabotError as fault:
-            self._parts.numbers.refusals["upgrade"] += 1
+            self._parts.numbers.refusals["wanted"] += 1
             return _refuse(Refusal(400, "wanted", fault.message))
         await socket.prepare(request)
         taps = self._parts.witness.taps

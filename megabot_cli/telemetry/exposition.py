@@ -67,6 +67,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
         "unknown_profile",
         "upgrade",
         "upstream",
+        "wanted",
     ),
     "error": (
         "already_answered",
