@@ -8,7 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import programs
+from megabot_cli.commands.values import ToolPrograms, programs
 
 
 @forms("text")
@@ -22,15 +22,7 @@ def chat(
     session: Annotated[
         str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
     ] = None,
-    tool: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool",
-            metavar="NAME=CMD",
-            help="Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, "
-            "the result on its stdout.",
-        ),
-    ] = None,
+    tool: ToolPrograms = None,
     direct: Annotated[
         bool, typer.Option("--direct", help="Go around the relay, if one runs.")
     ] = False,

@@ -12,7 +12,14 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.selection_words import MESSAGE_TYPES
 from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview, said_quickly
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import MostlyOneOf, duration, json_object, pairs, programs
+from megabot_cli.commands.values import (
+    MostlyOneOf,
+    ToolPrograms,
+    duration,
+    json_object,
+    pairs,
+    programs,
+)
 from megabot_cli.errors import BadData, NotFound, WrongUsage
 
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
@@ -99,15 +106,7 @@ def send(
         list[Path] | None,
         typer.Option("--attach", metavar="FILE", help="Send this file along."),
     ] = None,
-    tool: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tool",
-            metavar="NAME=CMD",
-            help="Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, "
-            "the result on its stdout.",
-        ),
-    ] = None,
+    tool: ToolPrograms = None,
     no_stream: Annotated[
         bool, typer.Option("--no-stream", help="Show an answer when it is whole.")
     ] = False,

@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -59,6 +59,17 @@ def pairs(texts: Iterable[str], flag: str) -> dict[str, Any]:
         except (ValueError, RecursionError):
             found[name] = value
     return found
+
+
+ToolPrograms = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tool",
+        metavar="NAME=CMD",
+        help="Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, "
+        "the result on its stdout.",
+    ),
+]
 
 
 def programs(texts: Iterable[str], flag: str) -> dict[str, tuple[str, ...]]:

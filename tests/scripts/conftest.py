@@ -42,6 +42,12 @@ class Operator:
             check=False,
         )
 
+    def logs_in(self, *more: str, env: Mapping[str, str] | None = None) -> None:
+        """As ann, at a gateway of `start_gateway`."""
+        given = ("--username", "ann", "--password-stdin", "--storage", "file", *more)
+        done = self.types("login", *given, typed=PASSWORD, env=env)
+        assert done.returncode == 0, done.stderr
+
     def shell(
         self, line: str, env: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
@@ -77,10 +83,7 @@ def start_gateway(processes: Processes, *arguments: str) -> str:
 def home_of_ann(gateway: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which somebody has logged in."""
     ann = Operator(tmp_path_factory.mktemp("ann"), gateway)
-    done = ann.types(
-        "login", "--username", "ann", "--password-stdin", "--storage", "file", typed=PASSWORD
-    )
-    assert done.returncode == 0, done.stderr
+    ann.logs_in()
     return ann.home
 
 

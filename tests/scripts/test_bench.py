@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import signal
 
-from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.conftest import Operator, start_gateway
 from tests.scripts.test_terminal import ended, on_a_terminal
 from tests.support.processes import Processes
 
@@ -40,8 +40,7 @@ def test_refusals_are_counted_and_end_with_14(stranger: Operator, processes: Pro
     scenario.write_text(REFUSES)
     refusing = start_gateway(processes, "--listen", ":0", "--scenario", str(scenario))
     ann = Operator(stranger.home, refusing)
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     done = ann.types("bench", "--duration", "2s", "--clients", "1", "--no-rate-limit", "--json")
     assert done.returncode == 14, done.stderr
     assert json.loads(done.stdout)["failed"]["rate_limited"] >= 1
@@ -62,8 +61,7 @@ def test_another_machine_is_not_loaded_unasked(ann: Operator) -> None:
 
 def test_ctrl_c_shows_what_there_is(stranger: Operator, processes: Processes) -> None:
     ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     with on_a_terminal(ann, "bench", "--duration", "60s", "--rate", "20/s") as child:
         child.expect("bench  ")
         child.expect(r"[1-9]\d*/s")

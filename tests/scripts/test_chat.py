@@ -144,8 +144,7 @@ def test_an_answer_is_laid_out_as_it_comes_and_what_goes_on_is_told(
     scenario.write_text(MARKDOWN)
     home.mkdir(mode=0o700)
     ann = Operator(home, start_gateway(processes, "--listen", ":0", "--scenario", str(scenario)))
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     with on_a_terminal(ann, "chat", "--color", "always", PROMPT_TOOLKIT_NO_CPR="1") as child:
         child.expect(PROMPT)
         child.send("hi\r")

@@ -12,15 +12,14 @@ import pytest
 
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.plain_socket import NotSoSimple, PlainSocket
-from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.conftest import Operator, start_gateway
 from tests.support.processes import Processes
 
 
 def test_it_goes_through_the_relay_and_is_recorded_whole(
     stranger: Operator, processes: Processes
 ) -> None:
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert stranger.types(*login, typed=PASSWORD).returncode == 0
+    stranger.logs_in()
     relay = processes.megabot(
         "relay", "--listen", ":0", "--admin-listen", ":0", env=stranger.environment()
     )
@@ -61,8 +60,7 @@ def test_a_token_may_go_in_the_query(processes: Processes, tmp_path: Path) -> No
     (home).mkdir(mode=0o700)
     (home / "config.yaml").write_text("profiles: {default: {auth: {send_in: query}}}\n")
     ann = Operator(home, start_gateway(processes, "--listen", ":0"))
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     assert ann.types("send", "hi", "--no-wait").returncode == 0
 
 

@@ -50,8 +50,7 @@ def test_send_meets_the_answers_and_faults_of_a_scenario(
         typed=PASSWORD,
     ).ready()["url"]  # fmt: skip
     ann = Operator(stranger.home, url)
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     assert ann.types("send", "hello").stdout == "Hello ann!\n"
     assert ann.types("send", "limit").returncode == 10
     assert ann.types("send", "cut").stdout.startswith("You said “cut”")

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.conftest import Operator, start_gateway
 from tests.scripts.test_relay_and_recordings import start_relay
 from tests.support.processes import Processes, megabot
 
@@ -119,11 +119,8 @@ def test_two_upstreams_a_relay_and_a_recording_are_watched_at_once(
     staging = start_gateway(processes, "--listen", ":0")
     (home / "config.yaml").write_text(f"profiles: {{staging: {{url: '{staging}'}}}}\n")
     ann = Operator(home, start_gateway(processes, "--listen", ":0"))
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
-    on_staging = {"MEGABOT_URL": ""}
-    done = ann.types(*login, "-p", "staging", typed=PASSWORD, env=on_staging)
-    assert done.returncode == 0, done.stderr
+    ann.logs_in()
+    ann.logs_in("-p", "staging", env={"MEGABOT_URL": ""})
     relay = start_relay(processes, ann)
     relay.ready()
     assert ann.types("send", "before").returncode == 0
@@ -163,8 +160,7 @@ def test_the_relay_sends_a_watcher_only_what_it_wants(
     stranger: Operator, processes: Processes
 ) -> None:
     ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     relay = start_relay(processes, ann, "--ring", "1m")
     tap_url = relay.ready()["tap_url"]
     for wrong in ("x", '{"where":"type =="}', '{"grep":"a("}', "[" * 5000):

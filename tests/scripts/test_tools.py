@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.conftest import Operator, start_gateway
 from tests.scripts.test_relay_and_recordings import start_relay
 from tests.support.processes import Processes
 
@@ -63,8 +63,7 @@ def asked(processes: Processes, tmp_path: Path) -> Operator:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     ann = Operator(home, start_gateway(processes, "--listen", ":0", "--scenario", str(scenario)))
-    login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
-    assert ann.types(*login, typed=PASSWORD).returncode == 0
+    ann.logs_in()
     return ann
 
 
