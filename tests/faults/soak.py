@@ -246,9 +246,13 @@ async def soak(
     *,
     seconds: float,
     seed: int,
+    faults: int = 0,
     each_minute: Callable[[Sample, Soak], None] = lambda sample, soak: None,
 ) -> dict[str, Any]:
-    """Run it; the figures. Raises `Broken` or `AssertionError` for what did not hold."""
+    """Run it; the figures. Raises `Broken` or `AssertionError` for what did not hold.
+
+    It goes on until there were `faults`, too: each takes longer on a machine that has much to do.
+    """
     gateway = GatewayProcess(processes, folder)
     await gateway.start()
     async with open_rig(processes, folder) as rig:
@@ -267,10 +271,10 @@ async def soak(
         trouble = asyncio.ensure_future(run.trouble())
         working = [*talking, trouble]
         began, sampling_s = time.monotonic(), min(60.0, seconds / 6)
-        while (left_s := began + seconds - time.monotonic()) > 0:
+        while (left_s := began + seconds - time.monotonic()) > 0 or run.faults.total() < faults:
             await asyncio.wait(
                 working,
-                timeout=min(sampling_s, left_s),
+                timeout=min(sampling_s, max(left_s, 0.5)),
                 return_when=asyncio.FIRST_EXCEPTION,
             )
             if any(task.done() for task in working):

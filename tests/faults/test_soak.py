@@ -14,6 +14,6 @@ from tests.support.processes import Processes
 async def test_twenty_seconds_of_random_faults_break_no_promise(
     processes: Processes, tmp_path: Path
 ) -> None:
-    report = await soak(processes, tmp_path, seconds=20, seed=11)
+    report = await soak(processes, tmp_path, seconds=20, seed=11, faults=3)
     assert report["ended"]["reply"] > 100
     assert sum(report["faults"].values()) >= 3
