@@ -11,9 +11,9 @@ from tests.support.processes import Processes
 
 
 @pytest.mark.timeout(180)
-async def test_twenty_seconds_of_random_faults_break_no_promise(
+async def test_ten_seconds_of_random_faults_break_no_promise(
     processes: Processes, tmp_path: Path
 ) -> None:
-    report = await soak(processes, tmp_path, seconds=20, seed=11, faults=3)
-    assert report["ended"]["reply"] > 100
+    report = await soak(processes, tmp_path, seconds=10, seed=11, faults=3)
+    assert report["ended"]["reply"] > 50
     assert sum(report["faults"].values()) >= 3
