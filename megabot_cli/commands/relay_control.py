@@ -197,6 +197,7 @@ def dump(
     """
     from megabot_cli.recording.selection import Selection
 
+    wanted.matcher()  # a wrong word is told before anything is written
     done = _tell(context.obj, "dump", reason=reason)
     invocation: Invocation = context.obj
     if wanted != Selection():

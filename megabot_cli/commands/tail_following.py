@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LOOK_FOR_RELAY_S = 0.5
 OVERLAP_S = 5.0  # history and tap can both have what passed while the tap was opened
+_LONGEST_WISH = 3000  # characters in the address; servers take 4096 with all that is around them
 _MOST_WAITING = 1000  # records read from stdin that wait to be shown
 
 
@@ -94,12 +95,16 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
 
 def _wanted(tail: Tail) -> dict[str, str]:
     """What the relay need not send at all; where and how much is ours to say."""
+    from urllib.parse import quote
+
     import msgspec
 
     if tail.wanted.around:
         return {}  # the neighbours are of any kind
-    asked = msgspec.structs.replace(tail.wanted, begin=None, until=None, limit=None)
-    return {"wanted": msgspec.json.encode(asked).decode()}
+    quick = tail.wanted.quick_part()
+    asked = msgspec.structs.replace(quick, begin=None, until=None, limit=None)
+    text = msgspec.json.encode(asked).decode()
+    return {"wanted": text} if len(quote(text)) <= _LONGEST_WISH else {}
 
 
 def _since(tail: Tail, source: Path) -> list[tuple[Record, float, bytes]]:

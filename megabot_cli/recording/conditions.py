@@ -78,6 +78,11 @@ class Condition:
         """What it speaks of."""
         return self._expression.fields
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is answered without the engine, in a time that has a bound."""
+        return self._whole
+
     def literals(self) -> list[Literals]:
         """What stands in the line of every record of which the condition holds."""
         return self._literals

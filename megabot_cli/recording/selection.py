@@ -61,6 +61,15 @@ class Selection(msgspec.Struct, frozen=True):
         """The same, but for openings, closings and the like. Losses stay: they concern all."""
         return self if self.kinds else msgspec.structs.replace(self, kinds=MESSAGES_AND_LOSSES)
 
+    def quick_part(self) -> Selection:
+        """What of it takes a short time with any record; that wants all this does, or more.
+
+        A regular expression can take minutes with one message, and so can a condition that is
+        more than comparisons: those are not for a place where others wait.
+        """
+        is_quick = self.where is None or Condition(self.where).is_plain
+        return msgspec.structs.replace(self, grep=None, where=self.where if is_quick else None)
+
     def matcher(self) -> Matcher:
         """Compile the selection.
 

@@ -217,7 +217,8 @@ class ClientRoutes:
     async def serve_tap(self, request: web.Request) -> web.StreamResponse:
         """Show a watcher what it wants, as lines of the recording format.
 
-        `?wanted=` is a `Selection` as JSON; without it all there is.
+        `?wanted=` is a `Selection` as JSON; without it all there is. Of that the quick part is
+        asked here, the rest is the watcher's to ask: it must not keep messages waiting.
         """
         socket = web.WebSocketResponse(heartbeat=self._parts.settings.heartbeat_s, compress=False)
         if not socket.can_prepare(request):
@@ -259,7 +260,9 @@ def _wanted(text: str | None) -> Matcher | None:
     if text is None:
         return None
     try:
-        return Matcher(msgspec.json.decode(text, type=Selection))
+        wanted = msgspec.json.decode(text, type=Selection)
+        wanted.matcher()  # all of it must be sound, also what is not asked here
+        return wanted.quick_part().matcher()
     except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
         raise BadData(f"wanted= is no selection: {fault}") from None
 

@@ -181,3 +181,48 @@ def test_the_relay_sends_a_watcher_only_what_it_wants(
     assert listed.count('"id"') == 2  # the relay's own, and this one
     refused = ann.types("tail", "--grep", "a(")
     assert refused.returncode == 2
+
+
+def test_no_wish_of_a_watcher_keeps_messages_waiting(
+    stranger: Operator, processes: Processes
+) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
+    ann.logs_in()
+    relay = start_relay(processes, ann, "--ring", "1m")
+    tap_url = relay.ready()["tap_url"]
+
+    async def send_while_watched() -> int:
+        async with aiohttp.ClientSession() as http:
+            wanted = json.dumps({"grep": "(a+)+$"})  # minutes with 40 letters
+            async with http.ws_connect(tap_url, params={"wanted": wanted}):
+                sent = await asyncio.to_thread(ann.types, "send", "a" * 40 + "!", limit_s=20)
+                return sent.returncode
+
+    assert asyncio.run(send_while_watched()) == 0
+
+
+def test_a_long_condition_is_watched_for_too(stranger: Operator, processes: Processes) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
+    ann.logs_in()
+    start_relay(processes, ann).ready()
+    condition = " || ".join(f"payload.content == 'word {number}'" for number in range(300))
+    command = megabot("tail", "--where", condition, "--fields", "payload.content", "--limit", "1")
+    watching = processes.start("tail", command, env=ann.environment())
+    watching.wait_for_line("watching the relay's tap")
+    for word in ("other", "word 299"):
+        assert ann.types("send", word).returncode == 0
+    assert watching.wait() == 0
+    assert "word 299" in watching.lines
+    assert "other" not in watching.lines
+
+
+@pytest.mark.parametrize("words", [("--where", "type =="), ("--grep", "a(")])
+def test_a_dump_with_wrong_words_writes_nothing(
+    words: tuple[str, str], stranger: Operator, processes: Processes
+) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
+    ann.logs_in()
+    start_relay(processes, ann, "--no-record", "--ring", "1m").ready()
+    assert ann.types("relay", "dump", *words).returncode in {2, 11}
+    folder = ann.home / "recordings"
+    assert not folder.exists() or not list(folder.iterdir())
