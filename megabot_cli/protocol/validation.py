@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -90,8 +91,7 @@ def read(
     text: bytes | str, *, max_bytes: int = MAX_MESSAGE_BYTES, kind: str | None = None
 ) -> Message[Payload | msgspec.Raw] | Problem:
     """Decode a message, or say what is wrong with it: `check` for those who need its content."""
-    size = wire_size(text)
-    if max_bytes and size > max_bytes:
+    if max_bytes and (size := wire_size(text)) > max_bytes:
         return Problem("$", f"at most {max_bytes} bytes", f"{size}", "message size", code=413)
     try:
         # The decoder passes over the text of unknown fields without looking at its encoding.
@@ -104,30 +104,35 @@ def read(
         return _explain(str(fault), text)
     except UNREADABLE as fault:
         return _explain_unreadable(fault, text)
-    return _beyond_types(message.payload) or message
+    beyond = _BEYOND_TYPES.get(type(message.payload))
+    return message if beyond is None else beyond(message.payload) or message
 
 
-def _beyond_types(payload: Any) -> Problem | None:
-    """The rules that a type cannot say."""
-    match payload:
-        # No character counts for more than two: most messages need no counting.
-        case ChatSend(content=content) if len(content) * 2 > MAX_CONTENT_UNITS:
-            units = utf16_units(content)
-            if units > MAX_CONTENT_UNITS:
-                limit = f"at most {MAX_CONTENT_UNITS} characters"
-                return Problem("$.payload.content", limit, f"{units}", "chat_send content length")
-        case Notification(title=None, message=None):
-            rule = "notification says something"
-            return Problem("$.payload", "title or message", "neither", rule)
-        case Batch(messages=messages):
-            return _check_batch(messages)
-        case msgspec.Raw() as raw if bytes(raw) == b"null":
-            return Problem("$.payload", "a value", "null", "required fields")
-    return None
+def _check_content(payload: ChatSend) -> Problem | None:
+    # No character counts for more than two: most messages need no counting.
+    if len(payload.content) * 2 <= MAX_CONTENT_UNITS:
+        return None
+    units = utf16_units(payload.content)
+    if units <= MAX_CONTENT_UNITS:
+        return None
+    limit = f"at most {MAX_CONTENT_UNITS} characters"
+    return Problem("$.payload.content", limit, f"{units}", "chat_send content length")
 
 
-def _check_batch(messages: list[msgspec.Raw]) -> Problem | None:
-    for place, inner in enumerate(messages):
+def _check_notification(payload: Notification) -> Problem | None:
+    if payload.title is not None or payload.message is not None:
+        return None
+    return Problem("$.payload", "title or message", "neither", "notification says something")
+
+
+def _check_unknown(payload: msgspec.Raw) -> Problem | None:
+    if bytes(payload) != b"null":
+        return None
+    return Problem("$.payload", "a value", "null", "required fields")
+
+
+def _check_batch(payload: Batch) -> Problem | None:
+    for place, inner in enumerate(payload.messages):
         path = f"$.payload.messages[{place}]"
         text = bytes(inner)
         try:
@@ -140,6 +145,15 @@ def _check_batch(messages: list[msgspec.Raw]) -> Problem | None:
         if problem is not None:
             return msgspec.structs.replace(problem, path=path + problem.path[1:])
     return None
+
+
+# The rules that a type cannot say, by the payload's own.
+_BEYOND_TYPES: dict[type, Callable[[Any], Problem | None]] = {
+    ChatSend: _check_content,
+    Notification: _check_notification,
+    Batch: _check_batch,
+    msgspec.Raw: _check_unknown,
+}
 
 
 def utf16_units(text: str) -> int:

@@ -12,7 +12,7 @@ from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept
 from megabot_cli.relay.roster import Roster
-from megabot_cli.relay.routing import ENDS, Route, Routing, read_keys, refusal_code
+from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import is_utf8
@@ -54,49 +54,78 @@ class Downward:
         """The session goes on: what the upstream now says again has been heard."""
         self._repeats = Repeats(self._ring.texts(), self._time())
 
-    def take(self, data: bytes, binary: bool) -> None:
+    def take(self, batch: list[bytes], binary: bool) -> None:
         """Hand what came from upstream to whom it concerns, exactly as it came."""
-        numbers = self._numbers
-        numbers.messages_to_client += 1
-        numbers.bytes_to_client += len(data)
-        if not binary and not data.isascii() and not is_utf8(data):
-            # Passed on, it would make every client hang up (RFC 6455, 8.1).
-            numbers.malformed_to_client += 1
-            self._drop("not_utf8", f"{len(data)} bytes of text that is not UTF-8")
-            return
-        head = None if binary else peek(data)
-        if self._witness.looks:
-            self._witness.message(
-                "to_client", data, head, self._link.id, self._link.life.session_id, None, binary
-            )
-        now = self.heard_at = self._time()
-        if self._repeats is not None and head is not None and self._is_repeat(head, data, now):
-            return
-        to: str | None = None
-        kind = None if head is None else head.type
+        numbers, routing, ring = self._numbers, self._routing, self._ring
+        numbers.messages_to_client += len(batch)
+        numbers.bytes_to_client += sum(map(len, batch))
         types = numbers.types_to_client
-        types[kind if kind in types else OTHER] += 1
-        if head is None or head.id is None or kind is None:
-            numbers.malformed_to_client += 1
-        else:
-            if head.metadata is not None and head.metadata.megabot is not None:
-                data = without_corner(data)
-            if kind == "tool_call":
-                self._deliver_call(head, data)
-                return
-            if kind == "connection_error" and self._is_for_the_link(head, data):
-                return
-            if self._to_askers_only or self._routing.requests:
-                to = self._concerns(head, data, now)
-        seq = self._ring.add(data, now, binary, to)
+        link, session_id = self._link.id, self._link.life.session_id
+        tell = self._witness.message if self._witness.looks else None
+        by_name = self._roster.by_name
         first_byte = BINARY if binary else TEXT
-        if to is None:
-            self._deliver_to_all(data, seq, first_byte)
-        elif (client := self._roster.by_name.get(to)) is not None:
-            numbers.deliveries += 1
-            if client.wishes.corner:
-                data = with_corner(data, {"cursor": self._ring.cursor(seq)})
-            client.outbox.offer(server_frame(data, first_byte), seq)
+        now = self.heard_at = self._time()
+        answers: list[Request] = []
+        for data in batch:
+            if not binary and not data.isascii() and not is_utf8(data):
+                # Passed on, it would make every client hang up (RFC 6455, 8.1).
+                numbers.malformed_to_client += 1
+                self._drop("not_utf8", f"{len(data)} bytes of text that is not UTF-8")
+                continue
+            head = None if binary else peek(data)
+            if tell is not None:
+                tell("to_client", data, head, link, session_id, None, binary)
+            if self._repeats is not None and head is not None and self._is_repeat(head, data, now):
+                continue
+            to: str | None = None
+            kind = None if head is None else head.type
+            try:
+                types[kind] += 1
+            except KeyError:
+                types[OTHER] += 1
+            if head is None or head.id is None or kind is None:
+                numbers.malformed_to_client += 1
+            else:
+                metadata, request = head.metadata, None
+                if metadata is not None:
+                    if metadata.megabot is not None:
+                        data = without_corner(data)
+                    if kind == "chat_receive" and metadata.reply_to is not None:
+                        request = routing.answered(metadata.reply_to, now)
+                if request is not None:  # what nearly every answer is, in fewer steps
+                    answers.append(request)
+                    if self._to_askers_only:
+                        to = request.client
+                    if self._upward.held.count:
+                        self._upward.release()
+                elif kind == "tool_call":
+                    self._deliver_call(head, data)
+                    continue
+                elif kind == "connection_error" and self._is_for_the_link(head, data):
+                    continue
+                elif self._to_askers_only or routing.requests:
+                    to = self._concerns(head, data, now)
+            seq = ring.add(data, now, binary, to)
+            if to is None:
+                self._deliver_to_all(data, seq, first_byte)
+            elif (client := by_name.get(to)) is not None:
+                numbers.deliveries += 1
+                if client.wishes.corner:
+                    data = with_corner(data, {"cursor": ring.cursor(seq)})
+                client.outbox.offer(server_frame(data, first_byte), seq)
+        if answers:
+            self._count(answers, now)
+
+    def _count(self, answers: list[Request], now: float) -> None:
+        """Answers that named their requests, all settled now."""
+        numbers, by_name = self._numbers, self._roster.by_name
+        numbers.reply_s.observe_all(
+            [now - request.sent_at for request in answers if request.completed_at is None]
+        )
+        late = sum(request.client not in by_name for request in answers)
+        numbers.routes[Route.EXACT] += len(answers) - late
+        if late:
+            numbers.routes[Route.LATE] += late
 
     def _drop(self, reason: str, note: str) -> None:
         self._numbers.drops[reason] += 1
@@ -123,20 +152,10 @@ class Downward:
 
     def _concerns(self, head: Head, data: bytes, now: float) -> str | None:
         """The name of the client a message is for; None: for all of them."""
-        metadata = head.metadata
-        request = None
-        if head.type == "chat_receive" and metadata is not None and metadata.reply_to is not None:
-            request = self._routing.answered(metadata.reply_to, now)
-        client: str | None
-        if request is not None:  # what nearly every answer is, in fewer steps
-            client, route = request.client, Route.EXACT
-            if request.completed_at is None:
-                self._numbers.reply_s.observe(now - request.sent_at)
-        else:
-            routed = self._routing.route(head, data, now)
-            client, route, progress = routed.client, routed.route, routed.progress
-            if progress is not None:
-                self._numbers.note(progress.first_chunk_s, progress.reply_s)
+        routed = self._routing.route(head, data, now)
+        client, route, progress = routed.client, routed.route, routed.progress
+        if progress is not None:
+            self._numbers.note(progress.first_chunk_s, progress.reply_s)
         late = client is not None and client not in self._roster.by_name
         self._numbers.routes[Route.LATE if late else route] += 1
         if self._upward.held.count and head.type in _MAY_RELEASE:

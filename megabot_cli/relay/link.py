@@ -241,17 +241,18 @@ class Link:
 
     def write_now(self, waiting: Waiting) -> bool:
         """Write a client's message with this turn's, if nothing stands in its way."""
-        transport = self._transport
+        transport, leaving = self._transport, self._leaving
         if (
             transport is None
             or self.queue.count
-            or transport.get_write_buffer_size() > HIGH_WATER_BYTES
+            # Once something leaves in this turn, the rest of the turn does not change it.
+            or (not leaving and transport.get_write_buffer_size() > HIGH_WATER_BYTES)
             or (self._limited and not self._pace.take(waiting.at))
         ):
             return False
-        if not self._leaving:
+        if not leaving:
             self._parts.turn.after(self._flush)
-        self._leaving.append(waiting)
+        leaving.append(waiting)
         return True
 
     def submit(self, waiting: Waiting) -> Overflow | None:

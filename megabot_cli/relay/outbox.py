@@ -123,17 +123,19 @@ class Outbox:
 
         `seq` 0: it is not one of the session's messages.
         """
-        if self.closed:
-            return
-        if self.group is not None and self.group.waits:
-            self.group.spill()
-        self.offered += 1
-        if self._backlog:
-            self._keep(frame, seq)
-            return
-        if not self._frames:
+        group, frames = self.group, self._frames
+        if group is not None and group.waits:
+            group.spill()
+        if not frames:  # if there are some, the rest has been asked for them
+            if self.closed:
+                return
+            if self._backlog:
+                self.offered += 1
+                self._keep(frame, seq)
+                return
             self._turn.after(self.write)
-        self._frames.append(frame)
+        self.offered += 1
+        frames.append(frame)
         self._seqs.append(seq)
 
     def write_now(self) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
 
 import aiohttp
 import msgspec
@@ -21,7 +20,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
 from megabot_cli.protocol.limits import TokenBucket
-from megabot_cli.relay.checks import Checks
+from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S, Turn
 from megabot_cli.relay.parts import RelayParts, notice
@@ -31,6 +30,7 @@ from megabot_cli.relay.utf8 import is_utf8
 from megabot_cli.relay.wire import (
     BINARY,
     TEXT,
+    Sink,
     Socket,
     client_frame,
     deliver_to,
@@ -67,10 +67,10 @@ class Way:
         unsent = 0 if self._into.is_closing() else self._into.get_write_buffer_size()
         return unsent + sum(map(len, self._frames))
 
-    def add(self, frame: bytes) -> None:
+    def add(self, frames: list[bytes]) -> None:
         if not self._frames:
             self._turn.after(self.write)
-        self._frames.append(frame)
+        self._frames += frames
 
     def write(self) -> None:
         frames, self._frames = self._frames, []
@@ -135,7 +135,7 @@ class Pair:
         self._queue: deque[bytes] = deque()
         self._most_waiting = max(1, limits.queue)
         self._timer: asyncio.TimerHandle | None = None
-        self._routing = Routing(in_order=True)
+        self._routing = Routing(in_order=True, forgets=True)
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
         self._over = asyncio.Event()
         self._log = log.bind(client=self.client_id, link=self.link_id)
@@ -215,6 +215,7 @@ class Pair:
             # A cut line is told by cutting: 1006 may not be sent.
             self._client_transport.abort()
             self._upstream_transport.abort()
+            await hang_up(self._upstream)  # it has no line left; aiohttp lets go of it
             return
         code = sendable(end.code)
         await asyncio.gather(
@@ -230,13 +231,13 @@ class Pair:
         finally:
             self._client_transport.abort()
 
-    async def _read(self, socket: Socket, take: Callable[[bytes, bool], None], by: str) -> End:
+    async def _read(self, socket: Socket, take: Sink, by: str) -> End:
         """Messages come straight from the parser; what comes here is all the rest."""
         other = self._upstream if socket is self._client else self._client
         recorder = self._witness.recorder
 
-        def take_straight(data: bytes, binary: bool) -> None:
-            take(data, binary)
+        def take_straight(batch: list[bytes], binary: bool) -> None:
+            take(batch, binary)
             if recorder is not None and recorder.must_wait:
                 deliver_to(socket, None)
 
@@ -246,9 +247,9 @@ class Pair:
                 message = await socket.receive()
                 match message.type:
                     case WSMsgType.TEXT:
-                        take(message.data, False)
+                        take([message.data], False)
                     case WSMsgType.BINARY:
-                        take(message.data, True)
+                        take([message.data], True)
                     case WSMsgType.PING:
                         await other.ping(message.data)
                     case WSMsgType.PONG:
@@ -269,37 +270,53 @@ class Pair:
 
     # -- messages --------------------------------------------------------------------------
 
-    def take_up(self, data: bytes, binary: bool) -> None:
-        """A message of the client's: upstream with it, within the limits."""
-        numbers = self._numbers
-        self.sent += 1
-        numbers.messages_to_upstream += 1
-        numbers.bytes_to_upstream += len(data)
+    def take_up(self, batch: list[bytes], binary: bool) -> None:
+        """Messages of the client's: upstream with them, within the limits."""
+        numbers, mask = self._numbers, self._parts.masks.take
+        self.sent += len(batch)
+        numbers.messages_to_upstream += len(batch)
+        numbers.bytes_to_upstream += sum(map(len, batch))
         if self._checked or self._witness.looks:
-            head = None if binary else peek(data)
-            if not self._look_up(data, head, binary):
-                return
-        frame = client_frame(data, self._parts.masks.take(), BINARY if binary else TEXT)
-        if self._limited and (self._queue or not self._bucket.take(self._parts.loop.time())):
-            self._wait(frame)
-        else:
-            self._up.add(frame)
+            batch = self._look_up(batch, binary)
+        first_byte = BINARY if binary else TEXT
+        frames = [client_frame(data, mask(), first_byte) for data in batch]
+        if self._limited:
+            for frame in frames:
+                if self._queue or not self._bucket.take(self._parts.loop.time()):
+                    self._wait(frame)
+                else:
+                    self._up.add([frame])
+        elif frames:
+            self._up.add(frames)
 
-    def _look_up(self, data: bytes, head: Head | None, binary: bool) -> bool:
-        is_text = not binary and (data.isascii() or is_utf8(data))
-        self._witness.message(
-            "to_upstream", data, head, self.link_id, self.session_id, self.client_id, not is_text
-        )
-        kind = None if head is None else head.type
-        types = self._numbers.types_to_upstream
-        types[kind if kind in types else OTHER] += 1
-        if head is None or head.id is None or kind is None:
-            self._numbers.malformed_to_upstream += 1
-        elif kind in ASKS:
-            self._routing.sent(head.id, self.client_id, self._parts.loop.time(), kind=kind)
-        objection = self._checks.judge(data, head, binary=binary)
-        if objection is None:
-            return True
+    def _look_up(self, batch: list[bytes], binary: bool) -> list[bytes]:
+        """Tell who watches; returns the messages to which nobody objects."""
+        numbers, types = self._numbers, self._numbers.types_to_upstream
+        tell, judge = self._witness.message, self._checks.judge
+        now = self._parts.loop.time()
+        link, client = self.link_id, self.client_id
+        accepted = []
+        for data in batch:
+            head = None if binary else peek(data)
+            opaque = binary or not (data.isascii() or is_utf8(data))
+            tell("to_upstream", data, head, link, self.session_id, client, opaque)
+            kind = None if head is None else head.type
+            try:
+                types[kind] += 1
+            except KeyError:
+                types[OTHER] += 1
+            if head is None or head.id is None or kind is None:
+                numbers.malformed_to_upstream += 1
+            elif kind in ASKS:
+                self._routing.sent(head.id, client, now, kind)
+            objection = judge(data, head, binary=binary)
+            if objection is None:
+                accepted.append(data)
+            else:
+                self._object(head, objection)
+        return accepted
+
+    def _object(self, head: Head | None, objection: Objection) -> None:
         self._numbers.error_answers[objection.error] += 1
         payload: dict[str, object] = {
             "error": objection.error,
@@ -317,8 +334,7 @@ class Pair:
             client=self.client_id,
             kind="inject",
         )
-        self._down.add(server_frame(text))
-        return False
+        self._down.add([server_frame(text)])
 
     def _wait(self, frame: bytes) -> None:
         self._numbers.rate_limit_waits += 1
@@ -336,50 +352,56 @@ class Pair:
     def _pump(self) -> None:
         self._timer = None
         while self._queue and self._bucket.take(self._parts.loop.time()):
-            self._up.add(self._queue.popleft())
+            self._up.add([self._queue.popleft()])
         self._up.held = len(self._queue) >= self._most_waiting
         if self._queue:
             self._pump_later()
 
-    def take_down(self, data: bytes, binary: bool) -> None:
-        """A message of the upstream's: to the client with it."""
+    def take_down(self, batch: list[bytes], binary: bool) -> None:
+        """Messages of the upstream's: to the client with them."""
         numbers = self._numbers
-        self.received += 1
-        numbers.messages_to_client += 1
-        numbers.bytes_to_client += len(data)
-        numbers.deliveries += 1
+        self.received += len(batch)
+        numbers.messages_to_client += len(batch)
+        numbers.bytes_to_client += sum(map(len, batch))
+        numbers.deliveries += len(batch)
         if self._checked or self._witness.looks:
-            self._look_down(data, binary)
-        self._down.add(server_frame(data, BINARY if binary else TEXT))
+            self._look_down(batch, binary)
+        first_byte = BINARY if binary else TEXT
+        self._down.add([server_frame(data, first_byte) for data in batch])
 
-    def _look_down(self, data: bytes, binary: bool) -> None:
-        head = None if binary else peek(data)
-        is_text = not binary and (data.isascii() or is_utf8(data))
-        self._witness.message(
-            "to_client", data, head, self.link_id, self.session_id, self.client_id, not is_text
-        )
-        kind = None if head is None else head.type
-        types = self._numbers.types_to_client
-        types[kind if kind in types else OTHER] += 1
-        if head is None or head.id is None or kind is None:
-            self._numbers.malformed_to_client += 1
-            return
-        if head.type == "connection_established":
-            self.session_id = _session_of(data) or self.session_id
-        if self._routing.requests:
-            self._note_answer(head, data)
-
-    def _note_answer(self, head: Head, data: bytes) -> None:
-        """For figures alone: here everything is for the one client there is."""
-        now, metadata = self._parts.loop.time(), head.metadata
-        if head.type == "chat_receive" and metadata is not None and metadata.reply_to is not None:
-            request = self._routing.answered(metadata.reply_to, now)
-            if request is not None and request.completed_at is None:
-                self._numbers.reply_s.observe(now - request.sent_at)
-        else:
-            progress = self._routing.route(head, data, now).progress
-            if progress is not None:
-                self._numbers.note(progress.first_chunk_s, progress.reply_s)
+    def _look_down(self, batch: list[bytes], binary: bool) -> None:
+        numbers, types, routing = self._numbers, self._numbers.types_to_client, self._routing
+        tell = self._witness.message
+        now = self._parts.loop.time()
+        link, client = self.link_id, self.client_id
+        took_s = []
+        for data in batch:
+            head = None if binary else peek(data)
+            opaque = binary or not (data.isascii() or is_utf8(data))
+            tell("to_client", data, head, link, self.session_id, client, opaque)
+            kind = None if head is None else head.type
+            try:
+                types[kind] += 1
+            except KeyError:
+                types[OTHER] += 1
+            if head is None or head.id is None or kind is None:
+                numbers.malformed_to_client += 1
+                continue
+            metadata = head.metadata
+            if kind == "chat_receive" and metadata is not None and metadata.reply_to is not None:
+                request = routing.answered(metadata.reply_to, now)
+                if request is not None:
+                    if request.completed_at is None:
+                        took_s.append(now - request.sent_at)
+                    continue
+            if kind == "connection_established":
+                self.session_id = _session_of(data) or self.session_id
+            if routing.requests:
+                # For figures alone: here everything is for the one client there is.
+                progress = routing.route(head, data, now).progress
+                if progress is not None:
+                    numbers.note(progress.first_chunk_s, progress.reply_s)
+        numbers.reply_s.observe_all(took_s)
 
 
 class _GreetingPayload(msgspec.Struct):

@@ -26,8 +26,8 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
 
     recorder = witness.recorder
 
-    def take_and_look(data: bytes, binary: bool) -> None:
-        take(data, binary)
+    def take_and_look(batch: list[bytes], binary: bool) -> None:
+        take(batch, binary)
         if recorder is not None and recorder.must_wait:
             deliver_to(socket, None)
 
@@ -37,9 +37,9 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
             deliver_to(socket, sink)
             message = await socket.receive()
             if message.type is aiohttp.WSMsgType.TEXT:
-                take(message.data, False)
+                take([message.data], False)
             elif message.type is aiohttp.WSMsgType.BINARY:
-                take(message.data, True)
+                take([message.data], True)
             else:
                 return _code(message)
             if witness.must_wait:

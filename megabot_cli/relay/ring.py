@@ -43,6 +43,7 @@ class Ring:
         self._age_s = age_s
         self._kept: deque[Kept] = deque()
         self._bytes = 0
+        self._trim_at = 0.0  # monotonic seconds: before that nothing is too old
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -56,10 +57,11 @@ class Ring:
         self.top = seq = self.top + 1
         kept = self._kept
         kept.append(Kept(seq, now, data, binary, to))
-        self._bytes += len(data)
+        size = self._bytes + len(data)
         if len(kept) > self._most:
-            self._bytes -= len(kept.popleft().data)
-        if self._bytes > self._most_bytes or kept[0].at < now - self._age_s:
+            size -= len(kept.popleft().data)
+        self._bytes = size
+        if size > self._most_bytes or now > self._trim_at:
             self._trim(now)
         return seq
 
@@ -71,6 +73,7 @@ class Ring:
             or kept[0].at < now - self._age_s
         ):
             self._bytes -= len(kept.popleft().data)
+        self._trim_at = (kept[0].at if kept else now) + self._age_s
 
     def begin_epoch(self, epoch: str) -> None:
         """What was before cannot be joined to what follows: no cursor of before is good."""

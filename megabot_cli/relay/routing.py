@@ -72,13 +72,7 @@ class Request(msgspec.Struct, gc=False):
     kind: str = "chat_send"
     first_chunk_at: float | None = None
     completed_at: float | None = None  # its stream has ended; the whole answer may follow
-
-
-class Settled(msgspec.Struct, frozen=True, gc=False):
-    """Whose request this was, and when it had its answer."""
-
-    client: str
-    at: float
+    settled_at: float = 0.0  # when it had its answer, or was given up
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -166,12 +160,16 @@ class Routing:
     to it concerns everybody. Answered requests are remembered for what still follows them
     (a `chat_receive` after the last chunk, a late notice). `in_order`: replies that name
     nothing count for the oldest request, which does for figures where nobody is left out.
+    `forgets`: what is answered is not remembered, where nobody asks whom the rest is for.
     """
 
-    def __init__(self, limit: int = MOST_REMEMBERED, *, in_order: bool = False) -> None:
+    def __init__(
+        self, limit: int = MOST_REMEMBERED, *, in_order: bool = False, forgets: bool = False
+    ) -> None:
         self._in_order = in_order
+        self._forgets = forgets
         self.requests: dict[str, Request] = {}
-        self._settled: Memory[Settled] = Memory(limit)  # by message id
+        self._settled: Memory[Request] = Memory(limit)  # by message id
         self._by_key: Memory[str] = Memory(limit)  # execution, task, stream → client
         self._under_way: dict[str, int] = dict.fromkeys(ASKS, 0)  # by kind
         self._limit = limit
@@ -196,7 +194,7 @@ class Routing:
         settled = self._settled.get(message_id)
         if settled is None or settled.client == client:
             return False
-        return now - settled.at < WHOLE_ANSWER_S
+        return now - settled.settled_at < WHOLE_ANSWER_S
 
     def sent(self, message_id: str, client: str, now: float, kind: str = "chat_send") -> None:
         """A request went up."""
@@ -246,7 +244,9 @@ class Routing:
         if request.completed_at is not None:
             self.repeats_whole = True
         self._under_way[request.kind] -= 1
-        self._settled.keep(message_id, Settled(request.client, now))
+        if not self._forgets:
+            request.settled_at = now
+            self._settled.keep(message_id, request)
         return request
 
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
@@ -304,7 +304,9 @@ class Routing:
         message_id = request.message_id
         if self.requests.pop(message_id, None) is not None:
             self._under_way[request.kind] -= 1
-        self._settled.keep(message_id, Settled(request.client, now))
+        if not self._forgets:
+            request.settled_at = now
+            self._settled.keep(message_id, request)
 
     def _take(self, message_id: str) -> Request | None:
         request = self.requests.pop(message_id, None)

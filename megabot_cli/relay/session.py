@@ -230,9 +230,8 @@ class Session:
         take = self._take_and_echo if self._parts.settings.echo else self._upward.take
         return functools.partial(take, client)
 
-    def _take_and_echo(self, client: LocalClient, data: bytes, binary: bool) -> None:
-        sent = self._upward.take(client, data, binary)
-        if sent is not None:
+    def _take_and_echo(self, client: LocalClient, batch: list[bytes], binary: bool) -> None:
+        for sent in self._upward.take(client, batch, binary):
             frame = server_frame(sent, _first(binary))
             for other in self.clients.values():
                 if other is not client:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import Head, peek
-from megabot_cli.relay.checks import Checks
+from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.corner import without_corner
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
@@ -79,49 +79,54 @@ class Upward:
             self._hold_timer.cancel()
             self._hold_timer = None
 
-    def take(self, client: LocalClient, data: bytes, binary: bool) -> bytes | None:
+    def take(self, client: LocalClient, batch: list[bytes], binary: bool) -> list[bytes]:
         """Send on what a client sent, or refuse it by id.
 
-        Returns the text as it goes up: exactly as it came, but for `metadata.megabot`,
-        which is ours to set. None when it was refused.
+        Returns the messages that go up: exactly as they came, but for `metadata.megabot`,
+        which is ours to set.
         """
         numbers = self._numbers
-        client.sent += 1
-        numbers.messages_to_upstream += 1
-        numbers.bytes_to_upstream += len(data)
-        if not binary and not data.isascii() and not is_utf8(data):
-            numbers.drops["not_utf8"] += 1
-            client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
-            return None
-        head = None if binary else peek(data)
-        if self._witness.looks:
-            link = self._link
-            self._witness.message(
-                "to_upstream", data, head, link.id, link.life.session_id, client.id, binary
-            )
-        kind = None if head is None else head.type
+        client.sent += len(batch)
+        numbers.messages_to_upstream += len(batch)
+        numbers.bytes_to_upstream += sum(map(len, batch))
         types = numbers.types_to_upstream
-        types[kind if kind in types else OTHER] += 1
-        if head is None or head.id is None or kind is None:
-            numbers.malformed_to_upstream += 1
-        elif head.metadata is not None and head.metadata.megabot is not None:
-            data = without_corner(data)
-        objects = self._validates or len(data) > self._most_bytes
-        if objects and not self._acceptable(client, data, head, binary=binary):
-            return None
-        return data if self._submit(client, data, head, binary) else None
+        link, session_id = self._link.id, self._link.life.session_id
+        tell = self._witness.message if self._witness.looks else None
+        now = self._time()
+        sent = []
+        for data in batch:
+            if not binary and not data.isascii() and not is_utf8(data):
+                numbers.drops["not_utf8"] += 1
+                client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
+                break  # what follows is not looked at either (RFC 6455, 7.1.7)
+            head = None if binary else peek(data)
+            if tell is not None:
+                tell("to_upstream", data, head, link, session_id, client.id, binary)
+            kind = None if head is None else head.type
+            try:
+                types[kind] += 1
+            except KeyError:
+                types[OTHER] += 1
+            if head is None or head.id is None or kind is None:
+                numbers.malformed_to_upstream += 1
+            elif head.metadata is not None and head.metadata.megabot is not None:
+                data = without_corner(data)
+            if self._validates or len(data) > self._most_bytes:
+                objection = self._checks.judge(data, head, binary=binary)
+                if objection is not None:
+                    self._object(client, head, objection)
+                    continue
+            if self._submit(client, data, head, binary, now):
+                sent.append(data)
+        return sent
 
-    def _acceptable(
-        self, client: LocalClient, data: bytes, head: Head | None, *, binary: bool
-    ) -> bool:
-        objection = self._checks.judge(data, head, binary=binary)
-        if objection is None:
-            return True
+    def _object(self, client: LocalClient, head: Head | None, objection: Objection) -> None:
         message_id = head.id if head is not None else None
         self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
-        return False
 
-    def _submit(self, client: LocalClient, data: bytes, head: Head | None, binary: bool) -> bool:
+    def _submit(
+        self, client: LocalClient, data: bytes, head: Head | None, binary: bool, now: float
+    ) -> bool:
         kind = message_id = None
         urgent = False
         if head is not None:
@@ -131,13 +136,15 @@ class Upward:
                     return False
                 urgent = True
         asks = kind if kind in ASKS else None
-        waiting = Waiting(client.name, message_id, data, binary, self._time(), asks, urgent)
-        if self._one_at_a_time and not urgent and self._must_wait(waiting):
-            return self._hold(client, waiting)
+        waiting = Waiting(client.name, message_id, data, binary, now, asks, urgent)
+        if self._one_at_a_time and not urgent:
+            must_wait = self._must_wait if self.held.count else self._confuses
+            if must_wait(waiting, now):
+                return self._hold(client, waiting)
         if not self._link.write_now(waiting):
             return self._enqueue(client, waiting)
         if asks is not None:
-            self._await_answer(waiting)
+            self._await_answer(waiting, now)
         return True
 
     def _may_answer(self, client: LocalClient, data: bytes, message_id: str | None) -> bool:
@@ -154,19 +161,17 @@ class Upward:
 
     # -- one of a kind under way ---------------------------------------------------------
 
-    def _must_wait(self, waiting: Waiting) -> bool:
+    def _must_wait(self, waiting: Waiting, now: float) -> bool:
         """Whether this would make answers ambiguous, or overtake what waits for that."""
         kind = waiting.kind
-        if not self.held.count:
-            return kind is not None and self._confuses(waiting)
         if self.held.of_client(waiting.client):
             return True
         if kind is None:
             return False
         earlier = not self._routing.echoes and self.held.has_kind(kind)
-        return earlier or self._confuses(waiting)
+        return earlier or self._confuses(waiting, now)
 
-    def _confuses(self, waiting: Waiting) -> bool:
+    def _confuses(self, waiting: Waiting, now: float) -> bool:
         """Whether an answer to another request could be taken for the answer to this one."""
         kind, message_id, routing = waiting.kind, waiting.message_id, self._routing
         if kind is None:
@@ -178,7 +183,7 @@ class Upward:
         client = waiting.client
         if self._ids_on_their_way and self._ids_on_their_way.get(message_id, client) != client:
             return True
-        return routing.taken(message_id, client, self._time())
+        return routing.taken(message_id, client, now)
 
     def _hold(self, client: LocalClient, waiting: Waiting) -> bool:
         limit = self._parts.limits.queue
@@ -221,7 +226,8 @@ class Upward:
         """A request was answered: what waited for that may go, each client's in order."""
         if not self._link.up:
             return  # what leaves now would only wait elsewhere
-        for waiting in self.held.let_go(lambda waiting: not self._confuses(waiting)):
+        now = self._time()
+        for waiting in self.held.let_go(lambda waiting: not self._confuses(waiting, now)):
             self._hand_over(self._find(waiting.client), waiting)
 
     def give_up_held(self, why: str) -> None:
@@ -232,7 +238,7 @@ class Upward:
     def _hand_over(self, client: LocalClient | None, waiting: Waiting) -> bool:
         if not self._link.write_now(waiting):
             return self._enqueue(client, waiting)
-        self._await_answer(waiting)
+        self._await_answer(waiting, self._time())
         return True
 
     def _enqueue(self, client: LocalClient | None, waiting: Waiting) -> bool:
@@ -264,7 +270,7 @@ class Upward:
     def written(self, waiting: Waiting) -> None:
         """The link has written a message that had to wait: its answer is awaited from now on."""
         self._arrived(waiting)
-        self._await_answer(waiting)
+        self._await_answer(waiting, self._time())
 
     def unwritten(self, waiting: Waiting) -> None:
         """The link fell in the turn in which it was to leave: it waits again."""
@@ -272,11 +278,11 @@ class Upward:
             self._routing.take([waiting.message_id])
         self._left(waiting)
 
-    def _await_answer(self, waiting: Waiting) -> None:
+    def _await_answer(self, waiting: Waiting, now: float) -> None:
         kind, message_id = waiting.kind, waiting.message_id
         if kind is None or message_id is None:
             return
-        self._routing.sent(message_id, waiting.client, self._time(), kind)
+        self._routing.sent(message_id, waiting.client, now, kind)
         if kind == "tool_call" and (key := read_keys(waiting.data).execution_id):
             self._routing.began(key, waiting.client)
 

@@ -1,10 +1,10 @@
 """Below aiohttp's public surface: messages as they are parsed, frames built by hand.
 
-The relay takes a message where aiohttp's parser delivers it, without waking a task; it
-builds one frame for all clients that get it, and joins the frames of one event-loop turn
-into one write. Everything that depends on how aiohttp is built stands here;
-`tests/relay/test_wire.py` fails when that changes, and messages are then read the public
-way, only slower.
+The relay takes messages where aiohttp's parser delivers them, all that one read brought
+together, without waking a task; it builds one frame for all clients that get it, and joins
+the frames of one event-loop turn into one write. Everything that depends on how aiohttp is
+built stands here; `tests/relay/test_wire.py` fails when that changes, and messages are then
+read the public way, only slower.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import aiohttp
@@ -20,7 +20,7 @@ import aiohttp.client
 import aiohttp.web_ws
 from aiohttp import web
 from aiohttp._websocket.helpers import websocket_mask
-from aiohttp._websocket.reader import WebSocketDataQueue
+from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
 BINARY = 0x82
@@ -28,41 +28,96 @@ BINARY = 0x82
 _MASKED = 0x80
 
 # The head of a frame by the length of its message (RFC 6455, 5.2), and the same with a mask.
-_SHORT, _MASKED_SHORT = struct.Struct(">BB"), struct.Struct(">BB4s")
-_MIDDLE, _MASKED_MIDDLE = struct.Struct(">BBH"), struct.Struct(">BBH4s")
-_LONG, _MASKED_LONG = struct.Struct(">BBQ"), struct.Struct(">BBQ4s")
+_short, _masked_short = struct.Struct(">BB").pack, struct.Struct(">BB4s").pack
+_middle, _masked_middle = struct.Struct(">BBH").pack, struct.Struct(">BBH4s").pack
+_long, _masked_long = struct.Struct(">BBQ").pack, struct.Struct(">BBQ4s").pack
 
-Sink = Callable[[bytes, bool], object]
-"""Takes one message: its bytes, and whether it is binary."""
+# A message above this is handed on before the rest of its read: what a few hundred kilobytes
+# of deflate unfold to must not all be held at once.
+_LARGE_BYTES = 4096
+
+Sink = Callable[[list[bytes], bool], object]
+"""Takes messages that came together: their bytes, oldest first, and whether they are binary."""
 
 Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
+
+
+_TEXT = aiohttp.WSMsgType.TEXT
+_MESSAGES = frozenset({_TEXT, aiohttp.WSMsgType.BINARY})
 
 
 class DirectQueue(WebSocketDataQueue):
     """aiohttp's queue between parser and reader, with a way past it.
 
-    A message goes straight to `sink` when nothing that came before it waits in the queue;
-    pings, closes and errors always take the queue. Without a sink it is aiohttp's own.
+    What one read from the network brings goes straight to `sink` when nothing that came
+    before it waits in the queue; pings, closes and errors always take the queue. Without a
+    sink it is aiohttp's own.
     """
 
     sink: Sink | None = None
+    collects = False  # while a read is parsed; what aiohttp itself feeds goes into the queue
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._together: list[Any] = []
 
     def feed_data(self, data: Any, size: int) -> None:
+        if not self.collects:
+            super().feed_data(data, size)
+            return
+        self._together.append(data)
+        if size > _LARGE_BYTES:
+            self._hand_on()
+            self.collects = self.sink is not None
+
+    def read_is_over(self) -> None:
+        """All messages of one read from the network are there."""
+        self.collects = False
+        if self._together:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        together, self._together = self._together, []
         sink = self.sink
         if sink is not None and not self._buffer:
-            if data.type is aiohttp.WSMsgType.TEXT:
-                sink(data.data, False)
+            texts = [each.data for each in together if each.type is _TEXT]
+            if len(texts) == len(together):
+                sink(texts, False)
                 return
-            if data.type is aiohttp.WSMsgType.BINARY:
-                sink(data.data, True)
-                return
-        super().feed_data(data, size)
+        for each in together:
+            data, sink = each.data, self.sink
+            if sink is None or self._buffer or each.type not in _MESSAGES:
+                super().feed_data(each, len(data) if isinstance(data, bytes) else 0)
+            else:
+                sink([data], each.type is not _TEXT)
 
 
-# aiohttp makes its queue by this name, before anybody can hand it another. All sockets of
-# this process get ours, and those without a sink work as ever.
-aiohttp.web_ws.WebSocketDataQueue = DirectQueue  # type: ignore[attr-defined]
-aiohttp.client.WebSocketDataQueue = DirectQueue  # type: ignore[attr-defined]
+class DirectReader(WebSocketReader):
+    """aiohttp's parser, which tells the queue where a read begins and ends."""
+
+    def __init__(self, queue: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(queue, *arguments, **options)
+        self._direct: DirectQueue = queue
+
+    def feed_data(self, data: Any) -> tuple[bool, bytes]:
+        queue = self._direct
+        if queue.sink is None:
+            return super().feed_data(data)
+        queue.collects = True
+        answer: tuple[bool, bytes] = super().feed_data(data)
+        try:
+            queue.read_is_over()
+        except Exception as fault:  # as aiohttp's own does: whoever reads the socket hears it
+            queue.set_exception(fault)
+            return True, b""
+        return answer
+
+
+# aiohttp makes both by these names, before anybody can hand it others. All sockets of this
+# process get ours, and those without a sink work as ever.
+for _module in (aiohttp.web_ws, aiohttp.client):
+    _module.WebSocketDataQueue = DirectQueue  # type: ignore[attr-defined]
+    _module.WebSocketReader = DirectReader  # type: ignore[attr-defined]
 
 
 def deliver_to(socket: Socket, sink: Sink | None) -> bool:
@@ -71,7 +126,8 @@ def deliver_to(socket: Socket, sink: Sink | None) -> bool:
     False when this aiohttp is built differently: then they all come by `receive`.
     """
     queue = getattr(socket, "_reader", None)
-    if not isinstance(queue, DirectQueue):
+    direct = isinstance(getattr(socket, "_parser", None), DirectReader)
+    if not direct or not isinstance(queue, DirectQueue):
         return False
     queue.sink = sink
     return True
@@ -130,10 +186,10 @@ def server_frame(data: bytes, first_byte: int = TEXT) -> bytes:
     """One whole unmasked message, as a server sends it (RFC 6455, 5.2)."""
     size = len(data)
     if size < 126:
-        return _SHORT.pack(first_byte, size) + data
+        return _short(first_byte, size) + data
     if size < 65536:
-        return _MIDDLE.pack(first_byte, 126, size) + data
-    return _LONG.pack(first_byte, 127, size) + data
+        return _middle(first_byte, 126, size) + data
+    return _long(first_byte, 127, size) + data
 
 
 def open_server_frame(frame: bytes) -> tuple[bytes, int]:
@@ -146,24 +202,23 @@ class MaskSource:
     """Unpredictable 4-byte masks (RFC 6455, 5.3), drawn from the system in blocks of 1024."""
 
     def __init__(self) -> None:
-        self._masks: Iterator[tuple[bytes]] = iter(())
+        self._masks: list[bytes] = []
 
     def take(self) -> bytes:
-        for (mask,) in self._masks:
-            return mask
-        self._masks = struct.iter_unpack("4s", os.urandom(4096))
-        return next(self._masks)[0]
+        if not self._masks:
+            self._masks = [mask for (mask,) in struct.iter_unpack("4s", os.urandom(4096))]
+        return self._masks.pop()
 
 
 def client_frame(data: bytes, mask: bytes, first_byte: int = TEXT) -> bytes:
     """One whole masked message, as a client sends it (RFC 6455, 5.3)."""
     size = len(data)
     if size < 126:
-        head = _MASKED_SHORT.pack(first_byte, _MASKED | size, mask)
+        head = _masked_short(first_byte, _MASKED | size, mask)
     elif size < 65536:
-        head = _MASKED_MIDDLE.pack(first_byte, _MASKED | 126, size, mask)
+        head = _masked_middle(first_byte, _MASKED | 126, size, mask)
     else:
-        head = _MASKED_LONG.pack(first_byte, _MASKED | 127, size, mask)
+        head = _masked_long(first_byte, _MASKED | 127, size, mask)
     masked = bytearray(data)
     websocket_mask(mask, masked)
     return head + masked

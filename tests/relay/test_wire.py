@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import aiohttp
 import pytest
 from aiohttp import web
@@ -11,6 +14,8 @@ from hypothesis import strategies as st
 from megabot_cli.relay.wire import (
     BINARY,
     TEXT,
+    DirectQueue,
+    DirectReader,
     MaskSource,
     client_frame,
     client_transport,
@@ -66,6 +71,9 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
     heard: list[bytes] = []
     past_the_queue: list[tuple[bytes, bool]] = []
 
+    def take(batch: list[bytes], binary: bool) -> None:
+        past_the_queue.extend((data, binary) for data in batch)
+
     async def serve(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(decode_text=False)
         await socket.prepare(request)
@@ -73,7 +81,7 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
         assert transport is not None
         message = await socket.receive()
         heard.append(message.data)
-        assert deliver_to(socket, lambda data, binary: past_the_queue.append((data, binary)))
+        assert deliver_to(socket, take)
         transport.write(server_frame("grüße".encode()))
         await socket.receive()
         return socket
@@ -95,10 +103,83 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
             answer = await socket.receive(timeout=5)
             assert answer.data == "grüße".encode()
             straight: list[bytes] = []
-            assert deliver_to(socket, lambda data, _binary: straight.append(data))
+            assert deliver_to(socket, lambda batch, _binary: straight.extend(batch))
             await socket.send_str("one")
             await socket.send_bytes(b"two")
         assert heard == [b"hello"]
         assert past_the_queue == [(b"one", False), (b"two", True)]
     finally:
         await runner.cleanup()
+
+
+class Halted:
+    """As much of a connection as the queue asks for."""
+
+    _reading_paused = False
+
+    def pause_reading(self) -> None:
+        self._reading_paused = True
+
+    def resume_reading(self) -> None:
+        self._reading_paused = False
+
+
+def queue_and_reader(*, compress: bool = False) -> tuple[Any, Any]:
+    queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
+    return queue, DirectReader(queue, 2**20, compress, False)
+
+
+async def test_what_one_read_brings_is_handed_on_together_and_in_order() -> None:
+    queue, reader = queue_and_reader()
+    batches: list[tuple[list[bytes], bool]] = []
+    queue.sink = lambda batch, binary: batches.append((batch, binary))
+    frames = b"".join(server_frame(b"%d" % number) for number in range(5))
+    reader.feed_data(frames[:-1])  # the last one is not whole yet
+    reader.feed_data(frames[-1:])
+    assert batches == [([b"0", b"1", b"2", b"3"], False), ([b"4"], False)]
+
+
+async def test_a_ping_in_between_takes_the_queue_and_what_follows_waits_behind_it() -> None:
+    queue, reader = queue_and_reader()
+    straight: list[bytes] = []
+    queue.sink = lambda batch, _binary: straight.extend(batch)
+    ping = b"\x89\x00"
+    reader.feed_data(server_frame(b"a") + server_frame(b"b", BINARY) + ping + server_frame(b"c"))
+    assert straight == [b"a", b"b"]
+    kinds = [(await queue.read()).type for _ in range(2)]
+    assert kinds == [aiohttp.WSMsgType.PING, aiohttp.WSMsgType.TEXT]
+    reader.feed_data(server_frame(b"d"))
+    assert straight == [b"a", b"b", b"d"]
+
+
+async def test_whoever_takes_may_ask_for_patience_and_the_rest_of_the_read_waits() -> None:
+    queue, reader = queue_and_reader()
+    straight: list[bytes] = []
+
+    def take(batch: list[bytes], _binary: bool) -> None:
+        straight.extend(batch)
+        queue.sink = None
+
+    queue.sink = take
+    large = b"x" * 5000  # handed on before the rest is parsed
+    reader.feed_data(server_frame(b"a") + server_frame(large) + server_frame(b"c"))
+    assert straight == [b"a", large]
+    assert (await queue.read()).data == b"c"
+
+
+async def test_what_aiohttp_itself_puts_into_the_queue_is_there_at_once() -> None:
+    queue, _ = queue_and_reader()
+    queue.sink = lambda _batch, _binary: None
+    queue.feed_data(aiohttp.WSMessage(aiohttp.WSMsgType.CLOSING, None, None), 0)
+    assert (await queue.read()).type is aiohttp.WSMsgType.CLOSING
+
+
+async def test_a_fault_of_who_takes_ends_the_reading_with_it() -> None:
+    queue, reader = queue_and_reader()
+
+    def fail(_batch: list[bytes], _binary: bool) -> None:
+        raise ZeroDivisionError
+
+    queue.sink = fail
+    assert reader.feed_data(server_frame(b"a")) == (True, b"")
+    assert isinstance(queue.exception(), ZeroDivisionError)
