@@ -205,3 +205,12 @@ def test_one_that_was_prepared_and_never_started_leaves_nothing(tmp_path: Path) 
     assert recorder.close() is None
     assert not Path(f"/proc/{pid}").exists()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_text_that_is_no_unicode_travels_with_a_mark_where_it_was_not(apart: NewRecorder) -> None:
+    recorder = apart()
+    recorder.put("mark", note="before")
+    recorder.put("fault", note="no file \udce9 here")
+    folder = recorder.close()
+    assert folder is not None
+    assert [record.note for record in read(folder)[:2]] == ["before", "no file ? here"]
