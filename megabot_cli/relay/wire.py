@@ -26,6 +26,11 @@ TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
 BINARY = 0x82
 
 _MASKED = 0x80
+_FIN = 0x80
+_OPCODE = 0x0F
+_CONTROL = 0x08  # opcodes from here on: close, ping, pong
+_MIDDLE = 126  # says that the length stands in the next two bytes
+_LONGEST = 0xFFFF  # of those
 
 # The head of a frame by the length of its message (RFC 6455, 5.2), and the same with a mask.
 _short, _masked_short = struct.Struct(">BB").pack, struct.Struct(">BB4s").pack
@@ -35,6 +40,10 @@ _long, _masked_long = struct.Struct(">BBQ").pack, struct.Struct(">BBQ4s").pack
 # A message above this is handed on before the rest of its read: what a few hundred kilobytes
 # of deflate unfold to must not all be held at once.
 _LARGE_BYTES = 4096
+
+_LEAST_HEAD = 4  # bytes from which on a head can be read without asking for each of them
+_HELD_BYTES = 16 * 1024  # a frame of so much may be kept back until it is whole
+_WELL = (False, b"")  # aiohttp's answer to a read without a fault
 
 Sink = Callable[[list[bytes], bool], object]
 """Takes messages that came together: their bytes, oldest first, and whether they are binary."""
@@ -93,24 +102,159 @@ class DirectQueue(WebSocketDataQueue):
 
 
 class DirectReader(WebSocketReader):
-    """aiohttp's parser, which tells the queue where a read begins and ends."""
+    """aiohttp's parser, with a way past it for what nearly everything is.
 
-    def __init__(self, queue: Any, *arguments: Any, **options: Any) -> None:
-        super().__init__(queue, *arguments, **options)
+    Whole, unfragmented, uncompressed text of up to 64 KiB is read here, all that one read
+    brought in one go. Every other frame is aiohttp's to parse, and to refuse; what it is given
+    is followed by the lengths in its heads, to know where the next frame begins.
+    """
+
+    def __init__(
+        self, queue: Any, max_msg_size: int, compress: bool, decode_text: bool = True
+    ) -> None:
+        super().__init__(queue, max_msg_size, compress, decode_text)
         self._direct: DirectQueue = queue
+        self._most = max_msg_size or _LONGEST
+        self._reads_itself = not decode_text
+        self._begun = b""  # of a frame, too little to do anything with
+        self._owed = 0  # bytes still to come of a frame that aiohttp has the beginning of
+        self._fragmented = False  # a message has begun that ends in another frame
 
     def feed_data(self, data: Any) -> tuple[bool, bytes]:
+        if not data:
+            # A queue that was full has room: what comes is behind what is just being read.
+            return self._parse(b"")
+        if type(data) is not bytes:
+            data = bytes(data)
+        if self._begun:
+            data, self._begun = self._begun + data, b""
+        at, end = 0, len(data)
+        while True:
+            if self._reads():
+                try:
+                    at = self._take_texts(data, at)
+                except Exception as fault:  # as aiohttp's own does: who reads the socket hears it
+                    self._direct.set_exception(fault)
+                    return True, b""
+                if at == end:
+                    return _WELL
+            upto = self._aiohttps_share(data, at)
+            if upto > at:
+                answer = self._give(data[at:upto])
+                if answer[0] or upto == end:
+                    return answer
+            if self._begun:
+                return _WELL
+            at = upto
+
+    def _reads(self) -> bool:
+        """Whether the next frame may go past aiohttp, if it is a simple one."""
+        queue = self._direct
+        return (
+            queue.sink is not None
+            and not (self._owed or self._fragmented or queue._buffer)
+            and self._reads_itself
+        )
+
+    def _take_texts(self, data: bytes, at: int) -> int:
+        """Hand on the simple texts from `at` on; returns where the first other frame begins."""
+        queue, most, end = self._direct, self._most, len(data)
+        texts: list[bytes] = []
+        while end - at >= _LEAST_HEAD and data[at] == TEXT:
+            size, body = data[at + 1], at + 2
+            masked = size >= _MASKED
+            if masked:
+                size -= _MASKED
+                body = at + 6
+            if size >= _MIDDLE:
+                if size > _MIDDLE:
+                    break
+                size = data[at + 2] << 8 | data[at + 3]
+                body += 2
+            after = body + size
+            if after > end or size > most:
+                break
+            if masked:
+                unmasked = bytearray(data[body:after])
+                websocket_mask(data[body - 4 : body], unmasked)
+                texts.append(bytes(unmasked))
+            else:
+                texts.append(data[body:after])
+            at = after
+            if size > _LARGE_BYTES:
+                _pass_on(queue, texts)
+                texts = []
+                if queue.sink is None:  # whoever takes them asks for patience
+                    return at
+        if texts:
+            _pass_on(queue, texts)
+        return at
+
+    def _aiohttps_share(self, data: bytes, at: int) -> int:
+        """How far `data` is aiohttp's from `at` on, where a frame begins that is not simple.
+
+        What is only the beginning of a frame, and of no use to anybody yet, is kept back.
+        """
+        end = len(data)
+        if self._owed:
+            given = min(self._owed, end - at)
+            self._owed -= given
+            return at + given
+        reads, start = self._reads(), at
+        while at < end:
+            after = _frame_end(data, at)
+            simple = reads and data[at] == TEXT and not self._fragmented
+            if not after or (simple and end < after <= at + _HELD_BYTES):
+                self._begun = data[at:]
+                break
+            if simple and at > start and after <= end:
+                break
+            if data[at] & _OPCODE < _CONTROL:
+                self._fragmented = data[at] < _FIN
+            if after > end:
+                self._owed = after - end
+                return end
+            at = after
+        return at
+
+    def _give(self, piece: bytes) -> tuple[bool, bytes]:
+        """Have aiohttp parse what is its own, and hand on what that brings."""
         queue = self._direct
         if queue.sink is None:
-            return super().feed_data(data)
+            return self._parse(piece)
         queue.collects = True
-        answer: tuple[bool, bytes] = super().feed_data(data)
+        answer = self._parse(piece)
         try:
             queue.read_is_over()
-        except Exception as fault:  # as aiohttp's own does: whoever reads the socket hears it
+        except Exception as fault:
             queue.set_exception(fault)
             return True, b""
         return answer
+
+    def _parse(self, piece: bytes) -> tuple[bool, bytes]:
+        answer: tuple[bool, bytes] = super().feed_data(piece)
+        return answer
+
+
+def _pass_on(queue: DirectQueue, texts: list[bytes]) -> None:
+    assert queue.sink is not None
+    queue.sink(texts, False)
+
+
+def _frame_end(data: bytes, at: int) -> int:
+    """Where the frame that begins at `at` ends; 0 while its head does not say it."""
+    if len(data) - at < 2:
+        return 0
+    size, head = data[at + 1], 2
+    if size >= _MASKED:
+        size, head = size - _MASKED, 6
+    if size >= _MIDDLE:
+        more = 2 if size == _MIDDLE else 8
+        if len(data) - at < 2 + more:
+            return 0
+        size = int.from_bytes(data[at + 2 : at + 2 + more], "big")
+        head += more
+    return at + head + size
 
 
 # aiohttp makes both by these names, before anybody can hand it others. All sockets of this
