@@ -82,6 +82,11 @@ _loose_decoder = msgspec.json.Decoder(_LooseHead)
 _envelope_decoder = msgspec.json.Decoder(Envelope)
 
 
+# What nearly every message needs of `peek`, without the call around it; it raises `UNREADABLE`
+# for the others.
+decode_head = _head_decoder.decode
+
+
 def peek(text: bytes | str) -> Head | None:
     """Read id, type and routing metadata of a message; None when it is no JSON object.
 

@@ -6,7 +6,7 @@ import msgspec
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.protocol.validation import Problem, check
+from megabot_cli.protocol.validation import Problem, check, passes
 from megabot_cli.telemetry.metrics import RelayNumbers
 
 _NOT_TEXT = Problem("$", "text", "binary", "messages are text")
@@ -39,6 +39,8 @@ class Checks:
         if mode == "off" or (mode == "warn" and binary):
             return None
         kind = head.type if head is not None else None
+        if not binary and kind is not None and passes(data, kind):
+            return None
         problem = check(data, max_bytes=0, kind=kind) if not binary else _NOT_TEXT
         if problem is None:
             return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
@@ -15,7 +15,7 @@ from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
-from megabot_cli.relay.utf8 import is_utf8
+from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 from megabot_cli.telemetry.metrics import OTHER
 
@@ -57,22 +57,25 @@ class Downward:
     def take(self, batch: list[bytes], binary: bool) -> None:
         """Hand what came from upstream to whom it concerns, exactly as it came."""
         numbers, routing, ring = self._numbers, self._routing, self._ring
+        witness, upward = self._witness, self._upward
         numbers.messages_to_client += len(batch)
         numbers.bytes_to_client += sum(map(len, batch))
-        types = numbers.types_to_client
+        if not (binary or all_ascii(batch)):
+            batch = [data for data in batch if is_utf8(data) or self._is_dropped(data)]
         link, session_id = self._link.id, self._link.life.session_id
-        tell = self._witness.message if self._witness.looks else None
-        by_name = self._roster.by_name
+        if witness.together is not None:
+            witness.together("to_client", batch, link, session_id, None, binary)
+        tell = witness.message if witness.looks else None
+        types, by_name = numbers.types_to_client, self._roster.by_name
+        to_askers_only = self._to_askers_only
         first_byte = BINARY if binary else TEXT
         now = self.heard_at = self._time()
         answers: list[Request] = []
         for data in batch:
-            if not binary and not data.isascii() and not is_utf8(data):
-                # Passed on, it would make every client hang up (RFC 6455, 8.1).
-                numbers.malformed_to_client += 1
-                self._drop("not_utf8", f"{len(data)} bytes of text that is not UTF-8")
-                continue
-            head = None if binary else peek(data)
+            try:
+                head = None if binary else decode_head(data)
+            except UNREADABLE:
+                head = peek(data)
             if tell is not None:
                 tell("to_client", data, head, link, session_id, None, binary)
             if self._repeats is not None and head is not None and self._is_repeat(head, data, now):
@@ -94,16 +97,16 @@ class Downward:
                         request = routing.answered(metadata.reply_to, now)
                 if request is not None:  # what nearly every answer is, in fewer steps
                     answers.append(request)
-                    if self._to_askers_only:
+                    if to_askers_only:
                         to = request.client
-                    if self._upward.held.count:
-                        self._upward.release()
+                    if upward.held.count:
+                        upward.release()
                 elif kind == "tool_call":
                     self._deliver_call(head, data)
                     continue
                 elif kind == "connection_error" and self._is_for_the_link(head, data):
                     continue
-                elif self._to_askers_only or routing.requests:
+                elif to_askers_only or routing.requests:
                     to = self._concerns(head, data, now)
             seq = ring.add(data, now, binary, to)
             if to is None:
@@ -116,13 +119,22 @@ class Downward:
         if answers:
             self._count(answers, now)
 
+    def _is_dropped(self, data: bytes) -> bool:
+        """Passed on, it would make every client hang up (RFC 6455, 8.1): False, it is not text."""
+        self._numbers.malformed_to_client += 1
+        self._drop("not_utf8", f"{len(data)} bytes of text that is not UTF-8")
+        return False
+
     def _count(self, answers: list[Request], now: float) -> None:
         """Answers that named their requests, all settled now."""
         numbers, by_name = self._numbers, self._roster.by_name
-        numbers.reply_s.observe_all(
-            [now - request.sent_at for request in answers if request.completed_at is None]
-        )
-        late = sum(request.client not in by_name for request in answers)
+        took_s, late = [], 0
+        for request in answers:
+            if request.completed_at is None:
+                took_s.append(now - request.sent_at)
+            if request.client not in by_name:
+                late += 1
+        numbers.reply_s.observe_all(took_s)
         numbers.routes[Route.EXACT] += len(answers) - late
         if late:
             numbers.routes[Route.LATE] += late

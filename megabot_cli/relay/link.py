@@ -29,7 +29,7 @@ from megabot_cli.relay.wire import (
     TEXT,
     HeardUpstream,
     Sink,
-    client_frame,
+    client_frames,
     client_ping,
     upstream_transport,
 )
@@ -76,9 +76,10 @@ class Link:
         self._user_id = user_id
         self._platform = platform or parts.profile.platform
         limits = parts.limits
-        self._limited = limits.messages_per_second > 0
         self._batching = parts.settings.batching
         self._pace = SendPace(limits.messages_per_second, limits.burst, parts.loop.time())
+        # Whether one more may leave at a time of the event loop's; None: as many as there are.
+        self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
         self._transport: asyncio.WriteTransport | None = None
         self._up_since = 0.0  # of the event loop's clock, while it is up
         self._leaving: list[Waiting] = []  # in this turn of the event loop
@@ -239,20 +240,27 @@ class Link:
 
     # -- writing -----------------------------------------------------------------------
 
+    def open_way(self) -> list[Waiting] | None:
+        """Where messages are put that are written with this turn's, oldest first, each after
+        `may_leave` has let it; None if something stands in their way.
+
+        Good until the caller returns to the event loop.
+        """
+        transport, leaving = self._transport, self._leaving
+        # Once something leaves in this turn, the rest of the turn does not change it.
+        if leaving and transport is not None and not self.queue.count:
+            return leaving
+        if transport is None or self.queue.count or not self._may_write():
+            return None
+        self._parts.turn.after(self._flush)
+        return leaving
+
     def write_now(self, waiting: Waiting) -> bool:
         """Write a client's message with this turn's, if nothing stands in its way."""
-        transport, leaving = self._transport, self._leaving
-        if (
-            transport is None
-            or self.queue.count
-            # Once something leaves in this turn, the rest of the turn does not change it.
-            or (not leaving and transport.get_write_buffer_size() > HIGH_WATER_BYTES)
-            or (self._limited and not self._pace.take(waiting.at))
-        ):
+        way = self.open_way()
+        if way is None or (self.may_leave is not None and not self.may_leave(waiting.at)):
             return False
-        if not leaving:
-            self._parts.turn.after(self._flush)
-        leaving.append(waiting)
+        way.append(waiting)
         return True
 
     def submit(self, waiting: Waiting) -> Overflow | None:
@@ -282,6 +290,8 @@ class Link:
     def _flush(self) -> None:
         """Write this turn's messages in one go; if the link fell meanwhile, they wait again."""
         leaving, self._leaving = self._leaving, []
+        if not leaving:
+            return
         if self._transport is None or self._transport.is_closing():
             self.queue.put_back(leaving)
             for waiting in leaving:
@@ -289,12 +299,8 @@ class Link:
                     self._listener.message_unwritten(each)
             self._watch_expiry()
             return
-        mask = self._parts.masks.take
-        frames = [
-            client_frame(waiting.data, mask(), BINARY if waiting.binary else TEXT)
-            for waiting in leaving
-        ]
-        self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        frames = [(waiting.data, BINARY if waiting.binary else TEXT) for waiting in leaving]
+        self._transport.write(client_frames(frames, self._parts.masks))
         self._parts.numbers.forward_s.observe(self._parts.loop.time() - leaving[0].at)
 
     def _pump(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
+from collections.abc import Callable
 
 import aiohttp
 import msgspec
@@ -18,21 +19,22 @@ from aiohttp import WSMsgType
 from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
-from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
+from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.local_client import CLOSE_S
-from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S, Turn
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, NO_CODE
 from megabot_cli.relay.routing import ASKS, Routing
-from megabot_cli.relay.utf8 import is_utf8
+from megabot_cli.relay.utf8 import all_ascii, is_utf8
+from megabot_cli.relay.way import Way
 from megabot_cli.relay.wire import (
     BINARY,
     TEXT,
     Sink,
     Socket,
     client_frame,
+    client_frames,
     deliver_to,
     server_frame,
     upstream_transport,
@@ -48,57 +50,6 @@ class End(msgspec.Struct, frozen=True):
     code: int
     reason: str
     by: str  # "client", "upstream" or "relay"
-
-
-class Way:
-    """One direction: frames that leave together, and the brake on whoever sends them."""
-
-    def __init__(self, turn: Turn, into: asyncio.WriteTransport, out_of: asyncio.Transport) -> None:
-        self._turn = turn
-        self._into = into
-        self._out_of = out_of
-        self._frames: list[bytes] = []
-        self.braked = False
-        self.held = False  # by the rate limit: the brake stays on
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def waiting_bytes(self) -> int:
-        unsent = 0 if self._into.is_closing() else self._into.get_write_buffer_size()
-        return unsent + sum(map(len, self._frames))
-
-    def add(self, frames: list[bytes]) -> None:
-        if not self._frames:
-            self._turn.after(self.write)
-        self._frames += frames
-
-    def write(self) -> None:
-        frames, self._frames = self._frames, []
-        if not frames or self._into.is_closing():
-            return
-        self._into.write(frames[0] if len(frames) == 1 else b"".join(frames))
-        if self._into.get_write_buffer_size() > HIGH_WATER_BYTES:
-            self.brake()
-
-    def brake(self) -> None:
-        """Read no more from the one side until the other has taken what there is."""
-        if not self.braked and not self._out_of.is_closing():
-            self.braked = True
-            self._out_of.pause_reading()
-            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
-
-    def _try_again(self) -> None:
-        full = not self._into.is_closing() and self._into.get_write_buffer_size() > 0
-        if full or self.held:
-            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
-            return
-        self.braked = False
-        if not self._out_of.is_closing():
-            self._out_of.resume_reading()
-
-    def stop(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
 
 
 class Pair:
@@ -272,34 +223,40 @@ class Pair:
 
     def take_up(self, batch: list[bytes], binary: bool) -> None:
         """Messages of the client's: upstream with them, within the limits."""
-        numbers, mask = self._numbers, self._parts.masks.take
+        numbers = self._numbers
         self.sent += len(batch)
         numbers.messages_to_upstream += len(batch)
         numbers.bytes_to_upstream += sum(map(len, batch))
-        if self._checked or self._witness.looks:
+        if self._checked or self._witness.watching:
             batch = self._look_up(batch, binary)
         first_byte = BINARY if binary else TEXT
-        frames = [client_frame(data, mask(), first_byte) for data in batch]
         if self._limited:
-            for frame in frames:
+            mask = self._parts.masks.take
+            for data in batch:
+                frame = client_frame(data, mask(), first_byte)
                 if self._queue or not self._bucket.take(self._parts.loop.time()):
                     self._wait(frame)
                 else:
                     self._up.add([frame])
-        elif frames:
-            self._up.add(frames)
+        elif batch:
+            frames = [(data, first_byte) for data in batch]
+            self._up.add([client_frames(frames, self._parts.masks)])
 
     def _look_up(self, batch: list[bytes], binary: bool) -> list[bytes]:
         """Tell who watches; returns the messages to which nobody objects."""
-        numbers, types = self._numbers, self._numbers.types_to_upstream
-        tell, judge = self._witness.message, self._checks.judge
+        numbers, types, routing = self._numbers, self._numbers.types_to_upstream, self._routing
+        judge = self._checks.judge
         now = self._parts.loop.time()
-        link, client = self.link_id, self.client_id
+        client = self.client_id
+        tell = self._tell_together("to_upstream", batch, binary)
         accepted = []
         for data in batch:
-            head = None if binary else peek(data)
-            opaque = binary or not (data.isascii() or is_utf8(data))
-            tell("to_upstream", data, head, link, self.session_id, client, opaque)
+            try:
+                head = None if binary else decode_head(data)
+            except UNREADABLE:
+                head = peek(data)
+            if tell is not None:
+                tell("to_upstream", data, head, binary)
             kind = None if head is None else head.type
             try:
                 types[kind] += 1
@@ -308,13 +265,31 @@ class Pair:
             if head is None or head.id is None or kind is None:
                 numbers.malformed_to_upstream += 1
             elif kind in ASKS:
-                self._routing.sent(head.id, client, now, kind)
+                routing.sent(head.id, client, now, kind)
             objection = judge(data, head, binary=binary)
             if objection is None:
                 accepted.append(data)
             else:
                 self._object(head, objection)
         return accepted
+
+    def _tell_together(
+        self, direction: str, batch: list[bytes], binary: bool
+    ) -> Callable[[str, bytes, Head | None, bool], None] | None:
+        """Tell who watches of all that came; else returns what tells of one of them."""
+        witness = self._witness
+        if witness.together is not None and (binary or all_ascii(batch)):
+            witness.together(
+                direction, batch, self.link_id, self.session_id, self.client_id, binary
+            )
+            return None
+        return self._tell if witness.watching else None
+
+    def _tell(self, direction: str, data: bytes, head: Head | None, binary: bool) -> None:
+        opaque = binary or not is_utf8(data)
+        self._witness.message(
+            direction, data, head, self.link_id, self.session_id, self.client_id, opaque
+        )
 
     def _object(self, head: Head | None, objection: Objection) -> None:
         self._numbers.error_answers[objection.error] += 1
@@ -364,21 +339,23 @@ class Pair:
         numbers.messages_to_client += len(batch)
         numbers.bytes_to_client += sum(map(len, batch))
         numbers.deliveries += len(batch)
-        if self._checked or self._witness.looks:
+        if self._checked or self._witness.watching:
             self._look_down(batch, binary)
         first_byte = BINARY if binary else TEXT
         self._down.add([server_frame(data, first_byte) for data in batch])
 
     def _look_down(self, batch: list[bytes], binary: bool) -> None:
         numbers, types, routing = self._numbers, self._numbers.types_to_client, self._routing
-        tell = self._witness.message
         now = self._parts.loop.time()
-        link, client = self.link_id, self.client_id
+        tell = self._tell_together("to_client", batch, binary)
         took_s = []
         for data in batch:
-            head = None if binary else peek(data)
-            opaque = binary or not (data.isascii() or is_utf8(data))
-            tell("to_client", data, head, link, self.session_id, client, opaque)
+            try:
+                head = None if binary else decode_head(data)
+            except UNREADABLE:
+                head = peek(data)
+            if tell is not None:
+                tell("to_client", data, head, binary)
             kind = None if head is None else head.type
             try:
                 types[kind] += 1
@@ -401,7 +378,8 @@ class Pair:
                 progress = routing.route(head, data, now).progress
                 if progress is not None:
                     numbers.note(progress.first_chunk_s, progress.reply_s)
-        numbers.reply_s.observe_all(took_s)
+        if took_s:
+            numbers.reply_s.observe_all(took_s)
 
 
 class _GreetingPayload(msgspec.Struct):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
-from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.corner import without_corner
 from megabot_cli.relay.executions import Claim, Executions
@@ -18,7 +18,7 @@ from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
 from megabot_cli.relay.upstream_queue import Waiting
-from megabot_cli.relay.utf8 import is_utf8
+from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.voice import Voice
 from megabot_cli.telemetry.metrics import OTHER
 
@@ -85,67 +85,78 @@ class Upward:
         Returns the messages that go up: exactly as they came, but for `metadata.megabot`,
         which is ours to set.
         """
-        numbers = self._numbers
-        client.sent += len(batch)
-        numbers.messages_to_upstream += len(batch)
+        numbers, witness, name = self._numbers, self._witness, client.name
+        count = len(batch)
+        client.sent += count
+        numbers.messages_to_upstream += count
         numbers.bytes_to_upstream += sum(map(len, batch))
-        types = numbers.types_to_upstream
+        broken = False
+        if not (binary or all_ascii(batch)):
+            batch, broken = _up_to_what_is_no_text(batch)
         link, session_id = self._link.id, self._link.life.session_id
-        tell = self._witness.message if self._witness.looks else None
+        if witness.together is not None:
+            witness.together("to_upstream", batch, link, session_id, client.id, binary)
+        tell = witness.message if witness.looks else None
+        types, routing = numbers.types_to_upstream, self._routing
+        way = self._link.open_way()
+        may_leave = self._link.may_leave
         now = self._time()
         sent = []
         for data in batch:
-            if not binary and not data.isascii() and not is_utf8(data):
-                numbers.drops["not_utf8"] += 1
-                client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
-                break  # what follows is not looked at either (RFC 6455, 7.1.7)
-            head = None if binary else peek(data)
+            try:
+                head = None if binary else decode_head(data)
+            except UNREADABLE:
+                head = peek(data)
             if tell is not None:
                 tell("to_upstream", data, head, link, session_id, client.id, binary)
-            kind = None if head is None else head.type
+            if head is None:
+                kind = message_id = None
+                numbers.malformed_to_upstream += 1
+            else:
+                kind, message_id, metadata = head.type, head.id, head.metadata
+                if kind is None or message_id is None:
+                    numbers.malformed_to_upstream += 1
+                elif metadata is not None and metadata.megabot is not None:
+                    data = without_corner(data)
             try:
                 types[kind] += 1
             except KeyError:
                 types[OTHER] += 1
-            if head is None or head.id is None or kind is None:
-                numbers.malformed_to_upstream += 1
-            elif head.metadata is not None and head.metadata.megabot is not None:
-                data = without_corner(data)
             if self._validates or len(data) > self._most_bytes:
                 objection = self._checks.judge(data, head, binary=binary)
                 if objection is not None:
                     self._object(client, head, objection)
                     continue
-            if self._submit(client, data, head, binary, now):
+            urgent = kind == "tool_result"
+            if urgent and not self._may_answer(client, data, message_id):
+                continue
+            asks = kind if kind in ASKS else None
+            waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
+            if self._one_at_a_time and not urgent:
+                must_wait = self._must_wait if self.held.count else self._confuses
+                if must_wait(waiting, now):
+                    if self._hold(client, waiting):
+                        sent.append(data)
+                    continue
+            if way is not None and (may_leave is None or may_leave(now)):
+                way.append(waiting)
+                if asks is not None and message_id is not None:
+                    routing.sent(message_id, name, now, asks)
+                    if asks == "tool_call":
+                        self._began(waiting)
                 sent.append(data)
+            else:
+                way = None  # nothing overtakes what waits
+                if self._enqueue(client, waiting):
+                    sent.append(data)
+        if broken:
+            numbers.drops["not_utf8"] += 1
+            client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
         return sent
 
     def _object(self, client: LocalClient, head: Head | None, objection: Objection) -> None:
         message_id = head.id if head is not None else None
         self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
-
-    def _submit(
-        self, client: LocalClient, data: bytes, head: Head | None, binary: bool, now: float
-    ) -> bool:
-        kind = message_id = None
-        urgent = False
-        if head is not None:
-            kind, message_id = head.type, head.id
-            if kind == "tool_result":
-                if not self._may_answer(client, data, message_id):
-                    return False
-                urgent = True
-        asks = kind if kind in ASKS else None
-        waiting = Waiting(client.name, message_id, data, binary, now, asks, urgent)
-        if self._one_at_a_time and not urgent:
-            must_wait = self._must_wait if self.held.count else self._confuses
-            if must_wait(waiting, now):
-                return self._hold(client, waiting)
-        if not self._link.write_now(waiting):
-            return self._enqueue(client, waiting)
-        if asks is not None:
-            self._await_answer(waiting, now)
-        return True
 
     def _may_answer(self, client: LocalClient, data: bytes, message_id: str | None) -> bool:
         execution_id = read_keys(data).execution_id
@@ -283,7 +294,12 @@ class Upward:
         if kind is None or message_id is None:
             return
         self._routing.sent(message_id, waiting.client, now, kind)
-        if kind == "tool_call" and (key := read_keys(waiting.data).execution_id):
+        if kind == "tool_call":
+            self._began(waiting)
+
+    def _began(self, waiting: Waiting) -> None:
+        """What names the execution that a tool call begins concerns its client."""
+        if key := read_keys(waiting.data).execution_id:
             self._routing.began(key, waiting.client)
 
     def expired(self, waiting: Waiting, why: str) -> None:
@@ -304,3 +320,12 @@ class Upward:
         if client is not None:
             text = f"not delivered: {why}"
             self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+
+
+def _up_to_what_is_no_text(batch: list[bytes]) -> tuple[list[bytes], bool]:
+    """What may be looked at (RFC 6455, 7.1.7: nothing behind bytes that are no UTF-8), and
+    whether anything may not."""
+    for place, data in enumerate(batch):
+        if not is_utf8(data):
+            return batch[:place], True
+    return batch, False

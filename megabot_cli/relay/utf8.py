@@ -12,3 +12,8 @@ def is_utf8(data: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def all_ascii(batch: list[bytes]) -> bool:
+    """Whether there is nothing to look for in any of them."""
+    return all(map(bytes.isascii, batch))

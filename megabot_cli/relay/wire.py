@@ -115,6 +115,7 @@ class DirectReader(WebSocketReader):
         super().__init__(queue, max_msg_size, compress, decode_text)
         self._direct: DirectQueue = queue
         self._most = max_msg_size or _LONGEST
+        self._most_held = min(_HELD_BYTES, self._most)
         self._reads_itself = not decode_text
         self._begun = b""  # of a frame, too little to do anything with
         self._owed = 0  # bytes still to come of a frame that aiohttp has the beginning of
@@ -204,7 +205,7 @@ class DirectReader(WebSocketReader):
         while at < end:
             after = _frame_end(data, at)
             simple = reads and data[at] == TEXT and not self._fragmented
-            if not after or (simple and end < after <= at + _HELD_BYTES):
+            if not after or (simple and end < after <= at + self._most_held):
                 self._begun = data[at:]
                 break
             if simple and at > start and after <= end:
@@ -356,6 +357,18 @@ class MaskSource:
 
 def client_frame(data: bytes, mask: bytes, first_byte: int = TEXT) -> bytes:
     """One whole masked message, as a client sends it (RFC 6455, 5.3)."""
+    return b"".join(_masked_pieces(data, mask, first_byte))
+
+
+def client_frames(messages: list[tuple[bytes, int]], masks: MaskSource) -> bytes:
+    """The same of several, each with its first byte, joined as they leave."""
+    pieces: list[bytes | bytearray] = []
+    for data, first_byte in messages:
+        pieces += _masked_pieces(data, masks.take(), first_byte)
+    return b"".join(pieces)
+
+
+def _masked_pieces(data: bytes, mask: bytes, first_byte: int) -> tuple[bytes, bytearray]:
     size = len(data)
     if size < 126:
         head = _masked_short(first_byte, _MASKED | size, mask)
@@ -365,7 +378,7 @@ def client_frame(data: bytes, mask: bytes, first_byte: int = TEXT) -> bytes:
         head = _masked_long(first_byte, _MASKED | 127, size, mask)
     masked = bytearray(data)
     websocket_mask(mask, masked)
-    return head + masked
+    return head, masked
 
 
 def client_transport(request: web.Request) -> asyncio.Transport | None:

@@ -39,14 +39,31 @@ class Tell(Protocol):
     ) -> None: ...
 
 
+class TellAll(Protocol):
+    """Whole messages passed, all that one read brought."""
+
+    def __call__(
+        self,
+        direction: str,
+        batch: list[bytes],
+        link: str | None,
+        session: str | None,
+        client: str | None,
+        binary: bool,
+    ) -> None: ...
+
+
 class Witness:
     """Tells everyone who watches. A call costs little when nobody does.
 
     `message` is told of each message; it is the recorder's own method while nobody else
-    watches, for a call between costs as much as what it does.
+    watches, for a call between costs as much as what it does. The message path asks before
+    it tells: `together`, if it is there, takes all that one read brought; else `looks` says
+    whether anybody wants to hear of each.
     """
 
     message: Tell
+    together: TellAll | None
 
     def __init__(
         self,
@@ -63,7 +80,7 @@ class Witness:
         self._keepers = [keeper for keeper in (recorder, flight) if keeper is not None]
         self._debug = debug
         self._bodies = StreamRedactor(bodies) if bodies is not None else None
-        self.looks = False  # the message path asks before it calls `message`
+        self.looks = False
         taps.on_change = self._look_or_not
         self._look_or_not()
         self._started_ns = time.monotonic_ns()
@@ -75,10 +92,17 @@ class Witness:
         self._look_or_not()
 
     def _look_or_not(self) -> None:
-        watching = bool(self._keepers) or self._debug
-        self.looks = watching or len(self.taps) > 0
-        alone = not self._debug and not len(self.taps) and len(self._keepers) == 1
+        others = self._debug or len(self.taps) > 0
+        alone = not others and len(self._keepers) == 1
         self.message = self._keepers[0].keep_message if alone else self._tell_all
+        recorder = self.recorder if alone else None
+        self.together = recorder.keep_messages if recorder is not None else None
+        self.looks = (others or bool(self._keepers)) and self.together is None
+
+    @property
+    def watching(self) -> bool:
+        """Whether anybody is told, in either way."""
+        return self.looks or self.together is not None
 
     @property
     def must_wait(self) -> bool:

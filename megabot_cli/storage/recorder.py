@@ -237,6 +237,32 @@ class Recorder:
         if records >= self._look_at or size > self._look_bytes:
             self._look(records)
 
+    def keep_messages(
+        self,
+        direction: str,
+        batch: list[bytes],
+        link: str | None,
+        session: str | None,
+        client: str | None,
+        binary: bool,
+    ) -> None:
+        """As `keep_message`, of all that one read brought: one look at the clock, one entry in
+        the queue."""
+        count = len(batch)
+        if count < 2 or self._impeded:
+            for data in batch:
+                self.keep_message(direction, data, None, link, session, client, binary)
+            return
+        opcode = "binary" if binary else None
+        self._queue.append(
+            (self._clock(), "message", direction, client, link, session, opcode, batch)
+        )
+        size = sum(map(len, batch))
+        records = self._put_records = self._put_records + count
+        self._put_bytes += size
+        if records >= self._look_at or size > self._look_bytes:
+            self._look(records)
+
     def _keep(self, item: Item, size: int) -> None:
         if self._impeded and not self._may_enter(size):
             return
@@ -350,7 +376,7 @@ class Recorder:
         What comes meanwhile is left for the next turn, else a steady flow would be written
         record by record.
         """
-        waiting = found = len(self._queue) + self._writer.held
+        waiting = found = self.depth
         while waiting > 0:
             records, payload_bytes = self._writer.write_batch(self._queue, waiting)
             waiting -= records
@@ -368,7 +394,7 @@ class Recorder:
         self.fault = fault
         self._impeded = True
         self.must_wait = False
-        self.dropped += len(self._queue) + self._writer.held
+        self.dropped += self.depth
         self._queue.clear()
         self._done_records, self._done_bytes = self._put_records, self._put_bytes
         with self._turn_over:

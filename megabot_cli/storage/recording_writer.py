@@ -148,6 +148,9 @@ class RecordingWriter:
         most = min(most, _BATCH_RECORDS)
         while len(items) < most and batch.bytes < _BATCH_BYTES:
             item = queue.popleft()
+            if is_bundle(item):
+                queue.extendleft(reversed(unbundled(item)))
+                continue
             n += 1
             at = (item[0] - self._start_ns) // 1000
             t = at if at > t else t
@@ -295,7 +298,25 @@ class RecordingWriter:
 def queued_size(item: Item) -> int:
     """What an item's payload counts for while it waits."""
     data = payload_of(item)
+    if isinstance(data, list):
+        return sum(map(len, data))
     return 0 if data is None or isinstance(data, Gap) else len(data)
+
+
+def is_bundle(item: Item) -> bool:
+    """Whether it stands for several messages that came together: their `data` is a list."""
+    return len(item) == _OF_MESSAGE and type(item[-1]) is list
+
+
+def unbundled(item: Item) -> list[Item]:
+    """The messages of a bundle, each by itself."""
+    *outer, batch = item
+    return [(*outer, data) for data in batch]
+
+
+def records_in(items: list[Item]) -> int:
+    """How many records items will make."""
+    return len(items) + sum(len(item[-1]) - 1 for item in items if is_bundle(item))
 
 
 def payload_of(item: Item) -> Any:

@@ -45,13 +45,17 @@ from megabot_cli.storage.recording_writer import (
     Item,
     RecordingWriter,
     gap_item,
+    is_bundle,
     payload_of,
     queued_size,
+    records_in,
+    unbundled,
 )
 
 _DATA = 11
 _BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
+_KEPT_BYTES = 64 * 1024  # a larger buffer is let go
 _LENGTH_BYTES = 4
 _PIPE_BYTES = 1024 * 1024  # a batch goes in one piece, and nobody takes turns over it
 _KEPT_S = 0.1  # a writer that has kept house so lately need not be asked to
@@ -59,14 +63,14 @@ _END_S = 20.0  # compressing a segment of the usual size takes two
 
 
 # Three times as quick as marshal, where it counts: on the thread that puts.
-_encode_pack = msgspec.msgpack.Encoder().encode
+_encode_into = msgspec.msgpack.Encoder().encode_into
 _decode_pack = msgspec.msgpack.Decoder(list[tuple[Any, ...]]).decode
 
 
 class _Pack(msgspec.Struct, frozen=True, gc=False):
     """Records on their way to the child; `size` is that of their payloads."""
 
-    content: bytes
+    content: bytearray
     records: int
     size: int
     first_ns: int
@@ -87,6 +91,8 @@ class WriterProcess:
         self.put_bytes: Callable[[], int] | None = None
         self._packed_bytes = 0
         self._packs: deque[_Pack] = deque()
+        # Memory that the system hands out anew costs more than what is written into it.
+        self._buffers: deque[bytearray] = deque(maxlen=_BATCH_PACKS)
         self._kept_at = 0.0  # monotonic seconds
         self._packing = threading.Lock()  # or two threads would take turns at one queue
         self.records = 0
@@ -140,17 +146,18 @@ class WriterProcess:
             items = [queue.popleft() for _ in range(len(queue))]
             if not items:
                 return
+            content = self._buffers.pop() if self._buffers else bytearray()
             try:
-                content = _encode_pack(items)
+                _encode_into(items, content)
             except (TypeError, ValueError):  # a gap among them, or text that is no Unicode
-                content = _encode_pack([_plain(item) for item in items])
+                _encode_into([_plain(item) for item in items], content)
             if self.put_bytes is None:
                 size = sum(map(queued_size, items))
             else:
                 # One that is just being put may be counted with the next: the sum is right.
                 size = self.put_bytes() - self._packed_bytes
                 self._packed_bytes += size
-            self._packs.append(_Pack(content, len(items), size, items[0][0]))
+            self._packs.append(_Pack(content, records_in(items), size, items[0][0]))
 
     def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
         """As `RecordingWriter.write_batch`, but for `most`; a pack is written whole.
@@ -169,8 +176,10 @@ class WriterProcess:
         contents = [pack.content for pack in taken]
         self._ask("write", list(map(len, contents)), packs=contents)
         self._kept_at = time.monotonic()
-        for _ in taken:
+        for pack in taken:
             self._packs.popleft()
+            if len(pack.content) <= _KEPT_BYTES:
+                self._buffers.append(pack.content)
         return sum(pack.records for pack in taken), sum(pack.size for pack in taken)
 
     def keep_house(self) -> None:
@@ -190,7 +199,7 @@ class WriterProcess:
             self._ask("seal_after_fault", fault, dropped)
         self._end()
 
-    def _ask(self, word: str, *arguments: Any, packs: Sequence[bytes] = ()) -> None:
+    def _ask(self, word: str, *arguments: Any, packs: Sequence[bytearray] = ()) -> None:
         child = self._child
         if child is None or child.stdin is None or child.stdout is None:
             raise OSError(errno.EPIPE, "the recorder's process is not there")
@@ -231,13 +240,16 @@ def _plain(item: Item) -> Item:
     )
 
 
-def _with_gap(item: Item) -> Item:
+def _arrived(item: Item) -> list[Item]:
+    """What an item was before it travelled, and messages that came together each by itself."""
     data = payload_of(item)
     if not isinstance(data, list):
-        return item
+        return [item]
+    if is_bundle(item):
+        return unbundled(item)
     gap = Gap()
     gap.lose_many(*data)
-    return gap_item(item[0], gap)
+    return [gap_item(item[0], gap)]
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
@@ -247,7 +259,7 @@ def _widen(pipe: IO[bytes] | None) -> None:
             fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
 
 
-def _send(pipe: IO[bytes], value: Any, packs: Sequence[bytes] = ()) -> None:
+def _send(pipe: IO[bytes], value: Any, packs: Sequence[bytearray] = ()) -> None:
     content = marshal.dumps(value)
     head = len(content).to_bytes(_LENGTH_BYTES, "big") + content
     pipe.write(b"".join((head, *packs)) if packs else head)
@@ -280,7 +292,7 @@ class Child:
             raise OSError(errno.EINVAL, "nothing was opened")
         if word == "write":
             for content in arguments:
-                queue = deque(map(_with_gap, _decode_pack(content)))
+                queue = deque(each for item in _decode_pack(content) for each in _arrived(item))
                 while queue:
                     writer.write_batch(queue, len(queue))
                     writer.keep_house()

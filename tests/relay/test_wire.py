@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from typing import Any
 
 import aiohttp
 import pytest
 from aiohttp import web
+from aiohttp._websocket.reader import WebSocketReader
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -183,3 +185,104 @@ async def test_a_fault_of_who_takes_ends_the_reading_with_it() -> None:
     queue.sink = fail
     assert reader.feed_data(server_frame(b"a")) == (True, b"")
     assert isinstance(queue.exception(), ZeroDivisionError)
+
+
+FRAMES = st.one_of(
+    st.binary(max_size=300).map(lambda data: server_frame(data)),
+    st.binary(max_size=300).map(lambda data: client_frame(data, b"mask")),
+    st.sampled_from([0, 125, 126, 5000, 20_000, 65_535, 65_536]).map(
+        lambda size: server_frame(b"x" * size)
+    ),
+    st.binary(max_size=40).map(lambda data: server_frame(data, BINARY)),
+    st.binary(max_size=20).map(lambda data: server_frame(data, 0x89)),  # ping
+    st.binary(max_size=20).map(lambda data: client_frame(data, b"mask", 0x8A)),  # pong
+    # a message in three pieces, with a ping between them
+    st.binary(max_size=20).map(
+        lambda data: (
+            server_frame(data, 0x01)
+            + server_frame(b"", 0x89)
+            + server_frame(data, 0x00)
+            + server_frame(data, 0x80)
+        )
+    ),
+    st.just(server_frame(b"\x03\xe8bye", 0x88)),  # close
+    st.just(server_frame(b"a", 0x80)),  # the end of nothing: an error
+)
+
+
+async def _drained(queue: Any) -> list[tuple[Any, Any]]:
+    found = []
+    while queue._buffer:
+        message = await queue.read()
+        found.append((message.type, message.data))
+    return found
+
+
+async def _read_in_pieces(pieces: list[bytes], reader_class: Any) -> tuple[list[Any], bool]:
+    """All messages in their order, and whether it ended in an error. Whatever waits in the
+    queue after a read is taken out, as `reading` does."""
+    queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
+    reader = reader_class(queue, 2**20, False, False)
+    came: list[Any] = []
+
+    def take(batch: list[bytes], binary: bool) -> None:
+        kind = aiohttp.WSMsgType.BINARY if binary else aiohttp.WSMsgType.TEXT
+        came.extend((kind, bytes(data)) for data in batch)
+
+    if reader_class is DirectReader:
+        queue.sink = take
+    failed = False
+    for piece in pieces:
+        failed, _ = reader.feed_data(piece)
+        came += await _drained(queue)
+        if failed:
+            break
+    return came, failed
+
+
+@given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 200_000), max_size=12))
+async def test_any_frames_cut_anywhere_are_read_as_aiohttp_reads_them(
+    frames: list[bytes], cuts: list[int]
+) -> None:
+    whole = b"".join(frames)
+    places = sorted({0, len(whole), *(cut % (len(whole) + 1) for cut in cuts)})
+    pieces = [whole[a:b] for a, b in itertools.pairwise(places)]
+    ours, ours_failed = await _read_in_pieces(pieces, DirectReader)
+    theirs, theirs_failed = await _read_in_pieces(pieces, WebSocketReader)
+    assert ours_failed == theirs_failed
+    # Of one read, what waits in the queue is behind what went straight: the order that counts
+    # is that of messages, and control frames keep theirs among themselves.
+    for texts in (True, False):
+        assert _of(ours, texts=texts) == _of(theirs, texts=texts)
+
+
+def _of(came: list[Any], *, texts: bool) -> list[Any]:
+    kinds = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
+    return [each for each in came if (each[0] in kinds) == texts]
+
+
+async def test_a_frame_that_comes_byte_by_byte_is_handed_on_when_it_is_whole() -> None:
+    queue, reader = queue_and_reader()
+    straight: list[bytes] = []
+    queue.sink = lambda batch, _binary: straight.extend(batch)
+    for frame in (client_frame(b"x" * 200, b"mask"), server_frame(b"y"), server_frame(b"")):
+        for place in range(len(frame)):
+            reader.feed_data(frame[place : place + 1])
+    assert straight == [b"x" * 200, b"y", b""]
+
+
+async def test_a_message_above_the_limit_is_refused_by_its_head_alone() -> None:
+    queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
+    reader: Any = DirectReader(queue, 1000, False, False)
+    queue.sink = lambda _batch, _binary: None
+    assert reader.feed_data(server_frame(b"x" * 1001)[:4]) == (True, b"")
+
+
+async def test_what_a_full_queue_kept_back_is_behind_what_is_just_being_read() -> None:
+    queue, reader = queue_and_reader()
+    large = [server_frame(bytes([letter]) * 200_000) for letter in b"abc"]
+    reader.feed_data(b"".join(large))  # nobody takes: one waits, and the rest is kept back
+    straight: list[bytes] = []
+    queue.sink = lambda batch, _binary: straight.extend(batch)
+    read = [(await queue.read()).data[:1] for _ in range(3)]
+    assert (read, straight) == ([b"a", b"b", b"c"], [])

@@ -1,0 +1,58 @@
+"""One direction of a pair: frames that leave together, and the brake on whoever sends them."""
+
+from __future__ import annotations
+
+import asyncio
+
+from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S, Turn
+
+
+class Way:
+    """One direction: frames that leave together, and the brake on whoever sends them."""
+
+    def __init__(self, turn: Turn, into: asyncio.WriteTransport, out_of: asyncio.Transport) -> None:
+        self._turn = turn
+        self._into = into
+        self._out_of = out_of
+        self._frames: list[bytes] = []
+        self.braked = False
+        self.held = False  # by the rate limit: the brake stays on
+        self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting_bytes(self) -> int:
+        unsent = 0 if self._into.is_closing() else self._into.get_write_buffer_size()
+        return unsent + sum(map(len, self._frames))
+
+    def add(self, frames: list[bytes]) -> None:
+        if not self._frames:
+            self._turn.after(self.write)
+        self._frames += frames
+
+    def write(self) -> None:
+        frames, self._frames = self._frames, []
+        if not frames or self._into.is_closing():
+            return
+        self._into.write(frames[0] if len(frames) == 1 else b"".join(frames))
+        if self._into.get_write_buffer_size() > HIGH_WATER_BYTES:
+            self.brake()
+
+    def brake(self) -> None:
+        """Read no more from the one side until the other has taken what there is."""
+        if not self.braked and not self._out_of.is_closing():
+            self.braked = True
+            self._out_of.pause_reading()
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+
+    def _try_again(self) -> None:
+        full = not self._into.is_closing() and self._into.get_write_buffer_size() > 0
+        if full or self.held:
+            self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
+            return
+        self.braked = False
+        if not self._out_of.is_closing():
+            self._out_of.resume_reading()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
