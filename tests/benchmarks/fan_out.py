@@ -81,7 +81,11 @@ def delivery_us(relay: list[str], question: str) -> float:
 
 
 def report_deliveries(rounds: int) -> None:
-    ways = {"for ws in clients: await ws.send_str": [NAIVE], "megabot": [OURS, "session", "off"]}
+    ways = {
+        "for ws in clients: await ws.send_str": [NAIVE],
+        "megabot": [OURS, "session", "off"],
+        "the kernel's part: one send() each": [NAIVE, "bare"],
+    }
     print(f"\nFan-out of one stream to {CLIENTS} clients, 250 bytes: CPU of a delivery")
     print(" " * 40 + "us".rjust(12) + "ratio".rjust(12))
     for together, question in ((1, "300 1 0.02"), (5, "600 5 0.05")):
