@@ -356,3 +356,25 @@ def test_the_quick_way_to_a_line_writes_what_the_careful_one_does(
 def test_a_message_line_has_the_fields_of_a_record_in_their_order() -> None:
     ours, theirs = MessageLine.__struct_fields__, Record.__struct_fields__
     assert ours == theirs[: len(ours)]
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_messages_that_came_together_are_records_of_their_own_in_their_order(
+    tmp_path: Path, apart: bool
+) -> None:
+    recorder = Recorder(tmp_path, RecordingSettings(), tool="t", upstream="ws://h/ws", apart=apart)
+    recorder.start()
+    recorder.put("open", client="client_1")
+    texts = [f'{{"id":"m{number}","type":"chat_send"}}'.encode() for number in range(700)]
+    for place in range(0, len(texts), 7):
+        together = texts[place : place + 7]
+        recorder.keep_messages("to_upstream", together, "link_1", "sess_1", "client_1", False)
+    recorder.keep_messages("to_client", [b"\x00", b"\xff"], "link_1", None, None, True)
+    assert recorder.depth + recorder.records_written >= len(texts)
+    assert recorder.flush(LIMIT_S)
+    assert (recorder.depth, recorder.depth_bytes) == (0, 0)
+    records = read(recorder.close() or Path())[1:]
+    assert [record.data for record in records[:-2]] == [text.decode() for text in texts]
+    assert [record.payload() for record in records[-2:]] == [b"\x00", b"\xff"]
+    assert {record.client for record in records[:-2]} == {"client_1"}
+    assert recorder.records_written == len(texts) + 3
