@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.support.ports import kept_port
-from tests.turns import turn
+from tests.support.turns import turn
 
 # A busy machine is no fault of the code: no deadline, and slow examples are no failure.
 settings.register_profile(

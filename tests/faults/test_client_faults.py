@@ -290,6 +290,7 @@ async def test_a_tool_call_is_carried_out_once_also_when_its_executor_is_killed(
     )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 async def test_256_clients_that_come_back_at_once_are_all_served_soon(rig: Rig) -> None:
     server = await rig.upstream(echo)

@@ -2,8 +2,8 @@
 
 Each test holds the room, shared; one marked `alone` holds it for itself. Who wants the room
 stands at the door until it is in, so nobody overtakes a test that waits to be alone. Both
-are locks on files of this folder that exist anyway: they end with whoever holds them, and
-nothing is left behind. Waiting for a turn is no part of a test's time.
+are locks on files that exist anyway: they end with whoever holds them, and nothing is left
+behind. Waiting for a turn is no part of a test's time.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 DOOR = Path(__file__)
-ROOM = Path(__file__).with_name("conftest.py")
+ROOM = Path(__file__).with_name("__init__.py")
 
 
 @contextlib.contextmanager
-def turn(*, alone: bool) -> Iterator[None]:
+def turn(*, alone: bool, door: Path = DOOR, room: Path = ROOM) -> Iterator[None]:
     """Wait for a place among the others, or for the room to be empty; leave it at the end."""
-    with ROOM.open() as room:
-        with DOOR.open() as door:
-            fcntl.flock(door, fcntl.LOCK_EX)
-            fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-            fcntl.flock(door, fcntl.LOCK_UN)
+    with room.open() as place:
+        with door.open() as threshold:
+            fcntl.flock(threshold, fcntl.LOCK_EX)
+            fcntl.flock(place, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+            fcntl.flock(threshold, fcntl.LOCK_UN)
         try:
             yield
         finally:
             # Told, not left to the closing: a child that was forked meanwhile holds it as well.
-            fcntl.flock(room, fcntl.LOCK_UN)
+            fcntl.flock(place, fcntl.LOCK_UN)
