@@ -19,14 +19,13 @@ from tests.faults.upstreams import Lasting, answer, content, echo
 from tests.faults.watcher import Ledger, Watcher
 from tests.support.upstream import Connection
 
-TEXT = "x" * 500
-
 
 class Flood:
     """An upstream that sends numbered notifications at a pace, for as long as it is told to."""
 
-    def __init__(self, a_second: int) -> None:
+    def __init__(self, a_second: int, text_bytes: int = 500) -> None:
         self.a_second = a_second
+        self.text = "x" * text_bytes
         self.sent = 0
         self.running = True
 
@@ -36,7 +35,7 @@ class Flood:
         began, start = time.monotonic(), self.sent
         while self.running and not reading.done():
             while self.sent - start < (time.monotonic() - began) * self.a_second:
-                payload = {"n": self.sent, "at": time.monotonic(), "text": TEXT}
+                payload = {"n": self.sent, "at": time.monotonic(), "text": self.text}
                 self.sent += 1
                 await connection.send("notification", payload)
             await asyncio.sleep(0.005)
@@ -65,7 +64,7 @@ async def raw_client(url: str, *, window: int = 4096) -> socket.socket:
 async def test_a_client_that_hardly_reads_is_given_up_with_its_cursor_and_nobody_notices(
     rig: Rig, how: str
 ) -> None:
-    flood = Flood(500)
+    flood = Flood(500, 4000)  # the system's own buffers are full within a second or two
     server = await rig.upstream(flood)
     await rig.open_relay(
         server.url,
