@@ -24,7 +24,7 @@ demo: $(STAMP) ## Show the main job end to end, with real processes, in under a 
 run: $(STAMP) ## Start the relay (it connects to the default profile's upstream)
 	@$(BIN)/megabot relay
 
-# Most tests wait most of the time: two of them at once, file by file, and those marked `alone` by themselves.
+# Two at once, file by file: one test does not keep two cores busy. Those marked `alone` run by themselves.
 test: $(STAMP) ## Run the whole test suite
 	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
