@@ -24,8 +24,9 @@ demo: $(STAMP) ## Show the main job end to end, with real processes, in under a 
 run: $(STAMP) ## Start the relay (it connects to the default profile's upstream)
 	@$(BIN)/megabot relay
 
+# Two at once, file by file: one test does not keep two cores busy. Those marked `alone` run by themselves.
 test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## Lint, format check and strict types
 	@$(BIN)/ruff check .

@@ -67,6 +67,7 @@ class KeptConnection:
         self._socket: Socket | None = None
         self._task: asyncio.Task[None] | None = None
         self._closing = False
+        self._fault: Exception | None = None  # of the task, and none of the connection
 
     async def open(self) -> None:
         """Connect, and start reading. A first connection that fails is not tried again."""
@@ -93,7 +94,8 @@ class KeptConnection:
             return
         task.cancel()
         await asyncio.wait([task])
-        fault = None if task.cancelled() else task.exception()
+        # Cancelled while it said goodbye, it has forgotten what ended it.
+        fault = self._fault if task.cancelled() else task.exception()
         if fault is not None:
             raise fault
 
@@ -108,7 +110,8 @@ class KeptConnection:
                 socket = await self._come_up(await self._dial_again(loss))
         except MegabotError as fault:
             self._listener.ended(fault)
-        except Exception:
+        except Exception as fault:
+            self._fault = fault
             self._listener.ended(ConnectionLost("The client ended by a fault of its own"))
             raise
         finally:

@@ -275,6 +275,24 @@ async def test_a_fault_of_on_event_at_the_return_leaves_no_connection() -> None:
             await client.close()
 
 
+async def test_a_fault_of_on_event_is_raised_also_by_a_close_in_the_middle_of_its_goodbye() -> None:
+    def fail(event: ClientEvent) -> None:
+        if event.kind == "resumed":
+            raise ZeroDivisionError
+
+    async def greet_and_be_deaf(connection: Connection) -> None:
+        await connection.greet()
+        await asyncio.Event().wait()
+
+    async with ScriptedUpstream(Twice(greet_then_cut, greet_and_be_deaf)) as upstream:
+        client = client_of(upstream, on_event=fail)
+        await client.open()
+        await client.send("custom", {})
+        await until(lambda: client.state == "closed")
+        with pytest.raises(ZeroDivisionError):
+            await client.close()
+
+
 async def test_many_questions_survive_a_stormy_line() -> None:
     """Every third answer the line is cut; answers that were cut are given again on resume."""
     unanswered: dict[str, str] = {}

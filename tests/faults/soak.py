@@ -23,12 +23,14 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
 
 from tests.faults.network import Network
 from tests.faults.rig import Rig, open_rig
 from tests.faults.watcher import Ledger, Watcher
+from tests.support.ports import kept_port
 from tests.support.processes import Process, Processes
 
 SESSIONS = 10
@@ -218,10 +220,10 @@ class Soak:
 class GatewayProcess:
     """A gateway that can be killed and comes back on its port with what it knew."""
 
-    def __init__(self, processes: Processes, folder: Path) -> None:
+    def __init__(self, processes: Processes, folder: Path, port: int) -> None:
         self._processes = processes
         self._folder = folder
-        self._listen = "127.0.0.1:0"
+        self._listen = f"127.0.0.1:{port}"
         self.process: Process
         self.url = ""
 
@@ -237,7 +239,6 @@ class GatewayProcess:
             typed="a-password" if first else "",
         )
         self.url = (await asyncio.to_thread(self.process.ready))["url"]
-        self._listen = self.url.removeprefix("ws://").removesuffix("/ws")
 
 
 async def soak(
@@ -253,9 +254,10 @@ async def soak(
 
     It goes on until there were `faults`, too: each takes longer on a machine that has much to do.
     """
-    gateway = GatewayProcess(processes, folder)
-    await gateway.start()
-    async with open_rig(processes, folder) as rig:
+    async with AsyncExitStack() as stack:
+        gateway = GatewayProcess(processes, folder, stack.enter_context(kept_port()))
+        await gateway.start()
+        rig = await stack.enter_async_context(open_rig(processes, folder))
         network = await rig.network(gateway.url)
         await rig.log_in(network.url())
         await rig.open_relay(

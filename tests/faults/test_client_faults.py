@@ -19,14 +19,13 @@ from tests.faults.upstreams import Lasting, answer, content, echo
 from tests.faults.watcher import Ledger, Watcher
 from tests.support.upstream import Connection
 
-TEXT = "x" * 500
-
 
 class Flood:
     """An upstream that sends numbered notifications at a pace, for as long as it is told to."""
 
-    def __init__(self, a_second: int) -> None:
+    def __init__(self, a_second: int, text_bytes: int = 500) -> None:
         self.a_second = a_second
+        self.text = "x" * text_bytes
         self.sent = 0
         self.running = True
 
@@ -36,7 +35,7 @@ class Flood:
         began, start = time.monotonic(), self.sent
         while self.running and not reading.done():
             while self.sent - start < (time.monotonic() - began) * self.a_second:
-                payload = {"n": self.sent, "at": time.monotonic(), "text": TEXT}
+                payload = {"n": self.sent, "at": time.monotonic(), "text": self.text}
                 self.sent += 1
                 await connection.send("notification", payload)
             await asyncio.sleep(0.005)
@@ -65,7 +64,7 @@ async def raw_client(url: str, *, window: int = 4096) -> socket.socket:
 async def test_a_client_that_hardly_reads_is_given_up_with_its_cursor_and_nobody_notices(
     rig: Rig, how: str
 ) -> None:
-    flood = Flood(500)
+    flood = Flood(500, 4000)  # the system's own buffers are full within a second or two
     server = await rig.upstream(flood)
     await rig.open_relay(
         server.url,
@@ -142,7 +141,9 @@ async def test_attaching_a_thousand_times_during_2000_messages_a_second_has_no_g
             greeting = client.of_type("connection_established")[0]["metadata"]["megabot"]
             assert greeting.get("recovered", True), greeting
             attached += 1
-            await client.until(lambda: len(client.messages) > 1 + chance.randrange(20))  # noqa: B023
+            # What it missed and a few more: on a slow machine, too, nobody falls behind for good.
+            enough = flood.sent + chance.randrange(20)
+            await client.until(lambda: client.messages[-1]["payload"].get("n", 0) >= enough)  # noqa: B023
             await client.leave()
             numbers = [each["payload"]["n"] for each in client.of_type("notification")]
             first = numbers[0] if expected is None else expected
@@ -290,6 +291,7 @@ async def test_a_tool_call_is_carried_out_once_also_when_its_executor_is_killed(
     )
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 async def test_256_clients_that_come_back_at_once_are_all_served_soon(rig: Rig) -> None:
     server = await rig.upstream(echo)

@@ -105,6 +105,7 @@ async def test_a_disk_that_cannot_be_written_is_told_at_the_start(rig: Rig, tmp_
     assert "Read-only" in relay.errors
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fsync", ["interval", "always"])
 async def test_a_slow_disk_holds_up_no_message(rig: Rig, tmp_path: Path, fsync: str) -> None:
     (tmp_path / "slow").mkdir()

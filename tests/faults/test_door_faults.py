@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
@@ -87,38 +87,37 @@ async def test_a_thousand_sockets_before_authentication_leave_room_for_who_speak
         assert rig.memory_bytes() - memory < 32 * 1024 * 1024
 
 
-@pytest.mark.parametrize(
-    ("headers", "status"),
-    [
-        ({"Origin": "https://evil.example"}, 403),
-        ({"Origin": "null"}, 403),
-        ({"Origin": "http://10.0.0.7:8080"}, 403),
-        ({"Origin": "http://127.0.0.1:1"}, 403),  # another program's page on this machine
-        ({"Host": "evil.example"}, 403),  # a name that was made to point here
-        ({"Host": "127.0.0.1.evil.example:80"}, 403),
-        ({"Host": "user@127.0.0.1"}, 400),
-        ({"Host": "[::1"}, 400),
-        ({"Host": ""}, 400),
-    ],
-)
+FOREIGN: list[tuple[dict[str, str], int]] = [
+    ({"Origin": "https://evil.example"}, 403),
+    ({"Origin": "null"}, 403),
+    ({"Origin": "http://10.0.0.7:8080"}, 403),
+    ({"Origin": "http://127.0.0.1:1"}, 403),  # another program's page on this machine
+    ({"Host": "evil.example"}, 403),  # a name that was made to point here
+    ({"Host": "127.0.0.1.evil.example:80"}, 403),
+    ({"Host": "user@127.0.0.1"}, 400),
+    ({"Host": "[::1"}, 400),
+    ({"Host": ""}, 400),
+]
+
+
 @pytest.mark.parametrize("path", ["/ws", "/relay/tap"])
 async def test_foreign_pages_and_rebound_names_are_refused_before_the_upgrade(
-    rig: Rig, headers: Mapping[str, str], status: int, path: str
+    rig: Rig, path: str
 ) -> None:
-    if not rig.ready:
-        server = await rig.upstream(echo)
-        await rig.open_relay(server.url)
-    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
-        await rig.http.ws_connect(rig.url.replace("/ws", path), headers=headers)
-    assert refused.value.status in {status, 403}
-    assert refused.value.status < 500
-    assert len(rig.relay.error_lines) < 50
-    await answered_soon(rig)
-
-
-@pytest.mark.parametrize("path", ["/metrics", "/relay/status", "/healthz"])
-async def test_a_rebound_name_is_refused_on_the_admin_listener_too(rig: Rig, path: str) -> None:
     server = await rig.upstream(echo)
     await rig.open_relay(server.url)
-    async with rig.http.get(rig.admin + path, headers={"Host": "evil.example"}) as answer:
-        assert answer.status == 403
+    for headers, status in FOREIGN:
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await rig.http.ws_connect(rig.url.replace("/ws", path), headers=headers)
+        assert refused.value.status in {status, 403}, headers
+        assert refused.value.status < 500
+        await answered_soon(rig)
+    assert len(rig.relay.error_lines) < 50  # nobody fills the log by knocking
+
+
+async def test_a_rebound_name_is_refused_on_the_admin_listener_too(rig: Rig) -> None:
+    server = await rig.upstream(echo)
+    await rig.open_relay(server.url)
+    for path in ("/metrics", "/relay/status", "/healthz"):
+        async with rig.http.get(rig.admin + path, headers={"Host": "evil.example"}) as answer:
+            assert answer.status == 403, path

@@ -43,6 +43,7 @@ async def talk_until_killed(url: str, relay_pid: int) -> set[str]:
     return {name for name, at in seen.items() if at < cut_off_at}
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(120)
 def test_what_a_client_saw_is_in_the_recording_which_verifies_as_unclean_and_replays(
     processes: Processes,

@@ -38,7 +38,8 @@ async def test_sigterm_under_load_answers_everything_accepted_and_says_1012(rig:
     await rig.open_relay(server.url, record=True)
     clients = [await rig.client() for _ in range(10)]
     asking = [asyncio.ensure_future(keep_asking(client)) for client in clients]
-    await asyncio.sleep(1.0)
+    for client in clients:
+        await client.until(lambda client=client: client.ledger.counted()["reply"] > 50)  # type: ignore[misc]
     began = time.monotonic()
     rig.relay.signal(signal.SIGTERM)
     assert await rig.ends() == 0
@@ -64,7 +65,9 @@ async def test_a_second_sigterm_stops_at_once_whatever_is_under_way(rig: Rig) ->
     await rig.open_relay(server.url, relay={"drain_s": 60.0}, record=True)
     client = await rig.client()
     await client.ask("hello")
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(5):
+        while not upstream.received:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
     rig.relay.signal(signal.SIGTERM)
     async with asyncio.timeout(5):
         while (await rig.http.get(f"{rig.admin}/readyz")).status != 503:  # noqa: ASYNC110

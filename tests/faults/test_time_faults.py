@@ -32,9 +32,9 @@ async def test_a_relay_that_stood_still_for_8_s_disconnects_nobody_and_its_lag_s
     rig: Rig,
 ) -> None:
     server = await rig.upstream(echo)
-    await rig.open_relay(server.url, relay={"mode": "shared", "heartbeat_s": 5.0})
+    await rig.open_relay(server.url, relay={"mode": "shared", "heartbeat_s": 3.0})
     clients = [await rig.client() for _ in range(20)]
-    await asyncio.sleep(4.0)  # some pings are on their way, or about to be
+    await asyncio.sleep(2.4)  # some pings are on their way, or about to be
     rig.relay.signal(signal.SIGSTOP)
     await asyncio.sleep(8.0)
     rig.relay.signal(signal.SIGCONT)
@@ -42,7 +42,7 @@ async def test_a_relay_that_stood_still_for_8_s_disconnects_nobody_and_its_lag_s
         await client.ask("still there")
         assert await client.settled() == {"reply": 1}
         assert client.statuses() == []
-    await asyncio.sleep(3.0)  # judged by what came meanwhile, were it wrong
+    await asyncio.sleep(2.0)  # judged by what came meanwhile, were it wrong
     assert not any(client.closed.is_set() for client in clients)
     numbers = await rig.metrics()
     assert numbers["event_loop_lag_seconds_sum"] > 5.0

@@ -12,13 +12,12 @@ from tests.support.processes import Processes
 
 @pytest.mark.timeout(120)
 def test_send_through_a_relay_whose_upstream_is_down_says_so_and_can_be_tried_again(
-    processes: Processes, tmp_path: Path
+    processes: Processes, tmp_path: Path, port: int
 ) -> None:
+    address = f"127.0.0.1:{port}"
     data = ("--data", str(tmp_path / "gateway"))
     user = ("--user", "ada", "--password-stdin")
-    first = processes.megabot(
-        "gateway", "--listen", "127.0.0.1:0", *data, *user, typed="a-password"
-    )
+    first = processes.megabot("gateway", "--listen", address, *data, *user, typed="a-password")
     url = first.ready()["url"]
     login = ("login", "--url", url, "--username", "ada", "--password-stdin")
     assert processes.run(*login, "--storage", "file", typed="a-password").wait() == 0
@@ -32,7 +31,6 @@ def test_send_through_a_relay_whose_upstream_is_down_says_so_and_can_be_tried_ag
     assert fault["retryable"]
     assert "Connection refused" in fault["message"]
 
-    address = url.removeprefix("ws://").removesuffix("/ws")
     processes.megabot("gateway", "--listen", address, *data).ready()
     again = processes.run("send", "hello again", limit_s=60)
     assert again.wait() == 0

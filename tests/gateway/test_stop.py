@@ -58,6 +58,7 @@ async def test_a_data_folder_that_cannot_be_used_is_a_clear_error(
         await open_house(data=tmp_path)
 
 
+@pytest.mark.alone
 async def test_stopping_closes_connections_with_1012_and_cancels_answers(
     open_house: OpenHouse,
 ) -> None:
@@ -76,6 +77,7 @@ async def test_stopping_closes_connections_with_1012_and_cancels_answers(
     assert house.gateway.connection_count == 0
 
 
+@pytest.mark.alone
 async def test_a_peer_that_does_not_answer_the_close_delays_stopping_less_than_a_second(
     house: House,
 ) -> None:

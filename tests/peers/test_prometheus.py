@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import socket
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -47,14 +46,8 @@ class Prometheus:
         return True
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @pytest.fixture
-def prometheus(stage: Stage, tmp_path: Path) -> Iterator[Prometheus]:
+def prometheus(stage: Stage, tmp_path: Path, port: int) -> Iterator[Prometheus]:
     """Our own configuration, with the relay's address and shorter intervals."""
     configuration = yaml.safe_load((CONFIG / "prometheus" / "prometheus.yaml").read_text())
     configuration["global"] = {"scrape_interval": "200ms", "evaluation_interval": "500ms"}
@@ -63,7 +56,6 @@ def prometheus(stage: Stage, tmp_path: Path) -> Iterator[Prometheus]:
     configuration["scrape_configs"][0]["static_configs"][0]["targets"] = [address]
     file = tmp_path / "prometheus.yaml"
     file.write_text(json.dumps(configuration))  # JSON is YAML
-    port = free_port()
     with stage.processes.start(
         "prometheus",
         [

@@ -33,6 +33,7 @@ from megabot_cli.relay.identity import Served
 from megabot_cli.relay.operations import Dumps, ReadSettings
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.recorder import Recorder
+from tests.support.ports import kept_port
 
 CHEAP_HASH = 2**4
 
@@ -90,6 +91,7 @@ class Stage:
 
     async def open_gateway(self, port: int = 0, **settings: Any) -> Gateway:
         """On a port where one was before it knows the sessions of that one."""
+        port = port or self._stack.enter_context(kept_port())
         folder = self._data.get(port) or self.folder / f"gateway-{len(self._data)}"
         gateway = Gateway(
             GatewaySettings(

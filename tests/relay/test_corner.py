@@ -64,7 +64,10 @@ JSON = st.recursive(
 )
 
 
-@given(st.dictionaries(st.text(), JSON), st.dictionaries(st.text(), JSON))
+FIELDS = st.dictionaries(st.text(), JSON, max_size=4)
+
+
+@given(FIELDS, FIELDS)
 def test_setting_it_and_taking_it_out_again_changes_nothing(
     fields: dict[str, Any], metadata: dict[str, Any]
 ) -> None:

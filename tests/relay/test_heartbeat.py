@@ -50,7 +50,7 @@ async def test_the_quiet_are_pinged_and_those_that_do_not_answer_given_up() -> N
 
 
 async def test_who_is_heard_is_not_pinged_and_who_is_forgotten_left_alone() -> None:
-    heartbeat = Heartbeat(asyncio.get_running_loop(), 0.25)
+    heartbeat = Heartbeat(asyncio.get_running_loop(), 0.4)
     talks, gone = Watched(heartbeat), Watched(heartbeat)
     heartbeat.forget(gone.pulse)
     heartbeat.forget(gone.pulse)

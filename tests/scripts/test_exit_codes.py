@@ -197,13 +197,14 @@ def test_no_traceback_is_shown_unless_it_is_asked_for(ann: Operator) -> None:
 
 
 def test_8_when_the_session_is_lost_before_the_answer(
-    stranger: Operator, processes: Processes, tmp_path: Path
+    stranger: Operator, processes: Processes, tmp_path: Path, port: int
 ) -> None:
     """The gateway dies and comes back without its memory: nobody will answer any more."""
     data = tmp_path / "data"
     slow = ("--latency", "60s", "--data", str(data))
     user = ("--user", "ann", "--password-stdin")
-    gateway = processes.megabot("gateway", "--listen", ":0", *slow, *user, typed=PASSWORD)
+    address = f"127.0.0.1:{port}"
+    gateway = processes.megabot("gateway", "--listen", address, *slow, *user, typed=PASSWORD)
     url = gateway.ready()["url"]
     login = ("login", "--username", "ann", "--password-stdin", "--storage", "file")
     assert stranger.types(*login, "--url", url, typed=PASSWORD).returncode == 0
@@ -213,7 +214,6 @@ def test_8_when_the_session_is_lost_before_the_answer(
     gateway.kill()
     with contextlib.closing(sqlite3.connect(data / "gateway.sqlite3")) as database, database:
         database.execute("DELETE FROM sessions")
-    address = url.removeprefix("ws://").removesuffix("/ws")
     processes.megabot("gateway", "--listen", address, *slow).ready()
     assert waiting.wait(limit_s=20.0) == 8
     assert "connection lost" in waiting.errors

@@ -7,10 +7,10 @@ Only the ports are moved, by the settings' own variables, to some that are free.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import textwrap
@@ -23,6 +23,7 @@ import pytest
 from megabot_cli.app import COMMANDS
 from tests.scripts.conftest import Operator
 from tests.scripts.test_terminal import ended, on_a_terminal
+from tests.support.ports import kept_port
 from tests.support.processes import Process, Processes, megabot
 
 ROOT = Path(__file__).parents[2]
@@ -100,7 +101,12 @@ class Reader:
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Reader:
+def reader(tmp_path: Path) -> Iterator[Reader]:
+    with contextlib.ExitStack() as ports:
+        yield open_reader(tmp_path, ports)
+
+
+def open_reader(tmp_path: Path, ports: contextlib.ExitStack) -> Reader:
     home, folder = tmp_path / "home", tmp_path / "work"
     home.mkdir(mode=0o700)
     folder.mkdir()
@@ -108,7 +114,7 @@ def reader(tmp_path: Path) -> Reader:
     (folder / "questions.txt").write_text("Who?\nHow?\n")
     (folder / "test_app.py").write_text(APPLICATION)
     (folder / "config").symlink_to(ROOT / "config")
-    gateway, relay, admin = (f"127.0.0.1:{port}" for port in free_ports(3))
+    gateway, relay, admin = (f"127.0.0.1:{ports.enter_context(kept_port())}" for _ in range(3))
     env = {
         "MEGABOT_GATEWAY_LISTEN": gateway,
         "MEGABOT_RELAY_LISTEN": relay,
@@ -125,14 +131,6 @@ import os
 def test_the_application():
     assert os.environ["MEGABOT_URL"].startswith("ws://127.0.0.1:")
 """
-
-
-def free_ports(count: int) -> list[int]:
-    doors = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [door.getsockname()[1] for door in doors]
-    for door in doors:
-        door.close()
-    return ports
 
 
 @pytest.mark.timeout(240)

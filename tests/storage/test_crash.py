@@ -83,6 +83,7 @@ def kill_while_it_writes(folder: Path) -> int:
 
 
 # Often, where somebody asks for it; each takes a second.
+@pytest.mark.alone
 @pytest.mark.parametrize("attempt", range(int(os.environ.get("MEGABOT_KILLS", "3"))))
 def test_kill_9_loses_nothing_older_than_200_ms(tmp_path: Path, attempt: int) -> None:
     must_be_there = kill_while_it_writes(tmp_path)

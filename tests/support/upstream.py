@@ -26,6 +26,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
+from tests.support.ports import kept_port
+
 Answer = Callable[[dict[str, Any]], Awaitable[web.StreamResponse] | web.StreamResponse]
 Gate = Callable[[web.Request], web.StreamResponse | None]
 
@@ -159,6 +161,7 @@ class ScriptedUpstream:
         self.requests: list[web.Request] = []  # upgrades that were asked for
         self.connections: list[Connection] = []
         self.port = 0
+        self._kept = contextlib.ExitStack()  # its port, also while it is stopped
         self._tls = tls
         self._faults: list[Exception] = []
         self._sessions = itertools.count(1)
@@ -183,8 +186,8 @@ class ScriptedUpstream:
         app.router.add_get("/ws", self._connect)
         self._runner = web.AppRunner(app, shutdown_timeout=0.5, handler_cancellation=True)
         await self._runner.setup()
+        self.port = self.port or self._kept.enter_context(kept_port())
         listener = sockets.create_server(("127.0.0.1", self.port), backlog=128)
-        self.port = listener.getsockname()[1]
         await web.SockSite(self._runner, listener, ssl_context=self._tls).start()
 
     async def stop(self) -> None:
@@ -208,6 +211,7 @@ class ScriptedUpstream:
         trace: TracebackType | None,
     ) -> None:
         await self.stop()
+        self._kept.close()
         if self._faults and error is None:
             raise self._faults[0]
 
