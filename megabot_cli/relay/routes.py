@@ -84,8 +84,7 @@ class ClientRoutes:
 
     async def _judge(self, request: web.Request) -> Refusal | None:
         rules = self.admission
-        refusal = rules.judge_host(request.headers.get("Host"))
-        refusal = refusal or rules.judge_origin(request.headers.get("Origin"))
+        refusal = _judge_names(rules, request)
         if refusal is not None:
             return refusal
         has_token = rules.has_token(request.headers, request.query)
@@ -142,14 +141,16 @@ class ClientRoutes:
         client = LocalClient(
             identity.parts, socket, transport, self._tasks, _wishes(request, socket)
         )
+        asked_id = request.query.get("session_id") or None
+        # Asked before a session is opened: who is turned away leaves no link behind.
+        if (full := self._full(identity, asked_id)) is not None:
+            await self._turn_away(socket, full)
+            return socket
         session = identity.sessions.find_or_open(
-            request.query.get("session_id") or None,
+            asked_id,
             request.query.get("user_id") or None,
             request.query.get("platform") or None,
         )
-        if (full := self._full(session)) is not None:
-            await self._turn_away(socket, full)
-            return socket
         await self._converse(client, socket, session)
         return socket
 
@@ -196,13 +197,15 @@ class ClientRoutes:
             if pulse is not None:
                 heartbeat.forget(pulse)
 
-    def _full(self, session: Session) -> str | None:
+    def _full(self, identity: Identity, asked_id: str | None) -> str | None:
         settings = self._parts.settings
         if len(self.clients) >= settings.max_clients:
             return f"{settings.max_clients} clients are connected, which is the limit"
         # A shared link is no session that somebody chose: all clients of the relay are on it.
-        shared = settings.mode == "shared"
-        if not shared and len(session.clients) >= settings.max_clients_per_session:
+        if settings.mode == "shared" or asked_id is None:
+            return None
+        session = identity.sessions.find(asked_id)
+        if session is not None and len(session.clients) >= settings.max_clients_per_session:
             return f"{settings.max_clients_per_session} clients share this session, the limit"
         return None
 
@@ -310,8 +313,7 @@ class AdminRoutes:
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self.admission.judge_host(request.headers.get("Host"))
-        refusal = refusal or self.admission.judge_origin(request.headers.get("Origin"))
+        refusal = _judge_names(self.admission, request)
         return self._turn_away(refusal) if refusal is not None else await handler(request)
 
     async def serve_health(self, _request: web.Request) -> web.Response:
@@ -328,6 +330,14 @@ class AdminRoutes:
 
 
 _NO_UPGRADE = Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws")
+
+
+def _judge_names(rules: Admission, request: web.Request) -> Refusal | None:
+    """Host and every Origin: of two headers of one name the other one must not slip by."""
+    refusal = rules.judge_host(request.headers.get("Host"))
+    for origin in request.headers.getall("Origin", []):
+        refusal = refusal or rules.judge_origin(origin)
+    return refusal
 
 
 def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes:
