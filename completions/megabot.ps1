@@ -1865,6 +1865,10 @@ $script:MegabotCommands = @'
     "help": "Flight recorder: keep so much."
    },
    {
+    "name": "--trigger",
+    "help": "Write it when a record comes of which this holds."
+   },
+   {
     "name": "--echo",
     "help": "Show clients what their fellows send."
    },
@@ -1999,6 +2003,9 @@ $script:MegabotCommands = @'
     ""
    ],
    "--ring": [
+    ""
+   ],
+   "--trigger": [
     ""
    ],
    "--allow-origin": [

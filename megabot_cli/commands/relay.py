@@ -41,6 +41,7 @@ class ServeOptions:
     ("megabot relay", "Clients connect to ws://127.0.0.1:3100/ws without a credential"),
     ("megabot relay --upstream wss://megabot.example/ws -p production", "Another upstream"),
     ("megabot relay --also staging", "Two upstreams; the second one at /ws/staging"),
+    ("megabot relay --ring 5m --trigger 'type == \"connection_error\"'", "Keep what led to it"),
     ("megabot relay --listen :0 --admin-listen :0 --ready-file relay.json", "On free ports"),
 )
 def relay(
@@ -82,6 +83,12 @@ def relay(
             "--ring", parser=duration, metavar="DURATION", help="Flight recorder: keep so much."
         ),
     ] = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option(
+            "--trigger", metavar="CEL", help="Write it when a record comes of which this holds."
+        ),
+    ] = None,
     echo: Annotated[
         bool, typer.Option("--echo", help="Show clients what their fellows send.")
     ] = False,
@@ -115,7 +122,8 @@ def relay(
     one of the profile. It keeps one link for each session, reconnects while clients stay,
     and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
     SIGTERM and Ctrl-C let work under way finish; a second one stops at once. Away from a
-    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder.
+    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder,
+    as `relay dump` does and a record that --trigger waits for.
     """
     from megabot_cli.commands.running import run
 
@@ -133,6 +141,7 @@ def relay(
             "recording.folder": _flag("--record", str(record) if record else None),
             "limits.messages_per_second": _flag("--rate-limit", rate_limit),
             "relay.flight_recorder_s": _flag("--ring", ring),
+            "relay.flight_recorder_trigger": _flag("--trigger", trigger),
             "relay.echo": _flag("--echo", echo or None),
             "relay.allowed_origins": _flag("--allow-origin", allow_origin),
             "relay.require_token": _flag("--require-token", require_token or None),

@@ -301,7 +301,8 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
         rows.append(("recording", f"{recording['folder']}, {recording['records']} records{fault}"))
     if flight := facts.get("flight_recorder"):
-        rows.append(("flight", f"{flight['records']} records, {size(flight['bytes'])}"))
+        waits = f", written when {flight['trigger']}" if flight.get("trigger") else ""
+        rows.append(("flight", f"{flight['records']} records, {size(flight['bytes'])}{waits}"))
     if facts.get("fault"):
         rows.append(("fault", facts["fault"]))
     print_facts(console, rows)

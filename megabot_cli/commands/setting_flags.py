@@ -19,6 +19,7 @@ FLAGS: dict[str, tuple[tuple[str, str], ...]] = {
     "relay.also": (("--also", RELAY),),
     "relay.mode": (("--mode", RELAY),),
     "relay.flight_recorder_s": (("--ring", RELAY),),
+    "relay.flight_recorder_trigger": (("--trigger", RELAY),),
     "relay.echo": (("--echo", RELAY),),
     "relay.allowed_origins": (("--allow-origin", RELAY),),
     "relay.require_token": (("--require-token", RELAY),),

@@ -101,16 +101,16 @@ class Operations:
         log.info("flight_recorder.written", path=str(path), reason=reason)
         return path
 
+    async def try_to_dump(self, reason: str) -> None:
+        """As `dump`, for nobody who waits; what goes wrong is logged."""
+        try:
+            await self.dump(reason)
+        except MegabotError as fault:
+            log.error("flight_recorder.not_written", fault=fault.message, hint=fault.hint)
+
     def dump_soon(self, reason: str) -> None:
-        """As `dump`, in its own time; what goes wrong is logged."""
-
-        async def dump() -> None:
-            try:
-                await self.dump(reason)
-            except MegabotError as fault:
-                log.error("flight_recorder.not_written", fault=fault.message, hint=fault.hint)
-
-        self._tasks.start(dump(), "dump")
+        """As `try_to_dump`, in its own time."""
+        self._tasks.start(self.try_to_dump(reason), "dump")
 
     def reload(self) -> tuple[list[str], list[str]]:
         """Read the configuration and the credential again.

@@ -16,6 +16,7 @@ FIXED = frozenset(
         "insecure_remote",
         "flight_recorder_s",
         "flight_recorder_bytes",
+        "flight_recorder_trigger",
     }
 )
 

@@ -13,6 +13,7 @@ import pytest
 from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay import trigger
 from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
 from megabot_cli.relay.operations import Dumps
 from megabot_cli.relay.reloading import take_over
@@ -118,6 +119,73 @@ async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
         assert reader.header.labels == {"flight_recorder": "a strange answer"}
     assert "chat_send" in types
     assert "chat_receive" in types
+
+
+@pytest.mark.parametrize(
+    "condition",
+    ['type == "chat_receive" && text.contains("find me")', 'text.matches("find.(me|you)")'],
+    ids=["plain", "for the engine"],
+)
+async def test_a_record_that_is_waited_for_writes_the_flight_recorder_once(
+    stage: Stage, gateway: Gateway, condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "AFTERMATH_S", 0.3)
+    folder = stage.folder / "dumps"
+    relay = await stage.open_relay(
+        gateway.url,
+        flight_recorder_s=60.0,
+        flight_recorder_trigger=condition,
+        dumps=Dumps(folder, RecordingSettings()),
+    )
+    assert (await ask(stage, relay, "status"))["taps"] == 0
+    peer, _ = await stage.greeted(relay.url)
+    for number, content in enumerate(("not yet", "find me", "and what follows", "find me too")):
+        await peer.send("chat_send", f"m{number}", content=content)
+        await peer.message("chat_receive")
+    await until(lambda: folder.exists() and list(folder.glob("*/*.jsonl")))
+    (dump,) = folder.iterdir()
+    with open_recording(dump) as reader:
+        ids = {record.id for record in reader}
+        assert reader.header is not None
+        assert reader.header.labels == {"flight_recorder": f"trigger: {condition}"}
+    assert {"m0", "m1", "m2"} <= ids
+    facts = (await ask(stage, relay, "status"))["flight_recorder"]
+    assert facts["trigger"] == condition
+    assert facts["hits"] > 0
+
+
+async def test_what_a_trigger_has_seen_is_written_also_when_the_relay_stops_then(
+    stage: Stage, gateway: Gateway
+) -> None:
+    folder = stage.folder / "dumps"
+    relay = await stage.open_relay(
+        gateway.url,
+        flight_recorder_s=60.0,
+        flight_recorder_trigger='type == "chat_receive"',
+        dumps=Dumps(folder, RecordingSettings()),
+    )
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hello")
+    await until(lambda: relay.trigger is not None and relay.trigger.hits)
+    await relay.stop()
+    (dump,) = folder.iterdir()
+    assert verify(dump).clean
+
+
+@pytest.mark.parametrize(
+    ("kept_s", "said"),
+    [
+        pytest.param(0.0, "which is off", id="nothing to write"),
+        pytest.param(9.0, "flight_recorder_trigger: ", id="no condition"),
+    ],
+)
+async def test_a_trigger_of_no_use_is_told_at_the_start(
+    stage: Stage, gateway: Gateway, kept_s: float, said: str
+) -> None:
+    with pytest.raises(BadConfiguration, match=said):
+        await stage.open_relay(
+            gateway.url, flight_recorder_s=kept_s, flight_recorder_trigger="type =="
+        )
 
 
 async def test_without_a_flight_recorder_a_dump_says_how_to_have_one(
