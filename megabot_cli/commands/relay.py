@@ -19,8 +19,9 @@ from megabot_cli.version import __version__
 if TYPE_CHECKING:
     from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.config.load import Flag
-    from megabot_cli.config.schema import LimitSettings, RelaySettings
+    from megabot_cli.config.schema import Settings
     from megabot_cli.relay.identity import Served, Upstream
+    from megabot_cli.relay.reloading import Reread
     from megabot_cli.relay.server import Relay
     from megabot_cli.storage.recorder import Recorder
     from megabot_cli.storage.run_files import RunningRelay
@@ -290,10 +291,11 @@ def _open_relay(
 
     configuration = invocation.configuration
     settings = configuration.settings
+    served = _served(invocation, login)
     return Relay(
         settings.relay,
         settings.limits,
-        served=_served(invocation, login),
+        served=served,
         client_token=_ensure_client_token(token_file),
         version=__version__,
         recorder=recorder,
@@ -304,7 +306,7 @@ def _open_relay(
             os.urandom(16), settings.recording.redact_keys, settings.recording.redact_patterns
         ),
         dumps=Dumps(invocation.recordings_folder, settings.recording),
-        read_settings=lambda: _read_settings(invocation),
+        read_settings=lambda: _reread(invocation, settings, served, gateway=options.gateway),
     )
 
 
@@ -335,9 +337,13 @@ def _served(invocation: Invocation, login: tuple[str, str] | None) -> list[Serve
     ]
 
 
-def _read_settings(invocation: Invocation) -> tuple[RelaySettings, LimitSettings]:
-    settings = invocation.configure({}).settings
-    return settings.relay, settings.limits
+def _reread(
+    invocation: Invocation, first: Settings, served: list[Served], *, gateway: bool
+) -> Reread:
+    from megabot_cli.relay.reloading import reread
+
+    now = invocation.configure({}).settings
+    return reread(first, now, [each.name for each in served], gateway=gateway)
 
 
 def _ensure_client_token(file: Path) -> str:

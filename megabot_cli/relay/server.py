@@ -353,6 +353,10 @@ class Relay:
         return self._doors.strangers
 
     @property
+    def doors(self) -> Doors:
+        return self._doors
+
+    @property
     def draining(self) -> bool:
         return self._draining
 

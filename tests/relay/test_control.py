@@ -10,13 +10,20 @@ import aiohttp
 import msgspec
 import pytest
 
-from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySettings
+from megabot_cli.config.schema import (
+    GatewaySettings,
+    LimitSettings,
+    ProfileSettings,
+    RecordingSettings,
+    RelaySettings,
+    Settings,
+)
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay import trigger
 from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
 from megabot_cli.relay.operations import Dumps
-from megabot_cli.relay.reloading import take_over
+from megabot_cli.relay.reloading import Reread, reread, take_over
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
@@ -232,10 +239,10 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
     settings = RelaySettings(listen="127.0.0.1:9", allowed_origins=[origin], drain_s=2.0)
     broken = False
 
-    def read() -> tuple[RelaySettings, LimitSettings]:
+    def read() -> Reread:
         if broken:
             raise BadConfiguration("line 3: no such setting")
-        return settings, LimitSettings(messages_per_second=3)
+        return Reread(settings, LimitSettings(messages_per_second=3), ["recording.folder"])
 
     relay = await stage.open_relay(gateway.url, read_settings=read)
     url = relay.url.replace("ws:", "http:")
@@ -245,7 +252,7 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
     _, body = await tell(stage, relay, "reload")
     assert "relay.allowed_origins" in body["changed"]
     assert "limits.messages_per_second" in body["changed"]
-    assert "relay.listen" in body["needs_restart"]
+    assert {"relay.listen", "recording.folder"} <= set(body["needs_restart"])
     async with stage.http.get(url, headers=headers) as response:
         assert response.status == 426
     broken = True
@@ -321,7 +328,32 @@ def test_the_flight_recorder_keeps_the_last_of_it_within_its_bounds() -> None:
 
 def test_taking_over_settings_is_told_by_name() -> None:
     old = (RelaySettings(), LimitSettings())
-    new = (msgspec.structs.replace(RelaySettings(), mode="shared", echo=True), LimitSettings())
+    new = RelaySettings(mode="shared", echo=True, heartbeat_s=9.0, tls_cert_file="new.pem")
+    relay, _, changed, waits = take_over(old, Reread(new, LimitSettings()))
+    assert changed == ["relay.echo"]
+    assert waits == ["relay.mode", "relay.heartbeat_s", "relay.tls_cert_file"]
+    assert (relay.mode, relay.echo, relay.tls_cert_file) == ("session", True, None)
+
+
+def test_another_certificate_is_taken_over_where_there_is_tls() -> None:
+    old = (RelaySettings(tls_cert_file="old.pem"), LimitSettings())
+    new = Reread(RelaySettings(tls_cert_file="new.pem", tls_key_file="key.pem"), LimitSettings())
     relay, _, changed, waits = take_over(old, new)
-    assert (changed, waits) == (["relay.echo"], ["relay.mode"])
-    assert (relay.mode, relay.echo) == ("session", True)
+    assert (changed, waits) == (["relay.tls_cert_file", "relay.tls_key_file"], [])
+    assert relay.tls_cert_file == "new.pem"
+
+
+def test_what_a_running_relay_cannot_take_over_is_told_by_name() -> None:
+    here = ProfileSettings(url="ws://127.0.0.1:1/ws")
+    there = msgspec.structs.replace(here, url="ws://127.0.0.1:2/ws", platform="web")
+    first = Settings(profiles={"one": here, "two": here, "other": here})
+    now = Settings(
+        profiles={"one": there, "other": there},
+        recording=RecordingSettings(redact_keys=["iban"]),
+        gateway=GatewaySettings(latency_s=1.0),
+    )
+    found = reread(first, now, ["one", "two"], gateway=False)
+    names = ["recording.redact_keys", "profiles.one.url", "profiles.one.platform", "profiles.two"]
+    assert found.waits == names
+    assert reread(first, now, ["one"], gateway=True).waits[-1] == "gateway.latency_s"
+    assert reread(first, first, ["one", "two"], gateway=True).waits == []
