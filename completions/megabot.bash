@@ -674,7 +674,7 @@ _megabot() {
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --since --follow --no-follow --assemble --events --fields --template --stats --stats-every --fail-on --record --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
-            _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --trigger --echo --allow-origin --require-token --insecure-remote --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
+            _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --trigger --echo --allow-origin --require-token --insecure-remote --tls-insecure --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
         "megabot relay status")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay clients")

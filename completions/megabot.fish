@@ -161,6 +161,7 @@ complete -c megabot -n '__megabot_at relay' -l echo -d 'Show clients what their 
 complete -c megabot -n '__megabot_at relay' -l allow-origin -x -d 'Pages that may connect.'
 complete -c megabot -n '__megabot_at relay' -l require-token -d 'Demand the client token from everybody.'
 complete -c megabot -n '__megabot_at relay' -l insecure-remote -d 'Listen beyond this machine without TLS.'
+complete -c megabot -n '__megabot_at relay' -l tls-insecure -d 'Do not verify the upstream'\''s certificate.'
 complete -c megabot -n '__megabot_at relay' -l gateway -d 'Run a gateway too, and be its client.'
 complete -c megabot -n '__megabot_at relay' -l ready-file -r -F -d 'Write the ready line here too.'
 complete -c megabot -n '__megabot_at relay' -l debug-bodies -d 'With --debug, log what messages say, without secrets.'

@@ -1885,6 +1885,10 @@ $script:MegabotCommands = @'
     "help": "Listen beyond this machine without TLS."
    },
    {
+    "name": "--tls-insecure",
+    "help": "Do not verify the upstream's certificate."
+   },
+   {
     "name": "--gateway",
     "help": "Run a gateway too, and be its client."
    },

@@ -103,6 +103,9 @@ def relay(
     insecure_remote: Annotated[
         bool, typer.Option("--insecure-remote", help="Listen beyond this machine without TLS.")
     ] = False,
+    tls_insecure: Annotated[
+        bool, typer.Option("--tls-insecure", help="Do not verify the upstream's certificate.")
+    ] = False,
     gateway: Annotated[
         bool, typer.Option("--gateway", help="Run a gateway too, and be its client.")
     ] = False,
@@ -136,6 +139,7 @@ def relay(
             "relay.listen": _flag("--listen", listen),
             "relay.admin_listen": _flag("--admin-listen", admin_listen),
             "profiles.*.url": _flag("--upstream", upstream),
+            "profiles.*.tls.insecure": _flag("--tls-insecure", tls_insecure or None),
             "relay.also": _flag("--also", also),
             "relay.mode": _flag("--mode", mode),
             "recording.enabled": _flag("--no-record", False if no_record else None),

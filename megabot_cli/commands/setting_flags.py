@@ -14,6 +14,7 @@ FLAGS: dict[str, tuple[tuple[str, str], ...]] = {
         ("--gateway", RELAY),
         ("--to", "megabot replay"),
     ),
+    "profiles.*.tls.insecure": (("--tls-insecure", RELAY),),
     "relay.listen": (("--listen", RELAY),),
     "relay.admin_listen": (("--admin-listen", RELAY),),
     "relay.also": (("--also", RELAY),),

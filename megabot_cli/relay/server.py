@@ -188,6 +188,8 @@ class Relay:
                 engine=self._engine,
                 alone=len(self._served) == 1,
             )
+            if served.profile.tls.insecure:
+                log.warning("upstream.not_verified", profile=served.name)
 
     def _start_recorder(self, recorder: Recorder) -> None:
         try:
