@@ -88,20 +88,8 @@ class ClientRoutes:
         if refusal is not None:
             return refusal
         has_token = rules.has_token(request.headers, request.query)
-        uid = None if has_token else await self._peer_uid(request)
+        uid = None if has_token else await _peer_uid(request, self._owners)
         return rules.judge_peer(uid, has_token=has_token)
-
-    async def _peer_uid(self, request: web.Request) -> int | None:
-        transport = request.transport
-        if transport is None:
-            return None
-        uid = peer_uid(transport)
-        if uid is not None:
-            return uid
-        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        if not isinstance(local, tuple) or not isinstance(peer, tuple):
-            return None
-        return await self._owners.uid((local[0], local[1]), (peer[0], peer[1]))
 
     # -- clients -------------------------------------------------------------------------
 
@@ -286,14 +274,23 @@ class AdminRoutes:
         self._health = health
         self._ready = ready
         self._metrics = metrics
+        self._owners = SocketOwners()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[known, self._admit])
         app.router.add_get("/healthz", self.serve_health)
         app.router.add_get("/readyz", self.serve_ready)
         app.router.add_get("/metrics", self.serve_metrics)
-        Control(self._relay, self._may_do).add_to(app.router)
+        Control(self._relay, self._may_see, self._may_do).add_to(app.router)
         return app
+
+    async def _may_see(self, request: web.Request) -> web.Response | None:
+        """Who is connected, and on which session, is for whoever may connect. A scraper of
+        another user gets the numbers, which name nobody."""
+        has_token = self.admission.has_token(request.headers, {})
+        uid = None if has_token else await _peer_uid(request, self._owners)
+        refusal = self.admission.judge_peer(uid, has_token=has_token)
+        return self._turn_away(refusal) if refusal is not None else None
 
     def _may_do(self, request: web.Request) -> web.Response | None:
         """What changes something wants the client token and a header no page can send."""
@@ -338,6 +335,20 @@ def _judge_names(rules: Admission, request: web.Request) -> Refusal | None:
     for origin in request.headers.getall("Origin", []):
         refusal = refusal or rules.judge_origin(origin)
     return refusal
+
+
+async def _peer_uid(request: web.Request, owners: SocketOwners) -> int | None:
+    """Whose program asks; None where that cannot be known."""
+    transport = request.transport
+    if transport is None:
+        return None
+    uid = peer_uid(transport)
+    if uid is not None:
+        return uid
+    local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+    if not isinstance(local, tuple) or not isinstance(peer, tuple):
+        return None
+    return await owners.uid((local[0], local[1]), (peer[0], peer[1]))
 
 
 def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes:

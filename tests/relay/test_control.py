@@ -261,6 +261,16 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
     assert relay.settings.allowed_origins == [origin]
 
 
+async def test_who_is_connected_is_told_to_whoever_may_connect_and_numbers_to_all(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, require_token=True)
+    for path, without in (("relay/clients", 401), ("relay/sessions", 401), ("metrics", 200)):
+        for headers, status in (({}, without), (ALLOWED, 200)):
+            async with stage.http.get(f"{relay.admin_url}/{path}", headers=headers) as response:
+                assert response.status == status, path
+
+
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
