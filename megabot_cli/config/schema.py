@@ -191,7 +191,8 @@ class RelaySettings(Section, frozen=True):
         "127.0.0.1:3100"
     )
     admin_listen: Annotated[
-        str, Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT.")
+        str,
+        Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT, or unix:PATH."),
     ] = "127.0.0.1:3101"
     mode: Annotated[
         Literal["session", "dedicated", "shared"],

@@ -119,3 +119,14 @@ def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_met
     with urllib.request.urlopen(f"{relay.ready()['admin_url']}/metrics") as answer:  # noqa: S310
         assert 'megabot_relay_tls_insecure{profile="default"} 1.0' in answer.read().decode()
     assert "upstream.not_verified" in relay.errors
+
+
+def test_the_admin_listener_may_be_a_unix_socket(ann: Operator, processes: Processes) -> None:
+    path = ann.home / "admin.sock"
+    start_relay(processes, ann, "--admin-listen", f"unix:{path}").ready()
+    facts = json.loads(ann.types("relay", "status", "--json").stdout)
+    assert facts["admin_url"] == f"unix:{path}"
+    assert ann.types("relay", "mark", "here").returncode == 0
+    assert ann.types("relay", "close", "nobody").returncode == 9
+    checks = json.loads(ann.types("doctor", "--json").stdout)["checks"]
+    assert [each["verdict"] for each in checks if each["check"] == "relay"] == ["ok"]
