@@ -122,6 +122,10 @@ class Session:
 
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
+
+    def _first_dial_ended(self) -> None:
+        """Either way. Until then somebody waits for it, also where no client is there."""
+        self.first_outcome.set()
         self._linger_if_alone()
 
     async def stop(self) -> None:
@@ -257,7 +261,7 @@ class Session:
 
     def link_up(self, greeting: Greeting, verdict: Verdict) -> None:
         """Greet who waits; tell the others what became of the session."""
-        self.first_outcome.set()
+        self._first_dial_ended()
         self.greeting = greeting
         if verdict is Verdict.NEW_SESSION:
             self.ring.begin_epoch(new_id("epoch"))
@@ -358,7 +362,7 @@ class Session:
 
     def link_refused(self, error: MegabotError) -> None:
         """The upstream refuses our credential: clients cannot be served."""
-        self.first_outcome.set()
+        self._first_dial_ended()
         self._upward.give_up_held(error.message)
         for client in list(self.clients.values()):
             self._voice.refuse(client, None, 401, "authentication_failed", error.message)
@@ -366,7 +370,7 @@ class Session:
 
     def link_failed(self) -> None:
         """A dial failed for another reason; the link tries again."""
-        self.first_outcome.set()
+        self._first_dial_ended()
 
 
 def _first(binary: bool) -> int:

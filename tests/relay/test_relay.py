@@ -181,6 +181,16 @@ async def test_a_cut_line_is_told_apart_from_a_goodbye(stage: Stage, gateway: Ga
     await until(lambda: relay.numbers.clients_closed[4321] == 1)
 
 
+async def test_a_link_that_nobody_keeps_is_dialled_at_the_start_all_the_same(
+    stage: Stage, gateway: Gateway
+) -> None:
+    async with asyncio.timeout(5):
+        relay = await stage.open_relay(gateway.url, linger_s=0.0)
+    await until(lambda: not relay.sessions)
+    assert relay.numbers.resumes["fresh"] == 1
+    await stage.greeted(relay.url)
+
+
 @pytest.mark.parametrize("mode", ["session", "shared"])
 async def test_a_session_that_ended_upstream_ends_its_clients_4508_and_is_not_dialled_again(
     stage: Stage, mode: str
