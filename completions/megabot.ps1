@@ -1865,6 +1865,10 @@ $script:MegabotCommands = @'
     "help": "Flight recorder: keep so much."
    },
    {
+    "name": "--trigger",
+    "help": "Write it when a record comes of which this holds."
+   },
+   {
     "name": "--echo",
     "help": "Show clients what their fellows send."
    },
@@ -1879,6 +1883,10 @@ $script:MegabotCommands = @'
    {
     "name": "--insecure-remote",
     "help": "Listen beyond this machine without TLS."
+   },
+   {
+    "name": "--tls-insecure",
+    "help": "Do not verify the upstream's certificate."
    },
    {
     "name": "--gateway",
@@ -1999,6 +2007,9 @@ $script:MegabotCommands = @'
     ""
    ],
    "--ring": [
+    ""
+   ],
+   "--trigger": [
     ""
    ],
    "--allow-origin": [

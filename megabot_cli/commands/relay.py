@@ -19,8 +19,9 @@ from megabot_cli.version import __version__
 if TYPE_CHECKING:
     from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.config.load import Flag
-    from megabot_cli.config.schema import LimitSettings, RelaySettings
+    from megabot_cli.config.schema import Settings
     from megabot_cli.relay.identity import Served, Upstream
+    from megabot_cli.relay.reloading import Reread
     from megabot_cli.relay.server import Relay
     from megabot_cli.storage.recorder import Recorder
     from megabot_cli.storage.run_files import RunningRelay
@@ -41,6 +42,7 @@ class ServeOptions:
     ("megabot relay", "Clients connect to ws://127.0.0.1:3100/ws without a credential"),
     ("megabot relay --upstream wss://megabot.example/ws -p production", "Another upstream"),
     ("megabot relay --also staging", "Two upstreams; the second one at /ws/staging"),
+    ("megabot relay --ring 5m --trigger 'type == \"connection_error\"'", "Keep what led to it"),
     ("megabot relay --listen :0 --admin-listen :0 --ready-file relay.json", "On free ports"),
 )
 def relay(
@@ -82,6 +84,12 @@ def relay(
             "--ring", parser=duration, metavar="DURATION", help="Flight recorder: keep so much."
         ),
     ] = None,
+    trigger: Annotated[
+        str | None,
+        typer.Option(
+            "--trigger", metavar="CEL", help="Write it when a record comes of which this holds."
+        ),
+    ] = None,
     echo: Annotated[
         bool, typer.Option("--echo", help="Show clients what their fellows send.")
     ] = False,
@@ -94,6 +102,9 @@ def relay(
     ] = False,
     insecure_remote: Annotated[
         bool, typer.Option("--insecure-remote", help="Listen beyond this machine without TLS.")
+    ] = False,
+    tls_insecure: Annotated[
+        bool, typer.Option("--tls-insecure", help="Do not verify the upstream's certificate.")
     ] = False,
     gateway: Annotated[
         bool, typer.Option("--gateway", help="Run a gateway too, and be its client.")
@@ -115,7 +126,8 @@ def relay(
     one of the profile. It keeps one link for each session, reconnects while clients stay,
     and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
     SIGTERM and Ctrl-C let work under way finish; a second one stops at once. Away from a
-    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder.
+    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder,
+    as `relay dump` does and a record that --trigger waits for.
     """
     from megabot_cli.commands.running import run
 
@@ -127,12 +139,14 @@ def relay(
             "relay.listen": _flag("--listen", listen),
             "relay.admin_listen": _flag("--admin-listen", admin_listen),
             "profiles.*.url": _flag("--upstream", upstream),
+            "profiles.*.tls.insecure": _flag("--tls-insecure", tls_insecure or None),
             "relay.also": _flag("--also", also),
             "relay.mode": _flag("--mode", mode),
             "recording.enabled": _flag("--no-record", False if no_record else None),
             "recording.folder": _flag("--record", str(record) if record else None),
             "limits.messages_per_second": _flag("--rate-limit", rate_limit),
             "relay.flight_recorder_s": _flag("--ring", ring),
+            "relay.flight_recorder_trigger": _flag("--trigger", trigger),
             "relay.echo": _flag("--echo", echo or None),
             "relay.allowed_origins": _flag("--allow-origin", allow_origin),
             "relay.require_token": _flag("--require-token", require_token or None),
@@ -281,10 +295,11 @@ def _open_relay(
 
     configuration = invocation.configuration
     settings = configuration.settings
+    served = _served(invocation, login)
     return Relay(
         settings.relay,
         settings.limits,
-        served=_served(invocation, login),
+        served=served,
         client_token=_ensure_client_token(token_file),
         version=__version__,
         recorder=recorder,
@@ -295,7 +310,7 @@ def _open_relay(
             os.urandom(16), settings.recording.redact_keys, settings.recording.redact_patterns
         ),
         dumps=Dumps(invocation.recordings_folder, settings.recording),
-        read_settings=lambda: _read_settings(invocation),
+        read_settings=lambda: _reread(invocation, settings, served, gateway=options.gateway),
     )
 
 
@@ -326,9 +341,13 @@ def _served(invocation: Invocation, login: tuple[str, str] | None) -> list[Serve
     ]
 
 
-def _read_settings(invocation: Invocation) -> tuple[RelaySettings, LimitSettings]:
-    settings = invocation.configure({}).settings
-    return settings.relay, settings.limits
+def _reread(
+    invocation: Invocation, first: Settings, served: list[Served], *, gateway: bool
+) -> Reread:
+    from megabot_cli.relay.reloading import reread
+
+    now = invocation.configure({}).settings
+    return reread(first, now, [each.name for each in served], gateway=gateway)
 
 
 def _ensure_client_token(file: Path) -> str:

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from megabot_cli.storage.run_files import RunningRelay
     from megabot_cli.terminal.console import Console
 
-REQUEST_LIMIT_S = 10.0
-
 
 @forms("text", "json")
 @examples(
@@ -301,7 +299,8 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
         rows.append(("recording", f"{recording['folder']}, {recording['records']} records{fault}"))
     if flight := facts.get("flight_recorder"):
-        rows.append(("flight", f"{flight['records']} records, {size(flight['bytes'])}"))
+        waits = f", written when {flight['trigger']}" if flight.get("trigger") else ""
+        rows.append(("flight", f"{flight['records']} records, {size(flight['bytes'])}{waits}"))
     if facts.get("fault"):
         rows.append(("fault", facts["fault"]))
     print_facts(console, rows)
@@ -315,12 +314,16 @@ def _say(invocation: Invocation, done: dict[str, Any], text: str) -> None:
 
 
 def _ask(invocation: Invocation, what: str) -> Any:
-    return _request(invocation, _running(invocation), what, None)
+    from megabot_cli.commands.admin_request import ask_relay
+
+    return ask_relay(_running(invocation), what)
 
 
 def _tell(invocation: Invocation, deed: str, **wishes: Any) -> dict[str, Any]:
     given = {name: value for name, value in wishes.items() if value is not None}
-    done: dict[str, Any] = _request(invocation, _running(invocation), deed, given)
+    from megabot_cli.commands.admin_request import ask_relay
+
+    done: dict[str, Any] = ask_relay(_running(invocation), deed, given)
     return done
 
 
@@ -333,46 +336,3 @@ def _running(invocation: Invocation) -> RunningRelay:
     if relay is None:
         raise NotFound(f"No relay runs for profile {profile!r}", "Start one with `megabot relay`.")
     return relay
-
-
-def _request(
-    invocation: Invocation, relay: RunningRelay, what: str, wishes: dict[str, Any] | None
-) -> Any:
-    """Ask the admin listener with the standard library: importing aiohttp takes longer than
-    the answer."""
-    import urllib.error
-    import urllib.request
-
-    from megabot_cli.commands.upstream import client_token
-    from megabot_cli.errors import CouldNotConnect
-
-    url = f"{relay.admin_url}/relay/{what}"
-    headers = {"X-Megabot-Control": "1", "Content-Type": "application/json"}
-    if token := client_token(Path(relay.token_file)):
-        headers["Authorization"] = f"Bearer {token}"
-    body = None if wishes is None else json.dumps(wishes).encode()
-    request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  our own URL
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(request, timeout=REQUEST_LIMIT_S) as response:
-            return json.loads(response.read())
-    except urllib.error.HTTPError as refusal:
-        raise _refused(refusal.code, refusal.read()) from None
-    except (OSError, ValueError) as fault:
-        reason = getattr(fault, "reason", fault)
-        raise CouldNotConnect(
-            f"The relay at {relay.admin_url} does not answer: {reason}",
-            "`megabot relay` starts one; its log says what is wrong with this one.",
-        ) from None
-
-
-def _refused(status: int, body: bytes) -> Exception:
-    from megabot_cli.errors import BadData, NotFound, NotPermitted
-
-    try:
-        facts = json.loads(body)
-    except ValueError:
-        facts = {}
-    message = facts.get("message") or f"The relay refuses with {status}"
-    kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound}
-    return kinds.get(status, BadData)(message, facts.get("hint"))

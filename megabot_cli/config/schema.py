@@ -191,7 +191,8 @@ class RelaySettings(Section, frozen=True):
         "127.0.0.1:3100"
     )
     admin_listen: Annotated[
-        str, Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT.")
+        str,
+        Meta(description="Where /healthz, /readyz and /metrics are: HOST:PORT, or unix:PATH."),
     ] = "127.0.0.1:3101"
     mode: Annotated[
         Literal["session", "dedicated", "shared"],
@@ -257,6 +258,10 @@ class RelaySettings(Section, frozen=True):
     flight_recorder_bytes: Annotated[
         int, Meta(ge=1024, description="The most memory that may take.")
     ] = 64 * 1024 * 1024
+    flight_recorder_trigger: Annotated[
+        str | None,
+        Meta(description="Write it when a record comes of which this holds: CEL, as for --where."),
+    ] = None
     tls_cert_file: Annotated[
         str | None, Meta(description="Serve clients with this certificate (PEM, with its chain).")
     ] = None

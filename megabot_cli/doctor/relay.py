@@ -9,6 +9,7 @@ from typing import Any
 import aiohttp
 
 from megabot_cli.client.network_faults import NETWORK_FAULTS
+from megabot_cli.config.listen import unix_path
 from megabot_cli.doctor.case import Case
 from megabot_cli.doctor.findings import Finding, ok, skipped, warn
 from megabot_cli.errors import CouldNotConnect, NotPermitted
@@ -42,11 +43,14 @@ async def _status(running: RunningRelay, token: str | None) -> dict[str, Any]:
         f"The relay with process number {running.pid} does not answer at {running.admin_url}",
         f"Look at its log; `kill {running.pid}` ends it.",
     )
+    path = unix_path(running.admin_url)
+    base = running.admin_url if path is None else "http://localhost"
+    connector = aiohttp.UnixConnector(str(path)) if path is not None else None
     try:
         async with (
             asyncio.timeout(ASK_LIMIT_S),
-            aiohttp.ClientSession(trust_env=False) as http,
-            http.get(f"{running.admin_url}/relay/status", headers=headers) as response,
+            aiohttp.ClientSession(trust_env=False, connector=connector) as http,
+            http.get(f"{base}/relay/status", headers=headers) as response,
         ):
             body, status = await response.content.read(MOST_BYTES), response.status
             facts = json.loads(body) if status == 200 else None

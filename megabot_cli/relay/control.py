@@ -31,11 +31,17 @@ class Control:
     """The routes under `/relay/` of the admin listener.
 
     `GET status|clients|sessions` tell; `POST close|drain|reauth|mark|level|dump|reload` do,
-    with a JSON object as body. `may_do` says why a request may not, or None.
+    with a JSON object as body. `may_see` and `may_do` say why a request may not, or None.
     """
 
-    def __init__(self, relay: Relay, may_do: Callable[[web.Request], web.Response | None]) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        may_see: Callable[[web.Request], Awaitable[web.Response | None]],
+        may_do: Callable[[web.Request], web.Response | None],
+    ) -> None:
         self._relay = relay
+        self._may_see = may_see
         self._may_do = may_do
 
     def add_to(self, router: web.UrlDispatcher) -> None:
@@ -45,7 +51,7 @@ class Control:
             "sessions": lambda: overview.sessions(self._relay),
         }
         for name, view in views.items():
-            router.add_get(f"/relay/{name}", _shown(view))
+            router.add_get(f"/relay/{name}", self._shown(view))
         deeds: dict[str, Deed] = {
             "close": self._close,
             "drain": self._drain,
@@ -57,6 +63,15 @@ class Control:
         }
         for name, deed in deeds.items():
             router.add_post(f"/relay/{name}", self._done(name, deed))
+
+    def _shown(self, view: Callable[[], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
+        async def serve(request: web.Request) -> web.Response:
+            refusal = await self._may_see(request)
+            if refusal is not None:
+                return refusal
+            return web.json_response(view(), headers={"Cache-Control": "no-store"})
+
+        return serve
 
     def _done(self, name: str, deed: Deed) -> Callable[[web.Request], Awaitable[web.Response]]:
         async def serve(request: web.Request) -> web.Response:
@@ -115,13 +130,6 @@ class Control:
     async def _reload(self, _wishes: Mapping[str, Any]) -> dict[str, Any]:
         changed, waits = self._relay.operations.reload()
         return {"changed": changed, "needs_restart": waits}
-
-
-def _shown(view: Callable[[], Any]) -> Callable[[web.Request], Awaitable[web.Response]]:
-    async def serve(_request: web.Request) -> web.Response:
-        return web.json_response(view(), headers={"Cache-Control": "no-store"})
-
-    return serve
 
 
 async def _read(request: web.Request) -> dict[str, Any]:

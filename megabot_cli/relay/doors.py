@@ -84,6 +84,13 @@ class Doors:
         self._open.append(door)
         return door
 
+    def show_certificate(self, settings: RelaySettings) -> None:
+        """Read the certificate again for who comes from now on. Raises BadConfiguration."""
+        for door in self._open:
+            if door.tls is not None:
+                server_tls(settings)  # one that is of no use must not replace half of a good one
+                _load_certificate(door.tls, settings)
+
     async def serve(self, door: Door, app: web.Application) -> None:
         """Let `app` answer whoever comes through this door."""
         runner = web.AppRunner(
@@ -158,6 +165,12 @@ def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
             raise BadConfiguration("relay.tls_key_file needs relay.tls_cert_file")
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    _load_certificate(context, settings)
+    return context
+
+
+def _load_certificate(context: ssl.SSLContext, settings: RelaySettings) -> None:
+    assert settings.tls_cert_file is not None
     try:
         context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
     except OSError as fault:  # SSLError is one too
@@ -165,7 +178,6 @@ def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
             f"relay.tls_cert_file {settings.tls_cert_file} is of no use: {fault.strerror or fault}",
             "It must be a PEM certificate with its chain; the key stands in relay.tls_key_file.",
         ) from None
-    return context
 
 
 def peer_uid(transport: asyncio.BaseTransport) -> int | None:

@@ -97,7 +97,7 @@ class Identity:
         await session.first_outcome.wait()
         if session.link.life.state is LinkState.FAILED:
             return "refused"
-        return "up" if session.link.up else "unreachable"
+        return "up" if session.greeting is not None else "unreachable"
 
     @property
     def fault(self) -> MegabotError | None:

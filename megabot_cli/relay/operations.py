@@ -12,11 +12,11 @@ import msgspec
 import structlog
 
 from megabot_cli.client.tasks import TaskSet
-from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySettings
+from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import MegabotError, NotFound
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.flight import write_dump
-from megabot_cli.relay.reloading import take_over
+from megabot_cli.relay.reloading import Reread, take_over
 from megabot_cli.telemetry.logs import set_level
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("relay")
 
-ReadSettings = Callable[[], tuple[RelaySettings, LimitSettings]]
+ReadSettings = Callable[[], Reread]
 
 
 class Dumps(msgspec.Struct, frozen=True):
@@ -101,22 +101,23 @@ class Operations:
         log.info("flight_recorder.written", path=str(path), reason=reason)
         return path
 
+    async def try_to_dump(self, reason: str) -> None:
+        """As `dump`, for nobody who waits; what goes wrong is logged."""
+        try:
+            await self.dump(reason)
+        except MegabotError as fault:
+            log.error("flight_recorder.not_written", fault=fault.message, hint=fault.hint)
+
     def dump_soon(self, reason: str) -> None:
-        """As `dump`, in its own time; what goes wrong is logged."""
-
-        async def dump() -> None:
-            try:
-                await self.dump(reason)
-            except MegabotError as fault:
-                log.error("flight_recorder.not_written", fault=fault.message, hint=fault.hint)
-
-        self._tasks.start(dump(), "dump")
+        """As `try_to_dump`, in its own time."""
+        self._tasks.start(self.try_to_dump(reason), "dump")
 
     def reload(self) -> tuple[list[str], list[str]]:
         """Read the configuration and the credential again.
 
         Returns the settings that changed and those that need a restart. A configuration
-        that cannot be read raises, and changes nothing.
+        that cannot be read raises, and changes nothing. The certificate that clients see is
+        read again too: who renews one says so by SIGHUP.
         """
         self.reauth()
         if self._read_settings is None:
@@ -124,6 +125,7 @@ class Operations:
         main = self._relay.main.parts
         old = (main.settings, main.limits)
         settings, limits, changed, waits = take_over(old, self._read_settings())
+        self._relay.doors.show_certificate(settings)
         for identity in self._relay.identities.values():
             identity.parts.settings, identity.parts.limits = settings, limits
         self._relay.admit_anew()

@@ -72,6 +72,9 @@ def status(relay: Relay) -> Facts:
         }
     if relay.flight is not None:
         facts["flight_recorder"] = {"records": len(relay.flight), "bytes": relay.flight.bytes}
+        if relay.trigger is not None:
+            facts["flight_recorder"]["trigger"] = relay.trigger.text
+            facts["flight_recorder"]["hits"] = relay.trigger.hits
     return facts
 
 

@@ -84,25 +84,12 @@ class ClientRoutes:
 
     async def _judge(self, request: web.Request) -> Refusal | None:
         rules = self.admission
-        refusal = rules.judge_host(request.headers.get("Host"))
-        refusal = refusal or rules.judge_origin(request.headers.get("Origin"))
+        refusal = _judge_names(rules, request)
         if refusal is not None:
             return refusal
         has_token = rules.has_token(request.headers, request.query)
-        uid = None if has_token else await self._peer_uid(request)
+        uid = None if has_token else await _peer_uid(request, self._owners)
         return rules.judge_peer(uid, has_token=has_token)
-
-    async def _peer_uid(self, request: web.Request) -> int | None:
-        transport = request.transport
-        if transport is None:
-            return None
-        uid = peer_uid(transport)
-        if uid is not None:
-            return uid
-        local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
-        if not isinstance(local, tuple) or not isinstance(peer, tuple):
-            return None
-        return await self._owners.uid((local[0], local[1]), (peer[0], peer[1]))
 
     # -- clients -------------------------------------------------------------------------
 
@@ -142,14 +129,16 @@ class ClientRoutes:
         client = LocalClient(
             identity.parts, socket, transport, self._tasks, _wishes(request, socket)
         )
+        asked_id = request.query.get("session_id") or None
+        # Asked before a session is opened: who is turned away leaves no link behind.
+        if (full := self._full(identity, asked_id)) is not None:
+            await self._turn_away(socket, full)
+            return socket
         session = identity.sessions.find_or_open(
-            request.query.get("session_id") or None,
+            asked_id,
             request.query.get("user_id") or None,
             request.query.get("platform") or None,
         )
-        if (full := self._full(session)) is not None:
-            await self._turn_away(socket, full)
-            return socket
         await self._converse(client, socket, session)
         return socket
 
@@ -196,13 +185,15 @@ class ClientRoutes:
             if pulse is not None:
                 heartbeat.forget(pulse)
 
-    def _full(self, session: Session) -> str | None:
+    def _full(self, identity: Identity, asked_id: str | None) -> str | None:
         settings = self._parts.settings
         if len(self.clients) >= settings.max_clients:
             return f"{settings.max_clients} clients are connected, which is the limit"
         # A shared link is no session that somebody chose: all clients of the relay are on it.
-        shared = settings.mode == "shared"
-        if not shared and len(session.clients) >= settings.max_clients_per_session:
+        if settings.mode == "shared" or asked_id is None:
+            return None
+        session = identity.sessions.find(asked_id)
+        if session is not None and len(session.clients) >= settings.max_clients_per_session:
             return f"{settings.max_clients_per_session} clients share this session, the limit"
         return None
 
@@ -283,14 +274,23 @@ class AdminRoutes:
         self._health = health
         self._ready = ready
         self._metrics = metrics
+        self._owners = SocketOwners()
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[known, self._admit])
         app.router.add_get("/healthz", self.serve_health)
         app.router.add_get("/readyz", self.serve_ready)
         app.router.add_get("/metrics", self.serve_metrics)
-        Control(self._relay, self._may_do).add_to(app.router)
+        Control(self._relay, self._may_see, self._may_do).add_to(app.router)
         return app
+
+    async def _may_see(self, request: web.Request) -> web.Response | None:
+        """Who is connected, and on which session, is for whoever may connect. A scraper of
+        another user gets the numbers, which name nobody."""
+        has_token = self.admission.has_token(request.headers, {})
+        uid = None if has_token else await _peer_uid(request, self._owners)
+        refusal = self.admission.judge_peer(uid, has_token=has_token)
+        return self._turn_away(refusal) if refusal is not None else None
 
     def _may_do(self, request: web.Request) -> web.Response | None:
         """What changes something wants the client token and a header no page can send."""
@@ -310,8 +310,7 @@ class AdminRoutes:
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        refusal = self.admission.judge_host(request.headers.get("Host"))
-        refusal = refusal or self.admission.judge_origin(request.headers.get("Origin"))
+        refusal = _judge_names(self.admission, request)
         return self._turn_away(refusal) if refusal is not None else await handler(request)
 
     async def serve_health(self, _request: web.Request) -> web.Response:
@@ -328,6 +327,28 @@ class AdminRoutes:
 
 
 _NO_UPGRADE = Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws")
+
+
+def _judge_names(rules: Admission, request: web.Request) -> Refusal | None:
+    """Host and every Origin: of two headers of one name the other one must not slip by."""
+    refusal = rules.judge_host(request.headers.get("Host"))
+    for origin in request.headers.getall("Origin", []):
+        refusal = refusal or rules.judge_origin(origin)
+    return refusal
+
+
+async def _peer_uid(request: web.Request, owners: SocketOwners) -> int | None:
+    """Whose program asks; None where that cannot be known."""
+    transport = request.transport
+    if transport is None:
+        return None
+    uid = peer_uid(transport)
+    if uid is not None:
+        return uid
+    local, peer = transport.get_extra_info("sockname"), transport.get_extra_info("peername")
+    if not isinstance(local, tuple) or not isinstance(peer, tuple):
+        return None
+    return await owners.uid((local[0], local[1]), (peer[0], peer[1]))
 
 
 def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes:

@@ -13,7 +13,7 @@ import structlog
 from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import LimitSettings, RelaySettings
-from megabot_cli.errors import MegabotError, NotAuthenticated
+from megabot_cli.errors import BadConfiguration, MegabotError, NotAuthenticated
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.recording.redaction import Redactor
@@ -32,6 +32,7 @@ from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
 from megabot_cli.relay.session import Session
 from megabot_cli.relay.taps import Taps
 from megabot_cli.relay.token_keeping import keep_fresh
+from megabot_cli.relay.trigger import Trigger
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.telemetry.exposition import RelayCollector, exposition
@@ -83,6 +84,7 @@ class Relay:
         self.flight: FlightRecorder | None = None
         if settings.flight_recorder_s:
             self.flight = FlightRecorder(settings.flight_recorder_s, settings.flight_recorder_bytes)
+        self.trigger = _trigger(settings)
         self._dumps = dumps
         self._read_settings = read_settings
         self._stop_on_recorder_fault = stop_on_recorder_fault
@@ -148,7 +150,7 @@ class Relay:
             self._start_recorder(self.recorder)
             if self.recorder.previous is not None:
                 log.warning("recording.found_unclean", segment=self.recorder.previous)
-        taps = Taps(self._tap_dropped)
+        self._taps = taps = Taps(self._tap_dropped)
         self._witness = Witness(
             self.recorder,
             taps,
@@ -168,6 +170,9 @@ class Relay:
         self._tasks.start(self._watch_recorder(), "watch recorder")
         for identity in self.identities.values():
             self._tasks.start(keep_fresh(identity), f"keep the token of {identity.name} fresh")
+        if self.trigger is not None:
+            work = self.trigger.watch(self._taps.open(self._redactor), self.operations.try_to_dump)
+            self._tasks.start(work, "trigger")
         self._loop_lag.start()
         log.info("relay.started", url=self.url, admin=self.admin_url, upstreams=upstreams)
         return upstreams
@@ -183,6 +188,8 @@ class Relay:
                 engine=self._engine,
                 alone=len(self._served) == 1,
             )
+            if served.profile.tls.insecure:
+                log.warning("upstream.not_verified", profile=served.name)
 
     def _start_recorder(self, recorder: Recorder) -> None:
         try:
@@ -339,12 +346,17 @@ class Relay:
 
     @property
     def watchers(self) -> int:
-        return len(self._witness.taps)
+        """Programs that look on; our own trigger is none."""
+        return len(self._taps) - (self.trigger is not None)
 
     @property
     def strangers(self) -> int:
         """Sockets that have not said yet what they want."""
         return self._doors.strangers
+
+    @property
+    def doors(self) -> Doors:
+        return self._doors
 
     @property
     def draining(self) -> bool:
@@ -390,3 +402,15 @@ class Relay:
                 upstream=self.main.origin,
             )
         )
+
+
+def _trigger(settings: RelaySettings) -> Trigger | None:
+    """What writes the flight recorder by itself. Raises BadConfiguration."""
+    if settings.flight_recorder_trigger is None:
+        return None
+    if not settings.flight_recorder_s:
+        raise BadConfiguration(
+            "relay.flight_recorder_trigger writes the flight recorder, which is off",
+            "Say how much it keeps: --ring 5m, or relay.flight_recorder_s.",
+        )
+    return Trigger(settings.flight_recorder_trigger, settings.flight_recorder_s)

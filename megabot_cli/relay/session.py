@@ -92,6 +92,7 @@ class Session:
         self._on_ended = on_ended
         self._tasks = TaskSet()
         self._linger: asyncio.TimerHandle | None = None
+        self._stopped = False
         self._grace: asyncio.TimerHandle | None = None
         self._unsure: dict[str, float] = {}  # requests of before a resume → since when
         self._left_at: dict[str, str] = {}  # client_id → cursor when it went
@@ -121,10 +122,15 @@ class Session:
 
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
+
+    def _first_dial_ended(self) -> None:
+        """Either way. Until then somebody waits for it, also where no client is there."""
+        self.first_outcome.set()
         self._linger_if_alone()
 
     async def stop(self) -> None:
         """Close the link without ending the session upstream."""
+        self._stopped = True
         self._upward.stop()
         for timer in (self._linger, self._grace):
             if timer is not None:
@@ -194,7 +200,7 @@ class Session:
         self._voice.refuse(client, None, 503, "upstream_unavailable", self.link.why_down)
 
     def _linger_if_alone(self) -> None:
-        if not self.clients and self._linger is None:
+        if not self.clients and self._linger is None and not self._stopped:
             linger_s = self._parts.settings.linger_s
             self._linger = self._parts.loop.call_later(linger_s, self._on_ended, self)
 
@@ -255,7 +261,7 @@ class Session:
 
     def link_up(self, greeting: Greeting, verdict: Verdict) -> None:
         """Greet who waits; tell the others what became of the session."""
-        self.first_outcome.set()
+        self._first_dial_ended()
         self.greeting = greeting
         if verdict is Verdict.NEW_SESSION:
             self.ring.begin_epoch(new_id("epoch"))
@@ -325,7 +331,7 @@ class Session:
         self._upward.release()
 
     def link_lost(self, code: int, reason: str) -> None:
-        """Clients stay; they hear that the upstream is away."""
+        """Clients stay; they hear that the upstream is away, or that the session is over."""
         self._witness.fact(
             "close",
             link=self.link.id,
@@ -334,8 +340,21 @@ class Session:
             reason=reason,
             by="upstream",
         )
+        if code == CloseCode.SESSION_ENDED:
+            self._end_with_upstream()
+            return
         for client in self.clients.values():
             self._tell_away(client, f"{reason} ({code})")
+
+    def _end_with_upstream(self) -> None:
+        """There is nothing to come back to: what is open is told by id, then all may go."""
+        self._tell_unknown(self.routing.take_all())
+        self._upward.give_up_held("the session ended upstream")
+        for waiting in self.link.queue.take_all():
+            self._upward.expired(waiting, "the session ended upstream")
+        for client in list(self.clients.values()):
+            client.close(CloseCode.SESSION_ENDED, "the session ended upstream")
+        self._on_ended(self)
 
     def _tell_away(self, client: LocalClient, why: str) -> None:
         text = f"the upstream is away: {why}; messages wait and are sent when it is back"
@@ -343,7 +362,7 @@ class Session:
 
     def link_refused(self, error: MegabotError) -> None:
         """The upstream refuses our credential: clients cannot be served."""
-        self.first_outcome.set()
+        self._first_dial_ended()
         self._upward.give_up_held(error.message)
         for client in list(self.clients.values()):
             self._voice.refuse(client, None, 401, "authentication_failed", error.message)
@@ -351,7 +370,7 @@ class Session:
 
     def link_failed(self) -> None:
         """A dial failed for another reason; the link tries again."""
-        self.first_outcome.set()
+        self._first_dial_ended()
 
 
 def _first(binary: bool) -> int:

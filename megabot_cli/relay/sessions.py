@@ -53,7 +53,7 @@ class Sessions:
             the_one = next(iter(self._all.values()))
             self._revive(the_one)
             return the_one
-        if asked_id is not None and (found := self._find(asked_id)) is not None:
+        if asked_id is not None and (found := self.find(asked_id)) is not None:
             self._revive(found)
             return found
         if asked_id is None and self._ahead is not None and user_id is None:
@@ -62,7 +62,8 @@ class Sessions:
             return session
         return self._open(asked_id, user_id, platform)
 
-    def _find(self, name: str) -> Session | None:
+    def find(self, name: str) -> Session | None:
+        """The session that has or had this name, if it is held here."""
         holder = self._engine.holder(self._parts.identity, name)
         return None if holder is None else self._all.get(holder)
 

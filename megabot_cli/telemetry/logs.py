@@ -105,18 +105,32 @@ def _make_harmless(
 
 
 class _LibraryLines(logging.Handler):
-    """What libraries say through the standard module, as lines of ours: `library.warned`."""
+    """What libraries say through the standard module, as lines of ours: `library.warned`.
+
+    Not what a stranger sent: no pattern finds a secret that has lost the name before it.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             text = record.getMessage()
         except (TypeError, ValueError):  # a library's own mistake must not end a request
             text = str(record.msg)
-        log = structlog.get_logger(record.name)
-        log.warning("library.warned", library=record.name, said=text, exc_info=record.exc_info)
+        said: dict[str, Any] = {"library": record.name, "said": text, "exc_info": record.exc_info}
+        fault = _exception(record.exc_info)
+        if type(fault).__module__ == _HTTP_FAULTS:  # a header that is too long, in its own words
+            said.update(fault=type(fault).__name__, exc_info=None)
+        structlog.get_logger(record.name).warning("library.warned", **said)
+
+
+# What aiohttp's parser raises: its words repeat what was sent.
+_HTTP_FAULTS = "aiohttp.http_exceptions"
+# It warns of every client that offers subprotocols we do not have, and repeats them: people
+# put tokens there, for it is the one header that a page can set.
+_REPEATS_STRANGERS = "aiohttp.websocket"
 
 
 def _listen_to_libraries() -> None:
+    logging.getLogger(_REPEATS_STRANGERS).setLevel(logging.ERROR)
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, _LibraryLines):

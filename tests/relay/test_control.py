@@ -10,12 +10,20 @@ import aiohttp
 import msgspec
 import pytest
 
-from megabot_cli.config.schema import LimitSettings, RecordingSettings, RelaySettings
+from megabot_cli.config.schema import (
+    GatewaySettings,
+    LimitSettings,
+    ProfileSettings,
+    RecordingSettings,
+    RelaySettings,
+    Settings,
+)
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay import trigger
 from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
 from megabot_cli.relay.operations import Dumps
-from megabot_cli.relay.reloading import take_over
+from megabot_cli.relay.reloading import Reread, reread, take_over
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
@@ -120,6 +128,73 @@ async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
     assert "chat_receive" in types
 
 
+@pytest.mark.parametrize(
+    "condition",
+    ['type == "chat_receive" && text.contains("find me")', 'text.matches("find.(me|you)")'],
+    ids=["plain", "for the engine"],
+)
+async def test_a_record_that_is_waited_for_writes_the_flight_recorder_once(
+    stage: Stage, gateway: Gateway, condition: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trigger, "AFTERMATH_S", 0.3)
+    folder = stage.folder / "dumps"
+    relay = await stage.open_relay(
+        gateway.url,
+        flight_recorder_s=60.0,
+        flight_recorder_trigger=condition,
+        dumps=Dumps(folder, RecordingSettings()),
+    )
+    assert (await ask(stage, relay, "status"))["taps"] == 0
+    peer, _ = await stage.greeted(relay.url)
+    for number, content in enumerate(("not yet", "find me", "and what follows", "find me too")):
+        await peer.send("chat_send", f"m{number}", content=content)
+        await peer.message("chat_receive")
+    await until(lambda: folder.exists() and list(folder.glob("*/*.jsonl")))
+    (dump,) = folder.iterdir()
+    with open_recording(dump) as reader:
+        ids = {record.id for record in reader}
+        assert reader.header is not None
+        assert reader.header.labels == {"flight_recorder": f"trigger: {condition}"}
+    assert {"m0", "m1", "m2"} <= ids
+    facts = (await ask(stage, relay, "status"))["flight_recorder"]
+    assert facts["trigger"] == condition
+    assert facts["hits"] > 0
+
+
+async def test_what_a_trigger_has_seen_is_written_also_when_the_relay_stops_then(
+    stage: Stage, gateway: Gateway
+) -> None:
+    folder = stage.folder / "dumps"
+    relay = await stage.open_relay(
+        gateway.url,
+        flight_recorder_s=60.0,
+        flight_recorder_trigger='type == "chat_receive"',
+        dumps=Dumps(folder, RecordingSettings()),
+    )
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hello")
+    await until(lambda: relay.trigger is not None and relay.trigger.hits)
+    await relay.stop()
+    (dump,) = folder.iterdir()
+    assert verify(dump).clean
+
+
+@pytest.mark.parametrize(
+    ("kept_s", "said"),
+    [
+        pytest.param(0.0, "which is off", id="nothing to write"),
+        pytest.param(9.0, "flight_recorder_trigger: ", id="no condition"),
+    ],
+)
+async def test_a_trigger_of_no_use_is_told_at_the_start(
+    stage: Stage, gateway: Gateway, kept_s: float, said: str
+) -> None:
+    with pytest.raises(BadConfiguration, match=said):
+        await stage.open_relay(
+            gateway.url, flight_recorder_s=kept_s, flight_recorder_trigger="type =="
+        )
+
+
 async def test_without_a_flight_recorder_a_dump_says_how_to_have_one(
     stage: Stage, gateway: Gateway
 ) -> None:
@@ -164,10 +239,10 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
     settings = RelaySettings(listen="127.0.0.1:9", allowed_origins=[origin], drain_s=2.0)
     broken = False
 
-    def read() -> tuple[RelaySettings, LimitSettings]:
+    def read() -> Reread:
         if broken:
             raise BadConfiguration("line 3: no such setting")
-        return settings, LimitSettings(messages_per_second=3)
+        return Reread(settings, LimitSettings(messages_per_second=3), ["recording.folder"])
 
     relay = await stage.open_relay(gateway.url, read_settings=read)
     url = relay.url.replace("ws:", "http:")
@@ -177,13 +252,23 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
     _, body = await tell(stage, relay, "reload")
     assert "relay.allowed_origins" in body["changed"]
     assert "limits.messages_per_second" in body["changed"]
-    assert "relay.listen" in body["needs_restart"]
+    assert {"relay.listen", "recording.folder"} <= set(body["needs_restart"])
     async with stage.http.get(url, headers=headers) as response:
         assert response.status == 426
     broken = True
     status, body = await tell(stage, relay, "reload")
     assert (status, body["message"]) == (400, "line 3: no such setting")
     assert relay.settings.allowed_origins == [origin]
+
+
+async def test_who_is_connected_is_told_to_whoever_may_connect_and_numbers_to_all(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, require_token=True)
+    for path, without in (("relay/clients", 401), ("relay/sessions", 401), ("metrics", 200)):
+        for headers, status in (({}, without), (ALLOWED, 200)):
+            async with stage.http.get(f"{relay.admin_url}/{path}", headers=headers) as response:
+                assert response.status == status, path
 
 
 @pytest.mark.parametrize(
@@ -253,7 +338,32 @@ def test_the_flight_recorder_keeps_the_last_of_it_within_its_bounds() -> None:
 
 def test_taking_over_settings_is_told_by_name() -> None:
     old = (RelaySettings(), LimitSettings())
-    new = (msgspec.structs.replace(RelaySettings(), mode="shared", echo=True), LimitSettings())
+    new = RelaySettings(mode="shared", echo=True, heartbeat_s=9.0, tls_cert_file="new.pem")
+    relay, _, changed, waits = take_over(old, Reread(new, LimitSettings()))
+    assert changed == ["relay.echo"]
+    assert waits == ["relay.mode", "relay.heartbeat_s", "relay.tls_cert_file"]
+    assert (relay.mode, relay.echo, relay.tls_cert_file) == ("session", True, None)
+
+
+def test_another_certificate_is_taken_over_where_there_is_tls() -> None:
+    old = (RelaySettings(tls_cert_file="old.pem"), LimitSettings())
+    new = Reread(RelaySettings(tls_cert_file="new.pem", tls_key_file="key.pem"), LimitSettings())
     relay, _, changed, waits = take_over(old, new)
-    assert (changed, waits) == (["relay.echo"], ["relay.mode"])
-    assert (relay.mode, relay.echo) == ("session", True)
+    assert (changed, waits) == (["relay.tls_cert_file", "relay.tls_key_file"], [])
+    assert relay.tls_cert_file == "new.pem"
+
+
+def test_what_a_running_relay_cannot_take_over_is_told_by_name() -> None:
+    here = ProfileSettings(url="ws://127.0.0.1:1/ws")
+    there = msgspec.structs.replace(here, url="ws://127.0.0.1:2/ws", platform="web")
+    first = Settings(profiles={"one": here, "two": here, "other": here})
+    now = Settings(
+        profiles={"one": there, "other": there},
+        recording=RecordingSettings(redact_keys=["iban"]),
+        gateway=GatewaySettings(latency_s=1.0),
+    )
+    found = reread(first, now, ["one", "two"], gateway=False)
+    names = ["recording.redact_keys", "profiles.one.url", "profiles.one.platform", "profiles.two"]
+    assert found.waits == names
+    assert reread(first, now, ["one"], gateway=True).waits[-1] == "gateway.latency_s"
+    assert reread(first, first, ["one", "two"], gateway=True).waits == []

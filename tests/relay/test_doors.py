@@ -17,8 +17,10 @@ import aiohttp
 import pytest
 
 from megabot_cli.client.connection import MegaBotClient
+from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.reloading import Reread
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
 from tests.support.certificates import Certificate, make_certificate
@@ -222,6 +224,32 @@ async def test_clients_are_served_with_tls(
         assert (await client.ask("hello", timeout_s=5)).text
     with pytest.raises(aiohttp.ClientConnectorCertificateError):
         await stage.http.ws_connect(relay.url)
+
+
+async def test_a_renewed_certificate_is_shown_after_a_reload_and_one_of_no_use_is_not(
+    stage: Stage, gateway: Gateway, certificate: Certificate, tmp_path: Path
+) -> None:
+    files = (certificate.cert_file, certificate.key_file)
+    settings = RelaySettings(tls_cert_file=str(files[0]), tls_key_file=str(files[1]))
+    relay = await stage.open_relay(
+        gateway.url,
+        read_settings=lambda: Reread(settings, LimitSettings()),
+        tls_cert_file=settings.tls_cert_file,
+        tls_key_file=settings.tls_key_file,
+    )
+    (tmp_path / "renewed").mkdir()
+    renewed = make_certificate(tmp_path / "renewed", "127.0.0.1")
+    files[0].write_bytes(renewed.cert_file.read_bytes())  # its key is still to come
+    with pytest.raises(BadConfiguration, match="tls_cert_file"):
+        relay.operations.reload()
+    files[1].write_bytes(renewed.key_file.read_bytes())
+    relay.operations.reload()
+    files[0].write_text("of no use")
+    with pytest.raises(BadConfiguration, match="tls_cert_file"):
+        relay.operations.reload()
+    trusting = ssl.create_default_context(cafile=str(renewed.cert_file))
+    async with MegaBotClient(relay.url, ssl=trusting, token="the-client-token") as client:
+        assert client.session_id
 
 
 async def test_other_machines_may_come_with_tls_and_a_token_and_not_otherwise(

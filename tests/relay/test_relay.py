@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+import structlog
 
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.gateway.server import Gateway
@@ -178,6 +179,44 @@ async def test_a_cut_line_is_told_apart_from_a_goodbye(stage: Stage, gateway: Ga
     other, _ = await stage.greeted(relay.url)
     await other.socket.close(code=4321)
     await until(lambda: relay.numbers.clients_closed[4321] == 1)
+
+
+async def test_a_link_that_nobody_keeps_is_dialled_at_the_start_all_the_same(
+    stage: Stage, gateway: Gateway
+) -> None:
+    async with asyncio.timeout(5):
+        relay = await stage.open_relay(gateway.url, linger_s=0.0)
+    await until(lambda: not relay.sessions)
+    assert relay.numbers.resumes["fresh"] == 1
+    await stage.greeted(relay.url)
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_a_session_that_ended_upstream_ends_its_clients_4508_and_is_not_dialled_again(
+    stage: Stage, mode: str
+) -> None:
+    async def end(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.close(4508, "logged out elsewhere")
+
+    with structlog.testing.capture_logs() as logged:
+        async with ScriptedUpstream(end) as upstream:
+            relay = await stage.open_relay(upstream.url, mode=mode, linger_s=0.05)
+            peer, _ = await stage.greeted(relay.url)
+            dials = relay.numbers.dials
+            await peer.send("chat_send", "m1", content="never answered")
+            error = await peer.message("connection_error")
+            assert error["payload"]["error"] == "delivery_unknown"
+            assert error["metadata"]["reply_to"] == "m1"
+            assert await peer.close_code() == 4508
+            await until(lambda: not relay.sessions)
+            assert relay.numbers.dials == dials
+            other, _ = await stage.greeted(relay.url)  # on a new one
+            await other.socket.close()
+            await until(lambda: not relay.sessions)
+    ended = [line["link"] for line in logged if line["event"] == "session.ended"]
+    assert len(ended) == len(set(ended)) >= 2
 
 
 async def test_what_waits_too_long_is_answered_503_by_id(stage: Stage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,3 +107,26 @@ def test_hup_reloads_and_usr1_dumps_away_from_a_terminal(
     wait_until(lambda: "flight_recorder.written" in "\n".join(process.error_lines), "the dump")
     process.signal(signal.SIGTERM)
     assert process.wait() in (0, 143)
+
+
+def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(
+    ann: Operator, processes: Processes
+) -> None:
+    relay = start_relay(
+        processes, ann, "--mode", "dedicated", "--upstream", "wss://127.0.0.1:9/ws",
+        "--tls-insecure", "--no-record",
+    )  # fmt: skip
+    with urllib.request.urlopen(f"{relay.ready()['admin_url']}/metrics") as answer:  # noqa: S310
+        assert 'megabot_relay_tls_insecure{profile="default"} 1.0' in answer.read().decode()
+    assert "upstream.not_verified" in relay.errors
+
+
+def test_the_admin_listener_may_be_a_unix_socket(ann: Operator, processes: Processes) -> None:
+    path = ann.home / "admin.sock"
+    start_relay(processes, ann, "--admin-listen", f"unix:{path}").ready()
+    facts = json.loads(ann.types("relay", "status", "--json").stdout)
+    assert facts["admin_url"] == f"unix:{path}"
+    assert ann.types("relay", "mark", "here").returncode == 0
+    assert ann.types("relay", "close", "nobody").returncode == 9
+    checks = json.loads(ann.types("doctor", "--json").stdout)["checks"]
+    assert [each["verdict"] for each in checks if each["check"] == "relay"] == ["ok"]

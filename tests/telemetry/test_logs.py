@@ -9,12 +9,16 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import aiohttp
 import pytest
 import structlog
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.telemetry.logs import LogFormat, _LibraryLines, configure_logging
 
+SECRET = "c4n4ry7Q9zL2mX8vB3nT"
 CANARY = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLW9mLWEtY2FuYXJ5"
 
 
@@ -95,6 +99,36 @@ def test_what_a_library_says_is_a_line_like_any_other() -> None:
     assert [each["said"] for each in said] == ["slow: 3 s", "wrong %d"]
     assert {each["event"] for each in said} == {"library.warned"}
     assert {each["library"] for each in said} == {"aiohttp.client"}
+
+
+@pytest.mark.parametrize("debug", [False, True])
+async def test_what_a_stranger_sent_wrongly_is_not_repeated(debug: bool) -> None:
+    """A header too long is told with its beginning, subprotocols with all of them."""
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse(protocols=("ours",))
+        await socket.prepare(request)
+        await socket.close()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", serve)
+    out = lines(debug=debug)
+    handlers = logging.getLogger().handlers
+    others = [handler for handler in handlers if not isinstance(handler, _LibraryLines)]
+    for handler in others:  # pytest's own would fail the test
+        handlers.remove(handler)
+    try:
+        async with TestServer(app) as server, aiohttp.ClientSession() as http:
+            with pytest.raises(aiohttp.ClientError):
+                await http.ws_connect(server.make_url("/"), headers={"X-API-Key": SECRET * 500})
+            async with http.ws_connect(server.make_url("/"), protocols=("bearer", SECRET)):
+                pass
+    finally:
+        handlers.extend(others)
+    said = out.getvalue()
+    assert SECRET not in said
+    assert '"LineTooLong"' in said
 
 
 def test_what_a_peer_chose_cannot_steer_the_terminal() -> None:
