@@ -221,6 +221,14 @@ class RelaySettings(Section, frozen=True):
     linger_s: Annotated[
         NotNegative, Meta(description="A link outlives its last client this long.")
     ] = 300.0
+    linger_links: Annotated[
+        int,
+        Meta(
+            ge=0,
+            description="So many links without a client are kept; beyond that the one that was "
+            "left first goes.",
+        ),
+    ] = 32
     validation: Annotated[
         Literal["off", "warn", "strict"],
         Meta(description="Messages that break the specification: ignore, count, or refuse."),

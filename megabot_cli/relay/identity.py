@@ -112,7 +112,7 @@ class Identity:
         """Nothing that a client asked is still open. Dedicated pairs know only of what waits."""
         if self.dedicated is not None:
             return self.dedicated.idle
-        return all(not len(s.routing) and not s.waiting for s in self.sessions)
+        return all(session.idle for session in self.sessions)
 
     def try_again(self) -> int:
         """Read the credential anew; links that were refused try again. Returns how many."""

@@ -56,6 +56,7 @@ class Session:
         platform: str | None,
         on_named: Callable[[Session, str], None],
         on_ended: Callable[[Session], None],
+        on_left: Callable[[], None],
         shared: bool = False,
     ) -> None:
         self.roster = Roster(parts.turn)
@@ -90,6 +91,8 @@ class Session:
         )
         self._on_named = on_named
         self._on_ended = on_ended
+        self._on_left = on_left
+        self.left_at: float | None = None  # of the event loop's clock: its last client went
         self._tasks = TaskSet()
         self._linger: asyncio.TimerHandle | None = None
         self._stopped = False
@@ -120,6 +123,11 @@ class Session:
         """Calls that wait for a client's result."""
         return len(self._executions)
 
+    @property
+    def idle(self) -> bool:
+        """Nothing waits to go up, and no request for its answer."""
+        return not self.waiting and not len(self.routing)
+
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
 
@@ -149,6 +157,7 @@ class Session:
         if self._linger is not None:
             self._linger.cancel()
             self._linger = None
+        self.left_at = None
         self._replace(client)
         self.roster.add(client)
         client.session_cursor = self.ring.cursor
@@ -183,6 +192,9 @@ class Session:
             by=by,
         )
         self._linger_if_alone()
+        if not self.clients:
+            self.left_at = self._parts.loop.time()
+            self._on_left()
 
     def _remember(self, client: LocalClient) -> None:
         if client.wishes.client_id is None:

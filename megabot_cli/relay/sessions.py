@@ -81,6 +81,7 @@ class Sessions:
             platform=platform,
             on_named=self._named,
             on_ended=self.end,
+            on_left=self._keep_few,
             shared=self._shared,
         )
         self._all[session.link.id] = session
@@ -96,6 +97,15 @@ class Sessions:
         """Nobody came back to it in time. From now on nobody can: who asks gets a new one."""
         self._forget(session)
         self._tasks.start(self._end(session), "end session")
+
+    def _keep_few(self) -> None:
+        """Who asks one thing after another, each by itself, leaves a link behind each time."""
+        left = [each for each in self._all.values() if each.left_at is not None]
+        surplus = len(left) - self._parts.settings.linger_links
+        if surplus > 0:
+            done = [each for each in left if each.idle]
+            for session in sorted(done, key=lambda each: each.left_at or 0.0)[:surplus]:
+                self.end(session)
 
     async def _end(self, session: Session) -> None:
         await session.stop()
