@@ -8,7 +8,16 @@ import traceback
 from collections.abc import Callable, MutableMapping
 from typing import Any, Literal, TextIO
 
-import structlog
+# structlog loads rich for tracebacks, which are never left to it (see `_explain_fault`): a
+# tenth of a second of every start.
+_NO_RICH = "rich" not in sys.modules
+if _NO_RICH:
+    sys.modules["rich"] = None  # type: ignore[assignment]
+try:
+    import structlog
+finally:
+    if _NO_RICH:
+        del sys.modules["rich"]
 
 LogFormat = Literal["auto", "console", "json"]
 Scrub = Callable[[str], str]

@@ -6,6 +6,8 @@ import io
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -158,3 +160,9 @@ def test_a_loop_that_ends_without_a_fault_has_no_field_for_one() -> None:
     out = lines()
     structlog.get_logger().error("thing.failed", exc_info=None)
     assert "fault" not in json.loads(out.getvalue())
+
+
+def test_the_first_line_costs_no_library_that_draws() -> None:
+    code = "import megabot_cli.telemetry.logs, sys; print('rich' in sys.modules); import rich.text"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
