@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.inbox import Inbox
 from megabot_cli.client.kept_connection import KeptConnection, Listener
-from megabot_cli.client.observing import ClientMetrics, LoggedMessage, MessageLog, Meter
+from megabot_cli.client.observing import MessageLog
 from megabot_cli.client.reacting import Reacting, State
 from megabot_cli.client.received import ClientEvent, EventKind, Received
 from megabot_cli.client.reconnect import Attempts, Loss
@@ -113,7 +113,7 @@ class MegaBotClient(Reacting):
             raise WrongUsage("Give only one of token, api_key, username with password, and tokens")
         if (username is None) != (password is None):
             raise WrongUsage("username and password go together")
-        super().__init__()
+        super().__init__(log_messages)
         self.session_id = session_id
         self.user_id = user_id
         self.capabilities: tuple[str, ...] = ()
@@ -150,8 +150,6 @@ class MegaBotClient(Reacting):
             require_signatures=require_signatures,
             most_bytes=max_message_bytes * ARRIVING_FACTOR,
         )
-        self._meter = Meter()
-        self._log = MessageLog.of(log_messages)
         self._sender = Sender(
             TokenBucket(messages_per_second, burst, 0.0), queue, self._form, self._sent
         )
@@ -181,15 +179,6 @@ class MegaBotClient(Reacting):
     def unsigned(self) -> int:
         """Messages that were dropped because they were not signed as they must be."""
         return self._form.unsigned
-
-    @property
-    def message_log(self) -> list[LoggedMessage]:
-        """The newest messages both ways, without secrets; empty without `log_messages`."""
-        return self._log.messages() if self._log is not None else []
-
-    def metrics(self) -> ClientMetrics:
-        """What has passed so far."""
-        return self._meter.snapshot()
 
     # -- life --------------------------------------------------------------------------
 
@@ -293,7 +282,7 @@ class MegaBotClient(Reacting):
     def _take(self, received: Received) -> None:
         meter = self._meter
         meter.messages_received += 1
-        meter.bytes_received += received.size
+        meter.bytes_received += len(received.text)
         if received.head is not None and received.head.type == "connection_error":
             meter.errors += 1
         if self._log is not None:
@@ -302,12 +291,6 @@ class MegaBotClient(Reacting):
         self._questions.see(received, time.monotonic())
         if self._handlers:
             self._handlers.dispatch(received)
-
-    def _sent(self, text: str | bytes) -> None:
-        self._meter.messages_sent += 1
-        self._meter.bytes_sent += len(text)
-        if self._log is not None:
-            self._log.add("sent", text)
 
     def _ended(self, fault: MegabotError) -> None:
         """The connection was given up, or the upstream ended it as one ends what is done."""
@@ -346,6 +329,10 @@ class MegaBotClient(Reacting):
         """
         return aiter(self._inbox)
 
+    async def receive_all(self) -> list[Received]:
+        """What iteration would give without waiting, one message at least; none at the end."""
+        return await self._inbox.get_all()
+
     # -- sending ---------------------------------------------------------------------------
 
     async def send(
@@ -374,6 +361,11 @@ class MegaBotClient(Reacting):
         """Send exactly this, unchecked: str as text, bytes as binary. Else as `send`."""
         self._check_open()
         await self._sender.send(text)
+
+    async def send_texts(self, texts: Iterable[str | bytes]) -> None:
+        """As `send_text` with each in turn, asked for when the one before has left."""
+        self._check_open()
+        await self._sender.send_all(texts)
 
     def _check_open(self) -> None:
         if self._state == "new":

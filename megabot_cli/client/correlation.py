@@ -53,6 +53,8 @@ class Correlation:
 
     def see(self, received: Received, now: float) -> None:
         """Give a message to whom it answers. Batches are taken apart before."""
+        if not self._pending and not self._without_afterword:
+            return  # nobody asks: nothing of it is looked at
         owner = self._owner(received)
         for pending in list(self._pending.values()):
             if pending is owner or (pending.sent_at is not None and pending.matches(received)):

@@ -60,19 +60,33 @@ class Inbox:
 
     async def get(self) -> Received | None:
         """The next message; None when there are no more. Raises what the inbox ended with."""
+        if not await self._has_some():
+            return None
+        received = self._waiting.popleft()
+        self._characters -= received.size
+        return received
+
+    async def get_all(self) -> list[Received]:
+        """All that wait, one at least; none when there are no more. Raises as `get`."""
+        if not await self._has_some():
+            return []
+        waiting, self._waiting = list(self._waiting), deque()
+        self._characters = 0
+        return waiting
+
+    async def _has_some(self) -> bool:
+        """Wait until something waits. False: nothing more will come."""
         while not self._waiting:
             if self._fault is not None:
                 raise again(self._fault)
             if self._ended:
-                return None
+                return False
             self._changed.clear()
             await self._changed.wait()
         if self._untold:
             untold, self._untold = self._untold, 0
             self._on_gap(untold)
-        received = self._waiting.popleft()
-        self._characters -= received.size
-        return received
+        return True
 
     def __aiter__(self) -> AsyncIterator[Received]:
         return self

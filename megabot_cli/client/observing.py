@@ -93,3 +93,26 @@ class MessageLog:
     def messages(self) -> list[LoggedMessage]:
         """Oldest first."""
         return list(self._messages)
+
+
+class Observed:
+    """Somebody whose traffic is counted, and remembered where `log_messages` says so."""
+
+    def __init__(self, log_messages: int | MessageLog) -> None:
+        self._meter = Meter()
+        self._log = MessageLog.of(log_messages)
+
+    @property
+    def message_log(self) -> list[LoggedMessage]:
+        """The newest messages both ways, without secrets; empty without `log_messages`."""
+        return self._log.messages() if self._log is not None else []
+
+    def metrics(self) -> ClientMetrics:
+        """What has passed so far."""
+        return self._meter.snapshot()
+
+    def _sent(self, text: str | bytes) -> None:
+        self._meter.messages_sent += 1
+        self._meter.bytes_sent += len(text)
+        if self._log is not None:
+            self._log.add("sent", text)

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from megabot_cli.client.handlers import H, Handlers, Tools
+from megabot_cli.client.observing import MessageLog, Observed
 from megabot_cli.client.workspace import Workspace
 
 State = Literal["new", "connecting", "up", "reconnecting", "closed"]
 
 
-class Reacting(ABC):
+class Reacting(Observed, ABC):
     """Handlers, tools, workspaces; `send` and `state` are the connection's."""
 
-    def __init__(self) -> None:
+    def __init__(self, log_messages: int | MessageLog) -> None:
+        super().__init__(log_messages)
         self._handlers = Handlers()
         self._tools = Tools(self._send_result)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from megabot_cli.replay.controls import Controls
     from megabot_cli.replay.conversation import Conversation, RecordedMark
     from megabot_cli.replay.options import ReplayOptions
-    from megabot_cli.replay.player import Played
+    from megabot_cli.replay.outcome import Played
     from megabot_cli.replay.player import Progress as Step
     from megabot_cli.replay.report import ReplayReport
     from megabot_cli.terminal.console import Console

@@ -6,13 +6,14 @@ from typing import Literal
 
 Prefix = Literal["msg", "sess", "exec", "task", "stream", "user", "client", "link", "rec", "epoch"]
 
-_DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
+DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no i, l, o, u to misread
 
 
-def _base32(number: int, width: int) -> str:
+def base32(number: int, width: int) -> str:
+    """The lowest `width` digits of a number."""
     digits = []
     for _ in range(width):
-        digits.append(_DIGITS[number & 31])
+        digits.append(DIGITS[number & 31])
         number >>= 5
     return "".join(reversed(digits))
 
@@ -22,4 +23,4 @@ def make_id(prefix: Prefix, now_ms: int, entropy: bytes) -> str:
 
     `now_ms` is wall-clock milliseconds since 1970; `entropy` at least 5 random bytes.
     """
-    return f"{prefix}_{_base32(now_ms, 9)}{_base32(int.from_bytes(entropy[:5], 'big'), 8)}"
+    return f"{prefix}_{base32(now_ms, 9)}{base32(int.from_bytes(entropy[:5], 'big'), 8)}"

@@ -30,7 +30,8 @@ UNASKED: Final = frozenset(
         "approval_required",  # of the flat dialect, told to everybody
     )
 )
-_KEYS: Final = ("execution_id", "task_id", "stream_id")
+_NAMED: Final = ("execution_id", "task_id", "stream_id")
+_KEYS: Final = frozenset(_NAMED)
 
 
 class _Payload(msgspec.Struct):
@@ -42,6 +43,8 @@ _payload_decoder = msgspec.json.Decoder(_Payload)
 
 class Part:
     """One step of an answer: a whole message, or a stream however it was cut into chunks."""
+
+    __slots__ = ("payload", "stream", "type")
 
     def __init__(self, message_type: str | None, payload: Any = None) -> None:
         self.type = message_type
@@ -56,13 +59,15 @@ class Part:
 class Answer:
     """All that came back to one message. Times are seconds on the caller's clock."""
 
+    __slots__ = ("_streams", "ended", "first_at", "last_at", "messages", "parts")
+
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.messages = 0
         self.first_at: float | None = None
         self.last_at: float | None = None
         self.ended = False
-        self._streams: dict[str, Part] = {}
+        self._streams: dict[str, Part] | None = None  # most answers are none
 
     @property
     def is_whole(self) -> bool:
@@ -70,11 +75,14 @@ class Answer:
 
     def add(self, head: Head | None, text: str | bytes, at: float) -> Part:
         """Take one message; return the part that it is or has grown."""
+        return self.take(head, payload_of(text), at)
+
+    def take(self, head: Head | None, payload: Any, at: float) -> Part:
+        """As `add`, of a message whose payload is decoded."""
         self.messages += 1
         self.first_at = at if self.first_at is None else self.first_at
         self.last_at = at
         message_type = head.type if head is not None else None
-        payload = payload_of(text)
         chunk = _chunk(payload) if message_type == "chat_stream" else None
         if head is not None and chunk is not None:
             return self._grow(head, chunk)
@@ -92,14 +100,15 @@ class Answer:
 
     def _grow(self, head: Head, chunk: ChatStream) -> Part:
         key = stream_key(head, chunk)
-        part = self._streams.get(key)
+        streams = self._streams = {} if self._streams is None else self._streams
+        part = streams.get(key)
         if part is None:
-            part = self._streams[key] = Part("chat_stream")
+            part = streams[key] = Part("chat_stream")
             part.stream = Stream()
             self.parts.append(part)
         assert part.stream is not None
         if part.stream.add(chunk).finished:
-            del self._streams[key]
+            del streams[key]
         return part
 
 
@@ -134,27 +143,41 @@ class Correlator:
                 self._by_id.setdefault(head.id, place)
             self._remember_keys(payload_of(inner), place)
 
-    def came(self, text: str | bytes, at: float) -> list[tuple[int, Part]]:
-        """A reply came. Return what it belongs to: none when to nothing, several for a batch."""
+    def sent_plainly(self, place: int, message_id: str) -> None:
+        """As `sent`, of a message that has this id, is no batch, and names nothing else."""
+        self.answers[place] = Answer()
+        self._waiting.append(place)
+        self._last = place
+        self._by_id[message_id] = place
+
+    def came(
+        self, text: str | bytes, at: float, head: Head | None = None
+    ) -> list[tuple[int, Part]]:
+        """A reply came. Return what it belongs to: none when to nothing, several for a batch.
+
+        `head` are its outer fields, where somebody has read them already.
+        """
+        one = head is not None and head.type != "batch"
         grown = []
-        for head, message in messages_in(text):
-            place = self._owner(head, message)
+        for outer, message in [(head, text)] if one else messages_in(text):
+            payload = payload_of(message)
+            place = self._owner(outer, payload)
             if place is not None:
-                part = self.answers[place].add(head, message, at)
-                if head is not None and head.reply_to is not None:
+                part = self.answers[place].take(outer, payload, at)
+                if outer is not None and outer.reply_to is not None:
                     self._remember_keys(part.payload, place)
                 grown.append((place, part))
         return grown
 
-    def _owner(self, head: Head | None, text: str | bytes) -> int | None:
+    def _owner(self, head: Head | None, payload: Any) -> int | None:
         if head is not None and head.reply_to is not None:
             return self._by_id.get(head.reply_to)
-        for key in _keys_of(payload_of(text)):
+        for key in _keys_of(payload):
             if key in self._by_key:
                 return self._by_key[key]
         if head is not None and head.type in UNASKED:
             return None
-        if head is not None and head.type == "chat_receive" and self._repeats_last(text):
+        if head is not None and head.type == "chat_receive" and self._repeats_last(payload):
             return self._served
         expecting = self._expecting(head.type if head is not None else None)
         return self._oldest_waiting() if expecting is None else expecting
@@ -168,14 +191,15 @@ class Correlator:
             expected.popleft()
         return None
 
-    def _repeats_last(self, text: str | bytes) -> bool:
+    def _repeats_last(self, payload: Any) -> bool:
         """Whether a whole answer says again what was just streamed to its end."""
         if self._served is None or not self.answers[self._served].parts:
             return False
         part = self.answers[self._served].parts[-1]
-        payload = payload_of(text)
+        if part.stream is None:
+            return False
         content = payload.get("content") if isinstance(payload, dict) else None
-        return part.stream is not None and part.stream.text == content
+        return part.stream.text == content
 
     def _oldest_waiting(self) -> int | None:
         while self._waiting:
@@ -222,8 +246,10 @@ def ids_in(payload: Any) -> dict[str, str]:
     """The ids that a payload names, by the name of the field."""
     if not isinstance(payload, dict):
         return {}
-    return {key: payload[key] for key in _KEYS if isinstance(payload.get(key), str)}
+    return {key: payload[key] for key in _NAMED if isinstance(payload.get(key), str)}
 
 
 def _keys_of(payload: Any) -> list[str]:
+    if not isinstance(payload, dict) or _KEYS.isdisjoint(payload):
+        return []
     return [f"{key}:{value}" for key, value in ids_in(payload).items()]

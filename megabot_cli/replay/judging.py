@@ -39,6 +39,7 @@ def judge(
     was recorded: its answer need not be the same word for word.
     """
     judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [], passed=True)
+    same = 0
     for message in messages:
         found = None
         if message.compared:
@@ -46,13 +47,17 @@ def judge(
         if found is None:
             judgement.uncompared += 1
             continue
+        if found.verdict is Verdict.SAME:
+            same += 1
+            judgement.cases.append((_name(message), Verdict.SAME, ""))
+            continue
         judgement.counts[found.verdict] += 1
         at_most = "shape" if message.redacted and expect == "exact" else expect
         judgement.cases.append((_name(message), found.verdict, _told(found)))
         judgement.passed = judgement.passed and not fails(found.verdict, at_most)
-        is_other = found.verdict is not Verdict.SAME
-        if is_other and len(judgement.differences) < MOST_DIFFERENCES:
+        if len(judgement.differences) < MOST_DIFFERENCES:
             judgement.differences.append(_difference(message, found))
+    judgement.counts[Verdict.SAME] = same
     return judgement
 
 

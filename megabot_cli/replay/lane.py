@@ -44,15 +44,22 @@ class Lane:
         if compared and self._recorded[place].parts:
             self.outstanding.add(place)
 
+    def sending_plainly(self, client: str, place: int, message_id: str, *, compared: bool) -> None:
+        """As `sending`, of a message that names nothing but itself."""
+        self._correlator_of(client).sent_plainly(place, message_id)
+        if compared and self._recorded[place].parts:
+            self.outstanding.add(place)
+
     def heard(self, client: str, received: Received, at: float) -> None:
         """A message came over one of the sockets, at `at` on the monotonic clock."""
         if not self._is_news(client, received):
             return
         self.replies += 1
-        grown = self._correlator_of(client).came(received.text, at)
+        grown = self._correlator_of(client).came(received.text, at, received.head)
         self.unasked += not grown
         for place, part in grown:
-            self._learn(place, part)
+            if part.type == "tool_call":
+                self._learn(place, part)
             if self._is_answered(place):
                 self.outstanding.discard(place)
 
@@ -70,16 +77,17 @@ class Lane:
         return not self.clients[client].session_id
 
     def _correlator_of(self, client: str) -> Correlator:
-        name = client if self._is_alone(client) else ""
-        if name not in self._correlators:
+        name = "" if self.clients[client].session_id else client
+        correlator = self._correlators.get(name)
+        if correlator is None:
             self._correlators[name] = correlator = Correlator()
             correlator.answers = self._answers
-        return self._correlators[name]
+        return correlator
 
     def _learn(self, place: int, part: Part) -> None:
         """A tool call of the upstream has a new id, which our result will have to name."""
         now = _execution_id(part)
-        if part.type != "tool_call" or now is None:
+        if now is None:
             return
         calls = [each for each in self.answers[place].parts if each.type == "tool_call"]
         before = [each for each in self._recorded[place].parts if each.type == "tool_call"]
@@ -90,7 +98,7 @@ class Lane:
 
     def _is_answered(self, place: int) -> bool:
         """Whether as much has come as was recorded, or a refusal, after which nothing will."""
-        answer, recorded = self.answers[place], self._recorded[place]
+        answer, recorded = self._answers[place], self._recorded[place]
         refused = answer.parts[-1].type == "connection_error"
         return answer.is_whole and (refused or len(answer.parts) >= len(recorded.parts))
 

@@ -6,19 +6,18 @@ import asyncio
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from typing import Any, Final
 
 import msgspec
 
 from megabot_cli.client.connection import MegaBotClient
-from megabot_cli.client.ids import new_id
-from megabot_cli.errors import MegabotError
+from megabot_cli.client.ids import IdMint
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.recording.rewriting import IdMap, rewrite
+from megabot_cli.recording.rewriting import IdMap, renewed, rewrite
 from megabot_cli.replay.budgets import Figures
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import (
@@ -27,19 +26,22 @@ from megabot_cli.replay.conversation import (
     RecordedMessage,
     read_conversation,
 )
-from megabot_cli.replay.judging import judge, times, timing
-from megabot_cli.replay.junit import Case
+from megabot_cli.replay.judging import judge, times
 from megabot_cli.replay.lane import Lane
-from megabot_cli.replay.lateness import Lateness, summary_of
+from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.outcome import Played, cause_of, together
 from megabot_cli.replay.plan import offsets_s
-from megabot_cli.replay.report import MOST_DIFFERENCES, ReplayReport
+from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import varying
 from megabot_cli.storage.record_reader import RecordReader
 
 # Where nothing was recorded in answer, something that comes would come at once.
 _FOR_EXTRAS_S: Final = 0.2
+# At the fastest pace so many leave in one write: then what has come is heard.
+_AT_ONCE: Final = 64
+_BETWEEN_TELLINGS_S: Final = 0.05
 
 NewClient = Callable[[str, str | None], MegaBotClient]
 """Makes the client that stands for a recorded one (its name); given a session, it joins that."""
@@ -54,14 +56,6 @@ class Progress(msgspec.Struct, frozen=True):
     outstanding: int
     late_ms: float
     left_s: float | None
-
-
-class Played(msgspec.Struct, frozen=True):
-    """What a replay came to: the report, each verdict, and the figures that budgets are about."""
-
-    report: ReplayReport
-    cases: list[Case]
-    figures: Figures
 
 
 async def play(
@@ -117,7 +111,7 @@ class Replay:
                     await run.connect(self._new_client, cleanup)
                     await run.go()
             except ExceptionGroup as faults:
-                raise _cause(faults) from None
+                raise cause_of(faults) from None
             if not self._conversation.to_send():
                 break  # nothing, for ever, would not be a replay
         return self.so_far()
@@ -128,7 +122,7 @@ class Replay:
 
     def so_far(self) -> Played:
         """All rounds together, also of a replay that has not come to its end."""
-        played = _together([run.played() for run in self._rounds], stopped=self.transport.stopped)
+        played = together([run.played() for run in self._rounds], stopped=self.transport.stopped)
         if len(self._rounds) == 1:
             return played
         found = varying([run.answers() for run in self._rounds])
@@ -160,7 +154,7 @@ class _Run:
         self._on_progress = on_progress
         self._on_mark = on_mark
         self._marks = deque(conversation.marks)
-        self._ids = IdMap(new_id)
+        self._ids = IdMap(IdMint())
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
         self._offsets: dict[int, float] = {}
@@ -168,6 +162,7 @@ class _Run:
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
         self._late_s = 0.0
+        self._told_at = 0.0
         self._moved = asyncio.Event()
         self._started_at = time.monotonic()
         self._ended_at: float | None = None
@@ -204,15 +199,15 @@ class _Run:
             self._plan()
             async with asyncio.TaskGroup() as senders:
                 for (lane, _), messages in by_client.items():
-                    senders.create_task(
-                        self._send_all(self._lanes[lane], messages), name="replay: send"
-                    )
+                    send = self._send_packs if self._options.pace == "fast" else self._send_all
+                    senders.create_task(send(self._lanes[lane], messages), name="replay: send")
             if not self._transport.stopped:
                 self._pass_marks(None)
             await self._settle()
             for listener in listeners:
                 listener.cancel()
         self._ended_at = time.monotonic()
+        self._tell(at_once=True)
 
     def _plan(self) -> None:
         self._started_at = time.monotonic()
@@ -241,6 +236,42 @@ class _Run:
                 self._late_s = self._lateness.note(due, time.monotonic())
             before = message
             self._tell()
+
+    async def _send_packs(self, lane: Lane, messages: list[RecordedMessage]) -> None:
+        """Send as quickly as rate limit and upstream take it, many in one write."""
+        left = deque(messages)
+        client = lane.clients[messages[0].client]
+        while left and await self._transport.turn():
+            await client.send_texts(self._pack(lane, left))
+            await asyncio.sleep(0)  # what has come meanwhile is heard
+
+    def _pack(self, lane: Lane, left: deque[RecordedMessage]) -> Iterator[str | bytes]:
+        """The next messages, each made new when it is asked for; no more once it is steered."""
+        for _ in range(min(_AT_ONCE, len(left))):
+            message = left.popleft()
+            if self._marks:
+                self._pass_marks(message.n)
+            yield self._made_new(lane, message)
+            self._tell()
+            if self._transport.paused or self._transport.stopped:
+                return
+
+    def _made_new(self, lane: Lane, message: RecordedMessage) -> str | bytes:
+        """The message as it is sent now; its answer is waited for from here on."""
+        text = message.text
+        self._sent_at[message.place] = time.monotonic()
+        if isinstance(text, str) and not self._options.keep_ids:
+            plain = renewed(text, self._ids, time.time())
+            if plain is not None:
+                lane.sending_plainly(
+                    message.client, message.place, plain[1], compared=message.compared
+                )
+                return plain[0]
+            text = rewrite(text, self._ids, time.time())
+        head = peek(text) if isinstance(text, str) else None
+        message_id = head.id if head is not None else None
+        lane.sending(message.client, message.place, message_id, text, compared=message.compared)
+        return text
 
     def _pass_marks(self, n: int | None) -> None:
         """Tell the marks that stand before record `n`, all that are left without one."""
@@ -286,18 +317,14 @@ class _Run:
         return True
 
     async def _send(self, lane: Lane, message: RecordedMessage) -> None:
-        text = message.text
-        if isinstance(text, str) and not self._options.keep_ids:
-            text = rewrite(text, self._ids, time.time())
-        head = peek(text) if isinstance(text, str) else None
-        message_id = head.id if head is not None else None
-        lane.sending(message.client, message.place, message_id, text, compared=message.compared)
-        self._sent_at[message.place] = time.monotonic()
-        await lane.clients[message.client].send_text(text)
+        await lane.clients[message.client].send_text(self._made_new(lane, message))
 
     async def _listen(self, lane: Lane, client: str) -> None:
-        async for received in lane.clients[client]:
-            lane.heard(client, received, time.monotonic())
+        connection = lane.clients[client]
+        while came := await connection.receive_all():
+            now = time.monotonic()
+            for received in came:
+                lane.heard(client, received, now)
             self._moved.set()
             self._moved = asyncio.Event()
             self._tell()
@@ -311,8 +338,13 @@ class _Run:
         if any(not recorded[message.place].parts for message in self._messages):
             await asyncio.sleep(_FOR_EXTRAS_S)
 
-    def _tell(self) -> None:
-        if self._on_progress is not None:
+    def _tell(self, *, at_once: bool = False) -> None:
+        """Say how far it is, some times a second."""
+        if self._on_progress is None:
+            return
+        now = time.monotonic()
+        if at_once or now - self._told_at >= _BETWEEN_TELLINGS_S:
+            self._told_at = now
             self._on_progress(self.progress())
 
     def progress(self) -> Progress:
@@ -373,38 +405,3 @@ class _Run:
             verdicts,
         )
         return Played(report, judgement.cases, figures)
-
-
-def _together(played: list[Played], *, stopped: bool) -> Played:
-    """Several rounds as one replay."""
-    first, reports = played[0], [each.report for each in played]
-    now = {
-        name: [value for each in played for value in each.figures.now[name]]
-        for name in first.figures.now
-    }
-    counts = {
-        name: sum(getattr(report, name) for report in reports)
-        for name in ("sent", "replies", "unasked", "uncompared", "context", *first.figures.counts)
-    }
-    report = msgspec.structs.replace(
-        first.report,
-        **counts,
-        passed=all(report.passed for report in reports),
-        rounds=len(played),
-        stopped=stopped,
-        duration_s=sum(report.duration_s for report in reports),
-        lateness=summary_of(now["lateness_ms"]),
-        recorded_timing=timing(first.figures.recorded),
-        replayed_timing=timing(now),
-        differences=[each for report in reports for each in report.differences][:MOST_DIFFERENCES],
-    )
-    cases = [case for each in played for case in each.cases]
-    return Played(report, cases, Figures(now, first.figures.recorded, counts))
-
-
-def _cause(faults: ExceptionGroup[Exception]) -> Exception:
-    """What to tell of several tasks that failed at once: a fault of ours before any other."""
-    flat = [
-        _cause(fault) if isinstance(fault, ExceptionGroup) else fault for fault in faults.exceptions
-    ]
-    return next((fault for fault in flat if not isinstance(fault, MegabotError)), flat[0])

@@ -18,7 +18,8 @@ from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.player import Played, Replay
+from megabot_cli.replay.outcome import Played
+from megabot_cli.replay.player import Replay
 from megabot_cli.storage.segment_reader import open_recording
 from tests.benchmarks.message_path import pin, process
 

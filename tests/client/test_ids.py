@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from megabot_cli.client.ids import new_id
+import re
+
+from megabot_cli.client.ids import IdMint, new_id
 
 
 def test_ids_are_never_the_same_and_say_what_they_name() -> None:
@@ -11,4 +13,14 @@ def test_ids_are_never_the_same_and_say_what_they_name() -> None:
 
 def test_ids_of_later_milliseconds_sort_later() -> None:
     times = [new_id("sess")[5:14] for _ in range(1000)]
+    assert times == sorted(times)
+
+
+def test_ids_made_by_the_thousand_are_as_those_made_one_by_one() -> None:
+    mint = IdMint()
+    ids = [mint("msg") for _ in range(3000)]
+    assert len(set(ids)) == 3000
+    form = re.compile("msg_[0-9abcdefghjkmnpqrstvwxyz]{17}")
+    assert all(form.fullmatch(one) for one in (*ids, new_id("msg")))
+    times = [one[4:13] for one in (*ids, new_id("msg"))]
     assert times == sorted(times)

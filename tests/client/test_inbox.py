@@ -107,3 +107,15 @@ async def test_a_reader_that_is_cancelled_takes_nothing_with_it() -> None:
     inbox.put(message(1))
     inbox.end(None)
     assert await rest(inbox) == [1]
+
+
+async def test_all_that_waits_can_be_had_at_once_up_to_the_end() -> None:
+    inbox = Inbox(lambda _: None)
+    for number in range(3):
+        inbox.put(message(number))
+    assert numbers(await inbox.get_all()) == [0, 1, 2]
+    inbox.put(message(3))
+    inbox.end(ConnectionLost("gone"))
+    assert numbers(await inbox.get_all()) == [3]
+    with pytest.raises(ConnectionLost, match="gone"):
+        await inbox.get_all()

@@ -17,7 +17,8 @@ from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.controls import Controls, control_socket
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.player import Played, Replay
+from megabot_cli.replay.outcome import Played
+from megabot_cli.replay.player import Replay
 from megabot_cli.replay.varying import read_ignored, write_ignored
 from megabot_cli.storage.segment_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording

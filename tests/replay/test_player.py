@@ -363,6 +363,36 @@ async def test_a_part_of_a_recording_can_be_chosen(
     assert report.sent == len(expected)
 
 
+async def test_as_fast_as_possible_every_client_keeps_its_order_and_each_answer_finds_its_question(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+
+    def echo(text: str | bytes) -> list[str]:
+        asked = json.loads(text)
+        return [answer(asked["payload"]["content"], reply_to=asked["id"])]
+
+    heard.answer = echo
+    records = []
+    for number in range(300):
+        client, words = f"c{number % 2}", f"number {number}"
+        asked = say(words, f"m{number}")
+        records.append(sent(2 * number + 1, asked, t=2 * number, client=client))
+        told_then = answer(words, reply_to=f"m{number}")
+        records.append(came(2 * number + 2, told_then, link=f"link of {client}"))
+    path = write_recording(tmp_path / "x.jsonl", records)
+    told: list[Progress] = []
+    report = await replay(path, endpoint.new_client, FAST, told.append)
+    assert (report.sent, report.same, report.passed) == (300, 300, True), report.lines()
+    messages = [json.loads(text) for text in heard.heard]
+    spoken = [int(each["payload"]["content"].split()[1]) for each in messages]
+    for first in (0, 1):
+        assert [one for one in spoken if one % 2 == first] == list(range(first, 300, 2))
+    assert len({each["id"] for each in messages}) == 300
+    assert (told[-1].sent, told[-1].outstanding) == (300, 0)
+    assert len(told) < 300  # by time, not by message
+
+
 async def test_progress_is_told_to_the_end(
     tape: Any, recorder: Recorder, open_gateway: OpenGateway
 ) -> None:
