@@ -670,7 +670,7 @@ _megabot() {
         "megabot tool")
             _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")
-            _megabot_words "-s --session --tool --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-s --session --new --tool --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --since --follow --no-follow --assemble --events --fields --template --stats --stats-every --fail-on --record --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")

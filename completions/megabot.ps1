@@ -1299,6 +1299,10 @@ $script:MegabotCommands = @'
     "help": "Go on in this session."
    },
    {
+    "name": "--new",
+    "help": "Begin a new session, as without --session."
+   },
+   {
     "name": "--tool",
     "help": "Have MegaBot's calls of this tool carried out by a program: JSON on its stdin, the result on its stdout."
    },
@@ -1488,7 +1492,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--around",
@@ -3353,7 +3357,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--around",
@@ -5143,7 +5147,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--listen",
@@ -5769,7 +5773,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--around",
@@ -6057,7 +6061,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "-p",
@@ -6298,7 +6302,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--around",
@@ -7094,7 +7098,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--around",
@@ -7611,7 +7615,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--limit",
-    "help": "The first N only."
+    "help": "The first N only, in all."
    },
    {
     "name": "--around",

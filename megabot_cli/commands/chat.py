@@ -9,6 +9,7 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import ToolPrograms, programs
+from megabot_cli.errors import WrongUsage
 
 
 @forms("text")
@@ -22,6 +23,9 @@ def chat(
     session: Annotated[
         str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
     ] = None,
+    new: Annotated[
+        bool, typer.Option("--new", help="Begin a new session, as without --session.")
+    ] = False,
     tool: ToolPrograms = None,
     direct: Annotated[
         bool, typer.Option("--direct", help="Go around the relay, if one runs.")
@@ -38,5 +42,7 @@ def chat(
     from megabot_cli.commands.running import run
 
     invocation: Invocation = context.obj
+    if new and session is not None:
+        raise WrongUsage("--new and --session exclude each other")
     tools = programs(tool or (), "--tool")
     run(converse(invocation, session=session, direct=direct, tools=tools))

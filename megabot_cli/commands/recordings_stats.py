@@ -68,17 +68,17 @@ def print_summary(console: Console, name: str, found: Summary) -> None:
     from megabot_cli.terminal.views import print_facts, size
 
     console.line(console.paint(safe_line(name), "bold"))
-    facts = [
-        ("length", format_duration(found.duration_s)),
-        (
-            "messages",
-            f"{found.messages}, {size(found.bytes)}: {found.to_upstream} to upstream, "
-            f"{found.to_client} to clients",
-        ),
-        ("rate", f"{found.messages_per_s:.1f}/s, at most {found.peak_per_s:.1f}/s"),
-        ("who", f"{found.sessions} sessions, {found.clients} clients, {found.links} links"),
-        ("size", _spread(found.size_bytes, " B", digits=0)),
-    ]
+    facts = [("length", format_duration(found.duration_s))]
+    if found.messages:
+        volume = f"{size(found.bytes)}: {found.to_upstream} to upstream, {found.to_client}"
+        facts += [
+            ("messages", f"{found.messages}, {volume} to clients"),
+            ("rate", f"{found.messages_per_s:.1f}/s, at most {found.peak_per_s:.1f}/s"),
+            ("who", f"{found.sessions} sessions, {found.clients} clients, {found.links} links"),
+            ("size", _spread(found.size_bytes, " B", digits=0)),
+        ]
+    else:
+        facts.append(("messages", "none"))
     if found.longest_silence_s >= 1:
         silence = format_duration(found.longest_silence_s)
         facts.append(("silence", f"{silence} at most, from {found.longest_silence_at_s:.1f} s on"))

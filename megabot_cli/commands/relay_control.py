@@ -241,18 +241,27 @@ def top(
 
     In a pipe it prints one look after another, or with --jsonl one line each.
     """
+    from megabot_cli.terminal.asking import Asked
     from megabot_cli.terminal.relay_screen import Screen
 
     invocation: Invocation = context.obj
+    only_facts = invocation.output == "jsonl"
+
+    def look() -> tuple[Any, Any]:
+        return _ask(invocation, "status"), [] if only_facts else _ask(invocation, "clients")
+
     screen = Screen(invocation.console)
     looks = 0
     with screen:
         while True:
-            facts = _ask(invocation, "status")
-            if invocation.output == "jsonl":
+            asked = Asked(look)
+            if not screen.wait_for(asked):
+                return
+            facts, connected = asked.answer()
+            if only_facts:
                 invocation.console.line(json.dumps(facts))
             else:
-                screen.show(facts, _ask(invocation, "clients"), time.monotonic())
+                screen.show(facts, connected, time.monotonic())
             looks += 1
             if (number and looks >= number) or not screen.wait(max(0.1, every)):
                 return

@@ -69,7 +69,7 @@ UntilWord = Annotated[
     str | None, typer.Option("--until", metavar="PLACE", help="Up to here, not included.")
 ]
 LimitWord = Annotated[
-    int | None, typer.Option("--limit", metavar="N", min=1, help="The first N only.")
+    int | None, typer.Option("--limit", metavar="N", min=1, help="The first N only, in all.")
 ]
 AroundWord = Annotated[
     int | None,

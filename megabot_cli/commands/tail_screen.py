@@ -20,17 +20,44 @@ if TYPE_CHECKING:
 _MESSAGES = ("message", "inject")
 
 
+class AllShown(Exception):
+    """One source has shown all that is wanted of it: its time is over."""
+
+
+class Enough(AllShown):
+    """As many were shown as are wanted of all sources together."""
+
+
+@dataclass
+class Quota:
+    """How many messages are still wanted, and how many more around the last of them."""
+
+    left: int
+    around: int = 0
+
+    def take(self, *, wanted: bool) -> None:
+        """Count one that was shown, `wanted` or a neighbour. Enough when it was the last."""
+        if self.left == 0:
+            self.around -= 1
+        elif wanted:
+            self.left -= 1
+        if self.left == 0 and self.around <= 0:
+            raise Enough
+
+
 @dataclass
 class Screen:
     """One for all sources. `named`: each line says which of them it comes from.
 
-    `fail_on` ends the command with 13 at the first message it holds for. `kept` records what
-    comes live. `every_s`: a summary so often, and at the end; 0 is only at the end.
+    `quota`: so many in all, then Enough. `fail_on` ends the command with 13 at the first
+    message it holds for. `kept` records what comes live. `every_s`: a summary so often, and at
+    the end; 0 is only at the end.
     """
 
     console: Console
     printer: RecordPrinter
     named: bool = False
+    quota: Quota | None = None
     fail_on: Condition | None = None
     kept: Recorder | None = None
     counted: Statistics | None = None
@@ -43,12 +70,23 @@ class Screen:
     @property
     def only_shows(self) -> bool:
         """Whether nothing is counted, kept or judged."""
-        return self.fail_on is None and self.kept is None and self.counted is None
+        others = (self.quota, self.fail_on, self.kept, self.counted)
+        return all(each is None for each in others)
 
     def show(
-        self, record: Record, at: float, source: str, line: bytes = b"", *, live: bool = True
+        self,
+        record: Record,
+        at: float,
+        source: str,
+        line: bytes = b"",
+        *,
+        live: bool = True,
+        wanted: bool = True,
     ) -> None:
-        """Take a record that was chosen. ExpectationFailed when it is one not to be."""
+        """Take a record that was chosen, or a neighbour of one that was `wanted`.
+
+        ExpectationFailed when it is one not to be, Enough when nothing more is wanted.
+        """
         self.printer.show(record, at, line, source if self.named else None)
         if live and self.kept is not None:
             _keep(self.kept, record)
@@ -58,12 +96,14 @@ class Screen:
             self.printer.end()
             which = record.id or f"number {record.n}"
             raise ExpectationFailed(f"--fail-on holds for {record.type or 'a message'} {which}")
+        if self.quota is not None:
+            self.quota.take(wanted=wanted)
 
     def end(self) -> None:
         """Finish what is open, and sum up."""
         self.printer.end()
         if self.counted is not None:
-            self._sum_up(self.counted)
+            self._sum_up(self.counted, "seen")
         if self.kept is not None:
             self.kept.close()
             self.console.note(f"kept in {self.kept.folder}")
@@ -76,17 +116,27 @@ class Screen:
         since_us = max(0, round((at - self._began_at) * 1e6))
         counted.take(msgspec.structs.replace(record, t=since_us))
         if self.every_s and time.monotonic() - self._told_at >= self.every_s:
-            self._told_at = time.monotonic()
-            self._sum_up(counted)
+            self._sum_up(counted, "seen so far")
 
-    def _sum_up(self, counted: Statistics) -> None:
+    async def sum_up_in_time(self) -> None:
+        """Sum up every so often for ever, also while nothing comes."""
+        import asyncio
+
+        assert self.counted is not None
+        while True:
+            left_s = self._told_at + self.every_s - time.monotonic()
+            if left_s <= 0:
+                self._sum_up(self.counted, "seen so far")
+            else:
+                await asyncio.sleep(left_s)
+
+    def _sum_up(self, counted: Statistics, heading: str) -> None:
         """On stderr: stdout is for the messages."""
         from megabot_cli.commands.recordings_stats import print_summary
 
+        self._told_at = time.monotonic()
         with self.console.writing_to(sys.stderr):
-            print_summary(
-                self.console, "seen so far" if self.every_s else "seen", counted.summary()
-            )
+            print_summary(self.console, heading, counted.summary())
 
 
 def _keep(kept: Recorder, record: Record) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from megabot_cli.commands.tailing import AllShown, Source, Tail, follow, show_past
+from megabot_cli.commands.tail_screen import AllShown
+from megabot_cli.commands.tailing import Source, Tail, follow, show_past
 from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
@@ -41,11 +43,14 @@ class Wishes:
 
 def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes: Wishes) -> None:
     """Show the past of each source, as far as that is wanted, then what is live."""
+    import msgspec
+
     from megabot_cli.commands.running import run
 
     sources = _sources(invocation, names, wishes)
     wanted, events = _settled(wanted, wishes)
-    screen = _screen(invocation, wishes, events=events, named=len(sources) > 1)
+    screen = _screen(invocation, wanted, wishes, events=events, named=len(sources) > 1)
+    wanted = msgspec.structs.replace(wanted, limit=None)  # the screen counts, for all of them
     tails = [Tail(source, wanted, screen) for source in sources]
     count = _count(wanted, wishes, tails)
     try:
@@ -83,9 +88,11 @@ def _count(wanted: Selection, wishes: Wishes, tails: Sequence[Tail]) -> int | No
     return 0 if wishes.follow else SHOWN_WITHOUT_FOLLOWING
 
 
-def _screen(invocation: Invocation, wishes: Wishes, *, events: bool, named: bool) -> Screen:
+def _screen(
+    invocation: Invocation, wanted: Selection, wishes: Wishes, *, events: bool, named: bool
+) -> Screen:
     from megabot_cli.commands.kept_messages import open_recorder
-    from megabot_cli.commands.tail_screen import Screen
+    from megabot_cli.commands.tail_screen import Quota, Screen
     from megabot_cli.recording.conditions import Condition
     from megabot_cli.recording.statistics import Statistics
     from megabot_cli.terminal.record_printer import RecordPrinter
@@ -98,6 +105,7 @@ def _screen(invocation: Invocation, wishes: Wishes, *, events: bool, named: bool
         invocation.console,
         printer,
         named=named,
+        quota=Quota(wanted.limit, wanted.around) if wanted.limit is not None else None,
         fail_on=Condition(wishes.fail_on) if wishes.fail_on is not None else None,
         kept=open_recorder(invocation, wishes.record, "tail")
         if wishes.record is not None
@@ -117,7 +125,32 @@ def _sources(invocation: Invocation, names: Sequence[str], wishes: Wishes) -> li
         raise WrongUsage("--direct goes without sources", "Name `upstream` instead.")
     if len(set(names)) < len(names):
         raise WrongUsage("A source is named twice")
-    return [_source(invocation, name) for name in names]
+    return _told_apart([_source(invocation, name) for name in names])
+
+
+def _told_apart(sources: list[Source]) -> list[Source]:
+    """Recordings whose names are the same are called by as much of their paths as differs."""
+    paths = [source.path.resolve() for source in sources if source.kind == "recording"
+             and source.path is not None]  # fmt: skip
+    if len(set(paths)) < len(paths):
+        raise WrongUsage("A source is named twice")
+    named = Counter(source.name for source in sources)
+    return [
+        replace(source, name=_end_of(source.path.resolve(), paths))
+        if source.kind == "recording" and source.path is not None and named[source.name] > 1
+        else source
+        for source in sources
+    ]
+
+
+def _end_of(path: Path, paths: Sequence[Path]) -> str:
+    """The shortest end of `path` that no other of them has."""
+    others = [other.parts for other in paths if other != path]
+    for length in range(2, len(path.parts)):
+        end = path.parts[-length:]
+        if all(other[-length:] != end for other in others):
+            return "/".join(end)
+    return str(path)
 
 
 def _default(invocation: Invocation, wishes: Wishes) -> Source:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from megabot_cli.commands.tail_screen import AllShown, Enough
 from megabot_cli.terminal.console import ReaderGone, reader_is_gone
 
 if TYPE_CHECKING:
@@ -64,40 +65,32 @@ class Tail:
 
     def begin(self, started_at_s: float) -> None:
         """From now on records come whose `t` counts from then; what was before is passed."""
-        self._narrow(begin=None, shown=self.chooser.chosen)
+        import msgspec
+
+        self.wanted = msgspec.structs.replace(self.wanted, begin=None)
         self.chooser = self.wanted.chooser(started_at_s)
 
     def show(self, record: Record, at: float, line: bytes = b"") -> None:
         """Show it if it is wanted. AllShown once nothing more is."""
         for each, its_line in self.chooser.offer(record, line):
-            self.screen.show(each, at + (each.t - record.t) / 1e6, self.source.name, its_line)
+            its_time = at + (each.t - record.t) / 1e6
+            self.screen.show(
+                each, its_time, self.source.name, its_line, wanted=self._is_wanted(each)
+            )
         if self.chooser.finished:
             raise AllShown
 
     def show_past(self, record: Record, at: float, line: bytes) -> None:
         """Show what was chosen from its recording."""
-        self.screen.show(record, at, self.source.name, line, live=False)
         if self.source.is_live:
             self.shown.append(same_as(record))
             self.last_n = max(self.last_n, record.n)
+        is_wanted = self._is_wanted(record)
+        self.screen.show(record, at, self.source.name, line, live=False, wanted=is_wanted)
 
-    def past_is_over(self, count: int) -> None:
-        """So many of the past were shown. AllShown when no more are wanted."""
-        self._narrow(shown=count)
-
-    def _narrow(self, shown: int, **changes: Any) -> None:
-        """Want so many fewer from now on. AllShown when that leaves none."""
-        import msgspec
-
-        if self.wanted.limit is not None and shown:
-            if shown >= self.wanted.limit:
-                raise AllShown
-            changes["limit"] = self.wanted.limit - shown
-        self.wanted = msgspec.structs.replace(self.wanted, **changes)
-
-
-class AllShown(Exception):
-    """As many were shown as were wanted, or the time is over."""
+    def _is_wanted(self, record: Record) -> bool:
+        """Whether it was chosen for itself, not as a neighbour (--around)."""
+        return not self.wanted.around or self.chooser.matcher.matches(record)
 
 
 def same_as(record: Record) -> _Key:
@@ -116,7 +109,7 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
 
     from megabot_cli.commands.recordings import at_once
 
-    if len(tails) == 1 and not tails[0].source.is_live and tails[0].screen.only_shows:
+    if len(tails) == 1 and tails[0].screen.only_shows and not tails[0].source.is_live:
         _show_one(tails[0], count)
         return
     with ExitStack() as opened:
@@ -128,15 +121,10 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
                 if count is not None:
                     past = deque(past, maxlen=count)
                 streams.append(_numbered(past, number))
-        counts = [0] * len(tails)
         opened.enter_context(at_once(tails[0].invocation, "the past"))
         for at, number, record, line in merge(*streams, key=_when):
             tails[number].show_past(record, at, line)
-            counts[number] += 1
     tails[0].screen.printer.end()
-    for tail, shown in zip(tails, counts, strict=True):
-        with suppress(AllShown) if len(tails) > 1 else ExitStack():
-            tail.past_is_over(shown)
 
 
 def _show_one(tail: Tail, count: int | None) -> None:
@@ -183,8 +171,10 @@ async def follow(tails: Sequence[Tail]) -> None:
     """Show what is live, of all sources at once, as it comes."""
     from megabot_cli.commands.running import first_of
 
+    screen = tails[0].screen
+    beside = [screen.sum_up_in_time()] if screen.every_s else []
     with suppress(AllShown):
-        await first_of(_all_of(tails), _reader_left())
+        await first_of(_all_of(tails), _reader_left(), *beside)
 
 
 async def _all_of(tails: Sequence[Tail]) -> None:
@@ -203,8 +193,12 @@ async def _all_of(tails: Sequence[Tail]) -> None:
 
 async def _to_its_end(work: Coroutine[Any, Any, None]) -> None:
     """One source that has given all that was wanted of it does not end the others."""
-    with suppress(AllShown):
+    try:
         await work
+    except Enough:
+        raise
+    except AllShown:
+        return
 
 
 def _first(faults: BaseException) -> BaseException:

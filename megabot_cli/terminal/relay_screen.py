@@ -7,9 +7,11 @@ import select
 import shutil
 import sys
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from megabot_cli.terminal.asking import Asked
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.progress import format_duration
 from megabot_cli.terminal.text import fit, safe_line
@@ -17,6 +19,8 @@ from megabot_cli.terminal.views import size
 
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 40  # looks back
+_LOOK_S = 0.5
+_PATIENCE_S = 2.0  # so long an answer may take before that is told
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 
@@ -63,16 +67,40 @@ class Screen:
 
     def wait(self, seconds: float) -> bool:
         """Return after so long; False at once when somebody presses q."""
-        if self._keyboard is None:
-            time.sleep(seconds)
-            return True
-        until = time.monotonic() + seconds
-        while (left := until - time.monotonic()) > 0:
-            if select.select([sys.stdin], [], [], left)[0]:
+        return self._hear(time.monotonic() + seconds, ()) is not False
+
+    def wait_for(self, asked: Asked[Any]) -> bool:
+        """Return when the answer is there; False at once when somebody presses q.
+
+        One that lets us wait is told, on the last line of the screen.
+        """
+        began_at = time.monotonic()
+        while True:
+            heard = self._hear(time.monotonic() + _LOOK_S, (asked,))
+            if heard is not None:
+                return heard
+            waited_s = time.monotonic() - began_at
+            if self._live and waited_s >= _PATIENCE_S:
+                self._tell(f"no answer from the relay for {waited_s:.0f} s; q ends")
+
+    def _tell(self, text: str) -> None:
+        width, height = shutil.get_terminal_size()
+        self._console.stream(f"\x1b7\x1b[{height};1H\x1b[K{fit(text, width)}\x1b8")
+
+    def _hear(self, until: float, answers: Sequence[Asked[Any]]) -> bool | None:
+        """True when there is an answer, False when q was pressed, None when the time is over."""
+        keyboard = [] if self._keyboard is None else [sys.stdin]
+        while True:
+            left = max(0.0, until - time.monotonic())
+            heard = select.select([*keyboard, *answers], [], [], left)[0]
+            if sys.stdin in heard:
                 pressed = os.read(sys.stdin.fileno(), 100)
                 if not pressed or b"q" in pressed.lower():
                     return False
-        return True
+            elif heard:
+                return True
+            elif not left:
+                return None
 
     def show(self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float) -> None:
         """One look: the relay's status and its clients, taken at `now` (monotonic seconds)."""

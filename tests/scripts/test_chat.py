@@ -28,6 +28,14 @@ def test_a_pipe_that_ends_at_once_says_nothing(ann: Operator) -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+def test_a_new_session_may_be_asked_for_by_name_and_not_with_another(ann: Operator) -> None:
+    done = ann.types("chat", "--new", typed="hi\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    refused = ann.types("chat", "--new", "--session", "sess_1", typed="hi\n")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "--new and --session exclude each other" in refused.stderr
+
+
 def test_without_an_upstream_it_says_so(stranger: Operator) -> None:
     done = stranger.types(
         "chat", "--url", "ws://127.0.0.1:9/ws", typed="hi\n", env={"MEGABOT_TOKEN": "x"}

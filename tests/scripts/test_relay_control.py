@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,6 +88,24 @@ def test_top_keeps_to_the_terminals_size_and_q_ends_it(relay: Running) -> None:
         shown, code = ended(child)
         assert code == 0
         assert shown.endswith("\x1b[?25h\x1b[?1049l")
+        assert echoes(child)
+
+
+@pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
+def test_top_hears_the_keyboard_while_the_relay_hangs(
+    gateway: str, home_of_ann: Path, processes: Processes, key: str, code: int
+) -> None:
+    operator = Operator(home_of_ann, gateway)
+    hanging = start_relay(processes, operator, "--no-record")
+    hanging.ready()
+    with on_a_terminal(operator, "relay", "top", "--every", "100ms", LINES="") as child:
+        child.expect("messages/s")
+        os.kill(hanging.pid, signal.SIGSTOP)
+        child.expect("no answer from the relay for 2 s", timeout=9)
+        pressed_at = time.monotonic()
+        child.send(key)
+        _, ended_with = ended(child)
+        assert (ended_with, time.monotonic() - pressed_at < 4) == (code, True)
         assert echoes(child)
 
 

@@ -46,6 +46,55 @@ def test_recordings_are_merged_by_time_and_each_line_says_which(
     assert "source" not in json.loads(stranger.types("tail", odd, "--json", "-n1").stdout)
 
 
+def test_a_limit_counts_in_all_sources_and_last_ones_come_before_it(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    odd = bare(tmp_path / "odd.jsonl", 1.0, 3.0, 5.0, 7.0)
+    even = bare(tmp_path / "even.jsonl", 2.0, 4.0, 6.0, 8.0)
+
+    def seen(*arguments: str) -> list[str]:
+        done = stranger.types("tail", *arguments, "--fields", "id")
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    assert seen(odd, even, "--limit", "3") == ["odd_1.0", "even_2.0", "odd_3.0"]
+    assert seen(odd, "-n", "3", "--limit", "2") == ["odd_3.0", "odd_5.0"]
+    around = ("--where", "id == 'odd_5.0' || id == 'odd_7.0'", "--around", "1", "--limit", "1")
+    assert seen(odd, *around) == ["odd_3.0", "odd_5.0", "odd_7.0"]
+
+
+def test_recordings_of_one_name_are_told_apart_by_their_folders(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    paths = []
+    for folder in ("a/before", "a/after", "b/after"):
+        (tmp_path / folder).mkdir(parents=True)
+        paths.append(bare(tmp_path / folder / "same.jsonl", 1.0))
+    other = bare(tmp_path / "other.jsonl", 1.0)
+    done = stranger.types("tail", *paths, other, "--fields", "source")
+    assert sorted(done.stdout.splitlines()) == [
+        "a/after/same.jsonl", "b/after/same.jsonl", "before/same.jsonl", "other.jsonl",
+    ]  # fmt: skip
+    twice = stranger.types("tail", other, f"{tmp_path}/a/../other.jsonl")
+    assert (twice.returncode, "named twice" in twice.stderr) == (2, True)
+
+
+def test_figures_come_by_time_also_while_nothing_else_does(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    watching = processes.start(
+        "tail", megabot("tail", "-", "--stats-every", "100ms"), env=stranger.environment()
+    )
+    watching.wait_for("two sums", lambda: watching.error_lines.count("seen so far") >= 2)
+    assert "messages  none" in watching.errors
+    watching.write('{"type":"chat_send","payload":{"content":"x"}}\n')
+    watching.wait_for_line("chat_send")
+    watching.wait_for("another sum", lambda: "1 to upstream" in watching.errors)
+    watching.close_input()
+    assert watching.wait() == 0
+    assert watching.error_lines.count("seen") == 1
+
+
 def test_what_comes_on_stdin_is_followed_to_its_end(stranger: Operator) -> None:
     lines = (Path(SEALED) / "000001.jsonl").read_text()
     done = stranger.types("tail", "-", "--template", "{type}\\t{payload.content}", typed=lines)
