@@ -107,6 +107,8 @@ _megabot() {
         "megabot logout -o"|"megabot logout --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot logout --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot logout --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot whoami --fields") compopt +o default; return ;;
+        "megabot whoami --template") compopt +o default; return ;;
         "megabot whoami -p"|"megabot whoami --profile") _megabot_kept credentials .json; return ;;
         "megabot whoami --url") compopt +o default; return ;;
         "megabot whoami --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -199,22 +201,28 @@ _megabot() {
         "megabot relay -o"|"megabot relay --output") COMPREPLY=($(compgen -W "json text" -- "$cur")); return ;;
         "megabot relay --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay status --fields") compopt +o default; return ;;
+        "megabot relay status --template") compopt +o default; return ;;
         "megabot relay status -p"|"megabot relay status --profile") _megabot_kept credentials .json; return ;;
         "megabot relay status --url") compopt +o default; return ;;
         "megabot relay status --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay status -o"|"megabot relay status --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay status --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay status --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay clients --fields") compopt +o default; return ;;
+        "megabot relay clients --template") compopt +o default; return ;;
         "megabot relay clients -p"|"megabot relay clients --profile") _megabot_kept credentials .json; return ;;
         "megabot relay clients --url") compopt +o default; return ;;
         "megabot relay clients --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot relay clients -o"|"megabot relay clients --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot relay clients -o"|"megabot relay clients --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot relay clients --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay clients --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot relay sessions --fields") compopt +o default; return ;;
+        "megabot relay sessions --template") compopt +o default; return ;;
         "megabot relay sessions -p"|"megabot relay sessions --profile") _megabot_kept credentials .json; return ;;
         "megabot relay sessions --url") compopt +o default; return ;;
         "megabot relay sessions --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot relay sessions -o"|"megabot relay sessions --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot relay sessions -o"|"megabot relay sessions --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot relay sessions --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay sessions --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay top --every") compopt +o default; return ;;
@@ -314,10 +322,12 @@ _megabot() {
         "megabot gateway users --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway users list --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway users list --fields") compopt +o default; return ;;
+        "megabot gateway users list --template") compopt +o default; return ;;
         "megabot gateway users list -p"|"megabot gateway users list --profile") _megabot_kept credentials .json; return ;;
         "megabot gateway users list --url") compopt +o default; return ;;
         "megabot gateway users list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway users list -o"|"megabot gateway users list --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot gateway users list -o"|"megabot gateway users list --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot gateway users list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway users add --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -348,10 +358,12 @@ _megabot() {
         "megabot gateway keys --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway keys list --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway keys list --fields") compopt +o default; return ;;
+        "megabot gateway keys list --template") compopt +o default; return ;;
         "megabot gateway keys list -p"|"megabot gateway keys list --profile") _megabot_kept credentials .json; return ;;
         "megabot gateway keys list --url") compopt +o default; return ;;
         "megabot gateway keys list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway keys list -o"|"megabot gateway keys list --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot gateway keys list -o"|"megabot gateway keys list --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot gateway keys list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway keys add --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -409,10 +421,12 @@ _megabot() {
         "megabot recordings -o"|"megabot recordings --output") compopt +o default; return ;;
         "megabot recordings --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings list --fields") compopt +o default; return ;;
+        "megabot recordings list --template") compopt +o default; return ;;
         "megabot recordings list -p"|"megabot recordings list --profile") _megabot_kept credentials .json; return ;;
         "megabot recordings list --url") compopt +o default; return ;;
         "megabot recordings list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot recordings list -o"|"megabot recordings list --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot recordings list -o"|"megabot recordings list --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot recordings list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings show -t"|"megabot recordings show --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
@@ -626,10 +640,12 @@ _megabot() {
         "megabot config explain -o"|"megabot config explain --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config explain --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config explain --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot config profiles --fields") compopt +o default; return ;;
+        "megabot config profiles --template") compopt +o default; return ;;
         "megabot config profiles -p"|"megabot config profiles --profile") _megabot_kept credentials .json; return ;;
         "megabot config profiles --url") compopt +o default; return ;;
         "megabot config profiles --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot config profiles -o"|"megabot config profiles --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot config profiles -o"|"megabot config profiles --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot config profiles --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config profiles --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config use -p"|"megabot config use --profile") _megabot_kept credentials .json; return ;;
@@ -662,7 +678,7 @@ _megabot() {
         "megabot logout")
             _megabot_words "--all -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot whoami")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot token")
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
@@ -676,11 +692,11 @@ _megabot() {
         "megabot relay")
             _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --trigger --echo --allow-origin --require-token --insecure-remote --tls-insecure --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
         "megabot relay status")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay clients")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay sessions")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay top")
             _megabot_words "--every -n --number -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay close")
@@ -702,7 +718,7 @@ _megabot() {
         "megabot gateway users")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list add password remove" ;;
         "megabot gateway users list")
-            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--data --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway users add")
             _megabot_words "--data --password-stdin -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway users password")
@@ -712,7 +728,7 @@ _megabot() {
         "megabot gateway keys")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list add revoke" ;;
         "megabot gateway keys list")
-            _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--data --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway keys add")
             _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway keys revoke")
@@ -722,7 +738,7 @@ _megabot() {
         "megabot recordings")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff prune verify cut merge sanitize convert" ;;
         "megabot recordings list")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings show")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --conversation --strict --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings stats")
@@ -764,7 +780,7 @@ _megabot() {
         "megabot config explain")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config profiles")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config use")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config path")

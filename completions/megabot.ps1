@@ -610,6 +610,14 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -691,6 +699,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -2062,6 +2076,14 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -2143,6 +2165,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -2183,6 +2211,14 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -2264,6 +2300,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -2278,12 +2320,14 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
@@ -2306,6 +2350,14 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -2387,6 +2439,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -2401,12 +2459,14 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
@@ -3995,6 +4055,14 @@ $script:MegabotCommands = @'
     "help": "The gateway's data folder."
    },
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -4079,6 +4147,12 @@ $script:MegabotCommands = @'
    "--data": [
     ""
    ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -4093,12 +4167,14 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
@@ -4644,6 +4720,14 @@ $script:MegabotCommands = @'
     "help": "The gateway's data folder."
    },
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -4728,6 +4812,12 @@ $script:MegabotCommands = @'
    "--data": [
     ""
    ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -4742,12 +4832,14 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
@@ -5597,6 +5689,14 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -5678,6 +5778,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -5692,12 +5798,14 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
@@ -9172,6 +9280,14 @@ $script:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -9253,6 +9369,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -9267,12 +9389,14 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
     ""

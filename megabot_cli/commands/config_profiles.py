@@ -9,6 +9,8 @@ import typer
 
 from megabot_cli.commands.config import without_password
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
+from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import NotFound
 
@@ -16,9 +18,14 @@ if TYPE_CHECKING:
     from megabot_cli.config.load import Configuration
 
 
-@forms("text", "json", "jsonl")
-@examples(("megabot config profiles", "Which there are, which is in force, where one is logged in"))
-def profiles(context: typer.Context) -> None:
+@forms(*LIST_FORMS)
+@examples(
+    ("megabot config profiles", "Which there are, which is in force, where one is logged in"),
+    ("megabot config profiles --fields profile,url", "For scripts"),
+)
+def profiles(
+    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
+) -> None:
     """List the profiles.
 
     The one in force has a star. They come from the configuration file and from logins.
@@ -28,13 +35,14 @@ def profiles(context: typer.Context) -> None:
     rows = [
         _row(invocation, configuration, name) for name in sorted(configuration.settings.profiles)
     ]
-    if invocation.output == "json":
-        invocation.console.line(json.dumps(rows, ensure_ascii=False, indent=2))
-    elif invocation.output == "jsonl":
-        for row in rows:
-            invocation.console.line(json.dumps(row, ensure_ascii=False))
-    else:
-        _print(invocation, rows)
+    show_rows(
+        invocation,
+        rows,
+        fields=fields,
+        template=template,
+        table=lambda: _print(invocation, rows),
+        nothing="There are no profiles.",
+    )
 
 
 def _row(invocation: Invocation, configuration: Configuration, name: str) -> dict[str, Any]:

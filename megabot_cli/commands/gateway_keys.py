@@ -10,22 +10,30 @@ from typing import Annotated
 
 import typer
 
-from megabot_cli.commands.gateway_users import DataFolder, UserName, show_rows, users_in
+from megabot_cli.commands.gateway_users import DataFolder, UserName, users_in
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
+from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.tree import examples, forms
 
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as list shows it.")]
 
 
-@forms("text", "json", "jsonl")
+@forms(*LIST_FORMS)
 @examples(("megabot gateway keys list --data DIR", "Whose keys there are"))
-def list_keys(context: typer.Context, data: DataFolder) -> None:
+def list_keys(
+    context: typer.Context,
+    data: DataFolder,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
+) -> None:
     """List the API keys.
 
     The id is the beginning of the key's hash.
     """
     with users_in(data) as users:
         rows = [{"id": key_id, "user": name} for key_id, name in users.api_keys()]
-    show_rows(context.obj, rows, f"There are no API keys in {data}.")
+    nothing = f"There are no API keys in {data}."
+    show_rows(context.obj, rows, fields=fields, template=template, nothing=nothing)
 
 
 @examples(("export MEGABOT_API_KEY=$(megabot gateway keys add ann --data DIR)", "Make and use one"))

@@ -7,7 +7,6 @@ data file when the command ends.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +14,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
+from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import WrongUsage
 
@@ -40,29 +41,20 @@ def users_in(folder: Path) -> Iterator[Users]:
         yield Users.open(ledger)
 
 
-def show_rows(invocation: Invocation, rows: list[dict[str, str]], nothing: str) -> None:
-    """Print rows in the form asked for; `nothing` where there are none, for a person."""
-    if invocation.output == "json":
-        invocation.console.line(json.dumps(rows, indent=2))
-    elif invocation.output == "jsonl":
-        for row in rows:
-            invocation.console.line(json.dumps(row))
-    elif rows:
-        from megabot_cli.terminal.views import print_table
-
-        print_table(invocation.console, tuple(rows[0]), [tuple(row.values()) for row in rows])
-    else:
-        invocation.console.note(nothing)
-
-
-@forms("text", "json", "jsonl")
+@forms(*LIST_FORMS)
 @examples(("megabot gateway users list --data DIR", "Who may log in"))
-def list_users(context: typer.Context, data: DataFolder) -> None:
+def list_users(
+    context: typer.Context,
+    data: DataFolder,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
+) -> None:
     """List the users."""
     with users_in(data) as users:
         found = [users.by_name(name) for name in users.names]
     rows = [{"name": user.name, "user_id": user.user_id} for user in found if user is not None]
-    show_rows(context.obj, rows, f"There are no users in {data}.")
+    nothing = f"There are no users in {data}."
+    show_rows(context.obj, rows, fields=fields, template=template, nothing=nothing)
 
 
 @examples(("pass show ann | megabot gateway users add ann --password-stdin --data DIR", "Make one"))

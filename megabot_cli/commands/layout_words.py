@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from megabot_cli.recording.layout import Layout
 
 FieldsWord = Annotated[
@@ -25,8 +27,16 @@ TemplateWord = Annotated[
 ]
 
 
-def layout(fields: str | None, template: str | None, form: str) -> Layout | None:
-    """What the words say; None where neither was given. WrongUsage for what makes no sense."""
+def layout(
+    fields: str | None,
+    template: str | None,
+    form: str,
+    rows: Sequence[Mapping[str, Any]] | None = None,
+) -> Layout | None:
+    """What the words say of records, or of these `rows`; None where neither was given.
+
+    WrongUsage for what makes no sense.
+    """
     from pathlib import Path
 
     from megabot_cli.recording.layout import parse_fields, parse_template
@@ -38,11 +48,11 @@ def layout(fields: str | None, template: str | None, form: str) -> Layout | None
     if form == "raw" or (form in ("json", "jsonl") and template is not None):
         raise WrongUsage(f"-o {form} has a form of its own", "Leave one of the two out.")
     if fields is not None:
-        return parse_fields(fields)
+        return parse_fields(fields, rows)
     assert template is not None
     if template.startswith("@"):
         try:
             template = Path(template[1:]).read_text(encoding="utf-8").removesuffix("\n")
         except (OSError, UnicodeDecodeError) as fault:
             raise NotFound(f"Cannot read the template {template[1:]}: {fault}") from None
-    return parse_template(template)
+    return parse_template(template, rows)

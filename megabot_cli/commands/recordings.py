@@ -15,6 +15,7 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.recordings_output import more_secrets
+from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import ExpectationFailed, WrongUsage
@@ -33,26 +34,28 @@ RecordingName = Annotated[
 ]
 
 
-@forms("text", "json", "jsonl")
+@forms(*LIST_FORMS)
 @examples(
     ("megabot recordings list", "What there is, newest first"),
+    ("megabot recordings list --fields path", "Only where they are, one a line"),
     ("megabot recordings list --json | jq -r '.[0].path'", "Where the newest is"),
 )
-def list_recordings(context: typer.Context) -> None:
+def list_recordings(
+    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
+) -> None:
     """List the recordings there are."""
     from megabot_cli.storage.recordings_list import list_recordings as find_all
 
     invocation: Invocation = context.obj
     found = find_all(invocation.recordings_folder)
-    if invocation.output == "json":
-        invocation.console.line(json.dumps([_facts(each) for each in found], indent=2))
-    elif invocation.output == "jsonl":
-        for each in found:
-            invocation.console.line(json.dumps(_facts(each)))
-    elif found:
-        _print_list(invocation, found)
-    else:
-        invocation.console.note(f"There are no recordings in {invocation.recordings_folder}.")
+    show_rows(
+        invocation,
+        [_facts(each) for each in found],
+        fields=fields,
+        template=template,
+        table=lambda: _print_list(invocation, found),
+        nothing=f"There are no recordings in {invocation.recordings_folder}.",
+    )
 
 
 def _facts(info: RecordingInfo) -> Any:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
+from megabot_cli.commands.rows import LIST_FORMS, show_facts, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
@@ -24,23 +26,34 @@ if TYPE_CHECKING:
 @examples(
     ("megabot relay status", "Is it up, who is there, what waits"),
     ("megabot relay status --json | jq .links", "For scripts"),
+    ("megabot relay status --fields ready,clients", "Without jq"),
 )
-def status(context: typer.Context) -> None:
+def status(
+    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
+) -> None:
     """How the running relay is.
 
     Links, clients, what waits, what is recorded.
     """
     invocation: Invocation = context.obj
     facts = _ask(invocation, "status")
+    if fields is not None or template is not None:
+        show_facts(invocation, facts, fields, template)
+        return
     if invocation.output == "json":
         invocation.console.line(json.dumps(facts, indent=2))
     else:
         _print_status(invocation.console, facts)
 
 
-@forms("text", "json", "jsonl")
-@examples(("megabot relay clients", "Who is connected, and how far behind"))
-def clients(context: typer.Context) -> None:
+@forms(*LIST_FORMS)
+@examples(
+    ("megabot relay clients", "Who is connected, and how far behind"),
+    ("megabot relay clients --fields id,messages.to_client", "For scripts"),
+)
+def clients(
+    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
+) -> None:
     """Who is connected to it.
 
     The longest connected first.
@@ -63,12 +76,15 @@ def clients(context: typer.Context) -> None:
             str(each["messages"]["to_client"]),
             size(each["outbox_bytes"]),
         ),
+        (fields, template),
     )
 
 
-@forms("text", "json", "jsonl")
+@forms(*LIST_FORMS)
 @examples(("megabot relay sessions", "Each session, its link's state, and what it waits for"))
-def sessions(context: typer.Context) -> None:
+def sessions(
+    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
+) -> None:
     """Its sessions and their links."""
     headings = ("session", "state", "clients", "waiting", "requests", "link", "fault")
     _show_list(
@@ -84,6 +100,7 @@ def sessions(context: typer.Context) -> None:
             each["link"],
             each["fault"] or "-",
         ),
+        (fields, template),
     )
 
 
@@ -267,19 +284,20 @@ def top(
                 return
 
 
-def _show_list(invocation: Invocation, what: str, headings: Any, row: Any) -> None:
+def _show_list(
+    invocation: Invocation, what: str, headings: Any, row: Any, words: tuple[str | None, ...]
+) -> None:
     from megabot_cli.terminal.views import print_table
 
     found = _ask(invocation, what)
-    if invocation.output == "json":
-        invocation.console.line(json.dumps(found, indent=2))
-    elif invocation.output == "jsonl":
-        for each in found:
-            invocation.console.line(json.dumps(each))
-    elif found:
-        print_table(invocation.console, headings, [row(each) for each in found])
-    else:
-        invocation.console.note(f"There are no {what}.")
+    show_rows(
+        invocation,
+        found,
+        fields=words[0],
+        template=words[1],
+        table=lambda: print_table(invocation.console, headings, [row(each) for each in found]),
+        nothing=f"There are no {what}.",
+    )
 
 
 def _print_status(console: Console, facts: dict[str, Any]) -> None:

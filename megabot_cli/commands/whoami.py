@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
+from megabot_cli.commands.rows import show_facts
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import CouldNotConnect, NotAuthenticated
 
@@ -21,7 +23,9 @@ if TYPE_CHECKING:
     ("megabot whoami", "Who am I?"),
     ("megabot whoami --json | jq -r .expires_at", "Until when, in Unix seconds"),
 )
-def whoami(context: typer.Context) -> None:
+def whoami(
+    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
+) -> None:
     """Say who you are, where, and until when.
 
     Connects to make sure. An upstream that cannot be reached leaves the answer to what is
@@ -32,7 +36,9 @@ def whoami(context: typer.Context) -> None:
     invocation: Invocation = context.obj
     credential, greeting = run(_look(invocation))
     facts = _facts(invocation, credential, greeting)
-    if invocation.output == "json":
+    if fields is not None or template is not None:
+        show_facts(invocation, facts, fields, template)
+    elif invocation.output == "json":
         invocation.console.line(json.dumps(facts, ensure_ascii=False))
     else:
         _print(invocation, facts)

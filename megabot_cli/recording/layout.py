@@ -1,10 +1,10 @@
-"""What is shown of a record, as an operator says it: `--fields id,payload.code`, `--template`."""
+"""What is shown of a record or a row, as an operator says it: `--fields id,payload.code`."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from typing import Any, Final
@@ -20,11 +20,13 @@ _ESCAPES: Final = {"\\t": "\t", "\\n": "\n", "\\\\": "\\"}
 
 Path = tuple[str, ...]
 Clean = Callable[[str], str]
+ValueOf = Callable[[Path], Any]
+Row = Mapping[str, Any]
+_Parse = Callable[[str, str], Path]
 
 
 class Layout:
-    """Fields, or a text with fields in braces. `time` is local, with its offset from UTC;
-    `source` is where the record was seen. A field that a record has not is empty."""
+    """Fields, or a text with fields in braces. A field that is not there is empty."""
 
     def __init__(self, pieces: Sequence[str | Path]) -> None:
         self._pieces = tuple(pieces)
@@ -34,35 +36,55 @@ class Layout:
         return [piece for piece in self._pieces if not isinstance(piece, str)]
 
     def facts(self, record: Record, at: float, source: str | None) -> dict[str, Any]:
-        """The fields as values, by their names; None for what is not there."""
-        values = Values(record)
-        return {".".join(path): _value(values, path, at, source) for path in self._paths}
+        """The fields as values, by their names; None for what is not there.
+
+        `time` is local, with its offset from UTC; `source` is where the record was seen.
+        """
+        return self._facts(_record_values(record, at, source))
 
     def line(self, record: Record, at: float, source: str | None, clean: Clean) -> str:
         """The text; `clean` makes what others wrote fit for where it is shown."""
-        values = Values(record)
+        return self._line(_record_values(record, at, source), clean)
+
+    def row_facts(self, row: Row) -> dict[str, Any]:
+        """As `facts`, of a row in a list."""
+        return self._facts(_row_values(row))
+
+    def row_line(self, row: Row, clean: Clean) -> str:
+        """As `line`, of a row in a list."""
+        return self._line(_row_values(row), clean)
+
+    def _facts(self, value_of: ValueOf) -> dict[str, Any]:
+        return {".".join(path): value_of(path) for path in self._paths}
+
+    def _line(self, value_of: ValueOf, clean: Clean) -> str:
         return "".join(
-            piece if isinstance(piece, str) else clean(_text(_value(values, piece, at, source)))
+            piece if isinstance(piece, str) else clean(_text(value_of(piece)))
             for piece in self._pieces
         )
 
 
-def parse_fields(text: str) -> Layout:
-    """`a,b.c`: the fields with tabs between them. WrongUsage for one that no record has."""
+def parse_fields(text: str, rows: Sequence[Row] | None = None) -> Layout:
+    """`a,b.c`: the fields with tabs between them.
+
+    WrongUsage for one that no record has, or where there are `rows`, none of these.
+    """
+    parse = _path if rows is None else _path_in(rows)
     pieces: list[str | Path] = []
     for name in text.split(","):
-        pieces += ["\t"] * bool(pieces) + [_path(name.strip(), "--fields")]
+        pieces += ["\t"] * bool(pieces) + [parse(name.strip(), "--fields")]
     return Layout(pieces)
 
 
-def parse_template(text: str) -> Layout:
+def parse_template(text: str, rows: Sequence[Row] | None = None) -> Layout:
     """`{type}: {payload.content}`; `{{` is a brace, `\\t` a tab. WrongUsage for a wrong one."""
+    parse = _path if rows is None else _path_in(rows)
     pieces: list[str | Path] = []
     for match in _PIECE.finditer(text):
         if match[0] in ("{{", "}}"):
             pieces.append(match[0][0])
         elif match["path"] is not None:
-            pieces.append(_path(match["path"].strip(), "--template"))
+            pieces.append(parse(match["path"].strip(), "--template"))
         elif match[0] in "{}":
             raise WrongUsage(
                 f"--template: the brace at column {match.start() + 1} stands alone",
@@ -78,12 +100,44 @@ def _path(name: str, flag: str) -> Path:
     known = (*RECORD_WORDS.fields, *_OF_THE_VIEW)
     is_open = first in RECORD_WORDS.open_fields
     if first not in known or not _PATH.match(name) or ("." in name and not is_open):
-        near = get_close_matches(first, known, n=1)
-        hint = f"Did you mean {near[0]}?" if near and near[0] != first else None
-        raise WrongUsage(
-            f"{flag}: there is no field {name!r}", hint or f"There are {', '.join(known)}."
-        )
+        raise _no_field(name, flag, known)
     return tuple(name.split("."))
+
+
+def _path_in(rows: Sequence[Row]) -> _Parse:
+    """Of rows that are all there: what none has is no field. Of no rows nothing is known."""
+    known = tuple(dict.fromkeys(name for row in rows for name in row))
+
+    def parse(name: str, flag: str) -> Path:
+        if not _PATH.match(name) or (rows and name.partition(".")[0] not in known):
+            raise _no_field(name, flag, known)
+        return tuple(name.split("."))
+
+    return parse
+
+
+def _no_field(name: str, flag: str, known: Sequence[str]) -> WrongUsage:
+    first = name.partition(".")[0]
+    near = get_close_matches(first, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near and near[0] != first else None
+    return WrongUsage(
+        f"{flag}: there is no field {name!r}", hint or f"There are {', '.join(known)}."
+    )
+
+
+def _record_values(record: Record, at: float, source: str | None) -> ValueOf:
+    values = Values(record)
+    return lambda path: _value(values, path, at, source)
+
+
+def _row_values(row: Row) -> ValueOf:
+    def value_of(path: Path) -> Any:
+        value: Any = row
+        for name in path:
+            value = value.get(name) if isinstance(value, Mapping) else None
+        return value
+
+    return value_of
 
 
 def _value(values: Values, path: Path, at: float, source: str | None) -> Any:

@@ -153,6 +153,20 @@ def test_profiles_are_listed_with_the_one_in_force_and_where_one_is_logged_in(
     assert "*  default" in text
 
 
+def test_a_list_shows_the_fields_that_are_asked_for(stranger: Operator) -> None:
+    (stranger.home / "config.yaml").write_text("profiles: {b: {url: 'ws://b/ws'}, a: {}}\n")
+    listed = ("config", "profiles")
+    assert stranger.types(*listed, "--fields", "profile").stdout == "a\nb\ndefault\n"
+    shown = stranger.types(*listed, "--template", "{profile}={in_force}", "-o", "table").stdout
+    assert "default=true" in shown.splitlines()
+    rows = json.loads(stranger.types(*listed, "--fields", "profile", "--json").stdout)
+    assert rows == [{"profile": name} for name in ("a", "b", "default")]
+    assert stranger.types(*listed, "-o", "table").stdout == stranger.types(*listed).stdout
+    wrong = stranger.types(*listed, "--fields", "profil")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert "Did you mean profile?" in wrong.stderr
+
+
 def test_a_profile_that_was_chosen_is_used_until_another_is(stranger: Operator) -> None:
     (stranger.home / "config.yaml").write_text(PROFILES)
     nowhere = {"MEGABOT_URL": ""}

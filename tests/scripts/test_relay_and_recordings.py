@@ -190,6 +190,7 @@ def recorded(gateway: str, home_of_ann: Path, tmp_path_factory: pytest.TempPathF
 def test_recordings_are_listed(recorded: Operator) -> None:
     (info,) = json.loads(recorded.types("recordings", "list", "--json").stdout)
     assert (info["clean"], info["live"]) == (True, False)
+    assert recorded.types("rec", "list", "--fields", "id").stdout == f"{info['id']}\n"
     shown = recorded.types("rec", "list").stdout
     assert info["id"] in shown
     assert "clean" in shown
