@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from megabot_cli.commands.front_page import MEANING
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.version import __version__
 
@@ -45,7 +46,7 @@ def _declaration(
             callback=_keep,
             expose_value=False,
             metavar="PROFILE",
-            help="Which upstream and identity [MEGABOT_PROFILE].",
+            help=MEANING["profile"],
         ),
     ] = None,
     url: Annotated[
@@ -55,7 +56,7 @@ def _declaration(
             callback=_keep,
             expose_value=False,
             metavar="URL",
-            help="Another address for the profile [MEGABOT_URL].",
+            help=MEANING["url"],
         ),
     ] = None,
     config: Annotated[
@@ -65,7 +66,7 @@ def _declaration(
             callback=_keep,
             expose_value=False,
             metavar="FILE",
-            help="Another configuration file [MEGABOT_CONFIG].",
+            help=MEANING["config"],
         ),
     ] = None,
     output: Annotated[
@@ -76,16 +77,16 @@ def _declaration(
             callback=_output,
             expose_value=False,
             metavar="FORM",
-            help="Form of the result: text, json, jsonl, and what the command adds.",
+            help=MEANING["output"],
         ),
     ] = None,
     json: Annotated[
         bool,
-        typer.Option("--json", callback=_output, expose_value=False, help="Short for -o json."),
+        typer.Option("--json", callback=_output, expose_value=False, help=MEANING["json"]),
     ] = False,
     jsonl: Annotated[
         bool,
-        typer.Option("--jsonl", callback=_output, expose_value=False, help="Short for -o jsonl."),
+        typer.Option("--jsonl", callback=_output, expose_value=False, help=MEANING["jsonl"]),
     ] = False,
     verbose: Annotated[
         int,
@@ -96,20 +97,16 @@ def _declaration(
             callback=_add,
             expose_value=False,
             show_default=False,
-            help="Say more on stderr.",
+            help=MEANING["verbose"],
         ),
     ] = 0,
     quiet: Annotated[
         bool,
-        typer.Option(
-            "-q", "--quiet", callback=_keep, expose_value=False, help="Say only errors on stderr."
-        ),
+        typer.Option("-q", "--quiet", callback=_keep, expose_value=False, help=MEANING["quiet"]),
     ] = False,
     debug: Annotated[
         bool,
-        typer.Option(
-            "--debug", callback=_keep, expose_value=False, help="Log more, and show tracebacks."
-        ),
+        typer.Option("--debug", callback=_keep, expose_value=False, help=MEANING["debug"]),
     ] = False,
     log_format: Annotated[
         Literal["auto", "console", "json"] | None,
@@ -117,7 +114,7 @@ def _declaration(
             "--log-format",
             callback=_keep,
             expose_value=False,
-            help="Log lines for people or for machines; auto asks whether stderr is a terminal.",
+            help=MEANING["log_format"],
         ),
     ] = None,
     color: Annotated[
@@ -126,14 +123,12 @@ def _declaration(
             "--color",
             callback=_keep,
             expose_value=False,
-            help="Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb.",
+            help=MEANING["color"],
         ),
     ] = None,
     no_input: Annotated[
         bool,
-        typer.Option(
-            "--no-input", callback=_keep, expose_value=False, help="Never ask; fail instead."
-        ),
+        typer.Option("--no-input", callback=_keep, expose_value=False, help=MEANING["no_input"]),
     ] = False,
     version: Annotated[
         bool,
@@ -143,7 +138,7 @@ def _declaration(
             callback=_version,
             expose_value=False,
             is_eager=True,
-            help="Print the version and stop.",
+            help=MEANING["version"],
         ),
     ] = False,
 ) -> None:

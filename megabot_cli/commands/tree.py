@@ -11,28 +11,13 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from megabot_cli.commands.front_page import front_page
 from megabot_cli.commands.global_options import global_options
+from megabot_cli.commands.table import Entry
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One command: its name, its line of help, and where its body is (`module:function`).
-
-    A group has `children` instead of a body; its long help is the docstring of the module
-    named by `body`. One that has both is a command of its own, with commands below it.
-    Entries of the first level stand under their `heading`.
-    """
-
-    name: str
-    help: str
-    body: str
-    heading: str = "Commands"
-    children: tuple[Entry, ...] = ()
-    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -160,12 +145,14 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
-        if ctx.parent is not None:
-            write_everywhere(formatter)
-            return
-        rows = [param.get_help_record(ctx) for param in self.get_params(ctx)]
-        with formatter.section("Everywhere, before the command or after it"):
-            formatter.write_dl([row for row in rows if row is not None])
+        write_everywhere(formatter)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Of the whole program: what `megabot --help` by itself shows without Typer."""
+        if ctx.parent is None:
+            formatter.write(front_page(formatter.width))
+        else:
+            super().format_help(ctx, formatter)
 
     def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
         """Typer's own completion starts Python for each TAB; ours is static."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -12,10 +13,13 @@ from typing import Any
 import pytest
 import typer
 
-from megabot_cli.app import COMMANDS, build
+from megabot_cli.app import build
+from megabot_cli.commands.front_page import EVERYWHERE, front_page
+from megabot_cli.commands.global_options import global_options
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.outline import Outline, everywhere, outline
-from megabot_cli.commands.tree import Entry, load_entry
+from megabot_cli.commands.table import COMMANDS, Entry
+from megabot_cli.commands.tree import load_entry
 
 SINGLE_LETTERS = set("poqvhVykHstdnfierx")
 ROOT = outline(build())
@@ -57,13 +61,52 @@ def test_help_imports_nothing_heavy() -> None:
         assert entry.help in done.stdout
 
 
-def test_the_version_needs_nothing_at_all() -> None:
+@pytest.mark.parametrize("arguments", [["-V"], ["--version"], ["-h"], ["--help"], []])
+def test_version_and_help_alone_need_nothing_at_all(arguments: list[str]) -> None:
     code = (
-        "import sys; sys.argv = ['megabot', '-V']; from megabot_cli.__main__ import main; main();"
-        "print([m for m in ('typer', 'megabot_cli.app') if m in sys.modules])"
+        f"import sys; sys.argv = ['megabot', *{arguments}];"
+        "from megabot_cli.__main__ import main; main();"
+        "print([m for m in ('typer', 'megabot_cli.app', 'dataclasses') if m in sys.modules])"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert re.fullmatch(r"megabot \d+\.\d+\.\d+\n\[\]\n", done.stdout)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True
+    )
+    text, _, imported = done.stdout.strip().rpartition("\n")
+    assert imported == "[]"
+    assert re.fullmatch(r"megabot \d+\.\d+\.\d+", text) or text.startswith("Usage: megabot ")
+
+
+@pytest.mark.parametrize("columns", ["20", "60", "80", "200"])
+def test_help_alone_is_the_help_that_there_is(columns: str) -> None:
+    command = [sys.executable, "-m", "megabot_cli"]
+    env = {**os.environ, "COLUMNS": columns}
+    alone, not_alone, nothing = (
+        subprocess.check_output([*command, *more], env=env, text=True)
+        for more in (["--help"], ["-q", "--help"], [])
+    )
+    assert alone == not_alone == nothing
+    assert max(map(len, alone.splitlines())) <= max(int(columns), 52)
+
+
+def test_the_front_page_has_the_global_options_as_they_are() -> None:
+    context: Any = build().make_context("megabot", ["x"], obj=Invocation({}))
+    records = {each.name: each.get_help_record(context) for each in global_options()}
+    assert [(name, (written, meaning)) for name, written, meaning in EVERYWHERE] == [
+        *records.items()
+    ]
+    assert "--log-format <auto|console|json>\n" in front_page(80)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_what_is_known_at_once_and_cannot_be_written_is_told(argument: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "megabot_cli", argument],
+            stdout=full, stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: Could not write the result: No space left on device\n")
 
 
 def test_global_options_work_before_and_after_the_command() -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from megabot_cli.app import COMMANDS
+from megabot_cli.commands.table import COMMANDS
 from tests.scripts.conftest import Operator
 from tests.scripts.test_terminal import ended, on_a_terminal
 from tests.support.ports import kept_port

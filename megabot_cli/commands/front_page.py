@@ -1,0 +1,81 @@
+"""What `megabot --help` shows. It needs neither Typer nor anything else that takes time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from megabot_cli.commands.table import ABOUT, COMMANDS
+
+# The options that every command takes: name, how it is written, what it is for.
+EVERYWHERE = (
+    ("profile", "-p, --profile PROFILE", "Which upstream and identity [MEGABOT_PROFILE]."),
+    ("url", "--url URL", "Another address for the profile [MEGABOT_URL]."),
+    ("config", "--config FILE", "Another configuration file [MEGABOT_CONFIG]."),
+    (
+        "output",
+        "-o, --output FORM",
+        "Form of the result: text, json, jsonl, and what the command adds.",
+    ),
+    ("json", "--json", "Short for -o json."),
+    ("jsonl", "--jsonl", "Short for -o jsonl."),
+    ("verbose", "-v, --verbose", "Say more on stderr."),
+    ("quiet", "-q, --quiet", "Say only errors on stderr."),
+    ("debug", "--debug", "Log more, and show tracebacks."),
+    (
+        "log_format",
+        "--log-format <auto|console|json>",
+        "Log lines for people or for machines; auto asks whether stderr is a terminal.",
+    ),
+    (
+        "color",
+        "--color <auto|always|never>",
+        "Colour; auto heeds the terminal, NO_COLOR, FORCE_COLOR and TERM=dumb.",
+    ),
+    ("no_input", "--no-input", "Never ask; fail instead."),
+    ("version", "-V, --version", "Print the version and stop."),
+)
+MEANING = {name: meaning for name, _, meaning in EVERYWHERE}
+
+_WIDEST_NAME = 30  # longer ones have a line of their own
+_GAP = 2
+
+
+def front_page(width: int) -> str:
+    """The page in lines of at most `width`, with a line feed at the end."""
+    headings: dict[str, list[tuple[str, str]]] = {}
+    for entry in COMMANDS:
+        headings.setdefault(entry.heading, []).append((entry.name, entry.help))
+    options = [(written, meaning) for _, written, meaning in EVERYWHERE]
+    options.append(("-h, --help", "Show this message and exit."))
+    parts = ["Usage: megabot [OPTIONS] COMMAND [ARGS]...", ""]
+    parts += [f"  {line}" for line in _wrapped(ABOUT, width - 2)]
+    widest = max(len(entry.name) for entry in COMMANDS)
+    for heading, rows in headings.items():
+        parts += ["", f"{heading}:", *_table(rows, widest, width)]
+    parts += ["", "Everywhere, before the command or after it:"]
+    parts += _table(options, _WIDEST_NAME, width)
+    return "\n".join([*parts, ""])
+
+
+def _table(rows: Sequence[tuple[str, str]], widest: int, width: int) -> Iterator[str]:
+    margin = " " * (2 + widest + _GAP)
+    for name, meaning in rows:
+        first, *more = _wrapped(meaning, max(10, width - len(margin)))
+        if len(name) > widest:
+            yield f"  {name}"
+            yield margin + first
+        else:
+            yield f"  {name.ljust(widest + _GAP)}{first}"
+        for line in more:
+            yield margin + line
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    """The words of `text` in lines; importing textwrap takes longer than all of it."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
