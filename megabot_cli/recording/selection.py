@@ -102,6 +102,7 @@ class Matcher:
         self._where = Condition(selection.where) if selection.where else None
         self._questions = list(self._compile())
         self.matches = self._questions[0] if len(self._questions) == 1 else self._all
+        self.wants_all = not self._questions
 
     def _all(self, record: Record) -> bool:
         for question in self._questions:  # noqa: SIM110  twice as quick as all()

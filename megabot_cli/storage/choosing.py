@@ -25,6 +25,9 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
                 return
         return
     matches, left = chooser.matcher.matches, wanted.limit
+    if left is None and chooser.matcher.wants_all:
+        yield from _candidates(reader, chooser)
+        return
     for record, line in _candidates(reader, chooser):
         if matches(record):
             yield record, line

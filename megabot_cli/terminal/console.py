@@ -20,6 +20,8 @@ from megabot_cli.errors import MegabotError
 ColorChoice = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "blue", "magenta", "cyan"]
 
+_BULK_LINES = 256  # leave together, where nobody waits for each
+
 _CODES: dict[Style, str] = {
     "bold": "1",
     "dim": "2",
@@ -72,6 +74,7 @@ class Console:
         self.live_area: LiveArea | None = None
         self._at_line_start = True
         self._flushes = True
+        self._waiting: list[str] = []  # lines, in bulk
 
     # stdout
 
@@ -88,10 +91,13 @@ class Console:
     @contextmanager
     def writing_to(self, out: TextIO) -> Iterator[None]:
         """Within this, results go to `out`: a pager, say."""
+        self._write_waiting()
         before, self._out = self._out, out
         try:
             yield
+            self._write_waiting()
         finally:
+            self._waiting.clear()
             self._out = before
             self._at_line_start = True
 
@@ -100,8 +106,18 @@ class Console:
         if self._flushes or self.live_area is not None:
             self._write(text + "\n")
             return
+        self._waiting.append(text)
+        if len(self._waiting) >= _BULK_LINES:
+            self._write_waiting()
+
+    def _write_waiting(self) -> None:
+        """Write the lines that were put together."""
+        if not self._waiting:
+            return
+        text = "\n".join(self._waiting) + "\n"
+        self._waiting.clear()
         try:
-            self._out.write(text + "\n")
+            self._out.write(text)
         except OSError as fault:
             raise _refused(fault) from fault
         self._at_line_start = True
@@ -123,6 +139,7 @@ class Console:
     def _write(self, text: str) -> None:
         if not text:
             return
+        self._write_waiting()
         if self.live_area is not None and self.out_is_terminal:
             self.live_area.hide()
         try:
@@ -136,6 +153,7 @@ class Console:
             self.live_area.show()
 
     def _flush(self) -> None:
+        self._write_waiting()
         try:
             self._out.flush()
         except OSError as fault:
