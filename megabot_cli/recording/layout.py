@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from megabot_cli.errors import WrongUsage
-from megabot_cli.recording.conditions import MISSING, RECORD_WORDS, Values, value_at
+from megabot_cli.recording.conditions import RECORD_WORDS, Message
+from megabot_cli.recording.plain_answers import MISSING, Said, at_path
 from megabot_cli.recording.record import Record
 
 _OF_THE_VIEW: Final = ("time", "source")
@@ -28,6 +29,7 @@ class Layout:
 
     def __init__(self, pieces: Sequence[str | Path]) -> None:
         self._pieces = tuple(pieces)
+        self._said = Message().of
 
     @property
     def _paths(self) -> list[Path]:
@@ -35,14 +37,16 @@ class Layout:
 
     def facts(self, record: Record, at: float, source: str | None) -> dict[str, Any]:
         """The fields as values, by their names; None for what is not there."""
-        values = Values(record)
-        return {".".join(path): _value(values, path, at, source) for path in self._paths}
+        return {
+            ".".join(path): _value(record, self._said, path, at, source) for path in self._paths
+        }
 
     def line(self, record: Record, at: float, source: str | None, clean: Clean) -> str:
         """The text; `clean` makes what others wrote fit for where it is shown."""
-        values = Values(record)
         return "".join(
-            piece if isinstance(piece, str) else clean(_text(_value(values, piece, at, source)))
+            piece
+            if isinstance(piece, str)
+            else clean(_text(_value(record, self._said, piece, at, source)))
             for piece in self._pieces
         )
 
@@ -86,13 +90,13 @@ def _path(name: str, flag: str) -> Path:
     return tuple(name.split("."))
 
 
-def _value(values: Values, path: Path, at: float, source: str | None) -> Any:
+def _value(record: Record, said: Said, path: Path, at: float, source: str | None) -> Any:
     if path[0] == "time":
         moment = datetime.fromtimestamp(at, tz=UTC).astimezone()
         return moment.isoformat(timespec="milliseconds")
     if path[0] == "source":
         return source
-    value = value_at(values, path)
+    value = at_path(path, said)(record)
     return None if value is MISSING else value
 
 
