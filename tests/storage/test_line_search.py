@@ -54,6 +54,30 @@ def test_it_gives_the_lines_that_hold_a_text_or_hide_letters(
     assert list(LineSearch(Trickle(content))) == lines
 
 
+class Blocks(io.BytesIO):
+    """Gives some dozens of short lines at a time."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return super().read1(min(size or 200, 200))
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"a", b"ab", b"bx", b"x\\u0061", b""]), min_size=80),
+    literals=st.sampled_from([(b"a",), (b"b", b"a"), (b"x",), (b"none",)]),
+    escapes=st.booleans(),
+)
+def test_it_gives_the_same_lines_where_they_are_many_and_where_few(
+    lines: list[bytes], literals: tuple[bytes, ...], escapes: bool
+) -> None:
+    many = [b"a"] * 100 + lines + [b"none"] * 100 + lines
+    search = LineSearch(Blocks(b"\n".join(many) + b"\n"), literals, escapes=escapes)
+    assert list(search) == [
+        line
+        for line in many
+        if any(literal in line for literal in literals) or (escapes and b"\\u00" in line)
+    ]
+
+
 def test_what_lacks_its_newline_is_left_over() -> None:
     search = LineSearch(io.BytesIO(b"one\ntwo\nthr"))
     assert list(search) == [b"one", b"two"]
