@@ -6,7 +6,7 @@ import json
 import shlex
 import subprocess
 import sys
-from itertools import pairwise
+from itertools import pairwise, product
 from pathlib import Path
 
 import pytest
@@ -205,6 +205,29 @@ def test_any_condition_is_answered_as_the_engine_answers_it(
         line = encode_record(record).decode() if holds else ""
         for literals in condition.literals() if holds else ():
             assert not literals.can_be_sought or any(text in line for text in literals.texts)
+
+
+CORNERS = (-7, -3, -1, 0, 1, 2, 7, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64, 1.5, None, "é")
+
+
+@pytest.mark.parametrize("sign", "+-*/%")
+def test_numbers_are_joined_as_the_engine_joins_them_at_every_corner(sign: str) -> None:
+    sources = [f"payload.a {sign} 3 == {result}" for result in (-3, -2, -1, 0, 1, 2)]
+    sources += [f"payload.a {sign} payload.b == {result}" for result in (-4, -3, -1, 0, 1, 3)]
+    sources += [f"!(payload.a {sign} payload.b > 0)", f"payload.a {sign} size(payload.b) == 3"]
+    conditions = [(Condition(source), Expression(source, RECORD_WORDS)) for source in sources]
+    for a, b in product(CORNERS, CORNERS):
+        data = json.dumps({"payload": {"a": a, "b": b}})
+        record = Record(n=1, t=0, kind="message", data=data)
+        for condition, expression in conditions:
+            told = condition.values_of(record)
+            assert condition.holds(record) is expression.holds(told), (expression.source, a, b)
+
+
+def test_the_size_of_a_text_is_its_bytes() -> None:
+    assert Condition("size(data) == 6 && data.size() == 6").holds(
+        Record(n=1, t=0, kind="message", data="ö😀")
+    )
 
 
 @pytest.mark.parametrize(
