@@ -1,21 +1,23 @@
 """`--where`: a condition over a record, answered without the engine where it is plain.
 
-Most conditions people write are comparisons of one field with one value, joined by `&&`. Those
-are answered here, in a fraction of the engine's time; what is not plain the engine answers,
-after the plain parts have said that it may hold.
+Most conditions people write compare fields, add them up, look into texts. Those are answered
+here (`plain_syntax` reads them, `plain_answers` answers), in a fraction of the engine's time,
+which is then not even loaded. What is not plain the engine answers, after the plain parts have
+said that it may hold.
 """
 
 from __future__ import annotations
 
-import operator
-import re
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final, TypedDict
 
 import msgspec
 
+from megabot_cli.recording import plain_syntax as syntax
 from megabot_cli.recording.expression import Expression, Vocabulary
 from megabot_cli.recording.literals import Literals, in_payload, in_record
+from megabot_cli.recording.plain_answers import Unsure, answer_of
 from megabot_cli.recording.record import Record
 
 _OF_RECORD: Final = (
@@ -24,40 +26,17 @@ _OF_RECORD: Final = (
 )  # fmt: skip
 _OF_MESSAGE: Final = ("payload", "metadata", "timestamp", "text")
 _NUMBERS: Final = frozenset({"n", "t", "size", "code", "lost", "lost_bytes", "timestamp"})
+_SAMPLE: Final[dict[str, Any]] = {
+    **{name: (1 if name in _NUMBERS else "a") for name in _OF_RECORD},
+    "redacted": ["$.payload"],
+}
 
 RECORD_WORDS: Final = Vocabulary(
     fields=(*_OF_RECORD, *_OF_MESSAGE),
-    sample={
-        **{name: (1 if name in _NUMBERS else "a") for name in (*_OF_RECORD, "text", "timestamp")},
-        "redacted": ["$.payload"],
-    },
+    sample={**_SAMPLE, "text": "a", "timestamp": 1},
     open_fields=frozenset({"payload", "metadata"}),
     example='type == "error" && payload.code >= 500',
 )
-
-_any_json = msgspec.json.Decoder()
-
-_FIELD = r"(?P<field>[a-z_]+(?:\.[A-Za-z_]\w*)*)"
-_TEXT = r"(?:\"(?P<double>[^\"\\]*)\"|'(?P<single>[^'\\]*)')"
-_COMPARISON = re.compile(
-    rf"\s*{_FIELD}\s*(?P<sign>==|!=|<=|>=|<|>)\s*(?:{_TEXT}|(?P<number>-?\d{{1,15}}))\s*\Z"
-)
-_CALL = re.compile(rf"\s*{_FIELD}\.(?P<call>contains|startsWith|endsWith)\(\s*{_TEXT}\s*\)\s*\Z")
-_PIECE = re.compile(
-    r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|&&|\|\||[()\[\]{}?:]|[^\"'&|()\[\]{}?:]+|."
-)
-_SIGNS: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
-    ">": operator.gt, ">=": operator.ge,
-}  # fmt: skip
-_CALLS: Final[dict[str, Callable[[str, str], bool]]] = {
-    "contains": lambda text, part: part in text,
-    "startsWith": str.startswith,
-    "endsWith": str.endswith,
-}
-MISSING: Final = object()
-
-Question = Callable[["Values"], bool]
 
 
 class Condition:
@@ -65,23 +44,37 @@ class Condition:
 
     def __init__(self, source: str) -> None:
         """BadData when it cannot be; its text shows the place with a mark under the column."""
-        self._expression = Expression(source, RECORD_WORDS)
+        self._source = source
+        parts = syntax.parts_of(source, RECORD_WORDS.fields)
+        plain = [part for part in parts if part is not None]
+        self._whole = len(plain) == len(parts)
+        self._literals = [each for part in plain for each in _literals(part)]
+        self.fields = frozenset(path[0] for part in plain for path in syntax.fields_in(part))
+        if not self._whole or not _surely_makes_sense(plain, self.fields):
+            self.fields = self._expression.fields
         self._of_record = tuple(self.fields & frozenset(_OF_RECORD))
         self._of_message = tuple(self.fields & frozenset(_OF_MESSAGE))
-        parts = [_part(part) for part in _split(source, "&&")]
-        self._plain = [part.question for part in parts if part is not None]
-        self._whole = len(self._plain) == len(parts)
-        self._literals = [each for part in parts if part is not None for each in part.literals]
+        self._message = Message(self._of_message)
+        self._questions = [answer_of(part, self._message.of) for part in plain]
 
-    @property
-    def fields(self) -> frozenset[str]:
-        """What it speaks of."""
-        return self._expression.fields
+    @cached_property
+    def _expression(self) -> Expression:
+        """What the engine makes of it. To load the engine takes 0.25 s: only who needs it pays."""
+        return Expression(self._source, RECORD_WORDS)
 
     @property
     def is_plain(self) -> bool:
-        """Whether it is answered without the engine, in a time that has a bound."""
+        """Whether it is answered in a time that has a bound: seldom by the engine, if ever."""
         return self._whole
+
+    @property
+    def record_fields(self) -> frozenset[str]:
+        """What of a record it needs to be told."""
+        return frozenset(self._of_record) | ({"data"} if self._of_message else frozenset())
+
+    def prepare(self) -> None:
+        """Load the engine now, for who cannot wait when a record comes that only it can judge."""
+        self._expression  # noqa: B018
 
     def literals(self) -> list[Literals]:
         """What stands in the line of every record of which the condition holds."""
@@ -89,44 +82,56 @@ class Condition:
 
     def holds(self, record: Record) -> bool:
         """Whether it is true of the record. What cannot be said of it does not hold."""
-        values = Values(record)
-        for question in self._plain:
-            if not question(values):
-                return False
-        return self._whole or self._expression.holds(self._named(values))
+        try:
+            for question in self._questions:
+                if question(record) is not True:
+                    return False
+        except Unsure:
+            return self._expression.holds(self.values_of(record))
+        return self._whole or self._expression.holds(self.values_of(record))
 
     def values_of(self, record: Record) -> dict[str, Any]:
         """What the engine is told of a record."""
-        return self._named(Values(record))
-
-    def _named(self, values: Values) -> dict[str, Any]:
-        record = values.record
         named = {name: getattr(record, name) for name in self._of_record}
         for name in self._of_message:
-            named[name] = values.of(name)
+            named[name] = self._message.of(record, name)
         return named
 
 
-class Values:
-    """What a condition may ask of one record; the message is decoded when that is asked."""
+def _surely_makes_sense(parts: list[syntax.Answer], fields: frozenset[str]) -> bool:
+    """Whether they speak of what may be anything, or are true or false of an invented record."""
+    if fields & RECORD_WORDS.open_fields:
+        return True
+    if "timestamp" in fields:
+        return False
+    said, record = Message().of, Record(**_SAMPLE)
+    try:
+        return all(isinstance(answer_of(part, said)(record), bool) for part in parts)
+    except Unsure:
+        return False
 
-    __slots__ = ("_message", "record")
 
-    def __init__(self, record: Record) -> None:
-        self.record = record
-        self._message: Any = MISSING
+class Message:
+    """What the messages of records say, each decoded once while it is asked about.
 
-    def of(self, field: str) -> Any:
-        if field in _OF_MESSAGE:
-            return self._of_message(field)
-        return getattr(self.record, field)
+    With `names` only those parts of it are decoded: what nobody names is passed over, unread.
+    """
 
-    def _of_message(self, field: str) -> Any:
-        if self._message is MISSING:
-            self._message = _decoded(self.record.data)
-        message = self._message
-        if not isinstance(message, dict):
-            return self.record.data if field == "text" else None
+    def __init__(self, names: Sequence[str] = _OF_MESSAGE) -> None:
+        parts = TypedDict("parts", dict.fromkeys(names, Any), total=False)  # type: ignore[misc]
+        kind: Any = Any if "text" in names else parts
+        self._decode = msgspec.json.Decoder(kind).decode
+        self._last: tuple[str | None, Any] = (None, None)
+
+    def of(self, record: Record, field: str) -> Any:
+        """One of its parts, None where it has it not; `text` is all of what is no JSON."""
+        data = record.data
+        asked, message = self._last
+        if asked is not data:
+            message = self._decoded(data)
+            self._last = (data, message)
+        if type(message) is not dict:
+            return data if field == "text" else None
         if field != "text":
             return message.get(field)
         payload = message.get("payload", message)
@@ -136,171 +141,39 @@ class Values:
                     return payload[name]
         return ""
 
-
-def _decoded(data: str | None) -> Any:
-    if data is None:
-        return None
-    try:
-        return _any_json.decode(data)
-    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return None
-
-
-class _Plain(msgspec.Struct, frozen=True):
-    question: Question
-    literals: tuple[Literals, ...] = ()
-
-
-def _part(source: str) -> _Plain | None:
-    """The question that a part of a condition asks, if no engine is needed to answer it.
-
-    Plain parts joined by `||` are such a question too. Nothing here is negated: then what
-    cannot be answered and what is not so come to the same.
-    """
-    choices = _split(source, "||")
-    if len(choices) == 1:
-        inner = source.strip()
-        if inner.startswith("(") and inner.endswith(")") and inner[1:-1] != source:
-            return _bracketed(inner)
-        return _plain(source)
-    plain = [_all_of(choice) for choice in choices]
-    if any(each is None for each in plain):
-        return None
-    return _Plain(_either([each.question for each in plain if each is not None]))
-
-
-def _bracketed(source: str) -> _Plain | None:
-    """What stands in brackets, if they belong to each other."""
-    inner = source[1:-1]
-    depth = 0
-    for piece in _PIECE.findall(inner):
-        depth += (piece == "(") - (piece == ")")
-        if depth < 0:
+    def _decoded(self, data: str | None) -> Any:
+        if data is None:
             return None
-    return _all_of(inner)
+        try:
+            return self._decode(data)
+        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+            return None
 
 
-def _all_of(source: str) -> _Plain | None:
-    """Parts joined by `&&`, all of them plain."""
-    plain = [_part(part) for part in _split(source, "&&")]
-    if any(each is None for each in plain):
-        return None
-    if len(plain) == 1:
-        return plain[0]
-    question = _both([each.question for each in plain if each is not None])
-    literals = tuple(literal for each in plain if each is not None for literal in each.literals)
-    return _Plain(question, literals)
+def _literals(part: syntax.Answer) -> list[Literals]:
+    """What must stand in the line of a record of which the part is true."""
+    if isinstance(part, syntax.All):
+        return [each for inner in part.parts for each in _literals(inner)]
+    if isinstance(part, syntax.Any | syntax.Not):
+        return []
+    found = [in_payload(path[-1], quoted=True) for path in syntax.fields_in(part) if len(path) > 1]
+    if isinstance(part, syntax.Called):
+        found.append(Literals((part.text,), in_payload=part.field.path[0] in _OF_MESSAGE))
+    elif isinstance(part, syntax.Compared):
+        constant = part.right.value if isinstance(part.right, syntax.Constant) else None
+        if part.sign == "==" and isinstance(constant, str):
+            found += _of_value(part.left, [constant])
+    elif isinstance(part, syntax.Among) and not part.numbers:
+        found += _of_value(part.value, sorted(part.texts))
+    return found
 
 
-def _either(questions: list[Question]) -> Question:
-    first, *rest = questions
-    if not rest:
-        return first
-    other = _either(rest)
-    return lambda values: first(values) or other(values)
-
-
-def _both(questions: list[Question]) -> Question:
-    first, *rest = questions
-    if not rest:
-        return first
-    other = _both(rest)
-    return lambda values: first(values) and other(values)
-
-
-def _plain(part: str) -> _Plain | None:
-    """The question that a part of a condition asks, if it is a single comparison."""
-    compared = _COMPARISON.match(part)
-    called = None if compared is not None else _CALL.match(part)
-    found = compared or called
-    if found is None:
-        return None
-    path = found["field"].split(".")
-    if path[0] not in RECORD_WORDS.fields or (len(path) > 1 and path[0] not in _OF_MESSAGE[:2]):
-        return None
-    text = found["double"] if found["double"] is not None else found["single"]
-    if called is not None:
-        part_of = Literals((text,), in_payload=path[0] in _OF_MESSAGE)
-        literals = (*_named(path), part_of)
-        return _Plain(_calls(path, _CALLS[called["call"]], text), literals)
-    assert compared is not None
-    sign = _SIGNS[compared["sign"]]
-    if compared["sign"] == "!=" and (text is None or len(path) > 1):
-        return None  # whether what is not there differs, the engine knows
-    if text is None:
-        return _Plain(_compares_number(path, sign, int(compared["number"])), _named(path))
-    if compared["sign"] not in ("==", "!="):
-        return None
-    question = _compares_text(path, sign, text)
-    if compared["sign"] != "==" or path[0] == "data":
-        return _Plain(question)
-    if path[0] in _OF_RECORD:
-        return _Plain(question, (in_record(path[0], text),))
-    quoted = in_payload(text, quoted=path[0] in ("payload", "metadata"))
-    return _Plain(question, (*_named(path), quoted))
-
-
-def _named(path: list[str]) -> tuple[Literals, ...]:
-    """Of a value in the message, the name it goes by."""
-    return (in_payload(path[-1], quoted=True),) if len(path) > 1 else ()
-
-
-def _compares_text(path: list[str], sign: Callable[[Any, Any], bool], text: str) -> Question:
-    if len(path) == 1 and path[0] in _OF_RECORD:
-        get = operator.attrgetter(path[0])
-        return lambda values: sign(get(values.record), text)
-    return lambda values: sign(value_at(values, path), text)
-
-
-def _compares_number(path: list[str], sign: Callable[[Any, Any], bool], number: int) -> Question:
-    if path[0] in _OF_RECORD:
-        get = operator.attrgetter(path[0])
-
-        def of_record(values: Values) -> bool:
-            value = get(values.record)
-            return value is not None and sign(value, number)
-
-        return of_record
-
-    def question(values: Values) -> bool:
-        value = value_at(values, path)
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and sign(value, number)
-
-    return question
-
-
-def _calls(path: list[str], call: Callable[[str, str], bool], text: str) -> Question:
-    def question(values: Values) -> bool:
-        value = value_at(values, path)
-        return isinstance(value, str) and call(value, text)
-
-    return question
-
-
-def value_at(values: Values, path: Sequence[str]) -> Any:
-    """What stands at `payload.code` and its like; MISSING where nothing does."""
-    value = values.of(path[0])
-    for name in path[1:]:
-        if not isinstance(value, dict) or name not in value:
-            return MISSING
-        value = value[name]
-    return value
-
-
-def _split(source: str, sign: str) -> list[str]:
-    """The parts that `sign` joins at the top; all in one where what binds less joins them."""
-    parts = [""]
-    depth = 0
-    for piece in _PIECE.findall(source):
-        if piece in "([{":
-            depth += 1
-        elif piece in ")]}":
-            depth -= 1
-        if depth == 0 and (piece == "?" or (piece == "||" and sign == "&&")):
-            return [source]
-        if depth == 0 and piece == sign:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    return parts
+def _of_value(node: syntax.Value, texts: list[str]) -> list[Literals]:
+    """Of a field that has one of these values."""
+    if not isinstance(node, syntax.Field) or node.path == ("data",):
+        return []
+    root = node.path[0]
+    if root in _OF_RECORD:
+        return [in_record(root, *texts)]
+    each = [in_payload(text, quoted=root in ("payload", "metadata")) for text in texts]
+    return [Literals(tuple(text for one in each for text in one.texts), in_payload=True)]

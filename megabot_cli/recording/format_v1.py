@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 import msgspec
@@ -132,3 +133,31 @@ def decode_line(line: bytes) -> Record | End:
     if record.n < 1 or record.t < 0:
         raise BadLine("n counts from 1 and t from 0")
     return record
+
+
+def glance(fields: Collection[str], matches: Callable[[Record], bool]) -> Callable[[bytes], bool]:
+    """How to look at a line for these fields of its record alone, in a third of the time.
+
+    Only a line that is no may be passed over. A record is one of which `matches` is true, who
+    may ask for nothing but `fields`. Anything else (the end, a bad line) is for `decode_line` to
+    judge; what is bad in other fields is not seen.
+    """
+    part = msgspec.defstruct(
+        "Part",
+        [
+            (field.name, field.type) if field.required else (field.name, field.type, field.default)
+            for field in msgspec.structs.fields(Record)
+            if field.required or field.name in fields
+        ],
+        gc=False,
+    )
+    decode: Callable[[bytes], Any] = msgspec.json.Decoder(part).decode
+
+    def is_wanted(line: bytes) -> bool:
+        try:
+            record = decode(line)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return True
+        return matches(record) or record.kind == "end" or record.n < 1 or record.t < 0
+
+    return is_wanted

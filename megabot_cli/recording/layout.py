@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from typing import Any, Final
 
 from megabot_cli.errors import WrongUsage
-from megabot_cli.recording.conditions import MISSING, RECORD_WORDS, Values, value_at
+from megabot_cli.recording.conditions import RECORD_WORDS, Message
+from megabot_cli.recording.plain_answers import MISSING, Said, at_path
 from megabot_cli.recording.record import Record
 
 _OF_THE_VIEW: Final = ("time", "source")
@@ -30,12 +31,14 @@ class Layout:
 
     def __init__(self, pieces: Sequence[str | Path]) -> None:
         self._pieces = tuple(pieces)
+        self._said = Message().of
 
     @property
     def _paths(self) -> list[Path]:
         return [piece for piece in self._pieces if not isinstance(piece, str)]
 
     def facts(self, record: Record, at: float, source: str | None) -> dict[str, Any]:
+<<<<<<< HEAD
         """The fields as values, by their names; None for what is not there.
 
         `time` is local, with its offset from UTC; `source` is where the record was seen.
@@ -60,6 +63,19 @@ class Layout:
     def _line(self, value_of: ValueOf, clean: Clean) -> str:
         return "".join(
             piece if isinstance(piece, str) else clean(_text(value_of(piece)))
+=======
+        """The fields as values, by their names; None for what is not there."""
+        return {
+            ".".join(path): _value(record, self._said, path, at, source) for path in self._paths
+        }
+
+    def line(self, record: Record, at: float, source: str | None, clean: Clean) -> str:
+        """The text; `clean` makes what others wrote fit for where it is shown."""
+        return "".join(
+            piece
+            if isinstance(piece, str)
+            else clean(_text(_value(record, self._said, piece, at, source)))
+>>>>>>> where
             for piece in self._pieces
         )
 
@@ -104,6 +120,7 @@ def _path(name: str, flag: str) -> Path:
     return tuple(name.split("."))
 
 
+<<<<<<< HEAD
 def _path_in(rows: Sequence[Row]) -> _Parse:
     """Of rows that are all there: what none has is no field. Of no rows nothing is known."""
     known = tuple(dict.fromkeys(name for row in rows for name in row))
@@ -141,12 +158,15 @@ def _row_values(row: Row) -> ValueOf:
 
 
 def _value(values: Values, path: Path, at: float, source: str | None) -> Any:
+=======
+def _value(record: Record, said: Said, path: Path, at: float, source: str | None) -> Any:
+>>>>>>> where
     if path[0] == "time":
         moment = datetime.fromtimestamp(at, tz=UTC).astimezone()
         return moment.isoformat(timespec="milliseconds")
     if path[0] == "source":
         return source
-    value = value_at(values, path)
+    value = at_path(path, said)(record)
     return None if value is MISSING else value
 
 

@@ -13,6 +13,7 @@ import msgspec
 from megabot_cli.errors import WrongUsage
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.conditions import Condition
+from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.literals import Literals, in_record
 from megabot_cli.recording.record import Record
 
@@ -100,9 +101,18 @@ class Matcher:
     def __init__(self, selection: Selection) -> None:
         self._wanted = selection
         self._where = Condition(selection.where) if selection.where else None
+        self._fields: set[str] = set()
         self._questions = list(self._compile())
         self.matches = self._questions[0] if len(self._questions) == 1 else self._all
-        self.wants_all = not self._questions
+
+    def prepare(self) -> None:
+        """Load now what else would be loaded when a record asks for it."""
+        if self._where is not None:
+            self._where.prepare()
+
+    def glance(self) -> Callable[[bytes], bool] | None:
+        """How to ask a line for no more than is needed (`format_v1.glance`); None: all match."""
+        return glance(self._fields, self.matches) if self._questions else None
 
     def _all(self, record: Record) -> bool:
         for question in self._questions:  # noqa: SIM110  twice as quick as all()
@@ -113,7 +123,9 @@ class Matcher:
     def _compile(self) -> Iterator[Callable[[Record], bool]]:
         """What is asked of a record; only what somebody wants to know."""
         wanted = self._wanted
+        asked = self._fields.add
         if wanted.direction is not None:
+            asked("direction")
             yield lambda record: record.direction == wanted.direction
         for name, values in (
             ("session", wanted.sessions),
@@ -123,6 +135,7 @@ class Matcher:
             ("id", wanted.ids),
         ):
             if values:
+                asked(name)
                 yield _one_of(name, values)
         if wanted.from_us is not None:
             first = wanted.from_us
@@ -131,13 +144,16 @@ class Matcher:
             last = wanted.until_us
             yield lambda record: record.t < last
         if wanted.types:
+            asked("type")
             yield _like("type", wanted.types)
         if wanted.kinds:
             yield _like("kind", wanted.kinds)
         if wanted.grep is not None:
+            asked("data")
             search = _expression(wanted.grep).search
             yield lambda record: search(record.data or "") is not None
         if self._where is not None:
+            self._fields |= self._where.record_fields
             yield self._where.holds
 
     def literals(self) -> list[Literals]:

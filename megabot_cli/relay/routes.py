@@ -253,7 +253,9 @@ def _wanted(text: str | None) -> Matcher | None:
     try:
         wanted = msgspec.json.decode(text, type=Selection)
         wanted.matcher()  # all of it must be sound, also what is not asked here
-        return wanted.quick_part().matcher()
+        quick = wanted.quick_part().matcher()
+        quick.prepare()
+        return quick
     except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
         raise BadData(f"wanted= is no selection: {fault}") from None
 

@@ -30,6 +30,7 @@ class Trigger:
         """`rest_s`: what one dump covers, and so the least time between two of them."""
         try:
             self._condition = Condition(condition)
+            self._condition.prepare()
         except MegabotError as fault:
             raise BadConfiguration(
                 f"relay.flight_recorder_trigger: {fault.message}", fault.hint

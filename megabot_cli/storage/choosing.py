@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.selection import Chooser, Selection
+from megabot_cli.recording.selection import Chooser, Matcher, Selection
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.storage.segment_reader import RecordingReader
 
@@ -14,41 +14,50 @@ from megabot_cli.storage.segment_reader import RecordingReader
 def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
     """Give each record that is wanted with its line, and stop where no other can be.
 
-    Where the words name texts that must stand in a line, only such lines are looked at: then
-    the reader does not know of bad lines elsewhere.
+    Where the words name texts that must stand in a line, only such lines are looked at, and of
+    a line only the fields that the words ask for: then the reader does not know of what is bad
+    elsewhere.
     """
     chooser = wanted.chooser(started_at_s(reader))
     if chooser.looks_at_order:
-        for record, line in _candidates(reader, chooser):
+        for record, line in _from_begin(reader, chooser):
             yield from chooser.offer(record, line)
             if chooser.finished:
                 return
         return
-    matches, left = chooser.matcher.matches, wanted.limit
-    if left is None and chooser.matcher.wants_all:
-        yield from _candidates(reader, chooser)
+    left = wanted.limit
+    if left is None:
+        yield from _matching(reader, chooser.matcher)
         return
-    for record, line in _candidates(reader, chooser):
-        if matches(record):
-            yield record, line
-            if left is not None:
-                left -= 1
-                if left <= 0:
-                    return
+    for chosen in _matching(reader, chooser.matcher):
+        yield chosen
+        if left is not None:
+            left -= 1
+            if left <= 0:
+                return
 
 
-def _candidates(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
+def _from_begin(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
     if not isinstance(reader, RecordingReader):
         return reader.lines()
-    needed = [] if chooser.looks_at_order else chooser.matcher.literals()
     begin = chooser.begin if chooser.begin and chooser.begin.kind != "mark" else None
+    return reader.search(begin=begin)
+
+
+def _matching(reader: RecordReader, matcher: Matcher) -> Iterator[tuple[Record, bytes]]:
+    if not isinstance(reader, RecordingReader):
+        return (each for each in reader.lines() if matcher.matches(each[0]))
+    needed = matcher.literals()
     if not needed:
-        return reader.search(begin=begin)
+        return reader.search(wanted=matcher.glance())
     first = needed[0]
     # Our own recorder writes letters as they are; only in a payload may others have escaped them.
     ours = reader.header is not None and reader.header.tool.startswith("megabot ")
     texts = first.as_we_write() if ours else first.texts
-    return reader.search([text.encode() for text in texts], escapes=first.in_payload or not ours)
+    escapes = first.in_payload or not ours
+    return reader.search(
+        [text.encode() for text in texts], escapes=escapes, wanted=matcher.glance()
+    )
 
 
 def started_at_s(reader: RecordReader) -> float:

@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
 
 _BLOCK_BYTES: Final = 256 * 1024
+_TELLING_LINES: Final = 16  # a block of fewer tells little of the next
 # JSON may write any letter so. Who does, as no recorder of ours, hides a text from a search for
 # its letters: such lines are looked at whatever else is in them.
 _ESCAPED: Final = b"\\u00"
@@ -39,6 +40,7 @@ class LineSearch:
         self._most_bytes = most_bytes
         self.rest = b""
         self.too_long = 0
+        self._is_common = False  # whether more than every fourth line of the last block was given
 
     def __iter__(self) -> Iterator[bytes]:
         skipping = False
@@ -67,13 +69,18 @@ class LineSearch:
         if not self._literals:
             yield from block[: end - 1].split(b"\n") if end else ()
             return
-        start = 0
+        if self._is_common:
+            yield from self._each(block[: end - 1].split(b"\n"))
+            return
+        start = found = 0
         places = [block.find(literal, 0, end) for literal in self._literals]
         escape = _escaped_letter(block, 0, end) if self._escapes else -1
         while True:
             place = min((at for at in (*places, escape) if at >= 0), default=-1)
             if place < 0:
+                self._learn(found, block.count(b"\n", 0, end))
                 return
+            found += 1
             begin = block.rfind(b"\n", start, place) + 1 or start
             after = block.index(b"\n", place)
             yield block[begin:after]
@@ -83,6 +90,24 @@ class LineSearch:
                     places[number] = block.find(literal, start, end)
             if 0 <= escape < start:
                 escape = _escaped_letter(block, start, end)
+
+    def _each(self, lines: list[bytes]) -> Iterator[bytes]:
+        """The same of lines, one by one: to jump from place to place pays where they are rare."""
+        found = 0
+        for line in lines:
+            for literal in self._literals:
+                if literal in line:
+                    break
+            else:
+                if not self._escapes or _escaped_letter(line, 0, len(line)) < 0:
+                    continue
+            found += 1
+            yield line
+        self._learn(found, len(lines))
+
+    def _learn(self, found: int, lines: int) -> None:
+        if lines >= _TELLING_LINES:
+            self._is_common = found > lines / 4
 
 
 def _escaped_letter(block: bytes, start: int, end: int) -> int:

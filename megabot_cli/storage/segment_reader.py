@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,9 @@ from megabot_cli.storage.line_source import Line, cannot_read, lines_of, open_so
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 
 _HEADER_STARTS: Final = f'{{"format":"{FORMAT}"'.encode()
+Wanted = Callable[[bytes], bool]
+"""Says of a line whether its record is wanted, as `format_v1.glance` does."""
+
 _MOST_WARNINGS: Final = 20  # a file of a million bad lines is not worth a million warnings
 
 
@@ -95,18 +98,20 @@ class SegmentReader:
         *,
         escapes: bool = True,
         begin: Place | None = None,
+        wanted: Wanted | None = None,
     ) -> Iterator[tuple[Record, bytes]]:
         """Give the records, with their lines, in whose line one of `literals` may stand.
 
         In place of iteration, and quicker: nothing is counted or hashed, and of a line that is
-        not given nothing is known. Without literals all are. `escapes` as in `LineSearch`.
+        not given nothing is known. Without literals all are, with `wanted` those lines of which
+        that is true. `escapes` as in `LineSearch`.
         What is well before `begin`, a time or a number, is passed over where that can be done
         without reading it.
         """
         if begin is not None and _is_plain(self._file):
             seek_to(self._file, begin)
         search = LineSearch(self._file, literals, escapes=escapes)
-        for content in search:
+        for content in search if wanted is None else filter(wanted, search):
             try:
                 found = decode_line(content)
             except BadLine as fault:
@@ -118,7 +123,7 @@ class SegmentReader:
             else:
                 self.end = found
         self.bad_lines += search.too_long
-        if search.rest:
+        if search.rest and (wanted is None or wanted(search.rest)):
             yield from self._last(search.rest)
 
     def _last(self, content: bytes) -> Iterator[tuple[Record, bytes]]:
@@ -229,16 +234,19 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         *,
         escapes: bool = True,
         begin: Place | None = None,
+        wanted: Wanted | None = None,
     ) -> Iterator[tuple[Record, bytes]]:
         """As `lines`, but only those in which one of `literals` may stand, and much quicker.
 
         Of what else is in the recording nothing is known afterwards.
         """
         if self._strict:
-            yield from self.lines()
+            for record, line in self.lines():
+                if wanted is None or wanted(line):
+                    yield record, line
             return
         for segment in self.segments():
-            yield from segment.search(literals, escapes=escapes, begin=begin)
+            yield from segment.search(literals, escapes=escapes, begin=begin, wanted=wanted)
 
     def segments(self) -> Iterator[SegmentReader]:
         """Give the segments; each is to be read before the next is asked for."""

@@ -39,9 +39,30 @@ _QUESTIONS = (
         "select(.size > 400 or .n < 3)",
     ),
     (
-        "--where, for the engine",
+        "--where size % 97 == 0 && n > 3",
         ["--where", "size % 97 == 0 && n > 3"],
         "select(.size != null and .size % 97 == 0 and .n > 3)",
+    ),
+    (
+        "--where size(data) > 300 || type in [..]",
+        ["--where", 'size(data) > 300 || type in ["error"]'],
+        'select((.data // "" | length) > 300 or .type == "error")',
+    ),
+    (
+        "--where has(payload.code) && ...",
+        ["--where", "has(payload.code) && payload.code >= 500"],
+        'select((.data // "{}" | fromjson | .payload) | has("code") and .code >= 500)',
+    ),
+    (
+        "--where !type.startsWith(..) && ..",
+        ["--where", "!type.startsWith('chat_') && payload.sequence * 2 > 90"],
+        'select((.type // "" | startswith("chat_") | not)'
+        ' and (.data // "{}" | fromjson | .payload.sequence // 0) * 2 > 90)',
+    ),
+    (
+        "--where matches, for the engine",
+        ["--where", "payload.content.matches('^jumps .* dog$')"],
+        'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* dog$"))',
     ),
 )
 

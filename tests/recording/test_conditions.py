@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import shlex
-from itertools import pairwise
+import subprocess
+import sys
+from itertools import pairwise, product
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -103,71 +104,186 @@ def test_it_names_the_texts_without_which_it_cannot_hold() -> None:
     assert sought("payload.deep.code >= 500") == ['\\"code\\"']
     assert sought('type == "error" || size > 3') == []
     assert sought('(type == "a" || type == "b") && id == "m7"') == ['"m7"']
+    assert sought('type in ["b", "a"] && has(payload.code)') == ['"a"', '"b"', '\\"code\\"']
+    assert sought("!has(payload.code) && payload.a + payload.b > 3") == ['\\"a\\"', '\\"b\\"']
 
 
-words = st.sampled_from(["a", "ab", "b", "error", ""])
-numbers = st.integers(-3, 3)
+words = st.sampled_from(["a", "ab", "b", "error", "", "é"])
+numbers = st.integers(-3, 3) | st.sampled_from([503, 10**15 - 1, -(10**15) + 1])
 texts = words.map(lambda word: f'"{word}"')
-fields = st.sampled_from(["type", "client", "text", "payload.name", "payload.deep.name"])
-number_fields = st.sampled_from(["size", "code", "payload.count", "payload.deep.count"])
-plain = st.one_of(
-    st.builds("{} {} {}".format, fields, st.sampled_from(["==", "!="]), texts),
-    st.builds(
-        "{} {} {}".format,
-        number_fields,
-        st.sampled_from(["==", "!=", "<", "<=", ">", ">="]),
-        numbers,
-    ),
-    st.builds(
-        "{}.{}({})".format,
-        fields,
-        st.sampled_from(["contains", "startsWith", "endsWith"]),
-        texts,
-    ),
+fractions = st.sampled_from(["0.5", "-1.0", "2.0"])
+constants = st.one_of(texts, numbers.map(str), fractions, st.sampled_from(["true", "null"]))
+fields = st.sampled_from(
+    ["type", "client", "text", "data", "size", "code", "n", "redacted", "payload", "timestamp",
+     "payload.name", "payload.count", "payload.deep", "payload.deep.name", "payload.deep.count",
+     "metadata.name"]
+)  # fmt: skip
+orders = st.sampled_from(["==", "!=", "<", "<=", ">", ">="])
+terms = st.one_of(
+    fields, numbers.map(str), st.builds("size({})".format, fields), fields.map("{}.size()".format)
 )
-comparisons = st.one_of(
-    plain,
-    st.just("(size > 0 || code > 0)"),
-    st.builds("({} || ({} && {}))".format, plain, plain, plain),
+sums = st.recursive(
+    terms,
+    lambda inner: st.builds("({} {} {})".format, inner, st.sampled_from("+-*/%"), inner),
+    max_leaves=3,
 )
-values = st.one_of(words, numbers, st.none(), st.booleans(), st.floats(-3, 3))
+calls = st.sampled_from(["contains", "startsWith", "endsWith"])
+lists = st.lists(texts | numbers.map(str) | fractions, max_size=3).map(", ".join)
+leaves = st.one_of(
+    st.builds("{} {} {}".format, fields, orders, constants),
+    st.builds("{} {} {}".format, sums, orders, sums | constants),
+    st.builds("{} {} {}".format, constants, orders, fields),
+    st.builds("{}.{}({})".format, fields, calls, texts),
+    st.builds("{} in [{}]".format, sums, lists),
+    fields.filter(lambda field: "." in field).map("has({})".format),
+    fields,
+    st.sampled_from(["true", "false"]),
+)
+trees = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        st.builds("({} && {})".format, inner, inner),
+        st.builds("({} || {})".format, inner, inner),
+        st.builds("({} || {} && {})".format, inner, inner, inner),
+        st.builds("!({})".format, inner),
+    ),
+    max_leaves=6,
+)
+for_the_engine = st.sampled_from(
+    ["type.matches('^e')", "[1, 2].exists(each, each == size)", "(size > 1 ? true : code > 0)"]
+)
+far_out = st.sampled_from(
+    [2**53, 2**53 + 1, 2**63 - 1, -(2**63), -(2**63) + 1, 2**63, 2**64 - 1, 2**64, 1e300, 1.5]
+)
+values = st.one_of(words, numbers, st.none(), st.booleans(), st.floats(-3, 3), far_out)
 payloads = st.one_of(
     values,
+    st.lists(values, max_size=2),
     st.dictionaries(
         st.sampled_from(["name", "count", "deep", "content"]),
         st.one_of(values, st.dictionaries(st.sampled_from(["name", "count"]), values)),
     ),
 )
+sizes = st.none() | numbers | st.sampled_from([2**63 - 1, -(2**63)])
+messages = st.fixed_dictionaries(
+    {"payload": payloads}, optional={"timestamp": values, "metadata": payloads}
+)
+records = st.builds(
+    Record,
+    n=st.just(1),
+    t=st.just(0),
+    kind=st.just("message"),
+    type=st.none() | words,
+    client=st.none() | words,
+    size=sizes,
+    code=sizes,
+    redacted=st.none() | st.lists(words, max_size=2),
+    data=st.one_of(st.none(), words, (payloads | messages).map(json.dumps)),
+)
 
 
-@given(parts=st.lists(comparisons, min_size=1, max_size=3), payload=payloads, data=st.data())
-@settings(max_examples=400, deadline=None)
-def test_any_plain_condition_is_answered_as_the_engine_answers_it(
-    parts: list[str], payload: Any, data: st.DataObject
+@given(
+    parts=st.lists(trees | trees | for_the_engine, min_size=1, max_size=3),
+    asked=st.lists(records, min_size=5, max_size=5),
+)
+@settings(max_examples=250, deadline=None)
+def test_any_condition_is_answered_as_the_engine_answers_it(
+    parts: list[str], asked: list[Record]
 ) -> None:
     source = " && ".join(parts)
-    message = {"payload": payload} if data.draw(st.booleans()) else payload
-    record = Record(
-        n=1,
-        t=0,
-        kind="message",
-        type=data.draw(st.none() | words),
-        client=data.draw(st.none() | words),
-        size=data.draw(st.none() | numbers),
-        code=data.draw(st.none() | numbers),
-        data=json.dumps(message),
-    )
     try:
-        condition = Condition(source)
-    except BadData:
-        return  # types that cannot go together are refused before any record comes
-    expression = Expression(source, RECORD_WORDS)
-    named = condition.values_of(record)
-    assert condition.holds(record) is expression.holds(named)
-    if condition.holds(record):
-        line = encode_record(record).decode()
-        for literals in condition.literals():
+        expression = Expression(source, RECORD_WORDS)
+    except BadData:  # types that cannot go together are refused before any record comes
+        with pytest.raises(BadData):
+            Condition(source)
+        return
+    condition = Condition(source)
+    assert condition.fields == expression.fields
+    for record in asked:
+        holds = condition.holds(record)
+        assert holds is expression.holds(condition.values_of(record)), record
+        line = encode_record(record).decode() if holds else ""
+        for literals in condition.literals() if holds else ():
             assert not literals.can_be_sought or any(text in line for text in literals.texts)
+
+
+CORNERS = (-7, -3, -1, 0, 1, 2, 7, 2**53 + 1, 2**63 - 1, -(2**63), 2**63, 2**64, 1.5, None, "é")
+
+
+@pytest.mark.parametrize("sign", "+-*/%")
+def test_numbers_are_joined_as_the_engine_joins_them_at_every_corner(sign: str) -> None:
+    sources = [f"payload.a {sign} 3 == {result}" for result in (-3, -2, -1, 0, 1, 2)]
+    sources += [f"payload.a {sign} payload.b == {result}" for result in (-4, -3, -1, 0, 1, 3)]
+    sources += [f"!(payload.a {sign} payload.b > 0)", f"payload.a {sign} size(payload.b) == 3"]
+    conditions = [(Condition(source), Expression(source, RECORD_WORDS)) for source in sources]
+    for a, b in product(CORNERS, CORNERS):
+        data = json.dumps({"payload": {"a": a, "b": b}})
+        record = Record(n=1, t=0, kind="message", data=data)
+        for condition, expression in conditions:
+            told = condition.values_of(record)
+            assert condition.holds(record) is expression.holds(told), (expression.source, a, b)
+
+
+def test_the_size_of_a_text_is_its_bytes() -> None:
+    assert Condition("size(data) == 6 && data.size() == 6").holds(
+        Record(n=1, t=0, kind="message", data="ö😀")
+    )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "size % 97 == 0 && n > 3",
+        'size(data) > 300 || type in ["error"]',
+        "has(payload.code) && (payload.code >= 500 || !(payload.busy))",
+        "type.startsWith('chat_') && 2 * (payload.a + payload.b.c) - 1 != size / 3",
+        "0.5 < payload.score && payload.parts.size() in [1, 2.5] && true && user != null",
+    ],
+)
+def test_what_is_made_of_known_parts_alone_is_plain(source: str) -> None:
+    assert Condition(source).is_plain
+
+
+pieces = st.sampled_from(
+    ["n", "size", "type", "payload", ".a", ".size()", "size(", "has(", "(", ")", "[", "]", " in ",
+     "in", ",", "1", "0.5", "1u", "-", "!", "==", "<", "&&", "||", "+", "/", "//", "%", "'a'",
+     '"b"', "r", "'''", '"', "\\", "?", ":", "\n", " ", "true", "null", "_", " == 1", "n > 3 && "]
+)  # fmt: skip
+
+
+@given(st.lists(pieces, max_size=12).map("".join))
+@settings(max_examples=400, deadline=None)
+def test_only_what_the_engine_understands_is_a_condition(source: str) -> None:
+    try:
+        expression = Expression(source, RECORD_WORDS)
+    except BadData:
+        with pytest.raises(BadData):
+            Condition(source)
+        return
+    condition = Condition(source)
+    assert condition.fields == expression.fields
+    assert condition.holds(ERROR) is expression.holds(condition.values_of(ERROR))
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["type.matches('^(a+)+$')", "n > 3 && data.matches('a')", "[1].exists(each, each == n)"],
+)
+def test_what_may_take_long_is_not_plain(source: str) -> None:
+    assert not Condition(source).is_plain
+
+
+def test_a_plain_condition_does_not_load_the_engine() -> None:
+    program = """
+import sys
+from megabot_cli.recording.conditions import Condition
+from megabot_cli.recording.record import Record
+assert Condition("size % 97 == 0 && has(payload.code)").holds(
+    Record(n=1, t=0, kind="message", size=97, data='{"payload": {"code": 1}}'))
+print("cel" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert run.stdout == "False\n", run.stderr
 
 
 def test_every_command_of_the_manual_is_understood() -> None:

@@ -10,7 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
+from megabot_cli.recording.format_v1 import (
+    BadLine,
+    Header,
+    decode_line,
+    encode_header,
+    encode_record,
+)
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
@@ -46,6 +52,30 @@ def test_it_gives_the_lines_that_hold_a_text_or_hide_letters(
     assert list(LineSearch(Trickle(content), [literal])) == expected
     assert searched(content) == lines
     assert list(LineSearch(Trickle(content))) == lines
+
+
+class Blocks(io.BytesIO):
+    """Gives some dozens of short lines at a time."""
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return super().read1(min(size or 200, 200))
+
+
+@given(
+    lines=st.lists(st.sampled_from([b"a", b"ab", b"bx", b"x\\u0061", b""]), min_size=80),
+    literals=st.sampled_from([(b"a",), (b"b", b"a"), (b"x",), (b"none",)]),
+    escapes=st.booleans(),
+)
+def test_it_gives_the_same_lines_where_they_are_many_and_where_few(
+    lines: list[bytes], literals: tuple[bytes, ...], escapes: bool
+) -> None:
+    many = [b"a"] * 100 + lines + [b"none"] * 100 + lines
+    search = LineSearch(Blocks(b"\n".join(many) + b"\n"), literals, escapes=escapes)
+    assert list(search) == [
+        line
+        for line in many
+        if any(literal in line for literal in literals) or (escapes and b"\\u00" in line)
+    ]
 
 
 def test_what_lacks_its_newline_is_left_over() -> None:
@@ -109,6 +139,45 @@ def test_any_selection_finds_by_searching_what_it_finds_by_reading(
 def _escaped(text: str, *, all_of_it: bool) -> str:
     """JSON that writes letters as numbers, as is its right."""
     return text.replace("bus", "\\u0062\\u0075s") if all_of_it else text
+
+
+@given(
+    changed=st.dictionaries(
+        st.sampled_from(["n", "t", "kind", "type", "size", "client", "data", "later"]),
+        st.sampled_from([0, 1, -1, 2.5, "a", "end", "message", None, ["a"], {"b": 1}]),
+    ),
+    wanted=st.builds(
+        Selection,
+        types=st.sampled_from([(), ("a",), ("a*",)]),
+        kinds=st.sampled_from([(), ("message",)]),
+        direction=st.sampled_from([None, "to_client"]),
+        grep=st.sampled_from([None, "a"]),
+        from_us=st.sampled_from([None, 1]),
+        where=st.sampled_from([None, "size > 0 || client == 'a'", "text.matches('a')"]),
+    ),
+)
+@settings(deadline=None)
+def test_a_glance_at_a_line_wants_what_the_whole_record_does(
+    changed: dict[str, object], wanted: Selection
+) -> None:
+    line = json.dumps({"n": 1, "t": 0, "kind": "message", "data": "a", **changed}).encode()
+    matcher = wanted.matcher()
+    glance = matcher.glance()
+    if glance is None:
+        assert wanted.everything
+        return
+    try:
+        record = decode_line(line)
+    except BadLine:
+        return  # what is bad may be seen, or be passed over for what else it says
+    assert glance(line) is (not isinstance(record, Record) or matcher.matches(record))
+
+
+@pytest.mark.parametrize("line", [b"{", b"[]", b'{"n":1}', b'{"n":0,"t":0,"kind":"message"}'])
+def test_no_glance_hides_a_line_that_is_no_record(line: bytes) -> None:
+    glance = Selection(types=("a",)).matcher().glance()
+    assert glance is not None
+    assert glance(line)
 
 
 def test_a_foreign_recorder_may_write_spaces_and_escapes(tmp_path: Path) -> None:
