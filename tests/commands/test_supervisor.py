@@ -157,7 +157,7 @@ def test_a_relay_tells_ready_status_reload_alive_and_stopping(
 def _start(processes: Processes, listener: Listener, **environ: str) -> Process:
     return processes.megabot(
         "relay", "--gateway", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0",
-        env={"NOTIFY_SOCKET": listener.address, **environ},
+        env={"NOTIFY_SOCKET": listener.address, "MEGABOT_GATEWAY_LISTEN": ":0", **environ},
     )  # fmt: skip
 
 
