@@ -15,7 +15,8 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
     """Give each record that is wanted with its line, and stop where no other can be.
 
     Where the words name texts that must stand in a line, only such lines are looked at: then
-    the reader does not know of bad lines elsewhere.
+    the reader does not know of bad lines elsewhere. A mark that was named and is not there is
+    among the reader's warnings at the end.
     """
     chooser = wanted.chooser(started_at_s(reader))
     if chooser.looks_at_order:
@@ -23,6 +24,7 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
             yield from chooser.offer(record, line)
             if chooser.finished:
                 return
+        reader.warnings.extend(warnings_of(chooser))
         return
     matches, left = chooser.matcher.matches, wanted.limit
     if left is None and chooser.matcher.wants_all:
@@ -35,6 +37,11 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
                 left -= 1
                 if left <= 0:
                     return
+
+
+def warnings_of(chooser: Chooser) -> list[str]:
+    """What to say when a recording has been read to its end: a name is easily misspelt."""
+    return [f"there is no mark {name!r} in it" for name in chooser.unseen_marks]
 
 
 def _candidates(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
