@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -137,7 +136,7 @@ def _percentiles(values: list[float]) -> dict[str, float]:
 def _show(invocation: Invocation, wanted: Bench, path: str, figures: Figures) -> None:
     console, facts = invocation.console, _facts(wanted, path, figures)
     if invocation.output == "json":
-        console.line(json.dumps(facts, ensure_ascii=False))
+        console.json(facts)
         return
     console.line(f"path         {path}")
     console.line(

@@ -222,6 +222,7 @@ async def _with_a_pipe(invocation: Invocation, partner: Partner) -> None:
 
 async def _with_a_person(invocation: Invocation, partner: Partner) -> None:
     from megabot_cli.terminal.line_editor import LineEditor
+    from megabot_cli.terminal.text import safe_text
 
     console, talk = invocation.console, Talk()
     editor = LineEditor(invocation.places.state / HISTORY_FILE)
@@ -238,9 +239,9 @@ async def _with_a_person(invocation: Invocation, partner: Partner) -> None:
         except _FATAL:
             raise
         except MegabotError as fault:
-            console.error_line(f"error: {fault.message}")
+            console.error_line(safe_text(f"error: {fault.message}"))
             if fault.hint:
-                console.error_line(f"  {fault.hint}")
+                console.error_line(safe_text(f"  {fault.hint}"))
 
 
 async def _say(invocation: Invocation, partner: Partner, text: str, talk: Talk) -> None:

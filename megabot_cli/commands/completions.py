@@ -5,7 +5,6 @@ The scripts are static: a TAB starts no Python.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -100,7 +99,7 @@ def _report(invocation: Invocation, place: Place, *, changed: bool, dry_run: boo
             "rc_file": str(place.rc_file) if needed else None,
             "line": needed,
         }
-        invocation.console.line(json.dumps(facts))
+        invocation.console.json(facts)
         return
     console = invocation.console
     if not changed:

@@ -103,7 +103,7 @@ def path(context: typer.Context) -> None:
         "state": places.state,
     }
     if invocation.output == "json":
-        invocation.console.line(json.dumps({name: str(each) for name, each in found.items()}))
+        invocation.console.json({name: str(each) for name, each in found.items()})
         return
     from megabot_cli.terminal.views import print_facts
 

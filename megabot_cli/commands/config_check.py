@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Annotated
@@ -77,10 +76,10 @@ def _show(invocation: Invocation, name: str, problems: list[MegabotError]) -> No
     rows = [_row(each) for each in problems]
     if invocation.output == "json":
         shown = {"file": name, "ok": not rows, "problems": rows}
-        invocation.console.line(json.dumps(shown, ensure_ascii=False, indent=2))
+        invocation.console.json(shown, indent=2)
     elif invocation.output == "jsonl":
         for row in rows:
-            invocation.console.line(json.dumps(row, ensure_ascii=False))
+            invocation.console.json(row)
     else:
         for each in problems:
             _print(invocation, each)

@@ -44,7 +44,7 @@ def explain(
     setting, path = _find(configuration, key)
     facts = _facts(configuration, setting, path)
     if invocation.output == "json":
-        invocation.console.line(json.dumps(facts, ensure_ascii=False, indent=2))
+        invocation.console.json(facts, indent=2)
     else:
         _print(invocation, facts)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +39,7 @@ def init(
     if invocation.output == "json":
         facts = {"config": path, "schema": schema, "backup": kept}
         shown = {name: str(each) if each else None for name, each in facts.items()}
-        invocation.console.line(json.dumps(shown))
+        invocation.console.json(shown)
         return
     if kept is not None:
         invocation.console.note(f"The old file is {kept} now.")

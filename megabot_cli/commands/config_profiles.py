@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -135,7 +134,7 @@ def _unknown(name: str, known: list[str]) -> NotFound:
 def _report(invocation: Invocation, name: str) -> None:
     outranked = invocation.environ.get("MEGABOT_PROFILE") or None
     if invocation.output == "json":
-        invocation.console.line(json.dumps({"profile": name, "outranked_by": outranked}))
+        invocation.console.json({"profile": name, "outranked_by": outranked})
         return
     invocation.console.note(f"The profile is {name!r} from now on.")
     if outranked is not None and outranked != name:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +57,7 @@ def doctor(
         write_report(invocation, case, findings, report)
         invocation.console.note(f"The report is in {report}.")
     if invocation.output == "json":
-        invocation.console.line(json.dumps(_summary(case, findings), ensure_ascii=False, indent=2))
+        invocation.console.json(_summary(case, findings), indent=2)
     _end(invocation, findings)
 
 

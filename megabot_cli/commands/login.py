@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -159,7 +158,7 @@ def _report(
             "user_id": user_id,
             "stored": kept,
         }
-        invocation.console.line(json.dumps(facts))
+        invocation.console.json(facts)
         return
     who = safe_line(credential.username or user_id or "the API key's owner")
     where = f"The credential is kept in {kept}." if kept else "The credential was not kept."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
@@ -31,7 +30,7 @@ def logout(
         remember_url(invocation.places.logins, profile, None)
     forgotten = [profile for profile in profiles if store.forget(profile)]
     if invocation.output == "json":
-        invocation.console.line(json.dumps({"forgotten": forgotten}))
+        invocation.console.json({"forgotten": forgotten})
     elif forgotten:
         invocation.console.note(f"Forgotten: {', '.join(forgotten)}.")
     else:

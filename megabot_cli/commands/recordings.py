@@ -5,7 +5,6 @@ A recording is named by its id, the beginning of one, `last`, a path, or `-` for
 
 from __future__ import annotations
 
-import json
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -195,7 +194,7 @@ def verify(
         patterns=settings.redact_patterns,
     )
     if invocation.output == "json":
-        invocation.console.line(json.dumps(msgspec.to_builtins(found), indent=2))
+        invocation.console.json(msgspec.to_builtins(found), indent=2)
     else:
         _print_verdict(invocation, found)
     if found.secrets_found:
@@ -209,11 +208,12 @@ def verify(
 
 def _print_verdict(invocation: Invocation, found: Verification) -> None:
     from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.text import safe_line
     from megabot_cli.terminal.views import print_facts, size
 
     console = invocation.console
     verdict = console.paint("clean", "green") if found.clean else console.paint("unclean", "red")
-    console.line(f"{found.recording or found.path}: {verdict}")
+    console.line(f"{safe_line(found.recording or str(found.path))}: {verdict}")
     facts = [
         (
             "records",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -73,7 +72,7 @@ def diff(
         for warning in (*left.warnings, *right.warnings):
             invocation.console.warn(warning)
     if invocation.output == "json":
-        invocation.console.line(json.dumps(found.as_dict(), ensure_ascii=False, indent=2))
+        invocation.console.json(found.as_dict(), indent=2)
     else:
         _print(invocation.console, found, most)
     if found.differences:

@@ -106,6 +106,7 @@ def _search(
     """Show what is wanted of one recording; return how much that was."""
     from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.segment_reader import open_recording
+    from megabot_cli.terminal.text import safe_line
 
     found = 0
     with open_recording(source) as reader, at_once(invocation, str(source)):
@@ -115,7 +116,7 @@ def _search(
             if printer is not None:
                 if named and not found and printer.for_people:
                     title = header.recording if header else str(source)
-                    invocation.console.line(invocation.console.paint(title, "bold"))
+                    invocation.console.line(invocation.console.paint(safe_line(title), "bold"))
                 printer.show(record, started_at + record.t / 1e6, line)
             found += 1
         for warning in reader.warnings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -95,7 +94,7 @@ def _print_json(invocation: Invocation, gone: list[KeptSegment], *, removed: boo
         for each in gone
     ]
     found = {"removes": removed, "bytes": sum(each.bytes for each in gone), "segments": facts}
-    invocation.console.line(json.dumps(found, indent=2))
+    invocation.console.json(found, indent=2)
 
 
 def _print_table(invocation: Invocation, gone: list[KeptSegment]) -> None:

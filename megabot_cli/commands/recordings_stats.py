@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import typer
@@ -54,7 +53,7 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
         warnings = list(reader.warnings)
     if invocation.output == "json":
         found = {"recording": name, **summary.as_dict()}
-        invocation.console.line(json.dumps(found, ensure_ascii=False, indent=2))
+        invocation.console.json(found, indent=2)
     else:
         print_summary(invocation.console, name, summary)
     for warning in warnings:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -41,7 +40,7 @@ def status(
         show_facts(invocation, facts, fields, template)
         return
     if invocation.output == "json":
-        invocation.console.line(json.dumps(facts, indent=2))
+        invocation.console.json(facts, indent=2)
     else:
         _print_status(invocation.console, facts)
 
@@ -218,7 +217,7 @@ def dump(
     if wanted != Selection():
         done["recording"] = str(_part_of(Path(str(done["recording"])), wanted))
     if invocation.output == "json":
-        invocation.console.line(json.dumps(done))
+        invocation.console.json(done)
     else:
         invocation.console.line(str(done.get("recording")))
 
@@ -276,7 +275,7 @@ def top(
                 return
             facts, connected = asked.answer()
             if only_facts:
-                invocation.console.line(json.dumps(facts))
+                invocation.console.json(facts)
             else:
                 screen.show(facts, connected, time.monotonic())
             looks += 1
@@ -335,7 +334,7 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
 
 def _say(invocation: Invocation, done: dict[str, Any], text: str) -> None:
     if invocation.output == "json":
-        invocation.console.line(json.dumps(done))
+        invocation.console.json(done)
     else:
         invocation.console.note(text)
 

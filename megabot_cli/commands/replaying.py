@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -56,7 +55,7 @@ def show_plan(invocation: Invocation, stage: Stage) -> None:
         plan = make_plan(reader, stage.options)
     target = invocation.configuration.profile.url
     if invocation.output == "json":
-        invocation.console.line(json.dumps({**plan.as_dict(), "to": target}, ensure_ascii=False))
+        invocation.console.json({**plan.as_dict(), "to": target})
         return
     print_lines(invocation, [f"to           {target}", *plan.lines()])
 
@@ -212,7 +211,7 @@ def _show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVe
                  "allowed": each.allowed}
                 for each in budgets
             ]  # fmt: skip
-        invocation.console.line(json.dumps(facts, ensure_ascii=False))
+        invocation.console.json(facts)
     else:
         console = invocation.console
         lines = report.lines(differences=console.width is None)

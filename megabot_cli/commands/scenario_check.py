@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,7 +13,7 @@ def show_scenario(invocation: Invocation, named: str) -> None:
     from megabot_cli.gateway.scenarios.describing import described
     from megabot_cli.gateway.scenarios.finding import find_scenario, read_text
     from megabot_cli.gateway.scenarios.reading import read_scenario
-    from megabot_cli.terminal.text import safe_json, safe_line
+    from megabot_cli.terminal.text import safe_line
 
     path = find_scenario(named)
     scenario = read_scenario(read_text(path), str(path))
@@ -23,7 +22,7 @@ def show_scenario(invocation: Invocation, named: str) -> None:
     # JSON is the form of the ready line; a check is for a person unless one asks for it.
     if invocation.options.output == "json":
         content = {"file": str(path), "seed": scenario.seed, "rules": rules}
-        console.line(safe_json(json.dumps(content, ensure_ascii=False)))
+        console.json(content)
         return
     seed = "another at each start" if scenario.seed is None else scenario.seed
     console.line(f"{path}: good. Rules: {len(rules)}; seed: {seed}.")

@@ -29,7 +29,9 @@ def announce(
 
     `quietly` leaves stdout alone.
     """
-    line = json.dumps({"event": "ready", **facts}, ensure_ascii=False)
+    from megabot_cli.terminal.text import safe_json
+
+    line = safe_json(json.dumps({"event": "ready", **facts}, ensure_ascii=False))
     if ready_file is not None:
         from megabot_cli.storage.private_files import replace_private
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +37,7 @@ def token(
             "token": credential.secret,
             "expires_at": credential.expires_at,
         }
-        invocation.console.line(json.dumps(facts))
+        invocation.console.json(facts)
     else:
         prefix = "Authorization: Bearer " if header else ""
         invocation.console.line(f"{prefix}{credential.secret}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +54,7 @@ async def call(invocation: Invocation, wanted: ToolCall) -> None:
 
 def _show(invocation: Invocation, name: str, text: str) -> None:
     from megabot_cli.protocol.envelope import open_envelope
-    from megabot_cli.terminal.text import safe_json, safe_line, safe_text
+    from megabot_cli.terminal.text import safe_line, safe_text
 
     envelope = open_envelope(text)
     payload = envelope.decoded_payload() if envelope is not None else None
@@ -63,13 +62,13 @@ def _show(invocation: Invocation, name: str, text: str) -> None:
     result, output = given.get("result"), given.get("output")
     failed = given.get("status") != "completed"
     if invocation.output == "json":
-        invocation.console.line(safe_json(json.dumps(given, ensure_ascii=False)))
+        invocation.console.json(given)
     elif not failed:
         words = result if isinstance(result, str) else None
         if result is None and isinstance(output, str):
             words = output
         if words is None:
-            invocation.console.line(safe_json(json.dumps(result, ensure_ascii=False)))
+            invocation.console.json(result)
         else:
             invocation.console.line(safe_text(words))
     if failed:

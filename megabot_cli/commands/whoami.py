@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -39,7 +38,7 @@ def whoami(
     if fields is not None or template is not None:
         show_facts(invocation, facts, fields, template)
     elif invocation.output == "json":
-        invocation.console.line(json.dumps(facts, ensure_ascii=False))
+        invocation.console.json(facts)
     else:
         _print(invocation, facts)
 

@@ -204,6 +204,12 @@ class Chooser:
         return self._begin
 
     @property
+    def unseen_marks(self) -> list[str]:
+        """The marks by name that bound what is wanted and have not come by yet."""
+        bounds = (self._begin if not self._begun else None, self._until)
+        return [each.name for each in bounds if each is not None and each.kind == "mark"]
+
+    @property
     def looks_at_order(self) -> bool:
         """Whether more is asked than what each record answers for itself."""
         return bool(self._around) or not self._begun or self._until is not None

@@ -10,7 +10,7 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.storage.choosing import started_at_s
+from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
 
 _TOOL_TYPES: Final = frozenset(("tool_call", "tool_result"))
@@ -97,7 +97,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         upstream=reader.header.upstream if reader.header is not None else "",
         records=reading.records,
         clean=reader.clean,
-        warnings=list(reader.warnings),
+        warnings=[*reader.warnings, *warnings_of(reading.chooser)],
         marks=reading.marks,
     )
 
@@ -112,14 +112,14 @@ class _Reading:
         self.lanes: defaultdict[str, Correlator] = defaultdict(Correlator)
         self.records = 0
         self._options = options
-        self._chooser = options.selection.chooser(began_at_s)
+        self.chooser = options.selection.chooser(began_at_s)
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
 
     def take(self, record: Record) -> None:
         self.records += 1
-        wanted = bool(self._chooser.offer(record))
-        if record.kind == "mark" and self._chooser.is_within:
+        wanted = bool(self.chooser.offer(record))
+        if record.kind == "mark" and self.chooser.is_within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
             return

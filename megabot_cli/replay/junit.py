@@ -11,8 +11,12 @@ from megabot_cli.replay.compare import Verdict
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.report import ReplayReport, fails
 
-# What XML 1.0 cannot say at all, not even escaped.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What XML 1.0 cannot say at all, not even escaped, and what it can but a terminal that
+# shows the file would obey: returns, DEL, C1, marks and overrides of direction.
+_UNSAID = re.compile(
+    "[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]"
+    "|[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
+)
 
 
 Case = tuple[str, Verdict, str]
@@ -63,4 +67,5 @@ def _judge(case: ET.Element, verdict: Verdict, detail: str, expect: Expectation)
 
 
 def _clean(text: str) -> str:
-    return _NOT_XML.sub("\ufffd", text)
+    """`text` as XML can say it; a terminal that shows the file is not steered either."""
+    return _UNSAID.sub("\ufffd", text)

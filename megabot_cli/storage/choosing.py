@@ -16,7 +16,7 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
 
     Where the words name texts that must stand in a line, only such lines are looked at, and of
     a line only the fields that the words ask for: then the reader does not know of what is bad
-    elsewhere.
+    elsewhere. A mark that was named and is not there is among its warnings at the end.
     """
     chooser = wanted.chooser(started_at_s(reader))
     if chooser.looks_at_order:
@@ -24,6 +24,7 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
             yield from chooser.offer(record, line)
             if chooser.finished:
                 return
+        reader.warnings.extend(warnings_of(chooser))
         return
     left = wanted.limit
     if left is None:
@@ -31,10 +32,14 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
         return
     for chosen in _matching(reader, chooser.matcher):
         yield chosen
-        if left is not None:
-            left -= 1
-            if left <= 0:
-                return
+        left -= 1
+        if left <= 0:
+            return
+
+
+def warnings_of(chooser: Chooser) -> list[str]:
+    """What to say when a recording has been read to its end: a name is easily misspelt."""
+    return [f"there is no mark {name!r} in it" for name in chooser.unseen_marks]
 
 
 def _from_begin(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:

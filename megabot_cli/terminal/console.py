@@ -2,6 +2,9 @@
 
 Results go to stdout, everything else to stderr. Each write is flushed, but for what is read
 `in_bulk`: a pipe sees a record when it exists, not when a buffer is full.
+
+Remarks quote what others wrote, such as the cause of a fault or the name of a file: none of
+them can steer a terminal. A result line is written as it is, for it may be painted.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from contextlib import contextmanager
 from typing import Literal, Protocol, TextIO
 
 from megabot_cli.errors import MegabotError
+from megabot_cli.terminal.text import safe_json, safe_text
 
 ColorChoice = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "blue", "magenta", "cyan"]
@@ -122,6 +126,12 @@ class Console:
             raise _refused(fault) from fault
         self._at_line_start = True
 
+    def json(self, value: object, *, indent: int | None = None) -> None:
+        """`value` as the result, in characters that steer no terminal."""
+        import json  # not wanted by most of what is typed
+
+        self.line(safe_json(json.dumps(value, ensure_ascii=False, indent=indent)))
+
     def stream(self, text: str) -> None:
         """A piece of the result, shown at once."""
         self._write(text)
@@ -164,19 +174,19 @@ class Console:
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result; silent with -q."""
         if self.verbosity >= 0:
-            self.error_line(text)
+            self.error_line(safe_text(text))
 
     def detail(self, text: str) -> None:
         """Something worth knowing with -v."""
         if self.verbosity > 0:
-            self.error_line(text)
+            self.error_line(safe_text(text))
 
     def warn(self, text: str) -> None:
         if self.verbosity >= 0:
-            self.error_line(f"{self.paint_error('warning:', 'yellow')} {text}")
+            self.error_line(f"{self.paint_error('warning:', 'yellow')} {safe_text(text)}")
 
     def error_line(self, text: str) -> None:
-        """A line on stderr whatever the verbosity."""
+        """A line on stderr whatever the verbosity, as it is."""
         if not self._flushes:
             self._flush()
         if self.live_area is not None:

@@ -103,7 +103,8 @@ class RecordPrinter:
     def _raw(self, record: Record, at: float, line: bytes, source: str | None) -> None:
         payload = record.payload()
         if isinstance(payload, str):
-            self._console.line(payload)
+            # The exact text is for programs; a terminal would obey it.
+            self._console.line(safe_text(payload) if self._console.out_is_terminal else payload)
         elif payload is not None and record.data_b64 is not None:
             self._console.line(record.data_b64)
 

@@ -10,6 +10,7 @@ import signal
 import stat
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -178,6 +179,71 @@ def test_hostile_words_do_not_reach_the_terminal(
     assert code == 0, shown
     lines = re.sub(r"\x1b\[K|\r", "", shown)  # the bar on stderr, which comes and goes
     assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", lines)
+
+
+def hostile_recording(path: Path) -> Path:
+    """One in which every text would take over a terminal, its own name included."""
+    evil = "\x1b]52;c;ZXZpbA==\x07\x9b2J\u202e"
+
+    def message(n: int, direction: str, kind: str, payload: Any, **metadata: str) -> dict[str, Any]:
+        text = {"id": f"m{n}{evil}", "type": kind, "payload": payload, "metadata": metadata}
+        return {
+            "n": n, "t": n, "kind": "message", "direction": direction, "client": f"c{evil}",
+            "link": f"l{evil}", "session": f"s{evil}", "user": f"u{evil}", "id": f"m{n}{evil}",
+            "type": kind, **metadata, "size": 1, "data": json.dumps(text),
+        }  # fmt: skip
+
+    tool = {"tool_name": f"rm{evil}", "parameters": {evil: evil}, "execution_id": f"e{evil}"}
+    lines = [
+        {"format": "megabot-recording", "version": "1.0", "recording": f"rec{evil}", "segment": 1,
+         "previous": f"../../etc{evil}", "started_at": "2026-11-23T04:12:09.123456Z",
+         "clock": "monotonic", "tool": evil, "upstream": f"wss://x{evil}/", "redaction": evil,
+         "labels": {evil: evil}},
+        message(1, "to_upstream", "chat_send", {"content": f"ask{evil}"}),
+        message(2, "to_client", "tool_call", tool, reply_to=f"m1{evil}"),
+        message(3, "to_client", "chat_receive", {"content": evil}, reply_to=f"m1{evil}"),
+        message(4, "to_upstream", f"odd{evil}", {evil: evil}),
+        {"n": 5, "t": 5, "kind": "mark", "note": evil},
+        {"n": 6, "t": 6, "kind": "fault", "note": evil},
+        {"n": 7, "t": 7, "kind": "drop", "note": evil},
+        {"n": 8, "t": 8, "kind": f"later{evil}", "note": evil},
+        {"n": 9, "t": 9, "kind": "close", "code": 1008, "reason": evil, "by": evil},
+        {"n": 9, "t": 9, "kind": "mark"},
+    ]  # fmt: skip
+    file = path / f"evil{evil.replace('/', '')}.jsonl"
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines) + "no record\n")
+    return file
+
+
+def test_a_hostile_recording_steers_no_terminal_whatever_reads_it(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    evil, other = hostile_recording(tmp_path), tmp_path / "other.jsonl"
+    other.write_text(evil.read_text().replace("ask", "other"))
+    dry = ("replay", str(evil), "--dry-run")
+    for line in (
+        ("tail", str(evil)),
+        *((*words, str(evil), *form)
+          for words in (("rec", "show"), ("rec", "stats"), ("rec", "verify"))
+          for form in ((), ("--json",))),
+        ("rec", "show", str(evil), "--conversation"),
+        ("rec", "grep", "ask", str(evil), str(other)),
+        *(("rec", "diff", str(evil), str(other), *form) for form in ((), ("--json",))),
+        ("rec", "convert", str(evil), "-", "--to", "markdown"),
+        ("rec", "convert", str(evil), "-", "--to", "pytest"),
+        dry, (*dry, "--json"),
+    ):  # fmt: skip
+        done = stranger.types(*line)
+        assert done.returncode in (0, 13), (line, done.stderr)
+        said = done.stdout + done.stderr
+        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said), (line, said)
+    assert sorted(tmp_path.rglob("*.jsonl")) == sorted([evil, other])
+
+
+def test_a_mark_that_is_not_there_is_told(stranger: Operator) -> None:
+    for line in (("rec", "show", str(SEALED)), ("replay", str(SEALED), "--dry-run")):
+        done = stranger.types(*line, "--from", "nowhere")
+        assert "there is no mark 'nowhere' in it" in done.stdout + done.stderr, line
 
 
 def test_long_work_shows_a_bar_on_a_terminal(stranger: Operator, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 
 import pytest
@@ -101,6 +102,16 @@ def test_a_full_disk_is_an_error_with_a_hint() -> None:
     with pytest.raises(MegabotError, match="No space left") as caught:
         console.line("result")
     assert caught.value.hint
+
+
+def test_what_remarks_and_json_quote_cannot_steer_the_terminal() -> None:
+    console = MemoryConsole(verbosity=1)
+    for remark in (console.note, console.detail, console.warn):
+        remark("\x1b[2J\x9b\u202e")
+    console.json({"name": "\x9b2J\u202e", "words": "äöü"})
+    assert not set(console.stderr + console.stdout) & set("\x1b\x9b\u202e")
+    assert json.loads(console.stdout) == {"name": "\x9b2J\u202e", "words": "äöü"}
+    assert "äöü" in console.stdout
 
 
 def test_a_stderr_that_nobody_reads_stops_nothing() -> None:

@@ -36,6 +36,12 @@ def test_raw_gives_the_exact_text() -> None:
     assert console.stdout == '{"a" : 1}\x1b\nAA==\n'
 
 
+def test_raw_text_cannot_steer_a_terminal() -> None:
+    console = MemoryConsole(terminal=True)
+    RecordPrinter(console, "raw").show(Record(n=1, t=0, kind="message", data="\x1b[2J"), 0.0)
+    assert console.stdout == "\\e[2J\n"
+
+
 def test_json_gives_the_record_of_the_recording() -> None:
     console = MemoryConsole()
     RecordPrinter(console, "json").show(Record(n=7, t=5, kind="message", data="x\u202e"), 0.0)
@@ -47,6 +53,10 @@ def test_a_loss_is_told_on_stderr_unless_events_are_wanted() -> None:
     console = MemoryConsole()
     RecordPrinter(console, "line").show(gap, 0.0)
     assert (console.stdout, console.stderr) == ("", "warning: gap: 3 lost\n")
+    console = MemoryConsole()
+    fault = Record(n=1, t=0, kind="fault", note="\x1b]52;c;eA==\x07")
+    RecordPrinter(console, "json").show(fault, 0.0)
+    assert console.stderr == "warning: fault: \\e]52;c;eA==\\x07\n"
     console = MemoryConsole()
     RecordPrinter(console, "line", events=True).show(gap, 0.0)
     assert said(console.stdout) == ["3 lost"]
