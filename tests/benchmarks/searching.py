@@ -126,10 +126,9 @@ def _timed(command: list[str]) -> tuple[float, float]:
 def _first_record(path: Path, n: int) -> float:
     """Seconds from start to the first line of what stands there."""
     command = [sys.executable, "-m", "megabot_cli", "recordings", "show", str(path), "--json"]
+    command += ["--from", f"n={n}", "--limit", "1"]
     started_at = time.perf_counter()
-    with subprocess.Popen(
-        [*command, "--from", f"n={n}", "--limit", "1"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as showing:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as showing:
         assert showing.stdout is not None
         line = showing.stdout.readline()
         took = time.perf_counter() - started_at
