@@ -13,6 +13,7 @@ import msgspec
 
 from megabot_cli.errors import BadData, MegabotError, NotFound, NotPermitted
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
+from megabot_cli.storage.frames import bytes_from, frame_starts
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -70,13 +71,14 @@ class _Inflated(io.RawIOBase):
         return 0
 
 
-class _Decompressed(io.RawIOBase):
+class Decompressed(io.RawIOBase):
     """What zstd holds, frame after frame, as far as it can be read: a torn end is an end."""
 
     def __init__(self, source: BinaryIO) -> None:
         import zstandard  # only who has such a file pays for it
 
         self._source = source
+        self._begins_at = source.tell() if source.seekable() else None
         self._faults = zstandard.ZstdError
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW)
         self._reader = decompressor.stream_reader(
@@ -101,6 +103,17 @@ class _Decompressed(io.RawIOBase):
             self.fault = str(fault)
             return 0
 
+    def frame_starts(self) -> list[int]:
+        """Where in the file frames begin; none for a pipe."""
+        if self._begins_at is None:
+            return []
+        return frame_starts(self._source.fileno(), self._begins_at)
+
+    def from_frame(self, start: int) -> BinaryIO:
+        """The same file, while it is open here, read from a frame on."""
+        source = bytes_from(self._source.fileno(), start)
+        return io.BufferedReader(Decompressed(source), _CHUNK_BYTES)
+
 
 def open_source(source: Path | str) -> BinaryIO:
     """Open a file, or standard input for `-`; gzip and zstd are read through."""
@@ -113,7 +126,7 @@ def open_source(source: Path | str) -> BinaryIO:
             raise cannot_read(source, fault) from fault
     start = file.peek(4)[:4]
     if start.startswith(_ZSTD):
-        return io.BufferedReader(_Decompressed(file), _CHUNK_BYTES)
+        return io.BufferedReader(Decompressed(file), _CHUNK_BYTES)
     if start.startswith(_GZIP):
         return io.BufferedReader(_Inflated(file), _CHUNK_BYTES)
     return file

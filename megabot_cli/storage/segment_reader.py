@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -24,7 +23,7 @@ from megabot_cli.recording.format_v1 import (
     decode_line,
 )
 from megabot_cli.recording.record import Record
-from megabot_cli.storage.bisection import seek_to
+from megabot_cli.storage.bisection import sought
 from megabot_cli.storage.line_search import LineSearch
 from megabot_cli.storage.line_source import Line, cannot_read, lines_of, open_source
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
@@ -108,8 +107,8 @@ class SegmentReader:
         What is well before `begin`, a time or a number, is passed over where that can be done
         without reading it.
         """
-        if begin is not None and _is_plain(self._file):
-            seek_to(self._file, begin)
+        if begin is not None:
+            self._file = sought(self._file, begin)
         search = LineSearch(self._file, literals, escapes=escapes)
         for content in search if wanted is None else filter(wanted, search):
             try:
@@ -131,7 +130,9 @@ class SegmentReader:
         try:
             found = decode_line(content)
         except BadLine:
-            self._tear(Line(content, self._file.tell() - len(content), len(content), whole=False))
+            self.torn_bytes = len(content)
+            # Behind what was passed over, packed or in a pipe, nobody knows which byte this is.
+            self._warn(f"{self.name}: torn in its last line; {len(content)} bytes are dropped")
             return
         if isinstance(found, Record):
             yield found, content
@@ -293,11 +294,6 @@ def open_recording(
         hint = f"It holds recordings; name one, such as {inner[-1]}." if inner else None
         raise NotFound(f"{path} is not the folder of one recording.", hint)
     return RecordingReader(segments, strict=strict, digest=digest)
-
-
-def _is_plain(file: BinaryIO) -> bool:
-    """Whether it is a file as it lies on the disk: not a pipe, and not unpacked on the way."""
-    return isinstance(getattr(file, "raw", None), io.FileIO) and file.seekable()
 
 
 def _is_torn_header(line: bytes | None) -> bool:

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
+from megabot_cli.storage.compressing import compress
+from megabot_cli.storage.line_source import open_source
 from tests.benchmarks.message_path import pin
 
 _WORDS = ("the quick brown fox", "jumps over", "a lazy dog", "while nobody looks", "at all of them")
@@ -121,6 +123,19 @@ def _timed(command: list[str]) -> tuple[float, float]:
     return time.perf_counter() - started_at, usage.ru_maxrss / 1024
 
 
+def _first_record(path: Path, n: int) -> float:
+    """Seconds from start to the first line of what stands there."""
+    command = [sys.executable, "-m", "megabot_cli", "recordings", "show", str(path), "--json"]
+    command += ["--from", f"n={n}", "--limit", "1"]
+    started_at = time.perf_counter()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as showing:
+        assert showing.stdout is not None
+        line = showing.stdout.readline()
+        took = time.perf_counter() - started_at
+    assert f'"n":{n},'.encode() in line, line
+    return took
+
+
 def report(size_bytes: int = 256 * 1024 * 1024) -> None:
     """MEGABOT_BENCH_BYTES makes the file larger: 1 GiB is what the promise is about."""
     size_bytes = int(os.environ.get("MEGABOT_BENCH_BYTES", size_bytes))
@@ -143,6 +158,14 @@ def report(size_bytes: int = 256 * 1024 * 1024) -> None:
             print(f"{figures}{theirs_took:12.2f}{theirs_took / took:12.1f}{memory:12.0f}")
         if jq is None:
             print("not found, not measured: jq")
+        small = compress(path)
+        packed = small.stat().st_size
+        with open_source(small) as source, path.open("wb") as plain:
+            shutil.copyfileobj(source, plain)
+        print(f"From the middle, start to first record ({packed / 2**20:.0f} MiB compressed)")
+        for file in (path, small):
+            took = min(_first_record(file, records // 2) for _ in range(5))
+            print(f"{'--from n=' + str(records // 2) + ', ' + file.suffix:40}{took:12.2f}")
 
 
 if __name__ == "__main__":
