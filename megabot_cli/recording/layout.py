@@ -38,16 +38,15 @@ class Layout:
         return [piece for piece in self._pieces if not isinstance(piece, str)]
 
     def facts(self, record: Record, at: float, source: str | None) -> dict[str, Any]:
-<<<<<<< HEAD
         """The fields as values, by their names; None for what is not there.
 
         `time` is local, with its offset from UTC; `source` is where the record was seen.
         """
-        return self._facts(_record_values(record, at, source))
+        return self._facts(_record_values(record, self._said, at, source))
 
     def line(self, record: Record, at: float, source: str | None, clean: Clean) -> str:
         """The text; `clean` makes what others wrote fit for where it is shown."""
-        return self._line(_record_values(record, at, source), clean)
+        return self._line(_record_values(record, self._said, at, source), clean)
 
     def row_facts(self, row: Row) -> dict[str, Any]:
         """As `facts`, of a row in a list."""
@@ -63,19 +62,6 @@ class Layout:
     def _line(self, value_of: ValueOf, clean: Clean) -> str:
         return "".join(
             piece if isinstance(piece, str) else clean(_text(value_of(piece)))
-=======
-        """The fields as values, by their names; None for what is not there."""
-        return {
-            ".".join(path): _value(record, self._said, path, at, source) for path in self._paths
-        }
-
-    def line(self, record: Record, at: float, source: str | None, clean: Clean) -> str:
-        """The text; `clean` makes what others wrote fit for where it is shown."""
-        return "".join(
-            piece
-            if isinstance(piece, str)
-            else clean(_text(_value(record, self._said, piece, at, source)))
->>>>>>> where
             for piece in self._pieces
         )
 
@@ -120,7 +106,6 @@ def _path(name: str, flag: str) -> Path:
     return tuple(name.split("."))
 
 
-<<<<<<< HEAD
 def _path_in(rows: Sequence[Row]) -> _Parse:
     """Of rows that are all there: what none has is no field. Of no rows nothing is known."""
     known = tuple(dict.fromkeys(name for row in rows for name in row))
@@ -142,9 +127,8 @@ def _no_field(name: str, flag: str, known: Sequence[str]) -> WrongUsage:
     )
 
 
-def _record_values(record: Record, at: float, source: str | None) -> ValueOf:
-    values = Values(record)
-    return lambda path: _value(values, path, at, source)
+def _record_values(record: Record, said: Said, at: float, source: str | None) -> ValueOf:
+    return lambda path: _value(record, said, path, at, source)
 
 
 def _row_values(row: Row) -> ValueOf:
@@ -157,10 +141,7 @@ def _row_values(row: Row) -> ValueOf:
     return value_of
 
 
-def _value(values: Values, path: Path, at: float, source: str | None) -> Any:
-=======
 def _value(record: Record, said: Said, path: Path, at: float, source: str | None) -> Any:
->>>>>>> where
     if path[0] == "time":
         moment = datetime.fromtimestamp(at, tz=UTC).astimezone()
         return moment.isoformat(timespec="milliseconds")
