@@ -192,7 +192,11 @@ async def _serve_upstream(
     )
     from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.commands.upstream import with_login_hint
-    from megabot_cli.storage.run_files import remove_run_file, write_run_file
+    from megabot_cli.storage.run_files import (
+        find_running_relay,
+        remove_run_file,
+        write_run_file,
+    )
 
     supervisor = Supervisor.of(os.environ)
     recorder = _open_recorder(invocation)
@@ -207,6 +211,12 @@ async def _serve_upstream(
     running = [_describe(invocation, relay, name, recorder, token_file) for name in upstreams]
     try:
         for each in running:
+            first = find_running_relay(invocation.places.run, each.profile)
+            if first is not None:
+                invocation.console.warn(
+                    f"another relay serves profile {each.profile!r} already: {first.url}, "
+                    f"process {first.pid}; commands go to this one until it stops"
+                )
             write_run_file(invocation.places.run, each)
         # A terminal that goes takes its relay along; a service reloads, as services do.
         on_terminal = invocation.console.in_is_terminal

@@ -1,12 +1,13 @@
 """Where a running relay can be found by the other commands.
 
-One JSON file per profile, 0600, written when the relay is ready and removed when it stops.
-After a `kill -9` the file stays; a reader checks that the process is alive.
+One JSON file for each relay and profile, 0600, written when the relay is ready and removed when
+it stops. After a `kill -9` the file stays until the next relay starts; a reader checks that the
+process is alive. Of several relays that serve one profile the newest is the one that is meant,
+and when that stops, the one before it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
 from pathlib import Path
 
@@ -30,29 +31,34 @@ class RunningRelay(msgspec.Struct, frozen=True):
     ca_file: str | None = None  # to trust, where clients are served with TLS
 
 
-def _path(folder: Path, profile: str) -> Path:
-    return folder / f"relay-{profile}.json"
-
-
 def write_run_file(folder: Path, relay: RunningRelay) -> Path:
     """Say that `relay` runs. The folder is made when missing, for its owner alone."""
-    path = _path(folder, relay.profile)
+    for path, found in _written(folder):
+        if not _alive(found.pid):
+            path.unlink(missing_ok=True)
+    path = folder / f"relay-{relay.profile}-{relay.pid}.json"
     replace_private(path, msgspec.json.encode(relay))
     return path
 
 
 def remove_run_file(folder: Path, profile: str, pid: int) -> None:
-    """Remove the file, unless another relay has written its own since."""
-    found = _read(_path(folder, profile))
-    if found is not None and found.pid == pid:
-        with contextlib.suppress(FileNotFoundError):
-            _path(folder, profile).unlink()
+    """Remove the file of that relay."""
+    for path, found in _written(folder):
+        if (found.profile, found.pid) == (profile, pid):
+            path.unlink(missing_ok=True)
 
 
 def find_running_relay(folder: Path, profile: str) -> RunningRelay | None:
-    """The relay that serves `profile`, or None when there is none alive."""
-    found = _read(_path(folder, profile))
-    return found if found is not None and _alive(found.pid) else None
+    """The relay that serves `profile`, the newest if there are several; None when there is none
+    alive."""
+    serving = [found for _, found in _written(folder) if found.profile == profile]
+    alive = [found for found in serving if _alive(found.pid)]
+    return max(alive, key=lambda found: found.started_at, default=None)
+
+
+def _written(folder: Path) -> list[tuple[Path, RunningRelay]]:
+    found = [(path, _read(path)) for path in folder.glob("relay-*.json")]
+    return [(path, relay) for path, relay in found if relay is not None]
 
 
 def _read(path: Path) -> RunningRelay | None:

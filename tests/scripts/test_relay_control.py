@@ -152,3 +152,15 @@ def test_the_admin_listener_may_be_a_unix_socket(ann: Operator, processes: Proce
     assert ann.types("relay", "close", "nobody").returncode == 9
     checks = json.loads(ann.types("doctor", "--json").stdout)["checks"]
     assert [each["verdict"] for each in checks if each["check"] == "relay"] == ["ok"]
+
+
+def test_a_second_relay_of_a_profile_is_told_and_takes_the_first_one_away_from_nobody(
+    relay: Running, processes: Processes
+) -> None:
+    first = relay.facts
+    second = start_relay(processes, relay.operator)
+    line = second.wait_for_line("another relay serves profile 'default' already")
+    assert f"{first['url']}, process {first['pid']}" in line
+    assert second.ready()["url"] in relay.operator.types("relay", "status").stdout
+    second.stop()
+    assert first["url"] in relay.operator.types("relay", "status").stdout
