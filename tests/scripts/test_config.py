@@ -136,6 +136,24 @@ def test_what_a_configuration_names_is_looked_at(stranger: Operator) -> None:
     assert not (home / "new").exists(), "a check makes nothing"
 
 
+def test_what_is_nearly_right_is_guessed_and_what_cannot_be_read_is_told_in_words(
+    stranger: Operator,
+) -> None:
+    for typed, exit_code, told in (
+        ("config show relay.lisen", 9, "Did you mean 'relay.listen'?"),
+        ("config show rely", 9, "Did you mean 'relay'?"),
+        ("send hi --type chat_sned", 2, "Did you mean 'chat_send'?"),
+        ("send hi --type session_join", 2, "TEXT is for chat_send, not session_join"),
+        (
+            "tail --no-follow --template @/none",
+            9,
+            "the template /none: No such file or directory\n",
+        ),
+    ):
+        done = stranger.types(*typed.split())
+        assert (done.returncode, told in done.stderr) == (exit_code, True), done.stderr
+
+
 def test_a_setting_is_explained_with_what_it_hides(stranger: Operator) -> None:
     (stranger.home / "config.yaml").write_text(PROFILES)
     done = stranger.types("config", "explain", "url", "-p", "staging", "--json")
