@@ -189,7 +189,7 @@ def _draft(base: Draft, words: str | None) -> Draft:
         if base.type not in MESSAGE_TYPES and (meant := did_you_mean(base.type, MESSAGE_TYPES)):
             raise WrongUsage(f"TEXT is for chat_send; the type {base.type!r} is unknown", meant)
         raise WrongUsage(f"TEXT is for chat_send, not {base.type}", "Give its --payload instead.")
-    if words is None and not base.payload.keys() - {"attachments"}:
+    if not words and not base.payload.keys() - {"attachments"}:
         raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
     content = {} if words is None else {"content": words}
     return Draft(base.type, {**content, **base.payload}, base.metadata)
