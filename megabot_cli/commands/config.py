@@ -42,9 +42,11 @@ def show(
     configuration = invocation.configuration
     rows = list(_rows(configuration, prefix))
     if not rows:
-        raise NotFound(
-            f"There is no setting {prefix!r}", "`megabot config show` lists all settings."
-        )
+        from megabot_cli.config.spelling import did_you_mean
+
+        known = {".".join(path[:depth]) for path in configuration.history for depth in (1, 2, 3, 4)}
+        hint = did_you_mean(prefix, known) or "`megabot config show` lists all settings."
+        raise NotFound(f"There is no setting {prefix!r}", hint)
     if invocation.output == "json":
         invocation.console.line(_as_json(invocation, configuration, rows))
     else:

@@ -31,7 +31,8 @@ def check(
     """Say all that is wrong in a file.
 
     Every fault with the line it is on and, where that can be guessed, what was meant: keys that
-    do not exist, values of the wrong kind, addresses, patterns and files that are of no use.
+    do not exist, values of the wrong kind, addresses, patterns, files, folders and programs
+    that are of no use.
     Without FILE the variables of the environment are looked at too. Ends with 12 when something
     is wrong.
     """
@@ -45,6 +46,7 @@ def check(
 
 
 def _problems_in(file: Path) -> list[MegabotError]:
+    from megabot_cli.commands.named_files import faults_of_named
     from megabot_cli.config.file_layer import read_liberally
     from megabot_cli.doctor.settings import problems_in_layer
 
@@ -57,7 +59,7 @@ def _problems_in(file: Path) -> list[MegabotError]:
     except UnicodeDecodeError:
         return [BadConfiguration(f"{file} is no UTF-8 text", "Save it as UTF-8.")]
     layer, broken = read_liberally(text, str(file))
-    return [*broken, *problems_in_layer(layer)]
+    return [*broken, *problems_in_layer(layer, faults_of_named)]
 
 
 def _problems_in_force(invocation: Invocation) -> list[MegabotError]:

@@ -54,6 +54,7 @@ class SettingsRead:
 def read_settings(invocation: Invocation) -> SettingsRead:
     """The settings in force with all that is wrong in the file, the environment and the flags."""
     from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.commands.named_files import faults_of_named
     from megabot_cli.config.file_layer import read_liberally
     from megabot_cli.doctor.settings import problems_in, problems_in_layer, values_in_force
 
@@ -64,13 +65,13 @@ def read_settings(invocation: Invocation) -> SettingsRead:
     layer, broken = read_liberally(text, str(invocation.places.config_file))
     problems: list[MegabotError] = list(broken)
     if problems:
-        return SettingsRead(None, problems + list(problems_in_layer(layer)))
+        return SettingsRead(None, problems + list(problems_in_layer(layer, faults_of_named)))
     try:
         configuration = invocation.configuration
     except MegabotError as fault:
-        return SettingsRead(None, [fault, *problems_in_layer(layer)])
+        return SettingsRead(None, [fault, *problems_in_layer(layer, faults_of_named)])
     profiles = {name for (section, name, *_) in _profile_paths(configuration)}
-    problems += problems_in(values_in_force(configuration), profiles)
+    problems += problems_in(values_in_force(configuration), profiles, faults_of_named)
     try:
         parse_endpoint(configuration.profile.url)
     except MegabotError:

@@ -54,5 +54,8 @@ def layout(
         try:
             template = Path(template[1:]).read_text(encoding="utf-8").removesuffix("\n")
         except (OSError, UnicodeDecodeError) as fault:
-            raise NotFound(f"Cannot read the template {template[1:]}: {fault}") from None
+            why = getattr(fault, "strerror", None) or "it is no UTF-8 text"
+            raise NotFound(
+                f"Cannot read the template {template[1:]}: {why}", "@FILE names a file."
+            ) from None
     return parse_template(template, rows)

@@ -184,8 +184,12 @@ def _read(file: Path) -> str:
 def _draft(base: Draft, words: str | None) -> Draft:
     """Put the words into the payload, where the type has a place for them."""
     if words is not None and base.type != "chat_send":
-        raise WrongUsage(f"A {base.type} has no TEXT", "Give its --payload instead.")
-    if words is None and not base.payload.keys() - {"attachments"}:
+        from megabot_cli.config.spelling import did_you_mean
+
+        if base.type not in MESSAGE_TYPES and (meant := did_you_mean(base.type, MESSAGE_TYPES)):
+            raise WrongUsage(f"TEXT is for chat_send; the type {base.type!r} is unknown", meant)
+        raise WrongUsage(f"TEXT is for chat_send, not {base.type}", "Give its --payload instead.")
+    if not words and not base.payload.keys() - {"attachments"}:
         raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
     content = {} if words is None else {"content": words}
     return Draft(base.type, {**content, **base.payload}, base.metadata)

@@ -18,6 +18,12 @@ from megabot_cli.config.schema import Settings, TlsSettings
 from megabot_cli.config.spelling import did_you_mean
 from megabot_cli.errors import BadConfiguration, MegabotError
 
+Look = Callable[[FileValue], Iterable[MegabotError]]
+
+
+def _no_further(_: FileValue) -> Iterable[MegabotError]:
+    return ()
+
 
 def values_in_force(configuration: Configuration) -> Iterator[FileValue]:
     """What somebody has set, with its source as the place."""
@@ -27,16 +33,24 @@ def values_in_force(configuration: Configuration) -> Iterator[FileValue]:
             yield FileValue(path, last.value, last.source.place or last.source.layer)
 
 
-def problems_in_layer(layer: FileLayer) -> list[BadConfiguration]:
+def problems_in_layer(layer: FileLayer, look: Look = _no_further) -> list[BadConfiguration]:
     """As `problems_in`, for one file by itself."""
-    return problems_in(layer.values, {Settings().profile, *layer.profiles})
+    return problems_in(layer.values, {Settings().profile, *layer.profiles}, look)
 
 
-def problems_in(values: Iterable[FileValue], profiles: Collection[str]) -> list[BadConfiguration]:
-    """Everything that would fail as soon as it is used. Reads the files that are named."""
+def problems_in(
+    values: Iterable[FileValue], profiles: Collection[str], look: Look = _no_further
+) -> list[BadConfiguration]:
+    """Everything that would fail as soon as it is used. Reads the files that are named.
+
+    `look` finds faults that this floor knows nothing of.
+    """
     found = list(values)
     problems = [
-        _placed(each, fault) for each in found for fault in _faults(each, profiles) if fault
+        _placed(each, fault)
+        for each in found
+        for fault in (*_faults(each, profiles), *look(each))
+        if fault
     ]
     problems += _tls_problems(found)
     return problems
@@ -51,9 +65,9 @@ def _faults(each: FileValue, profiles: Collection[str]) -> Iterator[MegabotError
             yield _fault_of(parse_endpoint, value)
         case ("profiles", _, "integrity", "key_file") | ("gateway", "integrity", "key_file"):
             yield _fault_of(open_signer, value)
-        case ("relay", "listen"):
+        case ("relay", "listen" | "admin_listen"):
             yield _fault_of(_listen_or_path, value)
-        case ("relay", "admin_listen") | ("gateway", "listen"):
+        case ("gateway", "listen"):
             yield _fault_of(parse_listen, value)
         case ("relay", "tls_cert_file" | "tls_key_file"):
             yield _fault_of(_read_pem, value)

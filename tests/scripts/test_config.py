@@ -103,6 +103,58 @@ def test_files_that_are_none_and_variables_are_checked_too(stranger: Operator) -
     assert "many" in json.loads(done.stdout)["problems"][0]["message"]
 
 
+def test_what_a_configuration_names_is_looked_at(stranger: Operator) -> None:
+    home = stranger.home
+    (home / "plain").write_text("no folder")
+    (home / "wrong.yaml").write_text("rulez: []")
+    file = home / "other.yaml"
+    told = {
+        ("gateway", "scenario", "wrong.yaml"): "rulez",
+        ("gateway", "scenario", "none.yaml"): "There is no scenario file",
+        ("gateway", "assistant", "marcov"): "There is no assistant 'marcov'",
+        ("gateway", "assistant", "command:no-such-program -x"): "no program 'no-such-program'",
+        ("recording", "folder", "plain/deep"): "plain is a file, not a folder",
+        ("relay", "listen", f"unix:{home}/plain/a.sock"): "plain is a file, not a folder",
+        ("relay", "admin_listen", f"unix:{home}"): f"{home} is a folder",
+    }
+    for (section, key, value), what in told.items():
+        value = str(home / value) if value[:5] in {"wrong", "none.", "plain"} else value
+        file.write_text(f"{section}:\n  {key}: {json.dumps(value)}\n")
+        done = stranger.types("config", "check", str(file), "--json")
+        (problem,) = json.loads(done.stdout)["problems"]
+        assert done.returncode == 12
+        assert problem["place"] == f"{file}:2"
+        assert problem["message"].startswith(f"{section}.{key}: ")
+        assert what in problem["message"]
+    file.write_text(
+        f"gateway: {{scenario: auth-trouble, assistant: 'command:cat'}}\n"
+        f"recording: {{folder: '{home}/new/deep'}}\n"
+        f"relay: {{listen: 'unix:{home}/run/a.sock', admin_listen: 'unix:{home}/run/b.sock'}}\n"
+    )
+    done = stranger.types("config", "check", str(file))
+    assert (done.returncode, done.stdout) == (0, "")
+    assert not (home / "new").exists(), "a check makes nothing"
+
+
+def test_what_is_nearly_right_is_guessed_and_what_cannot_be_read_is_told_in_words(
+    stranger: Operator,
+) -> None:
+    for typed, exit_code, told in (
+        ("config show relay.lisen", 9, "Did you mean 'relay.listen'?"),
+        ("config show rely", 9, "Did you mean 'relay'?"),
+        ("send hi --type chat_sned", 2, "Did you mean 'chat_send'?"),
+        ("send -", 2, "There is nothing to send"),
+        ("send hi --type session_join", 2, "TEXT is for chat_send, not session_join"),
+        (
+            "tail --no-follow --template @/none",
+            9,
+            "the template /none: No such file or directory\n",
+        ),
+    ):
+        done = stranger.types(*typed.split())
+        assert (done.returncode, told in done.stderr) == (exit_code, True), done.stderr
+
+
 def test_a_setting_is_explained_with_what_it_hides(stranger: Operator) -> None:
     (stranger.home / "config.yaml").write_text(PROFILES)
     done = stranger.types("config", "explain", "url", "-p", "staging", "--json")

@@ -42,7 +42,8 @@ def read_text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as fault:
-        raise BadConfiguration(f"Could not read the scenario {path}: {fault}") from None
+        why = getattr(fault, "strerror", None) or "it is no UTF-8 text"
+        raise BadConfiguration(f"Could not read the scenario {path}: {why}") from None
 
 
 def _folders() -> tuple[Path, ...]:
