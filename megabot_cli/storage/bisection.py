@@ -27,10 +27,14 @@ def sought(file: BinaryIO, place: Place) -> BinaryIO:
     raw = getattr(file, "raw", None)
     if isinstance(raw, Decompressed):
         return _sought_frame(raw, place) or file
-    # A file as it lies on the disk: not a pipe, and not unpacked on the way.
-    if isinstance(raw, io.FileIO) and file.seekable():
+    if is_plain(file):
         _seek(file, place)
     return file
+
+
+def is_plain(file: BinaryIO) -> bool:
+    """Whether it is a file as it lies on the disk: not a pipe, and not unpacked on the way."""
+    return isinstance(getattr(file, "raw", None), io.FileIO) and file.seekable()
 
 
 def _sought_frame(packed: Decompressed, place: Place) -> BinaryIO | None:

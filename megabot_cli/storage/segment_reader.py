@@ -23,7 +23,7 @@ from megabot_cli.recording.format_v1 import (
     decode_line,
 )
 from megabot_cli.recording.record import Record
-from megabot_cli.storage.bisection import sought
+from megabot_cli.storage.bisection import is_plain, sought
 from megabot_cli.storage.line_search import LineSearch
 from megabot_cli.storage.line_source import Line, cannot_read, lines_of, open_source
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
@@ -131,8 +131,10 @@ class SegmentReader:
             found = decode_line(content)
         except BadLine:
             self.torn_bytes = len(content)
-            # Behind what was passed over, packed or in a pipe, nobody knows which byte this is.
-            self._warn(f"{self.name}: torn in its last line; {len(content)} bytes are dropped")
+            # Packed or in a pipe, nobody has counted which byte this is.
+            plain = is_plain(self._file)
+            where = f"at byte {self._file.tell() - len(content)}" if plain else "in its last line"
+            self._warn(f"{self.name}: torn {where}; {len(content)} bytes are dropped")
             return
         if isinstance(found, Record):
             yield found, content
