@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import ipaddress
 import itertools
 import time
@@ -154,10 +155,12 @@ class Gateway:
         except OSError as fault:
             await self._runner.cleanup()
             self._ledger.close()
-            reason = fault.strerror or str(fault)
+            # asyncio puts the address into its words; it is in ours already.
+            reason = os.strerror(fault.errno) if fault.errno else str(fault)
             raise BadConfiguration(
                 f"The gateway cannot listen on {self._settings.listen}: {reason}.",
-                "Stop what listens there, or choose another address with --listen.",
+                "Stop what listens there, or choose another address: `gateway --listen`, or "
+                "gateway.listen (MEGABOT_GATEWAY_LISTEN=:0 takes a free port).",
             ) from fault
         self._address = self._listener.sockets[0].getsockname()[:2]
         self._serving = True
