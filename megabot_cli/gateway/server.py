@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import ipaddress
 import itertools
+import os
 import time
 from typing import TYPE_CHECKING
 
