@@ -514,6 +514,8 @@ _megabot() {
         "megabot recordings prune -o"|"megabot recordings prune --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot recordings prune --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings prune --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings verify --key") compopt +o default; return ;;
+        "megabot recordings verify --pattern") compopt +o default; return ;;
         "megabot recordings verify -p"|"megabot recordings verify --profile") _megabot_kept credentials .json; return ;;
         "megabot recordings verify --url") compopt +o default; return ;;
         "megabot recordings verify --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -750,7 +752,7 @@ _megabot() {
         "megabot recordings prune")
             _megabot_words "--keep-days --keep-bytes --dry-run -y --yes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings verify")
-            _megabot_words "--no-secrets -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--no-secrets --key --pattern -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings cut")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings merge")

@@ -7032,6 +7032,14 @@ $script:MegabotCommands = @'
     "help": "Prove too that it holds no secret."
    },
    {
+    "name": "--key",
+    "help": "What stands under this key or path is secret."
+   },
+   {
+    "name": "--pattern",
+    "help": "What this expression finds is secret."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -7113,6 +7121,12 @@ $script:MegabotCommands = @'
    }
   ],
   "values": {
+   "--key": [
+    ""
+   ],
+   "--pattern": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -7531,11 +7545,11 @@ $script:MegabotCommands = @'
   "options": [
    {
     "name": "--key",
-    "help": "Redact what stands under this key or path."
+    "help": "What stands under this key or path is secret."
    },
    {
     "name": "--pattern",
-    "help": "Redact what this expression finds."
+    "help": "What this expression finds is secret."
    },
    {
     "name": "--drop",

@@ -13,7 +13,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
-from megabot_cli.commands.recordings_output import more_secrets
+from megabot_cli.commands.recordings_output import MoreKeys, MorePatterns, more_secrets
 from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
@@ -168,6 +168,7 @@ def _show_conversation(
 @examples(
     ("megabot recordings verify last", "Is all there, in order, unchanged?"),
     ("megabot rec verify last --no-secrets --json", "For CI: no secret in it either"),
+    (r"megabot rec verify safe.jsonl --pattern 'K-\d{6}'", "Nothing that looks like that"),
 )
 def verify(
     context: typer.Context,
@@ -175,23 +176,28 @@ def verify(
     no_secrets: Annotated[
         bool, typer.Option("--no-secrets", help="Prove too that it holds no secret.")
     ] = False,
+    key: MoreKeys = None,
+    pattern: MorePatterns = None,
 ) -> None:
     """Prove that a recording is whole.
 
     Every record is counted, the order and the checksum compared. Ends with 13 when the
-    recording is unclean, or holds a secret where none may be.
+    recording is unclean, or holds a secret where none may be: `--key` and `--pattern` name
+    more secrets, as for `sanitize`, and have them sought. Streamed answers are looked at as a
+    whole.
     """
     import msgspec
 
     from megabot_cli.storage.verification import verify as read_through
 
     invocation: Invocation = context.obj
-    settings = invocation.configuration.settings.recording
+    secrets = more_secrets(invocation, key, pattern)
+    secrets.redactor()  # refuses what is no pattern
     found = read_through(
         find(invocation, recording),
-        secrets=no_secrets,
-        keys=settings.redact_keys,
-        patterns=settings.redact_patterns,
+        secrets=no_secrets or bool(key or pattern),
+        keys=secrets.keys,
+        patterns=secrets.patterns,
     )
     if invocation.output == "json":
         invocation.console.json(msgspec.to_builtins(found), indent=2)
@@ -200,7 +206,7 @@ def verify(
     if found.secrets_found:
         raise ExpectationFailed(
             f"The recording holds {found.secrets_found} secrets",
-            "Do not hand it on. `recording.redact_keys` names more keys to redact.",
+            "Do not hand it on. `recordings sanitize` writes it again without what it is told.",
         )
     if not found.clean:
         raise ExpectationFailed("The recording is not clean", _why_unclean(found))

@@ -29,6 +29,16 @@ Source = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 
 
+MoreKeys = Annotated[
+    list[str] | None,
+    typer.Option("--key", metavar="NAME", help="What stands under this key or path is secret."),
+]
+MorePatterns = Annotated[
+    list[str] | None,
+    typer.Option("--pattern", metavar="RE", help="What this expression finds is secret."),
+]
+
+
 @contextmanager
 def writing_to(invocation: Invocation, destination: str, *, force: bool) -> Iterator[Write]:
     """Give what writes to `destination`: a private file that is whole or not there, or stdout.
@@ -83,12 +93,16 @@ def source_place(invocation: Invocation, source: str) -> Path | str:
     return Path(source) if Path(source).is_file() else find(invocation, source)
 
 
-def more_secrets(invocation: Invocation) -> MoreSecrets:
-    """The keys and patterns of secrets that the operator has configured."""
+def more_secrets(
+    invocation: Invocation, keys: MoreKeys = None, patterns: MorePatterns = None
+) -> MoreSecrets:
+    """The keys and patterns of secrets that the operator has configured, and these."""
     from megabot_cli.storage.foreign_reader import MoreSecrets
 
     settings = invocation.configuration.settings.recording
-    return MoreSecrets(settings.redact_keys, settings.redact_patterns)
+    return MoreSecrets(
+        [*settings.redact_keys, *(keys or ())], [*settings.redact_patterns, *(patterns or ())]
+    )
 
 
 def tell_warnings(invocation: Invocation, reader: RecordReader) -> None:

@@ -10,6 +10,8 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings_output import (
     Destination,
     Force,
+    MoreKeys,
+    MorePatterns,
     Source,
     more_secrets,
     source_place,
@@ -29,14 +31,8 @@ def sanitize(
     context: typer.Context,
     source: Source,
     destination: Destination,
-    key: Annotated[
-        list[str] | None,
-        typer.Option("--key", metavar="NAME", help="Redact what stands under this key or path."),
-    ] = None,
-    pattern: Annotated[
-        list[str] | None,
-        typer.Option("--pattern", metavar="RE", help="Redact what this expression finds."),
-    ] = None,
+    key: MoreKeys = None,
+    pattern: MorePatterns = None,
     drop: Annotated[
         list[str] | None,
         typer.Option("--drop", metavar="TYPE", help="Leave out messages of this type (GLOB)."),
@@ -51,22 +47,21 @@ def sanitize(
     Redacted is what a recorder with today's configuration would redact, and what `--key` and
     `--pattern` name. Equal secrets get equal pseudonyms; those that stand there stay. Lines
     without secrets stay as they are, with their numbers and times.
+
+    Streamed answers are looked at as a whole: a secret over several chunks, up to 4096
+    characters long, goes from all of them. What a recorder took out in pieces stays so.
     """
     from megabot_cli.storage.converting import watched
     from megabot_cli.storage.foreign import open_any
-    from megabot_cli.storage.foreign_reader import MoreSecrets
     from megabot_cli.storage.sanitizing import Dropping
     from megabot_cli.storage.sanitizing import sanitize as write_again
     from megabot_cli.terminal.progress import Progress
 
     invocation: Invocation = context.obj
-    configured = more_secrets(invocation)
-    secrets = MoreSecrets(
-        [*configured.keys, *(key or ())], [*configured.patterns, *(pattern or ())]
-    )
+    secrets = more_secrets(invocation, key, pattern)
     dropping = Dropping(tuple(drop or ()), drop_payload)
     with (
-        open_any(source_place(invocation, source), secrets=configured) as reader,
+        open_any(source_place(invocation, source), secrets=more_secrets(invocation)) as reader,
         writing_to(invocation, destination, force=force) as write,
         Progress(invocation.console, "sanitizing") as progress,
     ):

@@ -7,6 +7,7 @@ enough to know it by; the rest never is.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,9 @@ from megabot_cli.recording.json_walk import Walk, path_of, unescape
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.secret_shapes import is_already_redacted
+
+Spans = list[tuple[int, int, str]]
+"""Places in a text, in order and apart, and what is to stand there."""
 
 STREAMED: Final = frozenset({"chat_stream", "batch"})
 
@@ -50,6 +54,29 @@ class Cleaned(msgspec.Struct, frozen=True):
     paths: list[str]
 
 
+def chunks_of(
+    text: str, link: str | None
+) -> Iterator[tuple[tuple[Any, ...], tuple[str | None, str], str, bool]]:
+    """Each chunk in a message: its place, its stream, what it says and whether it is the last."""
+    try:
+        message = _decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
+        return
+    found: list[tuple[tuple[Any, ...], _Message]] = [(("payload", "chunk"), message)]
+    for place, inner in enumerate(message.payload.messages or ()):
+        try:
+            within = _decoder.decode(inner)
+        except (msgspec.DecodeError, RecursionError):
+            continue
+        found.append((("payload", "messages", place, "payload", "chunk"), within))
+    for names, each in found:
+        payload = each.payload
+        if isinstance(payload.chunk, str):
+            reply_to = each.metadata.reply_to if each.metadata is not None else None
+            key = (link, str(reply_to or payload.stream_id or ""))
+            yield names, key, payload.chunk, payload.is_complete is True
+
+
 class StreamRedactor:
     """A redactor that remembers how each stream ended so far. For one place that writes."""
 
@@ -83,44 +110,27 @@ class StreamRedactor:
 
         Secrets that are whole in it are left to the redactor. A message is to be given once.
         """
-        try:
-            message = _decoder.decode(text)
-        except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-            return None
-        chunks = {("payload", "chunk"): message}
-        for place, inner in enumerate(message.payload.messages or ()):
-            try:
-                chunks["payload", "messages", place, "payload", "chunk"] = _decoder.decode(inner)  # type: ignore[index]
-            except (msgspec.DecodeError, RecursionError):
-                continue
         found = {}
-        for names, each in chunks.items():
-            spans = self._take(each, link)
+        for names, key, chunk, is_last in chunks_of(text, link):
+            spans = self._take(key, chunk, is_last=is_last)
             if spans:
                 found[names] = spans
-        return _without(text, found) if found else None
+        return without(text, found) if found else None
 
-    def _take(self, message: _Message, link: str | None) -> list[tuple[int, int, str]]:
+    def _take(self, key: tuple[str | None, str], chunk: str, *, is_last: bool) -> Spans:
         """The places in a chunk that belong to a secret which began before it."""
-        payload = message.payload
-        if not isinstance(payload.chunk, str):
-            return []
-        reply_to = message.metadata.reply_to if message.metadata is not None else None
-        key = (link, str(reply_to or payload.stream_id or ""))
         before = self._ends.pop(key, "")
-        whole = before + payload.chunk
+        whole = before + chunk
         spans = self._redactor.places(whole)
-        if payload.is_complete is not True:
-            self._remember(key, _end_of(whole, spans))
+        if not is_last:
+            self._remember(key, end_of(whole, spans))
         start = len(before)
         pieces = [
             (max(0, first - start), last - start, stands_for)
             for first, last, stands_for in spans
             if last > start > first - _BEFORE_SECRET
         ]
-        return [
-            piece for piece in pieces if not is_already_redacted(payload.chunk[piece[0] : piece[1]])
-        ]
+        return [piece for piece in pieces if not is_already_redacted(chunk[piece[0] : piece[1]])]
 
     def _remember(self, key: tuple[str | None, str], end: str) -> None:
         self._ends[key] = end
@@ -128,7 +138,7 @@ class StreamRedactor:
             del self._ends[next(iter(self._ends))]
 
 
-def _end_of(text: str, spans: list[tuple[int, int, str]]) -> str:
+def end_of(text: str, spans: Spans) -> str:
     """What must be remembered of a stream: its end, and all of a secret that may go on."""
     start = len(text) - _REMEMBERED
     if spans and spans[-1][1] == len(text):
@@ -136,7 +146,7 @@ def _end_of(text: str, spans: list[tuple[int, int, str]]) -> str:
     return text[max(0, start) :]
 
 
-def _without(text: str, found: dict[tuple[Any, ...], list[tuple[int, int, str]]]) -> Cleaned | None:
+def without(text: str, found: dict[tuple[Any, ...], Spans]) -> Cleaned | None:
     """The message with the places of its chunks replaced."""
     pieces: list[str] = []
     paths: list[str] = []
@@ -151,7 +161,8 @@ def _without(text: str, found: dict[tuple[Any, ...], list[tuple[int, int, str]]]
         inside = unescape(text[leaf.start : leaf.end])
         paths.append(path_of(walk.names()))
         for first, last, stands_for in spans:
-            pieces += [text[at : leaf.start + inside.place(first)], stands_for]
+            literal = stands_for.replace("\\", "\\\\").replace('"', '\\"')
+            pieces += [text[at : leaf.start + inside.place(first)], literal]
             at = leaf.start + inside.place(last)
     return Cleaned("".join([*pieces, text[at:]]), paths) if paths else None
 

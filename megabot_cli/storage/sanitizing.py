@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.held_streams import HeldStreams
 from megabot_cli.recording.line_edit import KNOWN, decode_fields, edit_line, unknown_fields
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.recording.stream_redaction import StreamRedactor
+from megabot_cli.recording.stream_redaction import Cleaned
 from megabot_cli.storage.converting import TOOL, Lines, new_recording_id
 from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
@@ -46,14 +47,20 @@ def sanitize(
     Equal secrets have equal pseudonyms in the whole of it. `n` and `t` stay those of the
     source. WrongUsage for a pattern that is no regular expression.
     """
-    sanitizer = _Sanitizer(secrets.redactor(), dropping)
+    redactor = secrets.redactor()
+    sanitizer = _Sanitizer(redactor, dropping)
     segment = SealedSegment(write, sanitizer.header(source))
     done = Sanitized()
-    for record, line in lines:
-        if sanitizer.drops(record):
-            done.dropped += 1
-            continue
-        clean, clean_line = sanitizer.line(record, line)
+
+    def kept() -> Iterator[tuple[Record, bytes]]:
+        for record, line in lines:
+            if sanitizer.drops(record):
+                done.dropped += 1
+            else:
+                yield record, line
+
+    for record, line, cleaned in HeldStreams(redactor).through(kept()):
+        clean, clean_line = sanitizer.line(record, line, cleaned)
         done.changed += clean_line is not line
         segment.add(clean, clean_line)
     segment.seal()
@@ -64,7 +71,6 @@ def sanitize(
 class _Sanitizer:
     def __init__(self, redactor: Redactor, dropping: Dropping) -> None:
         self._redactor = redactor
-        self._streams = StreamRedactor(redactor)
         self._dropping = dropping
         self._types = re.compile("|".join(map(fnmatch.translate, dropping.types)) or r"(?!)")
 
@@ -94,9 +100,9 @@ class _Sanitizer:
     def drops(self, record: Record) -> bool:
         return record.type is not None and self._types.match(record.type) is not None
 
-    def line(self, record: Record, line: bytes) -> tuple[Record, bytes]:
+    def line(self, record: Record, line: bytes, cleaned: Cleaned | None) -> tuple[Record, bytes]:
         """The record and its line without secrets; the same line where there was none."""
-        clean = self._clean(record)
+        clean = self._clean(record, cleaned)
         changed = {
             name: getattr(clean, name)
             for name in KNOWN
@@ -107,11 +113,15 @@ class _Sanitizer:
             changed |= self._clean_unknown(unknown)
         return clean, edit_line(line, changed) if changed else line
 
-    def _clean(self, record: Record) -> Record:
+    def _clean(self, record: Record, cleaned: Cleaned | None) -> Record:
         before = record.redacted or []
-        clean = self._streams.redact_record(msgspec.structs.replace(record))
-        if clean.redacted is not None:
-            clean.redacted = list(dict.fromkeys([*before, *clean.redacted]))
+        clean = msgspec.structs.replace(record)
+        if cleaned is not None:
+            clean.data = cleaned.text
+        clean = self._redactor.redact_record(clean)
+        paths = cleaned.paths if cleaned is not None else []
+        if clean.redacted is not None or paths:
+            clean.redacted = list(dict.fromkeys([*before, *paths, *(clean.redacted or ())]))
         if self._dropping.payloads:
             for name in _PAYLOAD:
                 setattr(clean, name, None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -10,9 +10,10 @@ import msgspec
 
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.format_v1 import End
+from megabot_cli.recording.held_streams import HeldStreams, Ready
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.recording.stream_redaction import STREAMED, StreamRedactor
+from megabot_cli.recording.stream_redaction import Cleaned
 from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.segment_reader import SegmentReader, open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
@@ -64,14 +65,16 @@ def verify(
 ) -> Verification:
     """Read a recording from end to end. NotFound or BadData when there is none to read.
 
-    With `secrets` every line is searched for what redaction would have replaced; `keys` and
-    `patterns` are the operator's own, as for the recorder.
+    With `secrets` every line is searched for what redaction would have replaced, and
+    every streamed answer as a whole; `keys` and `patterns` are the operator's own, as for the
+    recorder.
     """
     redactor = Redactor(b"only to look, never to write", keys, patterns) if secrets else None
     check = _Check(Verification(path=str(source)), redactor)
     with open_recording(source, digest=True) as reader:
         for segment in reader.segments():
             check.segment(segment)
+    check.end()
     found = check.found
     found.live = _is_live(source)
     found.clean = (
@@ -90,7 +93,7 @@ class _Check:
     def __init__(self, found: Verification, redactor: Redactor | None) -> None:
         self.found = found
         self._redactor = redactor
-        self._streams = StreamRedactor(redactor) if redactor is not None else None
+        self._streams = HeldStreams(redactor) if redactor is not None else None
         self._n: int | None = None
         self._is_part = False
         self._t = 0
@@ -104,8 +107,8 @@ class _Check:
         for record, line in segment:
             self._number(record.n, record.t, segment.name)
             self._count(record)
-            if self._redactor is not None:
-                self._seek_secrets(f"record {record.n}", line, record)
+            if self._streams is not None:
+                self._seek_in(self._streams.add(record, line))
         found.records += segment.records
         found.bad_lines += segment.bad_lines
         found.torn_bytes += segment.torn_bytes
@@ -117,6 +120,15 @@ class _Check:
         else:
             self._number(segment.end.n, segment.end.t, segment.name)
             self._compare(segment, segment.end)
+
+    def end(self) -> None:
+        """All segments were given: look at the streams that did not end."""
+        if self._streams is not None:
+            self._seek_in(self._streams.rest())
+
+    def _seek_in(self, lines: Iterable[Ready]) -> None:
+        for record, line, cleaned in lines:
+            self._seek_secrets(f"record {record.n}", line, record, cleaned)
 
     def _begin(self, segment: SegmentReader) -> None:
         header = segment.header
@@ -166,17 +178,16 @@ class _Check:
         if not same_counts:
             self._problem(f"{segment.name}: holds other records than its end says")
 
-    def _seek_secrets(self, where: str, line: bytes, record: Record | None) -> None:
+    def _seek_secrets(
+        self, where: str, line: bytes, record: Record | None, cleaned: Cleaned | None = None
+    ) -> None:
         assert self._redactor is not None
         _, places = self._redactor.redact_text(line.decode("utf-8", "replace"))
         if record is not None and record.data_b64 is not None:
             payload = record.payload()
             if isinstance(payload, bytes) and self._redactor.redact_binary(payload) is not None:
                 places.append("$.data_b64")
-        if record is not None and record.data is not None and record.type in STREAMED:
-            assert self._streams is not None
-            pieces = self._streams.clean_pieces(record.data, record.link)
-            places += pieces.paths if pieces is not None else []
+        places += cleaned.paths if cleaned is not None else []
         for place in places:
             self.found.secrets_found = (self.found.secrets_found or 0) + 1
             self._problem(f"{where}: a secret at {place}")

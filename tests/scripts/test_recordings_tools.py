@@ -96,6 +96,7 @@ def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: 
         (("merge", "-", "-", "x"), 2, "once only"),
         (("merge", str(SEALED), "nope", "-"), 9, "nope"),
         (("sanitize", str(SEALED), "-", "--pattern", "("), 2, "no regular expression"),
+        (("verify", str(SEALED), "--pattern", "("), 2, "no regular expression"),
     ],
 )
 def test_what_makes_no_sense_is_refused(
@@ -122,6 +123,19 @@ def test_ctrl_c_leaves_no_half_file_behind(
     running.signal(number)
     assert running.wait() == code
     assert os.listdir(folder) == []
+
+
+def test_verify_proves_that_patterns_and_keys_of_ones_own_are_gone(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    made = str(tmp_path / "made.jsonl")
+    more = ("--pattern", "Gr..e", "--key", "content")
+    assert stranger.types("rec", "verify", str(SEALED), "--no-secrets").returncode == 0
+    assert stranger.types("rec", "verify", str(SEALED), *more[:2]).returncode == 13
+    assert stranger.types("rec", "verify", str(SEALED), *more[2:]).returncode == 13
+    assert stranger.types("rec", "sanitize", str(SEALED), made, *more).returncode == 0
+    done = stranger.types("rec", "verify", made, "--no-secrets", *more)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_part_is_cut_shown_sanitized_and_merged(stranger: Operator, tmp_path: Path) -> None:

@@ -15,8 +15,10 @@ from hypothesis import strategies as st
 
 from megabot_cli.errors import BadData, WrongUsage
 from megabot_cli.recording.format_v1 import decode_line, encode_record
+from megabot_cli.recording.held_streams import HeldStreams
 from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.secret_shapes import PSEUDONYM
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.converting import write_part, write_whole
@@ -349,3 +351,99 @@ def test_a_foreign_file_is_cut_and_sanitized_too(tmp_path: Path) -> None:
     with open_any(har) as reader:
         merge([reader], ["har"], output.write)
     assert output.getvalue().count(b"\n") == 15
+
+
+def _streamed(pieces: list[str], reply_to: str = "m1", *, ends: bool = True) -> list[Record]:
+    return [
+        Record(
+            n=0,
+            t=0,
+            kind="message",
+            type="chat_stream",
+            link="link_1",
+            data=json.dumps(
+                {
+                    "id": "s",
+                    "type": "chat_stream",
+                    "payload": {"chunk": piece, "is_complete": ends and place == len(pieces) - 1},
+                    "metadata": {"reply_to": reply_to},
+                }
+            ),
+        )
+        for place, piece in enumerate(pieces)
+    ]
+
+
+CARD = r"(\d{4} ){3}\d{4}"
+
+
+def _numbered(some: list[Record]) -> list[Record]:
+    for n, record in enumerate(some, 1):
+        record.n, record.t = n, n * 10
+    return some
+
+
+def _said(path: Path, reply_to: str = "m1") -> str:
+    with open_recording(path) as reader:
+        said = [json.loads(record.data or "") for record in reader if record.type == "chat_stream"]
+    return "".join(
+        each["payload"]["chunk"] for each in said if each["metadata"]["reply_to"] == reply_to
+    )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "keys", "patterns", "left"),
+    [
+        (["card 4111", " 1111 ", "1111 ", "1111 ok"], (), (CARD,), "card ‹› ok"),
+        (list("card 4111 1111 1111 1111 ok"), (), (CARD,), "card ‹› ok"),
+        (["the badge: 0", "0", "7, yes"], ("badge",), (), "the badge: ‹› yes"),
+        (["it is sk-li", "ve-ABCDEFGHIJ", "KLMNOPQRSTUV."], (), (), "it is ‹›."),
+        (['{"password":', "12", "34}"], (), (), '{"password":"‹›"}'),
+        (["x" * 3000, "4111 1111", "y" * 5000, " 1"], (), (CARD,), None),
+        (["x" * 8190, "4111 1111 ", "1111 1111", "y" * 8190], (), (CARD,), "‹›"),
+    ],
+)
+def test_a_secret_in_pieces_goes_from_all_of_its_chunks(
+    tmp_path: Path,
+    pieces: list[str],
+    keys: tuple[str, ...],
+    patterns: tuple[str, ...],
+    left: str | None,
+) -> None:
+    for ends in (True, False):
+        source = recorded(tmp_path / "a", _numbered(_streamed(pieces, ends=ends)))
+        sanitized(source, tmp_path / "made", keys, patterns)
+        said = PSEUDONYM.sub("‹›", _said(tmp_path / "made"))
+        assert said.replace("x" * 8190, "").replace("y" * 8190, "") == (left or "".join(pieces))
+        found = verify(tmp_path / "made", secrets=True, keys=keys, patterns=patterns)
+        assert (found.clean, found.secrets_found) == (True, 0)
+        found = verify(source, secrets=True, keys=keys, patterns=patterns)
+        assert bool(found.secrets_found) is (left is not None)
+
+
+def test_streams_that_go_on_side_by_side_keep_the_order_of_lines(tmp_path: Path) -> None:
+    one = _streamed(["4111 1111 ", "1111 ", "1111."], "m1")
+    two = _streamed(["5500 ", "0000 0000 ", "0004!"], "m2", ends=False)
+    other = Record(n=0, t=0, kind="mark", note="between")
+    some = _numbered([one[0], two[0], one[1], other, two[1], two[2], one[2]])
+    done = sanitized(recorded(tmp_path / "a", some), tmp_path / "made", patterns=(CARD,))
+    assert (done.written, done.changed) == (7, 6)
+    with open_recording(tmp_path / "made") as reader:
+        kept = list(reader)
+    assert [(record.n, record.t) for record in kept] == [(n, n * 10) for n in range(1, 8)]
+    assert kept[3].note == "between"
+    assert PSEUDONYM.sub("‹›", _said(tmp_path / "made", "m1")) == "‹›."
+    assert PSEUDONYM.sub("‹›", _said(tmp_path / "made", "m2")) == "‹›!"
+
+
+def test_a_stream_that_never_ends_holds_back_only_so_much() -> None:
+    held = HeldStreams(MoreSecrets((), (CARD,)).redactor())
+    first = _streamed(["4111 1111 "], ends=False)[0]
+    other = Record(n=2, t=2, kind="mark")
+    assert list(held.add(first, b"x")) == []
+    most = 0
+    waiting = 1
+    for _ in range(40):
+        waiting += 1 - sum(1 for _ in held.add(other, b"y" * 1024 * 1024))
+        most = max(most, waiting)
+    assert most <= 9
