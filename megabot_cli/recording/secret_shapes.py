@@ -46,8 +46,8 @@ _SERVICE_KEYS: Final = {
     start: re.compile(rf"(?<![A-Za-z0-9_]){shape}", re.ASCII)
     for start, shape in {
         "sk-": r"sk-(?=[\w-]{0,64}?[A-Za-z0-9]{16})[\w-]+",
-        "ghp_": r"ghp_[A-Za-z0-9]{20,}",
-        "github_pat_": r"github_pat_\w{20,}",
+        "ghp_": r"ghp_(?=[a-z0-9]*[A-Z])[A-Za-z0-9]{20,}",
+        "github_pat_": r"github_pat_(?=[a-z0-9_]*[A-Z])\w{20,}",
         "xox": r"xox[a-z]-[A-Za-z0-9-]{10,}",
         "akia": r"AKIA[A-Z0-9]{16}(?!\w)",
         "aiza": r"AIza[\w-]{30,}",
@@ -128,8 +128,8 @@ def has_trace(text: str) -> bool:
         or ("pass" in low and ("passw" in low or "passp" in low))
         or "bearer" in low
         or ("K" in text and "AKIA" in text)
-        or "github_pat_" in low
-        or "ghp_" in low
+        # Of so many random letters some are capitals.
+        or (low != text and ("github_pat_" in low or "ghp_" in low))
     )
 
 

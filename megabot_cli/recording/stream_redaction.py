@@ -7,7 +7,6 @@ enough to know it by; the rest never is.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Final
 
 import msgspec
@@ -19,6 +18,9 @@ from megabot_cli.recording.secret_shapes import is_already_redacted
 
 Spans = list[tuple[int, int, str]]
 """Places in a text, in order and apart, and what is to stand there."""
+
+Chunk = tuple[tuple[Any, ...], tuple[str | None, str], str, bool]
+_IN_MESSAGE: Final = ("payload", "chunk")
 
 STREAMED: Final = frozenset({"chat_stream", "batch"})
 
@@ -54,27 +56,33 @@ class Cleaned(msgspec.Struct, frozen=True):
     paths: list[str]
 
 
-def chunks_of(
-    text: str, link: str | None
-) -> Iterator[tuple[tuple[Any, ...], tuple[str | None, str], str, bool]]:
+def chunks_of(text: str, link: str | None) -> list[Chunk]:
     """Each chunk in a message: its place, its stream, what it says and whether it is the last."""
     try:
         message = _decoder.decode(text)
     except (msgspec.DecodeError, RecursionError, UnicodeEncodeError):
-        return
-    found: list[tuple[tuple[Any, ...], _Message]] = [(("payload", "chunk"), message)]
-    for place, inner in enumerate(message.payload.messages or ()):
+        return []
+    # Most messages are one chunk, and the recorder asks this of each.
+    if message.payload.messages is None:
+        chunk = _chunk(message, link, _IN_MESSAGE)
+        return [chunk] if chunk is not None else []
+    found = [_chunk(message, link, _IN_MESSAGE)]
+    for place, inner in enumerate(message.payload.messages):
         try:
             within = _decoder.decode(inner)
         except (msgspec.DecodeError, RecursionError):
             continue
-        found.append((("payload", "messages", place, "payload", "chunk"), within))
-    for names, each in found:
-        payload = each.payload
-        if isinstance(payload.chunk, str):
-            reply_to = each.metadata.reply_to if each.metadata is not None else None
-            key = (link, str(reply_to or payload.stream_id or ""))
-            yield names, key, payload.chunk, payload.is_complete is True
+        found.append(_chunk(within, link, ("payload", "messages", place, *_IN_MESSAGE)))
+    return [chunk for chunk in found if chunk is not None]
+
+
+def _chunk(message: _Message, link: str | None, names: tuple[Any, ...]) -> Chunk | None:
+    payload = message.payload
+    if not isinstance(payload.chunk, str):
+        return None
+    reply_to = message.metadata.reply_to if message.metadata is not None else None
+    stream = (link, str(reply_to or payload.stream_id or ""))
+    return names, stream, payload.chunk, payload.is_complete is True
 
 
 class StreamRedactor:
