@@ -366,5 +366,5 @@ def test_prune_says_what_goes_and_wants_a_word_before_it_does(
     assert folder.exists()
     done = stranger.types("recordings", "prune", "--keep-bytes", "0", "--yes")
     assert (done.returncode, folder.exists()) == (0, False)
-    assert "removed 1 segments" in done.stderr
+    assert "removed 1 segment" in done.stderr
     assert stranger.types("recordings", "prune", "--keep-bytes", "lots").returncode == 2

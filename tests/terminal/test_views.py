@@ -10,6 +10,7 @@ import pytest
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.views import RecordLines, hue, print_table, size, what_it_says
+from megabot_cli.wording import counted
 
 
 def message(payload: Any, **fields: Any) -> Record:
@@ -83,3 +84,10 @@ def test_a_name_keeps_its_colour() -> None:
 )
 def test_sizes_read_as_people_say_them(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 days"), (1, "1 day"), (1.4, "1 day"), (0.4, "0 days"), (2, "2 days")]
+)
+def test_one_of_a_thing_is_no_plural(count: float, said: str) -> None:
+    assert counted(count, "day") == said
