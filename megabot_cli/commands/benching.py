@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from megabot_cli.errors import PartlyFailed, WrongUsage
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
@@ -44,7 +45,7 @@ async def measure(invocation: Invocation, wanted: Bench) -> None:
         raise WrongUsage("bench does not speak the flat dialect", "`megabot doctor` does.")
     _be_sure(invocation, wanted)
     path = _path(invocation, wanted)
-    invocation.console.note(f"{wanted.clients} clients for {wanted.seconds:g} s, {path}")
+    invocation.console.note(f"{counted(wanted.clients, 'client')} for {wanted.seconds:g} s, {path}")
 
     def new_client(session: str | None) -> AbstractAsyncContextManager[MegaBotClient]:
         return open_client(

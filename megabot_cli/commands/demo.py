@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.errors import ExpectationFailed
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     import subprocess
@@ -263,7 +264,7 @@ class Tour:
             self.run("recordings", "verify", "last", "--no-secrets", "--json").stdout
         )
         self.expect("the recording is clean", verdict["clean"])
-        self.show(f"{verdict['records']} records, sealed, no hole, no secret")
+        self.show(f"{counted(verdict['records'], 'record')}, sealed, no hole, no secret")
 
     def _replay(self) -> None:
         self.say(
@@ -273,7 +274,7 @@ class Tour:
         replay = ("replay", "last", "--to", self._gateway_url, "--pace", "fast")
         report = json.loads(self.run(*replay, "--expect", "exact", "--json").stdout)
         self.expect("the answers are the same", report["different"] == 0 and report["same"] >= 2)
-        self.show(f"{report['sent']} messages sent, {report['same']} answers the same")
+        self.show(f"{counted(report['sent'], 'message')} sent, {report['same']} answers the same")
 
 
 def messages(client: Background, kind: str) -> Iterator[dict[str, Any]]:

@@ -305,7 +305,7 @@ async def _serve(
                 # The output of a command that we run is the result: ours would be in its way.
                 announce(invocation, ready, options.ready_file, quietly=bool(options.command))
                 if not options.for_a_guest:
-                    _show_first_user(invocation, users, kept=ledger.kept)
+                    _show_first_user(invocation, users, gateway.url, kept=ledger.kept)
 
             await serve_until_signal(guest.run, say_ready=say_ready)
         finally:
@@ -411,13 +411,17 @@ def _open_gateway(
     )
 
 
-def _show_first_user(invocation: Invocation, users: FirstUser, *, kept: bool) -> None:
+def _show_first_user(invocation: Invocation, users: FirstUser, url: str, *, kept: bool) -> None:
     if users.made is not None:
         name, password = users.made
         invocation.console.note(
             f"The first user is {name}; the password, shown only this once:  {password}"
         )
-        invocation.console.note(f"Next, in another terminal: megabot login --username {name}")
+        known = invocation.configuration.profile.url.replace("//localhost:", "//127.0.0.1:")
+        elsewhere = "" if url == known else f" --url {url}"
+        invocation.console.note(
+            f"Next, in another terminal: megabot login --username {name}{elsewhere}"
+        )
     if not kept:
         invocation.console.note("Nothing outlives this process; --data DIR keeps it.")
 

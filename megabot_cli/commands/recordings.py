@@ -18,6 +18,7 @@ from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import ExpectationFailed, WrongUsage
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -223,7 +224,8 @@ def _print_verdict(invocation: Invocation, found: Verification) -> None:
     facts = [
         (
             "records",
-            f"{found.records} in {found.segments} segments, {size(found.bytes)} of payload",
+            f"{found.records} in {counted(found.segments, 'segment')}, "
+            f"{size(found.bytes)} of payload",
         ),
         ("length", format_duration(found.duration_s)),
         ("missing", f"{found.holes} holes, {found.torn_bytes} torn bytes, {found.bad_lines} bad"),

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 @forms("line", "wide", "json", "jsonl", "raw")
 @examples(
     ("megabot rec grep 'timed? out'", "Whatever mentions a timeout, in all recordings"),
-    ("megabot rec grep '' last --type error --around 3", "Errors of the newest, and about them"),
+    (
+        "megabot rec grep '' last --type '*_error' --around 3",
+        "Errors, and what is around them",
+    ),
     ("megabot rec grep deploy --where 'size > 10000' --names", "Which recordings have such"),
 )
 @selecting("grep")
@@ -56,9 +59,12 @@ def grep(
     """
     import msgspec
 
+    from megabot_cli.recording.selection import expression
     from megabot_cli.terminal.record_printer import RecordPrinter
 
     invocation: Invocation = context.obj
+    expression(pattern, "PATTERN")
+    given = wanted
     wanted = msgspec.structs.replace(wanted, grep=pattern or None)
     events = events or wanted.asks_for_events
     if not events:
@@ -80,7 +86,18 @@ def grep(
         elif count:
             invocation.console.line(f"{name}: {here}" if len(sources) > 1 else str(here))
     if not found:
-        raise NotFound("Nothing was found", "An empty pattern, '', finds every message.")
+        raise NotFound("Nothing was found", _where_to_look(pattern, given, events=events))
+
+
+def _where_to_look(pattern: str, given: Selection, *, events: bool) -> str | None:
+    """What to try after nothing was found: whatever chose more narrowly than it had to."""
+    from megabot_cli.commands.selection_words import flags_of
+
+    if pattern:
+        return "An empty pattern, '', finds every message."
+    if flags := flags_of(given):
+        return f"Chosen by {', '.join(flags)}; `megabot recordings stats` lists the types."
+    return None if events else "--events looks at openings, closings and gaps too."
 
 
 def _sources(invocation: Invocation, names: list[str] | None) -> list[tuple[str, Path | str]]:

@@ -10,6 +10,7 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import size_in_bytes
 from megabot_cli.errors import PartlyFailed, WrongUsage
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.storage.retention import KeptSegment
@@ -70,7 +71,7 @@ def prune(
     with Progress(invocation.console, "removing", len(gone)) as progress:
         refused = remove(gone, lambda _: progress.advance())
     if invocation.output != "json":
-        invocation.console.note(f"removed {len(gone) - len(refused)} segments")
+        invocation.console.note(f"removed {counted(len(gone) - len(refused), 'segment')}")
     if refused:
         segment, fault = refused[0]
         raise PartlyFailed(
@@ -81,7 +82,7 @@ def prune(
 
 def _agreed(invocation: Invocation, gone: list[KeptSegment]) -> bool:
     """Ask whoever sits there."""
-    invocation.console.draw(f"Remove these {len(gone)} segments? [y/N] ")
+    invocation.console.draw(f"Remove {counted(len(gone), 'segment')}? [y/N] ")
     try:
         return input().strip().lower() in ("y", "yes")
     except EOFError:
@@ -109,4 +110,4 @@ def _print_table(invocation: Invocation, gone: list[KeptSegment]) -> None:
     headings = ("recording", "segment", "last written", "size")
     print_table(invocation.console, headings, rows)
     total = size(sum(each.bytes for each in gone))
-    invocation.console.line(f"{len(gone)} segments, {total}")
+    invocation.console.line(f"{counted(len(gone), 'segment')}, {total}")

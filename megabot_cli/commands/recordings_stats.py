@@ -10,6 +10,7 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings import RecordingName, find
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
@@ -68,12 +69,20 @@ def print_summary(console: Console, name: str, found: Summary) -> None:
 
     console.line(console.paint(safe_line(name), "bold"))
     facts = [("length", format_duration(found.duration_s))]
+    who = ", ".join(
+        counted(count, noun)
+        for count, noun in (
+            (found.sessions, "session"),
+            (found.clients, "client"),
+            (found.links, "link"),
+        )
+    )
     if found.messages:
         volume = f"{size(found.bytes)}: {found.to_upstream} to upstream, {found.to_client}"
         facts += [
             ("messages", f"{found.messages}, {volume} to clients"),
             ("rate", f"{found.messages_per_s:.1f}/s, at most {found.peak_per_s:.1f}/s"),
-            ("who", f"{found.sessions} sessions, {found.clients} clients, {found.links} links"),
+            ("who", who),
             ("size", _spread(found.size_bytes, " B", digits=0)),
         ]
     else:
@@ -84,7 +93,7 @@ def print_summary(console: Console, name: str, found: Summary) -> None:
     if found.gaps:
         facts.append(("gaps", f"{found.gaps}, in which {found.lost} records were lost"))
     if found.redacted:
-        facts.append(("redacted", f"{found.redacted} messages"))
+        facts.append(("redacted", f"{counted(found.redacted, 'message')}"))
     if found.close_codes:
         codes = ", ".join(f"{count} × {code}" for code, count in found.close_codes.items())
         facts.append(("closed", codes))

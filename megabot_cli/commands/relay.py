@@ -15,6 +15,7 @@ from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
 from megabot_cli.errors import NotAuthenticated, NotFound, PartlyFailed, WrongUsage
 from megabot_cli.version import __version__
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.commands.supervisor import Supervisor
@@ -257,7 +258,8 @@ def _status_line(relay: Relay) -> str:
     """For whoever asks the service manager."""
     now = relay.gauges()
     state = "stopping, " if now.draining else "" if now.ready else f"{relay.why_down()}; "
-    return f"{state}{now.clients} clients, {now.links['up']} of {now.links.total()} links up"
+    clients = counted(now.clients, "client")
+    return f"{state}{clients}, {now.links['up']} of {now.links.total()} links up"
 
 
 def _reload(relay: Relay, supervisor: Supervisor) -> None:

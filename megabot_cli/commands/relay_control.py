@@ -14,6 +14,7 @@ from megabot_cli.commands.rows import LIST_FORMS, show_facts, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
@@ -134,7 +135,7 @@ def drain(context: typer.Context) -> None:
     It takes no new clients from now on.
     """
     done = _tell(context.obj, "drain")
-    _say(context.obj, done, f"draining; {done.get('clients')} clients are connected")
+    _say(context.obj, done, f"draining; clients connected: {done.get('clients')}")
 
 
 @forms("text", "json")
@@ -311,9 +312,13 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         ("upstream", f"{facts['upstream']} ({facts['profile']})"),
         ("listens", facts["url"]),
         ("links", links or "none"),
-        ("clients", f"{facts['clients']} on {facts['sessions']} sessions, {facts['taps']} taps"),
-        ("up", f"{passed['to_upstream']} messages, {size(volume['to_upstream'])}"),
-        ("down", f"{passed['to_client']} messages, {size(volume['to_client'])}"),
+        (
+            "clients",
+            f"{facts['clients']} on {counted(facts['sessions'], 'session')}, "
+            f"{counted(facts['taps'], 'tap')}",
+        ),
+        ("up", f"{counted(passed['to_upstream'], 'message')}, {size(volume['to_upstream'])}"),
+        ("down", f"{counted(passed['to_client'], 'message')}, {size(volume['to_client'])}"),
         (
             "waiting",
             f"{facts['waiting_to_upstream']} to go up, {size(facts['outbox_bytes'])} to clients",
@@ -323,10 +328,17 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         rows.append(("token", f"until {date_and_time(facts['token_expires_at'])}"))
     if recording := facts.get("recording"):
         fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
-        rows.append(("recording", f"{recording['folder']}, {recording['records']} records{fault}"))
+        rows.append(
+            (
+                "recording",
+                f"{recording['folder']}, {counted(recording['records'], 'record')}{fault}",
+            )
+        )
     if flight := facts.get("flight_recorder"):
         waits = f", written when {flight['trigger']}" if flight.get("trigger") else ""
-        rows.append(("flight", f"{flight['records']} records, {size(flight['bytes'])}{waits}"))
+        rows.append(
+            ("flight", f"{counted(flight['records'], 'record')}, {size(flight['bytes'])}{waits}")
+        )
     if facts.get("fault"):
         rows.append(("fault", facts["fault"]))
     print_facts(console, rows)

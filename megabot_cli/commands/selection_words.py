@@ -93,6 +93,26 @@ WORDS: dict[str, Any] = {
 }
 
 
+_FLAGS = {
+    "types": "--type",
+    "direction": "--direction",
+    "sessions": "--session",
+    "clients": "--client",
+    "users": "--user",
+    "links": "--link",
+    "ids": "--id",
+    "grep": "--grep",
+    "where": "--where",
+    "begin": "--from",
+    "until": "--until",
+}
+
+
+def flags_of(wanted: Selection) -> list[str]:
+    """The words that were used to choose, as they are written."""
+    return [flag for name, flag in _FLAGS.items() if getattr(wanted, name)]
+
+
 def selecting(*left_out: str) -> Callable[[Body], Body]:
     """Give a command the words: its parameter `wanted` gets the `Selection` they make.
 

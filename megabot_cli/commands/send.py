@@ -144,7 +144,7 @@ def send(
         pairs(metadata or (), "--metadata"),
     )
     options = SendOptions(
-        draft=None if many else _draft(base, _words(text, file)),
+        draft=None if many else _draft(base, _words(text, file), needs_words=payload is None),
         base=base,
         wait=wanted,
         timeout_s=timeout,
@@ -181,7 +181,7 @@ def _read(file: Path) -> str:
         raise BadData(f"{file} is not UTF-8 text (byte {fault.start})") from None
 
 
-def _draft(base: Draft, words: str | None) -> Draft:
+def _draft(base: Draft, words: str | None, *, needs_words: bool) -> Draft:
     """Put the words into the payload, where the type has a place for them."""
     if words is not None and base.type != "chat_send":
         from megabot_cli.config.spelling import did_you_mean
@@ -189,7 +189,7 @@ def _draft(base: Draft, words: str | None) -> Draft:
         if base.type not in MESSAGE_TYPES and (meant := did_you_mean(base.type, MESSAGE_TYPES)):
             raise WrongUsage(f"TEXT is for chat_send; the type {base.type!r} is unknown", meant)
         raise WrongUsage(f"TEXT is for chat_send, not {base.type}", "Give its --payload instead.")
-    if not words and not base.payload.keys() - {"attachments"}:
+    if not words and needs_words:
         raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
     content = {} if words is None else {"content": words}
     return Draft(base.type, {**content, **base.payload}, base.metadata)

@@ -372,19 +372,20 @@ async def _send_lines(invocation: Invocation, client: MegaBotClient, options: Se
     from megabot_cli.terminal.stdin import lines
 
     silence = _Silence(client, options.idle_s)
-    failed = number = 0
+    failed = sent = number = 0
     with Progress(invocation.console, "send") as progress:
         async for line in lines():
+            number += 1  # as an editor counts: blank lines too
             if not line.strip():
                 continue
-            number += 1
+            sent += 1
             async with silence.bounded():
                 result = await _result_of(client, options, line)
             failed += "error" in result
             invocation.console.line(_json_line({"line": number, **result}))
-            progress.reach(number, f"{failed} failed" if failed else "")
+            progress.reach(sent, f"{failed} failed" if failed else "")
     if failed:
-        raise PartlyFailed(f"{failed} of {number} messages failed", "Their lines say why.")
+        raise PartlyFailed(f"{failed} of {sent} messages failed", "Their lines say why.")
 
 
 async def _result_of(client: MegaBotClient, options: SendOptions, line: str) -> dict[str, Any]:

@@ -174,12 +174,13 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
 
 def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:
     """The same refusal, saying what to type."""
-    name = invocation.configuration.profile_name
+    configuration = invocation.configuration
+    name, url = configuration.profile_name, configuration.profile.url
     profile = "" if name == "default" else f" -p {name}"
+    elsewhere = f" --url {url}" if configuration.url_is_for_this_run else ""
     return NotAuthenticated(
         refusal.message,
-        f"`megabot{profile} login` gives profile {name!r} a credential for "
-        f"{invocation.configuration.profile.url}.",
+        f"`megabot{profile} login{elsewhere}` gives profile {name!r} a credential for {url}.",
         close_code=refusal.close_code,
     )
 

@@ -29,8 +29,9 @@ def json_object(text: str, named: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except json.JSONDecodeError as fault:
+        line = f"line {fault.lineno}, " if "\n" in text else ""
         raise BadData(
-            f"{named} is no JSON: {fault.msg} at line {fault.lineno}, column {fault.colno}",
+            f"{named} is no JSON: {fault.msg.removesuffix(' at')} at {line}column {fault.colno}",
             _marked(text, fault),
         ) from None
     except RecursionError:

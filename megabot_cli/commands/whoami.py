@@ -72,7 +72,7 @@ async def _look(invocation: Invocation) -> tuple[Credential, Greeting | None]:
             )
             await hang_up(dialed.socket)
         except CouldNotConnect as fault:
-            invocation.console.warn(f"{fault.message} What follows was not checked.")
+            invocation.console.warn(f"{fault.message.rstrip('.')}. What follows was not checked.")
             return known, None
         except NotAuthenticated as refusal:
             raise with_login_hint(invocation, refusal) from None

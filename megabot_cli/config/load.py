@@ -82,6 +82,11 @@ class Configuration(msgspec.Struct, frozen=True):
     def source(self, *path: str) -> Source:
         return self.history[path][-1].source
 
+    @property
+    def url_is_for_this_run(self) -> bool:
+        """Whether a flag names the upstream: another command would go elsewhere without it."""
+        return self.source("profiles", self.profile_name, "url").layer == "flag"
+
 
 def load(
     text: str | None = None,

@@ -19,8 +19,10 @@ from megabot_cli.config.schema import TlsSettings
 from megabot_cli.doctor.findings import Finding, fail, ok, warn
 from megabot_cli.doctor.network import host_and_port, is_loopback
 from megabot_cli.errors import CouldNotConnect, MegabotError
+from megabot_cli.wording import counted
 
 HANDSHAKE_LIMIT_S = 5.0
+PROBE_LIMIT_S = 2.0  # for what only makes a better message
 SOON_S = 14 * 86400.0
 _DAY_S = 86400.0
 
@@ -68,9 +70,8 @@ async def examine(
     endpoint: Endpoint, context: tls.SSLContext | bool, settings: TlsSettings
 ) -> Finding:
     """The check `tls`. A failure names all that is wrong and the fingerprint."""
-    host, _ = host_and_port(endpoint)
     if not endpoint.socket_url.startswith("wss:"):
-        return _without_tls(host)
+        return await _without_tls(endpoint)
     trusting = context if isinstance(context, tls.SSLContext) else tls.create_default_context()
     try:
         shaken = await _shake_hands(endpoint, trusting)
@@ -89,7 +90,11 @@ async def examine(
     return _judge_dates(certificate, shaken, facts)
 
 
-def _without_tls(host: str) -> Finding:
+async def _without_tls(endpoint: Endpoint) -> Finding:
+    host, _ = host_and_port(endpoint)
+    if await _wants_tls(endpoint):
+        secure = endpoint.socket_url.replace("ws://", "wss://", 1)
+        return fail(CouldNotConnect("It speaks TLS: use wss://", f"Try --url {secure}"))
     if is_loopback(host):
         return ok("none, and none needed on this machine", used=False)
     return warn(
@@ -97,6 +102,33 @@ def _without_tls(host: str) -> Finding:
         "Use the wss:// address of the upstream.",
         used=False,
     )
+
+
+async def _wants_tls(endpoint: Endpoint) -> bool:
+    """Whether who answers plain HTTP badly, or not at all, does shake hands.
+
+    It is asked so first: a plain server would note a handshake as a broken request.
+    """
+    host, port = host_and_port(endpoint)
+    asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+    try:
+        async with asyncio.timeout(PROBE_LIMIT_S):
+            reader, writer = await asyncio.open_connection(host, port)
+            try:
+                writer.write(asked.encode())
+                answer = await reader.read(12)
+            finally:
+                writer.transport.abort()
+    except (TimeoutError, OSError):
+        answer = b""
+    if answer.startswith(b"HTTP/") and not answer.endswith(b" 400"):
+        return False
+    try:
+        async with asyncio.timeout(PROBE_LIMIT_S):
+            await _shake_hands(endpoint, _trusting_anybody())
+    except (TimeoutError, MegabotError, tls.SSLError):
+        return False
+    return True
 
 
 async def _shake_hands(endpoint: Endpoint, context: tls.SSLContext) -> Handshake:
@@ -192,7 +224,7 @@ def problems(
     found: list[tuple[str, str, str]] = []
     if certificate.not_after is not None and certificate.not_after < now:
         days = (now - certificate.not_after) / _DAY_S
-        text = f"expired since {_day(certificate.not_after)} ({days:.0f} days ago)"
+        text = f"expired since {_day(certificate.not_after)} ({counted(days, 'day')} ago)"
         found.append(("expired", text, "Whoever runs the upstream must renew it."))
     if certificate.not_before is not None and certificate.not_before > now:
         text = f"not valid before {_day(certificate.not_before)}"
@@ -240,7 +272,7 @@ def _judge_dates(certificate: Certificate, shaken: Handshake, facts: dict[str, A
     said = f"{said}, until {_day(min(ends))}"
     if left_s < SOON_S:
         fix = "Whoever runs the upstream has to renew it before then."
-        return warn(f"{said}: only {left_s / _DAY_S:.0f} days left", fix, **facts)
+        return warn(f"{said}: only {counted(left_s / _DAY_S, 'day')} left", fix, **facts)
     return ok(said, **facts)
 
 

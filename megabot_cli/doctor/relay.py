@@ -14,6 +14,7 @@ from megabot_cli.doctor.case import Case
 from megabot_cli.doctor.findings import Finding, ok, skipped, warn
 from megabot_cli.errors import CouldNotConnect, NotPermitted
 from megabot_cli.storage.run_files import RunningRelay
+from megabot_cli.wording import counted
 
 ASK_LIMIT_S = 3.0
 MOST_BYTES = 1024 * 1024
@@ -81,4 +82,4 @@ def _judge(
     if facts.get("version") != ours:
         fix = "Restart it to have it be the same version as this command."
         return warn(f"it is version {facts.get('version')}, this is {ours}", fix, **found)
-    return ok(f"well, at {running.url}, {facts.get('clients')} clients", **found)
+    return ok(f"well, at {running.url}, {counted(facts.get('clients') or 0, 'client')}", **found)

@@ -19,6 +19,7 @@ from megabot_cli.doctor.case import Upstream
 from megabot_cli.doctor.conversation import Conversation
 from megabot_cli.doctor.findings import Finding, ok, warn
 from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, UpstreamRefused
+from megabot_cli.wording import counted
 
 PINGS = 3
 PING_LIMIT_S = 5.0
@@ -45,10 +46,13 @@ async def credential(
 def _none_there(upstream: Upstream, endpoint: Endpoint, stored_at: str | None) -> NotAuthenticated:
     name = upstream.configuration.profile_name
     profile = "" if name == "default" else f" -p {name}"
+    elsewhere = (
+        f" --url {endpoint.socket_url}" if upstream.configuration.url_is_for_this_run else ""
+    )
     what = f"Profile {name!r} has no credential for {endpoint.origin}"
     if stored_at is not None:
         what = f"The credential of profile {name!r} was given for another upstream"
-    return NotAuthenticated(what, f"`megabot{profile} login`")
+    return NotAuthenticated(what, f"`megabot{profile} login{elsewhere}`")
 
 
 def _judge(found: Credential, stored_at: str | None, upstream: Upstream) -> Finding:
@@ -67,8 +71,8 @@ def _judge(found: Credential, stored_at: str | None, upstream: Upstream) -> Find
     left_s = found.expires_at - time.time()
     if left_s <= 0:
         fix = "`megabot login` gets a new one." if stored_at != "environment" else "Set a new one."
-        raise NotAuthenticated(f"The credential ended {-left_s / 60:.0f} minutes ago", fix)
-    said = f"{said}, good for {left_s / 60:.0f} minutes"
+        raise NotAuthenticated(f"The credential ended {counted(-left_s / 60, 'minute')} ago", fix)
+    said = f"{said}, good for {counted(left_s / 60, 'minute')}"
     if left_s < ENDS_SOON_S and found.refresh_token is None:
         return warn(f"{said} and not renewable", "`megabot login` gets a new one.", **facts)
     return ok(said, **facts)

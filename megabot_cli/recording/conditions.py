@@ -35,7 +35,7 @@ RECORD_WORDS: Final = Vocabulary(
     fields=(*_OF_RECORD, *_OF_MESSAGE),
     sample={**_SAMPLE, "text": "a", "timestamp": 1},
     open_fields=frozenset({"payload", "metadata"}),
-    example='type == "error" && payload.code >= 500',
+    example='type == "connection_error" && payload.code >= 500',
 )
 
 

@@ -23,7 +23,9 @@ class Literals(msgspec.Struct, frozen=True):
         """The texts as our own recorder writes them: longer, and so found sooner."""
         if self.key is None:
             return self.texts
-        return tuple(f'"{self.key}":{text}' for text in self.texts)
+        return tuple(
+            f'"{self.key}":{text}' if text.startswith('"') else text for text in self.texts
+        )
 
     @property
     def can_be_sought(self) -> bool:
@@ -41,6 +43,15 @@ def in_record(key: str, *values: str) -> Literals:
     return Literals(tuple(f'"{value}"' for value in values), in_payload=False, key=key)
 
 
+def ending_in_record(key: str, values: tuple[str, ...], *, least: int) -> Literals:
+    """One of these is the value of one of the record's own keys, or its end.
+
+    Those of fewer than `least` characters are whole values only.
+    """
+    texts = tuple(f'{value}"' if len(value) >= least else f'"{value}"' for value in values)
+    return Literals(texts, in_payload=False, key=key)
+
+
 def in_payload(text: str, *, quoted: bool = False) -> Literals:
     """A text in the payload; `quoted`: all of a key or value of it, which is JSON in JSON."""
     return Literals((f'\\"{text}\\"' if quoted else text,), in_payload=True)
@@ -52,6 +63,8 @@ def _is_plain(text: str) -> bool:
         if text.startswith(quote) and text.endswith(quote) and len(text) > 2 * len(quote):
             inside = text[len(quote) : -len(quote)]
             break
+    else:
+        inside = text.removesuffix('"')  # the end of a value
     return (
         bool(inside)
         and inside.isprintable()

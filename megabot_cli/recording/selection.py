@@ -14,22 +14,25 @@ from megabot_cli.errors import WrongUsage
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.conditions import Condition
 from megabot_cli.recording.format_v1 import glance
-from megabot_cli.recording.literals import Literals, in_record
+from megabot_cli.recording.literals import Literals, ending_in_record, in_record
 from megabot_cli.recording.record import Record
 
 MESSAGES_AND_LOSSES = ("message", "inject", "gap", "drop", "fault")
 _OF_EVENTS = frozenset({"kind", "code", "reason", "by", "note", "lost", "lost_bytes"})
 _GLOB_CHARACTERS = frozenset("*?[")
+_LEAST_END = 6  # characters: fewer would be the end of too many ids
 
 
 class Selection(msgspec.Struct, frozen=True):
     """All that is given must hold; of several values of one word any will do.
 
-    `types` and `kinds` are globs (`chat_*`). `grep` is a regular expression sought in the
-    payload, `where` a condition (CEL) over the record. `from_us` and `until_us` are
-    microseconds since the recording began, the first inclusive, the second not; `begin` and
-    `until` are the same as places that people name. `limit` counts records that are wanted;
-    with each of them `around` records before and after it are given too.
+    `types` and `kinds` are globs (`chat_*`). `sessions`, `clients`, `links` and `ids` are too,
+    or whole ids, or at least six characters that an id ends with, as lines show it. `grep` is
+    a regular expression sought in the payload, `where` a condition (CEL) over the record.
+    `from_us` and `until_us` are microseconds since the recording began, the first inclusive,
+    the second not; `begin` and `until` are the same as places that people name. `limit` counts
+    records that are wanted; with each of them `around` records before and after it are given
+    too.
     """
 
     types: tuple[str, ...] = ()
@@ -131,12 +134,14 @@ class Matcher:
             ("session", wanted.sessions),
             ("client", wanted.clients),
             ("link", wanted.links),
-            ("user", wanted.users),
             ("id", wanted.ids),
         ):
             if values:
                 asked(name)
-                yield _one_of(name, values)
+                yield _identified(name, values)
+        if wanted.users:
+            asked("user")
+            yield _one_of("user", wanted.users)
         if wanted.from_us is not None:
             first = wanted.from_us
             yield lambda record: record.t >= first
@@ -150,7 +155,7 @@ class Matcher:
             yield _like("kind", wanted.kinds)
         if wanted.grep is not None:
             asked("data")
-            search = _expression(wanted.grep).search
+            search = expression(wanted.grep, "--grep").search
             yield lambda record: search(record.data or "") is not None
         if self._where is not None:
             self._fields |= self._where.record_fields
@@ -162,16 +167,19 @@ class Matcher:
         What cannot be said so (globs, directions) is left out.
         """
         wanted = self._wanted
-        outer = {
-            "id": wanted.ids,
-            "session": wanted.sessions,
-            "client": wanted.clients,
-            "user": wanted.users,
-            "link": wanted.links,
-        }
-        if not any(_GLOB_CHARACTERS & set(name) for name in wanted.types):
-            outer["type"] = wanted.types
-        found = [in_record(key, *values) for key, values in outer.items()]
+        found = [
+            ending_in_record(key, values, least=_LEAST_END)
+            for key, values in (
+                ("id", wanted.ids),
+                ("session", wanted.sessions),
+                ("client", wanted.clients),
+                ("link", wanted.links),
+            )
+            if not any(map(_is_glob, values))
+        ]
+        found.append(in_record("user", *wanted.users))
+        if not any(map(_is_glob, wanted.types)):
+            found.append(in_record("type", *wanted.types))
         if wanted.grep is not None and re.escape(wanted.grep).replace("\\ ", " ") == wanted.grep:
             found.append(Literals((wanted.grep,), in_payload=False))
         if self._where is not None:
@@ -266,17 +274,46 @@ def _one_of(name: str, values: Sequence[str]) -> Callable[[Record], bool]:
     return lambda record: get(record) in values
 
 
+def _identified(name: str, values: Sequence[str]) -> Callable[[Record], bool]:
+    """Whether an id is one of `values`, ends with one, or is like one with a `*` in it."""
+    get, whole = attrgetter(name), frozenset(values)
+    globs = [value for value in values if _is_glob(value)]
+    ends = tuple(each for each in values if len(each) >= _LEAST_END and each not in globs)
+    match = _pattern(globs) if globs else None
+
+    def fits(record: Record) -> bool:
+        found = get(record)
+        if found is None:
+            return False
+        return (
+            found in whole
+            or found.endswith(ends)
+            or (match is not None and match(found) is not None)
+        )
+
+    return fits
+
+
+def _is_glob(text: str) -> bool:
+    return not _GLOB_CHARACTERS.isdisjoint(text)
+
+
+def _pattern(globs: Sequence[str]) -> Callable[[str], re.Match[str] | None]:
+    return re.compile("|".join(map(fnmatch.translate, globs))).match
+
+
 def _like(name: str, globs: Sequence[str]) -> Callable[[Record], bool]:
     get = attrgetter(name)
-    if not any(_GLOB_CHARACTERS & set(glob) for glob in globs):
+    if not any(map(_is_glob, globs)):
         return _one_of(name, globs)
-    match = re.compile("|".join(map(fnmatch.translate, globs))).match
+    match = _pattern(globs)
     return lambda record: match(get(record) or "") is not None
 
 
-def _expression(text: str) -> re.Pattern[str]:
+def expression(text: str, named: str) -> re.Pattern[str]:
+    """WrongUsage, with the place, when the text called `named` is no regular expression."""
     try:
         return re.compile(text)
     except re.error as fault:
         at = f" at character {fault.pos + 1}" if fault.pos is not None else ""
-        raise WrongUsage(f"--grep is no regular expression: {fault.msg}{at}.") from None
+        raise WrongUsage(f"{named} is no regular expression: {fault.msg}{at}.") from None

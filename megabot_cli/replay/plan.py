@@ -13,6 +13,7 @@ from megabot_cli.recording.pace import capped_offsets_s
 from megabot_cli.replay.conversation import Conversation, read_conversation
 from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.storage.record_reader import RecordReader
+from megabot_cli.wording import counted
 
 _PACES = {
     "reply": "as long as the answers do, and the recorded pauses after them",
@@ -60,8 +61,9 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
             duration = f"{self.duration_s:.1f} s, {'evenly' if self.pace == 'fixed' else pace}"
         kinds = ", ".join(f"{count} {name}" for name, count in self.by_type.items())
         lines = [
-            f"would send   {self.messages} messages, {self.bytes} bytes: {kinds or 'none'}",
-            f"as           {self.clients} clients in {self.lanes} sessions",
+            f"would send   {counted(self.messages, 'message')}, {counted(self.bytes, 'byte')}: "
+            f"{kinds or 'none'}",
+            f"as           {counted(self.clients, 'client')} in {counted(self.lanes, 'session')}",
             f"recorded at  {self.upstream}",
             f"takes        {duration}",
             f"answers      {self.answers} recorded, to compare with",

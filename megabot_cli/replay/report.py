@@ -9,6 +9,7 @@ import msgspec
 from megabot_cli.replay.compare import Verdict
 from megabot_cli.replay.lateness import LatenessSummary
 from megabot_cli.replay.options import Expectation
+from megabot_cli.wording import counted
 
 MOST_DIFFERENCES: Final = 100
 MOST_SHOWN: Final = 10
@@ -78,7 +79,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
         held_back = sum(self.held_back.values())
         late, then, now = self.lateness, self.recorded_timing, self.replayed_timing
         lines = [
-            f"sent       {self.sent} messages as {self.clients} clients in {self.duration_s:.1f} s"
+            f"sent       {counted(self.sent, 'message')} as {counted(self.clients, 'client')} "
+            f"in {self.duration_s:.1f} s"
             + (f", {held_back} held back" if held_back else "")
             + (f", after {self.context} of context" if self.context else "")
             + (f", in {self.rounds} rounds" if self.rounds > 1 else "")

@@ -16,6 +16,7 @@ from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.progress import format_duration
 from megabot_cli.terminal.text import fit, safe_line
 from megabot_cli.terminal.views import size
+from megabot_cli.wording import counted
 
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 40  # looks back
@@ -125,8 +126,8 @@ class Screen:
             "",
             f"messages/s  up {up:8.1f}   down {down:8.1f}   {self._history()}",
             f"links       {links or 'none'}   reconnects {facts['reconnects']}",
-            f"clients     {facts['clients']} on {facts['sessions']} sessions, "
-            f"{facts['taps']} taps   to go up {facts['waiting_to_upstream']}   "
+            f"clients     {facts['clients']} on {counted(facts['sessions'], 'session')}, "
+            f"{counted(facts['taps'], 'tap')}   to go up {facts['waiting_to_upstream']}   "
             f"to clients {size(facts['outbox_bytes'])}",
             f"answers     {replies['count']}   p50 {_bound(replies['p50_s'])}   "
             f"p95 {_bound(replies['p95_s'])}   first chunk p95 {_bound(chunks['p95_s'])}",

@@ -72,6 +72,9 @@ def ask(question: str) -> str:
     except EOFError:
         print(file=sys.stderr)
         raise WrongUsage("There was no answer") from None
+    except BaseException:
+        print(file=sys.stderr)  # Ctrl-C: what comes next is on a line of its own
+        raise
     return answer.strip()
 
 
@@ -79,8 +82,13 @@ def ask_secret(question: str) -> str:
     """Ask on the terminal without showing what is typed; echo is on again whatever happens."""
     try:
         return getpass.getpass(question)
-    except EOFError:
-        raise WrongUsage("There was no answer") from None
+    except BaseException as ended:
+        import sys
+
+        print(file=sys.stderr)  # Ctrl-C, say: what comes next is on a line of its own
+        if isinstance(ended, EOFError):
+            raise WrongUsage("There was no answer") from None
+        raise
 
 
 async def lines() -> AsyncIterator[str]:

@@ -153,7 +153,7 @@ def hue(name: str) -> Style:
 
 
 def what_it_says(record: Record) -> str:
-    """The telling part of a message; for other kinds the reason or the note."""
+    """The telling part of a message, after its code; for other kinds the reason or the note."""
     if record.kind not in ("message", "inject"):
         return _what_happened(record)
     if record.data is None:
@@ -163,15 +163,17 @@ def what_it_says(record: Record) -> str:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return _what_else_it_says(record.data)
     if telling is not None:
-        for text in msgspec.structs.astuple(telling):
+        code, *texts = msgspec.structs.astuple(telling)
+        for text in texts:
             if type(text) is str:
-                return text
+                return f"{code} {text}" if type(code) is int else text
     return _what_else_it_says(record.data)
 
 
 class _Telling(msgspec.Struct, gc=False):
-    """`_TELLING`, in that order."""
+    """The number of an error, and `_TELLING` in that order."""
 
+    code: Any = None
     content: Any = None
     chunk: Any = None
     message: Any = None
@@ -197,8 +199,9 @@ def _what_else_it_says(data: str) -> str:
     payload = message.get("payload", message) if isinstance(message, dict) else message
     if isinstance(payload, dict):
         for name in _TELLING:
-            if isinstance(payload.get(name), str):
-                return str(payload[name])
+            if isinstance(text := payload.get(name), str):
+                code = payload.get("code")
+                return f"{code} {text}" if type(code) is int else text
     return _compact(payload)
 
 

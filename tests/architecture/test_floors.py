@@ -16,6 +16,7 @@ PACKAGE = ROOT / "megabot_cli"
 FLOORS = {
     "errors": 0,
     "version": 0,
+    "wording": 0,
     "protocol": 1,
     "recording": 2,
     "config": 2,
@@ -37,6 +38,7 @@ TALKS = FORMATS | {"aiohttp", "yarl", "multidict", "structlog"}
 PACKAGES: dict[str, set[str]] = {
     "errors": set(),
     "version": set(),
+    "wording": set(),
     "protocol": FORMATS,
     "recording": FORMATS | {"cel"},
     "config": FORMATS | {"yaml"},
@@ -158,7 +160,7 @@ def test_the_lower_floors_know_nothing_of_the_world() -> None:
 
 
 def test_commands_import_what_is_heavy_only_when_they_run() -> None:
-    light = ("errors", "version", "commands", "terminal.console")
+    light = ("errors", "version", "wording", "commands", "terminal.console")
     ours = tuple(f"megabot_cli.{each}" for each in light)
 
     def early(room: str, each: Import) -> bool:

@@ -24,9 +24,11 @@ def test_anything_else_is_no_duration(text: str) -> None:
 
 
 def test_bad_json_is_told_with_its_place_marked() -> None:
-    with pytest.raises(BadData, match="line 1, column 7") as caught:
+    with pytest.raises(BadData, match=r"value at column 7$") as caught:
         json_object('{"a": tru}', "--payload")
     assert "→here← tru}" in (caught.value.hint or "")
+    with pytest.raises(BadData, match=r"starting at line 2, column 6$"):
+        json_object('{\n"a": "tru}', "--payload")
 
 
 @pytest.mark.parametrize("text", ["[1]", "3", '"text"', "[" * 100_000, ""])

@@ -56,6 +56,21 @@ async def test_a_trusted_certificate_is_told_with_its_end(
     assert findings["socket"].verdict == "ok"
 
 
+async def test_a_plain_address_of_a_port_that_speaks_tls_is_told(
+    tmp_path: Path, authority: Authority
+) -> None:
+    shown = authority.issue("127.0.0.1", days=30)
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(shown.cert_file, shown.key_file)
+    async with ScriptedUpstream(greet_and_wait, tls=served) as upstream:
+        plain = upstream.url.replace("wss://", "ws://")
+        findings = await findings_of(case_at(tmp_path, plain))
+    assert (findings["tls"].message, findings["tls"].fix) == (
+        "It speaks TLS: use wss://", f"Try --url {upstream.url}",
+    )  # fmt: skip
+    assert findings["socket"].message == "tls failed"
+
+
 async def test_a_chain_is_told_as_it_was_sent_and_ends_with_the_first_of_it(
     tmp_path: Path, authority: Authority
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from aiohttp import web
 
 from megabot_cli.client.credentials import Credential
+from megabot_cli.config.load import Flag, load
 from megabot_cli.doctor.case import Case
 from megabot_cli.doctor.examination import CHECKS
 from megabot_cli.doctor.findings import counts, first_failure
@@ -135,9 +136,15 @@ async def test_a_name_that_nobody_knows_stops_there(tmp_path: Path) -> None:
 
 async def test_without_a_credential_nothing_is_dialled(tmp_path: Path) -> None:
     async with ScriptedUpstream(greet_and_wait) as upstream:
-        findings = await findings_of(case_at(tmp_path, upstream.url, token=None))
+        case = case_at(tmp_path, upstream.url, token=None)
+        findings = await findings_of(case)
         assert upstream.requests == []
+        assert case.upstream is not None
+        typed = load(flags={"profiles.*.url": Flag("--url", upstream.url)})
+        there = dataclasses.replace(case.upstream, configuration=typed)
+        by_flag = await findings_of(dataclasses.replace(case, upstream=there))
     assert (findings["login"].exit, findings["login"].fix) == (4, "`megabot login`")
+    assert by_flag["login"].fix == f"`megabot login --url {upstream.url}`"
     assert findings["socket"].message == "login failed"
 
 

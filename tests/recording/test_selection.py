@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from megabot_cli.errors import WrongUsage
@@ -133,7 +134,7 @@ def test_the_last_of_a_limit_has_its_neighbours_too() -> None:
 def test_the_texts_to_look_for_are_those_that_stand_in_a_line_as_they_are() -> None:
     wanted = Selection(types=("a", "b"), sessions=("sess_1",), grep="needle", ids=('quo"ted',))
     found = [literals.texts for literals in wanted.matcher().literals()]
-    assert found == [('"sess_1"',), ("needle",), ('"a"', '"b"')]
+    assert found == [('sess_1"',), ("needle",), ('"a"', '"b"')]
     assert Selection(types=("a*",), grep="a.c", clients=("größe",)).matcher().literals() == []
 
 
@@ -141,3 +142,41 @@ def test_who_asks_for_what_only_events_have_is_shown_events() -> None:
     assert Selection(where="kind == 'close'").asks_for_events
     assert not Selection(where="type == 'error'").asks_for_events
     assert Selection().of_messages().kinds == ("message", "inject", "gap", "drop", "fault")
+
+
+SHOWN = msgspec.structs.replace(RECORD, session="ws_01k9zq7v8q3r8g", client="cl_01k9zq7v8q3r8h")
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(sessions=("7v8q3r8g",)),
+        Selection(sessions=("ws_01k9*",)),
+        Selection(clients=("zq7v8q3r8h", "cl_2")),
+        Selection(clients=("*r8h",), sessions=("ws_01k9zq7v8q3r8g",)),
+    ],
+)
+def test_an_id_may_be_given_as_a_glob_or_by_its_end(selection: Selection) -> None:
+    assert selection.matches(SHOWN)
+
+
+@pytest.mark.parametrize(
+    "selection",
+    [
+        Selection(sessions=("3r8g",)),  # too short an end
+        Selection(sessions=("7v8q3r8",)),  # no end
+        Selection(sessions=("01k9*",)),
+        Selection(clients=("7v8q3r8g",)),
+        Selection(users=("a*",)),
+        Selection(links=("*",), sessions=("7v8q3r8h",)),
+    ],
+)
+def test_what_is_neither_end_nor_like_is_another_id(selection: Selection) -> None:
+    assert not selection.matches(SHOWN)
+
+
+def test_the_end_of_an_id_is_sought_in_the_line_and_a_glob_is_not() -> None:
+    by_end = Selection(sessions=("7v8q3r8g", "sess_")).matcher().literals()
+    assert [each.texts for each in by_end] == [('7v8q3r8g"', '"sess_"')]
+    assert by_end[0].as_we_write() == ('7v8q3r8g"', '"session":"sess_"')
+    assert Selection(sessions=("*7v8q3r8g",)).matcher().literals() == []

@@ -254,6 +254,26 @@ def test_a_hostile_recording_steers_no_terminal_whatever_reads_it(
     assert sorted(tmp_path.rglob("*.jsonl")) == sorted([evil, other])
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("",), "--events"),
+        (("", "--type", "error", "--session", "s"), "Chosen by --type, --session"),
+        (("nowhere", "--type", "chat_*"), "An empty pattern"),
+        (("(",), "PATTERN is no regular expression: missing ), unterminated subpattern at char"),
+    ],
+)
+def test_who_finds_nothing_hears_what_chose(
+    stranger: Operator, tmp_path: Path, words: tuple[str, ...], told: str
+) -> None:
+    pattern, *more = words
+    part = tmp_path / "part.jsonl"
+    part.write_text((SEALED / "000001.jsonl").read_text().splitlines(keepends=True)[0])
+    done = stranger.types("rec", "grep", pattern, str(part), *more)
+    assert done.returncode in (2, 9)
+    assert told in done.stderr
+
+
 def test_a_mark_that_is_not_there_is_told(stranger: Operator) -> None:
     for line in (("rec", "show", str(SEALED)), ("replay", str(SEALED), "--dry-run")):
         done = stranger.types(*line, "--from", "nowhere")
@@ -360,5 +380,5 @@ def test_prune_says_what_goes_and_wants_a_word_before_it_does(
     assert folder.exists()
     done = stranger.types("recordings", "prune", "--keep-bytes", "0", "--yes")
     assert (done.returncode, folder.exists()) == (0, False)
-    assert "removed 1 segments" in done.stderr
+    assert "removed 1 segment" in done.stderr
     assert stranger.types("recordings", "prune", "--keep-bytes", "lots").returncode == 2

@@ -99,6 +99,15 @@ def test_many_messages_give_one_line_each_in_their_order(ann: Operator) -> None:
     assert results[-1]["reply"]["metadata"]["reply_to"] == "mine"
 
 
+def test_a_line_that_is_none_is_told_by_its_number_and_column(ann: Operator) -> None:
+    done = ann.types("send", "--jsonl", "-", "--no-wait", typed='hi\n\n \n{"type":"x\n')
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["line"] for each in results] == [1, 4]
+    told = results[1]["error"]["message"]
+    assert told == "the line is no JSON: Unterminated string starting at column 9"
+    assert "1 of 2 messages failed" in done.stderr
+
+
 def test_no_input_is_no_work(ann: Operator) -> None:
     done = ann.shell("megabot send --jsonl - < /dev/null")
     assert (done.returncode, done.stdout) == (0, "")
@@ -125,3 +134,9 @@ def test_what_passes_is_kept_as_a_recording_that_replays(ann: Operator, tmp_path
     assert ann.types("send", "hi", "--no-wait", "--record", str(tmp_path / "2")).returncode == 0
     assert len(list((tmp_path / "2").iterdir())) == 1
     assert ann.types("send", "hi", "--record", "/proc/no/where").returncode == 12
+
+
+def test_an_empty_object_is_a_payload(ann: Operator) -> None:
+    done = ann.types("send", "--type", "foo", "--payload", "{}", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["payload"] == {}

@@ -64,7 +64,8 @@ def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(stranger: Operator) 
         child.expect("Password of ann: ")
         assert not echoes(child)
         child.sendintr()
-        _, code = ended(child)
+        shown, code = ended(child)
+        assert shown.startswith("\r\n")
         assert echoes(child)
         assert code == 130
 
@@ -144,7 +145,7 @@ def test_a_replay_is_steered_by_keys_and_leaves_the_terminal_as_it_was(
         child.expect("space pauses")
         wait_until(lambda: not echoes(child), "keys are read one by one")
         child.send(".")
-        child.expect("sent       1 messages")
+        child.expect("sent       1 message as")
         shown, code = ended(child)
         assert code == 0, shown
     with on_a_terminal(ann, *arguments) as child:

@@ -10,6 +10,7 @@ import pytest
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.views import RecordLines, hue, print_table, size, what_it_says
+from megabot_cli.wording import counted
 
 
 def message(payload: Any, **fields: Any) -> Record:
@@ -58,6 +59,10 @@ def test_a_line_is_cut_only_on_a_terminal() -> None:
         (message({"content": "hello"}), "hello"),
         (message({"chunk": "hel", "sequence": 1}), "hel"),
         (message({"other": 1}), '{"other":1}'),
+        (message({"code": 503, "message": "Busy.", "error": "busy"}), "503 Busy."),
+        (message({"code": True, "message": "Busy."}), "Busy."),
+        (message({"code": "E1", "other": 1}), '{"code":"E1","other":1}'),
+        (Record(n=1, t=0, kind="message", data='{"code":4,"message":"no"}'), "4 no"),
         (message("text"), '"text"'),
         (Record(n=1, t=0, kind="message", data="no json"), "no json"),
         (Record(n=1, t=0, kind="message", data='{"type":"message","content":"hi"}'), "hi"),
@@ -79,3 +84,10 @@ def test_a_name_keeps_its_colour() -> None:
 )
 def test_sizes_read_as_people_say_them(count: int, shown: str) -> None:
     assert size(count) == shown
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(0, "0 days"), (1, "1 day"), (1.4, "1 day"), (0.4, "0 days"), (2, "2 days")]
+)
+def test_one_of_a_thing_is_no_plural(count: float, said: str) -> None:
+    assert counted(count, "day") == said
