@@ -23,7 +23,7 @@ def problems(text: str) -> list[str]:
         ("profiles:\n  a:\n    url: gopher://x\n", "config.yaml:3: profiles.a.url: The upstream's"),
         ("relay:\n  listen: nowhere\n", "config.yaml:2: relay.listen: 'nowhere' is no address"),
         ("relay:\n  listen: unix:short\n", "config.yaml:2: relay.listen: 'unix:short'"),
-        ("relay:\n  admin_listen: unix:/x\n", "config.yaml:2: relay.admin_listen: 'unix:/x'"),
+        ("relay:\n  admin_listen: unix:short\n", "config.yaml:2: relay.admin_listen: 'unix:short'"),
         ("relay:\n  tls_cert_file: /no.pem\n", "config.yaml:2: relay.tls_cert_file: /no.pem can"),
         ("recording:\n  redact_patterns: ['(']\n", "'(' is no regular expression"),
         ("profile: stagin\nprofiles:\n  staging:\n", "Did you mean 'staging'?"),
