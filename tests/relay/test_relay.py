@@ -373,34 +373,6 @@ async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None
     assert "megabot_relay_first_chunk_seconds_count 1.0" in text
 
 
-async def test_a_link_outlives_its_last_client_for_the_linger_time(
-    stage: Stage, gateway: Gateway
-) -> None:
-    relay = await stage.open_relay(gateway.url, linger_s=0.3)
-    peer, session = await stage.greeted(relay.url)
-    await peer.socket.close()
-    await until(lambda: relay.gauges().clients == 0)
-    assert gateway.connection_count == 1
-    again, same = await stage.greeted(relay.url, session)
-    assert same == session
-    await again.socket.close()
-    await until(lambda: gateway.connection_count == 0)
-
-
-async def test_who_asks_one_thing_after_another_leaves_only_so_many_links_behind(
-    stage: Stage, gateway: Gateway
-) -> None:
-    relay = await stage.open_relay(gateway.url, linger_s=60.0, linger_links=2)
-    for _ in range(6):
-        peer, session = await stage.greeted(relay.url)
-        await peer.socket.close()
-        await until(lambda: relay.gauges().clients == 0)
-    await until(lambda: gateway.connection_count == 2)
-    _, same = await stage.greeted(relay.url, session)  # the one that was left last is there
-    assert same == session
-    assert gateway.connection_count == 2
-
-
 async def test_what_waits_for_the_rate_limit_leaves_as_batches_with_every_text_unchanged(
     stage: Stage,
 ) -> None:
