@@ -10,7 +10,7 @@ from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.repeats import Repeats
-from megabot_cli.relay.ring import Kept
+from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
 from megabot_cli.relay.upstream_queue import Waiting
@@ -19,6 +19,7 @@ from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 from megabot_cli.telemetry.metrics import OTHER
 
+_FOR_US = frozenset({"tool_call", "connection_error"})  # types that are more than passed on
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
 
@@ -54,14 +55,16 @@ class Downward:
         """The session goes on: what the upstream now says again has been heard."""
         self._repeats = Repeats(self._ring.texts(), self._time())
 
-    def take(self, batch: list[bytes], binary: bool) -> None:
-        """Hand what came from upstream to whom it concerns, exactly as it came."""
+    def take(self, batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
+        """Hand what came from upstream to whom it concerns, exactly as it came (`whole`: see
+        `wire.Sink`)."""
         numbers, routing, ring = self._numbers, self._routing, self._ring
         witness, upward = self._witness, self._upward
         numbers.messages_to_client += len(batch)
         numbers.bytes_to_client += sum(map(len, batch))
         if not (binary or all_ascii(batch)):
             batch = [data for data in batch if is_utf8(data) or self._is_dropped(data)]
+            whole = None
         link, session_id = self._link.id, self._link.life.session_id
         if witness.together is not None:
             witness.together("to_client", batch, link, session_id, None, binary)
@@ -70,54 +73,97 @@ class Downward:
         to_askers_only = self._to_askers_only
         first_byte = BINARY if binary else TEXT
         now = self.heard_at = self._time()
-        answers: list[Request] = []
-        for data in batch:
-            try:
-                head = None if binary else decode_head(data)
-            except UNREADABLE:
-                head = peek(data)
-            if tell is not None:
-                tell("to_client", data, head, link, session_id, None, binary)
-            if self._repeats is not None and head is not None and self._is_repeat(head, data, now):
-                continue
-            to: str | None = None
-            kind = None if head is None else head.type
-            try:
-                types[kind] += 1
-            except KeyError:
-                types[OTHER] += 1
-            if head is None or head.id is None or kind is None:
-                numbers.malformed_to_client += 1
-            else:
-                metadata, request = head.metadata, None
-                if metadata is not None:
-                    if metadata.megabot is not None:
-                        data = without_corner(data)
-                    if kind == "chat_receive" and metadata.reply_to is not None:
-                        request = routing.answered(metadata.reply_to, now)
-                if request is not None:  # what nearly every answer is, in fewer steps
-                    answers.append(request)
-                    if to_askers_only:
-                        to = request.client
-                    if upward.held.count:
-                        upward.release()
-                elif kind == "tool_call":
-                    self._deliver_call(head, data)
+        requests = routing.requests
+        answered: list[Request] = []
+        kept: list[Numbered] = []
+        seq = ring.top
+        ways: dict[str, tuple[list[bytes], list[int]]] = {}  # to those who have had some of these
+        after = offered = 0
+        try:
+            for data in batch:
+                at = after  # where in `whole` this one's frame is (RFC 6455, 5.2)
+                after += len(data) + (2 if len(data) < 126 else 4)
+                try:
+                    head = None if binary else decode_head(data)
+                except UNREADABLE:
+                    head = peek(data)
+                if tell is not None:
+                    tell("to_client", data, head, link, session_id, None, binary)
+                if (
+                    self._repeats is not None
+                    and head is not None
+                    and self._is_repeat(head, data, now)
+                ):
                     continue
-                elif kind == "connection_error" and self._is_for_the_link(head, data):
+                to: str | None = None
+                kind = None if head is None else head.type
+                try:
+                    types[kind] += 1
+                except KeyError:
+                    types[OTHER] += 1
+                if head is None or head.id is None or kind is None:
+                    numbers.malformed_to_client += 1
+                else:
+                    metadata, request = head.metadata, None
+                    if metadata is not None:
+                        if metadata.megabot is not None:
+                            data, whole = without_corner(data), None
+                        if kind == "chat_receive" and metadata.reply_to is not None:
+                            request = requests.pop(metadata.reply_to, None)
+                    if request is not None:  # what nearly every answer is, in fewer steps
+                        answered.append(request)
+                        if to_askers_only:
+                            to = request.client
+                        if upward.held.count:
+                            self._settle(answered, now)
+                            upward.release()
+                    elif to_askers_only or requests or kind in _FOR_US:
+                        # What is asked here may concern what came just before.
+                        ways.clear()
+                        self._settle(answered, now)
+                        self._keep(kept)
+                        if kind == "tool_call":
+                            self._deliver_call(head, data)
+                            seq = ring.top
+                            continue
+                        if kind == "connection_error" and self._is_for_the_link(head, data):
+                            continue
+                        if to_askers_only or requests:
+                            to = self._concerns(head, data, now)
+                seq += 1
+                kept.append((seq, now, data, binary, to))
+                frame = server_frame(data, first_byte) if whole is None else whole[at:after]
+                if to is None:
+                    self._deliver_to_all(data, seq, first_byte, frame)
+                    ways.clear()
                     continue
-                elif to_askers_only or routing.requests:
-                    to = self._concerns(head, data, now)
-            seq = ring.add(data, now, binary, to)
-            if to is None:
-                self._deliver_to_all(data, seq, first_byte)
-            elif (client := by_name.get(to)) is not None:
-                numbers.deliveries += 1
-                if client.wishes.corner:
-                    data = with_corner(data, {"cursor": ring.cursor(seq)})
-                client.outbox.offer(server_frame(data, first_byte), seq)
-        if answers:
-            self._count(answers, now)
+                way = ways.get(to)
+                if way is None:
+                    client = by_name.get(to)
+                    if client is None:
+                        continue
+                    if client.wishes.corner:
+                        data = with_corner(data, {"cursor": ring.cursor(seq)})
+                        frame = server_frame(data, first_byte)
+                    else:
+                        way = client.outbox.open_way()
+                    if way is None:
+                        offered += 1
+                        client.outbox.offer(frame, seq)
+                        continue
+                    ways[to] = way
+                offered += 1
+                way[0].append(frame)
+                way[1].append(seq)
+        finally:
+            self._keep(kept)
+            self._settle(answered, now)
+            numbers.deliveries += offered
+
+    def _keep(self, kept: list[Numbered]) -> None:
+        if kept:
+            self._ring.extend(kept)
+            kept.clear()
 
     def _is_dropped(self, data: bytes) -> bool:
         """Passed on, it would make every client hang up (RFC 6455, 8.1): False, it is not text."""
@@ -125,19 +171,23 @@ class Downward:
         self._drop("not_utf8", f"{len(data)} bytes of text that is not UTF-8")
         return False
 
-    def _count(self, answers: list[Request], now: float) -> None:
-        """Answers that named their requests, all settled now."""
+    def _settle(self, answered: list[Request], now: float) -> None:
+        """Requests that answers have named are done with; count them, and forget the list."""
+        if not answered:
+            return
+        self._routing.answered(answered, now)
         numbers, by_name = self._numbers, self._roster.by_name
         took_s, late = [], 0
-        for request in answers:
+        for request in answered:
             if request.completed_at is None:
                 took_s.append(now - request.sent_at)
             if request.client not in by_name:
                 late += 1
         numbers.reply_s.observe_all(took_s)
-        numbers.routes[Route.EXACT] += len(answers) - late
+        numbers.routes[Route.EXACT] += len(answered) - late
         if late:
             numbers.routes[Route.LATE] += late
+        answered.clear()
 
     def _drop(self, reason: str, note: str) -> None:
         self._numbers.drops[reason] += 1
@@ -174,9 +224,8 @@ class Downward:
             self._upward.release()
         return client if self._to_askers_only else None
 
-    def _deliver_to_all(self, data: bytes, seq: int, first_byte: int) -> None:
+    def _deliver_to_all(self, data: bytes, seq: int, first_byte: int, frame: bytes) -> None:
         """One frame for all who get it; a second one for those who read our corner."""
-        frame = server_frame(data, first_byte)
         clients = self._roster.clients
         self._numbers.deliveries += len(clients)
         if not self._roster.corners:
@@ -216,7 +265,7 @@ class Downward:
         to = executor.name if executor is not None else self._concerns(head, data, now)
         seq = self._ring.add(data, now, to=to)
         if to is None:
-            self._deliver_to_all(data, seq, TEXT)
+            self._deliver_to_all(data, seq, TEXT, server_frame(data))
         elif (client := self._roster.by_name.get(to)) is not None:
             self._numbers.deliveries += 1
             client.outbox.offer(server_frame(self._for(client, data, seq)), seq)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
-from megabot_cli.relay.ring import Recovery
+from megabot_cli.relay.ring import Numbered, Recovery
 from megabot_cli.relay.upstream_queue import Overflow, Waiting
 
 
@@ -25,6 +25,10 @@ class SessionRing(Protocol):
     def __len__(self) -> int: ...
     def add(self, data: bytes, now: float, binary: bool = False, to: str | None = None) -> int:
         """Number a message and keep it; returns its `seq`."""
+        ...
+
+    def extend(self, messages: list[Numbered]) -> None:
+        """Keep messages that came together, numbered already: from `top` + 1 on."""
         ...
 
     def begin_epoch(self, epoch: str) -> None:

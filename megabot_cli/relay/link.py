@@ -22,7 +22,7 @@ from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.send_pace import SendPace
-from megabot_cli.relay.upstream_queue import Overflow, Waiting
+from megabot_cli.relay.upstream_queue import Leaving, Overflow, Waiting
 from megabot_cli.relay.wire import (
     BINARY,
     CAN_HEAR,
@@ -31,6 +31,7 @@ from megabot_cli.relay.wire import (
     Sink,
     client_frames,
     client_ping,
+    unseen,
     upstream_transport,
 )
 
@@ -82,7 +83,9 @@ class Link:
         self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
         self._transport: asyncio.WriteTransport | None = None
         self._up_since = 0.0  # of the event loop's clock, while it is up
-        self._leaving: list[Waiting] = []  # in this turn of the event loop
+        self._keeps_masks = False
+        self._leaving: list[Leaving] = []  # in this turn of the event loop
+        self._framed: list[tuple[int, int, bytes]] = []  # from, to: these of them have a frame
         self._pump_timer: asyncio.TimerHandle | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._try_again = asyncio.Event()
@@ -174,6 +177,7 @@ class Link:
         verdict = self.life.came_up(greeting.session_id or None)
         self.fault = None
         self._transport = upstream_transport(socket)
+        self._keeps_masks = self._transport is not None and unseen(self._transport)
         self._up_since = self._parts.loop.time()
         self._parts.numbers.resumes[verdict] += 1
         if first:
@@ -240,7 +244,7 @@ class Link:
 
     # -- writing -----------------------------------------------------------------------
 
-    def open_way(self) -> list[Waiting] | None:
+    def open_way(self) -> list[Leaving] | None:
         """Where messages are put that are written with this turn's, oldest first, each after
         `may_leave` has let it; None if something stands in their way.
 
@@ -255,12 +259,18 @@ class Link:
         self._parts.turn.after(self._flush)
         return leaving
 
+    def are_framed(self, count: int, whole: bytes) -> None:
+        """The `count` messages just put on the way came in these frames, and leave as they came."""
+        if self._keeps_masks:
+            upto = len(self._leaving)
+            self._framed.append((upto - count, upto, whole))
+
     def write_now(self, waiting: Waiting) -> bool:
         """Write a client's message with this turn's, if nothing stands in its way."""
         way = self.open_way()
         if way is None or (self.may_leave is not None and not self.may_leave(waiting.at)):
             return False
-        way.append(waiting)
+        way.append(waiting.leaving())
         return True
 
     def submit(self, waiting: Waiting) -> Overflow | None:
@@ -283,25 +293,38 @@ class Link:
     def _write(self, waiting: Waiting) -> None:
         if not self._leaving:
             self._parts.turn.after(self._flush)
-        self._leaving.append(waiting)
+        self._leaving.append(waiting.leaving())
         for each in waiting.inner or (waiting,):
             self._listener.message_written(each)
 
     def _flush(self) -> None:
         """Write this turn's messages in one go; if the link fell meanwhile, they wait again."""
         leaving, self._leaving = self._leaving, []
+        framed, self._framed = self._framed, []
         if not leaving:
             return
-        if self._transport is None or self._transport.is_closing():
-            self.queue.put_back(leaving)
-            for waiting in leaving:
-                for each in waiting.inner or (waiting,):
-                    self._listener.message_unwritten(each)
-            self._watch_expiry()
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            self._wait_again([Waiting(*each) for each in leaving])
             return
-        frames = [(waiting.data, BINARY if waiting.binary else TEXT) for waiting in leaving]
-        self._transport.write(client_frames(frames, self._parts.masks))
-        self._parts.numbers.forward_s.observe(self._parts.loop.time() - leaving[0].at)
+        masks, pieces, at = self._parts.masks, [], 0
+        for first, upto, whole in framed:
+            if first > at:
+                pieces.append(client_frames(_unframed(leaving[at:first]), masks))
+            pieces.append(whole)
+            at = upto
+        if at < len(leaving):
+            pieces.append(client_frames(_unframed(leaving[at:]), masks))
+        transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        _, _, _, _, at_s, *_ = leaving[0]
+        self._parts.numbers.forward_s.observe(self._parts.loop.time() - at_s)
+
+    def _wait_again(self, leaving: list[Waiting]) -> None:
+        self.queue.put_back(leaving)
+        for waiting in leaving:
+            for each in waiting.inner or (waiting,):
+                self._listener.message_unwritten(each)
+        self._watch_expiry()
 
     def _pump(self) -> None:
         """Write what waits, as far as the rate limit and the socket allow."""
@@ -344,3 +367,7 @@ class Link:
         for waiting in self.queue.expire(self._parts.loop.time()):
             self._listener.message_expired(waiting)
         self._watch_expiry()
+
+
+def _unframed(leaving: list[Leaving]) -> list[tuple[bytes, int]]:
+    return [(data, BINARY if binary else TEXT) for _, _, data, binary, *_ in leaving]

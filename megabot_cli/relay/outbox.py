@@ -84,7 +84,7 @@ class Outbox:
         self._merge_from = settings.messages // 2  # messages that wait, before merging pays
         self._merge_from_bytes = settings.bytes // 2
         self.sent_seq = 0
-        self.offered = 0  # messages handed to this client so far
+        self._taken = 0  # messages handed to this client before this turn
         self._retry: asyncio.TimerHandle | None = None
         self._stuck_since: float | None = None
         self._stuck_at = 0
@@ -118,25 +118,37 @@ class Outbox:
     def _group_waits(self) -> bool:
         return self.group is not None and self.group.waits
 
+    @property
+    def offered(self) -> int:
+        """Messages handed to this client so far."""
+        return self._taken + len(self._frames)
+
     def offer(self, frame: bytes, seq: int = 0) -> None:
         """Take a frame for this client; it leaves at the end of the turn if it can.
 
         `seq` 0: it is not one of the session's messages.
         """
+        if self.open_way() is not None:
+            self._frames.append(frame)
+            self._seqs.append(seq)
+        elif not self.closed:
+            self._taken += 1
+            self._keep(frame, seq)
+
+    def open_way(self) -> tuple[list[bytes], list[int]] | None:
+        """Where frames are put that leave at the end of the turn, and the seq of each; None if
+        something stands in their way.
+
+        Good until the caller hands anything to a group, or returns to the event loop.
+        """
         group, frames = self.group, self._frames
         if group is not None and group.waits:
             group.spill()
         if not frames:  # if there are some, the rest has been asked for them
-            if self.closed:
-                return
-            if self._backlog:
-                self.offered += 1
-                self._keep(frame, seq)
-                return
+            if self.closed or self._backlog:
+                return None
             self._turn.after(self.write)
-        self.offered += 1
-        frames.append(frame)
-        self._seqs.append(seq)
+        return frames, self._seqs
 
     def write_now(self) -> None:
         """Write what can be written without waiting for the end of the turn."""
@@ -161,20 +173,31 @@ class Outbox:
             return
         transport.write(data)
         self.sent_seq = seqs[-1]
-        self.offered += len(frames)
+        self._taken += len(frames)
 
     def write(self) -> None:
         """Write the frames of this turn, or keep them when the socket is full."""
-        frames, self._frames = self._frames, []
-        seqs, self._seqs = self._seqs, []
-        if not frames or self.closed or self._transport.is_closing():
+        frames, seqs, transport = self._frames, self._seqs, self._transport
+        if not frames:
             return
-        if not self._backlog and self._transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
-            self._transport.write(frames[0] if len(frames) == 1 else b"".join(frames))
-            self.sent_seq = seqs[-1] or max(self.sent_seq, *seqs)
-            return
-        for frame, seq in zip(frames, seqs, strict=True):
-            self._keep(frame, seq)
+        # The lists stay the same ones: who has the way open puts more into them.
+        self._taken += len(frames)
+        if self.closed or transport.is_closing():
+            frames.clear()
+            seqs.clear()
+        elif not self._backlog and transport.get_write_buffer_size() <= HIGH_WATER_BYTES:
+            data = frames[0] if len(frames) == 1 else b"".join(frames)
+            last = seqs[-1] or max(self.sent_seq, *seqs)
+            frames.clear()
+            seqs.clear()
+            transport.write(data)
+            self.sent_seq = last
+        else:
+            kept = list(zip(frames, seqs, strict=True))
+            frames.clear()
+            seqs.clear()
+            for frame, seq in kept:
+                self._keep(frame, seq)
 
     def _keep(self, frame: bytes, seq: int) -> None:
         if self.closed:
@@ -248,6 +271,7 @@ class Outbox:
         """Take and write nothing more."""
         self._cut_short = self.behind
         self.closed = True
+        self._taken += len(self._frames)
         self._frames.clear()
         self._seqs.clear()
         self._backlog.clear()

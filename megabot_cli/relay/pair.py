@@ -25,7 +25,7 @@ from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, NO_CODE
-from megabot_cli.relay.routing import ASKS, Routing
+from megabot_cli.relay.routing import ASKS, Request, Routing
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.way import Way
 from megabot_cli.relay.wire import (
@@ -37,6 +37,7 @@ from megabot_cli.relay.wire import (
     client_frames,
     deliver_to,
     server_frame,
+    unseen,
     upstream_transport,
 )
 from megabot_cli.telemetry.metrics import OTHER
@@ -76,6 +77,7 @@ class Pair:
         transport = upstream_transport(upstream)
         assert transport is not None, "it has just been dialled"
         self._upstream_transport = transport
+        self._keeps_masks = unseen(transport)
         self._up = Way(parts.turn, self._upstream_transport, client_transport)
         self._down = Way(parts.turn, client_transport, self._upstream_transport)
         self._checks = Checks(parts.settings, parts.limits, parts.numbers)
@@ -187,8 +189,8 @@ class Pair:
         other = self._upstream if socket is self._client else self._client
         recorder = self._witness.recorder
 
-        def take_straight(batch: list[bytes], binary: bool) -> None:
-            take(batch, binary)
+        def take_straight(batch: list[bytes], binary: bool, whole: bytes | None = None, /) -> None:
+            take(batch, binary, whole)
             if recorder is not None and recorder.must_wait:
                 deliver_to(socket, None)
 
@@ -221,11 +223,11 @@ class Pair:
 
     # -- messages --------------------------------------------------------------------------
 
-    def take_up(self, batch: list[bytes], binary: bool) -> None:
+    def take_up(self, batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
         """Messages of the client's: upstream with them, within the limits."""
-        numbers = self._numbers
-        self.sent += len(batch)
-        numbers.messages_to_upstream += len(batch)
+        numbers, count = self._numbers, len(batch)
+        self.sent += count
+        numbers.messages_to_upstream += count
         numbers.bytes_to_upstream += sum(map(len, batch))
         if self._checked or self._witness.watching:
             batch = self._look_up(batch, binary)
@@ -238,6 +240,8 @@ class Pair:
                     self._wait(frame)
                 else:
                     self._up.add([frame])
+        elif whole is not None and self._keeps_masks and len(batch) == count:
+            self._up.add([whole])
         elif batch:
             frames = [(data, first_byte) for data in batch]
             self._up.add([client_frames(frames, self._parts.masks)])
@@ -332,7 +336,7 @@ class Pair:
         if self._queue:
             self._pump_later()
 
-    def take_down(self, batch: list[bytes], binary: bool) -> None:
+    def take_down(self, batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
         """Messages of the upstream's: to the client with them."""
         numbers = self._numbers
         self.received += len(batch)
@@ -341,6 +345,9 @@ class Pair:
         numbers.deliveries += len(batch)
         if self._checked or self._witness.watching:
             self._look_down(batch, binary)
+        if whole is not None:
+            self._down.add([whole])
+            return
         first_byte = BINARY if binary else TEXT
         self._down.add([server_frame(data, first_byte) for data in batch])
 
@@ -348,7 +355,8 @@ class Pair:
         numbers, types, routing = self._numbers, self._numbers.types_to_client, self._routing
         now = self._parts.loop.time()
         tell = self._tell_together("to_client", batch, binary)
-        took_s = []
+        requests = routing.requests
+        answered: list[Request] = []
         for data in batch:
             try:
                 head = None if binary else decode_head(data)
@@ -366,19 +374,20 @@ class Pair:
                 continue
             metadata = head.metadata
             if kind == "chat_receive" and metadata is not None and metadata.reply_to is not None:
-                request = routing.answered(metadata.reply_to, now)
+                request = requests.pop(metadata.reply_to, None)
                 if request is not None:
-                    if request.completed_at is None:
-                        took_s.append(now - request.sent_at)
+                    answered.append(request)
                     continue
             if kind == "connection_established":
                 self.session_id = _session_of(data) or self.session_id
-            if routing.requests:
+            if requests:
                 # For figures alone: here everything is for the one client there is.
                 progress = routing.route(head, data, now).progress
                 if progress is not None:
                     numbers.note(progress.first_chunk_s, progress.reply_s)
-        if took_s:
+        if answered:
+            routing.answered(answered, now)
+            took_s = [now - each.sent_at for each in answered if each.completed_at is None]
             numbers.reply_s.observe_all(took_s)
 
 

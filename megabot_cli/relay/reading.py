@@ -26,8 +26,8 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
 
     recorder = witness.recorder
 
-    def take_and_look(batch: list[bytes], binary: bool) -> None:
-        take(batch, binary)
+    def take_and_look(batch: list[bytes], binary: bool, whole: bytes | None = None, /) -> None:
+        take(batch, binary, whole)
         if recorder is not None and recorder.must_wait:
             deliver_to(socket, None)
 

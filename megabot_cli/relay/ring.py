@@ -17,6 +17,10 @@ class Kept(msgspec.Struct, frozen=True, gc=False):
     to: str | None
 
 
+# The same fields as they are kept: for nearly all of them nobody ever asks.
+Numbered = tuple[int, float, bytes, bool, str | None]
+
+
 class Recovery(msgspec.Struct, frozen=True):
     """What a client that comes back has missed, or why nobody can say (`reason`)."""
 
@@ -41,7 +45,7 @@ class Ring:
         self._most = messages
         self._most_bytes = size_bytes
         self._age_s = age_s
-        self._kept: deque[Kept] = deque()
+        self._kept: deque[Numbered] = deque()
         self._bytes = 0
         self._trim_at = 0.0  # monotonic seconds: before that nothing is too old
 
@@ -54,26 +58,33 @@ class Ring:
 
     def add(self, data: bytes, now: float, binary: bool = False, to: str | None = None) -> int:
         """Number a message and keep it; returns its `seq`."""
-        self.top = seq = self.top + 1
+        seq = self.top + 1
+        self.extend([(seq, now, data, binary, to)])
+        return seq
+
+    def extend(self, messages: list[Numbered]) -> None:
+        """Keep messages that came together, numbered already: from `top` + 1 on."""
         kept = self._kept
-        kept.append(Kept(seq, now, data, binary, to))
-        size = self._bytes + len(data)
-        if len(kept) > self._most:
-            size -= len(kept.popleft().data)
+        kept.extend(messages)
+        self.top, now = messages[-1][:2]
+        size = self._bytes
+        for message in messages:
+            size += len(message[2])
+        for _ in range(len(kept) - self._most):
+            size -= len(kept.popleft()[2])
         self._bytes = size
         if size > self._most_bytes or now > self._trim_at:
             self._trim(now)
-        return seq
 
     def _trim(self, now: float) -> None:
         kept = self._kept
         while kept and (
             len(kept) > self._most
             or self._bytes > self._most_bytes
-            or kept[0].at < now - self._age_s
+            or kept[0][1] < now - self._age_s
         ):
-            self._bytes -= len(kept.popleft().data)
-        self._trim_at = (kept[0].at if kept else now) + self._age_s
+            self._bytes -= len(kept.popleft()[2])
+        self._trim_at = (kept[0][1] if kept else now) + self._age_s
 
     def begin_epoch(self, epoch: str) -> None:
         """What was before cannot be joined to what follows: no cursor of before is good."""
@@ -87,7 +98,7 @@ class Ring:
 
     def texts(self) -> list[bytes]:
         """All messages kept that are text, oldest first, whomever they were for."""
-        return [kept.data for kept in self._kept if not kept.binary]
+        return [data for _, _, data, binary, _ in self._kept if not binary]
 
     def since(self, cursor: str, name: str, now: float) -> Recovery:
         """All that `name` has missed after `cursor`, in order; a reason when some is gone.
@@ -103,8 +114,8 @@ class Ring:
         if seq > self.top:
             return Recovery(reason="ahead")
         self._trim(now)
-        oldest = self._kept[0].seq if self._kept else self.top + 1
+        oldest = self._kept[0][0] if self._kept else self.top + 1
         if seq < oldest - 1:
             return Recovery(reason="too_old")
-        missed = (kept for kept in self._kept if kept.seq > seq)
+        missed = (Kept(*each) for each in self._kept if each[0] > seq)
         return Recovery(tuple(kept for kept in missed if kept.to is None or kept.to == name))

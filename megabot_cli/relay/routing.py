@@ -47,20 +47,20 @@ class Memory(Generic[T]):
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._young: dict[str, T] = {}
-        self._old: dict[str, T] = {}
+        self.young: dict[str, T] = {}
+        self.old: dict[str, T] = {}
 
     def __len__(self) -> int:
-        return len(self._young) + len(self._old)
+        return len(self.young) + len(self.old)
 
     def get(self, name: str) -> T | None:
-        found = self._young.get(name)
-        return found if found is not None else self._old.get(name)
+        found = self.young.get(name)
+        return found if found is not None else self.old.get(name)
 
     def keep(self, name: str, value: T) -> None:
-        self._young[name] = value
-        if len(self._young) > self._limit:
-            self._old, self._young = self._young, {}
+        self.young[name] = value
+        if len(self.young) > self._limit:
+            self.old, self.young = self.young, {}
 
 
 class Request(msgspec.Struct, gc=False):
@@ -171,7 +171,6 @@ class Routing:
         self.requests: dict[str, Request] = {}
         self._settled: Memory[Request] = Memory(limit)  # by message id
         self._by_key: Memory[str] = Memory(limit)  # execution, task, stream → client
-        self._under_way: dict[str, int] = dict.fromkeys(ASKS, 0)  # by kind
         self._limit = limit
         self.echoes: bool | None = None  # whether the upstream sets reply_to; None: not seen yet
         self.repeats_whole: bool | None = None  # whether a chat_receive follows the last chunk
@@ -184,7 +183,19 @@ class Routing:
 
     def must_hold(self, kind: str | None) -> bool:
         """Whether a further request of this kind would make the answers ambiguous."""
-        return not self.echoes and kind in ASKS and self._under_way.get(kind, 0) > 0
+        if self.echoes or kind not in ASKS:
+            return False
+        return any(request.kind == kind for request in self.requests.values())
+
+    def is_free(self, message_id: str, client: str) -> bool:
+        """Whether no other client has used this id, as far as is remembered."""
+        settled = self._settled
+        request = (
+            self.requests.get(message_id)
+            or settled.young.get(message_id)
+            or settled.old.get(message_id)
+        )
+        return request is None or request.client == client
 
     def taken(self, message_id: str, client: str, now: float) -> bool:
         """Whether another client uses this id, so that two answers could be confused."""
@@ -198,12 +209,12 @@ class Routing:
 
     def sent(self, message_id: str, client: str, now: float, kind: str = "chat_send") -> None:
         """A request went up."""
-        if message_id in self.requests:
-            self._take(message_id)
-        self.requests[message_id] = Request(message_id, client, now, kind)
-        self._under_way[kind] += 1
-        if len(self.requests) > self._limit:
-            self._settle(next(iter(self.requests.values())), now)
+        requests = self.requests
+        if message_id in requests:
+            del requests[message_id]  # it is the youngest now
+        requests[message_id] = Request(message_id, client, now, kind)
+        if len(requests) > self._limit:
+            self._settle(next(iter(requests.values())), now)
 
     def began(self, key: str, client: str) -> None:
         """Whatever names this execution, task or stream concerns that client."""
@@ -232,22 +243,18 @@ class Routing:
         client = request.client
         return Routed(Route.FIFO, client, self._note(request, kind, data, now))
 
-    def answered(self, message_id: str, now: float) -> Request | None:
-        """A whole answer names this request: it is settled. None: it is not under way.
+    def answered(self, answered: list[Request], now: float) -> None:
+        """Whole answers named these, and they were taken out of `requests`: they are settled.
 
-        The same as `route` says of it, without the steps that lead there.
+        The same as `route` does for each, without the steps that lead there.
         """
-        request = self.requests.pop(message_id, None)
-        if request is None:
-            return None
         self.echoes = True
-        if request.completed_at is not None:
-            self.repeats_whole = True
-        self._under_way[request.kind] -= 1
-        if not self._forgets:
-            request.settled_at = now
-            self._settled.keep(message_id, request)
-        return request
+        for request in answered:
+            if request.completed_at is not None:
+                self.repeats_whole = True
+            if not self._forgets:
+                request.settled_at = now
+                self._settled.keep(request.message_id, request)
 
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
         request = self.requests.get(reply_to)
@@ -301,18 +308,10 @@ class Routing:
         return self.repeats_whole is not False
 
     def _settle(self, request: Request, now: float) -> None:
-        message_id = request.message_id
-        if self.requests.pop(message_id, None) is not None:
-            self._under_way[request.kind] -= 1
+        self.requests.pop(request.message_id, None)
         if not self._forgets:
             request.settled_at = now
-            self._settled.keep(message_id, request)
-
-    def _take(self, message_id: str) -> Request | None:
-        request = self.requests.pop(message_id, None)
-        if request is not None:
-            self._under_way[request.kind] -= 1
-        return request
+            self._settled.keep(request.message_id, request)
 
     def expire(self, now: float, after_s: float) -> list[Request]:
         """Give up requests that have no answer after so long, and stop waiting for a whole
@@ -330,7 +329,7 @@ class Routing:
 
     def take(self, message_ids: list[str]) -> list[Request]:
         """Take out those of `message_ids` that are still unanswered."""
-        taken = [self._take(message_id) for message_id in message_ids]
+        taken = [self.requests.pop(message_id, None) for message_id in message_ids]
         return [request for request in taken if request is not None]
 
 

@@ -248,8 +248,10 @@ class Session:
         take = self._take_and_echo if self._parts.settings.echo else self._upward.take
         return functools.partial(take, client)
 
-    def _take_and_echo(self, client: LocalClient, batch: list[bytes], binary: bool) -> None:
-        for sent in self._upward.take(client, batch, binary):
+    def _take_and_echo(
+        self, client: LocalClient, batch: list[bytes], binary: bool, whole: bytes | None = None
+    ) -> None:
+        for sent in self._upward.take(client, batch, binary, whole):
             frame = server_frame(sent, _first(binary))
             for other in self.clients.values():
                 if other is not client:

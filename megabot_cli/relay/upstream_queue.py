@@ -22,6 +22,17 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     urgent: bool = False  # the upstream waits for it
     inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch of the relay's
 
+    def leaving(self) -> Leaving:
+        """The same for the short time until it is written."""
+        return (
+            *(self.client, self.message_id, self.data, self.binary, self.at),
+            *(self.kind, self.urgent, self.inner),
+        )
+
+
+# A `Waiting`'s fields in their order, for what need not wait: a tuple costs a quarter.
+Leaving = tuple[str, str | None, bytes, bool, float, str | None, bool, tuple[Waiting, ...]]
+
 
 class Overflow(msgspec.Struct, frozen=True):
     """Why a message was not accepted: the code for its sender, and a sentence."""

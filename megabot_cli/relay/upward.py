@@ -57,7 +57,7 @@ class Upward:
         self._routing = routing
         self._executions = executions
         self._checks = Checks(parts.settings, parts.limits, parts.numbers)
-        self._validates = parts.settings.validation != "off"
+        self._checked = parts.settings.validation != "off"
         self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
         self._one_at_a_time = one_at_a_time
         self._find = find
@@ -79,8 +79,10 @@ class Upward:
             self._hold_timer.cancel()
             self._hold_timer = None
 
-    def take(self, client: LocalClient, batch: list[bytes], binary: bool) -> list[bytes]:
-        """Send on what a client sent, or refuse it by id.
+    def take(
+        self, client: LocalClient, batch: list[bytes], binary: bool, whole: bytes | None = None
+    ) -> list[bytes]:
+        """Send on what a client sent (`whole`: see `wire.Sink`), or refuse it by id.
 
         Returns the messages that go up: exactly as they came, but for `metadata.megabot`,
         which is ours to set.
@@ -97,8 +99,13 @@ class Upward:
         if witness.together is not None:
             witness.together("to_upstream", batch, link, session_id, client.id, binary)
         tell = witness.message if witness.looks else None
-        types, routing = numbers.types_to_upstream, self._routing
+        types, sent_up = numbers.types_to_upstream, self._routing.sent
+        checked, most_bytes = self._checked, self._most_bytes
+        one_at_a_time, is_free = self._one_at_a_time, self._routing.is_free
+        # Nothing waits, and every answer will say what it answers.
+        plain = self._routing.echoes and not (self.held.count or self._ids_on_their_way)
         way = self._link.open_way()
+        first = 0 if way is None else len(way)
         may_leave = self._link.may_leave
         now = self._time()
         sent = []
@@ -117,12 +124,12 @@ class Upward:
                 if kind is None or message_id is None:
                     numbers.malformed_to_upstream += 1
                 elif metadata is not None and metadata.megabot is not None:
-                    data = without_corner(data)
+                    data, whole = without_corner(data), None
             try:
                 types[kind] += 1
             except KeyError:
                 types[OTHER] += 1
-            if self._validates or len(data) > self._most_bytes:
+            if checked or len(data) > most_bytes:
                 objection = self._checks.judge(data, head, binary=binary)
                 if objection is not None:
                     self._object(client, head, objection)
@@ -131,24 +138,29 @@ class Upward:
             if urgent and not self._may_answer(client, data, message_id):
                 continue
             asks = kind if kind in ASKS else None
-            waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
-            if self._one_at_a_time and not urgent:
-                must_wait = self._must_wait if self.held.count else self._confuses
-                if must_wait(waiting, now):
+            if one_at_a_time and not urgent:
+                if plain and (asks is None or message_id is None or is_free(message_id, name)):
+                    pass  # as nearly always
+                elif self._must_wait(asks, message_id, name, now):
+                    plain = False
+                    waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
                     if self._hold(client, waiting):
                         sent.append(data)
                     continue
             if way is not None and (may_leave is None or may_leave(now)):
-                way.append(waiting)
+                way.append((name, message_id, data, binary, now, asks, urgent, ()))
                 if asks is not None and message_id is not None:
-                    routing.sent(message_id, name, now, asks)
+                    sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
-                        self._began(waiting)
+                        self._began(name, data)
                 sent.append(data)
             else:
-                way = None  # nothing overtakes what waits
+                way, plain = None, False  # nothing overtakes what waits
+                waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
                 if self._enqueue(client, waiting):
                     sent.append(data)
+        if whole is not None and way is not None and len(way) - first == count:
+            self._link.are_framed(count, whole)
         if broken:
             numbers.drops["not_utf8"] += 1
             client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
@@ -172,26 +184,24 @@ class Upward:
 
     # -- one of a kind under way ---------------------------------------------------------
 
-    def _must_wait(self, waiting: Waiting, now: float) -> bool:
+    def _must_wait(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
         """Whether this would make answers ambiguous, or overtake what waits for that."""
-        kind = waiting.kind
-        if self.held.of_client(waiting.client):
+        if self.held.count and self.held.of_client(client):
             return True
         if kind is None:
             return False
         earlier = not self._routing.echoes and self.held.has_kind(kind)
-        return earlier or self._confuses(waiting, now)
+        return earlier or self._confuses(kind, message_id, client, now)
 
-    def _confuses(self, waiting: Waiting, now: float) -> bool:
+    def _confuses(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
         """Whether an answer to another request could be taken for the answer to this one."""
-        kind, message_id, routing = waiting.kind, waiting.message_id, self._routing
         if kind is None:
             return False
+        routing = self._routing
         if not routing.echoes and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
             return True
         if message_id is None:
             return False
-        client = waiting.client
         if self._ids_on_their_way and self._ids_on_their_way.get(message_id, client) != client:
             return True
         return routing.taken(message_id, client, now)
@@ -238,7 +248,9 @@ class Upward:
         if not self._link.up:
             return  # what leaves now would only wait elsewhere
         now = self._time()
-        for waiting in self.held.let_go(lambda waiting: not self._confuses(waiting, now)):
+        for waiting in self.held.let_go(
+            lambda each: not self._confuses(each.kind, each.message_id, each.client, now)
+        ):
             self._hand_over(self._find(waiting.client), waiting)
 
     def give_up_held(self, why: str) -> None:
@@ -295,12 +307,12 @@ class Upward:
             return
         self._routing.sent(message_id, waiting.client, now, kind)
         if kind == "tool_call":
-            self._began(waiting)
+            self._began(waiting.client, waiting.data)
 
-    def _began(self, waiting: Waiting) -> None:
+    def _began(self, client: str, data: bytes) -> None:
         """What names the execution that a tool call begins concerns its client."""
-        if key := read_keys(waiting.data).execution_id:
-            self._routing.began(key, waiting.client)
+        if key := read_keys(data).execution_id:
+            self._routing.began(key, client)
 
     def expired(self, waiting: Waiting, why: str) -> None:
         """A message waited for the upstream in vain: its sender hears it by id."""

@@ -10,9 +10,9 @@ read the public way, only slower.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import os
 import struct
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import aiohttp
@@ -26,6 +26,7 @@ TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
 BINARY = 0x82
 
 _MASKED = 0x80
+_LENGTH = 0x7F
 _FIN = 0x80
 _OPCODE = 0x0F
 _CONTROL = 0x08  # opcodes from here on: close, ping, pong
@@ -45,8 +46,18 @@ _LEAST_HEAD = 4  # bytes from which on a head can be read without asking for eac
 _HELD_BYTES = 16 * 1024  # a frame of so much may be kept back until it is whole
 _WELL = (False, b"")  # aiohttp's answer to a read without a fault
 
-Sink = Callable[[list[bytes], bool], object]
-"""Takes messages that came together: their bytes, oldest first, and whether they are binary."""
+
+class Sink(Protocol):
+    """Takes messages that came together: their bytes, oldest first, and whether they are binary.
+
+    `whole`, where it is there: the frames of just these, in this order, as they came, with the
+    shortest heads there are. What goes on unchanged need not be framed again.
+    """
+
+    def __call__(
+        self, batch: list[bytes], binary: bool, whole: bytes | None = None, /
+    ) -> object: ...
+
 
 Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
@@ -159,36 +170,45 @@ class DirectReader(WebSocketReader):
 
     def _take_texts(self, data: bytes, at: int) -> int:
         """Hand on the simple texts from `at` on; returns where the first other frame begins."""
-        queue, most, end = self._direct, self._most, len(data)
+        queue, most, end, start = self._direct, self._most, len(data), at
         texts: list[bytes] = []
+        copy: bytearray | None = None  # slices of it can be unmasked in place
         while end - at >= _LEAST_HEAD and data[at] == TEXT:
-            size, body = data[at + 1], at + 2
-            masked = size >= _MASKED
-            if masked:
-                size -= _MASKED
-                body = at + 6
-            if size >= _MIDDLE:
-                if size > _MIDDLE:
-                    break
+            second = data[at + 1]
+            size = second & _LENGTH
+            if size < _MIDDLE:
+                body = at + 2
+            elif size == _MIDDLE:
                 size = data[at + 2] << 8 | data[at + 3]
-                body += 2
-            after = body + size
-            if after > end or size > most:
-                break
-            if masked:
-                unmasked = bytearray(data[body:after])
-                websocket_mask(data[body - 4 : body], unmasked)
-                texts.append(bytes(unmasked))
+                if size < _MIDDLE:  # a head longer than it need be
+                    break
+                body = at + 4
             else:
+                break
+            if second < _MASKED:
+                after = body + size
+                if after > end or size > most:
+                    break
                 texts.append(data[body:after])
+            else:
+                mask = data[body : body + 4]
+                body += 4
+                after = body + size
+                if after > end or size > most:
+                    break
+                if copy is None:
+                    copy = bytearray(data)
+                unmasked = copy[body:after]
+                websocket_mask(mask, unmasked)
+                texts.append(b"" + unmasked)  # a third of what `bytes()` takes
             at = after
             if size > _LARGE_BYTES:
-                _pass_on(queue, texts)
-                texts = []
+                queue.sink(texts, False, data[start:at])  # type: ignore[misc]
+                texts, start = [], at
                 if queue.sink is None:  # whoever takes them asks for patience
                     return at
         if texts:
-            _pass_on(queue, texts)
+            queue.sink(texts, False, data[start:at])  # type: ignore[misc]
         return at
 
     def _aiohttps_share(self, data: bytes, at: int) -> int:
@@ -235,11 +255,6 @@ class DirectReader(WebSocketReader):
     def _parse(self, piece: bytes) -> tuple[bool, bytes]:
         answer: tuple[bool, bytes] = super().feed_data(piece)
         return answer
-
-
-def _pass_on(queue: DirectQueue, texts: list[bytes]) -> None:
-    assert queue.sink is not None
-    queue.sink(texts, False)
 
 
 def _frame_end(data: bytes, at: int) -> int:
@@ -379,6 +394,21 @@ def _masked_pieces(data: bytes, mask: bytes, first_byte: int) -> tuple[bytes, by
     masked = bytearray(data)
     websocket_mask(mask, masked)
     return head, masked
+
+
+def unseen(transport: asyncio.BaseTransport) -> bool:
+    """Whether nobody on the way can read what `transport` sends: it is encrypted, or stays on
+    this machine.
+
+    Masks are there for whoever stands between and could be fooled by chosen bytes (RFC 6455,
+    10.3). Where nobody does, a frame that a client masked may go on as it is.
+    """
+    if transport.get_extra_info("sslcontext") is not None:
+        return True
+    peer = transport.get_extra_info("peername")
+    if isinstance(peer, tuple):
+        return ipaddress.ip_address(peer[0].partition("%")[0]).is_loopback
+    return isinstance(peer, str)  # a Unix socket's
 
 
 def client_transport(request: web.Request) -> asyncio.Transport | None:

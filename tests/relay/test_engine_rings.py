@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from megabot_cli.config.schema import RelaySettings
 from megabot_cli.relay.engine import SessionRing
+from megabot_cli.relay.ring import Numbered
 from tests.relay.engines import engine_under_test, new_engine
 
 __all__ = ["engine_under_test"]
@@ -114,3 +115,15 @@ def test_its_texts_are_what_is_kept_oldest_first_whomever_they_are_for() -> None
     for number, (binary, to) in enumerate([(False, None), (True, None), (False, "ada")] * 2):
         kept.add(f"message {number}".encode(), float(number), binary, to)
     assert kept.texts() == [b"message 3", b"message 5"]
+
+
+def test_messages_that_came_together_are_kept_as_if_each_had_come_alone() -> None:
+    alone, together = ring(messages=4, size_bytes=60), ring(messages=4, size_bytes=60)
+    batch: list[Numbered] = [(number, 1.0, b"x" * 9, False, None) for number in range(1, 9)]
+    for _, at, data, binary, to in batch:
+        alone.add(data, at, binary, to)
+    together.extend(batch[:1])
+    together.extend(batch[1:])
+    assert together.top == alone.top == 8
+    assert together.kept_bytes == alone.kept_bytes == 36
+    assert together.since("epoch_1:4", "ada", 1.0) == alone.since("epoch_1:4", "ada", 1.0)

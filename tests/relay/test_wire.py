@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import struct
+from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
@@ -73,7 +75,7 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
     heard: list[bytes] = []
     past_the_queue: list[tuple[bytes, bool]] = []
 
-    def take(batch: list[bytes], binary: bool) -> None:
+    def take(batch: list[bytes], binary: bool, _whole: bytes | None = None, /) -> None:
         past_the_queue.extend((data, binary) for data in batch)
 
     async def serve(request: web.Request) -> web.StreamResponse:
@@ -105,7 +107,7 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
             answer = await socket.receive(timeout=5)
             assert answer.data == "grüße".encode()
             straight: list[bytes] = []
-            assert deliver_to(socket, lambda batch, _binary: straight.extend(batch))
+            assert deliver_to(socket, lambda batch, _binary, _whole=None: straight.extend(batch))
             await socket.send_str("one")
             await socket.send_bytes(b"two")
         assert heard == [b"hello"]
@@ -133,18 +135,21 @@ def queue_and_reader(*, compress: bool = False) -> tuple[Any, Any]:
 
 async def test_what_one_read_brings_is_handed_on_together_and_in_order() -> None:
     queue, reader = queue_and_reader()
-    batches: list[tuple[list[bytes], bool]] = []
-    queue.sink = lambda batch, binary: batches.append((batch, binary))
-    frames = b"".join(server_frame(b"%d" % number) for number in range(5))
+    batches: list[tuple[list[bytes], bool, bytes | None]] = []
+    queue.sink = lambda batch, binary, whole: batches.append((batch, binary, whole))
+    frames = b"".join(server_frame(b"no %d" % number) for number in range(5))
     reader.feed_data(frames[:-1])  # the last one is not whole yet
     reader.feed_data(frames[-1:])
-    assert batches == [([b"0", b"1", b"2", b"3"], False), ([b"4"], False)]
+    assert batches == [
+        ([b"no 0", b"no 1", b"no 2", b"no 3"], False, frames[:24]),
+        ([b"no 4"], False, frames[24:]),
+    ]
 
 
 async def test_a_ping_in_between_takes_the_queue_and_what_follows_waits_behind_it() -> None:
     queue, reader = queue_and_reader()
     straight: list[bytes] = []
-    queue.sink = lambda batch, _binary: straight.extend(batch)
+    queue.sink = lambda batch, _binary, _whole=None: straight.extend(batch)
     ping = b"\x89\x00"
     reader.feed_data(server_frame(b"a") + server_frame(b"b", BINARY) + ping + server_frame(b"c"))
     assert straight == [b"a", b"b"]
@@ -158,7 +163,7 @@ async def test_whoever_takes_may_ask_for_patience_and_the_rest_of_the_read_waits
     queue, reader = queue_and_reader()
     straight: list[bytes] = []
 
-    def take(batch: list[bytes], _binary: bool) -> None:
+    def take(batch: list[bytes], _binary: bool, _whole: bytes | None = None) -> None:
         straight.extend(batch)
         queue.sink = None
 
@@ -171,7 +176,7 @@ async def test_whoever_takes_may_ask_for_patience_and_the_rest_of_the_read_waits
 
 async def test_what_aiohttp_itself_puts_into_the_queue_is_there_at_once() -> None:
     queue, _ = queue_and_reader()
-    queue.sink = lambda _batch, _binary: None
+    queue.sink = lambda _batch, _binary, _whole=None: None
     queue.feed_data(aiohttp.WSMessage(aiohttp.WSMsgType.CLOSING, None, None), 0)
     assert (await queue.read()).type is aiohttp.WSMsgType.CLOSING
 
@@ -179,7 +184,7 @@ async def test_what_aiohttp_itself_puts_into_the_queue_is_there_at_once() -> Non
 async def test_a_fault_of_who_takes_ends_the_reading_with_it() -> None:
     queue, reader = queue_and_reader()
 
-    def fail(_batch: list[bytes], _binary: bool) -> None:
+    def fail(_batch: list[bytes], _binary: bool, _whole: bytes | None = None) -> None:
         raise ZeroDivisionError
 
     queue.sink = fail
@@ -193,6 +198,9 @@ FRAMES = st.one_of(
     st.sampled_from([0, 125, 126, 5000, 20_000, 65_535, 65_536]).map(
         lambda size: server_frame(b"x" * size)
     ),
+    # heads that are longer than they need be
+    st.binary(max_size=40).map(lambda data: struct.pack(">BBH", TEXT, 126, len(data)) + data),
+    st.binary(max_size=40).map(lambda data: struct.pack(">BBQ", TEXT, 127, len(data)) + data),
     st.binary(max_size=40).map(lambda data: server_frame(data, BINARY)),
     st.binary(max_size=20).map(lambda data: server_frame(data, 0x89)),  # ping
     st.binary(max_size=20).map(lambda data: client_frame(data, b"mask", 0x8A)),  # pong
@@ -225,8 +233,10 @@ async def _read_in_pieces(pieces: list[bytes], reader_class: Any) -> tuple[list[
     reader = reader_class(queue, 2**20, False, False)
     came: list[Any] = []
 
-    def take(batch: list[bytes], binary: bool) -> None:
+    def take(batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
         kind = aiohttp.WSMsgType.BINARY if binary else aiohttp.WSMsgType.TEXT
+        if whole is not None:
+            assert whole == b"".join(_framed_anew(whole, batch))
         came.extend((kind, bytes(data)) for data in batch)
 
     if reader_class is DirectReader:
@@ -238,6 +248,17 @@ async def _read_in_pieces(pieces: list[bytes], reader_class: Any) -> tuple[list[
         if failed:
             break
     return came, failed
+
+
+def _framed_anew(whole: bytes, batch: list[bytes]) -> Iterator[bytes]:
+    """Frames of our own around these texts, masked where, and as, those in `whole` are."""
+    at = 0
+    for text in batch:
+        frame = server_frame(text)
+        if whole[at + 1] & 0x80:
+            frame = client_frame(text, whole[at + len(frame) - len(text) :][:4])
+        at += len(frame)
+        yield frame
 
 
 @given(st.lists(FRAMES, max_size=8), st.lists(st.integers(0, 200_000), max_size=12))
@@ -264,7 +285,7 @@ def _of(came: list[Any], *, texts: bool) -> list[Any]:
 async def test_a_frame_that_comes_byte_by_byte_is_handed_on_when_it_is_whole() -> None:
     queue, reader = queue_and_reader()
     straight: list[bytes] = []
-    queue.sink = lambda batch, _binary: straight.extend(batch)
+    queue.sink = lambda batch, _binary, _whole=None: straight.extend(batch)
     for frame in (client_frame(b"x" * 200, b"mask"), server_frame(b"y"), server_frame(b"")):
         for place in range(len(frame)):
             reader.feed_data(frame[place : place + 1])
@@ -274,7 +295,7 @@ async def test_a_frame_that_comes_byte_by_byte_is_handed_on_when_it_is_whole() -
 async def test_a_message_above_the_limit_is_refused_by_its_head_alone() -> None:
     queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
     reader: Any = DirectReader(queue, 1000, False, False)
-    queue.sink = lambda _batch, _binary: None
+    queue.sink = lambda _batch, _binary, _whole=None: None
     assert reader.feed_data(server_frame(b"x" * 1001)[:4]) == (True, b"")
 
 
@@ -283,6 +304,6 @@ async def test_what_a_full_queue_kept_back_is_behind_what_is_just_being_read() -
     large = [server_frame(bytes([letter]) * 200_000) for letter in b"abc"]
     reader.feed_data(b"".join(large))  # nobody takes: one waits, and the rest is kept back
     straight: list[bytes] = []
-    queue.sink = lambda batch, _binary: straight.extend(batch)
+    queue.sink = lambda batch, _binary, _whole=None: straight.extend(batch)
     read = [(await queue.read()).data[:1] for _ in range(3)]
     assert (read, straight) == ([b"a", b"b", b"c"], [])

@@ -1,0 +1,144 @@
+"""What goes on as it came goes on in the frame it came in, where nobody on the way can look."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import pytest
+
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.wire import client_frame, unseen, upstream_transport
+from tests.relay.conftest import Peer, Stage, until
+
+MASK = b"\x01\x02\x03\x04"
+
+
+@asynccontextmanager
+async def wiretap(url: str) -> AsyncIterator[tuple[str, bytearray]]:
+    """The same upstream by way of a port where all that goes up can be read."""
+    went_up = bytearray()
+    place = urlsplit(url)
+
+    async def join(down: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        up, to_upstream = await asyncio.open_connection(place.hostname, place.port)
+
+        async def pass_on(
+            source: asyncio.StreamReader, to: asyncio.StreamWriter, kept: bytearray
+        ) -> None:
+            while data := await source.read(65_536):
+                kept += data
+                to.write(data)
+            to.close()
+
+        await asyncio.gather(
+            pass_on(down, to_upstream, went_up), pass_on(up, to_client, bytearray())
+        )
+
+    server = await asyncio.start_server(join, "127.0.0.1", 0)
+    async with server:
+        yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}{place.path}", went_up
+
+
+def write(peer: Peer, *texts: str) -> bytes:
+    """Send texts in frames with a mask of our own choice; returns those frames."""
+    frames = b"".join(client_frame(text.encode(), MASK) for text in texts)
+    transport = upstream_transport(peer.socket)
+    assert transport is not None
+    transport.write(frames)
+    return frames
+
+
+def message(message_id: str, **metadata: object) -> str:
+    return json.dumps(
+        {
+            "id": message_id,
+            "type": "chat_send",
+            "payload": {"content": "x" * 200},
+            "timestamp": 0,
+            "metadata": metadata,
+        }
+    )
+
+
+@pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
+async def test_messages_that_leave_as_they_came_keep_their_frames(
+    stage: Stage, gateway: Gateway, mode: str
+) -> None:
+    async with wiretap(gateway.url) as (url, went_up):
+        relay = await stage.open_relay(url, mode=mode)
+        peer = await stage.connect(relay.url)
+        await peer.message("connection_established")
+        write(peer, message("m0"))  # the upstream's answer shows that it echoes
+        assert (await peer.message("chat_receive"))["metadata"]["reply_to"] == "m0"
+        frames = write(peer, message("m1"), message("m2"))
+        replies = [(await peer.message("chat_receive"))["metadata"]["reply_to"] for _ in range(2)]
+        assert replies == ["m1", "m2"]
+        assert frames in went_up
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_a_message_that_the_relay_changes_gets_a_frame_and_a_mask_of_its_own(
+    stage: Stage, gateway: Gateway, mode: str
+) -> None:
+    async with wiretap(gateway.url) as (url, went_up):
+        relay = await stage.open_relay(url, mode=mode)
+        peer = await stage.connect(relay.url)
+        await peer.message("connection_established")
+        write(peer, message("m0"))
+        await peer.message("chat_receive")
+        before = len(went_up)
+        write(peer, message("m1", megabot={"ours": 1}))
+        assert (await peer.message("chat_receive"))["metadata"]["reply_to"] == "m1"
+        assert MASK not in went_up[before:]
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+async def test_an_objection_to_one_message_takes_only_that_out_of_what_came_together(
+    stage: Stage, gateway: Gateway, mode: str
+) -> None:
+    async with wiretap(gateway.url) as (url, went_up):
+        relay = await stage.open_relay(url, mode=mode, validation="strict")
+        peer = await stage.connect(relay.url)
+        await peer.message("connection_established")
+        write(peer, message("m0"))
+        await peer.message("chat_receive")
+        before = len(went_up)
+        write(peer, message("m1"), '{"id":"bad","type":"chat_send"}', message("m2"))
+        heard: set[str] = set()
+        while heard != {"m1", "bad", "m2"}:
+            heard.add((await peer.message())["metadata"]["reply_to"])
+        await until(lambda: len(went_up) > before)
+        assert MASK not in went_up[before:]
+
+
+class Connected:
+    """As much of a transport as says where it leads."""
+
+    def __init__(self, **facts: object) -> None:
+        self._facts = facts
+
+    def get_extra_info(self, name: str, default: object = None) -> object:
+        return self._facts.get(name, default)
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"peername": ("127.0.0.1", 80)}, True),
+        ({"peername": ("127.9.9.9", 80)}, True),
+        ({"peername": ("::1", 80, 0, 0)}, True),
+        ({"peername": "/run/relay.sock"}, True),
+        ({"peername": ("192.0.2.7", 443), "sslcontext": object()}, True),
+        ({"peername": ("192.0.2.7", 80)}, False),
+        ({"peername": ("fe80::1%eth0", 80, 0, 2)}, False),
+        ({"peername": None}, False),
+    ],
+)
+def test_only_this_machine_and_encryption_hide_what_is_sent(
+    facts: dict[str, object], expected: bool
+) -> None:
+    assert unseen(Connected(**facts)) is expected  # type: ignore[arg-type]
