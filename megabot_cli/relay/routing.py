@@ -59,6 +59,10 @@ class Memory(Generic[T]):
 
     def keep(self, name: str, value: T) -> None:
         self.young[name] = value
+        self.age()
+
+    def age(self) -> None:
+        """To be called after something was put into `young` by hand."""
         if len(self.young) > self._limit:
             self.old, self.young = self.young, {}
 
@@ -249,12 +253,15 @@ class Routing:
         The same as `route` does for each, without the steps that lead there.
         """
         self.echoes = True
+        settled = self._settled
+        remembered = settled.young
         for request in answered:
             if request.completed_at is not None:
                 self.repeats_whole = True
             if not self._forgets:
                 request.settled_at = now
-                self._settled.keep(request.message_id, request)
+                remembered[request.message_id] = request
+        settled.age()
 
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
         request = self.requests.get(reply_to)

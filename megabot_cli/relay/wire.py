@@ -127,10 +127,12 @@ class DirectReader(WebSocketReader):
         self._direct: DirectQueue = queue
         self._most = max_msg_size or _LONGEST
         self._most_held = min(_HELD_BYTES, self._most)
-        self._reads_itself = not decode_text
+        self._takes_bytes = not decode_text
         self._begun = b""  # of a frame, too little to do anything with
         self._owed = 0  # bytes still to come of a frame that aiohttp has the beginning of
         self._fragmented = False  # a message has begun that ends in another frame
+        # Whether what comes next is a frame that may go past aiohttp, if it is a simple one.
+        self._at_a_head = self._takes_bytes
 
     def feed_data(self, data: Any) -> tuple[bool, bytes]:
         if not data:
@@ -140,17 +142,18 @@ class DirectReader(WebSocketReader):
             data = bytes(data)
         if self._begun:
             data, self._begun = self._begun + data, b""
-        at, end = 0, len(data)
+        at, end, queue = 0, len(data), self._direct
         while True:
-            if self._reads():
+            if self._at_a_head and queue.sink is not None and not queue._buffer:
                 try:
                     at = self._take_texts(data, at)
                 except Exception as fault:  # as aiohttp's own does: who reads the socket hears it
-                    self._direct.set_exception(fault)
+                    queue.set_exception(fault)
                     return True, b""
                 if at == end:
                     return _WELL
             upto = self._aiohttps_share(data, at)
+            self._at_a_head = self._takes_bytes and not (self._owed or self._fragmented)
             if upto > at:
                 answer = self._give(data[at:upto])
                 if answer[0] or upto == end:
@@ -158,15 +161,6 @@ class DirectReader(WebSocketReader):
             if self._begun:
                 return _WELL
             at = upto
-
-    def _reads(self) -> bool:
-        """Whether the next frame may go past aiohttp, if it is a simple one."""
-        queue = self._direct
-        return (
-            queue.sink is not None
-            and not (self._owed or self._fragmented or queue._buffer)
-            and self._reads_itself
-        )
 
     def _take_texts(self, data: bytes, at: int) -> int:
         """Hand on the simple texts from `at` on; returns where the first other frame begins."""
@@ -221,7 +215,8 @@ class DirectReader(WebSocketReader):
             given = min(self._owed, end - at)
             self._owed -= given
             return at + given
-        reads, start = self._reads(), at
+        queue, start = self._direct, at
+        reads = self._at_a_head and queue.sink is not None and not queue._buffer
         while at < end:
             after = _frame_end(data, at)
             simple = reads and data[at] == TEXT and not self._fragmented

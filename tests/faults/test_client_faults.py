@@ -120,6 +120,7 @@ async def test_a_client_stopped_for_long_goes_on_without_a_gap_or_a_repeat(rig: 
 
 
 @pytest.mark.timeout(180)
+@pytest.mark.alone
 async def test_attaching_a_thousand_times_during_2000_messages_a_second_has_no_gap_and_no_repeat(
     rig: Rig,
 ) -> None:
