@@ -251,6 +251,12 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         for segment in self.segments():
             yield from segment.search(literals, escapes=escapes, begin=begin, wanted=wanted)
 
+    def again(self) -> RecordingReader | None:
+        """The same recording from its start, to be closed by itself; None where it comes once."""
+        if any(source == "-" or not Path(source).is_file() for source in self._sources):
+            return None
+        return RecordingReader(self._sources, strict=self._strict)
+
     def segments(self) -> Iterator[SegmentReader]:
         """Give the segments; each is to be read before the next is asked for."""
         clean = True
