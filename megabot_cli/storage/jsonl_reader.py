@@ -17,7 +17,7 @@ class JsonlReader(ForeignReader):
 
     def __init__(self, file: BinaryIO, name: str, secrets: MoreSecrets, *, strict: bool) -> None:
         super().__init__(file, name, secrets, strict=strict)
-        self._lines = lines_of(file)
+        self._lines = lines_of(file, name)
         self._first = next(self._lines, None)
         at_s = said_at_s(self._text_of(self._first)) if self._first is not None else None
         self._begin("jsonl", round(at_s * 1e6) if at_s is not None else None)
