@@ -40,11 +40,14 @@ def open_any(
     *,
     strict: bool = False,
     secrets: MoreSecrets = _NO_SECRETS,
+    at_once: bool = False,
 ) -> SourceReader:
     """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
 
     Secrets in a HAR file or in bare messages are redacted on the way, `secrets` are more of
-    them; a recording is given as it is. NotFound and BadData as from `open_recording`.
+    them; a recording is given as it is. `at_once` is for who shows bare messages while they
+    come, and keeps none: nothing is held back then to see secrets whole. NotFound and BadData
+    as from `open_recording`.
     """
     if source != "-" and Path(source).is_dir():
         if form not in ("auto", "recording"):
@@ -52,14 +55,20 @@ def open_any(
         return _SourceRecording(_segments(Path(source)), strict=strict)
     file = open_source(source)
     try:
-        return _open_file(file, source, form, secrets, strict=strict)
+        return _open_file(file, source, form, secrets, strict=strict, at_once=at_once)
     except BaseException:
         file.close()
         raise
 
 
 def _open_file(
-    file: BinaryIO, source: Path | str, form: Form, secrets: MoreSecrets, *, strict: bool
+    file: BinaryIO,
+    source: Path | str,
+    form: Form,
+    secrets: MoreSecrets,
+    *,
+    strict: bool,
+    at_once: bool,
 ) -> SourceReader:
     name = _name_of(source)
     start = _start_of(file)
@@ -67,7 +76,7 @@ def _open_file(
     if found == "har":
         return HarReader(_seekable(file), name, secrets, strict=strict)
     if found == "jsonl":
-        return JsonlReader(file, name, secrets, strict=strict)
+        return JsonlReader(file, name, secrets, strict=strict, at_once=at_once)
     try:
         return _SourceRecording([source], file, strict=strict)
     except BadData:

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -355,6 +356,39 @@ def test_a_secret_in_any_message_of_a_foreign_file_is_in_no_byte_of_any_output(
     for form in ("har", "jsonl", "recording", "markdown", "pytest"):
         with contextlib.suppress(WrongUsage):  # there may be no request among them
             assert CANARY.encode() not in converted(source, form)
+
+
+@pytest.mark.parametrize("form", ["har", "jsonl"])
+@pytest.mark.parametrize("cut", range(3, 24, 5))
+def test_a_secret_that_streams_in_pieces_goes_from_all_of_them(
+    tmp_path: Path, form: str, cut: int
+) -> None:
+    secret = "sk-live-ABCDEFGHIJKLMNOPQRSTUV"
+    texts = [
+        json.dumps({"id": f"c{n}", "type": "chat_stream", "metadata": {"reply_to": "m1"},
+                    "payload": {"chunk": piece, "sequence": n, "is_complete": n == 2}})
+        for n, piece in enumerate((f"it is {secret[:cut]}", f"{secret[cut:]}."), 1)
+    ]  # fmt: skip
+    came = [{**sent(n, text), "type": "receive"} for n, text in enumerate(texts)]
+    content = har(came) if form == "har" else "\n".join(texts).encode()
+    found, _ = read_all(tmp_path / f"x.{form}", content)
+    said = "".join(
+        json.loads(each.data)["payload"]["chunk"] for each in found if each.data is not None
+    )
+    assert secret[:cut] not in said
+    assert secret[cut:] not in said
+    assert said.startswith("it is ‹redacted:")
+    assert {str(each.redacted) for each in found if each.data} == {"['$.payload.chunk']"}
+
+
+def test_what_is_shown_while_it_comes_is_not_held_back(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    text = '{"id":"c1","type":"chat_stream","payload":{"chunk":"a","sequence":1}}\n'
+    os.write(writing, text.encode())
+    with open_any(Path(f"/dev/fd/{reading}"), "jsonl", at_once=True) as reader:
+        assert next(iter(reader)).id == "c1"  # though more may come
+    os.close(writing)
+    os.close(reading)
 
 
 def test_memory_does_not_grow_with_a_har(tmp_path: Path) -> None:
