@@ -80,6 +80,26 @@ def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("rec", "show", str(SEALED)),
+        ("rec", "grep", "", str(SEALED)),
+        ("rec", "stats", str(SEALED)),
+        ("rec", "cut", str(SEALED), "-"),
+        ("replay", str(SEALED), "--dry-run"),
+        ("tail", str(SEALED), "--no-follow"),
+    ],
+)
+def test_a_field_that_no_record_has_is_told_with_what_may_be_meant(
+    stranger: Operator, command: tuple[str, ...]
+) -> None:
+    done = stranger.types(*command, "--where", "payload.any == 1 || typ == 'x' && siz > 1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--where: There is no field 'typ' (column 21)" in done.stderr
+    assert "Did you mean 'type'?" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (("convert", str(SEALED)), 2, "--to"),
@@ -91,7 +111,7 @@ def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: 
         (("convert", str(SEALED), "--from", "har", "--to", "jsonl"), 11, "folder"),
         (("convert", str(SEALED), "--to", "pytest", "--type", "nothing"), 2, "no request"),
         (("cut", str(SEALED)), 2, "DEST"),
-        (("cut", str(SEALED), "-", "--where", "payload.x >"), 11, ""),
+        (("cut", str(SEALED), "-", "--where", "payload.x >"), 2, "--where"),
         (("merge", str(SEALED)), 2, "SOURCES"),
         (("merge", "-", "-", "x"), 2, "once only"),
         (("merge", str(SEALED), "nope", "-"), 9, "nope"),
