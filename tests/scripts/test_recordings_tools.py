@@ -274,6 +274,17 @@ def test_a_hostile_recording_steers_no_terminal_whatever_reads_it(
     assert sorted(tmp_path.rglob("*.jsonl")) == sorted([evil, other])
 
 
+def test_the_name_of_what_holds_matches_is_harmless_on_a_terminal_and_exact_elsewhere(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    line = ("rec", "grep", "", str(hostile_recording(tmp_path)), "--names")
+    with on_a_terminal(stranger, *line, NO_COLOR="1") as child:
+        shown, code = ended(child)
+    assert code == 0
+    assert not re.search("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+    assert line[3] in stranger.types(*line).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
