@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -87,8 +87,10 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
     """
     reading = _Reading(options, started_at_s(reader))
     begin = with_lead(reader, reading.chooser.begin)
-    bounded = begin is not None or reading.ends_early
-    for record in records_from(reader, begin, reading.lanes_if_full) if bounded else reader:
+    records: Iterable[Record] = reader
+    if begin is not None or reading.ends_early:
+        records = records_from(reader, begin, reading.is_full, reading.concerns_chosen)
+    for record in records:
         reading.take(record)
     reading.settle_context(reader if begin is not None else None)
     answers: dict[int, Answer] = {}
@@ -143,7 +145,7 @@ class _Reading:
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         place = len(self.messages)
         lane = lane_of(record)
-        if not wanted or self._is_full():
+        if not wanted or self._has_all():
             # Its answers are still its own, and nobody else's.
             place = -self._taken
         self.lanes[lane].sent(place, record.id, payload)
@@ -199,11 +201,26 @@ class _Reading:
         """Whether all may be chosen before the recording ends."""
         return self._options.limit is not None or self._options.selection.until is not None
 
-    def lanes_if_full(self) -> Mapping[str, int] | None:
-        """The lanes of what was chosen, once nothing more can be; None before."""
-        return self._begun if self.chooser.finished or self._is_full() else None
+    def is_full(self) -> bool:
+        """Whether nothing more can be chosen: then it is only about what answers it."""
+        return self.chooser.finished or self._has_all()
 
-    def _is_full(self) -> bool:
+    def concerns_chosen(self, record: Record) -> bool:
+        """Whether a record may tell what came to something chosen, told by whose it is.
+
+        What names another request does not, and need not be decoded.
+        """
+        if record.kind == "mark":
+            return True
+        lane = lane_of(record)
+        if lane not in self._begun:
+            return False
+        if record.direction == "to_upstream" or record.reply_to is None:
+            return True
+        place = self.lanes[lane].place_of(record.reply_to)
+        return place is not None and place >= 0
+
+    def _has_all(self) -> bool:
         return self._options.limit is not None and self._to_send >= self._options.limit
 
     def _told_by_the_relay(self, record: Record) -> None:

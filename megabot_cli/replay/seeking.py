@@ -44,19 +44,17 @@ def _again(reader: RecordReader) -> AbstractContextManager[RecordingReader | Non
 
 
 def records_from(
-    reader: RecordReader, begin: Place | None, lanes: Callable[[], Mapping[str, int] | None]
+    reader: RecordReader,
+    begin: Place | None,
+    is_full: Callable[[], bool],
+    concerns: Callable[[Record], bool],
 ) -> Iterator[Record]:
-    """The records from `begin` on.
+    """The records from `begin` on; once all is chosen (`is_full`) only those that concern it.
 
-    Once `lanes` are told, when all is chosen, only theirs and the marks: what else was said
-    answers nothing that was.
+    `concerns` may ask for what says to whom a record belongs, and nothing else of it.
     """
-
-    def is_of_lane(record: Record) -> bool:
-        return record.kind == "mark" or lane_of(record) in (lanes() or ())
-
-    look = glance(("link", "session", "client"), is_of_lane)
-    for record, _ in read_from(reader, begin, lambda line: lanes() is None or look(line)):
+    look = glance(("direction", "link", "session", "client", "reply_to"), concerns)
+    for record, _ in read_from(reader, begin, lambda line: not is_full() or look(line)):
         yield record
 
 

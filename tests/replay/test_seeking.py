@@ -108,6 +108,25 @@ def test_once_all_is_chosen_only_the_answers_to_it_are_looked_for(path: Path) ->
     assert named == {"link_1", "link_2"}
 
 
+def test_what_answers_others_is_not_decoded_once_all_is_chosen(tmp_path: Path) -> None:
+    def line(n: int, direction: str, data: object, **fields: str) -> bytes:
+        named = {"n": n, "t": n, "kind": "message", "direction": direction, "link": "l", **fields}
+        return json.dumps({**named, "data": data}).encode() + b"\n"
+
+    path = tmp_path / "named.jsonl"
+    path.write_bytes(
+        encode_header(Header(recording="rec_1"))
+        + line(1, "to_upstream", say("one", "m1"), id="m1")
+        + line(2, "to_upstream", say("two", "m2"), id="m2")
+        + line(3, "to_client", ["no text"], reply_to="m2")
+        + line(4, "to_client", answer("to one", reply_to="m1"), reply_to="m1")
+    )
+    for wanted in {"limit": 1}, {"selection": Selection(until=Place("number", 2))}:
+        found = read(path, **{"selection": Selection(), **wanted})
+        assert (answers(found), found.warnings) == ([["to one"]], [])
+    assert len(read(path, selection=Selection()).warnings) == 1
+
+
 def test_a_place_behind_the_end_is_nothing_to_send(path: Path) -> None:
     found = read(path, selection=Selection(begin=Place("offset", 10**12)))
     assert (found.messages, found.warnings) == ([], [])
