@@ -20,6 +20,7 @@ from megabot_cli.errors import BadData, NotFound, WrongUsage
 from megabot_cli.recording.har import unix_us
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
+from megabot_cli.storage import line_source
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.converting import (
     write_bare,
@@ -202,6 +203,16 @@ CALLED = (
     '"metadata":{"reply_to":"1"}}'
 )
 GAVE = '{"id":"4","type":"tool_result","payload":{"execution_id":"e","status":"ok"}}'
+
+
+def test_a_har_that_never_ends_is_not_kept_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_source, "ENDLESS_BYTES", 1024 * 1024)
+    path = tmp_path / "x.har.gz"
+    path.write_bytes(gzip.compress(b'{"log":{"entries":[' + b" " * 2 * 1024 * 1024, 1))
+    with pytest.raises(BadData, match=r"x\.har\.gz does not end within"):
+        open_any(path)
 
 
 def test_bare_messages_tell_their_direction_and_time(tmp_path: Path) -> None:
