@@ -127,9 +127,9 @@ def show(
     events = events or wanted.asks_for_events
     if not events and not conversation:
         wanted = wanted.of_messages()
-    place = find(invocation, recording)
+    place, secrets = find(invocation, recording), more_secrets(invocation)
     with (
-        open_any(place, strict=strict, secrets=more_secrets(invocation)) as reader,
+        open_any(place, strict=strict, secrets=secrets, at_once=place == "-") as reader,
         on_pages(invocation, recording),
         at_once(invocation, recording),
     ):
@@ -261,11 +261,13 @@ def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:
     return nullcontext() if name == "-" else invocation.console.in_bulk()
 
 
-def open_source(invocation: Invocation, source: Path | str) -> RecordReader:
+def open_source(
+    invocation: Invocation, source: Path | str, *, at_once: bool = False
+) -> RecordReader:
     """Open what was found; of a foreign file the operator's own secrets go as well."""
     from megabot_cli.storage.foreign import open_any
 
-    return open_any(source, secrets=more_secrets(invocation))
+    return open_any(source, secrets=more_secrets(invocation), at_once=at_once)
 
 
 def find(invocation: Invocation, name: str) -> Path | str:

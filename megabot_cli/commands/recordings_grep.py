@@ -61,6 +61,7 @@ def grep(
 
     from megabot_cli.recording.selection import expression
     from megabot_cli.terminal.record_printer import RecordPrinter
+    from megabot_cli.terminal.text import safe_line
 
     invocation: Invocation = context.obj
     expression(pattern, "PATTERN")
@@ -81,10 +82,12 @@ def grep(
     for name, source in sources:
         here = _search(invocation, source, wanted, printer, named=len(sources) > 1)
         found += here
+        # A program gets the name as it is, to open what it names.
+        shown = safe_line(name) if invocation.console.out_is_terminal else name
         if names and here:
-            invocation.console.line(name)
+            invocation.console.line(shown)
         elif count:
-            invocation.console.line(f"{name}: {here}" if len(sources) > 1 else str(here))
+            invocation.console.line(f"{shown}: {here}" if len(sources) > 1 else str(here))
     if not found:
         raise NotFound("Nothing was found", _where_to_look(pattern, given, events=events))
 

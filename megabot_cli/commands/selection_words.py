@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 import typer
 
 from megabot_cli.commands.values import MostlyOneOf
+from megabot_cli.errors import BadData, WrongUsage
 
 if TYPE_CHECKING:
+    from megabot_cli.recording.conditions import Condition
     from megabot_cli.recording.selection import Selection
 
 Direction = Literal["to_upstream", "to_client"]
@@ -163,10 +165,12 @@ def selection(
     limit: int | None = None,
     around: int | None = None,
 ) -> Selection:
-    """WrongUsage when a place is none."""
+    """WrongUsage when a place is none, or a condition."""
     from megabot_cli.recording.bounds import parse_place
     from megabot_cli.recording.selection import Selection
 
+    if where is not None:
+        condition(where, "--where")
     return Selection(
         types=tuple(types or ()),
         direction=direction,
@@ -182,3 +186,13 @@ def selection(
         limit=limit,
         around=around or 0,
     )
+
+
+def condition(text: str, flag: str) -> Condition:
+    """What was typed after `flag`. WrongUsage, with the column, when it is no condition."""
+    from megabot_cli.recording.conditions import Condition
+
+    try:
+        return Condition(text)
+    except BadData as fault:
+        raise WrongUsage(f"{flag}: {fault.message}", fault.hint) from None

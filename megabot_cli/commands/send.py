@@ -226,9 +226,9 @@ def _wait(text: str, until: str | None, count: int) -> Wait:
     if until is not None:
         if text != "reply":
             raise WrongUsage("--until and --wait exclude each other")
-        from megabot_cli.recording.conditions import Condition
+        from megabot_cli.commands.selection_words import condition
 
-        Condition(until)  # a wrong one is told before anything is sent
+        condition(until, "--until")  # a wrong one is told before anything is sent
         return Wait("condition", "", count, until)
     match = _WAIT.fullmatch(text)
     if match is None:

@@ -272,7 +272,7 @@ def _lines_of_stdin(tail: Tail) -> Iterator[tuple[Record, bytes, float]]:
     from megabot_cli.commands.recordings import open_source
     from megabot_cli.storage.choosing import started_at_s
 
-    with open_source(tail.invocation, "-") as reader:
+    with open_source(tail.invocation, "-", at_once=True) as reader:
         started_at = started_at_s(reader) or time.time()
         for record, line in reader.lines():
             yield record, line, started_at + record.t / 1e6

@@ -92,8 +92,8 @@ def _screen(
     invocation: Invocation, wanted: Selection, wishes: Wishes, *, events: bool, named: bool
 ) -> Screen:
     from megabot_cli.commands.kept_messages import open_recorder
+    from megabot_cli.commands.selection_words import condition
     from megabot_cli.commands.tail_screen import Quota, Screen
-    from megabot_cli.recording.conditions import Condition
     from megabot_cli.recording.statistics import Statistics
     from megabot_cli.terminal.record_printer import RecordPrinter
 
@@ -106,7 +106,7 @@ def _screen(
         printer,
         named=named,
         quota=Quota(wanted.limit, wanted.around) if wanted.limit is not None else None,
-        fail_on=Condition(wishes.fail_on) if wishes.fail_on is not None else None,
+        fail_on=condition(wishes.fail_on, "--fail-on") if wishes.fail_on is not None else None,
         kept=open_recorder(invocation, wishes.record, "tail")
         if wishes.record is not None
         else None,

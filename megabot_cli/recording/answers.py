@@ -169,6 +169,10 @@ class Correlator:
                 grown.append((place, part))
         return grown
 
+    def place_of(self, message_id: str) -> int | None:
+        """The place of the message that a reply to this id belongs to."""
+        return self._by_id.get(message_id)
+
     def _owner(self, head: Head | None, payload: Any) -> int | None:
         if head is not None and head.reply_to is not None:
             return self._by_id.get(head.reply_to)

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.recording.format_v1 import Header, decode_header
+from megabot_cli.recording.harmless_json import harmless
 
 HOLES: Final = "holes"
 """A label: records were left out on purpose, and `n` is still that of the source. A hole in
@@ -51,7 +52,7 @@ def derived_header(
         },
         **changed,
     }
-    return msgspec.json.encode(fields)
+    return harmless(msgspec.json.encode(fields))
 
 
 def _fields_of(header: Header) -> dict[str, Any]:

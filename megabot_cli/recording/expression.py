@@ -94,14 +94,14 @@ class Expression:
 
 
 def _check_known(source: str, names: Iterable[str], known: Iterable[str], kind: str) -> None:
-    for name in names:
-        if name in known:
-            continue
-        close = get_close_matches(name, known, n=1)
-        hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(sorted(known))}."
-        offset = _offset_of(source, name)
-        message = f"There is no {kind} {name!r} (column {offset + 1})"
-        raise BadData(f"{message}:\n{_marked(source, offset)}", hint)
+    unknown = [(_offset_of(source, name), name) for name in names if name not in known]
+    if not unknown:
+        return
+    offset, name = min(unknown)
+    close = get_close_matches(name, known, n=1)
+    hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(sorted(known))}."
+    message = f"There is no {kind} {name!r} (column {offset + 1})"
+    raise BadData(f"{message}:\n{_marked(source, offset)}", hint)
 
 
 def _offset_of(source: str, name: str) -> int:

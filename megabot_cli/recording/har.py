@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.protocol.envelope import MILLISECONDS_FROM, UNREADABLE
+from megabot_cli.recording.harmless_json import harmless
 from megabot_cli.recording.record import Record
 
 MESSAGES: Final = "_webSocketMessages"
@@ -133,7 +134,7 @@ def encode_message(record: Record, at_us: int) -> bytes | None:
         redacted=record.redacted,
         note=record.note,
     )
-    return msgspec.json.encode(message)
+    return harmless(msgspec.json.encode(message))
 
 
 def _encoding(record: Record) -> str | None:
@@ -192,7 +193,7 @@ def entry_start(connection: Connection) -> bytes:
     }
     if connection.link is None:
         del fields["_link"]
-    return msgspec.json.encode(fields)[:-1] + b',"' + MESSAGES.encode() + b'":['
+    return harmless(msgspec.json.encode(fields))[:-1] + b',"' + MESSAGES.encode() + b'":['
 
 
 ENTRY_END: Final = b"\n]}"

@@ -34,6 +34,18 @@ Ready = tuple[Record, bytes, Cleaned | None]
 _Names = tuple[Any, ...]
 
 
+def without_secrets(redactor: Redactor, record: Record, cleaned: Cleaned | None) -> Record:
+    """The record without its own secrets, and without those that its stream showed."""
+    paths = [*(record.redacted or ()), *(cleaned.paths if cleaned is not None else ())]
+    clean = msgspec.structs.replace(record)
+    if cleaned is not None:
+        clean.data = cleaned.text
+    clean = redactor.redact_record(clean)
+    if clean.redacted is not None or paths:
+        clean.redacted = list(dict.fromkeys([*paths, *(clean.redacted or ())]))
+    return clean
+
+
 class _Held(msgspec.Struct, eq=False):
     """A record that waits, for so many chunks of it; what is to go from each of them."""
 

@@ -164,7 +164,7 @@ class Matcher:
     def literals(self) -> list[Literals]:
         """What must stand in the line of a record that is wanted, the most telling first.
 
-        What cannot be said so (globs, directions) is left out.
+        What cannot be said so (globs) is left out, and so is a direction that most lines have.
         """
         wanted = self._wanted
         found = [
@@ -184,7 +184,12 @@ class Matcher:
             found.append(Literals((wanted.grep,), in_payload=False))
         if self._where is not None:
             found += self._where.literals()
-        return sorted((each for each in found if each.can_be_sought), key=lambda each: -each.length)
+        found = sorted(
+            (each for each in found if each.can_be_sought), key=lambda each: -each.length
+        )
+        if wanted.direction == "to_upstream":
+            found.append(in_record("direction", wanted.direction))  # tells least
+        return found
 
 
 class Chooser:

@@ -57,7 +57,8 @@ class _Transcript:
                 yield f"\n*{self._time(turn.at_s)} · connected{_who(turn.record)}*\n"
             return
         elif turn.answer.parts:
-            yield f"\n## {self._time(turn.at_s)} · MegaBot, unasked{_who(turn.record)}\n"
+            whose = _whose(turn)
+            yield f"\n## {self._time(turn.at_s)} · MegaBot, {whose}{_who(turn.record)}\n"
         else:
             yield f"\n*{self._time(turn.at_s)} · {_plain(_event(turn.record))}*\n"
             return
@@ -112,6 +113,12 @@ class _Transcript:
         if not turn.is_request:
             return ""
         return f" {_since(turn.at_s, turn.answer)}"
+
+
+def _whose(turn: Turn) -> str:
+    if not turn.belongs:
+        return "unasked"
+    return "to an earlier request" if turn.asked_n is not None else "to a request that is not here"
 
 
 def _is_greeting(turn: Turn) -> bool:

@@ -30,8 +30,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
     """What was asked, when, by whom, and what came to it.
 
-    `kind` is `request`, `unasked`, or the kind of a record that is no message. `n` and `at_s`
-    are those of its first record; `first_s` and `whole_s` count from there.
+    `kind` is `request`, `unasked`, `answer` where what was asked is not among the records or
+    was told before (`reply_to` and `asked_n`, where known), or the kind of a record that is no
+    message. `n` and `at_s` are those of its first record; `first_s` and `whole_s` count from there.
     """
 
     n: int
@@ -49,6 +50,8 @@ class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
     whole_s: float | None = None
     refused: bool = False
     note: str | None = None
+    reply_to: str | None = None
+    asked_n: int | None = None
 
     @property
     def whole(self) -> bool:
@@ -67,7 +70,7 @@ def facts_of(turn: Turn) -> TurnFacts:
     return TurnFacts(
         n=record.n,
         at_s=round(turn.at_s, 6),
-        kind="request" if turn.is_request else record.kind if is_event else "unasked",
+        kind=record.kind if is_event else _kind(turn),
         type=turn.head.type if turn.head is not None else None,
         id=turn.head.id if turn.head is not None else None,
         session=record.session,
@@ -80,7 +83,15 @@ def facts_of(turn: Turn) -> TurnFacts:
         whole_s=_after(turn, answer.last_at),
         refused=turn.refused,
         note=note if is_event else None,
+        reply_to=turn.reply_to,
+        asked_n=turn.asked_n,
     )
+
+
+def _kind(turn: Turn) -> str:
+    if turn.is_request:
+        return "request"
+    return "answer" if turn.belongs else "unasked"
 
 
 def words_of(payload: Any) -> str | None:

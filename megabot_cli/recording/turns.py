@@ -19,6 +19,8 @@ from megabot_cli.recording.record import Record
 SILENT_US: Final = 120_000_000  # after which an unfinished turn is given as it is
 AFTER_STREAM_US: Final = 1_000_000  # in which the whole text may follow its stream
 MOST_OPEN: Final = 1000
+_MOST_GIVEN: Final = 10_000
+_LONGEST_ID: Final = 256  # characters; longer ones are not remembered
 _EVENTS: Final = frozenset({"mark", "gap", "drop", "fault", "close"})
 _GO_ON: Final = frozenset({"chat_stream", "status_update", "tool_call", "tool_result"})
 
@@ -27,7 +29,9 @@ class Turn(msgspec.Struct, kw_only=True):
     """One request and what came to it, or something that nobody asked for, or an event.
 
     `head` and `text` are the request's own, None and empty for what has none: then `answer`
-    holds what was told, or `record` is the event. `answer` has the tool results that the
+    holds what was told, or `record` is the event. What answers a request that is not here, or was
+    given already, has `belongs` true; `reply_to` is then that request's id and `asked_n` the number
+    of its record, as far as they are known. `answer` has the tool results that the
     client gave as well; `results` are their places in `answer.parts`. Times are seconds since
     the recording began.
     """
@@ -38,6 +42,9 @@ class Turn(msgspec.Struct, kw_only=True):
     text: str | bytes | None = None
     answer: Answer = msgspec.field(default_factory=Answer)
     results: set[int] = set()
+    belongs: bool = False
+    reply_to: str | None = None
+    asked_n: int | None = None
     refused: bool = False  # by the relay that recorded it
     ended: bool = False
     streamed_us: int | None = None
@@ -80,6 +87,7 @@ class Turns:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
         self._queue: deque[tuple[Turn, _Lane]] = deque()
+        self._given: dict[tuple[str, str], int] = {}  # requests by lane and id: their numbers
 
     def take(self, record: Record) -> Iterator[Turn]:
         """Take the next record; give the turns that are complete now, in order."""
@@ -102,7 +110,11 @@ class Turns:
     def _give(self) -> Turn:
         turn, lane = self._queue.popleft()
         lane.forget(turn)
-        name = turn.record.link or turn.record.session or turn.record.client or ""
+        name = _lane_name(turn.record)
+        if turn.head is not None and turn.head.id is not None and len(turn.head.id) <= _LONGEST_ID:
+            self._given[name, turn.head.id] = turn.record.n
+            if len(self._given) > _MOST_GIVEN:
+                del self._given[next(iter(self._given))]
         if not lane.open and self._lanes.get(name) is lane:
             del self._lanes[name]
         return turn
@@ -113,7 +125,7 @@ class Turns:
         return turn
 
     def _message(self, record: Record, payload: str | bytes) -> None:
-        lane = self._lanes.setdefault(record.link or record.session or record.client or "", _Lane())
+        lane = self._lanes.setdefault(_lane_name(record), _Lane())
         for head, text in messages_in(payload):
             if record.direction == "to_upstream":
                 self._sent(lane, record, head, text)
@@ -128,7 +140,7 @@ class Turns:
                 owner.answer.add(head, text, record.t / 1e6)
                 owner.results.add(len(owner.answer.parts) - 1)
                 owner.last_us = record.t
-                owner.ended = owner.ended or not owner.is_request
+                owner.ended = owner.ended or not (owner.is_request or owner.belongs)
                 return
         turn = self._add(Turn(record=record, at_s=record.t / 1e6, head=head, text=text), lane)
         if isinstance(text, bytes):
@@ -143,16 +155,35 @@ class Turns:
     def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
         turn = _owner(lane, head, text)
         if turn is None:
-            turn = self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), lane)
-            if head is not None and head.type == "tool_call":
-                turn.ended = False  # its result is still to come
+            turn = self._told(lane, record, head)
         part = turn.answer.add(head, text, record.t / 1e6)
         turn.last_us = record.t
         turn.refused = turn.refused or record.kind == "inject"
         for key in _keys_of(text):
             lane.by_key.setdefault(key, turn)
-        if turn.is_request:
+        if turn.is_request or turn.belongs:
             _settle(turn, head, record.t, streamed=part.stream is not None and part.is_whole)
+
+    def _told(self, lane: _Lane, record: Record, head: Head | None) -> Turn:
+        """A turn for what answers no request that is open here."""
+        turn = self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), lane)
+        if head is None:
+            return turn
+        if head.type == "tool_call":
+            turn.ended = False  # its result is still to come
+        if head.reply_to is not None:
+            turn.belongs, turn.ended = True, False
+            turn.reply_to = head.reply_to
+            turn.asked_n = self._given.get((_lane_name(record), head.reply_to))
+            lane.by_id[head.reply_to] = turn
+        elif head.type == "chat_stream":  # which somebody must have asked for
+            turn.belongs, turn.ended = True, False
+            lane.open.append(turn)
+        return turn
+
+
+def _lane_name(record: Record) -> str:
+    return record.link or record.session or record.client or ""
 
 
 def _owner(lane: _Lane, head: Head | None, text: str | bytes) -> Turn | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.seeking import lane_of, records_from, said_before, with_lead
 from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
 
@@ -52,7 +54,6 @@ class Conversation(msgspec.Struct):
     messages: list[RecordedMessage]
     answers: dict[int, Answer]
     upstream: str
-    records: int
     clean: bool
     warnings: list[str]
     marks: list[RecordedMark] = []
@@ -79,23 +80,30 @@ class Conversation(msgspec.Struct):
 
 
 def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversation:
-    """Read a recording through; what is wanted of it stays in memory."""
+    """Read a recording; what is wanted of it stays in memory.
+
+    What stands well before the place to begin at is passed over where that can be done; for
+    `with_context` what the chosen lanes said there is then sought by itself.
+    """
     reading = _Reading(options, started_at_s(reader))
-    for record in reader:
+    begin = with_lead(reader, reading.chooser.begin)
+    records: Iterable[Record] = reader
+    if begin is not None or reading.ends_early:
+        records = records_from(reader, begin, reading.is_full, reading.concerns_chosen)
+    for record in records:
         reading.take(record)
-    reading.settle_context()
+    reading.settle_context(reader if begin is not None else None)
     answers: dict[int, Answer] = {}
     for correlator in reading.lanes.values():
         answers.update(correlator.answers)
     for message in reading.messages:
         # A recording that breaks off does not know what would still have come.
-        if not reader.clean and not answers[message.place].parts:
+        if not reader.clean and message.compared and not answers[message.place].parts:
             message.compared = False
     return Conversation(
         messages=reading.messages,
         answers=answers,
         upstream=reader.header.upstream if reader.header is not None else "",
-        records=reading.records,
         clean=reader.clean,
         warnings=[*reader.warnings, *warnings_of(reading.chooser)],
         marks=reading.marks,
@@ -108,16 +116,17 @@ class _Reading:
     def __init__(self, options: ReplayOptions, began_at_s: float) -> None:
         self.messages: list[RecordedMessage] = []
         self.marks: list[RecordedMark] = []
-        self._earlier: defaultdict[str, list[RecordedMessage]] = defaultdict(list)
+        self._earlier: list[RecordedMessage] = []
+        self._begun: dict[str, int] = {}  # lanes, and the number of what was first chosen of each
         self.lanes: defaultdict[str, Correlator] = defaultdict(Correlator)
-        self.records = 0
+        self._taken = 0
         self._options = options
         self.chooser = options.selection.chooser(began_at_s)
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
 
     def take(self, record: Record) -> None:
-        self.records += 1
+        self._taken += 1
         wanted = bool(self.chooser.offer(record))
         if record.kind == "mark" and self.chooser.is_within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
@@ -131,54 +140,87 @@ class _Reading:
         elif record.kind == "inject":
             self._told_by_the_relay(record)
         else:
-            self.lanes[_lane(record)].came(payload, record.t / 1e6)
+            self.lanes[lane_of(record)].came(payload, record.t / 1e6)
 
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
-        held_back = _why_not(payload, self._options)
         place = len(self.messages)
-        if not wanted or self._is_full():
+        lane = lane_of(record)
+        if not wanted or self._has_all():
             # Its answers are still its own, and nobody else's.
-            place = -self.records
-        self.lanes[_lane(record)].sent(place, record.id, payload)
-        if place < 0 and not self._options.with_context:
+            place = -self._taken
+        self.lanes[lane].sent(place, record.id, payload)
+        if place < 0:
+            if self._options.with_context and lane not in self._begun:
+                self._earlier.append(self._message(record, payload, place))
             return
-        message = RecordedMessage(
+        message = self._message(record, payload, place)
+        self._to_send += message.held_back is None
+        self.messages.append(message)
+        self._begun.setdefault(lane, record.n)
+        if record.id is not None:
+            self._by_id[record.id] = message
+
+    def _message(self, record: Record, payload: str | bytes, place: int) -> RecordedMessage:
+        return RecordedMessage(
             place=place,
             n=record.n,
             t=record.t,
             client=record.client or record.link or "client",
-            lane=_lane(record),
+            lane=lane_of(record),
             session=record.session,
             type=record.type,
             id=record.id,
             text=payload,
             redacted=bool(record.redacted),
-            held_back=held_back,
+            held_back=_why_not(payload, self._options),
             compared=place >= 0,
             context=place < 0,
         )
-        if message.context:
-            self._earlier[message.lane].append(message)
+
+    def settle_context(self, passed_over: RecordReader | None) -> None:
+        """What a lane said before the first message chosen of it is its context.
+
+        `passed_over` is the recording, where not all of that has been taken.
+        """
+        if passed_over is None:
+            self.messages[:0] = [each for each in self._earlier if each.lane in self._begun]
             return
-        self._to_send += held_back is None
-        self.messages.append(message)
-        if record.id is not None:
-            self._by_id[record.id] = message
+        if not self._options.with_context:
+            return
+        context = []
+        for record in said_before(passed_over, self._begun):
+            payload = record.payload()
+            if payload is not None:
+                # No answer to it is looked at: its place only tells it from the others.
+                self._taken += 1
+                context.append(self._message(record, payload, -self._taken))
+        self.messages[:0] = context
 
-    def settle_context(self) -> None:
-        """What a lane said before the first message chosen of it is its context."""
-        begun: dict[str, int] = {}
-        for message in self.messages:
-            begun.setdefault(message.lane, message.n)
-        context = [
-            message
-            for lane, first in begun.items()
-            for message in self._earlier[lane]
-            if message.n < first
-        ]
-        self.messages[:0] = sorted(context, key=lambda message: message.n)
+    @property
+    def ends_early(self) -> bool:
+        """Whether all may be chosen before the recording ends."""
+        return self._options.limit is not None or self._options.selection.until is not None
 
-    def _is_full(self) -> bool:
+    def is_full(self) -> bool:
+        """Whether nothing more can be chosen: then it is only about what answers it."""
+        return self.chooser.finished or self._has_all()
+
+    def concerns_chosen(self, record: Record) -> bool:
+        """Whether a record may tell what came to something chosen, told by whose it is.
+
+        What names another request does not, and need not be decoded.
+        """
+        if record.kind == "mark":
+            return True
+        lane = lane_of(record)
+        if lane not in self._begun:
+            return False
+        if record.direction == "to_upstream" or record.reply_to is None:
+            return True
+        place = self.lanes[lane].place_of(record.reply_to)
+        return place is not None and place >= 0
+
+    def _has_all(self) -> bool:
         return self._options.limit is not None and self._to_send >= self._options.limit
 
     def _told_by_the_relay(self, record: Record) -> None:
@@ -192,10 +234,6 @@ class _Reading:
             message.compared = False
         elif message.held_back is None:
             message.held_back = "refused by the relay when it was recorded"
-
-
-def _lane(record: Record) -> str:
-    return record.link or record.session or record.client or ""
 
 
 def _why_not(payload: str | bytes, options: ReplayOptions) -> str | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import datetime
 
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Chooser, Matcher, Selection
 from megabot_cli.storage.record_reader import RecordReader
-from megabot_cli.storage.segment_reader import RecordingReader
+from megabot_cli.storage.segment_reader import RecordingReader, Wanted
 
 
 def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
@@ -20,7 +21,7 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
     """
     chooser = wanted.chooser(started_at_s(reader))
     if chooser.looks_at_order:
-        for record, line in _from_begin(reader, chooser):
+        for record, line in read_from(reader, chooser.begin):
             yield from chooser.offer(record, line)
             if chooser.finished:
                 return
@@ -42,11 +43,19 @@ def warnings_of(chooser: Chooser) -> list[str]:
     return [f"there is no mark {name!r} in it" for name in chooser.unseen_marks]
 
 
-def _from_begin(reader: RecordReader, chooser: Chooser) -> Iterator[tuple[Record, bytes]]:
+def read_from(
+    reader: RecordReader, begin: Place | None, wanted: Wanted | None = None
+) -> Iterator[tuple[Record, bytes]]:
+    """Give the records from `begin` on, and maybe some before it, each with its line.
+
+    What stands before it is passed over where that can be done without reading it: not where
+    a mark is the place, nor in a pipe or a foreign file. With `wanted`, as in `search`, others
+    may be left out.
+    """
     if not isinstance(reader, RecordingReader):
         return reader.lines()
-    begin = chooser.begin if chooser.begin and chooser.begin.kind != "mark" else None
-    return reader.search(begin=begin)
+    is_found = begin is not None and begin.kind != "mark"
+    return reader.search(begin=begin if is_found else None, wanted=wanted)
 
 
 def _matching(reader: RecordReader, matcher: Matcher) -> Iterator[tuple[Record, bytes]]:

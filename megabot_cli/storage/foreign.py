@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import re
-import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import BinaryIO, Final, Literal
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.recording.bare_messages import BadMessage, read_line
 from megabot_cli.recording.record import Record
+from megabot_cli.storage import line_source
 from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.har_reader import HarReader
 from megabot_cli.storage.jsonl_reader import JsonlReader
@@ -26,6 +26,7 @@ from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader, o
 Form = Literal["auto", "recording", "har", "jsonl"]
 
 _SNIFFED_BYTES: Final = 4096
+_COPIED_BYTES: Final = 256 * 1024
 _BOM: Final = rb"(?:\xef\xbb\xbf)?\s*"
 _HAR = re.compile(_BOM + rb'\{\s*"log"\s*:')
 # Also the records of one that has lost its header: they are no messages.
@@ -40,11 +41,14 @@ def open_any(
     *,
     strict: bool = False,
     secrets: MoreSecrets = _NO_SECRETS,
+    at_once: bool = False,
 ) -> SourceReader:
     """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
 
     Secrets in a HAR file or in bare messages are redacted on the way, `secrets` are more of
-    them; a recording is given as it is. NotFound and BadData as from `open_recording`.
+    them; a recording is given as it is. `at_once` is for who shows bare messages while they
+    come, and keeps none: nothing is held back then to see secrets whole. NotFound and BadData
+    as from `open_recording`.
     """
     if source != "-" and Path(source).is_dir():
         if form not in ("auto", "recording"):
@@ -52,22 +56,28 @@ def open_any(
         return _SourceRecording(_segments(Path(source)), strict=strict)
     file = open_source(source)
     try:
-        return _open_file(file, source, form, secrets, strict=strict)
+        return _open_file(file, source, form, secrets, strict=strict, at_once=at_once)
     except BaseException:
         file.close()
         raise
 
 
 def _open_file(
-    file: BinaryIO, source: Path | str, form: Form, secrets: MoreSecrets, *, strict: bool
+    file: BinaryIO,
+    source: Path | str,
+    form: Form,
+    secrets: MoreSecrets,
+    *,
+    strict: bool,
+    at_once: bool,
 ) -> SourceReader:
     name = _name_of(source)
     start = _start_of(file)
     found = form_of(start) if form == "auto" else form
     if found == "har":
-        return HarReader(_seekable(file), name, secrets, strict=strict)
+        return HarReader(_seekable(file, name), name, secrets, strict=strict)
     if found == "jsonl":
-        return JsonlReader(file, name, secrets, strict=strict)
+        return JsonlReader(file, name, secrets, strict=strict, at_once=at_once)
     try:
         return _SourceRecording([source], file, strict=strict)
     except BadData:
@@ -157,13 +167,23 @@ def _start_of(file: BinaryIO) -> bytes:
     return file.peek(_SNIFFED_BYTES) if isinstance(file, io.BufferedReader) else b""
 
 
-def _seekable(file: BinaryIO) -> BinaryIO:
-    """The file itself, or a nameless copy of what only comes once."""
+def _seekable(file: BinaryIO, name: str) -> BinaryIO:
+    """The file itself, or a nameless copy of what only comes once.
+
+    BadData for what is so much that it may have no end.
+    """
     if _is_plain_file(file):
         return file
     copy = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
     try:
-        shutil.copyfileobj(file, copy, 256 * 1024)
+        while content := file.read(_COPIED_BYTES):
+            copy.write(content)
+            if copy.tell() > line_source.ENDLESS_BYTES:
+                copy.close()
+                raise BadData(
+                    f"{name} does not end within {line_source.ENDLESS_BYTES // 1024**3} GiB.",
+                    "A HAR file that long is read from the disk, not from a pipe or compressed.",
+                )
         copy.flush()
     except OSError as fault:
         copy.close()

@@ -12,6 +12,7 @@ from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import payload_of
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.har import iso_time
+from megabot_cli.recording.held_streams import HeldStreams, without_secrets
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import StreamRedactor
@@ -19,6 +20,7 @@ from megabot_cli.recording.unpacking import unpack
 
 _MOST_WARNINGS: Final = 20
 _MOST_LINKS: Final = 10_000
+_ANY_TEXT: Final = ("utf-8", "surrogatepass")
 
 
 class MoreSecrets:
@@ -45,9 +47,19 @@ class ForeignReader:
     """Gives the records of a foreign file, without secrets; subclasses read it.
 
     The same to use as a `RecordingReader`. `header` is made up: there is no recording yet.
+    Records are held back until a secret that is cut in pieces can be seen whole; with `at_once`
+    they are not, and the first letters of such a secret stay.
     """
 
-    def __init__(self, file: BinaryIO, name: str, secrets: MoreSecrets, *, strict: bool) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        secrets: MoreSecrets,
+        *,
+        strict: bool,
+        at_once: bool = False,
+    ) -> None:
         self.name = name
         self.header: Header | None = None
         self.warnings: list[str] = []
@@ -56,6 +68,7 @@ class ForeignReader:
         self.clean = False  # until it has been read to its end
         self._file = file
         self._strict = strict
+        self._at_once = at_once
         self._redactor = secrets.redactor()
         self._streams = StreamRedactor(self._redactor)
         self._sessions: dict[str | None, str] = {}
@@ -77,7 +90,7 @@ class ForeignReader:
         self._file.close()
 
     def __iter__(self) -> Iterator[Record]:
-        yield from self._records()
+        yield from self._without_secrets()
         self.clean = not (self.bad_lines or self.torn_bytes)
 
     def lines(self) -> Iterator[tuple[Record, bytes]]:
@@ -90,7 +103,17 @@ class ForeignReader:
         for record, line in self.lines():
             yield record, line, 0
 
+    def _without_secrets(self) -> Iterator[Record]:
+        if self._at_once:
+            for record in self._records():
+                yield self._streams.redact_record(record)
+            return
+        texts = ((each, (each.data or "").encode(*_ANY_TEXT)) for each in self._records())
+        for record, _, cleaned in HeldStreams(self._redactor).through(texts):
+            yield without_secrets(self._redactor, record, cleaned)
+
     def _records(self) -> Iterator[Record]:
+        """The records as they stand in the file, secrets and all."""
         raise NotImplementedError
 
     def _begin(self, source: str, started_us: int | None, url: str = "") -> None:
@@ -114,7 +137,7 @@ class ForeignReader:
         return self._redactor.clean(scheme + slashes + host.rpartition("@")[2] + slash + path)
 
     def _finished(self, record: Record, at_us: int, payload: bytes | None = None) -> Record:
-        """Number a record that happened then, fill in what its text tells, and redact it."""
+        """Number a record that happened then, and fill in what its text tells."""
         self._n += 1
         self._t = max(self._t, at_us - self._started_us)
         record.n, record.t = self._n, self._t
@@ -122,7 +145,7 @@ class ForeignReader:
             unpack(record, payload)
         if record.data is not None:
             self._look_into(record, record.data)
-        return self._streams.redact_record(record)
+        return record
 
     def _look_into(self, record: Record, text: str) -> None:
         head = peek(text)

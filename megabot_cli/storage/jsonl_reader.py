@@ -15,9 +15,17 @@ from megabot_cli.storage.line_source import Line, lines_of
 class JsonlReader(ForeignReader):
     """Which way a message went is told by its type, when by its own timestamp."""
 
-    def __init__(self, file: BinaryIO, name: str, secrets: MoreSecrets, *, strict: bool) -> None:
-        super().__init__(file, name, secrets, strict=strict)
-        self._lines = lines_of(file)
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        secrets: MoreSecrets,
+        *,
+        strict: bool,
+        at_once: bool = False,
+    ) -> None:
+        super().__init__(file, name, secrets, strict=strict, at_once=at_once)
+        self._lines = lines_of(file, name)
         self._first = next(self._lines, None)
         at_s = said_at_s(self._text_of(self._first)) if self._first is not None else None
         self._begin("jsonl", round(at_s * 1e6) if at_s is not None else None)

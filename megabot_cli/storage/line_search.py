@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final
 
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
+from megabot_cli.storage.line_source import check_length
 
 _BLOCK_BYTES: Final = 256 * 1024
 _TELLING_LINES: Final = 16  # a block of fewer tells little of the next
@@ -22,7 +23,8 @@ class LineSearch:
     """The lines of `file`, without their newlines, in which one of `literals` may stand.
 
     In order, from where the file stands; without literals, all lines. With `escapes` also those
-    that hide letters. Lines longer than `most_bytes` are passed over and counted in `too_long`.
+    that hide letters. Lines longer than `most_bytes` are passed over and counted in `too_long`;
+    BadData, with the `name` of the file, where one has no end.
     What stands after the last newline is not given: it is in `rest` at the end.
     """
 
@@ -33,8 +35,10 @@ class LineSearch:
         *,
         escapes: bool = True,
         most_bytes: int = MAX_LINE_BYTES,
+        name: str = "the file",
     ) -> None:
         self._file = file
+        self._name = name
         self._literals = literals
         self._escapes = escapes
         self._most_bytes = most_bytes
@@ -43,25 +47,31 @@ class LineSearch:
         self._is_common = False  # whether more than every fourth line of the last block was given
 
     def __iter__(self) -> Iterator[bytes]:
-        skipping = False
+        begun: list[bytes] = []  # the pieces of a line whose end has not come
+        size = 0
         # What has come is searched at once: a recording may still be growing, in a pipe.
         while block := self._file.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
             cut = block.rfind(b"\n") + 1
-            if skipping and cut:
-                start = block.index(b"\n") + 1
-                block, cut, skipping = block[start:], cut - start, False
-            if not cut:
-                self.rest = b"" if skipping else self.rest + block
-                if len(self.rest) > self._most_bytes:
-                    self.rest, skipping = b"", True
+            if size:
+                end = block.find(b"\n") + 1
+                size += end or len(block)
+                if size <= self._most_bytes:
+                    begun.append(block[: end or len(block)])
+                else:
+                    begun.clear()
+                    check_length(size, self._name)
+                if not end:
+                    continue
+                if begun:
+                    yield from self._search(b"".join(begun))
+                else:
                     self.too_long += 1
-                continue
-            if self.rest:
-                first = block.index(b"\n") + 1
-                yield from self._search(self.rest + block[:first])
-                block, cut = block[first:], cut - first
+                block, cut = block[end:], cut - end
             yield from self._search(block, cut)
-            self.rest = block[cut:]
+            begun, size = [block[cut:]], len(block) - cut
+        self.rest = b"".join(begun)
+        if size and not self.rest:
+            self.too_long += 1
 
     def _search(self, block: bytes, end: int | None = None) -> Iterator[bytes]:
         """The lines of a block that ends, at `end`, with a newline."""

@@ -19,6 +19,9 @@ _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
 _MOST_WINDOW: Final = 128 * 1024 * 1024  # of memory that a file may ask for
 _CHUNK_BYTES: Final = 256 * 1024
+# A line that is too long for a record is passed over, but not for ever: a device or a pipe may
+# never end it.
+ENDLESS_BYTES: Final = 4 * 1024**3
 
 
 class Line(msgspec.Struct, frozen=True):
@@ -143,9 +146,26 @@ def cannot_read(source: Path | str, fault: OSError) -> MegabotError:
     return BadData(f"{source} cannot be read: {fault.strerror or fault}.")
 
 
-def lines_of(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]:
-    """Give the lines of `file` one after the other."""
-    offset = 0
+def first_line_of(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Line | None:
+    """The line with which a file begins; None for an empty file.
+
+    One that is too long is not read to its end, which may never come: nothing may follow it.
+    """
+    content = file.readline(most_bytes)
+    if not content:
+        return None
+    whole = content.endswith(b"\n")
+    is_too_long = not whole and len(content) == most_bytes
+    return Line(None if is_too_long else content[: -1 if whole else None], 0, len(content), whole)
+
+
+def lines_of(
+    file: BinaryIO, name: str, offset: int = 0, *, most_bytes: int = MAX_LINE_BYTES
+) -> Iterator[Line]:
+    """Give the lines of `file` one after the other; the first begins at byte `offset`.
+
+    BadData, with the `name` of the file, where a line has no end.
+    """
     while content := file.readline(most_bytes):
         if content.endswith(b"\n"):
             yield Line(content[:-1], offset, len(content), whole=True)
@@ -154,15 +174,26 @@ def lines_of(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Iterator[Line]
             yield Line(content, offset, len(content), whole=False)
             return
         else:
-            size, whole = _skip_line(file, len(content))
+            size, whole = _skip_line(file, name, len(content))
             yield Line(None, offset, size, whole)
             offset += size
 
 
-def _skip_line(file: BinaryIO, size: int) -> tuple[int, bool]:
+def _skip_line(file: BinaryIO, name: str, size: int) -> tuple[int, bool]:
     """Read over the rest of a line that is too long; return its size and whether it ended."""
     while content := file.readline(_CHUNK_BYTES):
         size += len(content)
         if content.endswith(b"\n"):
             return size, True
+        check_length(size, name)
     return size, False
+
+
+def check_length(size: int, name: str) -> None:
+    """BadData for a line of which so much has been passed over that it may have no end at all."""
+    if size > ENDLESS_BYTES:
+        raise BadData(
+            f"{name} has a line that does not end within {ENDLESS_BYTES // 1024**3} GiB.",
+            "It is no recording, or damaged there; `megabot recordings cut --limit N` keeps what "
+            "comes before.",
+        )

@@ -11,7 +11,7 @@ import msgspec
 
 from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.format_v1 import Header
-from megabot_cli.recording.held_streams import HeldStreams
+from megabot_cli.recording.held_streams import HeldStreams, without_secrets
 from megabot_cli.recording.line_edit import KNOWN, decode_fields, edit_line, unknown_fields
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
@@ -114,14 +114,7 @@ class _Sanitizer:
         return clean, edit_line(line, changed) if changed else line
 
     def _clean(self, record: Record, cleaned: Cleaned | None) -> Record:
-        before = record.redacted or []
-        clean = msgspec.structs.replace(record)
-        if cleaned is not None:
-            clean.data = cleaned.text
-        clean = self._redactor.redact_record(clean)
-        paths = cleaned.paths if cleaned is not None else []
-        if clean.redacted is not None or paths:
-            clean.redacted = list(dict.fromkeys([*before, *paths, *(clean.redacted or ())]))
+        clean = without_secrets(self._redactor, record, cleaned)
         if self._dropping.payloads:
             for name in _PAYLOAD:
                 setattr(clean, name, None)

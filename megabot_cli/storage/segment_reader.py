@@ -25,8 +25,15 @@ from megabot_cli.recording.format_v1 import (
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.bisection import is_plain, sought
 from megabot_cli.storage.line_search import LineSearch
-from megabot_cli.storage.line_source import Line, cannot_read, lines_of, open_source
+from megabot_cli.storage.line_source import (
+    Line,
+    cannot_read,
+    first_line_of,
+    lines_of,
+    open_source,
+)
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
+from megabot_cli.wording import counted
 
 _HEADER_STARTS: Final = f'{{"format":"{FORMAT}"'.encode()
 Wanted = Callable[[bytes], bool]
@@ -58,11 +65,11 @@ class SegmentReader:
         self._strict = strict
         self._digest = hashlib.sha256() if digest else None
         self._file = file
-        self._lines = lines_of(file)
-        self._read_header()
+        line = first_line_of(file)
+        self._lines = lines_of(file, name, line.size if line is not None else 0)
+        self._read_header(line)
 
-    def _read_header(self) -> None:
-        line = next(self._lines, None)
+    def _read_header(self, line: Line | None) -> None:
         if line is None:
             self._tear(Line(b"", 0, 0, whole=False))
         elif line.whole or not _is_torn_header(line.content):
@@ -109,7 +116,7 @@ class SegmentReader:
         """
         if begin is not None:
             self._file = sought(self._file, begin)
-        search = LineSearch(self._file, literals, escapes=escapes)
+        search = LineSearch(self._file, literals, escapes=escapes, name=self.name)
         for content in search if wanted is None else filter(wanted, search):
             try:
                 found = decode_line(content)
@@ -121,7 +128,10 @@ class SegmentReader:
                 yield found, content
             else:
                 self.end = found
-        self.bad_lines += search.too_long
+        if search.too_long:
+            self.bad_lines += search.too_long
+            lines = counted(search.too_long, "line")
+            self._warn(f"{self.name}: {lines} longer than a record may be, passed over")
         if search.rest and (wanted is None or wanted(search.rest)):
             yield from self._last(search.rest)
 
@@ -250,6 +260,12 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             return
         for segment in self.segments():
             yield from segment.search(literals, escapes=escapes, begin=begin, wanted=wanted)
+
+    def again(self) -> RecordingReader | None:
+        """The same recording from its start, to be closed by itself; None where it comes once."""
+        if any(source == "-" or not Path(source).is_file() for source in self._sources):
+            return None
+        return RecordingReader(self._sources, strict=self._strict)
 
     def segments(self) -> Iterator[SegmentReader]:
         """Give the segments; each is to be read before the next is asked for."""

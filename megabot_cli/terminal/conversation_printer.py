@@ -40,6 +40,9 @@ class ConversationPrinter:
             self._request(turn)
         elif turn.kind == "unasked":
             self._head(turn, "←", "unasked")
+        elif turn.kind == "answer":
+            self._head(turn, "←", "answer")
+            self._line(_whose(turn), "dim")
         else:
             self._head(turn, "·", turn.kind)
             if turn.note:
@@ -109,6 +112,14 @@ class ConversationPrinter:
             for row in rows:
                 shown = f"{_INDENT}{row}".rstrip()
                 self._console.line(self._console.paint(shown, style) if style and row else shown)
+
+
+def _whose(turn: TurnFacts) -> str:
+    """What an answer that stands alone is to."""
+    by = "by the relay itself, " if turn.refused else ""
+    if turn.asked_n is not None:
+        return f"{by}to n={turn.asked_n}, which stands above"
+    return f"{by}to {turn.reply_to or 'a request'}, which is not among what was chosen"
 
 
 def _compact(value: Any) -> str:

@@ -5,15 +5,10 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# What can move the cursor, set a title, fill the clipboard or reorder a line: C0 without
-# tab and line feed, DEL, C1, the direction marks and overrides, and the separators that
-# some terminals break a line at.
-_DANGEROUS = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
-)
-_DANGEROUS_IN_A_LINE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]"
-)
+from megabot_cli.recording.harmless_json import STEERING, harmless_text
+
+_DANGEROUS = re.compile(f"[{STEERING}]")
+_DANGEROUS_IN_A_LINE = re.compile(f"[\t\n{STEERING}]")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
 
 
@@ -21,10 +16,6 @@ def _visible(match: re.Match[str]) -> str:
     character = match[0]
     code = ord(character)
     return _SHORT.get(character) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")
-
-
-def _json_escape(match: re.Match[str]) -> str:
-    return f"\\u{ord(match[0]):04x}"
 
 
 def safe_text(text: str) -> str:
@@ -39,11 +30,8 @@ def safe_line(text: str) -> str:
 
 
 def safe_json(text: str) -> str:
-    """The same JSON value, with what could steer a terminal written as `\\uXXXX`.
-
-    Such characters can stand nowhere in JSON but inside a string, white space apart.
-    """
-    return text if text.isprintable() else _DANGEROUS.sub(_json_escape, text)
+    """The same JSON value, with what could steer a terminal written as `\\uXXXX`."""
+    return harmless_text(text)
 
 
 def display_width(text: str) -> int:

@@ -98,6 +98,44 @@ def test_answers_that_mix_are_told_in_the_order_of_their_questions() -> None:
     assert [turn.answer.parts[0].payload["content"] for turn in found] == ["1", "2"]
 
 
+def test_an_answer_to_what_is_not_here_is_one_all_the_same() -> None:
+    streamed = [chunk(1, "cau", 2), chunk(2, "se.", 3, last=True), whole(3, "Because.")]
+    (turn,) = given_by(*streamed)
+    assert (turn.is_request, turn.reply_to, turn.asked_n) == (False, "q", None)
+    assert [part.type for part in turn.answer.parts] == ["chat_stream", "chat_receive"]
+    text = "".join(transcript(None, streamed))
+    assert "MegaBot, to a request that is not here" in text
+
+
+def test_chunks_that_name_nobody_are_one_answer_before_anything_was_asked() -> None:
+    payload = {"chunk": "a", "sequence": 4, "is_complete": False}
+    first = said(1, "to_client", "chat_stream", payload)
+    last = {"chunk": "b", "sequence": 5, "is_complete": True}
+    found = given_by(first, said(2, "to_client", "chat_stream", last), asked(3, "?"), whole(4, "!"))
+    assert [(turn.is_request, turn.belongs) for turn in found] == [(False, True), (True, False)]
+    assert found[0].answer.parts[0].stream is not None
+    assert found[0].answer.parts[0].stream.text == "ab"
+
+
+def test_what_comes_after_its_turn_was_given_names_it() -> None:
+    late = said(9, "to_client", "notification", {}, reply_to="q")
+    first, second = given_by(asked(1, "?"), whole(2, "!"), late)
+    assert (first.is_request, second.asked_n) == (True, first.record.n)
+    assert "MegaBot, to an earlier request" in "".join(
+        transcript(None, [asked(1, "?"), whole(2, "!"), late])
+    )
+
+
+def test_a_tool_call_of_what_is_not_here_goes_on_after_its_result() -> None:
+    call = {"tool_name": "clock", "parameters": {}, "execution_id": "e1"}
+    (turn,) = given_by(
+        said(1, "to_client", "tool_call", call, reply_to="q"),
+        said(2, "to_upstream", "tool_result", {"execution_id": "e1"}),
+        chunk(3, "Noon.", 1, last=True),
+    )
+    assert [part.type for part in turn.answer.parts] == ["tool_call", "tool_result", "chat_stream"]
+
+
 def test_a_question_without_an_answer_holds_nothing_up_for_ever() -> None:
     turns = Turns()
     assert list(turns.take(asked(0, "lost", "a"))) == []

@@ -80,6 +80,26 @@ def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: 
 
 
 @pytest.mark.parametrize(
+    "command",
+    [
+        ("rec", "show", str(SEALED)),
+        ("rec", "grep", "", str(SEALED)),
+        ("rec", "stats", str(SEALED)),
+        ("rec", "cut", str(SEALED), "-"),
+        ("replay", str(SEALED), "--dry-run"),
+        ("tail", str(SEALED), "--no-follow"),
+    ],
+)
+def test_a_field_that_no_record_has_is_told_with_what_may_be_meant(
+    stranger: Operator, command: tuple[str, ...]
+) -> None:
+    done = stranger.types(*command, "--where", "payload.any == 1 || typ == 'x' && siz > 1")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--where: There is no field 'typ' (column 21)" in done.stderr
+    assert "Did you mean 'type'?" in done.stderr
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
         (("convert", str(SEALED)), 2, "--to"),
@@ -91,7 +111,7 @@ def test_a_file_that_is_there_stays_without_force(stranger: Operator, tmp_path: 
         (("convert", str(SEALED), "--from", "har", "--to", "jsonl"), 11, "folder"),
         (("convert", str(SEALED), "--to", "pytest", "--type", "nothing"), 2, "no request"),
         (("cut", str(SEALED)), 2, "DEST"),
-        (("cut", str(SEALED), "-", "--where", "payload.x >"), 11, ""),
+        (("cut", str(SEALED), "-", "--where", "payload.x >"), 2, "--where"),
         (("merge", str(SEALED)), 2, "SOURCES"),
         (("merge", "-", "-", "x"), 2, "once only"),
         (("merge", str(SEALED), "nope", "-"), 9, "nope"),
@@ -252,6 +272,17 @@ def test_a_hostile_recording_steers_no_terminal_whatever_reads_it(
         said = done.stdout + done.stderr
         assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", said), (line, said)
     assert sorted(tmp_path.rglob("*.jsonl")) == sorted([evil, other])
+
+
+def test_the_name_of_what_holds_matches_is_harmless_on_a_terminal_and_exact_elsewhere(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    line = ("rec", "grep", "", str(hostile_recording(tmp_path)), "--names")
+    with on_a_terminal(stranger, *line, NO_COLOR="1") as child:
+        shown, code = ended(child)
+    assert code == 0
+    assert not re.search("[\x00-\x08\x0b-\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e]", shown)
+    assert line[3] in stranger.types(*line).stdout
 
 
 @pytest.mark.parametrize(

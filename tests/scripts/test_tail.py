@@ -124,7 +124,7 @@ def test_fields_are_columns_in_text_and_keys_in_json(stranger: Operator) -> None
         (("--template", "x", "--json"), 2, "form of its own"),
         (("--template", "@no-such-file"), 9, "no-such-file"),
         (("--fields", "id", "--template", "{id}"), 2, "exclude"),
-        (("--fail-on", "type =="), 11, "column 8"),
+        (("--fail-on", "type =="), 2, "column 8"),
         (("--since", "soon"), 2, "duration"),
         (("--since", "1m", "--from", "n=1"), 2, "exclude"),
         ((SEALED,), 2, "twice"),

@@ -6,6 +6,7 @@ import contextlib
 import gzip
 import io
 import json
+import os
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from megabot_cli.errors import BadData, NotFound, WrongUsage
 from megabot_cli.recording.har import unix_us
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
+from megabot_cli.storage import line_source
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.converting import (
     write_bare,
@@ -203,6 +205,16 @@ CALLED = (
 GAVE = '{"id":"4","type":"tool_result","payload":{"execution_id":"e","status":"ok"}}'
 
 
+def test_a_har_that_never_ends_is_not_kept_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_source, "ENDLESS_BYTES", 1024 * 1024)
+    path = tmp_path / "x.har.gz"
+    path.write_bytes(gzip.compress(b'{"log":{"entries":[' + b" " * 2 * 1024 * 1024, 1))
+    with pytest.raises(BadData, match=r"x\.har\.gz does not end within"):
+        open_any(path)
+
+
 def test_bare_messages_tell_their_direction_and_time(tmp_path: Path) -> None:
     content = "\n".join([ASKED, ANSWERED, CALLED, "", GAVE]).encode()
     found, reader = read_all(tmp_path / "x.jsonl", content)
@@ -355,6 +367,39 @@ def test_a_secret_in_any_message_of_a_foreign_file_is_in_no_byte_of_any_output(
     for form in ("har", "jsonl", "recording", "markdown", "pytest"):
         with contextlib.suppress(WrongUsage):  # there may be no request among them
             assert CANARY.encode() not in converted(source, form)
+
+
+@pytest.mark.parametrize("form", ["har", "jsonl"])
+@pytest.mark.parametrize("cut", range(3, 24, 5))
+def test_a_secret_that_streams_in_pieces_goes_from_all_of_them(
+    tmp_path: Path, form: str, cut: int
+) -> None:
+    secret = "sk-live-ABCDEFGHIJKLMNOPQRSTUV"
+    texts = [
+        json.dumps({"id": f"c{n}", "type": "chat_stream", "metadata": {"reply_to": "m1"},
+                    "payload": {"chunk": piece, "sequence": n, "is_complete": n == 2}})
+        for n, piece in enumerate((f"it is {secret[:cut]}", f"{secret[cut:]}."), 1)
+    ]  # fmt: skip
+    came = [{**sent(n, text), "type": "receive"} for n, text in enumerate(texts)]
+    content = har(came) if form == "har" else "\n".join(texts).encode()
+    found, _ = read_all(tmp_path / f"x.{form}", content)
+    said = "".join(
+        json.loads(each.data)["payload"]["chunk"] for each in found if each.data is not None
+    )
+    assert secret[:cut] not in said
+    assert secret[cut:] not in said
+    assert said.startswith("it is ‹redacted:")
+    assert {str(each.redacted) for each in found if each.data} == {"['$.payload.chunk']"}
+
+
+def test_what_is_shown_while_it_comes_is_not_held_back(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    text = '{"id":"c1","type":"chat_stream","payload":{"chunk":"a","sequence":1}}\n'
+    os.write(writing, text.encode())
+    with open_any(Path(f"/dev/fd/{reading}"), "jsonl", at_once=True) as reader:
+        assert next(iter(reader)).id == "c1"  # though more may come
+    os.close(writing)
+    os.close(reading)
 
 
 def test_memory_does_not_grow_with_a_har(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -14,6 +15,10 @@ from hypothesis import strategies as st
 from megabot_cli.errors import BadData, NotFound
 from megabot_cli.recording.format_v1 import encode_record
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.selection import Selection
+from megabot_cli.storage import line_source
+from megabot_cli.storage.choosing import choose
+from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.line_source import lines_of
 from megabot_cli.storage.segment_reader import open_recording
 from tests.recording.arbitrary import records as any_records
@@ -164,13 +169,53 @@ def test_a_live_recording_reads_as_far_as_it_is_written(new_recorder: NewRecorde
 
 def test_a_line_longer_than_any_record_is_passed_over_unread() -> None:
     content = b"a\n" + b"x" * 100 + b"\nb\n" + b"y" * 50
-    lines = list(lines_of(io.BytesIO(content), most_bytes=10))
+    lines = list(lines_of(io.BytesIO(content), "x", most_bytes=10))
     assert [(line.content, line.offset, line.size, line.whole) for line in lines] == [
         (b"a", 0, 2, True),
         (None, 2, 101, True),
         (b"b", 103, 2, True),
         (None, 105, 50, False),
     ]
+
+
+def test_a_file_that_never_ends_its_first_line_is_none_of_ours() -> None:
+    with pytest.raises(BadData, match="zero: The first line is not the header"):
+        open_recording("/dev/zero")
+    with pytest.raises(BadData, match="zero holds neither a recording, nor"):
+        open_any("/dev/zero")
+
+
+def test_a_line_is_passed_over_but_not_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(line_source, "ENDLESS_BYTES", 65 * 1024 * 1024)
+    path = tmp_path / "endless.jsonl"
+    record = encode_record(Record(n=1, t=1, kind="message", type="a", data="x"))
+    path.write_bytes(segment_bytes([]) + record)
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"id":"m1","type":"chat_send","payload":{}}\n')
+    for file in path, bare:
+        os.truncate(file, 66 * 1024 * 1024)  # a hole in it takes no disk
+    for source in path, bare:
+        with (
+            open_any(source) as reader,
+            pytest.raises(BadData, match=f"{source.name} has a line that does not end within"),
+        ):
+            list(reader)
+    with open_recording(path) as reader:
+        found = choose(reader, Selection(types=("a",)))
+        assert next(found)[0].n == 1
+        with pytest.raises(BadData, match=r"endless\.jsonl has a line"):
+            next(found)
+
+
+def test_a_search_tells_of_lines_that_it_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "long.jsonl"
+    record = encode_record(Record(n=1, t=1, kind="message", type="a", data="x"))
+    path.write_bytes(segment_bytes([]) + record + b"x" * (65 * 1024 * 1024) + b"\n" + record)
+    with open_recording(path) as reader:
+        assert len(list(choose(reader, Selection(types=("a",))))) == 2
+    assert reader.warnings == ["long.jsonl: 1 line longer than a record may be, passed over"]
 
 
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:

@@ -50,6 +50,30 @@ def test_programs_get_one_object_a_turn() -> None:
     assert request["said"][0]["payload"] == {"city": "Zürich"}
 
 
+def test_a_conversation_that_begins_in_the_middle_says_so() -> None:
+    records = [each for each in recorded() if each.type != "chat_send"]
+    lines = [line.strip() for line in shown(records).splitlines()]
+    at = lines.index("to msg_1, which is not among what was chosen")
+    assert lines[at - 1].split()[2] == "answer"
+    assert lines[at + 3] == "It is 21.5 °C in Zürich."
+    turns = [json.loads(line) for line in shown(records, "jsonl").splitlines()]
+    assert [turn["reply_to"] for turn in turns if turn["kind"] == "answer"] == ["msg_1", "msg_2"]
+
+
+def test_a_refusal_of_what_was_left_out_is_no_word_of_its_own_accord() -> None:
+    said = {
+        "id": "e", "type": "connection_error", "payload": {"error": "busy"},
+        "metadata": {"reply_to": "m7"},
+    }  # fmt: skip
+    refusal = Record(
+        n=3, t=0, kind="inject", direction="to_client", type="connection_error", id="e",
+        reply_to="m7", data=json.dumps(said),
+    )  # fmt: skip
+    output = shown([refusal])
+    assert "by the relay itself, to m7, which is not among what was chosen" in output
+    assert "unasked" not in output
+
+
 def test_what_others_wrote_cannot_steer_the_terminal() -> None:
     said = json.dumps({"id": "m", "type": "chat_send", "payload": {"content": "a\x1b]52;c;x\x07b"}})
     record = Record(
