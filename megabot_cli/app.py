@@ -13,6 +13,7 @@ from itertools import pairwise
 
 import typer
 
+from megabot_cli.client.late_trust import read_certificates_late
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.running import Interrupted, raising_on_signals
 from megabot_cli.commands.table import ABOUT, COMMANDS
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; the message of a failure is on stderr."""
     given = [_in_utf8(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     _reopen_closed_streams()
+    read_certificates_late()
     invocation = Invocation(os.environ)
     try:
         with raising_on_signals():

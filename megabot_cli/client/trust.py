@@ -18,6 +18,12 @@ class PinnedContext(tls.SSLContext):
     pin: bytes = b""
 
 
+def trust(settings: TlsSettings) -> tls.SSLContext | bool:
+    """How certificates are judged; True is the system's way, which costs nothing until a
+    connection needs it. Raises as `tls_context`."""
+    return True if settings == TlsSettings() else tls_context(settings)
+
+
 def tls_context(settings: TlsSettings) -> tls.SSLContext:
     """What to trust: `ca_file` or the system's certificates; with `insecure` anything.
 

@@ -39,14 +39,10 @@ def is_from_environment(invocation: Invocation) -> bool:
 
 
 def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
-    """How certificates are judged; True is the system's way."""
-    from megabot_cli.config.schema import TlsSettings
+    """How this profile's upstream is judged; True is the system's way."""
+    from megabot_cli.client.trust import trust
 
-    if profile.tls == TlsSettings():
-        return True
-    from megabot_cli.client.trust import tls_context
-
-    return tls_context(profile.tls)
+    return trust(profile.tls)
 
 
 @asynccontextmanager

@@ -11,7 +11,7 @@ import aiohttp
 from megabot_cli.client.dial import connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
-from megabot_cli.client.trust import tls_context
+from megabot_cli.client.trust import trust
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.relay.dedicated import Dedicated
@@ -52,7 +52,7 @@ class Identity:
     ) -> None:
         profile = served.profile
         endpoint = parse_endpoint(profile.url)
-        tls = tls_context(profile.tls)
+        tls = trust(profile.tls)
         self.name = served.name
         self.tls_insecure = profile.tls.insecure
         self._http = http = aiohttp.ClientSession(

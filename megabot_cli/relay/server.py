@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -35,7 +36,6 @@ from megabot_cli.relay.token_keeping import keep_fresh
 from megabot_cli.relay.trigger import Trigger
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
-from megabot_cli.telemetry.exposition import RelayCollector, exposition
 from megabot_cli.telemetry.metrics import RelayGauges, RelayNumbers
 
 log = structlog.get_logger("relay")
@@ -174,6 +174,8 @@ class Relay:
             work = self.trigger.watch(self._taps.open(self._redactor), self.operations.try_to_dump)
             self._tasks.start(work, "trigger")
         self._loop_lag.start()
+        # Nobody who starts a relay waits for what only a scrape needs.
+        self._tasks.start(_load_exposition(), "exposition")
         log.info("relay.started", url=self.url, admin=self.admin_url, upstreams=upstreams)
         return upstreams
 
@@ -208,13 +210,16 @@ class Relay:
             self._redactor,
             self._tap_header,
         )
-        collector = RelayCollector(self.numbers, self.gauges, self.version)
         self.operations = Operations(self, self._tasks, self._dumps, self._read_settings)
-        self._admin = AdminRoutes(
-            self, admission, self._health, self._ready, lambda: exposition(collector)
-        )
+        self._admin = AdminRoutes(self, admission, self._health, self._ready, self._exposition)
         await self._doors.serve(self._client_door, self._clients.app())
         await self._doors.serve(self._admin_door, self._admin.app())
+
+    def _exposition(self) -> bytes:
+        """What a scrape gets."""
+        from megabot_cli.telemetry.exposition import RelayCollector, exposition
+
+        return exposition(RelayCollector(self.numbers, self.gauges, self.version))
 
     def admit_anew(self) -> None:
         """Who may connect has changed; who is here stays."""
@@ -414,3 +419,7 @@ def _trigger(settings: RelaySettings) -> Trigger | None:
             "Say how much it keeps: --ring 5m, or relay.flight_recorder_s.",
         )
     return Trigger(settings.flight_recorder_trigger, settings.flight_recorder_s)
+
+
+async def _load_exposition() -> None:
+    await asyncio.to_thread(importlib.import_module, "megabot_cli.telemetry.exposition")

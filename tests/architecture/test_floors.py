@@ -160,7 +160,7 @@ def test_the_lower_floors_know_nothing_of_the_world() -> None:
 
 
 def test_commands_import_what_is_heavy_only_when_they_run() -> None:
-    light = ("errors", "version", "wording", "commands", "terminal.console")
+    light = ("errors", "version", "wording", "commands", "terminal.console", "client.late_trust")
     ours = tuple(f"megabot_cli.{each}" for each in light)
 
     def early(room: str, each: Import) -> bool:
