@@ -26,6 +26,9 @@ LOCK_RETRY_S = 0.05
 # still take to bring the new one home.
 CANCELLED_GRACE_S = 0.5
 
+# Links that fall together hear together that their credential is of no use.
+REFUSAL_SHARED_S = 0.3
+
 T = TypeVar("T")
 
 
@@ -62,6 +65,8 @@ class TokenSource:
         self._turn = asyncio.Lock()
         self._obtained_at = time.time()
         self._rest: tuple[float, MegabotError] | None = None  # until when, and who asked for it
+        self._refusal: tuple[float, str, NotAuthenticated] | None = None  # when, of which secret
+        self.refusals = 0  # in a row: times that all who asked together were refused
         self.outcomes: Counter[str] = Counter()  # of renewals: renewed, refused, failed
 
     @property
@@ -117,12 +122,28 @@ class TokenSource:
             stored = await self._stored()
             if stored is not None and stored.secret != refused.secret:
                 return self._keep(stored)
-            if not self._renewable(refused):
-                what = "API key" if refused.kind == "api_key" else "login"
-                raise NotAuthenticated(
-                    f"{who_of(self._endpoint.origin)} no longer accepts this {what}", LOG_IN
-                )
-            return await self._renew(refused)
+            if self._refusal is not None:
+                at, secret, refusal = self._refusal
+                if secret == refused.secret and time.monotonic() - at < REFUSAL_SHARED_S:
+                    raise NotAuthenticated(refusal.message, refusal.hint)
+            try:
+                return await self._after_refusal(refused)
+            except NotAuthenticated as refusal:
+                self.refusals += 1
+                self._refusal = time.monotonic(), refused.secret, refusal
+                raise
+
+    async def _after_refusal(self, refused: Credential) -> Credential:
+        if not self._renewable(refused):
+            what = "API key" if refused.kind == "api_key" else "login"
+            raise NotAuthenticated(
+                f"{who_of(self._endpoint.origin)} no longer accepts this {what}", LOG_IN
+            )
+        return await self._renew(refused)
+
+    def accepted(self) -> None:
+        """The upstream has let somebody in: what it refused before counts no longer."""
+        self.refusals = 0
 
     def _is_due(self, credential: Credential | None) -> bool:
         if credential is None:

@@ -39,6 +39,9 @@ log = structlog.get_logger("relay")
 
 EXPIRY_CHECK_S = 0.25
 
+# An upstream that let us in before may be wrong about a credential for a moment.
+MOST_REFUSALS = 3
+
 BATCH = 10  # messages, as the specification's own client wraps them
 
 
@@ -128,7 +131,11 @@ class Link:
             socket, greeting = await self._connect()
         except NotAuthenticated as refusal:
             numbers.dial_faults[refusal.code] += 1
-            await self._wait_for_credential(refusal)
+            if self.life.ever_up and self._parts.tokens.refusals < MOST_REFUSALS:
+                self._dial_ended(well=False)
+                await self._back_off(refusal)
+            else:
+                await self._wait_for_credential(refusal)
             return
         except MegabotError as fault:
             numbers.dial_faults[fault.code] += 1
@@ -176,6 +183,7 @@ class Link:
         first = not self.life.ever_up
         verdict = self.life.came_up(greeting.session_id or None)
         self.fault = None
+        self._parts.tokens.accepted()
         self._transport = upstream_transport(socket)
         self._keeps_masks = self._transport is not None and unseen(self._transport)
         self._up_since = self._parts.loop.time()
