@@ -942,6 +942,14 @@ $script:MegabotCommands = @'
     "help": "Keep what passes as a recording in here."
    },
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "--dry-run",
     "help": "Print the exact message and send nothing."
    },
@@ -1103,6 +1111,12 @@ $script:MegabotCommands = @'
    "--record": [
     ""
    ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -1117,14 +1131,18 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
+    "raw",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [

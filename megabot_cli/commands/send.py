@@ -9,8 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
+from megabot_cli.commands.rows import LIST_FORMS
 from megabot_cli.commands.selection_words import MESSAGE_TYPES
-from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview, said_quickly
+from megabot_cli.commands.sending import (
+    RESULT_NAMES,
+    Draft,
+    SendOptions,
+    Wait,
+    converse,
+    preview,
+    said_quickly,
+)
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import (
     MostlyOneOf,
@@ -25,11 +35,12 @@ from megabot_cli.errors import BadData, NotFound, WrongUsage
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
 
 
-@forms("text", "json", "jsonl")
+@forms(*LIST_FORMS, "raw")
 @examples(
     ('megabot send "What is a relay?"', "The answer streams to stdout"),
     ("git diff | megabot send -", "What comes on stdin"),
     ("megabot send --jsonl - < questions.txt > answers.jsonl", "Many messages, one a line"),
+    ("megabot send hi --fields time,type,payload.content", "What came, and when"),
     (
         'megabot send --type session_join --payload \'{"session_id":"ws_1"}\' --no-wait',
         "Any type of message",
@@ -114,6 +125,8 @@ def send(
         Path | None,
         typer.Option("--record", metavar="DIR", help="Keep what passes as a recording in here."),
     ] = None,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact message and send nothing.")
     ] = False,
@@ -124,8 +137,9 @@ def send(
     """Send a message and print the answer.
 
     Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
-    they came. With --jsonl and - every line of stdin is a message, an envelope or bare
-    text, and every line of the result belongs to one of them.
+    they came; --fields and --template show something of each, -o table a line. With --jsonl
+    and - every line of stdin is a message, an envelope or bare text, and every line of the
+    result belongs to one of them.
     """
     from megabot_cli.commands.running import run
 
@@ -134,6 +148,10 @@ def send(
     wanted = _wait("none" if no_wait else wait, until, count)
     if no_wait and (until is not None or wait != "reply"):
         raise WrongUsage("--no-wait waits for nothing", "Leave --wait and --until out.")
+    results = [dict.fromkeys(RESULT_NAMES)] if many else None
+    laid_out = layout(fields, template, invocation.output, results)
+    if laid_out is not None and dry_run:
+        raise WrongUsage("--dry-run prints the exact message", "Leave --fields or --template out.")
     most = invocation.configuration.settings.limits.max_message_bytes
     base = Draft(
         message_type,
@@ -154,6 +172,7 @@ def send(
         idle_s=idle_timeout,
         tools=programs(tool or (), "--tool"),
         record=record,
+        layout=laid_out,
     )
     if dry_run:
         preview(invocation, options)

@@ -27,6 +27,12 @@ if TYPE_CHECKING:
     from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
     from megabot_cli.client.observing import MessageLog
     from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.recording.layout import Layout
+
+# What there may be in the result of a line.
+RESULT_NAMES = (
+    "line", "id", "answer", "chunks", "first_chunk_s", "total_s", "reply", "error",
+)  # fmt: skip
 
 # After these no further message has a chance; any other fault is about one message.
 _FATAL = (ConnectionLost, CouldNotConnect, NotAuthenticated)
@@ -67,6 +73,7 @@ class SendOptions:
     idle_s: float | None = None
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     record: Path | None = None  # keep what passes as a recording in this folder
+    layout: Layout | None = None  # what is shown of each message, or of each line's result
 
 
 @dataclass(frozen=True)
@@ -265,31 +272,29 @@ async def _send_one(
         draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
     )
     if options.wait.until in ("type", "condition"):
-        await _show_matching(invocation, client, options.wait, message.message_id)
+        await _show_matching(invocation, client, options, message.message_id)
 
 
 async def _show_reply(
     invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
 ) -> None:
-    from megabot_cli.terminal.text import safe_json, safe_text
+    from megabot_cli.commands.replies import Replies
+    from megabot_cli.terminal.text import safe_text
 
-    console = invocation.console
-    as_text = invocation.output == "text"
+    console, replies = invocation.console, Replies(invocation, options.layout)
     shown: list[str] = []
 
     def show(chunk: str) -> None:
         shown.append(chunk)
         console.stream(safe_text(chunk))
 
+    as_it_comes = replies.only_words and options.stream
     try:
-        answer = await _ask(client, message, on_chunk=show if as_text and options.stream else None)
+        answer = await _ask(client, message, on_chunk=show if as_it_comes else None)
     finally:
         console.end_line()
-    if not as_text:
-        for text in answer.messages:
-            console.line(safe_json(text))
-    elif not shown:
-        console.line(_as_text(answer))
+    if not shown:
+        replies.show_answer(answer, client.session_id)
 
 
 async def _ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
@@ -299,24 +304,13 @@ async def _ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
     )
 
 
-def _as_text(answer: Answer) -> str:
-    """The words of an answer; the payload where it is none of words."""
-    from megabot_cli.protocol.envelope import open_envelope
-    from megabot_cli.terminal.text import safe_json, safe_text
-
-    if answer.text or not answer.messages:
-        return safe_text(answer.text)
-    envelope = open_envelope(answer.messages[-1])
-    return safe_json(bytes(envelope.payload).decode() if envelope else answer.messages[-1])
-
-
 async def _show_matching(
-    invocation: Invocation, client: MegaBotClient, wait: Wait, message_id: str
+    invocation: Invocation, client: MegaBotClient, options: SendOptions, message_id: str
 ) -> None:
     """Show the next `count` messages that are waited for."""
-    from megabot_cli.terminal.text import safe_json
+    from megabot_cli.commands.replies import Replies, ends_the_wait
 
-    is_wanted = _wanted(wait)
+    replies, is_wanted = Replies(invocation, options.layout), ends_the_wait(options.wait)
     seen = 0
     async for received in client:
         head = received.head
@@ -325,36 +319,10 @@ async def _show_matching(
         if head.type == "connection_error" and head.reply_to == message_id:
             raise _refusal(received.payload())
         if is_wanted(received):
-            if invocation.output == "text":
-                payload = json.dumps(received.payload(), ensure_ascii=False)
-                invocation.console.line(safe_json(payload))
-            else:
-                invocation.console.line(safe_json(received.text))
+            replies.show(received, client.session_id)
             seen += 1
-            if seen == wait.count:
+            if seen == options.wait.count:
                 return
-
-
-def _wanted(wait: Wait) -> Callable[[Received], bool]:
-    if wait.until == "type":
-        return lambda received: received.head is not None and received.head.type == wait.type
-    from megabot_cli.recording.conditions import Condition
-    from megabot_cli.recording.record import Record
-
-    condition = Condition(wait.condition)
-
-    def holds(received: Received) -> bool:
-        head = received.head
-        assert head is not None
-        assert isinstance(received.text, str)
-        record = Record(
-            n=1, t=0, kind="message", direction="to_client", session=head.session_id,
-            user=head.user_id, id=head.id, type=head.type, reply_to=head.reply_to,
-            size=len(received.text.encode()), data=received.text,
-        )  # fmt: skip
-        return condition.holds(record)
-
-    return holds
 
 
 def _refusal(payload: Any) -> MegabotError:
@@ -382,7 +350,9 @@ async def _send_lines(invocation: Invocation, client: MegaBotClient, options: Se
             async with silence.bounded():
                 result = await _result_of(client, options, line)
             failed += "error" in result
-            invocation.console.line(_json_line({"line": number, **result}))
+            result = {"line": number, **result}
+            shown = result if options.layout is None else options.layout.row_facts(result)
+            invocation.console.line(_json_line(shown))
             progress.reach(sent, f"{failed} failed" if failed else "")
     if failed:
         raise PartlyFailed(f"{failed} of {sent} messages failed", "Their lines say why.")

@@ -13,7 +13,7 @@ from megabot_cli.commands.tailing import Tail, history_of, same_as
 from megabot_cli.errors import CouldNotConnect, WrongUsage
 
 if TYPE_CHECKING:
-    from megabot_cli.client.connection import ClientEvent, Received
+    from megabot_cli.client.connection import ClientEvent
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.recording.record import Record
     from megabot_cli.storage.run_files import RunningRelay
@@ -171,6 +171,7 @@ async def follow_upstream(tail: Tail) -> None:
 
 
 async def _follow_upstream(tail: Tail, session: str | None) -> None:
+    from megabot_cli.commands.arrived import record_of
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.protocol.backoff import FullJitter
 
@@ -186,7 +187,7 @@ async def _follow_upstream(tail: Tail, session: str | None) -> None:
         async for received in client:
             number += 1
             offset_us = round((time.monotonic() - started_at) * 1e6)
-            record = _record_of(received, number, offset_us, client.session_id)
+            record = record_of(received, number, offset_us, client.session_id)
             tail.show(record, received.at)
 
 
@@ -206,31 +207,6 @@ def _teller(tail: Tail) -> Callable[[ClientEvent], None]:
             console.note(f"connected, session {event.session_id}")
 
     return tell
-
-
-def _record_of(received: Received, number: int, offset_us: int, session_id: str | None) -> Record:
-    from base64 import b64encode
-
-    from megabot_cli.protocol.envelope import wire_size
-    from megabot_cli.recording.record import Record
-
-    head, text = received.head, received.text
-    is_text = isinstance(text, str)
-    return Record(
-        n=number,
-        t=offset_us,
-        kind="message",
-        direction="to_client",
-        session=(head.session_id if head else None) or session_id,
-        user=head.user_id if head else None,
-        id=head.id if head else None,
-        type=head.type if head else None,
-        reply_to=head.reply_to if head else None,
-        opcode=None if is_text else "binary",
-        size=wire_size(text),
-        data=text if isinstance(text, str) else None,
-        data_b64=None if isinstance(text, str) else b64encode(text).decode(),
-    )
 
 
 # What comes on stdin
