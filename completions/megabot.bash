@@ -686,7 +686,7 @@ _megabot() {
         "megabot token")
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
-            _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --fields --template --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--file -t --type -d --payload --metadata -s --session --or-new --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --fields --template --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tool")
             _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")

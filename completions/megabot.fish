@@ -88,6 +88,7 @@ complete -c megabot -n '__megabot_at send' -s t -l type -x -a 'connection_establ
 complete -c megabot -n '__megabot_at send' -s d -l payload -x -d 'The payload, or more of it.'
 complete -c megabot -n '__megabot_at send' -l metadata -x -d 'Metadata to send along.'
 complete -c megabot -n '__megabot_at send' -s s -l session -x -d 'Go on in this session.'
+complete -c megabot -n '__megabot_at send' -l or-new -d 'Where that session is gone, begin a new one.'
 complete -c megabot -n '__megabot_at send' -l wait -x -d 'Wait for: reply, none, or type:TYPE.  [default: reply]'
 complete -c megabot -n '__megabot_at send' -l until -x -d 'Wait for a message of which this holds.'
 complete -c megabot -n '__megabot_at send' -l no-wait -d 'Wait for nothing; short for --wait none.'

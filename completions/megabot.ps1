@@ -902,6 +902,10 @@ $script:MegabotCommands = @'
     "help": "Go on in this session."
    },
    {
+    "name": "--or-new",
+    "help": "Where that session is gone, begin a new one."
+   },
+   {
     "name": "--wait",
     "help": "Wait for: reply, none, or type:TYPE.  [default: reply]"
    },

@@ -78,6 +78,9 @@ def send(
     session: Annotated[
         str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
     ] = None,
+    or_new: Annotated[
+        bool, typer.Option("--or-new", help="Where that session is gone, begin a new one.")
+    ] = False,
     wait: Annotated[
         str,
         typer.Option("--wait", metavar="WHAT", help="Wait for: reply, none, or type:TYPE."),
@@ -139,7 +142,8 @@ def send(
     Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
     they came; --fields and --template show something of each, -o table a line. With --jsonl
     and - every line of stdin is a message, an envelope or bare text, and every line of the
-    result belongs to one of them.
+    result belongs to one of them. A --session that is gone ends with 9 before anything is
+    sent.
     """
     from megabot_cli.commands.running import run
 
@@ -169,6 +173,7 @@ def send(
         stream=not no_stream,
         session=session,
         direct=direct,
+        or_new=or_new,
         idle_s=idle_timeout,
         tools=programs(tool or (), "--tool"),
         record=record,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,17 +16,16 @@ from megabot_cli.errors import (
     MegabotError,
     NotAuthenticated,
     PartlyFailed,
-    TimedOut,
 )
 
 if TYPE_CHECKING:
-    import asyncio
     from pathlib import Path
 
     from megabot_cli.client.answers import Answer
-    from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
+    from megabot_cli.client.connection import ClientEvent, MegaBotClient
     from megabot_cli.client.observing import MessageLog
     from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.commands.waiting import Waiting
     from megabot_cli.recording.layout import Layout
 
 # What there may be in the result of a line.
@@ -70,6 +69,7 @@ class SendOptions:
     stream: bool
     session: str | None
     direct: bool
+    or_new: bool = False  # where the session is gone, a new one will do
     idle_s: float | None = None
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     record: Path | None = None  # keep what passes as a recording in this folder
@@ -150,81 +150,57 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
         return
     message = _ready(options.draft)
     _text(message)  # what is not valid is refused before anybody is dialled
+    from megabot_cli.commands.deadlines import Silence, deadline
+
+    waiting = _waiting(invocation, options)
     async with (
-        _deadline(options.timeout_s),
-        _open(invocation, options) as client,
-        _Silence(client, options.idle_s).bounded(),
+        deadline(options.timeout_s, waiting),
+        waiting.told(),
+        _open(invocation, options, waiting) as client,
+        Silence(client, options.idle_s).bounded(),
     ):
-        await _send_one(invocation, client, options, message)
+        waiting.connected()
+        await _send_one(invocation, client, options, message, waiting)
+
+
+def _waiting(invocation: Invocation, options: SendOptions) -> Waiting:
+    from megabot_cli.commands.waiting import Waiting
+
+    relay = None if options.direct else invocation.running_relay()
+    who = f"the relay {relay.url}" if relay is not None else invocation.configuration.profile.url
+    return Waiting(invocation.console, who, options.timeout_s)
 
 
 @asynccontextmanager
-async def _deadline(limit_s: float | None) -> AsyncIterator[None]:
-    import asyncio
+async def _open(
+    invocation: Invocation, options: SendOptions, waiting: Waiting | None = None
+) -> AsyncIterator[MegaBotClient]:
+    """A client in the session that was asked for; NotFound where that is gone."""
+    from megabot_cli.commands.asked_session import require_session
 
-    try:
-        async with asyncio.timeout(limit_s) as deadline:
-            yield
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-        raise TimedOut(
-            f"No whole answer came within {limit_s:g} s", "--timeout sets how long to wait."
-        ) from None
+    warns = options.or_new
 
-
-class _Silence:
-    """How long nothing at all may come; whatever comes begins it anew."""
-
-    def __init__(self, client: MegaBotClient, most_s: float | None) -> None:
-        self._most_s = most_s
-        self._watch: asyncio.Timeout | None = None
-        if most_s is not None:
-            client.on("*")(self._heard)
-
-    @asynccontextmanager
-    async def bounded(self) -> AsyncIterator[None]:
-        """TimedOut when it lasts too long within this."""
-        import asyncio
-
-        try:
-            async with asyncio.timeout(self._most_s) as self._watch:
-                yield
-        except TimeoutError:
-            if self._watch is None or not self._watch.expired():
-                raise
-            raise TimedOut(
-                f"Nothing came for {self._most_s:g} s", "--idle-timeout sets how long."
-            ) from None
-        finally:
-            self._watch = None
-
-    def _heard(self, _: Received) -> None:
-        import asyncio
-
-        if self._watch is not None and self._most_s is not None and not self._watch.expired():
-            self._watch.reschedule(asyncio.get_running_loop().time() + self._most_s)
-
-
-@asynccontextmanager
-async def _open(invocation: Invocation, options: SendOptions) -> AsyncIterator[MegaBotClient]:
     def tell(event: ClientEvent) -> None:
         if event.kind == "lost":
             invocation.console.note(f"connection lost ({event.detail}); dialling again")
-        elif event.kind == "new_session":
+        elif event.kind == "new_session" and warns:
             invocation.console.warn(f"the session is gone; a new one is {event.session_id}")
         elif event.kind in ("open", "resumed"):
             invocation.console.detail(f"{event.kind}: session {event.session_id}")
 
-    if options.record is None:
-        async with _open_logged(invocation, options, tell, 0) as client:
-            yield client
-        return
-    from megabot_cli.commands.kept_messages import kept_messages
+    async with AsyncExitStack() as opened:
+        log: int | MessageLog = 0
+        if options.record is not None:
+            from megabot_cli.commands.kept_messages import kept_messages
 
-    with kept_messages(invocation, options.record, "send") as kept:
-        async with _open_logged(invocation, options, tell, kept) as client:
-            yield client
+            log = opened.enter_context(kept_messages(invocation, options.record, "send"))
+        client = await opened.enter_async_context(
+            _open_logged(invocation, options, tell, log, waiting)
+        )
+        if not options.or_new:
+            await require_session(invocation, client, options.session, direct=options.direct)
+        warns = True
+        yield client
 
 
 @asynccontextmanager
@@ -233,6 +209,7 @@ async def _open_logged(
     options: SendOptions,
     tell: Callable[[ClientEvent], None],
     log: int | MessageLog,
+    waiting: Waiting | None,
 ) -> AsyncIterator[MegaBotClient]:
     from megabot_cli.commands.upstream import open_client
 
@@ -242,6 +219,7 @@ async def _open_logged(
         invocation,
         session=options.session,
         direct=options.direct,
+        prepare=waiting.watch if waiting is not None else None,
         on_event=tell,
         query=role,
         log_messages=log,
@@ -262,11 +240,15 @@ def add_tools(client: MegaBotClient, tools: Mapping[str, tuple[str, ...]]) -> No
 
 
 async def _send_one(
-    invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
+    invocation: Invocation,
+    client: MegaBotClient,
+    options: SendOptions,
+    message: Ready,
+    waiting: Waiting,
 ) -> None:
     draft = message.draft
     if options.wait.until == "reply":
-        await _show_reply(invocation, client, options, message)
+        await _show_reply(invocation, client, options, message, waiting)
         return
     await client.send(
         draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
@@ -276,7 +258,11 @@ async def _send_one(
 
 
 async def _show_reply(
-    invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
+    invocation: Invocation,
+    client: MegaBotClient,
+    options: SendOptions,
+    message: Ready,
+    waiting: Waiting,
 ) -> None:
     from megabot_cli.commands.replies import Replies
     from megabot_cli.terminal.text import safe_text
@@ -285,6 +271,7 @@ async def _show_reply(
     shown: list[str] = []
 
     def show(chunk: str) -> None:
+        waiting.over()
         shown.append(chunk)
         console.stream(safe_text(chunk))
 
@@ -336,10 +323,11 @@ def _refusal(payload: Any) -> MegabotError:
 
 async def _send_lines(invocation: Invocation, client: MegaBotClient, options: SendOptions) -> None:
     """Send each line of stdin in its turn; each gives one line of the result."""
+    from megabot_cli.commands.deadlines import Silence
     from megabot_cli.terminal.progress import Progress
     from megabot_cli.terminal.stdin import lines
 
-    silence = _Silence(client, options.idle_s)
+    silence = Silence(client, options.idle_s)
     failed = sent = number = 0
     with Progress(invocation.console, "send") as progress:
         async for line in lines():
@@ -359,9 +347,11 @@ async def _send_lines(invocation: Invocation, client: MegaBotClient, options: Se
 
 
 async def _result_of(client: MegaBotClient, options: SendOptions, line: str) -> dict[str, Any]:
+    from megabot_cli.commands.deadlines import deadline
+
     try:
         message = _parse_line(line, options.base)
-        async with _deadline(options.timeout_s):
+        async with deadline(options.timeout_s):
             return await _exchange(client, options.wait, message)
     except _FATAL:
         raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,11 +111,13 @@ async def open_client(
     *,
     session: str | None = None,
     direct: bool = False,
+    prepare: Callable[[MegaBotClient], None] | None = None,
     **more: Any,
 ) -> AsyncIterator[MegaBotClient]:
     """A connected client: through the running relay unless `direct`, else upstream.
 
-    `more` goes to MegaBotClient. A refusal for want of a credential says how to log in.
+    `prepare` gets it before it connects, to hear the first messages too. `more` goes to
+    MegaBotClient. A refusal for want of a credential says how to log in.
     """
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.client.wire_form import open_signer
@@ -136,9 +138,10 @@ async def open_client(
     if relay is not None:
         invocation.console.detail(f"through the relay {relay.url}")
         given["ssl"] = relay_tls(relay)
-        async with MegaBotClient(
-            relay.url, api_key=client_token(Path(relay.token_file)), **given
-        ) as client:
+        through = MegaBotClient(relay.url, api_key=client_token(Path(relay.token_file)), **given)
+        if prepare is not None:
+            prepare(through)
+        async with through as client:
             yield client
         return
     invocation.console.detail(f"straight to {profile.url}")
@@ -149,8 +152,11 @@ async def open_client(
             "compression": profile.compression,
             "require_signatures": profile.integrity.require,
         }
+        straight = MegaBotClient(profile.url, tokens=tokens, **given)
+        if prepare is not None:
+            prepare(straight)
         try:
-            async with MegaBotClient(profile.url, tokens=tokens, **given) as client:
+            async with straight as client:
                 yield client
         except NotAuthenticated as refusal:
             raise with_login_hint(invocation, refusal) from None
