@@ -11,7 +11,7 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.rows import LIST_FORMS
-from megabot_cli.commands.selection_words import MESSAGE_TYPES
+from megabot_cli.commands.selection_words import MESSAGE_TYPES, warn_of_misspelt
 from megabot_cli.commands.sending import (
     RESULT_NAMES,
     Draft,
@@ -148,6 +148,7 @@ def send(
     from megabot_cli.commands.running import run
 
     invocation: Invocation = context.obj
+    warn_of_misspelt(invocation, (message_type,))
     many = text == "-" and invocation.output == "jsonl"
     wanted = _wait("none" if no_wait else wait, until, count)
     if no_wait and (until is not None or wait != "reply"):
@@ -256,7 +257,12 @@ def _wait(text: str, until: str | None, count: int) -> Wait:
         return Wait("condition", "", count, until)
     match = _WAIT.fullmatch(text)
     if match is None:
-        raise WrongUsage(f"--wait {text!r} is unknown", "It takes reply, none or type:TYPE.")
+        from megabot_cli.config.spelling import did_you_mean
+
+        raise WrongUsage(
+            f"--wait {text!r} is unknown",
+            did_you_mean(text, ("reply", "none")) or "It takes reply, none or type:TYPE.",
+        )
     if match["type"]:
         return Wait("type", match["type"], count)
     if count > 1:

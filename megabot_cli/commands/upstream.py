@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from megabot_cli.errors import NotAuthenticated
+from megabot_cli.errors import CouldNotConnect, NotAuthenticated
 
 if TYPE_CHECKING:
     import ssl
@@ -159,7 +159,9 @@ async def open_client(
             async with straight as client:
                 yield client
         except NotAuthenticated as refusal:
-            raise with_login_hint(invocation, refusal) from None
+            raise with_relay_hint(invocation, with_login_hint(invocation, refusal)) from None
+        except CouldNotConnect as fault:
+            raise with_relay_hint(invocation, fault) from None
 
 
 def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
@@ -184,6 +186,30 @@ def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAut
         refusal.message,
         f"`megabot{profile} login{elsewhere}` gives profile {name!r} a credential for {url}.",
         close_code=refusal.close_code,
+    )
+
+
+Refusal = TypeVar("Refusal", NotAuthenticated, CouldNotConnect)
+
+
+def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
+    """The same fault, naming the relay that would have taken us elsewhere without it."""
+    from megabot_cli.client.endpoint import parse_endpoint
+
+    relay = invocation.relay_elsewhere()
+    if relay is None:
+        return fault
+    there = parse_endpoint(relay.upstream)
+    its = relay.upstream if there.unix_path is not None else there.socket_url
+    hint = (
+        f"The relay {relay.url} serves {its}, so this went straight to "
+        f"{invocation.configuration.profile.url}. --url {its} goes through the relay."
+    )
+    return type(fault)(
+        fault.message,
+        " ".join(filter(None, (hint, fault.hint))),
+        retry_after_s=fault.retry_after_s,
+        close_code=fault.close_code,
     )
 
 

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.config.spelling import did_you_mean
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
@@ -101,8 +102,9 @@ class ClientRoutes:
         named = request.match_info.get("profile") or request.query.get("profile")
         identity = self._identities.get(named) if named else self._main
         if identity is None:
+            meant = did_you_mean(named or "", self._identities)
             known = ", ".join(self._identities)
-            text = f"this relay serves no profile {named!r}; it serves {known}"
+            text = f"this relay serves no profile {named!r}; {meant or f'it serves {known}'}"
             self._parts.numbers.refusals["unknown_profile"] += 1
             return _refuse(Refusal(404, "unknown_profile", text))
         if identity.dedicated is not None:
