@@ -22,6 +22,7 @@ from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import peer_uid
+from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES, Pages, index_text, nothing_at
 from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
@@ -54,6 +55,7 @@ class ClientRoutes:
         tasks: TaskSet,
         redactor: Redactor,
         tap_header: Callable[[], bytes],
+        admin_url: Callable[[], str],
     ) -> None:
         self.clients: dict[str, LocalClient] = {}
         self.draining = False
@@ -64,6 +66,7 @@ class ClientRoutes:
         self._tasks = tasks
         self._redactor = redactor
         self._tap_header = tap_header
+        self._admin_url = admin_url
         self._owners = SocketOwners()
         self._tap_sockets: set[web.WebSocketResponse[bool]] = set()
 
@@ -72,13 +75,14 @@ class ClientRoutes:
         app.router.add_get("/ws", self.serve_client)
         app.router.add_get("/ws/{profile}", self.serve_client)
         app.router.add_get("/relay/tap", self.serve_tap)
+        app.router.add_get("/", self.serve_index)
         return app
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = await self._judge(request)
         if refusal is None:
-            return await handler(request)
+            return await _found(handler, request, CLIENT_PAGES)
         self._parts.numbers.refusals[refusal.reason] += 1
         log.warning("client.refused", reason=refusal.reason, why=refusal.message)
         return _refuse(refusal)
@@ -91,6 +95,11 @@ class ClientRoutes:
         has_token = rules.has_token(request.headers, request.query)
         uid = None if has_token else await _peer_uid(request, self._owners)
         return rules.judge_peer(uid, has_token=has_token)
+
+    async def serve_index(self, _request: web.Request) -> web.Response:
+        """For somebody who looks here: what there is."""
+        about = "megabot relay: clients connect here"
+        return _text(index_text(about, CLIENT_PAGES, f"Health and numbers: {self._admin_url()}"))
 
     # -- clients -------------------------------------------------------------------------
 
@@ -263,7 +272,7 @@ def _wanted(text: str | None) -> Matcher | None:
 
 
 class AdminRoutes:
-    """`/healthz`, `/readyz` and `/metrics`."""
+    """`/healthz`, `/readyz` and `/metrics`, and what is under `/relay/`."""
 
     def __init__(
         self,
@@ -282,6 +291,7 @@ class AdminRoutes:
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[known, self._admit])
+        app.router.add_get("/", self.serve_index)
         app.router.add_get("/healthz", self.serve_health)
         app.router.add_get("/readyz", self.serve_ready)
         app.router.add_get("/metrics", self.serve_metrics)
@@ -315,7 +325,14 @@ class AdminRoutes:
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = _judge_names(self.admission, request)
-        return self._turn_away(refusal) if refusal is not None else await handler(request)
+        if refusal is not None:
+            return self._turn_away(refusal)
+        return await _found(handler, request, ADMIN_PAGES)
+
+    async def serve_index(self, _request: web.Request) -> web.Response:
+        """For somebody who looks here: what there is."""
+        about = f"megabot relay {self._relay.version}, for its operator"
+        return _text(index_text(about, ADMIN_PAGES, f"Clients connect to {self._relay.url}"))
 
     async def serve_health(self, _request: web.Request) -> web.Response:
         """200 while the process does its work; `status` says when only in part."""
@@ -363,6 +380,18 @@ def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes
         executor=query.get("role") == "executor",
         corner=socket.ws_protocol == SUBPROTOCOL,
     )
+
+
+async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.StreamResponse:
+    """What the handler gives, or where else to look."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        return _refuse(Refusal(404, "not_found", nothing_at(request.path, pages)))
+
+
+def _text(text: str) -> web.Response:
+    return web.Response(text=text, headers={"Cache-Control": "no-store"})
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:
