@@ -17,6 +17,7 @@ from megabot_cli.errors import (
     NotAuthenticated,
     PartlyFailed,
 )
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -343,7 +344,7 @@ async def _send_lines(invocation: Invocation, client: MegaBotClient, options: Se
             invocation.console.line(_json_line(shown))
             progress.reach(sent, f"{failed} failed" if failed else "")
     if failed:
-        raise PartlyFailed(f"{failed} of {sent} messages failed", "Their lines say why.")
+        raise PartlyFailed(f"{failed} of {counted(sent, 'message')} failed", "Their lines say why.")
 
 
 async def _result_of(client: MegaBotClient, options: SendOptions, line: str) -> dict[str, Any]:

@@ -39,18 +39,25 @@ async def follow_one(tail: Tail) -> None:
 
 
 async def _follow_relays(tail: Tail) -> None:
+    """Watch one relay after another. However often we look for the next, its absence is told
+    once, and once what was missed."""
+    import asyncio
+
     relay = tail.source.relay or await _next_relay(tail.invocation)
+    away_since: float | None = None
     while True:
-        await _follow_tap(tail, relay)
-        left_at = time.monotonic()
-        tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+        watched = await _follow_tap(tail, relay, away_since)
+        if watched or away_since is None:
+            away_since = time.monotonic()
+            tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+        # One that stops, or was killed, is still written down for a moment.
+        await asyncio.sleep(LOOK_FOR_RELAY_S)
         relay = await _next_relay(tail.invocation)
-        away_s = time.monotonic() - left_at
-        tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
         tail.last_n = 0
 
 
-async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
+async def _follow_tap(tail: Tail, relay: RunningRelay, away_since: float | None) -> bool:
+    """Show what a relay's tap shows until it ends; False where it could not be opened."""
     import asyncio
 
     import aiohttp
@@ -64,6 +71,7 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
     endpoint = parse_endpoint(relay.tap_url)
     url = relay.tap_url if endpoint.unix_path is None else "ws://localhost/relay/tap"
     connector = connector_for(endpoint, relay_tls(relay))
+    watched = False
     try:
         async with (
             aiohttp.ClientSession(connector=connector) as http,
@@ -71,6 +79,10 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
                 url, headers=headers, params=_wanted(tail), max_msg_size=0, heartbeat=25
             ) as socket,
         ):
+            watched = True
+            if away_since is not None:
+                away_s = time.monotonic() - away_since
+                tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
             tail.console.note(f"watching the relay's tap, {relay.tap_url}")
             if tail.last_n and relay.recording is not None:
                 # What passed since its recording was read, before the tap was open.
@@ -91,6 +103,7 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
         raise CouldNotConnect(f"The relay refused the tap: {fault.status}") from None
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
+    return watched
 
 
 def _wanted(tail: Tail) -> dict[str, str]:

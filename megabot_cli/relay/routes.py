@@ -28,6 +28,7 @@ from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
 from megabot_cli.relay.wire import CAN_HEAR, HeardSocket, client_transport
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.relay.identity import Identity
@@ -161,7 +162,7 @@ class ClientRoutes:
         if sum(len(each.pairs) for each in self._identities.values()) >= limit:
             self._parts.numbers.refusals["full"] += 1
             return _refuse(
-                Refusal(503, "full", f"{limit} clients are connected, which is the limit")
+                Refusal(503, "full", f"{counted(limit, 'client')} may be connected at once")
             )
         return await dedicated.serve(request)
 
@@ -199,13 +200,13 @@ class ClientRoutes:
     def _full(self, identity: Identity, asked_id: str | None) -> str | None:
         settings = self._parts.settings
         if len(self.clients) >= settings.max_clients:
-            return f"{settings.max_clients} clients are connected, which is the limit"
+            return f"{counted(settings.max_clients, 'client')} may be connected at once"
         # A shared link is no session that somebody chose: all clients of the relay are on it.
         if settings.mode == "shared" or asked_id is None:
             return None
         session = identity.sessions.find(asked_id)
         if session is not None and len(session.clients) >= settings.max_clients_per_session:
-            return f"{settings.max_clients_per_session} clients share this session, the limit"
+            return f"{counted(settings.max_clients_per_session, 'client')} may share one session"
         return None
 
     async def _turn_away(self, socket: web.WebSocketResponse[bool], why: str) -> None:

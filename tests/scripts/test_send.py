@@ -107,6 +107,8 @@ def test_a_line_that_is_none_is_told_by_its_number_and_column(ann: Operator) -> 
     told = results[1]["error"]["message"]
     assert told == "the line is no JSON: Unterminated string starting at column 9"
     assert "1 of 2 messages failed" in done.stderr
+    alone = ann.types("send", "--jsonl", "-", "--no-wait", typed='{"type":"x\n')
+    assert "1 of 1 message failed" in alone.stderr
 
 
 def test_no_input_is_no_work(ann: Operator) -> None:
