@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,20 +15,16 @@ if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.commands.sending import Wait
     from megabot_cli.recording.layout import Layout
+    from megabot_cli.terminal.record_printer import RecordPrinter
 
 
 class Replies:
     """Writes messages to stdout, in the form of the command."""
 
     def __init__(self, invocation: Invocation, layout: Layout | None) -> None:
-        from megabot_cli.terminal.record_printer import RecordForm, RecordPrinter
-
         self._console = invocation.console
         self._form = invocation.output
         self._layout = layout
-        as_record: dict[str, RecordForm] = {"json": "json", "jsonl": "jsonl", "raw": "raw"}
-        form = as_record.get(self._form, "line")
-        self._printer = RecordPrinter(self._console, form, layout=layout)
         self._began_at = time.time()
         self._number = 0
 
@@ -35,6 +32,14 @@ class Replies:
     def only_words(self) -> bool:
         """Whether people want to read what was said, and not the messages it came in."""
         return self._form == "text" and self._layout is None
+
+    @cached_property
+    def _printer(self) -> RecordPrinter:
+        from megabot_cli.terminal.record_printer import RecordForm, RecordPrinter
+
+        as_record: dict[str, RecordForm] = {"json": "json", "jsonl": "jsonl", "raw": "raw"}
+        form = as_record.get(self._form, "line")
+        return RecordPrinter(self._console, form, layout=self._layout)
 
     def show_answer(self, answer: Answer, session: str | None) -> None:
         """Its words, or the messages of it."""
