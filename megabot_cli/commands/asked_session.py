@@ -15,17 +15,25 @@ _MOST_NAMED: Final = 5
 
 
 async def require_session(
-    invocation: Invocation, client: MegaBotClient, asked: str | None, *, direct: bool
+    invocation: Invocation,
+    client: MegaBotClient,
+    asked: str | None,
+    *,
+    direct: bool,
+    else_new: str = "Leave --session out for a new one.",
 ) -> None:
     """NotFound when the upstream gave a new session instead of the one asked for: whoever
-    names one means what was said in it. The relay's others are named."""
+    names one means what was said in it.
+
+    The relay's others are named; `else_new` says what to type for a new one.
+    """
     if asked is None or client.resumed is not False:
         return
     import asyncio
 
     relay = None if direct else invocation.running_relay()
     upstream = invocation.configuration.profile.url
-    hint = "Leave --session out for a new one."
+    hint = else_new
     if relay is not None:
         there = await asyncio.to_thread(_sessions_of, invocation, client.session_id)
         if there:
@@ -34,7 +42,7 @@ async def require_session(
             hint = f"The relay has {named}{more}. {hint}"
         else:
             hint = f"The relay has no other. {hint}"
-    raise NotFound(f"There is no session {asked!r} at {upstream}, or no more", hint)
+    raise NotFound(f"There is no session {asked!r} (any more) at {upstream}", hint)
 
 
 def _sessions_of(invocation: Invocation, new: str | None) -> list[str]:

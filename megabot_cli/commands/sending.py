@@ -199,7 +199,13 @@ async def _open(
             _open_logged(invocation, options, tell, log, waiting)
         )
         if not options.or_new:
-            await require_session(invocation, client, options.session, direct=options.direct)
+            await require_session(
+                invocation,
+                client,
+                options.session,
+                direct=options.direct,
+                else_new="--or-new goes on in a new one.",
+            )
         warns = True
         yield client
 

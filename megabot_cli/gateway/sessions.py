@@ -221,10 +221,11 @@ class SessionTable:
 
 
 def _gap_notice(dropped: int, session_id: str) -> bytes:
+    count = counted(dropped, "message")
     payload = {
         "type": "warning",
         "title": "Messages were lost",
-        "message": f"While nobody was connected {counted(dropped, 'message')} could not be kept.",
+        "message": f"{count} came while nobody was connected and could not be kept.",
         "dismissible": True,
     }
     return outgoing.message("notification", payload, session_id=session_id)

@@ -388,7 +388,8 @@ async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.St
     try:
         return await handler(request)
     except web.HTTPNotFound:
-        return _refuse(Refusal(404, "not_found", nothing_at(request.path, pages)))
+        body = {"error": "not_found", "message": nothing_at(request.path, pages), "code": 404}
+        return web.json_response(body, status=404)
 
 
 def _text(text: str) -> web.Response:

@@ -55,7 +55,7 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     session = own.types("relay", "sessions", "--fields", "session").stdout.strip()
     lost = own.types("send", "hi", "--session", "sess_none")
     assert lost.returncode == 9
-    assert f"The relay has {session}. Leave --session out for a new one." in lost.stderr
+    assert f"The relay has {session}. --or-new goes on in a new one." in lost.stderr
     gateway.kill()
     relay.wait_for_line("link.lost")
     with on_a_terminal(own, "send", "hi", "-s", session, "--timeout", "2s") as child:
@@ -71,10 +71,12 @@ def test_a_session_that_is_not_there_is_not_found_and_nothing_is_sent(ann: Opera
     for more in ((), ("--no-wait",), ("--wait", "type:chat_receive")):
         done = ann.types("send", "hi", "--session", "sess_none", *more)
         assert (done.returncode, done.stdout) == (9, ""), done.stderr
-        assert "There is no session 'sess_none' at ws://" in done.stderr
+        assert "There is no session 'sess_none' (any more) at ws://" in done.stderr
     many = ann.types("send", "--jsonl", "-", "-s", "sess_none", typed="hi\n")
     assert (many.returncode, many.stdout) == (9, "")
     assert ann.types("tool", "time", "-s", "sess_none").returncode == 9
+    piped = ann.types("chat", "-s", "sess_none", typed="hi\n")
+    assert (piped.returncode, piped.stdout, "warning" in piped.stderr) == (9, "", False)
 
 
 def test_a_new_session_will_do_where_one_says_so(ann: Operator) -> None:
