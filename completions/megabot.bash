@@ -134,10 +134,12 @@ _megabot() {
         "megabot send --attach") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send --tool") compopt +o default; return ;;
         "megabot send --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot send --fields") compopt +o default; return ;;
+        "megabot send --template") compopt +o default; return ;;
         "megabot send -p"|"megabot send --profile") _megabot_kept credentials .json; return ;;
         "megabot send --url") compopt +o default; return ;;
         "megabot send --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot send -o"|"megabot send --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
+        "megabot send -o"|"megabot send --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot send --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot send --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot tool --param") compopt +o default; return ;;
@@ -684,7 +686,7 @@ _megabot() {
         "megabot token")
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
-            _megabot_words "--file -t --type -d --payload --metadata -s --session --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--file -t --type -d --payload --metadata -s --session --or-new --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --fields --template --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tool")
             _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")

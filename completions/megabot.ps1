@@ -902,6 +902,10 @@ $script:MegabotCommands = @'
     "help": "Go on in this session."
    },
    {
+    "name": "--or-new",
+    "help": "Where that session is gone, begin a new one."
+   },
+   {
     "name": "--wait",
     "help": "Wait for: reply, none, or type:TYPE.  [default: reply]"
    },
@@ -940,6 +944,14 @@ $script:MegabotCommands = @'
    {
     "name": "--record",
     "help": "Keep what passes as a recording in here."
+   },
+   {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
    },
    {
     "name": "--dry-run",
@@ -1103,6 +1115,12 @@ $script:MegabotCommands = @'
    "--record": [
     ""
    ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
+    ""
+   ],
    "-p": [
     ""
    ],
@@ -1117,14 +1135,18 @@ $script:MegabotCommands = @'
    ],
    "-o": [
     "text",
+    "table",
     "json",
     "jsonl",
+    "raw",
     ""
    ],
    "--output": [
     "text",
+    "table",
     "json",
     "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [

@@ -7,6 +7,7 @@ into one message on stderr and one exit code.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
@@ -25,6 +26,9 @@ from megabot_cli.terminal.console import (
     cannot_write,
     reader_is_gone,
 )
+
+# Typer keeps the word that was typed in its message alone.
+_NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of ", re.DOTALL)
 
 
 def build() -> Group:
@@ -120,7 +124,16 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
     else:
         message = fault.format_message()
     path = context.command_path if context is not None else "megabot"
-    return WrongUsage(message, f"`{path} --help` shows what there is.")
+    return WrongUsage(message, _meant(fault) or f"`{path} --help` shows what there is.")
+
+
+def _meant(fault: typer.TyperException) -> str | None:
+    """A guess, where one of a few words was asked for."""
+    from megabot_cli.config.spelling import did_you_mean
+
+    choices = getattr(getattr(getattr(fault, "param", None), "type", None), "choices", None)
+    typed = _NO_CHOICE.match(fault.message)
+    return did_you_mean(typed["word"], map(str, choices)) if choices and typed else None
 
 
 def _text_report(invocation: Invocation, error: MegabotError) -> str:

@@ -33,6 +33,7 @@ class Answer(msgspec.Struct, frozen=True):
     holes: int = 0  # places where a chunk was missing when the next one came
     finished: bool = True  # False: chunks are missing and no chat_receive made up for them
     messages: tuple[str, ...] = ()  # exactly as they came
+    came_at: tuple[float, ...] = ()  # when each of them did, Unix seconds
 
     @property
     def message_ids(self) -> tuple[str, ...]:
@@ -107,6 +108,7 @@ class PendingAnswer:
         self._ready: list[str] = []
         self._shown = 0  # characters of the answer that were ready so far
         self._messages: list[str] = []
+        self._came_at: list[float] = []
         self._characters = 0
         self._first_chunk_at: float | None = None
         self._last_at = 0.0
@@ -157,6 +159,7 @@ class PendingAnswer:
         self._characters += received.size
         if isinstance(received.text, str):
             self._messages.append(received.text)
+            self._came_at.append(received.at)
 
     def _ends(self, received: Received, kind: str | None) -> bool:
         if self.until is not None:
@@ -225,6 +228,7 @@ class PendingAnswer:
             holes=self._stream.holes,
             finished=self.whole is not None or self._stream.highest == self.chunks,
             messages=tuple(self._messages),
+            came_at=tuple(self._came_at),
         )
 
 

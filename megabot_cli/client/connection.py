@@ -48,6 +48,7 @@ from megabot_cli.protocol.envelope import build, peek
 from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.protocol.signing import Signer
 from megabot_cli.protocol.validation import check
+from megabot_cli.wording import counted
 
 __all__ = ["Answer", "ClientEvent", "MegaBotClient", "Received"]
 
@@ -315,7 +316,9 @@ class MegaBotClient(Reacting):
         self._tell("retry", attempt=attempt, delay_s=delay_s)
 
     def _tell_gap(self, missed: int) -> None:
-        self._tell("dropped", f"{missed} messages came faster than they were read", missed=missed)
+        self._tell(
+            "dropped", f"{counted(missed, 'message')} came faster than anybody read", missed=missed
+        )
 
     # -- receiving ---------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from megabot_cli.client.reconnect import again
 from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import ConnectionLost, MegabotError, RateLimited
 from megabot_cli.protocol.limits import TokenBucket
+from megabot_cli.wording import counted
 
 # aiohttp says with these words that it refused to write, so nothing has left.
 _NOT_WRITTEN = "closing transport"
@@ -61,7 +62,9 @@ class Sender:
         data, opcode = self._form.outgoing(text)
         # The first of them has its turn; the others wait.
         if self._queue and self._senders > self._queue:
-            raise RateLimited(f"{self._senders - 1} messages wait already", "Send more slowly.")
+            raise RateLimited(
+                f"{counted(self._senders - 1, 'message')} must wait already", "Send more slowly."
+            )
         self._senders += 1
         try:
             async with self._turn:
@@ -78,7 +81,9 @@ class Sender:
         leaves in one write.
         """
         if self._queue and self._senders > self._queue:
-            raise RateLimited(f"{self._senders - 1} messages wait already", "Send more slowly.")
+            raise RateLimited(
+                f"{counted(self._senders - 1, 'message')} must wait already", "Send more slowly."
+            )
         self._senders += 1
         try:
             async with self._turn:

@@ -150,7 +150,8 @@ def _show(invocation: Invocation, wanted: Bench, path: str, figures: Figures) ->
     if figures.listeners:
         fan_out = facts["fan_out"]
         console.line(
-            f"fan-out      {fan_out['messages']} messages to {fan_out['listeners']} listeners; "
+            f"fan-out      {counted(fan_out['messages'], 'message')} to "
+            f"{counted(fan_out['listeners'], 'listener')}; "
             f"after the first: {_in_words(fan_out['spread_ms'])}"
         )
     for code, count in figures.failed.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from megabot_cli.errors import NotFound, WrongUsage
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.commands.chatting import Partner
@@ -73,7 +74,7 @@ def _save(name: str, console: Console, talk: Talk) -> None:
         raise WrongUsage(f"{path} is there already", "Name another file.") from None
     except OSError as fault:
         raise NotFound(f"Cannot write {path}: {fault.strerror}") from None
-    console.error_line(f"  {len(talk.turns)} questions and answers are in {path}")
+    console.error_line(f"  {counted(len(talk.turns), 'question')} with what was answered: {path}")
 
 
 def _show_messages(console: Console, talk: Talk) -> None:

@@ -94,6 +94,7 @@ class _SessionPartner:
         self.session = session
 
     async def open(self) -> None:
+        from megabot_cli.commands.asked_session import require_session
         from megabot_cli.commands.sending import add_tools
         from megabot_cli.commands.upstream import open_client
 
@@ -105,6 +106,8 @@ class _SessionPartner:
             query={"role": "executor"} if self._tools else None,
         )
         client = self._client = await self._stack.enter_async_context(opened)
+        if not self._invocation.console.in_is_terminal:  # a person sees the warning, and decides
+            await require_session(self._invocation, client, self.session, direct=self._direct)
         add_tools(client, self._tools)
         client.on("status_update")(self._goes_on)
         self.session = client.session_id
@@ -151,6 +154,8 @@ class _SessionPartner:
         elif event.kind == "resumed":
             console.note("connected again")
         elif event.kind == "new_session" and event.session_id != self.session:
+            if self._client is None and not console.in_is_terminal:
+                return  # the error says it
             console.warn(f"the session is gone; a new one is {event.session_id}")
 
 

@@ -11,6 +11,7 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import BadConfiguration, MegabotError
+from megabot_cli.wording import counted
 
 # What stands before the fault: a file with line and column, a variable, a flag.
 _PLACE = re.compile(r"(?P<place>\S.*?:\d+(?::\d+)?|MEGABOT_[A-Z0-9_]+|--[a-z-]+): (?P<what>.+)")
@@ -41,7 +42,7 @@ def check(
     name = str(file or invocation.places.config_file)
     _show(invocation, name, problems)
     if problems:
-        many = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        many = counted(len(problems), "problem")
         raise BadConfiguration(f"{name} has {many}" if file else f"The settings have {many}")
 
 

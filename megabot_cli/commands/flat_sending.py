@@ -12,6 +12,7 @@ from megabot_cli.errors import BadConfiguration, BadData, NotAuthenticated, Time
 if TYPE_CHECKING:
     from megabot_cli.client.flat import FlatAnswer, FlatClient
     from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.commands.replies import Replies
     from megabot_cli.commands.sending import Draft, SendOptions
 
 _SIMPLER = "Use --timeout, and --wait type:TYPE."
@@ -117,22 +118,31 @@ def _type_of(draft: Draft) -> str:
 
 
 async def _show_answers(invocation: Invocation, client: FlatClient, options: SendOptions) -> None:
+    from megabot_cli.commands.replies import Replies
     from megabot_cli.protocol import flat
 
     assert options.draft is not None
+    replies = Replies(invocation, options.layout)
     match options.wait.until:
         case "reply":
-            _show(invocation, await client.next_of(flat.ANSWERS[_type_of(options.draft)]))
+            kinds = flat.ANSWERS[_type_of(options.draft)]
+            _show(invocation, replies, await client.next_of(kinds))
         case "type":
             for _ in range(options.wait.count):
-                _show(invocation, await client.next_of(options.wait.type))
+                _show(invocation, replies, await client.next_of(options.wait.type))
 
 
-def _show(invocation: Invocation, answer: FlatAnswer) -> None:
-    """Its words; all of it with --json, or where it has none."""
+def _show(invocation: Invocation, replies: Replies, answer: FlatAnswer) -> None:
+    """Its words; all of it where it has none, or where more than words is wanted."""
+    import time
+
+    from megabot_cli.client.received import Received
+    from megabot_cli.protocol.envelope import peek
     from megabot_cli.terminal.text import safe_json, safe_text
 
-    if invocation.output == "text" and answer.content is not None:
+    if not replies.only_words:
+        replies.show(Received(answer.text, peek(answer.text), time.time()), None)
+    elif answer.content is not None:
         invocation.console.line(safe_text(answer.content))
     else:
         invocation.console.line(safe_json(answer.text))

@@ -130,19 +130,31 @@ class Invocation:
 
     def running_relay(self) -> RunningRelay | None:
         """The relay that serves this profile at this upstream, when one runs."""
+        relay, serves_us = self._relay_of_profile()
+        return relay if serves_us else None
+
+    def relay_elsewhere(self) -> RunningRelay | None:
+        """The relay that serves this profile, but at another upstream."""
+        relay, serves_us = self._relay_of_profile()
+        return None if serves_us else relay
+
+    def _relay_of_profile(self) -> tuple[RunningRelay | None, bool]:
         from megabot_cli.client.endpoint import parse_endpoint
         from megabot_cli.storage.run_files import find_running_relay
 
         relay = find_running_relay(self.places.run, self.configuration.profile_name)
         origin = parse_endpoint(self.configuration.profile.url).origin
-        return relay if relay is not None and relay.upstream == origin else None
+        return relay, relay is not None and relay.upstream == origin
 
     def settle_output(self, forms: tuple[str, ...]) -> None:
         """Decide on the form of output among those the command has, the first by default."""
         asked = self.options.output or forms[0]
         if asked not in forms:
+            from megabot_cli.config.spelling import did_you_mean
+
             raise WrongUsage(
-                f"This command has no output {asked!r}", f"It has: {', '.join(forms)}."
+                f"This command has no output {asked!r}",
+                did_you_mean(asked, forms) or f"It has: {', '.join(forms)}.",
             )
         self.output = asked
 

@@ -37,12 +37,12 @@ def layout(
 
     WrongUsage for what makes no sense.
     """
+    if fields is None and template is None:
+        return None  # as mostly: nothing is loaded for it
     from pathlib import Path
 
     from megabot_cli.recording.layout import parse_fields, parse_template
 
-    if fields is None and template is None:
-        return None
     if fields is not None and template is not None:
         raise WrongUsage("--fields and --template exclude each other")
     if form == "raw" or (form in ("json", "jsonl") and template is not None):

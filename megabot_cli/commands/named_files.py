@@ -20,7 +20,7 @@ def faults_of_named(each: FileValue) -> Iterator[MegabotError]:
     try:
         match each.path:
             case ("gateway", "scenario"):
-                _read_scenario(each.value)
+                yield from _faults_of_scenario(each.value)
             case ("gateway", "assistant"):
                 _try_assistant(each.value)
             case ("recording", "folder"):
@@ -31,12 +31,13 @@ def faults_of_named(each: FileValue) -> Iterator[MegabotError]:
         yield fault
 
 
-def _read_scenario(named: str) -> None:
+def _faults_of_scenario(named: str) -> Iterator[MegabotError]:
     from megabot_cli.gateway.scenarios.finding import find_scenario, read_text
-    from megabot_cli.gateway.scenarios.reading import read_scenario
+    from megabot_cli.gateway.scenarios.reading import read_liberally
 
     path = find_scenario(named)
-    read_scenario(read_text(path), str(path))
+    _, faults = read_liberally(read_text(path), str(path))
+    yield from faults
 
 
 def _try_assistant(words: str) -> None:

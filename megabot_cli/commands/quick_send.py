@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from megabot_cli.commands.sending import SendOptions
 
 _LIMIT_S: Final = 10.0
+_LIMIT_ON_A_TERMINAL_S: Final = 1.0  # after this the real client tells what it waits for
 
 
 def send_quickly(invocation: Invocation, options: SendOptions, text: str) -> bool:
@@ -42,11 +43,15 @@ def send_quickly(invocation: Invocation, options: SendOptions, text: str) -> boo
         headers["Authorization"] = f"Bearer {credential.secret}"
         if credential.kind == "api_key":
             headers["X-API-Key"] = credential.secret
-    limit_s = min(options.timeout_s or _LIMIT_S, _LIMIT_S)
+    longest_s = _LIMIT_ON_A_TERMINAL_S if invocation.console.err_is_terminal else _LIMIT_S
+    limit_s = min(options.timeout_s or longest_s, longest_s)
     try:
         with PlainSocket(endpoint, headers, query, limit_s=limit_s) as socket:
-            head = peek(socket.receive_text())
+            greeting = socket.receive_text()
+            head = peek(greeting)
             if head is None or head.type != "connection_established":
+                return False
+            if options.session not in (None, _session_of(greeting)):
                 return False
             try:
                 socket.send_text(text)
@@ -58,6 +63,14 @@ def send_quickly(invocation: Invocation, options: SendOptions, text: str) -> boo
     except NotSoSimple:
         return False
     return True
+
+
+def _session_of(greeting: bytes) -> str | None:
+    import json
+
+    payload = json.loads(greeting).get("payload")
+    session = payload.get("session_id") if isinstance(payload, dict) else None
+    return session if isinstance(session, str) else None
 
 
 _Way = tuple["Endpoint", "Credential | None", str]

@@ -146,7 +146,11 @@ def reauth(context: typer.Context) -> None:
     Links that were refused try again.
     """
     done = _tell(context.obj, "reauth")
-    _say(context.obj, done, f"read the credential anew; {done.get('links')} links try again")
+    _say(
+        context.obj,
+        done,
+        f"read the credential anew; {counted(done['links'], 'link')} will try again",
+    )
 
 
 @forms("text", "json")

@@ -16,6 +16,7 @@ from megabot_cli.errors import (
     NotFound,
     WrongUsage,
 )
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
@@ -115,7 +116,7 @@ def _nothing_to_send(conversation: Conversation) -> NotFound:
     held_back = conversation.held_back()
     if held_back:
         count, why = sum(held_back.values()), next(iter(held_back))
-        return NotFound(f"None of the {count} messages is sent again: {why}")
+        return NotFound(f"Of {counted(count, 'message')} none is sent again: {why}")
     return NotFound(
         "There is no message to send in what was chosen of the recording",
         "`megabot recordings list` shows all there are; `last` is the newest, also a live one.",
@@ -263,7 +264,7 @@ def _judge(stage: Stage, played: Played, budgets: list[BudgetVerdict]) -> None:
         wrong = report.different + report.missing + report.extra
         wrong += report.same_shape if expect == "exact" else 0
         raise ExpectationFailed(
-            f"{wrong} answers are not what was recorded (--expect {expect})",
+            f"Other than recorded: {counted(wrong, 'answer')} (--expect {expect})",
             "--expect shape or none asks for less; --ignore PATH leaves a field out.",
         )
     late_ms = report.lateness.max_ms

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -13,6 +13,7 @@ from megabot_cli.commands.values import MostlyOneOf
 from megabot_cli.errors import BadData, WrongUsage
 
 if TYPE_CHECKING:
+    from megabot_cli.commands.invocation import Invocation
     from megabot_cli.recording.conditions import Condition
     from megabot_cli.recording.selection import Selection
 
@@ -126,6 +127,7 @@ def selecting(*left_out: str) -> Callable[[Body], Body]:
         @wraps(body)
         def command(**given: Any) -> None:
             chosen = {name: given.pop(name) for name in words}
+            warn_of_misspelt(given["context"].obj, chosen.get("types") or ())
             body(wanted=selection(**chosen), **given)
 
         # `wanted` is for the checker only; all else Typer reads.
@@ -147,6 +149,17 @@ def selecting(*left_out: str) -> Callable[[Body], Body]:
         return command
 
     return attach
+
+
+def warn_of_misspelt(invocation: Invocation, types: Iterable[str]) -> None:
+    """Types may be anything, so one that is nearly one of those we know is no error."""
+    for each in types:
+        if each in MESSAGE_TYPES or not each.isidentifier():
+            continue
+        from megabot_cli.config.spelling import did_you_mean
+
+        if meant := did_you_mean(each, MESSAGE_TYPES, near=0.85):
+            invocation.console.warn(f"--type {each} is none of the specification's. {meant}")
 
 
 def selection(

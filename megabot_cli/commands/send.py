@@ -9,8 +9,18 @@ from typing import Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.selection_words import MESSAGE_TYPES
-from megabot_cli.commands.sending import Draft, SendOptions, Wait, converse, preview, said_quickly
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
+from megabot_cli.commands.rows import LIST_FORMS
+from megabot_cli.commands.selection_words import MESSAGE_TYPES, warn_of_misspelt
+from megabot_cli.commands.sending import (
+    RESULT_NAMES,
+    Draft,
+    SendOptions,
+    Wait,
+    converse,
+    preview,
+    said_quickly,
+)
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import (
     MostlyOneOf,
@@ -25,11 +35,12 @@ from megabot_cli.errors import BadData, NotFound, WrongUsage
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
 
 
-@forms("text", "json", "jsonl")
+@forms(*LIST_FORMS, "raw")
 @examples(
     ('megabot send "What is a relay?"', "The answer streams to stdout"),
     ("git diff | megabot send -", "What comes on stdin"),
     ("megabot send --jsonl - < questions.txt > answers.jsonl", "Many messages, one a line"),
+    ("megabot send hi --fields time,type,payload.content", "What came, and when"),
     (
         'megabot send --type session_join --payload \'{"session_id":"ws_1"}\' --no-wait',
         "Any type of message",
@@ -67,6 +78,9 @@ def send(
     session: Annotated[
         str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
     ] = None,
+    or_new: Annotated[
+        bool, typer.Option("--or-new", help="Where that session is gone, begin a new one.")
+    ] = False,
     wait: Annotated[
         str,
         typer.Option("--wait", metavar="WHAT", help="Wait for: reply, none, or type:TYPE."),
@@ -114,6 +128,8 @@ def send(
         Path | None,
         typer.Option("--record", metavar="DIR", help="Keep what passes as a recording in here."),
     ] = None,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the exact message and send nothing.")
     ] = False,
@@ -124,16 +140,23 @@ def send(
     """Send a message and print the answer.
 
     Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
-    they came. With --jsonl and - every line of stdin is a message, an envelope or bare
-    text, and every line of the result belongs to one of them.
+    they came; --fields and --template show something of each, -o table a line. With --jsonl
+    and - every line of stdin is a message, an envelope or bare text, and every line of the
+    result belongs to one of them. A --session that is gone ends with 9 before anything is
+    sent.
     """
     from megabot_cli.commands.running import run
 
     invocation: Invocation = context.obj
+    warn_of_misspelt(invocation, (message_type,))
     many = text == "-" and invocation.output == "jsonl"
     wanted = _wait("none" if no_wait else wait, until, count)
     if no_wait and (until is not None or wait != "reply"):
         raise WrongUsage("--no-wait waits for nothing", "Leave --wait and --until out.")
+    results = [dict.fromkeys(RESULT_NAMES)] if many else None
+    laid_out = layout(fields, template, invocation.output, results)
+    if laid_out is not None and dry_run:
+        raise WrongUsage("--dry-run prints the exact message", "Leave --fields or --template out.")
     most = invocation.configuration.settings.limits.max_message_bytes
     base = Draft(
         message_type,
@@ -151,9 +174,11 @@ def send(
         stream=not no_stream,
         session=session,
         direct=direct,
+        or_new=or_new,
         idle_s=idle_timeout,
         tools=programs(tool or (), "--tool"),
         record=record,
+        layout=laid_out,
     )
     if dry_run:
         preview(invocation, options)
@@ -232,7 +257,12 @@ def _wait(text: str, until: str | None, count: int) -> Wait:
         return Wait("condition", "", count, until)
     match = _WAIT.fullmatch(text)
     if match is None:
-        raise WrongUsage(f"--wait {text!r} is unknown", "It takes reply, none or type:TYPE.")
+        from megabot_cli.config.spelling import did_you_mean
+
+        raise WrongUsage(
+            f"--wait {text!r} is unknown",
+            did_you_mean(text, ("reply", "none")) or "It takes reply, none or type:TYPE.",
+        )
     if match["type"]:
         return Wait("type", match["type"], count)
     if count > 1:

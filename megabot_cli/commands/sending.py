@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,17 +16,23 @@ from megabot_cli.errors import (
     MegabotError,
     NotAuthenticated,
     PartlyFailed,
-    TimedOut,
 )
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
-    import asyncio
     from pathlib import Path
 
     from megabot_cli.client.answers import Answer
-    from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
+    from megabot_cli.client.connection import ClientEvent, MegaBotClient
     from megabot_cli.client.observing import MessageLog
     from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.commands.waiting import Waiting
+    from megabot_cli.recording.layout import Layout
+
+# What there may be in the result of a line.
+RESULT_NAMES = (
+    "line", "id", "answer", "chunks", "first_chunk_s", "total_s", "reply", "error",
+)  # fmt: skip
 
 # After these no further message has a chance; any other fault is about one message.
 _FATAL = (ConnectionLost, CouldNotConnect, NotAuthenticated)
@@ -64,9 +70,11 @@ class SendOptions:
     stream: bool
     session: str | None
     direct: bool
+    or_new: bool = False  # where the session is gone, a new one will do
     idle_s: float | None = None
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     record: Path | None = None  # keep what passes as a recording in this folder
+    layout: Layout | None = None  # what is shown of each message, or of each line's result
 
 
 @dataclass(frozen=True)
@@ -143,81 +151,63 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
         return
     message = _ready(options.draft)
     _text(message)  # what is not valid is refused before anybody is dialled
+    from megabot_cli.commands.deadlines import Silence, deadline
+
+    waiting = _waiting(invocation, options)
     async with (
-        _deadline(options.timeout_s),
-        _open(invocation, options) as client,
-        _Silence(client, options.idle_s).bounded(),
+        deadline(options.timeout_s, waiting),
+        waiting.told(),
+        _open(invocation, options, waiting) as client,
+        Silence(client, options.idle_s).bounded(),
     ):
-        await _send_one(invocation, client, options, message)
+        waiting.connected()
+        await _send_one(invocation, client, options, message, waiting)
+
+
+def _waiting(invocation: Invocation, options: SendOptions) -> Waiting:
+    from megabot_cli.commands.waiting import Waiting
+
+    relay = None if options.direct else invocation.running_relay()
+    who = f"the relay {relay.url}" if relay is not None else invocation.configuration.profile.url
+    return Waiting(invocation.console, who, options.timeout_s)
 
 
 @asynccontextmanager
-async def _deadline(limit_s: float | None) -> AsyncIterator[None]:
-    import asyncio
+async def _open(
+    invocation: Invocation, options: SendOptions, waiting: Waiting | None = None
+) -> AsyncIterator[MegaBotClient]:
+    """A client in the session that was asked for; NotFound where that is gone."""
+    from megabot_cli.commands.asked_session import require_session
 
-    try:
-        async with asyncio.timeout(limit_s) as deadline:
-            yield
-    except TimeoutError:
-        if not deadline.expired():
-            raise
-        raise TimedOut(
-            f"No whole answer came within {limit_s:g} s", "--timeout sets how long to wait."
-        ) from None
+    warns = options.or_new
 
-
-class _Silence:
-    """How long nothing at all may come; whatever comes begins it anew."""
-
-    def __init__(self, client: MegaBotClient, most_s: float | None) -> None:
-        self._most_s = most_s
-        self._watch: asyncio.Timeout | None = None
-        if most_s is not None:
-            client.on("*")(self._heard)
-
-    @asynccontextmanager
-    async def bounded(self) -> AsyncIterator[None]:
-        """TimedOut when it lasts too long within this."""
-        import asyncio
-
-        try:
-            async with asyncio.timeout(self._most_s) as self._watch:
-                yield
-        except TimeoutError:
-            if self._watch is None or not self._watch.expired():
-                raise
-            raise TimedOut(
-                f"Nothing came for {self._most_s:g} s", "--idle-timeout sets how long."
-            ) from None
-        finally:
-            self._watch = None
-
-    def _heard(self, _: Received) -> None:
-        import asyncio
-
-        if self._watch is not None and self._most_s is not None and not self._watch.expired():
-            self._watch.reschedule(asyncio.get_running_loop().time() + self._most_s)
-
-
-@asynccontextmanager
-async def _open(invocation: Invocation, options: SendOptions) -> AsyncIterator[MegaBotClient]:
     def tell(event: ClientEvent) -> None:
         if event.kind == "lost":
             invocation.console.note(f"connection lost ({event.detail}); dialling again")
-        elif event.kind == "new_session":
+        elif event.kind == "new_session" and warns:
             invocation.console.warn(f"the session is gone; a new one is {event.session_id}")
         elif event.kind in ("open", "resumed"):
             invocation.console.detail(f"{event.kind}: session {event.session_id}")
 
-    if options.record is None:
-        async with _open_logged(invocation, options, tell, 0) as client:
-            yield client
-        return
-    from megabot_cli.commands.kept_messages import kept_messages
+    async with AsyncExitStack() as opened:
+        log: int | MessageLog = 0
+        if options.record is not None:
+            from megabot_cli.commands.kept_messages import kept_messages
 
-    with kept_messages(invocation, options.record, "send") as kept:
-        async with _open_logged(invocation, options, tell, kept) as client:
-            yield client
+            log = opened.enter_context(kept_messages(invocation, options.record, "send"))
+        client = await opened.enter_async_context(
+            _open_logged(invocation, options, tell, log, waiting)
+        )
+        if not options.or_new:
+            await require_session(
+                invocation,
+                client,
+                options.session,
+                direct=options.direct,
+                else_new="--or-new goes on in a new one.",
+            )
+        warns = True
+        yield client
 
 
 @asynccontextmanager
@@ -226,6 +216,7 @@ async def _open_logged(
     options: SendOptions,
     tell: Callable[[ClientEvent], None],
     log: int | MessageLog,
+    waiting: Waiting | None,
 ) -> AsyncIterator[MegaBotClient]:
     from megabot_cli.commands.upstream import open_client
 
@@ -235,6 +226,7 @@ async def _open_logged(
         invocation,
         session=options.session,
         direct=options.direct,
+        prepare=waiting.watch if waiting is not None else None,
         on_event=tell,
         query=role,
         log_messages=log,
@@ -255,41 +247,48 @@ def add_tools(client: MegaBotClient, tools: Mapping[str, tuple[str, ...]]) -> No
 
 
 async def _send_one(
-    invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
+    invocation: Invocation,
+    client: MegaBotClient,
+    options: SendOptions,
+    message: Ready,
+    waiting: Waiting,
 ) -> None:
     draft = message.draft
     if options.wait.until == "reply":
-        await _show_reply(invocation, client, options, message)
+        await _show_reply(invocation, client, options, message, waiting)
         return
     await client.send(
         draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
     )
     if options.wait.until in ("type", "condition"):
-        await _show_matching(invocation, client, options.wait, message.message_id)
+        await _show_matching(invocation, client, options, message.message_id)
 
 
 async def _show_reply(
-    invocation: Invocation, client: MegaBotClient, options: SendOptions, message: Ready
+    invocation: Invocation,
+    client: MegaBotClient,
+    options: SendOptions,
+    message: Ready,
+    waiting: Waiting,
 ) -> None:
-    from megabot_cli.terminal.text import safe_json, safe_text
+    from megabot_cli.commands.replies import Replies
+    from megabot_cli.terminal.text import safe_text
 
-    console = invocation.console
-    as_text = invocation.output == "text"
+    console, replies = invocation.console, Replies(invocation, options.layout)
     shown: list[str] = []
 
     def show(chunk: str) -> None:
+        waiting.over()
         shown.append(chunk)
         console.stream(safe_text(chunk))
 
+    as_it_comes = replies.only_words and options.stream
     try:
-        answer = await _ask(client, message, on_chunk=show if as_text and options.stream else None)
+        answer = await _ask(client, message, on_chunk=show if as_it_comes else None)
     finally:
         console.end_line()
-    if not as_text:
-        for text in answer.messages:
-            console.line(safe_json(text))
-    elif not shown:
-        console.line(_as_text(answer))
+    if not shown:
+        replies.show_answer(answer, client.session_id)
 
 
 async def _ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
@@ -299,24 +298,13 @@ async def _ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
     )
 
 
-def _as_text(answer: Answer) -> str:
-    """The words of an answer; the payload where it is none of words."""
-    from megabot_cli.protocol.envelope import open_envelope
-    from megabot_cli.terminal.text import safe_json, safe_text
-
-    if answer.text or not answer.messages:
-        return safe_text(answer.text)
-    envelope = open_envelope(answer.messages[-1])
-    return safe_json(bytes(envelope.payload).decode() if envelope else answer.messages[-1])
-
-
 async def _show_matching(
-    invocation: Invocation, client: MegaBotClient, wait: Wait, message_id: str
+    invocation: Invocation, client: MegaBotClient, options: SendOptions, message_id: str
 ) -> None:
     """Show the next `count` messages that are waited for."""
-    from megabot_cli.terminal.text import safe_json
+    from megabot_cli.commands.replies import Replies, ends_the_wait
 
-    is_wanted = _wanted(wait)
+    replies, is_wanted = Replies(invocation, options.layout), ends_the_wait(options.wait)
     seen = 0
     async for received in client:
         head = received.head
@@ -325,36 +313,10 @@ async def _show_matching(
         if head.type == "connection_error" and head.reply_to == message_id:
             raise _refusal(received.payload())
         if is_wanted(received):
-            if invocation.output == "text":
-                payload = json.dumps(received.payload(), ensure_ascii=False)
-                invocation.console.line(safe_json(payload))
-            else:
-                invocation.console.line(safe_json(received.text))
+            replies.show(received, client.session_id)
             seen += 1
-            if seen == wait.count:
+            if seen == options.wait.count:
                 return
-
-
-def _wanted(wait: Wait) -> Callable[[Received], bool]:
-    if wait.until == "type":
-        return lambda received: received.head is not None and received.head.type == wait.type
-    from megabot_cli.recording.conditions import Condition
-    from megabot_cli.recording.record import Record
-
-    condition = Condition(wait.condition)
-
-    def holds(received: Received) -> bool:
-        head = received.head
-        assert head is not None
-        assert isinstance(received.text, str)
-        record = Record(
-            n=1, t=0, kind="message", direction="to_client", session=head.session_id,
-            user=head.user_id, id=head.id, type=head.type, reply_to=head.reply_to,
-            size=len(received.text.encode()), data=received.text,
-        )  # fmt: skip
-        return condition.holds(record)
-
-    return holds
 
 
 def _refusal(payload: Any) -> MegabotError:
@@ -368,10 +330,11 @@ def _refusal(payload: Any) -> MegabotError:
 
 async def _send_lines(invocation: Invocation, client: MegaBotClient, options: SendOptions) -> None:
     """Send each line of stdin in its turn; each gives one line of the result."""
+    from megabot_cli.commands.deadlines import Silence
     from megabot_cli.terminal.progress import Progress
     from megabot_cli.terminal.stdin import lines
 
-    silence = _Silence(client, options.idle_s)
+    silence = Silence(client, options.idle_s)
     failed = sent = number = 0
     with Progress(invocation.console, "send") as progress:
         async for line in lines():
@@ -382,16 +345,20 @@ async def _send_lines(invocation: Invocation, client: MegaBotClient, options: Se
             async with silence.bounded():
                 result = await _result_of(client, options, line)
             failed += "error" in result
-            invocation.console.line(_json_line({"line": number, **result}))
+            result = {"line": number, **result}
+            shown = result if options.layout is None else options.layout.row_facts(result)
+            invocation.console.line(_json_line(shown))
             progress.reach(sent, f"{failed} failed" if failed else "")
     if failed:
-        raise PartlyFailed(f"{failed} of {sent} messages failed", "Their lines say why.")
+        raise PartlyFailed(f"{failed} of {counted(sent, 'message')} failed", "Their lines say why.")
 
 
 async def _result_of(client: MegaBotClient, options: SendOptions, line: str) -> dict[str, Any]:
+    from megabot_cli.commands.deadlines import deadline
+
     try:
         message = _parse_line(line, options.base)
-        async with _deadline(options.timeout_s):
+        async with deadline(options.timeout_s):
             return await _exchange(client, options.wait, message)
     except _FATAL:
         raise

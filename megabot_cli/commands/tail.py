@@ -92,8 +92,8 @@ def tail(
 
     Where a relay runs, everything that passes it; else what the upstream sends to a
     connection of our own (with --session to one on that session). Reconnects for ever and
-    says where something may be missing. Several sources are merged: recordings by their
-    time, what is live as it comes.
+    says where something may be missing. A dashed arrow is what the relay itself said.
+    Several sources are merged: recordings by their time, what is live as it comes.
     """
     from megabot_cli.commands.tail_sources import Wishes, show
 

@@ -13,7 +13,7 @@ from megabot_cli.commands.tailing import Tail, history_of, same_as
 from megabot_cli.errors import CouldNotConnect, WrongUsage
 
 if TYPE_CHECKING:
-    from megabot_cli.client.connection import ClientEvent, Received
+    from megabot_cli.client.connection import ClientEvent
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.recording.record import Record
     from megabot_cli.storage.run_files import RunningRelay
@@ -39,18 +39,25 @@ async def follow_one(tail: Tail) -> None:
 
 
 async def _follow_relays(tail: Tail) -> None:
+    """Watch one relay after another. However often we look for the next, its absence is told
+    once, and once what was missed."""
+    import asyncio
+
     relay = tail.source.relay or await _next_relay(tail.invocation)
+    away_since: float | None = None
     while True:
-        await _follow_tap(tail, relay)
-        left_at = time.monotonic()
-        tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+        watched = await _follow_tap(tail, relay, away_since)
+        if watched or away_since is None:
+            away_since = time.monotonic()
+            tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+        # One that stops, or was killed, is still written down for a moment.
+        await asyncio.sleep(LOOK_FOR_RELAY_S)
         relay = await _next_relay(tail.invocation)
-        away_s = time.monotonic() - left_at
-        tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
         tail.last_n = 0
 
 
-async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
+async def _follow_tap(tail: Tail, relay: RunningRelay, away_since: float | None) -> bool:
+    """Show what a relay's tap shows until it ends; False where it could not be opened."""
     import asyncio
 
     import aiohttp
@@ -64,6 +71,7 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
     endpoint = parse_endpoint(relay.tap_url)
     url = relay.tap_url if endpoint.unix_path is None else "ws://localhost/relay/tap"
     connector = connector_for(endpoint, relay_tls(relay))
+    watched = False
     try:
         async with (
             aiohttp.ClientSession(connector=connector) as http,
@@ -71,6 +79,10 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
                 url, headers=headers, params=_wanted(tail), max_msg_size=0, heartbeat=25
             ) as socket,
         ):
+            watched = True
+            if away_since is not None:
+                away_s = time.monotonic() - away_since
+                tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
             tail.console.note(f"watching the relay's tap, {relay.tap_url}")
             if tail.last_n and relay.recording is not None:
                 # What passed since its recording was read, before the tap was open.
@@ -91,6 +103,7 @@ async def _follow_tap(tail: Tail, relay: RunningRelay) -> None:
         raise CouldNotConnect(f"The relay refused the tap: {fault.status}") from None
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
+    return watched
 
 
 def _wanted(tail: Tail) -> dict[str, str]:
@@ -171,6 +184,7 @@ async def follow_upstream(tail: Tail) -> None:
 
 
 async def _follow_upstream(tail: Tail, session: str | None) -> None:
+    from megabot_cli.commands.arrived import record_of
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.protocol.backoff import FullJitter
 
@@ -186,7 +200,7 @@ async def _follow_upstream(tail: Tail, session: str | None) -> None:
         async for received in client:
             number += 1
             offset_us = round((time.monotonic() - started_at) * 1e6)
-            record = _record_of(received, number, offset_us, client.session_id)
+            record = record_of(received, number, offset_us, client.session_id)
             tail.show(record, received.at)
 
 
@@ -206,31 +220,6 @@ def _teller(tail: Tail) -> Callable[[ClientEvent], None]:
             console.note(f"connected, session {event.session_id}")
 
     return tell
-
-
-def _record_of(received: Received, number: int, offset_us: int, session_id: str | None) -> Record:
-    from base64 import b64encode
-
-    from megabot_cli.protocol.envelope import wire_size
-    from megabot_cli.recording.record import Record
-
-    head, text = received.head, received.text
-    is_text = isinstance(text, str)
-    return Record(
-        n=number,
-        t=offset_us,
-        kind="message",
-        direction="to_client",
-        session=(head.session_id if head else None) or session_id,
-        user=head.user_id if head else None,
-        id=head.id if head else None,
-        type=head.type if head else None,
-        reply_to=head.reply_to if head else None,
-        opcode=None if is_text else "binary",
-        size=wire_size(text),
-        data=text if isinstance(text, str) else None,
-        data_b64=None if isinstance(text, str) else b64encode(text).decode(),
-    )
 
 
 # What comes on stdin

@@ -26,6 +26,7 @@ class ToolCall:
 async def call(invocation: Invocation, wanted: ToolCall) -> None:
     """Show the result. ExpectationFailed when the tool failed."""
     from megabot_cli.client.ids import new_id
+    from megabot_cli.commands.asked_session import require_session
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.terminal.progress import Progress
 
@@ -38,6 +39,7 @@ async def call(invocation: Invocation, wanted: ToolCall) -> None:
         "execution_id": execution_id,
     }
     async with open_client(invocation, session=wanted.session, direct=wanted.direct) as client:
+        await require_session(invocation, client, wanted.session, direct=wanted.direct)
         with Progress(invocation.console, wanted.name, 100) as bar:
 
             @client.on("status_update")

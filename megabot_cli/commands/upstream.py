@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from megabot_cli.errors import NotAuthenticated
+from megabot_cli.errors import CouldNotConnect, NotAuthenticated
 
 if TYPE_CHECKING:
     import ssl
@@ -111,11 +111,13 @@ async def open_client(
     *,
     session: str | None = None,
     direct: bool = False,
+    prepare: Callable[[MegaBotClient], None] | None = None,
     **more: Any,
 ) -> AsyncIterator[MegaBotClient]:
     """A connected client: through the running relay unless `direct`, else upstream.
 
-    `more` goes to MegaBotClient. A refusal for want of a credential says how to log in.
+    `prepare` gets it before it connects, to hear the first messages too. `more` goes to
+    MegaBotClient. A refusal for want of a credential says how to log in.
     """
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.client.wire_form import open_signer
@@ -136,9 +138,10 @@ async def open_client(
     if relay is not None:
         invocation.console.detail(f"through the relay {relay.url}")
         given["ssl"] = relay_tls(relay)
-        async with MegaBotClient(
-            relay.url, api_key=client_token(Path(relay.token_file)), **given
-        ) as client:
+        through = MegaBotClient(relay.url, api_key=client_token(Path(relay.token_file)), **given)
+        if prepare is not None:
+            prepare(through)
+        async with through as client:
             yield client
         return
     invocation.console.detail(f"straight to {profile.url}")
@@ -149,11 +152,16 @@ async def open_client(
             "compression": profile.compression,
             "require_signatures": profile.integrity.require,
         }
+        straight = MegaBotClient(profile.url, tokens=tokens, **given)
+        if prepare is not None:
+            prepare(straight)
         try:
-            async with MegaBotClient(profile.url, tokens=tokens, **given) as client:
+            async with straight as client:
                 yield client
         except NotAuthenticated as refusal:
-            raise with_login_hint(invocation, refusal) from None
+            raise with_relay_hint(invocation, with_login_hint(invocation, refusal)) from None
+        except CouldNotConnect as fault:
+            raise with_relay_hint(invocation, fault) from None
 
 
 def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
@@ -178,6 +186,30 @@ def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAut
         refusal.message,
         f"`megabot{profile} login{elsewhere}` gives profile {name!r} a credential for {url}.",
         close_code=refusal.close_code,
+    )
+
+
+Refusal = TypeVar("Refusal", NotAuthenticated, CouldNotConnect)
+
+
+def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
+    """The same fault, naming the relay that would have taken us elsewhere without it."""
+    from megabot_cli.client.endpoint import parse_endpoint
+
+    relay = invocation.relay_elsewhere()
+    if relay is None:
+        return fault
+    there = parse_endpoint(relay.upstream)
+    its = relay.upstream if there.unix_path is not None else there.socket_url
+    hint = (
+        f"The relay {relay.url} serves {its}, so this went straight to "
+        f"{invocation.configuration.profile.url}. --url {its} goes through the relay."
+    )
+    return type(fault)(
+        fault.message,
+        " ".join(filter(None, (hint, fault.hint))),
+        retry_after_s=fault.retry_after_s,
+        close_code=fault.close_code,
     )
 
 

@@ -135,6 +135,7 @@ def convert(setting: Setting, named: str, value: Any, *, from_text: bool = False
     try:
         return msgspec.convert(value, setting.type, strict=not from_text)
     except msgspec.ValidationError:
+        meant = did_you_mean(value, setting.choices) if isinstance(value, str) else None
         raise BadConfiguration(
-            f"{named} cannot be {value!r}", f"It takes {setting.constraint}."
+            f"{named} cannot be {value!r}", meant or f"It takes {setting.constraint}."
         ) from None

@@ -149,8 +149,11 @@ def _profile_choices(
 
 
 def _require_known(name: str, known: set[str], named_by: Source, history: History) -> None:
-    """A profile that nobody has heard of needs an address, by a flag or the environment."""
-    if name in known or history[("profiles", name, "url")][-1].source.layer != "default":
+    """A profile that nobody has heard of needs an address beside its name: a flag's name that
+    is misspelt must not go to where the environment points."""
+    address_by = history[("profiles", name, "url")][-1].source.layer
+    beside = ("flag",) if named_by.layer == "flag" else ("flag", "environment")
+    if name in known or address_by in beside:
         return
     raise NotFound(
         f"There is no profile {name!r} ({named_by})",

@@ -14,6 +14,7 @@ from megabot_cli.client.keyring_access import KeyringAccess, KeyringFailed, Keyr
 from megabot_cli.doctor.case import Case, Folders
 from megabot_cli.doctor.findings import Finding, fail, ok, skipped, warn
 from megabot_cli.errors import BadConfiguration, NotPermitted
+from megabot_cli.wording import counted
 
 _MIB = 1024 * 1024
 LEAST_BYTES = 64 * _MIB  # less than that holds nothing worth recording
@@ -68,7 +69,7 @@ async def permissions(case: Case) -> Finding:
         )
     if not ours:
         return ok("there is nothing of ours yet", paths=[])
-    return ok(f"{len(ours)} files and folders, for nobody but you", paths=list(map(str, ours)))
+    return ok(f"{counted(len(ours), 'path')}, for nobody but you", paths=list(map(str, ours)))
 
 
 def _private_paths(folders: Folders) -> Iterator[Path]:

@@ -17,6 +17,7 @@ from megabot_cli.gateway.answers import MOST_TURNS_REMEMBERED, Answers
 from megabot_cli.gateway.assistants.interface import Assistant
 from megabot_cli.gateway.backlog import Backlog
 from megabot_cli.gateway.ledger import Ledger
+from megabot_cli.wording import counted
 
 MOST_SESSIONS = 10_000
 MOST_ID_LENGTH = 128
@@ -220,10 +221,11 @@ class SessionTable:
 
 
 def _gap_notice(dropped: int, session_id: str) -> bytes:
+    count = counted(dropped, "message")
     payload = {
         "type": "warning",
         "title": "Messages were lost",
-        "message": f"{dropped} messages came while nobody was connected and could not be kept.",
+        "message": f"{count} came while nobody was connected and could not be kept.",
         "dismissible": True,
     }
     return outgoing.message("notification", payload, session_id=session_id)

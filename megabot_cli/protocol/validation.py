@@ -18,6 +18,7 @@ from megabot_cli.protocol.messages import (
     Payload,
     Text,
 )
+from megabot_cli.wording import counted
 
 MAX_MESSAGE_BYTES = 1024 * 1024
 
@@ -212,9 +213,9 @@ def _value_at(path: str, text: bytes | str) -> str:
         return "a value outside that"
     match value:
         case str():
-            return f"{utf16_units(value)} characters"
+            return counted(utf16_units(value), "character")
         case list():
-            return f"{len(value)} items"
+            return counted(len(value), "item")
         case float():
             return f"{value:.15g}"
         case int() if abs(value) < 1e15:

@@ -11,6 +11,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.config.spelling import did_you_mean
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
@@ -21,11 +22,13 @@ from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import peer_uid
+from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES, Pages, index_text, nothing_at
 from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
 from megabot_cli.relay.wire import CAN_HEAR, HeardSocket, client_transport
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.relay.identity import Identity
@@ -53,6 +56,7 @@ class ClientRoutes:
         tasks: TaskSet,
         redactor: Redactor,
         tap_header: Callable[[], bytes],
+        admin_url: Callable[[], str],
     ) -> None:
         self.clients: dict[str, LocalClient] = {}
         self.draining = False
@@ -63,6 +67,7 @@ class ClientRoutes:
         self._tasks = tasks
         self._redactor = redactor
         self._tap_header = tap_header
+        self._admin_url = admin_url
         self._owners = SocketOwners()
         self._tap_sockets: set[web.WebSocketResponse[bool]] = set()
 
@@ -71,13 +76,14 @@ class ClientRoutes:
         app.router.add_get("/ws", self.serve_client)
         app.router.add_get("/ws/{profile}", self.serve_client)
         app.router.add_get("/relay/tap", self.serve_tap)
+        app.router.add_get("/", self.serve_index)
         return app
 
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = await self._judge(request)
         if refusal is None:
-            return await handler(request)
+            return await _found(handler, request, CLIENT_PAGES)
         self._parts.numbers.refusals[refusal.reason] += 1
         log.warning("client.refused", reason=refusal.reason, why=refusal.message)
         return _refuse(refusal)
@@ -91,6 +97,11 @@ class ClientRoutes:
         uid = None if has_token else await _peer_uid(request, self._owners)
         return rules.judge_peer(uid, has_token=has_token)
 
+    async def serve_index(self, _request: web.Request) -> web.Response:
+        """For somebody who looks here: what there is."""
+        about = "megabot relay: clients connect here"
+        return _text(index_text(about, CLIENT_PAGES, f"Health and numbers: {self._admin_url()}"))
+
     # -- clients -------------------------------------------------------------------------
 
     async def serve_client(self, request: web.Request) -> web.StreamResponse:
@@ -101,8 +112,9 @@ class ClientRoutes:
         named = request.match_info.get("profile") or request.query.get("profile")
         identity = self._identities.get(named) if named else self._main
         if identity is None:
+            meant = did_you_mean(named or "", self._identities)
             known = ", ".join(self._identities)
-            text = f"this relay serves no profile {named!r}; it serves {known}"
+            text = f"this relay serves no profile {named!r}; {meant or f'it serves {known}'}"
             self._parts.numbers.refusals["unknown_profile"] += 1
             return _refuse(Refusal(404, "unknown_profile", text))
         if identity.dedicated is not None:
@@ -150,7 +162,7 @@ class ClientRoutes:
         if sum(len(each.pairs) for each in self._identities.values()) >= limit:
             self._parts.numbers.refusals["full"] += 1
             return _refuse(
-                Refusal(503, "full", f"{limit} clients are connected, which is the limit")
+                Refusal(503, "full", f"{counted(limit, 'client')} may be connected at once")
             )
         return await dedicated.serve(request)
 
@@ -188,13 +200,13 @@ class ClientRoutes:
     def _full(self, identity: Identity, asked_id: str | None) -> str | None:
         settings = self._parts.settings
         if len(self.clients) >= settings.max_clients:
-            return f"{settings.max_clients} clients are connected, which is the limit"
+            return f"{counted(settings.max_clients, 'client')} may be connected at once"
         # A shared link is no session that somebody chose: all clients of the relay are on it.
         if settings.mode == "shared" or asked_id is None:
             return None
         session = identity.sessions.find(asked_id)
         if session is not None and len(session.clients) >= settings.max_clients_per_session:
-            return f"{settings.max_clients_per_session} clients share this session, the limit"
+            return f"{counted(settings.max_clients_per_session, 'client')} may share one session"
         return None
 
     async def _turn_away(self, socket: web.WebSocketResponse[bool], why: str) -> None:
@@ -261,7 +273,7 @@ def _wanted(text: str | None) -> Matcher | None:
 
 
 class AdminRoutes:
-    """`/healthz`, `/readyz` and `/metrics`."""
+    """`/healthz`, `/readyz` and `/metrics`, and what is under `/relay/`."""
 
     def __init__(
         self,
@@ -280,6 +292,7 @@ class AdminRoutes:
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[known, self._admit])
+        app.router.add_get("/", self.serve_index)
         app.router.add_get("/healthz", self.serve_health)
         app.router.add_get("/readyz", self.serve_ready)
         app.router.add_get("/metrics", self.serve_metrics)
@@ -313,7 +326,14 @@ class AdminRoutes:
     @web.middleware
     async def _admit(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         refusal = _judge_names(self.admission, request)
-        return self._turn_away(refusal) if refusal is not None else await handler(request)
+        if refusal is not None:
+            return self._turn_away(refusal)
+        return await _found(handler, request, ADMIN_PAGES)
+
+    async def serve_index(self, _request: web.Request) -> web.Response:
+        """For somebody who looks here: what there is."""
+        about = f"megabot relay {self._relay.version}, for its operator"
+        return _text(index_text(about, ADMIN_PAGES, f"Clients connect to {self._relay.url}"))
 
     async def serve_health(self, _request: web.Request) -> web.Response:
         """200 while the process does its work; `status` says when only in part."""
@@ -361,6 +381,19 @@ def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes
         executor=query.get("role") == "executor",
         corner=socket.ws_protocol == SUBPROTOCOL,
     )
+
+
+async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.StreamResponse:
+    """What the handler gives, or where else to look."""
+    try:
+        return await handler(request)
+    except web.HTTPNotFound:
+        body = {"error": "not_found", "message": nothing_at(request.path, pages), "code": 404}
+        return web.json_response(body, status=404)
+
+
+def _text(text: str) -> web.Response:
+    return web.Response(text=text, headers={"Cache-Control": "no-store"})
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import shlex
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from urllib.parse import urlencode
@@ -148,8 +149,7 @@ class Relay:
         self._take_addresses()
         if self.recorder is not None:
             self._start_recorder(self.recorder)
-            if self.recorder.previous is not None:
-                log.warning("recording.found_unclean", segment=self.recorder.previous)
+            _tell_unclean(self.recorder)
         self._taps = taps = Taps(self._tap_dropped)
         self._witness = Witness(
             self.recorder,
@@ -209,6 +209,7 @@ class Relay:
             self._tasks,
             self._redactor,
             self._tap_header,
+            lambda: self.admin_url,
         )
         self.operations = Operations(self, self._tasks, self._dumps, self._read_settings)
         self._admin = AdminRoutes(self, admission, self._health, self._ready, self._exposition)
@@ -407,6 +408,19 @@ class Relay:
                 upstream=self.main.origin,
             )
         )
+
+
+def _tell_unclean(recorder: Recorder) -> None:
+    """Say what the relay before left, if it could not seal it."""
+    if recorder.previous is None:
+        return
+    path = recorder.folder.parent / recorder.previous
+    log.warning(
+        "recording.found_unclean",
+        path=str(path),
+        meaning="the relay before was killed; the file reads, but for its last tenth of a second",
+        hint=f"megabot recordings verify {shlex.quote(str(path.parent))}",
+    )
 
 
 def _trigger(settings: RelaySettings) -> Trigger | None:

@@ -75,4 +75,13 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True  # somebody else's process, but there
-    return True
+    return not _only_waits_to_be_reaped(pid)
+
+
+def _only_waits_to_be_reaped(pid: int) -> bool:
+    """Whether a killed process is left as a zombie: in a container often nobody reaps."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except OSError:
+        return False  # no Linux, or none of ours to look at
+    return stat.rpartition(b")")[2].split()[:1] == [b"Z"]

@@ -45,6 +45,7 @@ class RecordPrinter:
         self._layout = layout
         self._lines = RecordLines(console)
         self._answers = Answers(console, self._lines) if assemble and layout is None else None
+        self._greeted: str | None = None  # the session that the upstream greeted last
         self._write = self._writer(form)
         if form == "wide":
             console.width = None
@@ -72,7 +73,19 @@ class RecordPrinter:
             if self._answers.take(record, at, source):
                 return
             self._answers.step_aside()
+        if record.type == "connection_established" and self._is_passed_on(record):
+            return
         self._write(record, at, line, source)
+
+    def _is_passed_on(self, record: Record) -> bool:
+        """Whether a greeting says to the client what the upstream said to the relay just now:
+        both were sent, and people need it once."""
+        if record.kind == "message":
+            self._greeted = record.session
+        passed_on = record.kind == "inject" and record.session == self._greeted is not None
+        if passed_on:
+            self._greeted = None
+        return passed_on and not self._events and self.for_people and self._layout is None
 
     def end(self) -> None:
         """End a line that an unfinished answer left open."""

@@ -16,6 +16,7 @@ from megabot_cli.terminal.text import display_width, fit, safe_line
 
 _GAP = "  "
 _ARROWS = {"to_upstream": "→", "to_client": "←"}
+_ARROWS_OF_THE_RELAY = {"to_upstream": "⇢", "to_client": "⇠"}  # it said that itself
 _HUES: tuple[Style, ...] = ("cyan", "green", "yellow", "blue", "magenta", "red")
 _TYPE_WIDTH = len("connection_established")
 _SESSION_TAIL = 8  # ids begin with the time: their end tells them apart
@@ -134,8 +135,9 @@ class RecordLines:
         kind = record.type or ("?" if record.kind == "message" else record.kind)
         name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
         tail = fit(safe_line((session or "-")[-_SESSION_TAIL:]), _SESSION_TAIL)
+        arrows = _ARROWS_OF_THE_RELAY if record.kind == "inject" else _ARROWS
         columns = (
-            paint(_ARROWS.get(record.direction or "", "·"), "bold"),
+            paint(arrows.get(record.direction or "", "·"), "bold"),
             paint(name, hue(kind)),
             paint(tail.ljust(_SESSION_TAIL), hue(session)),
             "",

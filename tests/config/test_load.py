@@ -195,3 +195,15 @@ def test_a_new_profile_may_be_used_when_its_address_is_given() -> None:
 @pytest.mark.parametrize("text", ["", "\n\n", "# nothing\n", "relay:\n", "profiles:\n  a:\n"])
 def test_what_is_empty_says_nothing(text: str) -> None:
     assert load(text).settings.relay == Settings().relay
+
+
+def test_a_misspelt_profile_does_not_go_where_the_environment_points() -> None:
+    pointed = {"MEGABOT_URL": "ws://from.environment/ws"}
+    with pytest.raises(NotFound) as caught:
+        load(FILE, environment=pointed, profile="stagin")
+    assert caught.value.hint == "Did you mean 'staging'?"
+    # An address that is given as near as the name makes a profile for this run.
+    to_flag = {"profiles.*.url": Flag("--url", "ws://from.flag/ws")}
+    assert load(FILE, flags=to_flag, profile="new").profile.url == "ws://from.flag/ws"
+    named = {**pointed, "MEGABOT_PROFILE": "new"}
+    assert load(FILE, environment=named).profile.url == "ws://from.environment/ws"

@@ -6,6 +6,7 @@ import asyncio
 import json
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -97,7 +98,10 @@ async def test_killed_and_started_again_old_cursors_are_refused_by_name_and_sess
     assert (await verified(rig))["clean"] is False
 
     await rig.open_relay(server.url, record=True)
-    await rig.logged("recording.found_unclean")
+    told = json.loads(await rig.logged("recording.found_unclean"))
+    assert "was killed; the file reads" in told["meaning"]
+    assert await asyncio.to_thread(Path(told["path"]).is_file)
+    assert told["hint"] == f"megabot recordings verify {Path(told['path']).parent}"
     after = await rig.client(Ledger(), session_id=session, cursor=cursor)
     corner = after.of_type("connection_established")[0]["metadata"]["megabot"]
     assert (corner["recovered"], corner["reason"]) == (False, "other_epoch")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
 from tests.relay.conftest import Stage, until
 
 
@@ -43,3 +44,44 @@ async def test_of_two_origins_both_must_be_listed(stage: Stage, gateway: Gateway
         headers = [("Origin", origin), ("Origin", "https://evil.example")]
         async with stage.http.get(url, headers=headers) as response:
             assert response.status == 403
+
+
+async def test_an_address_says_what_there_is_and_what_is_there_is_all(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    clients = relay.url.replace("ws:", "http:").removesuffix("/ws")
+    async with stage.http.get(f"{relay.admin_url}/") as response:
+        text = await response.text()
+        assert (response.status, response.content_type) == (200, "text/plain")
+    assert "/readyz" in text
+    assert f"Clients connect to {relay.url}" in text
+    async with stage.http.get(f"{clients}/") as response:
+        assert f"Health and numbers: {relay.admin_url}" in await response.text()
+    for base, pages in ((relay.admin_url, ADMIN_PAGES), (clients, CLIENT_PAGES)):
+        for method, path, _ in pages:
+            url = base + path.replace("{profile}", "test")
+            async with stage.http.request(method, url) as response:
+                assert response.status not in (404, 405), path
+    routed = {
+        route.resource.canonical
+        for app in (relay._admin.app(), relay._clients.app())
+        for route in app.router.routes()
+        if route.resource is not None
+    }
+    assert routed == {"/", *(path for _, path, _ in (*ADMIN_PAGES, *CLIENT_PAGES))}
+
+
+async def test_a_path_that_is_not_there_is_answered_with_a_guess(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    for path, said in (
+        ("/metric", "there is nothing at '/metric'; Did you mean '/metrics'?"),
+        ("/favicon.ico", "there is nothing at '/favicon.ico'; GET / lists what there is"),
+    ):
+        async with stage.http.get(relay.admin_url + path) as response:
+            assert response.status == 404
+            assert (await response.json())["message"] == said
+    async with stage.http.post(f"{relay.admin_url}/metrics") as response:
+        assert response.status == 405

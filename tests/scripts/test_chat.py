@@ -124,7 +124,7 @@ def test_what_begins_with_a_slash_is_for_the_chat_itself(ann: Operator, tmp_path
         child.expect(PROMPT)
         for _ in range(2):
             child.send(f"/save {saved}\r")
-            child.expect("2 questions and answers are in|is there already")
+            child.expect("2 questions with what was answered|is there already")
             child.expect(PROMPT)
         child.send("/quit\r")
         _, code = ended(child)

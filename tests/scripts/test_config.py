@@ -126,6 +126,12 @@ def test_what_a_configuration_names_is_looked_at(stranger: Operator) -> None:
         assert problem["place"] == f"{file}:2"
         assert problem["message"].startswith(f"{section}.{key}: ")
         assert what in problem["message"]
+    (home / "wrong.yaml").write_text("rules:\n- {when: mesage, steps: [dropp]}\n")
+    file.write_text(f"gateway: {{scenario: {home}/wrong.yaml}}\n")
+    faults = stranger.types("config", "check", str(file), "--jsonl").stdout.splitlines()
+    assert [json.loads(each)["fix"] for each in faults] == [
+        "Did you mean 'message'?", "Did you mean 'drop'?"
+    ]  # fmt: skip
     file.write_text(
         f"gateway: {{scenario: auth-trouble, assistant: 'command:cat'}}\n"
         f"recording: {{folder: '{home}/new/deep'}}\n"

@@ -114,9 +114,10 @@ def test_7_when_nobody_listens(stranger: Operator) -> None:
 
 
 def test_9_when_there_is_no_such_profile(ann: Operator) -> None:
-    done = ann.types("-p", "defalt", "send", "hi", env={"MEGABOT_URL": ""})
-    assert done.returncode == 9
-    assert "Did you mean 'default'?" in done.stderr
+    for url in ("", ann.url):
+        done = ann.types("-p", "defalt", "send", "hi", env={"MEGABOT_URL": url})
+        assert done.returncode == 9
+        assert "Did you mean 'default'?" in done.stderr
 
 
 def test_9_when_there_is_no_such_recording(ann: Operator) -> None:
@@ -217,3 +218,35 @@ def test_8_when_the_session_is_lost_before_the_answer(
     processes.megabot("gateway", "--listen", address, *slow).ready()
     assert waiting.wait(limit_s=20.0) == 8
     assert "connection lost" in waiting.errors
+
+
+@pytest.mark.parametrize(
+    ("line", "meant"),
+    [
+        (("completions", "show", "bahs"), "bash"),
+        (("relay", "--mode", "sesion"), "session"),
+        (("send", "hi", "--color", "alway"), "always"),
+        (("send", "hi", "-o", "jsn"), "json"),
+        (("send", "hi", "--wait", "replay"), "reply"),
+        (("relay", "level", "debg"), "debug"),
+    ],
+)
+def test_2_with_a_guess_where_one_of_a_few_words_is_asked_for(
+    stranger: Operator, line: tuple[str, ...], meant: str
+) -> None:
+    done = stranger.types(*line)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[1] == f"hint: Did you mean {meant!r}?"
+
+
+def test_a_setting_and_a_message_type_are_guessed_too(stranger: Operator) -> None:
+    wrong = stranger.types("config", "show", env={"MEGABOT_RELAY_MODE": "shard"})
+    assert wrong.returncode == 12
+    assert wrong.stderr.splitlines()[1] == "hint: Did you mean 'shared'?"
+    # Any type may be sent and looked for: there it is a warning.
+    odd = stranger.types("send", "--type", "chat_sned", "--payload", "{}", "--dry-run")
+    assert (odd.returncode, json.loads(odd.stdout)["type"]) == (0, "chat_sned")
+    assert "Did you mean 'chat_send'?" in odd.stderr
+    sought = stranger.types("rec", "grep", "x", "-", "--type", "chat_recieve", "--type", "*_erorr")
+    assert sought.stderr.count("Did you mean") == 1
+    assert "Did you mean 'chat_receive'?" in sought.stderr

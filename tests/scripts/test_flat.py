@@ -38,6 +38,7 @@ def test_send_speaks_flat_and_refuses_what_it_has_no_place_for(
     assert says(operator, "send", "hi").stdout.startswith("You said “hi”")
     raw = json.loads(says(operator, "send", "hi", "--json").stdout)
     assert (raw["type"], raw["sender"]) == ("message", "MegaBot")
+    assert says(operator, "send", "hi", "--fields", "type").stdout == "message\n"
     dry = says(operator, "send", "hi", "--dry-run")
     assert dry.stdout == '{"type":"message","content":"hi"}\n'
     queued = says(operator, "send", "-t", "command", "-d", '{"command":"ls"}')

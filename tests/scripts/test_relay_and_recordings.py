@@ -46,6 +46,20 @@ def test_send_goes_through_the_relay_that_runs(relay: Running) -> None:
     assert f"straight to {relay.operator.url}" in direct.stderr
 
 
+def test_a_relay_that_serves_another_upstream_is_named_with_what_to_type(
+    relay: Running, processes: Processes
+) -> None:
+    there = relay.operator.url
+    foreign = start_gateway(processes, "--listen", ":0")
+    for url, code in ((foreign, 4), ("ws://127.0.0.1:9/ws", 7)):
+        done = relay.operator.types("send", "hi", env={"MEGABOT_URL": url})
+        assert done.returncode == code
+        hint = f"The relay {relay.facts['url']} serves {there}, so this went straight to {url}."
+        assert f"{hint} --url {there} goes through the relay." in done.stderr
+    typed = relay.operator.types("send", "hi", "-v", "--url", there, env={"MEGABOT_URL": foreign})
+    assert f"through the relay {relay.facts['url']}" in typed.stderr
+
+
 def test_a_program_on_the_relay_needs_no_credential(relay: Running, stranger: Operator) -> None:
     done = stranger.types("send", "hi", "--url", relay.facts["url"])
     assert done.stdout.startswith("You said “hi”")

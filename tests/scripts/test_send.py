@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,8 @@ def test_a_line_that_is_none_is_told_by_its_number_and_column(ann: Operator) -> 
     told = results[1]["error"]["message"]
     assert told == "the line is no JSON: Unterminated string starting at column 9"
     assert "1 of 2 messages failed" in done.stderr
+    alone = ann.types("send", "--jsonl", "-", "--no-wait", typed='{"type":"x\n')
+    assert "1 of 1 message failed" in alone.stderr
 
 
 def test_no_input_is_no_work(ann: Operator) -> None:
@@ -140,3 +143,60 @@ def test_an_empty_object_is_a_payload(ann: Operator) -> None:
     done = ann.types("send", "--type", "foo", "--payload", "{}", "--dry-run")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["payload"] == {}
+
+
+def test_fields_of_the_messages_that_came_are_shown(ann: Operator) -> None:
+    fields = ("--fields", "direction,type,payload.content")
+    lines = ann.types("send", "hi", *fields).stdout.splitlines()
+    assert lines[0] == "to_client\tchat_stream\t"
+    assert lines[-1] == f"to_client\tchat_receive\t{ANSWER}"
+    table = ann.types("send", "hi", *fields, "-o", "table").stdout.splitlines()
+    assert table == lines
+    objects = ann.types("send", "hi", *fields, "--json").stdout.splitlines()
+    assert json.loads(objects[-1]) == {
+        "direction": "to_client", "type": "chat_receive", "payload.content": ANSWER
+    }  # fmt: skip
+
+
+def test_a_template_shows_each_message_as_one_says(ann: Operator, tmp_path: Path) -> None:
+    (tmp_path / "template").write_text("{time} {type}: {payload.chunk}\n")
+    done = ann.types(
+        "send", "hi", "--wait", "type:chat_stream", "--count", "2",
+        "--template", f"@{tmp_path / 'template'}",
+    )  # fmt: skip
+    for line in done.stdout.splitlines():
+        assert re.fullmatch(r"\d{4}-\d\d-\d\dT[0-9:.+-]+ chat_stream: .+", line), line
+    assert len(done.stdout.splitlines()) == 2
+
+
+def test_a_table_has_a_line_for_each_message_and_raw_the_exact_text(ann: Operator) -> None:
+    table = ann.types("send", "hi", "-o", "table").stdout.splitlines()
+    assert re.fullmatch(rf"[\d:.]+  ←  chat_receive +\S+  {ANSWER}", table[-1])
+    raw = ann.types("send", "-", "-o", "raw", typed="\u202e").stdout.splitlines()
+    assert "\u202e" in json.loads(raw[-1])["payload"]["content"]
+    assert "\u202e" in raw[-1]
+
+
+def test_fields_of_the_results_of_many_messages(ann: Operator) -> None:
+    done = ann.types("send", "--jsonl", "-", "--fields", "line,answer", typed="hi\nhi\n")
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert results == [{"line": 1, "answer": ANSWER}, {"line": 2, "answer": ANSWER}]
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (("--fields", "payloda"), "Did you mean payload?"),
+        (("--fields", "id", "--template", "{id}"), "exclude each other"),
+        (("--fields", "id", "-o", "raw"), "-o raw has a form of its own"),
+        (("--fields", "id", "--dry-run"), "--dry-run prints the exact message"),
+    ],
+)
+def test_a_layout_that_makes_no_sense_sends_nothing(
+    ann: Operator, line: tuple[str, ...], said: str
+) -> None:
+    done = ann.types("send", "hi", *line, "--url", "ws://127.0.0.1:9/ws")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr
+    many = ann.types("send", "--jsonl", "-", "--fields", "anwser", typed="hi\n")
+    assert "Did you mean answer?" in many.stderr

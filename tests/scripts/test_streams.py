@@ -95,7 +95,7 @@ def test_the_profile_comes_from_flag_or_environment(ann: Operator) -> None:
     shown = [
         json.loads(ann.types(*line, env=env).stdout)["profile"]
         for line, env in (
-            (("config", "show", "-p", "one", "--json"), {}),
+            (("config", "show", "-p", "one", "--url", ann.url, "--json"), {}),
             (("--json", "config", "show"), {"MEGABOT_PROFILE": "two"}),
         )
     ]

@@ -275,3 +275,25 @@ def test_a_dump_with_wrong_words_writes_nothing(
     assert ann.types("relay", "dump", *words).returncode in {2, 11}
     folder = ann.home / "recordings"
     assert not folder.exists() or not list(folder.iterdir())
+
+
+def test_one_death_of_a_relay_is_one_gap(stranger: Operator, processes: Processes) -> None:
+    """Killed and not yet reaped, it looks alive for as long as nobody asks for its exit code."""
+    stranger.logs_in()
+    first = start_relay(processes, stranger, "--no-record")
+    first.ready()
+    watching = processes.start("tail", megabot("tail", "relay"), env=stranger.environment())
+    watching.wait_for_line("watching the relay's tap")
+    assert stranger.types("send", "before").returncode == 0
+    first.signal(signal.SIGKILL)
+    watching.wait_for_line("the relay went away")
+    second = start_relay(processes, stranger, "--no-record")
+    tap = second.ready()["tap_url"]
+    watching.wait_for_line(f"watching the relay's tap, {tap}")
+    assert stranger.types("send", "after").returncode == 0
+    watching.wait_for_line("“after”")
+    second.stop()
+    watching.wait_for("the second end", lambda: watching.errors.count("went away") == 2)
+    assert watching.errors.count("gap:") == 1
+    greetings = [line.split()[1] for line in watching.lines if "connection_established" in line]
+    assert greetings == ["⇠", "⇠"], "each send was greeted once, on the session there was"

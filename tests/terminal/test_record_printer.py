@@ -7,7 +7,7 @@ import json
 
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
-from megabot_cli.terminal.record_printer import RecordPrinter
+from megabot_cli.terminal.record_printer import RecordForm, RecordPrinter
 
 
 def chunk(text: str, sequence: int, *, last: bool = False, reply_to: str = "msg_1") -> Record:
@@ -105,3 +105,29 @@ def test_a_chunk_that_is_none_is_shown_as_it_is() -> None:
     printer = RecordPrinter(console, "line", assemble=True)
     printer.show(record("chat_stream", {"chunk": 3}), 0.0)
     assert said(console.stdout) == ['{"chunk":3}']
+
+
+def greeting(kind: str, session: str) -> Record:
+    text = json.dumps({"type": "connection_established", "payload": {"session_id": session}})
+    return Record(
+        n=1, t=0, kind=kind, type="connection_established", session=session,
+        direction="to_client", data=text,
+    )  # fmt: skip
+
+
+def test_a_greeting_that_the_relay_passes_on_is_one_line() -> None:
+    passed_on = [greeting("message", "sess_1"), greeting("inject", "sess_1")]
+    later = greeting("inject", "sess_1")
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line")
+    for each in (*passed_on, later):
+        printer.show(each, 0.0)
+    arrows = [line.split()[1] for line in console.stdout.splitlines()]
+    assert arrows == ["←", "⇠"], "the upstream's, and what the relay said to a later client"
+    forms: tuple[tuple[RecordForm, bool], ...] = (("json", False), ("line", True))
+    for form, events in forms:
+        console = MemoryConsole()
+        printer = RecordPrinter(console, form, events=events)
+        for each in passed_on:
+            printer.show(each, 0.0)
+        assert len(console.stdout.splitlines()) == 2

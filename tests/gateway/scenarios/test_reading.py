@@ -59,6 +59,54 @@ def test_a_mistake_is_told_with_its_place_and_the_nearest_word(
     assert hint in str(caught.value.hint)
 
 
+WRONG_ALL_OVER = """\
+sed: 4
+rules:
+- when: mesage
+  steps: [{reply: a}]
+- name: 7
+  match: {tpye: a, regex: '(a', nth: 0}
+  steps:
+  - replay: a
+  - reply: 'a ${txet}'
+  - abort
+  - stream: {txt: a}
+- steps: [pass, {delay_s: [2, 1]}]
+- when: login
+  steps: [{reply: a}]
+"""
+
+
+def test_all_that_is_wrong_is_told_each_with_its_line_and_path() -> None:
+    with pytest.raises(BadConfiguration) as caught:
+        read_scenario(WRONG_ALL_OVER, "f.yaml")
+    first, *faults = caught.value.message.splitlines()
+    assert first == "f.yaml has 12 faults"
+    assert [each.split(": ")[:2] for each in faults] == [
+        ["  f.yaml:1", "sed"],
+        ["  f.yaml:3", "rules[0].when"],
+        ["  f.yaml:5", "rules[1].name"],
+        ["  f.yaml:6", "rules[1].match.tpye"],
+        ["  f.yaml:6", "rules[1].match.nth"],
+        ["  f.yaml:8", "rules[1].steps[0].replay"],
+        ["  f.yaml:11", "rules[1].steps[3].stream.txt"],
+        ["  f.yaml:6", "rules[1].match.regex"],
+        ["  f.yaml:9", "rules[1].steps[1].reply"],
+        ["  f.yaml:11", "rules[1].steps[3]"],
+        ["  f.yaml:12", "rules[2].steps[1].delay_s"],
+        ["  f.yaml:14", "rules[3].steps[0]"],
+    ]
+    assert faults[1].endswith("there is no word 'mesage' here (Did you mean 'message'?)")
+
+
+def test_what_a_wrong_call_would_have_named_is_no_second_fault() -> None:
+    wrong = "{tool_call: {tol: a, save_as: b}}"
+    text = f"rules:\n- steps: [{wrong}, {{reply: '${{b.output}} ${{tool.status}}'}}]"
+    with pytest.raises(BadConfiguration) as caught:
+        read_scenario(text, "f.yaml")
+    assert "'tol'" in caught.value.message
+
+
 def test_a_result_is_known_after_its_call() -> None:
     text = "rules:\n- steps: [{tool_call: {tool: a, save_as: b}}, {reply: '${b.output}'}]"
     assert read_scenario(text, "f.yaml").rules

@@ -1,0 +1,57 @@
+"""A session that was asked for by name (`--session`) and is not there."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from megabot_cli.errors import MegabotError, NotFound
+
+if TYPE_CHECKING:
+    from megabot_cli.client.connection import MegaBotClient
+    from megabot_cli.commands.invocation import Invocation
+
+_MOST_NAMED: Final = 5
+
+
+async def require_session(
+    invocation: Invocation,
+    client: MegaBotClient,
+    asked: str | None,
+    *,
+    direct: bool,
+    else_new: str = "Leave --session out for a new one.",
+) -> None:
+    """NotFound when the upstream gave a new session instead of the one asked for: whoever
+    names one means what was said in it.
+
+    The relay's others are named; `else_new` says what to type for a new one.
+    """
+    if asked is None or client.resumed is not False:
+        return
+    import asyncio
+
+    relay = None if direct else invocation.running_relay()
+    upstream = invocation.configuration.profile.url
+    hint = else_new
+    if relay is not None:
+        there = await asyncio.to_thread(_sessions_of, invocation, client.session_id)
+        if there:
+            named = ", ".join(there[:_MOST_NAMED])
+            more = " and others" if len(there) > _MOST_NAMED else ""
+            hint = f"The relay has {named}{more}. {hint}"
+        else:
+            hint = f"The relay has no other. {hint}"
+    raise NotFound(f"There is no session {asked!r} (any more) at {upstream}", hint)
+
+
+def _sessions_of(invocation: Invocation, new: str | None) -> list[str]:
+    """The sessions of the relay, without the one that was begun just now."""
+    from megabot_cli.commands.admin_request import ask_relay
+
+    relay = invocation.running_relay()
+    found: list[str] = []
+    with suppress(MegabotError):
+        answer = ask_relay(relay, "sessions") if relay is not None else []
+        found = [each["session"] for each in answer if each["session"] not in (None, new)]
+    return found

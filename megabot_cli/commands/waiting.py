@@ -1,0 +1,89 @@
+"""What `send` tells a person while nothing comes: what it waits for, and until when."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from megabot_cli.client.connection import MegaBotClient, Received
+    from megabot_cli.terminal.console import Console
+    from megabot_cli.terminal.status_line import StatusLine
+
+PATIENCE_S: Final = 1.0  # what comes within this needs no words
+
+
+class Waiting:
+    """One wait for `who`, for at most `limit_s`.
+
+    On a terminal a line says so after a second and goes when something comes; that the
+    relay's upstream is away is said for good. In a pipe nothing is, but `away` is there for
+    the error that may follow.
+    """
+
+    def __init__(self, console: Console, who: str, limit_s: float | None) -> None:
+        self._console = console
+        self._what = f"{who} to take the connection"
+        self._who = who
+        self._began_at = time.monotonic()
+        self._until = "for as long as it takes (--timeout sets a limit)"
+        if limit_s is not None:
+            self._until = (
+                f"until {time.strftime('%H:%M:%S', time.localtime(time.time() + limit_s))}"
+            )
+        self._over = False
+        self.away: str | None = None
+
+    def watch(self, client: MegaBotClient) -> None:
+        """Listen for what a relay says of its upstream."""
+        client.on("status_update")(self._hear)
+
+    def connected(self) -> None:
+        self._what = f"an answer from {self._who}"
+
+    def over(self) -> None:
+        """Something came: whoever waits sees it."""
+        self._over = True
+
+    @asynccontextmanager
+    async def told(self) -> AsyncIterator[None]:
+        """Within this a person is told what goes on."""
+        import asyncio
+
+        from megabot_cli.terminal.status_line import StatusLine
+
+        if not self._console.err_is_terminal:
+            yield
+            return
+        with StatusLine(self._console) as line:
+            task = asyncio.get_running_loop().create_task(self._tell(line), name="send: waiting")
+            try:
+                yield
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    async def _tell(self, line: StatusLine) -> None:
+        import asyncio
+
+        told: str | None = None
+        await asyncio.sleep(PATIENCE_S)
+        while not self._over:
+            if self.away is not None and self.away != told:
+                told = self.away
+                self._console.note(f"{told}; waiting {self._until}")
+            for_s = time.monotonic() - self._began_at
+            line.say(f"waiting for {self._what} {self._until}, {for_s:.0f} s so far")
+            await asyncio.sleep(PATIENCE_S)
+        line.hide()
+
+    def _hear(self, received: Received) -> None:
+        payload = received.payload()
+        status = payload.get("status") if isinstance(payload, dict) else None
+        if status == "reconnecting":
+            why = payload.get("message")
+            self.away = why if isinstance(why, str) else "the upstream is away"
+        elif status == "connected":
+            self.away = None

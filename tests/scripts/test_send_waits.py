@@ -1,0 +1,86 @@
+"""What `send` says while nothing comes, and where a session is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.scripts.conftest import Operator, start_gateway
+from tests.scripts.test_terminal import ended, on_a_terminal
+from tests.support.processes import Processes
+
+
+@pytest.fixture
+def slow(tmp_path: Path, processes: Processes) -> Operator:
+    """Logged in at a gateway that takes its time."""
+    home = tmp_path / "slow"
+    home.mkdir(mode=0o700)
+    url = start_gateway(processes, "--listen", "127.0.0.1:0", "--latency", "60s")
+    operator = Operator(home, url)
+    operator.logs_in()
+    return operator
+
+
+def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> None:
+    with on_a_terminal(slow, "send", "hi", "--timeout", "2s") as child:
+        child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
+        shown, code = ended(child)
+        assert code == 3
+        assert "\x1b[K" in shown  # the line is gone before the error stands there
+    with on_a_terminal(slow, "send", "hi") as child:
+        child.expect("for as long as it takes")
+        child.sendintr()
+        assert ended(child)[1] == 130
+    # In a pipe only the error is there.
+    done = slow.types("send", "hi", "--timeout", "1s")
+    assert done.returncode == 3
+    assert done.stderr.splitlines() == [
+        "error: No whole answer came within 1 s",
+        "hint: --timeout sets how long to wait.",
+    ]
+
+
+def test_through_a_relay_its_sessions_and_its_upstream_are_told(
+    stranger: Operator, processes: Processes
+) -> None:
+    own = Operator(stranger.home, start_gateway(processes, "--listen", "127.0.0.1:0"))
+    gateway = processes.running[-1]
+    own.logs_in()
+    relay = processes.megabot(
+        "relay", "--listen", ":0", "--admin-listen", ":0", "--no-record", env=own.environment()
+    )
+    relay.ready()
+    assert own.types("send", "hi").returncode == 0
+    session = own.types("relay", "sessions", "--fields", "session").stdout.strip()
+    lost = own.types("send", "hi", "--session", "sess_none")
+    assert lost.returncode == 9
+    assert f"The relay has {session}. --or-new goes on in a new one." in lost.stderr
+    gateway.kill()
+    relay.wait_for_line("link.lost")
+    with on_a_terminal(own, "send", "hi", "-s", session, "--timeout", "2s") as child:
+        child.expect("the upstream is away: .*messages wait and are sent when it is back")
+        child.expect(r"waiting until \d\d:\d\d:\d\d")
+        assert ended(child)[1] == 3
+    done = own.types("send", "hi", "-s", session, "--timeout", "1s")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: No whole answer came within 1 s: the upstream is away:")
+
+
+def test_a_session_that_is_not_there_is_not_found_and_nothing_is_sent(ann: Operator) -> None:
+    for more in ((), ("--no-wait",), ("--wait", "type:chat_receive")):
+        done = ann.types("send", "hi", "--session", "sess_none", *more)
+        assert (done.returncode, done.stdout) == (9, ""), done.stderr
+        assert "There is no session 'sess_none' (any more) at ws://" in done.stderr
+    many = ann.types("send", "--jsonl", "-", "-s", "sess_none", typed="hi\n")
+    assert (many.returncode, many.stdout) == (9, "")
+    assert ann.types("tool", "time", "-s", "sess_none").returncode == 9
+    piped = ann.types("chat", "-s", "sess_none", typed="hi\n")
+    assert (piped.returncode, piped.stdout, "warning" in piped.stderr) == (9, "", False)
+
+
+def test_a_new_session_will_do_where_one_says_so(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--session", "sess_none", "--or-new")
+    assert done.returncode == 0
+    assert done.stdout.startswith("You said “hi”")
+    assert "the session is gone; a new one is sess_" in done.stderr
