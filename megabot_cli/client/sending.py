@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 
 import aiohttp
 
+from megabot_cli.client.corking import corked
 from megabot_cli.client.dial import Socket
 from megabot_cli.client.reconnect import again
 from megabot_cli.client.wire_form import WireForm
@@ -77,22 +78,24 @@ class Sender:
     async def send_all(self, texts: Iterable[str | bytes]) -> None:
         """As `send`, of one after the other with nobody in between.
 
-        Each is asked for when the one before has left; what one turn of the event loop brings
-        leaves in one write.
+        Each is asked for when the one before has left. Where no rate limit spreads them they
+        travel together, and the other side is woken once.
         """
         if self._queue and self._senders > self._queue:
             raise RateLimited(
                 f"{counted(self._senders - 1, 'message')} must wait already", "Send more slowly."
             )
         self._senders += 1
+        limited = self._bucket.rate > 0
         try:
             async with self._turn:
-                for text in texts:
-                    data, opcode = self._form.outgoing(text)
-                    if self._bucket.rate > 0:
-                        await self._wait_for_rate()
-                    await self._write(data, opcode, None)
-                    self._on_sent(text)
+                with corked(None if limited else self._socket):
+                    for text in texts:
+                        data, opcode = self._form.outgoing(text)
+                        if limited:
+                            await self._wait_for_rate()
+                        await self._write(data, opcode, None)
+                        self._on_sent(text)
         finally:
             self._senders -= 1
 
