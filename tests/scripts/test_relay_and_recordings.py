@@ -275,7 +275,7 @@ def test_13_when_a_replay_differs(recorded: Operator, tmp_path: Path) -> None:
     done = recorded.types("replay", str(changed), "--pace", "fast", "--expect", "exact",
                           "--limit", "1")  # fmt: skip
     assert done.returncode == 13, done.stderr
-    assert "not what was recorded" in done.stderr
+    assert "Other than recorded: 1 answer" in done.stderr
     assert "different" in done.stdout
 
 
