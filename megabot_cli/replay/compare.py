@@ -59,8 +59,13 @@ class Comparer:
         paths = [names_of(path) for path in ignored]
         self._ignored = [names[1:] for names in paths if names[0] in ("payload", "*") and names[1:]]
 
-    def compare(self, recorded: Answer, replayed: Answer) -> Comparison | None:
-        """Return the verdict, or None when there is nothing to compare."""
+    def compare(
+        self, recorded: Answer, replayed: Answer, *, broken_off: bool = False
+    ) -> Comparison | None:
+        """Return the verdict, or None when there is nothing to compare.
+
+        Of an answer that is `broken_off` what was recorded must come, and more may.
+        """
         before, now = recorded.parts, replayed.parts
         one = len(before) == len(now) == 1 and before[0].type == now[0].type
         if one and _says_the_same(before[0], now[0]):
@@ -72,7 +77,9 @@ class Comparer:
             return Comparison(Verdict.MISSING, "nothing came", self._excerpt(before[0]))
         if not before:
             return Comparison(Verdict.EXTRA, "nothing was recorded", "", self._excerpt(now[0]))
-        if not before[-1].is_whole:
+        if broken_off and _is_mergeable(before[-1]):
+            before = before[:-1]  # a state on its way, and a later one may stand for it now
+        if broken_off or not before[-1].is_whole:
             now = now[: len(before)]  # the recording breaks off here, so we know no more
         return self._step_by_step(before, now)
 
@@ -141,13 +148,18 @@ def _merged(parts: list[Part]) -> list[Part]:
         return parts
     kept: list[Part] = []
     for part in parts:
-        kind = MESSAGE_TYPES.get(part.type or "")
-        replaces = kind is not None and kind.mergeable and part.stream is None
-        if replaces and kept and kept[-1].type == part.type and kept[-1].stream is None:
+        replaces = kept and kept[-1].type == part.type
+        if replaces and _is_mergeable(kept[-1]) and _is_mergeable(part):
             kept[-1] = part
         else:
             kept.append(part)
     return kept
+
+
+def _is_mergeable(part: Part) -> bool:
+    """Whether a newer one of its type stands for it."""
+    kind = MESSAGE_TYPES.get(part.type or "")
+    return kind is not None and kind.mergeable and part.stream is None
 
 
 def _says_the_same(old: Part, new: Part) -> bool:

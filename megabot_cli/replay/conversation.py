@@ -9,11 +9,13 @@ from typing import Final
 import msgspec
 
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
+from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.seeking import lane_of, records_from, said_before, with_lead
 from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
+from megabot_cli.wording import counted
 
 _TOOL_TYPES: Final = frozenset(("tool_call", "tool_result"))
 
@@ -22,7 +24,8 @@ class RecordedMessage(msgspec.Struct):
     """One message of a recorded client.
 
     `lane` names the connection that it shared upstream with its fellows. `held_back` says
-    why it is not sent again; `compared` is False where the recording cannot know the answer.
+    why it is not sent again; `compared` is False where the recording cannot know the answer,
+    `broken_off` True where it ends before the answer may have.
     """
 
     place: int
@@ -37,6 +40,7 @@ class RecordedMessage(msgspec.Struct):
     redacted: bool = False
     held_back: str | None = None
     compared: bool = True
+    broken_off: bool = False
     context: bool = False  # said before what was chosen; sent first
 
 
@@ -96,16 +100,15 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
     answers: dict[int, Answer] = {}
     for correlator in reading.lanes.values():
         answers.update(correlator.answers)
-    for message in reading.messages:
-        # A recording that breaks off does not know what would still have come.
-        if not reader.clean and message.compared and not answers[message.place].parts:
-            message.compared = False
+    # What was cut out of a recording may lack the end of an answer as well.
+    if not reader.clean or (reader.header is not None and HOLES in reader.header.labels):
+        reading.break_off(answers)
     return Conversation(
         messages=reading.messages,
         answers=answers,
         upstream=reader.header.upstream if reader.header is not None else "",
         clean=reader.clean,
-        warnings=[*reader.warnings, *warnings_of(reading.chooser)],
+        warnings=[*reader.warnings, *reading.warnings()],
         marks=reading.marks,
     )
 
@@ -124,9 +127,15 @@ class _Reading:
         self.chooser = options.selection.chooser(began_at_s)
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
+        self._lost = 0
+        self._open: list[RecordedMessage] = []  # sent since the last loss
+        self._newest: dict[str, int] = {}  # whose answer grew last, by lane
 
     def take(self, record: Record) -> None:
         self._taken += 1
+        if record.kind == "gap":
+            self._lost += record.lost or 0
+            self._doubt_what_is_open()
         wanted = bool(self.chooser.offer(record))
         if record.kind == "mark" and self.chooser.is_within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
@@ -140,7 +149,9 @@ class _Reading:
         elif record.kind == "inject":
             self._told_by_the_relay(record)
         else:
-            self.lanes[lane_of(record)].came(payload, record.t / 1e6)
+            lane = lane_of(record)
+            for place, _ in self.lanes[lane].came(payload, record.t / 1e6):
+                self._newest[lane] = place
 
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         place = len(self.messages)
@@ -156,6 +167,7 @@ class _Reading:
         message = self._message(record, payload, place)
         self._to_send += message.held_back is None
         self.messages.append(message)
+        self._open.append(message)
         self._begun.setdefault(lane, record.n)
         if record.id is not None:
             self._by_id[record.id] = message
@@ -210,7 +222,7 @@ class _Reading:
 
         What names another request does not, and need not be decoded.
         """
-        if record.kind == "mark":
+        if record.kind in ("mark", "gap"):
             return True
         lane = lane_of(record)
         if lane not in self._begun:
@@ -219,6 +231,34 @@ class _Reading:
             return True
         place = self.lanes[lane].place_of(record.reply_to)
         return place is not None and place >= 0
+
+    def break_off(self, answers: dict[int, Answer]) -> None:
+        """The recording does not know what would still have come."""
+        newest = set(self._newest.values())
+        for message in self.messages:
+            if message.context:
+                continue
+            answer = answers[message.place]
+            if not answer.parts:
+                message.compared = False
+            elif not answer.ended or message.place in newest:
+                message.broken_off = True
+
+    def warnings(self) -> list[str]:
+        """What whoever replays should know of the recording."""
+        if not self._lost:
+            return warnings_of(self.chooser)
+        lost = f"{counted(self._lost, 'record')} could not be written down when it was recorded"
+        return [f"{lost}: answers under way then are not compared", *warnings_of(self.chooser)]
+
+    def _doubt_what_is_open(self) -> None:
+        """Something was lost: nobody knows whether it was of an answer under way."""
+        for message in self._open:
+            answer = self.lanes[message.lane].answers[message.place]
+            streamed = bool(answer.parts) and answer.parts[-1].stream is not None
+            if not (answer.ended or (streamed and answer.is_whole)):
+                message.compared = False
+        self._open.clear()
 
     def _has_all(self) -> bool:
         return self._options.limit is not None and self._to_send >= self._options.limit

@@ -43,7 +43,8 @@ def judge(
     for message in messages:
         found = None
         if message.compared:
-            found = comparer.compare(recorded[message.place], replayed[message.place])
+            then, now = recorded[message.place], replayed[message.place]
+            found = comparer.compare(then, now, broken_off=message.broken_off)
         if found is None:
             judgement.uncompared += 1
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -96,18 +96,25 @@ class Upstream:
                 await asyncio.sleep(0.005)
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[tuple[Upstream, Endpoint]]:
-    made = Upstream()
+@asynccontextmanager
+async def serving(upstream: Upstream) -> AsyncIterator[Endpoint]:
+    """The upstream at a port of its own."""
     app = web.Application()
-    app.router.add_get("/ws", made.serve)
+    app.router.add_get("/ws", upstream.serve)
     runner = web.AppRunner(app, shutdown_timeout=0.5)
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
     port = runner.addresses[0][1]
-    yield made, Endpoint(f"ws://127.0.0.1:{port}/ws")
+    yield Endpoint(f"ws://127.0.0.1:{port}/ws")
     await runner.cleanup()
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[tuple[Upstream, Endpoint]]:
+    made = Upstream()
+    async with serving(made) as endpoint:
+        yield made, endpoint
 
 
 class Taped:
