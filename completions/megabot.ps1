@@ -3729,7 +3729,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--speed",
-    "help": "Times as fast."
+    "help": "Times as fast, 0.1 to 1000."
    },
    {
     "name": "--max-gap",
@@ -5149,7 +5149,7 @@ $script:MegabotCommands = @'
    },
    {
     "name": "--speed",
-    "help": "Times as fast.  [default: 1.0]"
+    "help": "Times as fast, 0.1 to 1000.  [default: 1.0]"
    },
    {
     "name": "--max-gap",

@@ -24,7 +24,7 @@ from megabot_cli.commands.serving_recording import (
     recorded_answers,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import MostlyOneOf, duration
+from megabot_cli.commands.values import MostlyOneOf, duration, times_as_fast
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -160,7 +160,9 @@ def gateway(
     ] = None,
     speed: Annotated[
         float | None,
-        typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times as fast."),
+        typer.Option(
+            "--speed", parser=times_as_fast, metavar="X", help="Times as fast, 0.1 to 1000."
+        ),
     ] = None,
     max_gap: Annotated[
         float | None,

@@ -17,7 +17,7 @@ from megabot_cli.commands.serving_recording import (
     MissOption,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import MostlyOneOf, duration, rate
+from megabot_cli.commands.values import MostlyOneOf, duration, rate, times_as_fast
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -60,7 +60,10 @@ def replay(
         ),
     ] = "original",
     speed: Annotated[
-        float, typer.Option("--speed", metavar="X", min=0.1, max=1000, help="Times as fast.")
+        float,
+        typer.Option(
+            "--speed", parser=times_as_fast, metavar="X", help="Times as fast, 0.1 to 1000."
+        ),
     ] = 1.0,
     max_gap: Annotated[
         float | None,

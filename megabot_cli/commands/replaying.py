@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.errors import (
     BadConfiguration,
+    ConnectionLost,
     ExpectationFailed,
     NotAuthenticated,
     NotFound,
@@ -26,9 +27,12 @@ if TYPE_CHECKING:
     from megabot_cli.replay.conversation import Conversation, RecordedMark
     from megabot_cli.replay.options import ReplayOptions
     from megabot_cli.replay.outcome import Played
-    from megabot_cli.replay.player import Progress as Step
+    from megabot_cli.replay.player import Replay
     from megabot_cli.replay.report import ReplayReport
     from megabot_cli.terminal.console import Console
+    from megabot_cli.terminal.progress import Progress
+
+_REFRESH_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,8 +66,10 @@ def show_plan(invocation: Invocation, stage: Stage) -> None:
 
 
 async def play(invocation: Invocation, stage: Stage) -> None:
-    """Play it and show the report, also where it was interrupted. ExpectationFailed when the
-    answers, the lateness or a budget are not what was asked."""
+    """Play it and show the report, also where it was interrupted or the connection was lost.
+
+    ExpectationFailed when the answers, the lateness or a budget are not what was asked.
+    """
     import asyncio
     import gc
 
@@ -71,43 +77,35 @@ async def play(invocation: Invocation, stage: Stage) -> None:
     from megabot_cli.commands.upstream import open_http, token_source, with_login_hint
     from megabot_cli.replay.conversation import read_conversation
     from megabot_cli.replay.player import Replay
-    from megabot_cli.terminal.progress import Progress
-    from megabot_cli.terminal.text import safe_line
 
     with open_source(invocation, stage.source) as reader:
         conversation = read_conversation(reader, stage.options)
     if not conversation.to_send():
         raise _nothing_to_send(conversation)
     gc.freeze()  # a large conversation looked through for garbage makes messages late
-    async with AsyncExitStack() as opened:
-        http = await opened.enter_async_context(open_http(invocation))
-        tokens = token_source(invocation, http)
+    replay: Replay | None = None
+    try:
+        async with open_http(invocation) as http:
+            tokens = token_source(invocation, http)
 
-        def new_client(_name: str, session: str | None) -> MegaBotClient:
-            return _client(invocation, stage, session, http=http, tokens=tokens)
+            def new_client(_name: str, session: str | None) -> MegaBotClient:
+                return _client(invocation, stage, session, http=http, tokens=tokens)
 
-        bar = opened.enter_context(Progress(invocation.console, "replay"))
-
-        def show(step: Step) -> None:
-            bar.reach(step.sent, _remark(step, replay), total=step.to_send)
-
-        def passed(mark: RecordedMark) -> None:
-            at_s = mark.t / 1e6
-            invocation.console.note(f"mark at {at_s:.3f}s: {safe_line(mark.text)}")
-
-        replay = Replay(conversation, stage.options, new_client, show, passed)
-        await opened.enter_async_context(_steered(invocation, stage, replay))
-        try:
-            played = await replay.play(stage.rounds)
-        except asyncio.CancelledError:
-            opened.pop_all()  # the bar goes first
-            bar.__exit__(None, None, None)
-            if replay.begun:
-                invocation.console.note("interrupted; this is how far it came")
-                _show(invocation, stage, replay.so_far())
-            raise
-        except NotAuthenticated as refusal:
-            raise with_login_hint(invocation, refusal) from None
+            replay = Replay(conversation, stage.options, new_client)
+            async with _watched(invocation, stage, replay), _steered(invocation, stage, replay):
+                played = await replay.play(stage.rounds)
+    except asyncio.CancelledError:
+        if replay is not None and replay.rounds_begun:
+            invocation.console.note("interrupted; this is how far it came")
+            _show(invocation, stage, replay.so_far())
+        raise
+    except ConnectionLost:
+        if replay is not None and replay.has_sent:
+            invocation.console.note("the connection was lost; this is how far it came")
+            _show(invocation, stage, replay.so_far())
+        raise
+    except NotAuthenticated as refusal:
+        raise with_login_hint(invocation, refusal) from None
     _judge(stage, played, _show(invocation, stage, played))
 
 
@@ -124,7 +122,7 @@ def _nothing_to_send(conversation: Conversation) -> NotFound:
 
 
 @asynccontextmanager
-async def _steered(invocation: Invocation, stage: Stage, replay: Any) -> AsyncIterator[None]:
+async def _steered(invocation: Invocation, stage: Stage, replay: Replay) -> AsyncIterator[None]:
     """Keys and control socket, as far as they are wanted and there."""
     from megabot_cli.replay.controls import Controls, control_socket
 
@@ -164,14 +162,61 @@ def _keys(controls: Controls) -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSADRAIN, before)
 
 
-def _remark(step: Step, replay: Any) -> str:
-    transport = replay.transport
-    steered = "paused, " if transport.paused else ""
-    if transport.speed != 1:
-        steered += f"{transport.speed:g} ×, "
-    return (
-        f"{steered}{step.replies} replies, {step.outstanding} outstanding, "
-        f"{step.late_ms:.0f} ms late"
+@asynccontextmanager
+async def _watched(invocation: Invocation, stage: Stage, replay: Replay) -> AsyncIterator[None]:
+    """Marks as they pass, and on a terminal a bar. It keeps up with time and keys also while
+    nothing is sent and nothing comes."""
+    import asyncio
+
+    from megabot_cli.terminal.progress import Progress
+    from megabot_cli.terminal.text import safe_line
+
+    def passed(mark: RecordedMark) -> None:
+        invocation.console.note(f"mark at {mark.t / 1e6:.3f}s: {safe_line(mark.text)}")
+
+    replay.on_mark = passed
+    if not invocation.console.err_is_terminal:
+        yield
+        return
+    with Progress(invocation.console, "replay") as bar:
+
+        def show() -> None:
+            _show_step(bar, replay, stage.rounds)
+
+        async def keep_up() -> None:
+            while True:
+                show()
+                await asyncio.sleep(_REFRESH_S)
+
+        replay.transport.on_change = show
+        task = asyncio.get_running_loop().create_task(keep_up(), name="replay: show")
+        try:
+            yield
+        finally:
+            replay.transport.on_change = lambda: None
+            task.cancel()
+            await asyncio.wait((task,))
+
+
+def _show_step(bar: Progress, replay: Replay, rounds: int) -> None:
+    """The bar over all rounds; one without an end where there is none."""
+    step, transport = replay.progress(), replay.transport
+    if step is None:
+        return
+    before = (replay.rounds_begun - 1) * step.to_send
+    notes = [
+        f"round {replay.rounds_begun}" if rounds != 1 else "",
+        "paused" if transport.paused else "",
+        f"{transport.speed:g} ×" if transport.speed != 1 else "",
+        f"{step.replies} replies",
+        f"{step.outstanding} outstanding",
+        f"{step.late_ms:.0f} ms late",
+    ]
+    bar.reach(
+        before + step.sent,
+        ", ".join(filter(None, notes)),
+        total=rounds * step.to_send,
+        left_s=step.left_s if rounds == 1 else None,
     )
 
 

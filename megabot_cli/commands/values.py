@@ -13,6 +13,7 @@ import typer
 from megabot_cli.errors import BadData, WrongUsage
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>ms|s|m|h|d)?\Z", re.ASCII)
+_LONGEST_S = 100 * 366 * 86400.0
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -21,7 +22,21 @@ def duration(text: str | float) -> float:
     match = _DURATION.match(str(text).strip())  # Typer hands in the default as the float it is
     if match is None:
         raise typer.BadParameter(f"{text!r} is no duration; write 500ms, 10s, 5m, 2h or 1d.")
-    return float(match["amount"]) * _UNIT_S[match["unit"] or "s"]
+    seconds = float(match["amount"]) * _UNIT_S[match["unit"] or "s"]
+    if seconds > _LONGEST_S:
+        raise typer.BadParameter(f"{text!r} is longer than a hundred years.")
+    return seconds
+
+
+def times_as_fast(text: str | float) -> float:
+    """How many times as fast: 0.1 to 1000. Typer's own range takes what is not a number."""
+    try:
+        times = float(text)
+    except ValueError:
+        times = math.nan
+    if not 0.1 <= times <= 1000:
+        raise typer.BadParameter(f"{text!r} is no number from 0.1 to 1000.")
+    return times
 
 
 def json_object(text: str, named: str) -> dict[str, Any]:

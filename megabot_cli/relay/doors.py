@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import socket
 import ssl
-import stat
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +18,7 @@ from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import RelaySettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper
+from megabot_cli.listening.private_socket import bind_private_socket
 from megabot_cli.relay.admission import LOOPBACK_HOSTS
 
 log = structlog.get_logger("relay")
@@ -73,7 +71,7 @@ class Doors:
         """Bind an address. Raises BadConfiguration, having let go of all others."""
         try:
             path = unix_path(listen)
-            taken = _bind_unix(Path(path)) if path is not None else _bind_tcp(listen)
+            taken = _take_unix(Path(path)) if path is not None else _bind_tcp(listen)
         except OSError as fault:
             self.close()
             raise BadConfiguration(
@@ -199,36 +197,6 @@ def _bind_tcp(listen: str) -> socket.socket:
     return socket.create_server((host, port), family=family, backlog=512)
 
 
-def _bind_unix(path: Path) -> socket.socket:
-    """A socket file for its owner alone. One that a crash left behind is replaced."""
+def _take_unix(path: Path) -> socket.socket:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    door = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        try:
-            door.bind(str(path))
-        except OSError as fault:
-            if fault.errno != errno.EADDRINUSE or not _is_left_behind(path):
-                raise
-            path.unlink()
-            door.bind(str(path))
-        # Nobody gets in between: a socket that does not listen yet refuses.
-        path.chmod(0o600)
-        door.listen(512)
-    except OSError:
-        door.close()
-        raise
-    return door
-
-
-def _is_left_behind(path: Path) -> bool:
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        return False
-    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
-        probe.settimeout(1.0)
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            return True
-        except OSError:
-            return False
-    return False
+    return bind_private_socket(path, backlog=512)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
@@ -11,11 +12,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from megabot_cli.errors import BadConfiguration
-from megabot_cli.replay.transport import Transport
+from megabot_cli.listening.private_socket import bind_private_socket
+from megabot_cli.replay.transport import FASTEST, SLOWEST, Transport
 
 WORDS: Final = ("pause", "resume", "step", "faster", "slower", "speed X", "status", "quit")
 KEYS: Final = {".": "step", "+": "faster", "-": "slower", "q": "quit"}
-_MOST_LINE = 200
+_MOST_LINE: Final = 200
+_FAREWELL_S: Final = 1.0
 
 
 class Controls:
@@ -37,10 +40,12 @@ class Controls:
         word, _, rest = line.strip().partition(" ")
         transport = self._transport
         if word == "speed":
-            with suppress(ValueError):
-                transport.set_speed(float(rest))
-                return self._answer()
-            return {"ok": False, "error": f"speed {rest!r} is no number"}
+            speed = _number(rest)
+            if not SLOWEST <= speed <= FASTEST:
+                said = f"speed {rest!r} is no number from {SLOWEST:g} to {FASTEST:g}"
+                return {"ok": False, "error": said}
+            transport.set_speed(speed)
+            return self._answer()
         if rest or word not in ("pause", "resume", "step", "faster", "slower", "status", "quit"):
             return {"ok": False, "error": f"there is no word {line.strip()!r}", "words": WORDS}
         if word == "quit":
@@ -55,9 +60,16 @@ class Controls:
             "ok": True,
             "paused": transport.paused,
             "speed": transport.speed,
-            "position_s": round(transport.position, 3),
+            "position_s": round(max(0.0, transport.position), 3),
             **self._status(),
         }
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
 
 
 @asynccontextmanager
@@ -66,6 +78,7 @@ async def control_socket(path: Path, controls: Controls) -> AsyncIterator[None]:
 
     BadConfiguration when the path cannot be used; the socket is gone afterwards.
     """
+    talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError, ValueError, asyncio.LimitOverrunError):
@@ -77,19 +90,36 @@ async def control_socket(path: Path, controls: Controls) -> AsyncIterator[None]:
         with suppress(ConnectionError):
             await writer.wait_closed()
 
-    before = os.umask(0o177)
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio's has no owner, and complains when it is cut off at the end.
+        talk = asyncio.get_running_loop().create_task(serve(reader, writer), name="replay: control")
+        talks[talk] = writer
+        talk.add_done_callback(talks.pop)
+
     try:
-        server = await asyncio.start_unix_server(serve, path, limit=_MOST_LINE)
+        door = bind_private_socket(path, backlog=8)
     except OSError as fault:
         raise BadConfiguration(
             f"Cannot listen on {path}: {fault.strerror or fault}",
             "--control wants the path of a socket that is not there yet.",
         ) from fault
-    finally:
-        os.umask(before)
+    server = await asyncio.start_unix_server(connected, sock=door, limit=_MOST_LINE)
     try:
         yield
     finally:
         server.close()
         with suppress(FileNotFoundError):
             os.unlink(path)
+        await _end(talks)
+
+
+async def _end(talks: dict[asyncio.Task[None], asyncio.StreamWriter]) -> None:
+    """Hang up once what was answered has left; who does not read it is not waited for."""
+    under_way = list(talks)
+    for writer in talks.values():
+        writer.close()
+    if under_way:
+        _, deaf = await asyncio.wait(under_way, timeout=_FAREWELL_S)
+        for talk in deaf:
+            talk.cancel()
+        await asyncio.gather(*deaf, return_exceptions=True)

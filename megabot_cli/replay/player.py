@@ -41,7 +41,6 @@ from megabot_cli.storage.record_reader import RecordReader
 _FOR_EXTRAS_S: Final = 0.2
 # At the fastest pace so many leave in one write: then what has come is heard.
 _AT_ONCE: Final = 64
-_BETWEEN_TELLINGS_S: Final = 0.05
 
 NewClient = Callable[[str, str | None], MegaBotClient]
 """Makes the client that stands for a recorded one (its name); given a session, it joins that."""
@@ -58,28 +57,22 @@ class Progress(msgspec.Struct, frozen=True):
     left_s: float | None
 
 
-async def play(
-    reader: RecordReader,
-    options: ReplayOptions,
-    new_client: NewClient,
-    *,
-    on_progress: Callable[[Progress], None] | None = None,
-) -> ReplayReport:
+async def play(reader: RecordReader, options: ReplayOptions, new_client: NewClient) -> ReplayReport:
     """Send what the recorded clients sent, and compare what comes with what came then.
 
     Recorded clients that shared a session share a fresh one. The first fault of a connection
     ends the replay: CouldNotConnect, NotAuthenticated, ConnectionLost. Other answers are no
     fault; the report's `passed` says whether they are what `options.expect` allows.
     """
-    replay = Replay(read_conversation(reader, options), options, new_client, on_progress)
+    replay = Replay(read_conversation(reader, options), options, new_client)
     return (await replay.play()).report
 
 
 class Replay:
     """A conversation to be played, once or several times, and steered meanwhile.
 
-    `transport` is the clock to steer by. After `play` was cancelled, `so_far` says what had
-    been done.
+    `transport` is the clock to steer by; `on_mark` hears of marks as they pass. `so_far` says
+    what has been done, also after `play` was cancelled or failed.
     """
 
     def __init__(
@@ -87,23 +80,19 @@ class Replay:
         conversation: Conversation,
         options: ReplayOptions,
         new_client: NewClient,
-        on_progress: Callable[[Progress], None] | None = None,
         on_mark: Callable[[RecordedMark], None] | None = None,
     ) -> None:
         self._conversation = conversation
         self._options = options
         self._new_client = new_client
-        self._on_progress = on_progress
-        self._on_mark = on_mark
+        self.on_mark = on_mark
         self._rounds: list[_Run] = []
         self.transport = Transport(options.speed, paused=options.pace == "step")
 
     async def play(self, rounds: int = 1) -> Played:
         """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
         while not self.transport.stopped and (not rounds or len(self._rounds) < rounds):
-            run = _Run(
-                self._conversation, self._options, self.transport, self._on_progress, self._on_mark
-            )
+            run = _Run(self._conversation, self._options, self.transport, self.on_mark)
             self._rounds.append(run)
             try:
                 async with AsyncExitStack() as cleanup:
@@ -117,8 +106,16 @@ class Replay:
         return self.so_far()
 
     @property
-    def begun(self) -> bool:
-        return bool(self._rounds)
+    def rounds_begun(self) -> int:
+        return len(self._rounds)
+
+    @property
+    def has_sent(self) -> bool:
+        return any(run.progress().sent for run in self._rounds)
+
+    def progress(self) -> Progress | None:
+        """How far its round is, if one has begun."""
+        return self._rounds[-1].progress() if self._rounds else None
 
     def so_far(self) -> Played:
         """All rounds together, also of a replay that has not come to its end."""
@@ -132,8 +129,8 @@ class Replay:
 
     def status(self) -> dict[str, Any]:
         """How far it is, for whoever steers it."""
-        progress = self._rounds[-1].progress() if self._rounds else None
-        facts: dict[str, Any] = {"round": len(self._rounds)}
+        progress = self.progress()
+        facts: dict[str, Any] = {"round": self.rounds_begun}
         return facts | (msgspec.to_builtins(progress) if progress is not None else {})
 
 
@@ -145,13 +142,11 @@ class _Run:
         conversation: Conversation,
         options: ReplayOptions,
         transport: Transport,
-        on_progress: Callable[[Progress], None] | None,
         on_mark: Callable[[RecordedMark], None] | None,
     ) -> None:
         self._conversation = conversation
         self._options = options
         self._transport = transport
-        self._on_progress = on_progress
         self._on_mark = on_mark
         self._marks = deque(conversation.marks)
         self._ids = IdMap(IdMint())
@@ -162,7 +157,6 @@ class _Run:
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
         self._late_s = 0.0
-        self._told_at = 0.0
         self._moved = asyncio.Event()
         self._started_at = time.monotonic()
         self._ended_at: float | None = None
@@ -207,7 +201,6 @@ class _Run:
             for listener in listeners:
                 listener.cancel()
         self._ended_at = time.monotonic()
-        self._tell(at_once=True)
 
     def _plan(self) -> None:
         self._started_at = time.monotonic()
@@ -235,7 +228,6 @@ class _Run:
             if due is not None:
                 self._late_s = self._lateness.note(due, time.monotonic())
             before = message
-            self._tell()
 
     async def _send_packs(self, lane: Lane, messages: list[RecordedMessage]) -> None:
         """Send as quickly as rate limit and upstream take it, many in one write."""
@@ -252,7 +244,6 @@ class _Run:
             if self._marks:
                 self._pass_marks(message.n)
             yield self._made_new(lane, message)
-            self._tell()
             if self._transport.paused or self._transport.stopped:
                 return
 
@@ -327,7 +318,6 @@ class _Run:
                 lane.heard(client, received, now)
             self._moved.set()
             self._moved = asyncio.Event()
-            self._tell()
 
     async def _settle(self) -> None:
         """Return when every recorded answer has come, or nothing has for `settle_s`."""
@@ -337,15 +327,6 @@ class _Run:
         recorded = self._conversation.answers
         if any(not recorded[message.place].parts for message in self._messages):
             await asyncio.sleep(_FOR_EXTRAS_S)
-
-    def _tell(self, *, at_once: bool = False) -> None:
-        """Say how far it is, some times a second."""
-        if self._on_progress is None:
-            return
-        now = time.monotonic()
-        if at_once or now - self._told_at >= _BETWEEN_TELLINGS_S:
-            self._told_at = now
-            self._on_progress(self.progress())
 
     def progress(self) -> Progress:
         left_s = None

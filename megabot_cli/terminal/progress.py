@@ -35,6 +35,7 @@ class Progress:
         self._clock = clock
         self._done = 0
         self._remark = ""
+        self._left_s: float | None = None
         self._started_at = clock()
         self._drawn_at: float | None = None
         self._on_screen = False
@@ -55,9 +56,19 @@ class Progress:
             self.hide()
             self._console.live_area = None
 
-    def reach(self, done: int, remark: str = "", *, total: int | None = None) -> None:
-        """Say that `done` of the work is done; `remark` stands behind the bar."""
-        self._done, self._remark = done, remark
+    def reach(
+        self,
+        done: int,
+        remark: str = "",
+        *,
+        total: int | None = None,
+        left_s: float | None = None,
+    ) -> None:
+        """Say that `done` of the work is done; `remark` stands behind the bar.
+
+        `left_s` is the time left where somebody knows it; else it is guessed from the rate.
+        """
+        self._done, self._remark, self._left_s = done, remark, left_s
         if total is not None:
             self._total = total
         now = self._clock()
@@ -89,7 +100,8 @@ class Progress:
             share = min(self._done / self._total, 1.0)
             filled = round(share * _BAR_WIDTH)
             bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
-            left = (self._total - self._done) / rate if rate > 0 else None
+            guessed = (self._total - self._done) / rate if rate > 0 else None
+            left = guessed if self._left_s is None else self._left_s
             eta = "" if left is None else f"{format_duration(max(left, 0.0))} left"
             count = f"{self._done}/{self._total}"
             parts = [self._label, bar, f"{share:4.0%}", count, f"{rate:.0f}/s", eta, self._remark]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from megabot_cli.commands.values import duration, json_object, pairs
+from megabot_cli.commands.values import duration, json_object, pairs, times_as_fast
 from megabot_cli.errors import BadData, WrongUsage
 
 
@@ -17,10 +17,17 @@ def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
     assert duration(text) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-1s", "1 week", "1e9", "٣s"])
+@pytest.mark.parametrize("text", ["", "soon", "-1s", "1 week", "1e9", "٣s", "9" * 400])
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         duration(text)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "0", "1001", "-1", "quick"])
+def test_a_speed_is_a_number_from_a_tenth_to_a_thousand(text: str) -> None:
+    assert (times_as_fast("0.1"), times_as_fast(1000.0)) == (0.1, 1000)
+    with pytest.raises(typer.BadParameter):
+        times_as_fast(text)
 
 
 def test_bad_json_is_told_with_its_place_marked() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played
 from megabot_cli.replay.player import Replay
+from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import read_ignored, write_ignored
 from megabot_cli.storage.segment_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording
@@ -178,7 +180,9 @@ async def test_a_control_socket_steers_and_is_gone_afterwards(
         status = await ask("status")
         assert (status["sent"], status["to_send"], status["round"]) == (1, 3, 1)
         assert (await ask("speed 4"))["speed"] == 4
-        assert (await ask("speed quick"))["error"] == "speed 'quick' is no number"
+        for odd in ("quick", "nan", "inf", "-1", "1001", ""):
+            said = (await ask(f"speed {odd}"))["error"]
+            assert said == f"speed {odd!r} is no number from 0.1 to 1000"
         assert (await ask("jump"))["words"]
         await ask("quit")
         played = await finish(work)
@@ -190,9 +194,35 @@ async def test_a_control_socket_steers_and_is_gone_afterwards(
     assert not path.exists()
 
 
-async def test_keys_do_what_they_mean() -> None:
-    from megabot_cli.replay.transport import Transport
+async def test_a_control_socket_hangs_up_on_who_still_listens(tmp_path: Path) -> None:
+    odd: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: odd.append(context))
+    path = tmp_path / "control"
+    async with control_socket(path, Controls(Transport(), dict)):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"status\n")
+        assert json.loads(await reader.readline())["ok"]
+    assert await reader.read() == b""
+    writer.close()
+    assert not odd
 
+
+async def test_two_replays_do_not_share_a_control_socket(tmp_path: Path) -> None:
+    path = tmp_path / "control"
+    with socket.socket(socket.AF_UNIX) as left_behind:
+        left_behind.bind(str(path))
+    async with control_socket(path, Controls(Transport(), dict)):
+        with pytest.raises(BadConfiguration, match="in use"):
+            async with control_socket(path, Controls(Transport(), dict)):
+                pass
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"status\n")
+        assert json.loads(await reader.readline())["ok"]
+    writer.close()
+    assert not path.exists()
+
+
+async def test_keys_do_what_they_mean() -> None:
     transport = Transport()
     controls = Controls(transport, dict)
     paused = []

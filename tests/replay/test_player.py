@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from megabot_cli.gateway.assistants.interface import Turn
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
+from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.player import NewClient, Progress, play
+from megabot_cli.replay.player import NewClient, Replay, play
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.segment_reader import open_recording
@@ -28,11 +29,10 @@ async def replay(
     path: Path | None,
     new_client: NewClient,
     options: ReplayOptions = FAST,
-    on_progress: Callable[[Progress], None] | None = None,
 ) -> ReplayReport:
     assert path is not None
     with open_recording(path) as reader:
-        return await play(reader, options, new_client, on_progress=on_progress)
+        return await play(reader, options, new_client)
 
 
 def sent(n: int, text: str | bytes, *, t: int = 0, client: str = "c1", **more: Any) -> Record:
@@ -381,28 +381,30 @@ async def test_as_fast_as_possible_every_client_keeps_its_order_and_each_answer_
         told_then = answer(words, reply_to=f"m{number}")
         records.append(came(2 * number + 2, told_then, link=f"link of {client}"))
     path = write_recording(tmp_path / "x.jsonl", records)
-    told: list[Progress] = []
-    report = await replay(path, endpoint.new_client, FAST, told.append)
+    report = await replay(path, endpoint.new_client)
     assert (report.sent, report.same, report.passed) == (300, 300, True), report.lines()
     messages = [json.loads(text) for text in heard.heard]
     spoken = [int(each["payload"]["content"].split()[1]) for each in messages]
     for first in (0, 1):
         assert [one for one in spoken if one % 2 == first] == list(range(first, 300, 2))
     assert len({each["id"] for each in messages}) == 300
-    assert (told[-1].sent, told[-1].outstanding) == (300, 0)
-    assert len(told) < 300  # by time, not by message
 
 
-async def test_progress_is_told_to_the_end(
+async def test_how_far_it_is_can_be_asked_at_any_time(
     tape: Any, recorder: Recorder, open_gateway: OpenGateway
 ) -> None:
     endpoint = await open_gateway()
     path = await a_recorded_talk(tape, recorder, endpoint)
-    told: list[Progress] = []
-    report = await replay(path, endpoint.new_client, ReplayOptions(speed=1000), told.append)
-    assert (told[-1].sent, told[-1].to_send, told[-1].outstanding) == (3, 3, 0)
-    assert told[-1].replies == report.replies
-    assert told[0].left_s is not None
+    options = ReplayOptions(speed=1000)
+    with open_recording(path) as reader:
+        playing = Replay(read_conversation(reader, options), options, endpoint.new_client)
+    assert (playing.progress(), playing.has_sent) == (None, False)
+    report = (await playing.play()).report
+    progress = playing.progress()
+    assert progress is not None
+    assert (progress.sent, progress.to_send, progress.outstanding) == (3, 3, 0)
+    assert (progress.replies, progress.left_s) == (report.replies, 0)
+    assert playing.has_sent
 
 
 async def test_an_upstream_that_is_not_there_could_not_be_connected_to(tmp_path: Path) -> None:

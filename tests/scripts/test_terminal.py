@@ -138,12 +138,17 @@ def test_a_replay_is_steered_by_keys_and_leaves_the_terminal_as_it_was(
     ann: Operator, tmp_path: Path
 ) -> None:
     said = {"id": "m1", "type": "chat_send", "payload": {"content": "hi"}, "timestamp": 1640995200}
-    bare = tmp_path / "said.jsonl"
+    bare, control = tmp_path / "said.jsonl", tmp_path / "control"
     bare.write_text(json.dumps(said) + "\n")
-    arguments = ("replay", str(bare), "--pace", "step", "--expect", "none", "--to", ann.url)
+    more = ("--expect", "none", "--to", ann.url, "--control", str(control))
+    arguments = ("replay", str(bare), "--pace", "step", *more)
     with on_a_terminal(ann, *arguments) as child:
         child.expect("space pauses")
         wait_until(lambda: not echoes(child), "keys are read one by one")
+        # Nothing is sent and nothing comes: what a key did is shown all the same.
+        for key, shows in (("+", "paused, 2 ×"), ("-", r"paused, \d replies"), ("-", "0.5 ×")):
+            child.send(key)
+            child.expect(shows)
         child.send(".")
         child.expect("sent       1 message as")
         shown, code = ended(child)
@@ -151,9 +156,12 @@ def test_a_replay_is_steered_by_keys_and_leaves_the_terminal_as_it_was(
     with on_a_terminal(ann, *arguments) as child:
         child.expect("space pauses")
         wait_until(lambda: not echoes(child), "keys are read one by one")
+        assert control.is_socket()
         child.sendintr()
         child.expect("interrupted")
         child.expect("sent       0 messages")
+        wait_until(lambda: echoes(child), "the terminal is as it was")
+        assert not control.exists()
         _, code = ended(child)
         assert code == 130
 

@@ -35,6 +35,14 @@ def test_the_bar_says_share_rate_and_time_left() -> None:
     )
 
 
+def test_the_time_left_is_what_somebody_knows_it_to_be() -> None:
+    clock = Clock()
+    progress = Progress(MemoryConsole(terminal=True), "replay", 10, clock=clock)
+    clock.now += 2
+    progress.reach(4, left_s=90)
+    assert progress.text().endswith("2/s  1:30 left")
+
+
 def test_without_a_total_it_counts() -> None:
     clock = Clock()
     progress = Progress(MemoryConsole(terminal=True), "read", clock=clock)
