@@ -19,9 +19,10 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     `original` sends each message when it was sent, counted from the start: recorded pauses
     are cut to `max_gap_s` first, the rest divided by `speed`. `fast` sends as quickly as the
     client's rate limit and the upstream take it, `fixed` `per_s` messages a second. `reply`
-    waits for the answer to a client's last message, then for the recorded pause after it;
-    `step` for somebody who lets each message go. `settle_s` is how long after the last
-    message that came answers which are still outstanding are waited for.
+    begins each client as `original` does, then waits for the answer to its last message and
+    for the recorded pause after it; `step` for somebody who lets each message go. `settle_s`
+    is how long after the last message that came answers which are still outstanding are
+    waited for.
 
     `limit` counts messages to send. `with_context` sends first, and compares not, what the
     chosen sessions had said before. `ignored` are paths (`payload.options.seed`) that answers

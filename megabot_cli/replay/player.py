@@ -278,9 +278,12 @@ class _Run:
         if self._options.pace in ("original", "fixed", "step"):
             due = await self._transport.until(self._offsets[message.place])
             return due if self._options.pace != "step" else None
-        if self._options.pace == "reply" and before is not None:
-            await self._answered(lane, before.place)
-            await self._transport.sleep(self._think_s(before, message))
+        if self._options.pace == "reply":
+            if before is None:  # clients that came one after the other then do so now
+                await self._transport.until(self._offsets[message.place])
+            else:
+                await self._answered(lane, before.place)
+                await self._transport.sleep(self._think_s(before, message))
         await self._transport.turn()
         return None
 

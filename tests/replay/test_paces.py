@@ -105,6 +105,22 @@ async def test_reply_waits_for_the_answer_and_the_pause_after_it(
     assert played.report.duration_s >= 0.04  # 30 ms and 10 ms of thinking
 
 
+async def test_reply_begins_each_client_when_it_began(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    records = [
+        asked(1, 0, "one"), answered(2, 10, 1),
+        asked(3, 15, "two"), answered(4, 20, 3),
+        asked(5, 300, "another's", "c2"), answered(6, 310, 5, "c2"),
+    ]  # fmt: skip
+    path = write_recording(tmp_path / "talk.jsonl", records)
+    played = await replay_of(path, endpoint, pace="reply").play()
+    assert said(heard) == ["one", "two", "another's"]
+    assert (played.report.same, played.report.duration_s >= 0.3) == (3, True)
+
+
 async def test_step_sends_a_message_a_step(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
