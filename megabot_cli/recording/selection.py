@@ -219,7 +219,10 @@ class Chooser:
     @property
     def unseen_marks(self) -> list[str]:
         """The marks by name that bound what is wanted and have not come by yet."""
-        bounds = (self._begin if not self._begun else None, self._until)
+        bounds = (
+            None if self._begun else self._begin,
+            None if self.finished else self._until,
+        )
         return [each.name for each in bounds if each is not None and each.kind == "mark"]
 
     @property

@@ -86,6 +86,12 @@ class Identity:
     def origin(self) -> str:
         return self.parts.endpoint.origin
 
+    @property
+    def upstream_url(self) -> str:
+        """What recordings call the upstream; its query may hold secrets that are to be redacted."""
+        endpoint = self.parts.endpoint
+        return endpoint.socket_url if endpoint.unix_path is None else endpoint.origin
+
     async def dial_ahead(self) -> Upstream:
         """Dial once and say how that went; a refused credential is no fault of this call."""
         if self.dedicated is not None:

@@ -93,7 +93,7 @@ class Operations:
             self._dumps.folder,
             self._dumps.settings,
             tool=f"megabot {self._relay.version}",
-            upstream=self._relay.main.origin,
+            upstream=self._relay.main.upstream_url,
             reason=reason,
             now_ns=time.monotonic_ns(),
             now=time.time(),

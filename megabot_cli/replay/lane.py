@@ -12,7 +12,8 @@ from megabot_cli.recording.rewriting import IdMap
 class Lane:
     """Several sockets may share a session; what each of them hears counts once.
 
-    `outstanding` are the messages, by place, whose recorded answer has not come whole.
+    `outstanding` are the awaited messages, by place, whose answer has not come as it was
+    recorded; where it is not known how, whose answer has not come to an end.
     """
 
     def __init__(self, recorded: Mapping[int, Answer], ids: IdMap) -> None:
@@ -37,17 +38,17 @@ class Lane:
         message_id: str | None,
         text: str | bytes,
         *,
-        compared: bool,
+        awaited: bool,
     ) -> None:
         """A message is about to leave: an answer may be quicker than our own next step."""
         self._correlator_of(client).sent(place, message_id, text)
-        if compared and self._recorded[place].parts:
+        if awaited:
             self.outstanding.add(place)
 
-    def sending_plainly(self, client: str, place: int, message_id: str, *, compared: bool) -> None:
+    def sending_plainly(self, client: str, place: int, message_id: str, *, awaited: bool) -> None:
         """As `sending`, of a message that names nothing but itself."""
         self._correlator_of(client).sent_plainly(place, message_id)
-        if compared and self._recorded[place].parts:
+        if awaited:
             self.outstanding.add(place)
 
     def heard(self, client: str, received: Received, at: float) -> None:
@@ -90,7 +91,10 @@ class Lane:
         if now is None:
             return
         calls = [each for each in self.answers[place].parts if each.type == "tool_call"]
-        before = [each for each in self._recorded[place].parts if each.type == "tool_call"]
+        recorded_answer = self._recorded.get(place)
+        if recorded_answer is None:
+            return
+        before = [each for each in recorded_answer.parts if each.type == "tool_call"]
         if len(calls) <= len(before):
             recorded = _execution_id(before[len(calls) - 1])
             if recorded is not None:
@@ -98,7 +102,9 @@ class Lane:
 
     def _is_answered(self, place: int) -> bool:
         """Whether as much has come as was recorded, or a refusal, after which nothing will."""
-        answer, recorded = self._answers[place], self._recorded[place]
+        answer, recorded = self._answers[place], self._recorded.get(place)
+        if recorded is None:
+            return answer.is_whole and (answer.ended or answer.parts[-1].stream is not None)
         refused = answer.parts[-1].type == "connection_error"
         return answer.is_whole and (refused or len(answer.parts) >= len(recorded.parts))
 

@@ -14,6 +14,7 @@ import msgspec
 
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.ids import IdMint
+from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
@@ -41,6 +42,9 @@ from megabot_cli.storage.record_reader import RecordReader
 _FOR_EXTRAS_S: Final = 0.2
 # At the fastest pace so many leave in one write: then what has come is heard.
 _AT_ONCE: Final = 64
+
+# What always gets an answer, or a refusal.
+_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 
 NewClient = Callable[[str, str | None], MegaBotClient]
 """Makes the client that stands for a recorded one (its name); given a session, it joins that."""
@@ -188,8 +192,7 @@ class _Run:
                 for lane in self._lanes.values()
                 for client in lane.clients
             ]
-            for message in self._conversation.context():
-                await self._send_context(self._lanes[message.lane], message)
+            await self._send_context()
             self._plan()
             async with asyncio.TaskGroup() as senders:
                 for (lane, _), messages in by_client.items():
@@ -210,12 +213,26 @@ class _Run:
         self._offsets = dict(zip(places, offsets, strict=True))
         self._last_offset = max(offsets, default=0.0)
 
-    async def _send_context(self, lane: Lane, message: RecordedMessage) -> None:
+    async def _send_context(self) -> None:
         """Say again what was said before, and hear what comes to it, as quickly as it does."""
-        await self._send(lane, message)
-        self._sent_at.pop(message.place)
-        self._context_sent += 1
-        await self._answered(lane, message.place)
+        by_lane: defaultdict[str, list[RecordedMessage]] = defaultdict(list)
+        for message in self._conversation.context():
+            by_lane[message.lane].append(message)
+        async with asyncio.TaskGroup() as senders:
+            for lane, messages in by_lane.items():
+                senders.create_task(
+                    self._send_before(self._lanes[lane], messages), name="replay: context"
+                )
+
+    async def _send_before(self, lane: Lane, messages: list[RecordedMessage]) -> None:
+        for message in messages:
+            if self._transport.stopped:
+                return
+            await self._send(lane, message)
+            self._sent_at.pop(message.place)
+            self._context_sent += 1
+            await self._answered(lane, message.place)
+            lane.outstanding.discard(message.place)  # it has been waited for
 
     async def _send_all(self, lane: Lane, messages: list[RecordedMessage]) -> None:
         before: RecordedMessage | None = None
@@ -255,14 +272,22 @@ class _Run:
             plain = renewed(text, self._ids, time.time())
             if plain is not None:
                 lane.sending_plainly(
-                    message.client, message.place, plain[1], compared=message.compared
+                    message.client, message.place, plain[1], awaited=self._is_awaited(message)
                 )
                 return plain[0]
             text = rewrite(text, self._ids, time.time())
         head = peek(text) if isinstance(text, str) else None
         message_id = head.id if head is not None else None
-        lane.sending(message.client, message.place, message_id, text, compared=message.compared)
+        awaited = self._is_awaited(message)
+        lane.sending(message.client, message.place, message_id, text, awaited=awaited)
         return text
+
+    def _is_awaited(self, message: RecordedMessage) -> bool:
+        """Whether an answer is to come before the replay is over, or its context said."""
+        recorded = self._conversation.answers.get(message.place)
+        if recorded is None:  # context that was read without what came to it
+            return message.type in _ANSWERED
+        return (message.compared or message.context) and bool(recorded.parts)
 
     def _pass_marks(self, n: int | None) -> None:
         """Tell the marks that stand before record `n`, all that are left without one."""

@@ -91,7 +91,9 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             f"first      {now.first_p50_ms:.0f} ms (recorded {then.first_p50_ms:.0f})",
             f"whole      {now.total_p50_ms:.0f} ms (recorded {then.total_p50_ms:.0f})",
         ]
-        lines += [f"varies     {path}, in {n} answers" for path, n in self.varying.items()]
+        lines += [
+            f"varies     {path}, in {counted(n, 'answer')}" for path, n in self.varying.items()
+        ]
         for difference in self.differences[:MOST_SHOWN] if differences else ():
             verdict = difference.verdict.replace("_", " ")
             lines.append(

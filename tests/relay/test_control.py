@@ -121,6 +121,9 @@ async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
     found = verify(Path(body["recording"]), secrets=True)
     assert (found.clean, found.secrets_found) == (True, 0)
     with open_recording(Path(body["recording"])) as reader:
+        assert reader.header is not None
+        assert reader.header.upstream == gateway.url
+    with open_recording(Path(body["recording"])) as reader:
         types = [record.type for record in reader]
         assert reader.header is not None
         assert reader.header.labels == {"flight_recorder": "a strange answer"}

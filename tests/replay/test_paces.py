@@ -162,6 +162,25 @@ async def test_context_goes_first_and_is_not_compared(
     assert (played.report.sent, played.report.context, played.report.same) == (1, 2, 1)
 
 
+async def test_context_is_answered_before_the_first_message_chosen_leaves(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    options: dict[str, Any] = {"pace": "fast", "selection": Selection(grep="three")}
+    replay = replay_of(a_talk(tmp_path), endpoint, with_context=True, **options)
+    replies_before = []
+
+    def answer_and_look(text: str | bytes) -> list[str]:
+        progress = replay.progress()
+        assert progress is not None
+        replies_before.append(progress.replies)
+        return [answer("yes", reply_to=_id(text))]
+
+    heard.answer = answer_and_look
+    assert (await replay.play()).report.passed
+    assert replies_before == [1, 2, 3]  # the greeting, then an answer each
+
+
 async def test_what_is_ignored_makes_no_difference(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:

@@ -311,6 +311,26 @@ def test_a_mark_that_is_not_there_is_told(stranger: Operator) -> None:
         assert "there is no mark 'nowhere' in it" in done.stdout + done.stderr, line
 
 
+def test_marks_that_are_there_bound_a_replay_without_a_word(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    said = {"id": "m", "type": "chat_send", "payload": {"content": "hi"}}
+    about = {"kind": "message", "direction": "to_upstream", "client": "c", "id": "m"}
+    lines: list[dict[str, Any]] = [
+        {"format": "megabot-recording", "version": "1.0", "recording": "rec_1", "segment": 1,
+         "started_at": "2026-11-23T04:12:09.123456Z", "clock": "monotonic"},
+        {"n": 1, "t": 1, "kind": "mark", "note": "begin"},
+        {"n": 2, "t": 2, **about, "type": "chat_send", "data": json.dumps(said)},
+        {"n": 3, "t": 3, "kind": "mark", "note": "end"},
+        {"n": 4, "t": 4, **about, "type": "chat_send", "data": json.dumps(said)},
+    ]  # fmt: skip
+    marked = tmp_path / "marked.jsonl"
+    marked.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    done = stranger.types("replay", str(marked), "--dry-run", "--from", "begin", "--until", "end")
+    assert "would send   1 message" in done.stdout
+    assert "mark" not in done.stdout + done.stderr
+
+
 def test_long_work_shows_a_bar_on_a_terminal(stranger: Operator, tmp_path: Path) -> None:
     line = '{"id":"1","type":"chat_send","payload":{"content":"?"}}\n'
     (tmp_path / "x").write_text(line * 20_000)
