@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import secrets
 import stat
-import tempfile
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -30,15 +30,20 @@ class NewFile(AbstractContextManager["NewFile"]):
     def __enter__(self) -> Self:
         self._refuse_what_is_there()
         try:
-            # mkstemp makes the file 0600 whatever the umask is.
-            descriptor, name = tempfile.mkstemp(
-                prefix=f".{self._path.name}.", dir=self._path.parent
-            )
+            self._make()
         except OSError as fault:
             raise self._refused(fault) from fault
-        self._written = Path(name)
-        self._file = os.fdopen(descriptor, "wb", buffering=256 * 1024)
+        except BaseException:  # a signal, when the file may be there
+            self._abandon()
+            raise
         return self
+
+    def _make(self) -> None:
+        # The name is known before there is a file, or a signal in between would leave it behind.
+        self._written = self._path.with_name(f".{self._path.name}.{secrets.token_hex(8)}")
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(self._written, flags, 0o600)
+        self._file = os.fdopen(descriptor, "wb", buffering=256 * 1024)
 
     def write(self, content: bytes) -> None:
         assert self._file is not None
@@ -76,14 +81,14 @@ class NewFile(AbstractContextManager["NewFile"]):
         sync_folder(self._path.parent)
 
     def _abandon(self) -> None:
-        if self._file is not None:
-            file, self._file = self._file, None
-            try:
-                file.close()
-            except OSError:
-                pass  # a full disk, which was told already
-            finally:
-                self._written.unlink(missing_ok=True)
+        """Let go of the file, and of the name that it was written under."""
+        try:
+            if self._file is not None:
+                self._file.close()
+        except OSError:
+            pass  # a full disk, which was told already
+        finally:
+            self._written.unlink(missing_ok=True)
 
     def _refuse_what_is_there(self) -> None:
         try:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import stat
+import threading
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,35 @@ def test_work_that_is_stopped_leaves_nothing_and_harms_nothing(
     with pytest.raises(Stopped):
         stop_in_the_middle()
     assert [each.read_bytes() for each in tmp_path.iterdir()] == ([b"old"] if replace else [])
+
+
+# A file object that was just being made is closed by the collector, which tells of it.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_while_it_is_made_leaves_nothing(tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise Stopped
+
+    def stop_once_it_is_there() -> None:
+        while not os.listdir(tmp_path):
+            pass
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def make_until_stopped() -> None:
+        with NewFile(tmp_path / "x") as file:
+            while True:
+                file.write(b"new")
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        for _ in range(50):
+            watcher = threading.Thread(target=stop_once_it_is_there)
+            watcher.start()
+            with pytest.raises(Stopped):
+                make_until_stopped()
+            watcher.join()
+            assert os.listdir(tmp_path) == []
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def test_what_came_meanwhile_is_not_overwritten(tmp_path: Path) -> None:
