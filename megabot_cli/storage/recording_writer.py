@@ -174,7 +174,8 @@ class RecordingWriter:
         now = self._clock()
         too_old = now - self._segment_since_ns >= self._settings.segment_age_s * 1e9
         if segment.records and (too_old or segment.bytes >= self._settings.segment_bytes):
-            self.seal()
+            # What waits in the queue may have come before now, and must not come before the end.
+            self._seal(self._t)
             self.open_segment()
         elif (
             self._settings.fsync == "interval"
@@ -184,9 +185,12 @@ class RecordingWriter:
             self._synced_ns = now
 
     def seal(self) -> None:
-        """End the segment; nothing can be written until another is opened."""
+        """End the segment, and with it the recording."""
+        self._seal(self._now_t())
+
+    def _seal(self, t: int) -> None:
         segment = self._open()
-        segment.seal(self._n + 1, self._now_t())
+        segment.seal(self._n + 1, t)
         self._n += 1
         self._segment = None
         self._housekeeping.sealed(segment.sealed_path)

@@ -57,20 +57,29 @@ def describe_recording(path: Path) -> RecordingInfo:
     segments = segments_of(path) if path.is_dir() else [path]
     with open_recording(path) as reader:
         header = reader.header
-    last = _last_line(segments[-1])
+        first = next(iter(reader), None)
+    newest = _last_line(segments[-1])
+    last = newest
+    if newest is None and len(segments) > 1:
+        last = _last_line(segments[-2])  # the newest has only just been begun
     # Every sealed segment but an unclean last one has spent one number on its `end`.
-    ends = len(segments) if isinstance(last, End) else len(segments) - 1
+    ends = len(segments) if isinstance(newest, End) else len(segments) - 1
+    records = 0
+    if isinstance(newest, End) and len(segments) == 1 and newest.records is not None:
+        records = newest.records
+    elif first is not None and last is not None:
+        records = last.n - ends - (first.n - 1)  # of those that are still there
     return RecordingInfo(
         id=header.recording if header is not None else path.name,
         path=path,
         started_at=header.started_at if header is not None else "",
         upstream=header.upstream if header is not None else "",
         tool=header.tool if header is not None else "",
-        records=max(0, last.n - ends) if last is not None else 0,
+        records=max(0, records),
         bytes=sum(segment.stat().st_size for segment in segments),
         duration_s=last.t / 1e6 if last is not None else 0.0,
         segments=len(segments),
-        clean=isinstance(last, End),
+        clean=isinstance(newest, End),
         live=segments[-1].suffix == PART and is_being_written(segments[-1]),
     )
 

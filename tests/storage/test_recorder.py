@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -155,6 +157,29 @@ def test_segments_rotate_by_age_but_never_empty(tmp_path: Path) -> None:
     assert [record.note for record in read(recorder.folder)] == ["0", "1", "2"]
     assert recorder.segments == 3
     assert verify(recorder.folder).clean
+
+
+def test_what_waited_while_a_segment_was_sealed_comes_after_its_end(tmp_path: Path) -> None:
+    def message(at_ms: int) -> tuple[Any, ...]:
+        return (at_ms * 1_000_000, "message", "to_client", None, None, None, None, b"x" * 5000)
+
+    now = [0]
+    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
+    redactor = Redactor(b"x" * 32)
+    settings = RecordingSettings(segment_bytes=4096)
+    writer = RecordingWriter(tmp_path, header, settings, redactor, lambda: now[0])
+    writer.open_segment()
+    waiting = deque([message(1), message(2)])
+    now[0] = 90_000_000  # a busy machine: it is long after they came
+    writer.write_batch(waiting, 1)
+    writer.keep_house()
+    writer.write_batch(waiting, 1)
+    writer.seal()
+    writer.finish()
+    assert writer.segments == 2
+    found = verify(tmp_path)
+    assert found.clean, found.problems
+    assert [record.t for record in read(tmp_path)] == [1000, 2000]
 
 
 def test_time_never_goes_back_in_a_recording(tmp_path: Path) -> None:

@@ -8,7 +8,12 @@ import pytest
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import NotFound
 from megabot_cli.storage.recorder import Recorder
-from megabot_cli.storage.recordings_list import find_recording, list_recordings
+from megabot_cli.storage.recordings_list import (
+    describe_recording,
+    find_recording,
+    list_recordings,
+)
+from megabot_cli.storage.segment_reader import open_recording
 from tests.storage.conftest import marks, segment_bytes
 
 
@@ -73,6 +78,24 @@ def test_torn_long_and_packed_recordings_are_listed_too(tmp_path: Path) -> None:
         "e": 0,
     }
     assert not any(info.clean or info.live for info in infos.values())
+
+
+def test_what_is_listed_is_what_is_still_there(tmp_path: Path) -> None:
+    recorder = record(tmp_path, 1000.0, 20, segment_bytes=4096)
+    recorder.close()
+    segments = sorted(recorder.folder.iterdir())
+    assert len(segments) > 3
+    segments[0].unlink()
+    with open_recording(recorder.folder) as reader:
+        left = list(reader)
+    assert 0 < len(left) < 20
+    assert describe_recording(recorder.folder).records == len(left)
+    # The next segment has been begun, and nothing has come yet.
+    empty = recorder.folder / f"{len(segments) + 1:06d}.jsonl.part"
+    empty.write_bytes(segments[1].read_bytes().splitlines(keepends=True)[0])
+    info = describe_recording(recorder.folder)
+    assert (info.records, info.clean) == (len(left), False)
+    assert info.duration_s == pytest.approx(left[-1].t / 1e6, abs=0.5)
 
 
 def test_a_folder_that_may_not_be_read_hides_no_other(tmp_path: Path) -> None:
