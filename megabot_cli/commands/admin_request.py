@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.commands.upstream import client_token
-from megabot_cli.errors import BadData, CouldNotConnect, NotFound, NotPermitted
+from megabot_cli.errors import BadData, CouldNotConnect, NotFound, NotPermitted, PartlyFailed
 
 if TYPE_CHECKING:
     from megabot_cli.storage.run_files import RunningRelay
@@ -72,5 +72,5 @@ def _refused(status: int, body: bytes) -> Exception:
     except ValueError:
         facts = {}
     message = facts.get("message") or f"The relay refuses with {status}"
-    kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound}
+    kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound, 507: PartlyFailed}
     return kinds.get(status, BadData)(message, facts.get("hint"))

@@ -9,7 +9,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from megabot_cli.errors import BadData, MegabotError, NotFound
+from megabot_cli.errors import BadData, MegabotError, NotFound, PartlyFailed
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay import overview
 
@@ -22,6 +22,7 @@ log = structlog.get_logger("relay")
 HEADER = "X-Megabot-Control"
 
 MOST_NOTE = 1000  # characters of a mark
+_STATUS: dict[type[MegabotError], int] = {NotFound: 404, PartlyFailed: 507}
 LEVELS = ("debug", "info", "warning", "error")
 
 Deed = Callable[[Mapping[str, Any]], Awaitable[dict[str, Any]]]
@@ -82,7 +83,7 @@ class Control:
                 wishes = await _read(request)
                 outcome = await deed(wishes)
             except MegabotError as fault:
-                status = 404 if isinstance(fault, NotFound) else 400
+                status = _STATUS.get(type(fault), 400)
                 body = {"error": fault.code, "message": fault.message, "hint": fault.hint}
                 return web.json_response(body, status=status)
             log.info("control.done", deed=name, **outcome)

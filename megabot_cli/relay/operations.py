@@ -13,7 +13,7 @@ import structlog
 
 from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import RecordingSettings
-from megabot_cli.errors import MegabotError, NotFound
+from megabot_cli.errors import MegabotError, NotFound, PartlyFailed
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.flight import write_dump
 from megabot_cli.relay.reloading import Reread, take_over
@@ -73,8 +73,17 @@ class Operations:
         return sum(identity.try_again() for identity in self._relay.identities.values())
 
     def mark(self, text: str) -> None:
-        """Put a mark into the recording, for whoever looks for this moment later."""
+        """Put a mark into the recording, for whoever looks for this moment later.
+
+        PartlyFailed where the recording has stopped.
+        """
         self._relay.main.parts.witness.fact("mark", note=text)
+        recorder = self._relay.recorder
+        if recorder is not None and recorder.fault is not None:
+            raise PartlyFailed(
+                f"No recording has the mark: {recorder.fault}",
+                "Who watches, and the flight recorder, has it.",
+            )
 
     def set_level(self, level: str) -> None:
         """Log lines of this level and above; at `debug` also one for each message."""

@@ -37,6 +37,7 @@ from megabot_cli.relay.token_keeping import keep_fresh
 from megabot_cli.relay.trigger import Trigger
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.recording_folder import is_sealed
 from megabot_cli.telemetry.metrics import RelayGauges, RelayNumbers
 
 log = structlog.get_logger("relay")
@@ -309,7 +310,10 @@ class Relay:
         self._loop_lag.stop()
         if self.recorder is not None:
             path = await asyncio.to_thread(self.recorder.close)
-            log.info("recording.sealed", path=str(path))
+            if path is None or await asyncio.to_thread(is_sealed, path):
+                log.info("recording.sealed", path=str(path))
+            else:
+                log.warning("recording.left_unclean", path=str(path), fault=self.recorder.fault)
         log.info("relay.stopped")
         self._stopped.set()
 

@@ -22,6 +22,11 @@ def segments_of(folder: Path) -> list[Path]:
     return [found[number] for number in sorted(found)]
 
 
+def is_sealed(recording: Path) -> bool:
+    """Whether the last segment in the folder of a recording has its end."""
+    return segments_of(recording)[-1].suffix != PART
+
+
 def recording_folders(folder: Path) -> list[Path]:
     """The folders in `folder` that hold a recording we may read, by name: ids sort by time."""
     return [path for path in _subfolders(folder) if _holds_segments(path)]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from megabot_cli.storage.recording_folder import is_sealed
 from tests.faults.rig import Rig
 from tests.faults.upstreams import echo
 
@@ -64,6 +65,9 @@ async def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(
         assert answer.status == 200
     status = await asyncio.to_thread(rig.processes.run, "relay", "status", "--json")
     assert "No space left" in json.loads(status.output)["recording"]["fault"]
+    marked = await asyncio.to_thread(rig.processes.run, "relay", "mark", "too late")
+    assert marked.wait() == 14
+    assert "No recording has the mark" in marked.errors
     (folder,) = disk.iterdir()
     verdict = await asyncio.to_thread(
         rig.processes.run, "recordings", "verify", str(folder), "--json", "--no-secrets"
@@ -87,6 +91,9 @@ async def test_a_full_disk_stops_the_relay_where_that_was_asked_for(
     assert client.close_code == 1012
     assert await rig.ends() == 14
     assert "on_disk_full" in rig.relay.errors
+    (folder,) = disk.iterdir()
+    what = "sealed" if is_sealed(folder) else "left_unclean"
+    assert f"recording.{what}" in rig.relay.errors
     client.ledger.outcomes.clear()
 
 
