@@ -229,7 +229,7 @@ def _print_verdict(invocation: Invocation, found: Verification) -> None:
         ),
         ("length", format_duration(found.duration_s)),
         ("missing", f"{found.holes} holes, {found.torn_bytes} torn bytes, {found.bad_lines} bad"),
-        ("told lost", f"{found.lost} in {found.gaps} gaps"),
+        ("told lost", f"{found.lost} in {counted(found.gaps, 'gap')}"),
         ("redacted", str(found.redactions)),
     ]
     if found.secrets_found is not None:

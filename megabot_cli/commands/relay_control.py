@@ -220,15 +220,19 @@ def dump(
     done = _tell(context.obj, "dump", reason=reason)
     invocation: Invocation = context.obj
     if wanted != Selection():
-        done["recording"] = str(_part_of(Path(str(done["recording"])), wanted))
+        part, records = _part_of(Path(str(done["recording"])), wanted)
+        done["recording"] = str(part)
+        if not records:
+            invocation.console.warn("nothing was wanted: the recording is empty")
     if invocation.output == "json":
         invocation.console.json(done)
     else:
         invocation.console.line(str(done.get("recording")))
 
 
-def _part_of(whole: Path, wanted: Selection) -> Path:
-    """A recording of what is wanted of a dump, in its place: secrets are found in the whole."""
+def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
+    """A recording of what is wanted of a dump, in its place, and how many records that are:
+    secrets are found in the whole."""
     from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.converting import new_recording_id, write_part
     from megabot_cli.storage.foreign import open_any
@@ -237,11 +241,12 @@ def _part_of(whole: Path, wanted: Selection) -> Path:
     part = whole.parent / new_recording_id()
     part.mkdir(mode=0o700)
     with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
-        write_part(reader, choose(reader, wanted), file.write, "dump")
+        lines = choose(reader, wanted)
+        written = write_part(reader, lines, file.write, "dump", recording=part.name).written
     for segment in whole.iterdir():
         segment.unlink()
     whole.rmdir()
-    return part
+    return part, written
 
 
 @forms("text", "jsonl")

@@ -87,7 +87,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             + (", stopped early" if self.stopped else ""),
             f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}",
             f"answers    {self.same} same, {self.same_shape} same shape, "
-            f"{self.different} different, {self.missing} missing, {self.extra} extra",
+            f"{self.different} different, {self.missing} missing, {self.extra} extra"
+            + (f", {self.uncompared} not compared" if self.uncompared else ""),
             f"first      {now.first_p50_ms:.0f} ms (recorded {then.first_p50_ms:.0f})",
             f"whole      {now.total_p50_ms:.0f} ms (recorded {then.total_p50_ms:.0f})",
         ]

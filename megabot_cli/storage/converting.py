@@ -61,12 +61,20 @@ def write_bare(lines: Lines, write: Write) -> Converted:
     return converted
 
 
-def write_part(source: SourceReader, lines: Lines, write: Write, made_by: str) -> Converted:
+def write_part(
+    source: SourceReader,
+    lines: Lines,
+    write: Write,
+    made_by: str,
+    *,
+    recording: str | None = None,
+) -> Converted:
     """A sealed recording of some lines, each as it stands in the source, its number included.
 
-    Labels tell `made_by`, and that holes in the numbers are meant.
+    Labels tell `made_by`, and that holes in the numbers are meant. `recording` is its id where
+    it has one already: that of the folder it lies in.
     """
-    segment = _segment(source, write, {"made_by": made_by, HOLES: made_by})
+    segment = _segment(source, write, {"made_by": made_by, HOLES: made_by}, recording)
     for record, line in lines:
         segment.add(record, line)
     segment.seal()
@@ -91,10 +99,11 @@ def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object
     return Converted(segment.records)
 
 
-def _segment(source: SourceReader, write: Write, labels: dict[str, str]) -> SealedSegment:
-    header = derived_header(
-        source.header_line, recording=new_recording_id(), tool=TOOL, labels=labels
-    )
+def _segment(
+    source: SourceReader, write: Write, labels: dict[str, str], recording: str | None = None
+) -> SealedSegment:
+    recording = recording or new_recording_id()
+    header = derived_header(source.header_line, recording=recording, tool=TOOL, labels=labels)
     return SealedSegment(write, header)
 
 

@@ -58,6 +58,20 @@ def test_a_mark_a_level_and_a_dump(relay: Running) -> None:
     assert shown.returncode == 0, shown.stderr
 
 
+def test_a_dump_of_what_was_chosen_is_found_by_the_name_it_is_listed_with(relay: Running) -> None:
+    relay.operator.types("relay", "mark", "chosen")
+    dumped = relay.operator.types("relay", "dump", "--where", "kind == 'mark' && note == 'chosen'")
+    listed = relay.operator.types("recordings", "list", "--fields", "id,path").stdout
+    (name,) = (
+        name for name, path in map(str.split, listed.splitlines()) if path == dumped.stdout.strip()
+    )
+    shown = relay.operator.types("recordings", "show", name, "--events", "--fields", "note")
+    assert shown.stdout == "chosen\n"
+    empty = relay.operator.types("relay", "dump", "--type", "no_such")
+    assert empty.returncode == 0
+    assert "nothing was wanted" in empty.stderr
+
+
 def test_closing_what_is_not_there_says_how_to_find_it(relay: Running) -> None:
     done = relay.operator.types("relay", "close", "nobody")
     assert done.returncode == 9
