@@ -130,6 +130,7 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
 def _show_one(tail: Tail, count: int | None) -> None:
     """The same for one recording, without a step that it does not need: it may be a long one."""
     from megabot_cli.commands.recordings import at_once, open_source
+    from megabot_cli.commands.recordings_output import tell_warnings
     from megabot_cli.storage.choosing import choose, started_at_s
 
     show = tail.screen.printer.show
@@ -142,6 +143,7 @@ def _show_one(tail: Tail, count: int | None) -> None:
         with at_once(tail.invocation, "the past"):
             for record, line in past:
                 show(record, started_at + record.t / 1e6, line)
+        tell_warnings(tail.invocation, reader)
     tail.screen.printer.end()
 
 
@@ -159,12 +161,15 @@ def history_of(
 ) -> Iterator[tuple[Record, float, bytes]]:
     """What is wanted of a recording: each record, when it was (Unix seconds), and its line."""
     from megabot_cli.commands.recordings import open_source
+    from megabot_cli.commands.recordings_output import tell_warnings
     from megabot_cli.storage.choosing import choose, started_at_s
 
     reader = opened.enter_context(open_source(tail.invocation, source))
     started_at = started_at_s(reader)
     for record, line in choose(reader, tail.wanted):
         yield record, started_at + record.t / 1e6, line
+    if not tail.source.is_live:  # of one that is being written the last line may be half there
+        tell_warnings(tail.invocation, reader)
 
 
 async def follow(tails: Sequence[Tail]) -> None:

@@ -162,11 +162,14 @@ async def test_context_goes_first_and_is_not_compared(
     assert (played.report.sent, played.report.context, played.report.same) == (1, 2, 1)
 
 
+@pytest.mark.parametrize(
+    "chosen", [Selection(grep="three"), Selection(begin=Place("number", 5))], ids=["by words", "on"]
+)
 async def test_context_is_answered_before_the_first_message_chosen_leaves(
-    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, chosen: Selection
 ) -> None:
     heard, endpoint = upstream
-    options: dict[str, Any] = {"pace": "fast", "selection": Selection(grep="three")}
+    options: dict[str, Any] = {"pace": "fast", "selection": chosen, "settle_s": 5}
     replay = replay_of(a_talk(tmp_path), endpoint, with_context=True, **options)
     replies_before = []
 

@@ -95,6 +95,17 @@ def test_figures_come_by_time_also_while_nothing_else_does(
     assert watching.error_lines.count("seen") == 1
 
 
+def test_what_is_wrong_with_a_recording_is_told(stranger: Operator, tmp_path: Path) -> None:
+    torn = tmp_path / "torn.jsonl"
+    whole = (Path(SEALED) / "000001.jsonl").read_bytes()
+    torn.write_bytes(whole[: len(whole) // 2])
+    for more in ((), ("--stats",), (SEALED,)):
+        done = stranger.types("tail", str(torn), *more, "--from", "nowhere")
+        assert done.returncode == 0
+        assert "torn.jsonl: torn at byte" in done.stderr, more
+        assert "there is no mark 'nowhere' in it" in done.stderr, more
+
+
 def test_what_comes_on_stdin_is_followed_to_its_end(stranger: Operator) -> None:
     lines = (Path(SEALED) / "000001.jsonl").read_text()
     done = stranger.types("tail", "-", "--template", "{type}\\t{payload.content}", typed=lines)
