@@ -299,6 +299,38 @@ def test_one_relay_serves_two_profiles(
     assert "Did you mean 'loud'?" in unknown.stderr
 
 
+def test_a_replay_whose_connection_is_lost_says_how_far_it_came(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    scenario = tmp_path / "ends.yaml"
+    scenario.write_text(
+        "description: Ends a session in its second answer.\n"
+        "rules:\n"
+        "  - match: {type: chat_send, text: second}\n"
+        "    steps: [{close: {code: 4508, reason: over}}]\n"
+    )
+    url = start_gateway(processes, "--listen", ":0", "--scenario", str(scenario))
+    ann = Operator(stranger.home, url)
+    ann.logs_in()
+    said = [
+        {
+            "id": f"m{n}",
+            "type": "chat_send",
+            "payload": {"content": text},
+            "timestamp": 1640995200 + n,
+        }
+        for n, text in enumerate(("first", "second", "third"))
+    ]
+    bare = tmp_path / "said.jsonl"
+    bare.write_text("".join(json.dumps(each) + "\n" for each in said))
+    done = ann.types(
+        "replay", str(bare), "--expect", "none", "--max-gap", "200ms", "--settle", "5s"
+    )
+    assert done.returncode == 8, done.stderr
+    assert "the connection was lost; this is how far it came" in done.stderr
+    assert done.stdout.startswith("sent       2 messages as 1 client")
+
+
 @pytest.mark.parametrize("chosen", [("--type", "nothing_such"), ("--from", "n=1000000")])
 def test_a_replay_of_nothing_is_not_one_that_went_well(
     recorded: Operator, chosen: tuple[str, ...]
