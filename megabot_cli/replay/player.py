@@ -162,8 +162,10 @@ class _Run:
         self._lateness = Lateness()
         self._late_s = 0.0
         self._moved = asyncio.Event()
+        transport.on_stop = self._wake
         self._started_at = time.monotonic()
         self._ended_at: float | None = None
+        self._cut_short = True  # until it has come to its end
         self._last_offset = 0.0
 
     async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
@@ -204,6 +206,7 @@ class _Run:
             for listener in listeners:
                 listener.cancel()
         self._ended_at = time.monotonic()
+        self._cut_short = self._transport.stopped
 
     def _plan(self) -> None:
         self._started_at = time.monotonic()
@@ -344,8 +347,12 @@ class _Run:
             now = time.monotonic()
             for received in came:
                 lane.heard(client, received, now)
-            self._moved.set()
-            self._moved = asyncio.Event()
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let whoever waits for something to come look again."""
+        self._moved.set()
+        self._moved = asyncio.Event()
 
     async def _settle(self) -> None:
         """Return when every recorded answer has come, or nothing has for `settle_s`."""
@@ -371,22 +378,38 @@ class _Run:
         )
 
     def answers(self) -> dict[int, Answer]:
-        """What came to each message, by its place."""
-        lanes = self._lanes.values()
-        return {place: answer for lane in lanes for place, answer in lane.answers.items()}
+        """What came to each message, by its place; without what was under way at a stop."""
+        lanes, under_way = self._lanes.values(), self._under_way()
+        return {
+            place: answer
+            for lane in lanes
+            for place, answer in lane.answers.items()
+            if place not in under_way
+        }
+
+    def _under_way(self) -> set[int]:
+        """The messages whose answer somebody did not wait for."""
+        if not self._cut_short:
+            return set()
+        return {place for lane in self._lanes.values() for place in lane.outstanding}
 
     def played(self) -> Played:
-        """Compare every answer with the recorded one, as far as it went."""
+        """Compare every answer with the recorded one, as far as it went.
+
+        What was under way when somebody stopped it is nobody's fault, and not compared.
+        """
         lanes = self._lanes.values()
+        under_way = self._under_way()
+        sent_at = {place: at for place, at in self._sent_at.items() if place not in under_way}
         recorded = self._conversation.answers
         replayed = self.answers()
         # A secret that the recording does not tell is compared with none.
         comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
         expect = self._options.expect
-        sent = [message for message in self._messages if message.place in self._sent_at]
+        sent = [message for message in self._messages if message.place in sent_at]
         judgement = judge(sent, recorded, replayed, comparer, expect)
         then = times(recorded, {m.place: m.t / 1e6 for m in sent})
-        now = times(replayed, self._sent_at)
+        now = times(replayed, sent_at)
         ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
         verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
         report = ReplayReport(
@@ -400,7 +423,7 @@ class _Run:
             different=verdicts["different"],
             missing=verdicts["missing"],
             extra=verdicts["extra"],
-            uncompared=judgement.uncompared,
+            uncompared=judgement.uncompared + len(self._sent_at) - len(sent_at),
             expect=expect,
             passed=judgement.passed,
             context=self._context_sent,

@@ -24,7 +24,8 @@ class Transport:
     """Lets messages go when their time has come. `close` it in the end: it holds a timer.
 
     `stopped` once somebody has asked for the end: whoever waits is told at once. `paused`
-    messages go one by one, with `step`. `on_change` is called after each change.
+    messages go one by one, with `step`. `on_change` is called after each change, `on_stop` for
+    who waits for something else than a position.
     """
 
     def __init__(self, speed: float = 1.0, *, paused: bool = False) -> None:
@@ -32,6 +33,7 @@ class Transport:
         self.paused = paused
         self.stopped = False
         self.on_change: Callable[[], None] = lambda: None
+        self.on_stop: Callable[[], None] = lambda: None
         self._at = time.monotonic()
         self._position = 0.0
         self._waiting: dict[asyncio.Future[None], float | None] = {}
@@ -116,6 +118,7 @@ class Transport:
 
     def stop(self) -> None:
         self.stopped = True
+        self.on_stop()
         self._tell()
 
     def _reached_at(self, position: float) -> float:

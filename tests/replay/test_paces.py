@@ -136,6 +136,26 @@ async def test_step_sends_a_message_a_step(
     assert (await finish(work)).report.same == 3
 
 
+@pytest.mark.parametrize("cancelled", [False, True])
+async def test_an_answer_that_was_under_way_when_it_was_stopped_is_not_compared(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, cancelled: bool
+) -> None:
+    heard, endpoint = upstream
+    heard.answer = lambda text: [] if "two" in str(text) else [answer("yes", reply_to=_id(text))]
+    replay = replay_of(a_talk(tmp_path), endpoint, pace="reply")
+    work = asyncio.ensure_future(replay.play())
+    await heard.until_heard(2)
+    if cancelled:
+        work.cancel()
+        await asyncio.wait([work])
+    else:
+        replay.transport.stop()
+        await finish(work)
+    report = replay.so_far().report
+    assert (report.sent, report.same, report.missing, report.uncompared) == (2, 1, 0, 1)
+    assert report.passed
+
+
 async def test_each_round_has_sessions_and_ids_of_its_own(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
