@@ -234,6 +234,7 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
     """A recording of what is wanted of a dump, in its place, and how many records that are:
     secrets are found in the whole."""
     from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.compressing import ENDING, compress
     from megabot_cli.storage.converting import new_recording_id, write_part
     from megabot_cli.storage.foreign import open_any
     from megabot_cli.storage.new_file import NewFile
@@ -243,7 +244,9 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
     with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
         lines = choose(reader, wanted)
         written = write_part(reader, lines, file.write, "dump", recording=part.name).written
-    for segment in whole.iterdir():
+    for segment in list(whole.iterdir()):
+        if segment.suffix == ENDING:  # as the relay was told to keep them
+            compress(part / "000001.jsonl")
         segment.unlink()
     whole.rmdir()
     return part, written

@@ -144,6 +144,7 @@ def write_dump(
         while queue:
             writer.write_batch(queue, min(len(queue), _BATCH))
         writer.seal()
+        writer.finish()  # who is told of it may move it, or choose from it
     except OSError as fault:
         raise BadConfiguration(
             f"Cannot write the flight recorder to {folder}: {fault.strerror or fault}",

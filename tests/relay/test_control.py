@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
@@ -111,13 +112,14 @@ async def test_a_mark_is_in_the_recording(stage: Stage, gateway: Gateway) -> Non
 async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
     stage: Stage, gateway: Gateway
 ) -> None:
-    dumps = Dumps(stage.folder / "dumps", RecordingSettings())
+    dumps = Dumps(stage.folder / "dumps", RecordingSettings(compress="zstd"))
     relay = await stage.open_relay(gateway.url, flight_recorder_s=60.0, dumps=dumps)
     peer, _ = await stage.greeted(relay.url)
     await peer.send("chat_send", "m1", content="hi", api_key="sk-" + "abcdefgh" * 5)
     await peer.message("chat_receive")
     status, body = await tell(stage, relay, "dump", reason="a strange answer")
     assert status == 200
+    assert os.listdir(body["recording"]) == ["000001.jsonl.zst"]
     found = verify(Path(body["recording"]), secrets=True)
     assert (found.clean, found.secrets_found) == (True, 0)
     with open_recording(Path(body["recording"])) as reader:
