@@ -48,6 +48,7 @@ class Condition:
         parts = syntax.parts_of(source, RECORD_WORDS.fields)
         plain = [part for part in parts if part is not None]
         self._whole = len(plain) == len(parts)
+        self._is_bounded = self._whole and not any(map(syntax.has_gaps, plain))
         self._literals = [each for part in plain for each in _literals(part)]
         self.fields = frozenset(path[0] for part in plain for path in syntax.fields_in(part))
         if not self._whole or not _surely_makes_sense(plain, self.fields):
@@ -65,7 +66,7 @@ class Condition:
     @property
     def is_plain(self) -> bool:
         """Whether it is answered in a time that has a bound: seldom by the engine, if ever."""
-        return self._whole
+        return self._is_bounded
 
     @property
     def record_fields(self) -> frozenset[str]:
@@ -159,6 +160,9 @@ def _literals(part: syntax.Answer) -> list[Literals]:
     found = [in_payload(path[-1], quoted=True) for path in syntax.fields_in(part) if len(path) > 1]
     if isinstance(part, syntax.Called):
         found.append(Literals((part.text,), in_payload=part.field.path[0] in _OF_MESSAGE))
+    elif isinstance(part, syntax.Matched):
+        inside = part.field.path[0] in _OF_MESSAGE
+        found += [Literals((each,), in_payload=inside) for each in part.pattern.pieces if each]
     elif isinstance(part, syntax.Compared):
         constant = part.right.value if isinstance(part.right, syntax.Constant) else None
         if part.sign == "==" and isinstance(constant, str):

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from megabot_cli.recording import plain_syntax as syntax
+from megabot_cli.recording.plain_pattern import PlainPattern, is_found
 from megabot_cli.recording.record import Record
 
 
@@ -54,6 +55,8 @@ def answer_of(node: syntax.Answer, said: Said) -> Ask:
         return _among(_value_of(node.value, said), node.texts, node.numbers)
     if isinstance(node, syntax.Called):
         return _called(at_path(node.field.path, said), _CALLS[node.call], node.text)
+    if isinstance(node, syntax.Matched):
+        return _matched(at_path(node.field.path, said), node.pattern)
     if isinstance(node, syntax.Has):
         return _has(at_path(node.path[:-1], said), node.path[-1])
     return _value_of(node, said)
@@ -149,6 +152,19 @@ def _called(value_of: Ask, call: Callable[[str, str], bool], text: str) -> Ask:
     def ask(record: Record) -> Any:
         value = value_of(record)
         return call(value, text) if type(value) is str else MISSING
+
+    return ask
+
+
+def _matched(value_of: Ask, pattern: PlainPattern) -> Ask:
+    def ask(record: Record) -> Any:
+        value = value_of(record)
+        if type(value) is not str:
+            return MISSING
+        found = is_found(pattern, value)
+        if found is None:
+            raise Unsure
+        return found
 
     return ask
 

@@ -1,8 +1,8 @@
 """The part of the condition language (CEL) that is answered without its engine: reading it.
 
 Comparisons, `&& || !`, brackets, arithmetic, `in` a list of values, `has()`, `size()` and the
-three calls that look into a text. Whatever else stands in a condition is not read but told
-apart, so that the engine answers it: nothing here guesses.
+calls that look into a text, `matches` where the pattern is plain. Whatever else stands in a
+condition is not read but told apart, so that the engine answers it: nothing here guesses.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from collections.abc import Collection
 from typing import Final
 
 import msgspec
+
+from megabot_cli.recording.plain_pattern import PlainPattern, plain_pattern
 
 MOST_DEEP: Final = 24  # brackets and signs in one another; no person writes more
 
@@ -58,6 +60,13 @@ class Called(msgspec.Struct, frozen=True):
     text: str
 
 
+class Matched(msgspec.Struct, frozen=True):
+    """`text.matches("^timed out")`."""
+
+    field: Field
+    pattern: PlainPattern
+
+
 class Compared(msgspec.Struct, frozen=True):
     """Two values joined by one of `== != < <= > >=`; a constant stands on the right."""
 
@@ -93,7 +102,7 @@ class Any(msgspec.Struct, frozen=True):
 
 
 Value = Field | Constant | Size | Sum
-Answer = Field | Constant | Has | Called | Compared | Among | Not | All | Any
+Answer = Field | Constant | Has | Called | Matched | Compared | Among | Not | All | Any
 
 CALLS: Final = ("contains", "startsWith", "endsWith")
 _TURNED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -294,14 +303,18 @@ class _Reading:
             path.append(token.text)
         return Field(tuple(path))
 
-    def _call(self, name: str, field: Field) -> Called | Size:
+    def _call(self, name: str, field: Field) -> Called | Matched | Size:
         if name == "size":
             self._need(")")
             return Size(field)
         text = self._next()
-        if name not in CALLS or text.kind != "text":
+        if text.kind != "text":
             raise _NotPlain
         self._need(")")
+        if name == "matches" and (pattern := plain_pattern(text.text[1:-1])) is not None:
+            return Matched(field, pattern)
+        if name not in CALLS:
+            raise _NotPlain
         return Called(name, field, text.text[1:-1])
 
     def _next(self) -> _Token:
@@ -380,3 +393,12 @@ def fields_in(node: Answer | Value) -> list[Path]:
     else:
         inner = (node.field,)
     return [path for each in inner for path in fields_in(each)]
+
+
+def has_gaps(node: Answer | Value) -> bool:
+    """Whether it holds a pattern with `.*`: of a text with several lines the engine must tell."""
+    if isinstance(node, Matched):
+        return bool(node.pattern.gaps)
+    if isinstance(node, All | Any):
+        return any(map(has_gaps, node.parts))
+    return isinstance(node, Not) and has_gaps(node.part)

@@ -62,9 +62,14 @@ _QUESTIONS = (
         ' and (.data // "{}" | fromjson | .payload.sequence // 0) * 2 > 90)',
     ),
     (
-        "--where matches, for the engine",
+        "--where matches, plain",
         ["--where", "payload.content.matches('^jumps .* dog$')"],
         'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* dog$"))',
+    ),
+    (
+        "--where matches, for the engine",
+        ["--where", "payload.content.matches('^jumps .* (dog|fox)$')"],
+        'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* (dog|fox)$"))',
     ),
 )
 

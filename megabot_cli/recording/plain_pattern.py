@@ -1,0 +1,67 @@
+"""Regular expressions that need none: texts in their order, `.*` and `.+` between, `^` and `$`.
+
+Most people write `matches('^timed out .* retry$')` and mean just that. The condition language's
+engine compiles the expression anew for each record; sought by hand the same takes a tenth. What
+holds anything else is not plain, and nothing here guesses.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+_PLAIN = re.compile(r"\^?(?:[^\\.^$*+?()\[\]{}|]|\.[*+](?![*+?{]))+\$?")
+_GAP = re.compile(r"\.([*+])")
+
+
+class PlainPattern(msgspec.Struct, frozen=True):
+    """`pieces` stand in this order; before each but the first at least so many characters
+    (`gaps`), none of them the end of a line."""
+
+    pieces: tuple[str, ...]
+    gaps: tuple[int, ...]
+    at_start: bool
+    at_end: bool
+
+
+def plain_pattern(source: str) -> PlainPattern | None:
+    """None where it takes a regular expression's engine to tell."""
+    if _PLAIN.fullmatch(source) is None:
+        return None
+    at_start, at_end = source.startswith("^"), source.endswith("$")
+    pieces = _GAP.split(source.removeprefix("^").removesuffix("$"))
+    gaps = tuple(int(sign == "+") for sign in pieces[1::2])
+    return PlainPattern(tuple(pieces[::2]), gaps, at_start, at_end)
+
+
+def is_found(pattern: PlainPattern, text: str) -> bool | None:
+    """Whether it is found anywhere in `text`; None: not sure, for a line ends there."""
+    if pattern.gaps and "\n" in text:
+        return None
+    pieces = pattern.pieces
+    first, last = pieces[0], pieces[-1]
+    if pattern.at_end and not text.endswith(last):
+        return False
+    if pattern.at_start:
+        if not text.startswith(first):
+            return False
+        at = 0
+    else:
+        # The first place leaves the most room for the rest; what ends the text has but one.
+        alone_at_end = pattern.at_end and len(pieces) == 1
+        at = len(text) - len(first) if alone_at_end else text.find(first)
+        if at < 0:
+            return False
+    at += len(first)
+    if len(pieces) == 1:
+        return not pattern.at_end or at == len(text)
+    for piece, gap in zip(pieces[1:-1], pattern.gaps, strict=False):
+        at = text.find(piece, at + gap)
+        if at < 0:
+            return False
+        at += len(piece)
+    least = at + pattern.gaps[-1]
+    if pattern.at_end:
+        return len(text) - len(last) >= least
+    return text.find(last, least) >= 0

@@ -1,0 +1,45 @@
+"""What is sought by hand is found where a regular expression finds it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from megabot_cli.recording.plain_pattern import is_found, plain_pattern
+
+sources = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "^"]),
+    st.lists(st.sampled_from(["a", "b", "ab", "-", ".*", ".+"]), min_size=1, max_size=6).map(
+        "".join
+    ),
+    st.sampled_from(["", "$"]),
+)
+
+
+@given(source=sources, text=st.text("ab-", max_size=9))
+def test_a_plain_pattern_is_found_where_the_expression_matches(source: str, text: str) -> None:
+    pattern = plain_pattern(source)
+    assert pattern is not None
+    assert is_found(pattern, text) is (re.search(source.replace("$", r"\Z"), text) is not None)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["", "^", "$", "^$", "a.", "a?", "a.*?b", "a.**", "a.+{2}", r"a\.b", "[ab]", "a|b", "(a)",
+     "a^b", "a$b", "a{2}", "*a", "a.*+"],
+)  # fmt: skip
+def test_anything_else_is_left_to_the_engine(source: str) -> None:
+    assert plain_pattern(source) is None
+
+
+def test_no_gap_reaches_over_the_end_of_a_line() -> None:
+    pattern = plain_pattern("a.*b")
+    assert pattern is not None
+    assert is_found(pattern, "a\nb") is None
+    plain = plain_pattern("b")
+    assert plain is not None
+    assert is_found(plain, "a\nb") is True
