@@ -48,10 +48,11 @@ class Condition:
         parts = syntax.parts_of(source, RECORD_WORDS.fields)
         plain = [part for part in parts if part is not None]
         self._whole = len(plain) == len(parts)
-        self._is_bounded = self._whole and not any(map(syntax.has_gaps, plain))
+        self._is_bounded = self._whole and not any(map(syntax.may_need_engine, plain))
         self._literals = [each for part in plain for each in _literals(part)]
         self.fields = frozenset(path[0] for part in plain for path in syntax.fields_in(part))
-        if not self._whole or not _surely_makes_sense(plain, self.fields):
+        unchecked = not self._whole or any(map(syntax.is_unchecked, plain))
+        if unchecked or not _surely_makes_sense(plain, self.fields):
             self.fields = self._expression.fields
         self._of_record = tuple(self.fields & frozenset(_OF_RECORD))
         self._of_message = tuple(self.fields & frozenset(_OF_MESSAGE))
@@ -163,6 +164,9 @@ def _literals(part: syntax.Answer) -> list[Literals]:
     elif isinstance(part, syntax.Matched):
         inside = part.field.path[0] in _OF_MESSAGE
         found += [Literals((each,), in_payload=inside) for each in part.pattern.pieces if each]
+    elif isinstance(part, syntax.PerhapsMatched):
+        inside = part.field.path[0] in _OF_MESSAGE
+        found += [Literals((each,), in_payload=inside) for each in part.needed]
     elif isinstance(part, syntax.Compared):
         constant = part.right.value if isinstance(part.right, syntax.Constant) else None
         if part.sign == "==" and isinstance(constant, str):

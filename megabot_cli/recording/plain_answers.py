@@ -57,6 +57,8 @@ def answer_of(node: syntax.Answer, said: Said) -> Ask:
         return _called(at_path(node.field.path, said), _CALLS[node.call], node.text)
     if isinstance(node, syntax.Matched):
         return _matched(at_path(node.field.path, said), node.pattern)
+    if isinstance(node, syntax.PerhapsMatched):
+        return _perhaps(at_path(node.field.path, said), node.needed)
     if isinstance(node, syntax.Has):
         return _has(at_path(node.path[:-1], said), node.path[-1])
     return _value_of(node, said)
@@ -165,6 +167,19 @@ def _matched(value_of: Ask, pattern: PlainPattern) -> Ask:
         if found is None:
             raise Unsure
         return found
+
+    return ask
+
+
+def _perhaps(value_of: Ask, needed: tuple[str, ...]) -> Ask:
+    def ask(record: Record) -> Any:
+        value = value_of(record)
+        if type(value) is not str:
+            return MISSING
+        for text in needed:
+            if text not in value:
+                return False
+        raise Unsure
 
     return ask
 

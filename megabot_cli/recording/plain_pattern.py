@@ -2,7 +2,8 @@
 
 Most people write `matches('^timed out .* retry$')` and mean just that. The condition language's
 engine compiles the expression anew for each record; sought by hand the same takes a tenth. What
-holds anything else is not plain, and nothing here guesses.
+holds anything else is not plain, and nothing here guesses; but most of it holds texts without
+which it cannot match, and what lacks one need not be asked about.
 """
 
 from __future__ import annotations
@@ -12,6 +13,11 @@ import re
 import msgspec
 
 _PLAIN = re.compile(r"\^?(?:[^\\.^$*+?()\[\]{}|]|\.[*+](?![*+?{]))+\$?")
+_PART = re.compile(
+    r"(?P<char>[^\\.^$*+?()\[\]{}|])|(?P<group>\((?!\?)[^()\[\]\\]*\)|\(\?:[^()\[\]\\]*\))"
+    r"|(?P<set>\[\^?[^\[\]\\&~^]+\])|(?P<escape>\\[^A-Za-z0-9]|\\[dDwWsSbB])|[.^$]"
+)
+_REPEATED = re.compile(r"(?:[*?]|\{[^}]*\}|(?P<once>\+))[?+]?")
 _GAP = re.compile(r"\.([*+])")
 
 
@@ -65,3 +71,25 @@ def is_found(pattern: PlainPattern, text: str) -> bool | None:
     if pattern.at_end:
         return len(text) - len(last) >= least
     return text.find(last, least) >= 0
+
+
+def needed_texts(source: str) -> list[str]:
+    """Texts that stand wherever a regular expression matches; none where that is not certain."""
+    texts, run, at = [], "", 0
+    while at < len(source):
+        part = _PART.match(source, at)
+        if part is None:
+            return []
+        at = part.end()
+        repeated = _REPEATED.match(source, at)
+        char = part["char"] or ""
+        if repeated is None and char:
+            run += char
+            continue
+        if repeated is not None:
+            at = repeated.end()
+            run += char if repeated["once"] else ""
+        if run:
+            texts.append(run)
+        run = ""
+    return [*texts, run] if run else texts

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from megabot_cli.recording.plain_pattern import PlainPattern, plain_pattern
+from megabot_cli.recording.plain_pattern import PlainPattern, needed_texts, plain_pattern
 
 MOST_DEEP: Final = 24  # brackets and signs in one another; no person writes more
 
@@ -67,6 +67,14 @@ class Matched(msgspec.Struct, frozen=True):
     pattern: PlainPattern
 
 
+class PerhapsMatched(msgspec.Struct, frozen=True):
+    """`text.matches("(a|b) failed")`: not where one of the texts is missing; else the engine
+    must tell."""
+
+    field: Field
+    needed: tuple[str, ...]
+
+
 class Compared(msgspec.Struct, frozen=True):
     """Two values joined by one of `== != < <= > >=`; a constant stands on the right."""
 
@@ -102,7 +110,9 @@ class Any(msgspec.Struct, frozen=True):
 
 
 Value = Field | Constant | Size | Sum
-Answer = Field | Constant | Has | Called | Matched | Compared | Among | Not | All | Any
+Answer = (
+    Field | Constant | Has | Called | Matched | PerhapsMatched | Compared | Among | Not | All | Any
+)
 
 CALLS: Final = ("contains", "startsWith", "endsWith")
 _TURNED: Final = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
@@ -303,7 +313,7 @@ class _Reading:
             path.append(token.text)
         return Field(tuple(path))
 
-    def _call(self, name: str, field: Field) -> Called | Matched | Size:
+    def _call(self, name: str, field: Field) -> Called | Matched | PerhapsMatched | Size:
         if name == "size":
             self._need(")")
             return Size(field)
@@ -311,8 +321,12 @@ class _Reading:
         if text.kind != "text":
             raise _NotPlain
         self._need(")")
-        if name == "matches" and (pattern := plain_pattern(text.text[1:-1])) is not None:
-            return Matched(field, pattern)
+        if name == "matches":
+            source = text.text[1:-1]
+            if (pattern := plain_pattern(source)) is not None:
+                return Matched(field, pattern)
+            if needed := needed_texts(source):
+                return PerhapsMatched(field, tuple(needed))
         if name not in CALLS:
             raise _NotPlain
         return Called(name, field, text.text[1:-1])
@@ -395,10 +409,20 @@ def fields_in(node: Answer | Value) -> list[Path]:
     return [path for each in inner for path in fields_in(each)]
 
 
-def has_gaps(node: Answer | Value) -> bool:
-    """Whether it holds a pattern with `.*`: of a text with several lines the engine must tell."""
+def may_need_engine(node: Answer | Value) -> bool:
+    """Whether the engine must be asked about more than a rare record: for a pattern with `.*`
+    about each text of several lines, for one that is not plain about whatever may match."""
     if isinstance(node, Matched):
         return bool(node.pattern.gaps)
     if isinstance(node, All | Any):
-        return any(map(has_gaps, node.parts))
-    return isinstance(node, Not) and has_gaps(node.part)
+        return any(map(may_need_engine, node.parts))
+    if isinstance(node, Not):
+        return may_need_engine(node.part)
+    return isinstance(node, PerhapsMatched)
+
+
+def is_unchecked(node: Answer | Value) -> bool:
+    """Whether it holds a pattern that only the engine can read, and so refuse."""
+    if isinstance(node, All | Any):
+        return any(map(is_unchecked, node.parts))
+    return isinstance(node, PerhapsMatched) or (isinstance(node, Not) and is_unchecked(node.part))

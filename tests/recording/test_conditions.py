@@ -131,9 +131,12 @@ calls = st.sampled_from(["contains", "startsWith", "endsWith"])
 patterns = st.builds(
     "{}{}{}".format,
     st.sampled_from(["", "^", "^.*", ".+"]),
-    st.lists(st.sampled_from(["a", "é", "ab", " ", ".*", ".+", ".", "b?", "-"]), max_size=5).map(
-        "".join
-    ),
+    st.lists(
+        st.sampled_from(
+            ["a", "é", "ab", " ", ".*", ".+", ".", "b?", "-", "(a|b)", "b+", "[a-c]", "(?:é)*"]
+        ),
+        max_size=5,
+    ).map("".join),
     st.sampled_from(["", "$", ".*$", ".+"]),
 ).map(repr)
 lists = st.lists(texts | numbers.map(str) | fractions, max_size=3).map(", ".join)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.recording.plain_pattern import is_found, plain_pattern
+from megabot_cli.recording.plain_pattern import is_found, needed_texts, plain_pattern
 
 sources = st.builds(
     "{}{}{}".format,
@@ -43,3 +43,48 @@ def test_no_gap_reaches_over_the_end_of_a_line() -> None:
     plain = plain_pattern("b")
     assert plain is not None
     assert is_found(plain, "a\nb") is True
+
+
+@pytest.mark.parametrize(
+    ("source", "needed"),
+    [
+        ("^jumps .* (dog|fox)$", ["jumps ", " "]),
+        ("ab+c", ["ab", "c"]),
+        ("ab?c", ["a", "c"]),
+        ("ab*c", ["a", "c"]),
+        ("ab{0}c", ["a", "c"]),
+        (r"a\.b", ["a", "b"]),
+        (r"code \d+ at", ["code ", " at"]),
+        ("x(?:y)+z", ["x", "z"]),
+        ("a|b", []),
+        ("(?i)abc", []),
+        ("(?x)a b", []),
+        ("((a))b", []),
+        ("[]a]b", []),
+        (r"\x41b", []),
+        (r"a\Qb", []),
+        ("a{b", []),
+    ],
+)
+def test_what_a_match_cannot_do_without(source: str, needed: list[str]) -> None:
+    assert needed_texts(source) == needed
+
+
+wilder = st.lists(
+    st.sampled_from(
+        ["a", "b", "-", ".", ".*", "a?", "b+", "a*", "[ab]", "[^a]", "(a|b)", "(?:ab)?", "b{0,2}",
+         "^", "$", r"\-", r"\w"]
+    ),
+    min_size=1,
+    max_size=7,
+).map("".join)  # fmt: skip
+
+
+@given(source=wilder, text=st.text("ab-", max_size=9))
+def test_where_an_expression_matches_all_needed_texts_stand(source: str, text: str) -> None:
+    try:
+        matched = re.search(source, text) is not None
+    except re.error:
+        return
+    if matched:
+        assert all(each in text for each in needed_texts(source))
