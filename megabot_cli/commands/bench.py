@@ -20,7 +20,7 @@ from megabot_cli.commands.values import duration, rate
 )
 def bench(
     context: typer.Context,
-    url: Annotated[
+    upstream: Annotated[
         str | None, typer.Argument(metavar="[URL]", help="The upstream; as --url.")
     ] = None,
     clients: Annotated[
@@ -66,7 +66,7 @@ def bench(
     invocation: Invocation = context.obj
     if rate_limit is not None and no_rate_limit:
         raise WrongUsage("--rate and --no-rate-limit exclude each other")
-    invocation.configure({"profiles.*.url": Flag("--url", url) if url is not None else None})
+    invocation.configure({"profiles.*.url": Flag("URL", upstream) if upstream else None})
     limit = invocation.configuration.settings.limits.messages_per_second
     if rate_limit is not None:
         limit = rate(rate_limit, "--rate")

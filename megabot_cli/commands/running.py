@@ -36,13 +36,14 @@ def run(work: Coroutine[Any, Any, T], *, loop: Literal["plain", "fast"] = "plain
 
     `fast` is uvloop where there is one; loading it costs more than a short command gains.
     """
-    _hear_ctrl_c(later=True)  # in the middle of what follows it would leave a loop half made
     try:
+        _hear_ctrl_c(later=True)  # in the middle of what follows it would leave a loop half made
         import asyncio
 
         with asyncio.Runner(loop_factory=_fast_loop() if loop == "fast" else None) as runner:
             return runner.run(_until_signal(work))
     finally:
+        work.close()  # where it was not begun
         _hear_ctrl_c(later=False)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
 import sys
@@ -135,6 +136,46 @@ def test_before_and_after_the_program_itself_ctrl_c_shows_no_trace_either(
         assert running.errors == ""
 
 
+NOBODY_KNOWS = """
+import socket, time
+known = socket.getaddrinfo
+def getaddrinfo(host, *more):
+    if host == "nobody.example":
+        print("resolving", flush=True)
+        time.sleep(60)
+    return known(host, *more)
+socket.getaddrinfo = getaddrinfo
+"""
+
+
+@pytest.mark.parametrize("line", ["send hi", "send hi --no-wait", "tail", "bench -y", "relay"])
+def test_ctrl_c_does_not_wait_for_a_resolver_that_hangs(
+    slow: Operator, processes: Processes, tmp_path: Path, line: str
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NOBODY_KNOWS)
+    words = [*line.split(), "--url", "ws://nobody.example/ws"]
+    words += ["--no-record", "--listen", ":0", "--admin-listen", ":0"] if line == "relay" else []
+    env = slow.environment({"PYTHONPATH": str(tmp_path), "MEGABOT_TOKEN": "x"})
+    env["MEGABOT_HOME"] = str(tmp_path)  # no relay is there
+    running = processes.start(line, megabot(*words), env=env)
+    running.wait_for_line("resolving")
+    running.signal(signal.SIGINT)
+    assert running.wait(limit_s=5.0) == 130
+    assert "Warning" not in running.errors
+
+
+def test_ctrl_c_ends_the_reading_of_a_recording_that_is_to_be_replayed(
+    slow: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    pipe = tmp_path / "never.jsonl"
+    os.mkfifo(pipe)
+    running = processes.start("replay", megabot("replay", str(pipe)), env=slow.environment())
+    with pipe.open("w") as writer:  # somebody opened it to read, and gets nothing
+        running.signal(signal.SIGINT)
+        assert running.wait(limit_s=5.0) == 130
+        writer.close()
+
+
 TIDIES = """
 import asyncio, os, signal
 from megabot_cli.commands.running import run
@@ -168,9 +209,9 @@ def _ends_on_ctrl_c(running: Process) -> bool:
 
 
 SUMS_UP = """
-import signal, time
-print("testing", flush=True)
+import time
 try:
+    print("testing", flush=True)
     time.sleep(60)
 except KeyboardInterrupt:
     time.sleep(0.5)
