@@ -102,6 +102,14 @@ def test_a_terminal_gets_colour_unless_it_is_not_wanted(
     assert ("\x1b[1m" in shown) is colourful
 
 
+def test_a_terminal_that_can_only_go_on_gets_nothing_else(ann: Operator) -> None:
+    with on_a_terminal(ann, "doctor", TERM="dumb", FORCE_COLOR="") as child:
+        shown, _ = ended(child)
+    assert "Nothing is broken" in shown
+    assert "\x1b" not in shown
+    assert re.search(r"\r(?!\n)", shown) is None
+
+
 def test_lines_are_cut_to_the_width_of_the_terminal(ann: Operator) -> None:
     with on_a_terminal(ann, "tail", NO_COLOR="1") as child:
         child.expect("connection_established.*\r\n")
@@ -174,6 +182,9 @@ def test_a_long_recording_is_paged_and_a_short_one_is_not(stranger: Operator) ->
         child.send("q")
         _, code = ended(child)
         assert code == 0
+    with on_a_terminal(stranger, "recordings", "show", str(sealed), TERM="dumb") as child:
+        shown, code = ended(child)
+        assert (code, "\x1b" in shown) == (0, False)
     arguments = ("recordings", "show", str(sealed), "--limit", "2")
     for pager in ("less", "cat", "no-such-pager", '"'):
         with on_a_terminal(stranger, *arguments, PAGER=pager) as child:
