@@ -66,7 +66,7 @@ def bench(
     invocation: Invocation = context.obj
     if rate_limit is not None and no_rate_limit:
         raise WrongUsage("--rate and --no-rate-limit exclude each other")
-    invocation.configure({"profiles.*.url": Flag("URL", upstream) if upstream else None})
+    invocation.configure({"profiles.*.url": Flag("--url", upstream) if upstream else None})
     limit = invocation.configuration.settings.limits.messages_per_second
     if rate_limit is not None:
         limit = rate(rate_limit, "--rate")
