@@ -68,12 +68,12 @@ $global:MegabotCommands = @'
    {
     "name": "recordings",
     "path": "megabot recordings",
-    "help": "List, show and verify recordings."
+    "help": "Look into recordings, compare and change them."
    },
    {
     "name": "rec",
     "path": "megabot recordings",
-    "help": "List, show and verify recordings."
+    "help": "Look into recordings, compare and change them."
    },
    {
     "name": "doctor",

@@ -58,7 +58,7 @@ def bench(
     the end are counted. Without --rate and --no-rate-limit the configured limit holds for
     all of them together. Ctrl-C ends it and shows what there is.
     """
-    from megabot_cli.commands.benching import Bench, measure
+    from megabot_cli.commands.benching import Bench, be_sure, measure
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
     from megabot_cli.errors import WrongUsage
@@ -71,4 +71,5 @@ def bench(
     if rate_limit is not None:
         limit = rate(rate_limit, "--rate")
     wanted = Bench(clients, for_s, 0.0 if no_rate_limit else limit, message, listeners, direct, yes)
+    be_sure(invocation, wanted)
     run(measure(invocation, wanted), loop="fast")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from tests.scripts.conftest import Operator, start_gateway
 from tests.scripts.test_terminal import echoes, on_a_terminal
 from tests.support.processes import Process, Processes, megabot, running_processes, wait_until
 
+SEALED = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
 SWITCHED = {  # on, off
     "\x1b[?25l": "\x1b[?25h",  # the cursor
     "\x1b[?1049h": "\x1b[?1049l",  # the other screen
@@ -54,6 +56,8 @@ CONNECTING, READING = "it has connected", "it reads"
     [
         ("login", "User name: "),
         ("login --username ann", "Password of ann: "),
+        ("bench --direct --url ws://megabot.example/ws", r"Go on\? "),
+        ("recordings prune --keep-bytes 0", r"Remove 3 segments\? "),
         ("send hi -v --wait type:notification", "open: session"),
         ("send hi -v --direct", "open: session"),
         ("send -", READING),
@@ -81,9 +85,12 @@ def test_ctrl_c_ends_every_wait_and_leaves_the_terminal_as_it_was(
 ) -> None:
     said = '{"id":"m%d","type":"chat_send","payload":{"content":"hi"},"timestamp":%d}\n'
     (tmp_path / "said.jsonl").write_text(said % (1, 1640995200) + said % (2, 1640995260))
+    (tmp_path / "recordings").mkdir()
+    shutil.copytree(SEALED, tmp_path / "recordings" / "rec_1")
     address = f"ws://127.0.0.1:{silent.getsockname()[1]}/ws"
     words = line.replace("SILENT", address).replace("FOLDER", str(tmp_path))
-    env = {"MEGABOT_TOKEN": "x"} if address in words else {}
+    env = {"MEGABOT_RECORDING_FOLDER": str(tmp_path / "recordings")}
+    env |= {"MEGABOT_TOKEN": "x"} if address in words else {}
     with on_a_terminal(slow, *words.split(), **env) as child:
         seen = _reached(child, until, silent)
         child.sendintr()
@@ -96,6 +103,7 @@ def test_ctrl_c_ends_every_wait_and_leaves_the_terminal_as_it_was(
         assert took_s < 3.0  # a second is promised; the machine may be busy
         assert echoes(child)
     assert "Traceback" not in shown
+    assert len(list((tmp_path / "recordings").iterdir())) == 1
     for on, off in SWITCHED.items():
         assert shown.rfind(on) <= shown.rfind(off)
 

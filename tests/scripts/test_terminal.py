@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import termios
 from collections.abc import Iterator
@@ -190,3 +191,20 @@ def test_a_long_recording_is_paged_and_a_short_one_is_not(stranger: Operator) ->
         with on_a_terminal(stranger, *arguments, PAGER=pager) as child:
             shown, code = ended(child)
             assert (code, shown.count("\n")) == (0, 2), shown
+
+
+def test_what_is_not_agreed_to_is_not_done_and_not_told_as_done(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    sealed = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
+    kept = shutil.copytree(sealed, tmp_path / "recordings" / "rec_1")
+    line = ("recordings", "prune", "--keep-bytes", "0", "--json")
+    env = {"MEGABOT_RECORDING_FOLDER": str(kept.parent)}
+    with on_a_terminal(stranger, *line, **env) as child:
+        child.expect("Remove 3 segments. ")
+        child.sendline("n")
+        shown, code = ended(child)
+    assert code == 0
+    assert '"removes": false' in shown
+    assert "Nothing was removed" in shown
+    assert len(list(kept.iterdir())) == 3
