@@ -206,7 +206,7 @@ def gateway(
     if (user is None) == password_stdin:
         raise WrongUsage(
             "--user and --password-stdin belong together",
-            "echo -n PASSWORD | megabot gateway --user NAME --password-stdin",
+            "pass show megabot | megabot gateway --user NAME --password-stdin",
         )
     flags: dict[str, Flag | None] = {
         "gateway.listen": Flag("--listen", listen) if listen else None,

@@ -56,6 +56,10 @@ def test_what_an_option_lacks_is_explained_by_its_command(ann: Operator) -> None
     done = ann.types("recordings", "grep", "--type")
     assert done.returncode == 2
     assert "`megabot recordings grep --help`" in done.stderr
+    done = ann.types("completions", "show")
+    assert done.stderr.startswith(
+        "error: Missing argument 'SHELL'. Choose from: bash, zsh, fish, powershell\nhint: "
+    )
 
 
 def test_3_when_time_runs_out(ann: Operator) -> None:
