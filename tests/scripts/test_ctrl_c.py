@@ -76,7 +76,6 @@ CONNECTING, READING = "it has connected", "it reads"
         ("whoami --url SILENT", CONNECTING),
         ("chat --direct --url SILENT", CONNECTING),
         ("relay --no-record --listen :0 --admin-listen :0 --url SILENT", CONNECTING),
-        ("gateway --listen :0 -- cat", "gateway.started"),
         ("demo", "listening on"),
     ],
 )
