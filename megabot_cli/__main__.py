@@ -8,11 +8,30 @@ import sys
 
 def main() -> None:
     """Run the command line. `--version` and `--help` alone need none of the rest."""
-    text = _known_at_once(sys.argv[1:])
-    if text is None or not _print(text):
-        from megabot_cli import app
+    try:
+        text = _known_at_once(sys.argv[1:])
+        if text is None or not _print(text):
+            sys.exit(_run())
+    except KeyboardInterrupt:
+        sys.exit(130)
 
-        sys.exit(app.main())
+
+def _run() -> int:
+    """The program itself. Before it is loaded and when it is done there is nothing to tidy:
+    Ctrl-C ends the process at once then, where Python would show a traceback."""
+    import signal
+
+    python_hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if python_hears:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    from megabot_cli import app
+
+    if python_hears:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    code = app.main()
+    if python_hears:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+    return code
 
 
 def _known_at_once(arguments: list[str]) -> str | None:

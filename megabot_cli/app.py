@@ -122,7 +122,7 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
     if possible:
         message = f"{fault.message}. Did you mean {' or '.join(sorted(possible))}?"
     else:
-        message = fault.format_message()
+        message = " ".join(fault.format_message().split())  # choices come one a line
     path = context.command_path if context is not None else "megabot"
     return WrongUsage(message, _meant(fault) or f"`{path} --help` shows what there is.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl as tls
 import time
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,9 @@ from typing import Any, Literal
 
 import aiohttp
 import msgspec
+from aiohttp.abc import AbstractResolver, ResolveResult
 
+from megabot_cli.client import names
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.endpoint import Endpoint
 from megabot_cli.client.login_requests import is_sendable, read_at_most, redirect_refused
@@ -150,8 +153,26 @@ def connector_for(endpoint: Endpoint, ssl: tls.SSLContext | bool) -> aiohttp.Bas
         return aiohttp.UnixConnector(endpoint.unix_path, limit=0)
     if isinstance(ssl, PinnedContext):
         # The connector compares fingerprints; the context itself goes with each request.
-        return aiohttp.TCPConnector(limit=0, ssl=aiohttp.Fingerprint(ssl.pin))
-    return aiohttp.TCPConnector(limit=0, ssl=ssl)
+        return aiohttp.TCPConnector(limit=0, ssl=aiohttp.Fingerprint(ssl.pin), resolver=_Resolver())
+    return aiohttp.TCPConnector(limit=0, ssl=ssl, resolver=_Resolver())
+
+
+class _Resolver(AbstractResolver):
+    """aiohttp's own has the loop wait for its threads in the end, however long they take."""
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        numeric = socket.AI_NUMERICHOST | socket.AI_NUMERICSERV
+        return [
+            ResolveResult(
+                hostname=host, host=address, port=port, family=kind, proto=0, flags=numeric
+            )
+            for kind, address in await names.look_up(host, port, family)
+        ]
+
+    async def close(self) -> None:
+        """There is nothing to release."""
 
 
 def _check_sendable(credential: Credential, endpoint: Endpoint) -> None:

@@ -106,7 +106,7 @@ class PlainSocket:
 
     def _connect(self, endpoint: Endpoint, host: str, port: int) -> socket.socket:
         if endpoint.unix_path is None:
-            return socket.create_connection((host, port), timeout=self._left_s())
+            return self._connect_by_name(host, port)
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         connected.settimeout(self._left_s())
         try:
@@ -115,6 +115,18 @@ class PlainSocket:
             connected.close()
             raise
         return connected
+
+    def _connect_by_name(self, host: str, port: int) -> socket.socket:
+        """To the first of its addresses that answers."""
+        from megabot_cli.client import names
+
+        fault: OSError = TimeoutError()
+        for _, address in names.wait_for(host, port, self._left_s()):
+            try:
+                return socket.create_connection((address, port), timeout=self._left_s())
+            except OSError as refused:
+                fault = refused
+        raise fault
 
     def _upgrade(self, target: str, host: str, headers: Mapping[str, str]) -> None:
         key = base64.b64encode(os.urandom(16))

@@ -29,6 +29,7 @@ from megabot_cli.protocol.close_codes import MEANING, CloseCode
 MOST_FOREIGN_CHARACTERS = 300
 
 LOG_IN = "Log in again with `megabot login`."
+_ANOTHER_MAY = "`megabot whoami` says whose credential this is; another one may be permitted."
 
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 
@@ -89,7 +90,8 @@ def refusal_error(
         case 401:
             return NotAuthenticated(f"{who} refused the credential{said}", hint or LOG_IN)
         case 403:
-            return NotPermitted(f"{who} does not permit this{said}", hint)
+            another = _ANOTHER_MAY if who.startswith("The upstream") else None
+            return NotPermitted(f"{who} does not permit this{said}", hint or another)
         case 429:
             after = refusal.retry_after_s
             when = hint or (f"Try again in {after:g} s." if after else "Try again a little later.")

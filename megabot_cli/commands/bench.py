@@ -20,7 +20,7 @@ from megabot_cli.commands.values import duration, rate
 )
 def bench(
     context: typer.Context,
-    url: Annotated[
+    upstream: Annotated[
         str | None, typer.Argument(metavar="[URL]", help="The upstream; as --url.")
     ] = None,
     clients: Annotated[
@@ -58,7 +58,7 @@ def bench(
     the end are counted. Without --rate and --no-rate-limit the configured limit holds for
     all of them together. Ctrl-C ends it and shows what there is.
     """
-    from megabot_cli.commands.benching import Bench, measure
+    from megabot_cli.commands.benching import Bench, be_sure, measure
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
     from megabot_cli.errors import WrongUsage
@@ -66,9 +66,10 @@ def bench(
     invocation: Invocation = context.obj
     if rate_limit is not None and no_rate_limit:
         raise WrongUsage("--rate and --no-rate-limit exclude each other")
-    invocation.configure({"profiles.*.url": Flag("--url", url) if url is not None else None})
+    invocation.configure({"profiles.*.url": Flag("--url", upstream) if upstream else None})
     limit = invocation.configuration.settings.limits.messages_per_second
     if rate_limit is not None:
         limit = rate(rate_limit, "--rate")
     wanted = Bench(clients, for_s, 0.0 if no_rate_limit else limit, message, listeners, direct, yes)
+    be_sure(invocation, wanted)
     run(measure(invocation, wanted), loop="fast")

@@ -41,9 +41,6 @@ async def measure(invocation: Invocation, wanted: Bench) -> None:
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.terminal.progress import Progress
 
-    if invocation.configuration.profile.dialect == "flat":
-        raise WrongUsage("bench does not speak the flat dialect", "`megabot doctor` does.")
-    _be_sure(invocation, wanted)
     path = _path(invocation, wanted)
     invocation.console.note(f"{counted(wanted.clients, 'client')} for {wanted.seconds:g} s, {path}")
 
@@ -77,12 +74,17 @@ async def measure(invocation: Invocation, wanted: Bench) -> None:
         raise PartlyFailed(f"{failed} of {whole} got no answer: {codes}", hint)
 
 
-def _be_sure(invocation: Invocation, wanted: Bench) -> None:
-    """Ask before somebody else's machine is loaded. WrongUsage where nobody can be asked."""
+def be_sure(invocation: Invocation, wanted: Bench) -> None:
+    """Ask before somebody else's machine is loaded. WrongUsage where nobody can be asked.
+
+    Outside the loop: there Ctrl-C would end the question only when it is answered.
+    """
     from urllib.parse import urlsplit
 
     from megabot_cli.config.listen import is_loopback
 
+    if invocation.configuration.profile.dialect == "flat":
+        raise WrongUsage("bench does not speak the flat dialect", "`megabot doctor` does.")
     url = invocation.configuration.profile.url
     if wanted.agreed or url.startswith("unix:") or is_loopback(urlsplit(url).hostname or ""):
         return

@@ -35,8 +35,9 @@ def chat(
 
     Answers stream as they come. On a terminal lines can be edited, the arrow keys bring back
     what was said before, and Alt-Enter begins a new line of the same message. Ctrl-C stops an
-    answer and keeps what has come of it; Ctrl-D ends. /help shows what else can be typed:
-    sessions, saving, the messages themselves. In a pipe every line is a message.
+    answer and keeps what has come of it; a second one ends, as Ctrl-D does. /help shows what
+    else can be typed: sessions, saving, the messages themselves. In a pipe every line is a
+    message.
     """
     from megabot_cli.commands.chatting import converse
     from megabot_cli.commands.running import run

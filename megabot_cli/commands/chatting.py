@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from megabot_cli.commands.chat_commands import Talk, obey
+from megabot_cli.commands.running import Interrupted
 from megabot_cli.errors import (
     ConnectionLost,
     CouldNotConnect,
@@ -196,9 +198,15 @@ class _FlatPartner:
 
 @asynccontextmanager
 async def _sessions(partner: _SessionPartner) -> AsyncIterator[Partner]:
+    import asyncio
+
     try:
         await partner.open()
-        yield partner
+        try:
+            yield partner
+        except (Interrupted, asyncio.CancelledError):
+            partner.say_goodbye()
+            raise
         partner.say_goodbye()
     finally:
         await partner.close()
@@ -232,14 +240,27 @@ async def _with_a_person(invocation: Invocation, partner: Partner) -> None:
     console, talk = invocation.console, Talk()
     editor = LineEditor(invocation.places.state / HISTORY_FILE)
     console.note("Alt-Enter begins a new line; Ctrl-C stops an answer, Ctrl-D ends; /help.")
-    while not talk.over and (text := await editor.read()) is not None:
+    stopped = False
+
+    async def next_text() -> str | None:
+        try:
+            return await editor.read(
+                interrupted=stopped,
+                again_ends=lambda: console.note("Ctrl-C again, or Ctrl-D, ends"),
+            )
+        except KeyboardInterrupt:
+            raise Interrupted(signal.SIGINT) from None
+
+    while not talk.over and (text := await next_text()) is not None:
+        stopped = False
         if not text.strip():
             continue
         try:
             if text.startswith("/") and not text.startswith("//"):
                 await obey(text, console, partner, talk)
             elif not await _say_until_stopped(invocation, partner, text.removeprefix("/"), talk):
-                console.note("stopped; what came is above")
+                stopped = True
+                console.note("stopped; what came is above; Ctrl-C again ends")
                 await partner.interrupt()
         except _FATAL:
             raise

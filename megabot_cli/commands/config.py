@@ -58,11 +58,18 @@ def _rows(configuration: Configuration, prefix: str) -> Any:
     for path, given in sorted(configuration.history.items()):
         name = ".".join(path)
         if name == prefix or not prefix or name.startswith(f"{prefix}."):
-            yield name, without_password(given[-1].value), given[-1].source
+            yield name, without_secrets(given[-1].value), given[-1].source
 
 
-def without_password(value: Any) -> Any:
-    return _PASSWORD_IN_URL.sub("‹redacted›@", value) if isinstance(value, str) else value
+def without_secrets(value: Any) -> Any:
+    """A value to be shown. No setting holds a secret; an address that is refused for it may."""
+    if not isinstance(value, str) or "://" not in value:
+        return value
+    from megabot_cli.recording.redaction import Redactor
+    from megabot_cli.recording.secret_shapes import PSEUDONYM
+
+    shown = _PASSWORD_IN_URL.sub("‹redacted›@", value)
+    return PSEUDONYM.sub("‹redacted›", Redactor(b"-").redact_query(shown))
 
 
 def _as_json(invocation: Invocation, configuration: Configuration, rows: list[Any]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from megabot_cli.commands.config import without_password
+from megabot_cli.commands.config import without_secrets
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import SettingName
@@ -84,12 +84,12 @@ def _facts(configuration: Configuration, setting: Setting, path: Path) -> dict[s
     *hidden, last = configuration.history[path]
     return {
         "setting": ".".join(path),
-        "value": without_password(last.value),
+        "value": without_secrets(last.value),
         "source": last.source.layer,
         "place": last.source.place or None,
         "hides": [
             {
-                "value": without_password(each.value),
+                "value": without_secrets(each.value),
                 "source": each.source.layer,
                 "place": each.source.place or None,
             }

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from megabot_cli.commands.config import without_password
+from megabot_cli.commands.config import without_secrets
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.rows import LIST_FORMS, show_rows
@@ -49,7 +49,7 @@ def _row(invocation: Invocation, configuration: Configuration, name: str) -> dic
     return {
         "profile": name,
         "in_force": name == configuration.profile_name,
-        "url": without_password(given.value),
+        "url": without_secrets(given.value),
         "source": given.source.layer,
         "credential": _credential(invocation, configuration, name),
     }

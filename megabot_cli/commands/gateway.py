@@ -206,7 +206,7 @@ def gateway(
     if (user is None) == password_stdin:
         raise WrongUsage(
             "--user and --password-stdin belong together",
-            "echo -n PASSWORD | megabot gateway --user NAME --password-stdin",
+            "pass show megabot | megabot gateway --user NAME --password-stdin",
         )
     flags: dict[str, Flag | None] = {
         "gateway.listen": Flag("--listen", listen) if listen else None,
@@ -309,7 +309,7 @@ async def _serve(
                 if not options.for_a_guest:
                     _show_first_user(invocation, users, gateway.url, kept=ledger.kept)
 
-            await serve_until_signal(guest.run, say_ready=say_ready)
+            await serve_until_signal(guest.run, say_ready=say_ready, hear=guest.hear)
         finally:
             remove_ready_file(options.ready_file)
             await gateway.stop()
@@ -349,7 +349,7 @@ async def _serve_flat(
             if token.made and not options.for_a_guest:
                 invocation.console.note(f"The token, shown only this once:  {token.secret}")
 
-        await serve_until_signal(guest.run, say_ready=say_ready)
+        await serve_until_signal(guest.run, say_ready=say_ready, hear=guest.hear)
     finally:
         remove_ready_file(options.ready_file)
         await gateway.stop()

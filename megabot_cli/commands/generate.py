@@ -16,6 +16,7 @@ def generated_files() -> dict[str, str]:
     from megabot_cli.commands.manual_pages import command_pages, config_page
     from megabot_cli.commands.metrics_page import metrics_page
     from megabot_cli.commands.outline import outline
+    from megabot_cli.commands.reference_pages import environment_page, exit_codes_page
     from megabot_cli.commands.shells.scripts import FILE_NAMES, script_of
     from megabot_cli.config.documents import example_file, json_schema
     from megabot_cli.gateway.scenarios.documents import scenario_schema
@@ -25,6 +26,8 @@ def generated_files() -> dict[str, str]:
     files = {f"man/{name}": page for name, page in command_pages(root).items()}
     files["man/megabot-config.5"] = config_page()
     files["man/megabot-metrics.7"] = metrics_page()
+    files["man/megabot-exit-codes.7"] = exit_codes_page()
+    files["man/megabot-environment.7"] = environment_page()
     for shell, name in FILE_NAMES.items():
         files[f"completions/{name}"] = script_of(shell, root)
     files["config/schema.json"] = json_schema()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from megabot_cli.errors import NotFound
@@ -19,6 +22,12 @@ class Guest:
         self._command = command
         self.environment: dict[str, str] = {}
         self.exit_code = 0
+        self._told_to_end = False
+
+    def hear(self, number: int) -> None:
+        """A signal stops us. Ctrl-C reached the command as well, where a terminal is shared: it
+        ends in its own way, as a test run that sums up does."""
+        self._told_to_end = number == signal.SIGINT and _in_foreground()
 
     async def run(self) -> None:
         """Run the command to its end; without one, wait for ever. Cancelling ends it."""
@@ -33,14 +42,26 @@ class Guest:
         try:
             await process.wait()
         finally:
-            await _end(process)
+            await _end(process, told=self._told_to_end)
             self.exit_code = shell_code(process.returncode or 0)
 
 
-async def _end(process: asyncio.subprocess.Process) -> None:
-    """Ask a process that still runs to end, and insist when it does not."""
+def _in_foreground() -> bool:
+    """Whether what is typed at the terminal is for our group of processes."""
+    for stream in (0, 1, 2):
+        with suppress(OSError, AttributeError):  # no terminal; Windows
+            return os.tcgetpgrp(stream) == os.getpgrp()
+    return False
+
+
+async def _end(process: asyncio.subprocess.Process, *, told: bool) -> None:
+    """Ask a process that still runs to end, unless it was `told`; insist when it does not."""
     import asyncio
 
+    if told:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_GUEST_END_S):
+                await process.wait()
     if process.returncode is not None:
         return
     process.terminate()

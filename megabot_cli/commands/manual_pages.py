@@ -7,42 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 
 from megabot_cli.commands.outline import Option, Outline, everywhere
+from megabot_cli.commands.reference_pages import EXIT_CODES, VARIABLES, WORTH_ANOTHER_TRY
 from megabot_cli.version import __version__
 
 _WRITTEN = "2026-11-23"  # fixed: a page that says today's date is never the same twice
-_EXIT_CODES = (
-    (0, "Done. A reader that closed the pipe counts as done."),
-    (1, "A fault inside megabot, or stdout could not be written."),
-    (2, "Wrong usage."),
-    (3, "Time ran out waiting."),
-    (4, "Not authenticated."),
-    (5, "Not permitted."),
-    (6, "The upstream answered with an error."),
-    (7, "Could not connect."),
-    (8, "The connection was lost and not recovered."),
-    (9, "Not found: session, recording, profile, setting."),
-    (10, "Rate limited."),
-    (11, "Bad data: JSON, message, recording."),
-    (12, "Bad configuration."),
-    (13, "An expectation failed, or replies differ."),
-    (14, "Part of a batch failed."),
-    (130, "Ended by SIGINT; 143 by SIGTERM, 129 by SIGHUP."),
-)
-_VARIABLES = (
-    ("MEGABOT_PROFILE", "The profile, as --profile."),
-    ("MEGABOT_URL", "The profile's address, as --url."),
-    ("MEGABOT_CONFIG", "The configuration file, as --config."),
-    ("MEGABOT_HOME", "One folder for configuration, data and state."),
-    ("MEGABOT_TOKEN", "A token (JWT) to use instead of the stored credential."),
-    ("MEGABOT_API_KEY", "An API key to use instead of the stored credential."),
-    ("MEGABOT_FLAT_TOKEN", "The static token of `gateway --dialect flat`, instead of its own."),
-    (
-        "MEGABOT_PAGER, PAGER",
-        "What shows long results on a terminal, instead of less; cat or nothing: none.",
-    ),
-    ("NO_COLOR", "Any value switches colour off."),
-    ("FORCE_COLOR, CLICOLOR_FORCE", "Any value but 0 switches colour on."),
-)
 
 
 def command_pages(root: Outline) -> dict[str, str]:
@@ -131,12 +99,12 @@ def _everywhere(command: Outline, root: Outline) -> Iterator[str]:
     yield ".SH ENVIRONMENT"
     yield "Every setting has a variable too; see"
     yield ".BR megabot\\-config (5)."
-    for name, meaning in _VARIABLES:
+    for name, meaning in VARIABLES:
         yield from item(f"\\fB{escape(name)}\\fR", meaning)
     yield ".SH EXIT STATUS"
-    for code, meaning in _EXIT_CODES:
-        yield from item(f"\\fB{code}\\fR", meaning)
-    yield "Codes 3, 7, 8 and 10 are worth another try."
+    for each in EXIT_CODES:
+        yield from item(f"\\fB{each.number}\\fR", each.meaning)
+    yield WORTH_ANOTHER_TRY
 
 
 _OTHER_PAGES = (("config", 5), ("recording", 5), ("scenarios", 5), ("protocol", 7))
@@ -149,6 +117,8 @@ def _see_also(command: Outline) -> str:
         near.insert(0, "-".join(command.path[:-1]))
     pages = [f"\\fB{escape(name)}\\fR(1)" for name in near]
     others = (*_OTHER_PAGES, *(_WATCHING if command.path[-1] in ("relay", "gateway") else ()))
+    if len(command.path) == 1:
+        others = (*others, ("exit\\-codes", 7), ("environment", 7))
     pages += [f"\\fBmegabot\\-{name}\\fR({section})" for name, section in others]
     return ",\n".join(pages)
 

@@ -1,4 +1,4 @@
-"""List, show and verify recordings.
+"""Look into recordings, compare and change them.
 
 A recording is named by its id, the beginning of one, `last`, a path, or `-` for stdin.
 """

@@ -62,11 +62,14 @@ def prune(
     removes = bool(gone) and not dry_run
     if removes and not yes and not invocation.may_ask:
         raise WrongUsage("Removing wants your word, and this is no terminal", "Add --yes.")
+    if invocation.output != "json":
+        _print_table(invocation, gone)
+    if removes and not yes and not _agreed(gone):
+        invocation.console.note("Nothing was removed.")
+        removes = False
     if invocation.output == "json":
         _print_json(invocation, gone, removed=removes)
-    else:
-        _print_table(invocation, gone)
-    if not removes or not (yes or _agreed(invocation, gone)):
+    if not removes:
         return
     with Progress(invocation.console, "removing", len(gone)) as progress:
         refused = remove(gone, lambda _: progress.advance())
@@ -80,13 +83,11 @@ def prune(
         )
 
 
-def _agreed(invocation: Invocation, gone: list[KeptSegment]) -> bool:
+def _agreed(gone: list[KeptSegment]) -> bool:
     """Ask whoever sits there."""
-    invocation.console.draw(f"Remove {counted(len(gone), 'segment')}? [y/N] ")
-    try:
-        return input().strip().lower() in ("y", "yes")
-    except EOFError:
-        return False
+    from megabot_cli.terminal.stdin import ask
+
+    return ask(f"Remove {counted(len(gone), 'segment')}? [y/N] ").lower() in ("y", "yes")
 
 
 def _print_json(invocation: Invocation, gone: list[KeptSegment], *, removed: bool) -> None:

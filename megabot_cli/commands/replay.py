@@ -226,7 +226,8 @@ def replay(
         replaying.show_plan(invocation, stage)
         return
     replaying.check_steps(pace, stage)
-    run(replaying.play(invocation, stage), loop="fast")
+    conversation = replaying.read(invocation, stage)
+    run(replaying.play(invocation, stage, conversation), loop="fast")
 
 
 def _pace(word: str) -> dict[str, Any]:

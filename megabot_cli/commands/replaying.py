@@ -65,7 +65,22 @@ def show_plan(invocation: Invocation, stage: Stage) -> None:
     print_lines(invocation, [f"to           {target}", *plan.lines()])
 
 
-async def play(invocation: Invocation, stage: Stage) -> None:
+def read(invocation: Invocation, stage: Stage) -> Conversation:
+    """What is to be played, before anything begins: a signal may still end that at once.
+
+    NotFound where nothing of it would be sent.
+    """
+    from megabot_cli.commands.recordings import open_source
+    from megabot_cli.replay.conversation import read_conversation
+
+    with open_source(invocation, stage.source) as reader:
+        conversation = read_conversation(reader, stage.options)
+    if not conversation.to_send():
+        raise _nothing_to_send(conversation)
+    return conversation
+
+
+async def play(invocation: Invocation, stage: Stage, conversation: Conversation) -> None:
     """Play it and show the report, also where it was interrupted or the connection was lost.
 
     ExpectationFailed when the answers, the lateness or a budget are not what was asked.
@@ -73,15 +88,9 @@ async def play(invocation: Invocation, stage: Stage) -> None:
     import asyncio
     import gc
 
-    from megabot_cli.commands.recordings import open_source
     from megabot_cli.commands.upstream import open_http, token_source, with_login_hint
-    from megabot_cli.replay.conversation import read_conversation
     from megabot_cli.replay.player import Replay
 
-    with open_source(invocation, stage.source) as reader:
-        conversation = read_conversation(reader, stage.options)
-    if not conversation.to_send():
-        raise _nothing_to_send(conversation)
     gc.freeze()  # a large conversation looked through for garbage makes messages late
     replay: Replay | None = None
     try:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
+    from types import FrameType
 
 T = TypeVar("T")
 
@@ -21,6 +23,8 @@ class Interrupted(BaseException):
         self.number = number
 
 
+PATIENCE_S = 1.0
+
 # Ctrl-C has its own way: Python raises KeyboardInterrupt, asyncio cancels the main task.
 ENDING_SIGNALS = tuple(
     number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
@@ -32,10 +36,22 @@ def run(work: Coroutine[Any, Any, T], *, loop: Literal["plain", "fast"] = "plain
 
     `fast` is uvloop where there is one; loading it costs more than a short command gains.
     """
-    import asyncio
+    try:
+        _hear_ctrl_c(later=True)  # in the middle of what follows it would leave a loop half made
+        import asyncio
 
-    with asyncio.Runner(loop_factory=_fast_loop() if loop == "fast" else None) as runner:
-        return runner.run(_until_signal(work))
+        with asyncio.Runner(loop_factory=_fast_loop() if loop == "fast" else None) as runner:
+            return runner.run(_until_signal(work))
+    finally:
+        work.close()  # where it was not begun
+        _hear_ctrl_c(later=False)
+
+
+def _hear_ctrl_c(*, later: bool) -> None:
+    """Have the system hold it back, or hand over what it held back."""
+    if hasattr(signal, "pthread_sigmask"):
+        how = signal.SIG_BLOCK if later else signal.SIG_UNBLOCK
+        signal.pthread_sigmask(how, {signal.SIGINT})
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
@@ -58,8 +74,9 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
         if task is not None:
             task.cancel()
 
-    with _handlers(stop):
+    with _handlers(stop), _one_ctrl_c_at_a_time():
         try:
+            _hear_ctrl_c(later=False)
             return await work
         except asyncio.CancelledError:
             if seen:
@@ -87,6 +104,34 @@ def _handlers(stop: Callable[[int], None]) -> Any:
         for number, before in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, before)
+
+
+@contextlib.contextmanager
+def _one_ctrl_c_at_a_time() -> Iterator[None]:
+    """The first has us tidy up; a second at once is the same impatience. One that comes when
+    tidying has taken `PATIENCE_S` breaks it off."""
+    before = signal.getsignal(signal.SIGINT)
+    if not callable(before):
+        yield
+        return
+    first_at: float | None = None
+
+    def told(number: int, frame: FrameType | None) -> None:
+        nonlocal first_at
+        now = time.monotonic()
+        if first_at is None or now - first_at >= PATIENCE_S:
+            first_at = first_at or now
+            before(number, frame)
+
+    try:
+        signal.signal(signal.SIGINT, told)
+    except ValueError:  # not in the main thread: somebody embeds us
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def first_of(*works: Coroutine[Any, Any, object]) -> None:

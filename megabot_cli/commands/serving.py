@@ -79,19 +79,22 @@ async def serve_until_signal(
     drain: Callable[[], Coroutine[Any, Any, None]] | None = None,
     *,
     say_ready: Callable[[], None],
+    hear: Callable[[int], None] | None = None,
     hang_up_stops: bool = True,
 ) -> None:
     """Wait for a signal, or until it `ended` by itself; after a signal, drain.
 
-    `say_ready` is called once signals are heard: whoever reads it may send one at once. A
-    second signal gives up draining: the caller stops at once.
+    `say_ready` is called once signals are heard: whoever reads it may send one at once; `hear`
+    is told which came. A second signal gives up draining: the caller stops at once.
     """
     import asyncio
     import gc
 
     first, second = asyncio.Event(), asyncio.Event()
 
-    def told(_number: int) -> None:
+    def told(number: int) -> None:
+        if hear is not None:
+            hear(number)
         (second if first.is_set() else first).set()
 
     stopping = _STOPPING if hang_up_stops else _STOPPING[:-1]

@@ -92,7 +92,7 @@ COMMANDS = (
     Entry("replay", "Send a recording again and compare.", f"{_AT}.replay:replay", WATCH),
     Entry(
         "recordings",
-        "List, show and verify recordings.",
+        "Look into recordings, compare and change them.",
         f"{_AT}.recordings",
         WATCH,
         children=(

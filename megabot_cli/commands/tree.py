@@ -61,6 +61,16 @@ class Command(TyperCommand):
         taken = {name for param in self.own_params for name in param.opts}
         self.params.extend(option for option in global_options() if taken.isdisjoint(option.opts))
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """The parser does not say whose option lacks its value: the hint is to name the command."""
+        try:
+            rest: list[str] = super().parse_args(ctx, args)
+        except typer.TyperException as fault:
+            if getattr(fault, "ctx", self) is None:
+                fault.ctx = ctx  # type: ignore[attr-defined]
+            raise
+        return rest
+
     def invoke(self, ctx: Any) -> Any:
         ctx.obj.settle_output(self.forms)
         return super().invoke(ctx)

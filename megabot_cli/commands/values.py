@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from megabot_cli.errors import BadData, WrongUsage
+from megabot_cli.errors import BadData, NotFound, WrongUsage
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>ms|s|m|h|d)?\Z", re.ASCII)
 _LONGEST_S = 100 * 366 * 86400.0
@@ -89,8 +89,12 @@ ToolPrograms = Annotated[
 
 
 def programs(texts: Iterable[str], flag: str) -> dict[str, tuple[str, ...]]:
-    """`NAME=CMD` texts as programs with their arguments, by name; no shell reads CMD."""
+    """`NAME=CMD` texts as programs with their arguments, by name; no shell reads CMD.
+
+    NotFound for one that is not there: it is called only when the answer waits for it.
+    """
     import shlex
+    from shutil import which
 
     found: dict[str, tuple[str, ...]] = {}
     for text in texts:
@@ -101,6 +105,8 @@ def programs(texts: Iterable[str], flag: str) -> dict[str, tuple[str, ...]]:
             raise WrongUsage(f"{flag} {name}: {fault}", "A quote is open in its command.") from None
         if not name or not equals or not words:
             raise WrongUsage(f"{flag} {text!r} names no program", f"Write {flag} NAME=CMD.")
+        if which(words[0]) is None:
+            raise NotFound(f"{flag} {name}: there is no program {words[0]!r}")
         found[name] = tuple(words)
     return found
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import socket
-import threading
 import time
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -13,6 +11,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+from megabot_cli.client import names
 from megabot_cli.client.endpoint import Endpoint
 from megabot_cli.client.network_faults import NETWORK_FAULTS, START_ONE, reason_of
 from megabot_cli.doctor.findings import Finding, ok, skipped, warn
@@ -43,7 +42,7 @@ async def resolve(host: str, port: int) -> list[str]:
     hint = "Check the host in the profile's url, and the network's name service."
     try:
         async with asyncio.timeout(RESOLVE_LIMIT_S):
-            return await _looked_up(host, port)
+            return [address for _, address in await names.look_up(host, port)]
     except TimeoutError:
         raise CouldNotConnect(
             f"Nobody says within {RESOLVE_LIMIT_S:g} s where {host} is", hint
@@ -51,33 +50,6 @@ async def resolve(host: str, port: int) -> list[str]:
     except (OSError, UnicodeError) as fault:
         why = getattr(fault, "strerror", None) or "it is no name"
         raise CouldNotConnect(f"The name {host} is not known: {why}", hint) from None
-
-
-async def _looked_up(host: str, port: int) -> list[str]:
-    """Ask the system in a thread that may be left behind: a resolver can hang for minutes."""
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(found: list[str] | BaseException) -> None:
-        if answer.done():
-            return
-        if isinstance(found, BaseException):
-            answer.set_exception(found)
-        else:
-            answer.set_result(found)
-
-    def ask() -> None:
-        found: list[str] | BaseException
-        try:
-            rows = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-            found = list(dict.fromkeys(str(row[4][0]) for row in rows))
-        except (OSError, UnicodeError) as fault:
-            found = fault
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, found)
-
-    threading.Thread(target=ask, name="resolver", daemon=True).start()
-    return await answer
 
 
 async def look_up(endpoint: Endpoint) -> tuple[Finding, list[str]]:

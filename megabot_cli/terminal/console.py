@@ -64,6 +64,7 @@ class Console:
         in_is_terminal: bool = False,
         out_is_terminal: bool = False,
         err_is_terminal: bool = False,
+        can_draw: bool = True,
         verbosity: int = 0,
     ) -> None:
         self._out = out
@@ -74,11 +75,17 @@ class Console:
         self.in_is_terminal = in_is_terminal
         self.out_is_terminal = out_is_terminal
         self.err_is_terminal = err_is_terminal
+        self.can_draw = can_draw  # a terminal that goes back over what it has shown
         self.verbosity = verbosity
         self.live_area: LiveArea | None = None
         self._at_line_start = True
         self._flushes = True
         self._waiting: list[str] = []  # lines, in bulk
+
+    @property
+    def shows_progress(self) -> bool:
+        """Whether somebody looks at what goes on meanwhile, and it can go away again."""
+        return self.err_is_terminal and self.can_draw and self.verbosity >= 0
 
     # stdout
 
@@ -258,6 +265,7 @@ def open_console(
         in_is_terminal=sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty(),
         out_is_terminal=out_is_terminal,
         err_is_terminal=err_is_terminal,
+        can_draw=environ.get("TERM") != "dumb",
         verbosity=verbosity,
     )
 

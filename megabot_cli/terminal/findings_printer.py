@@ -22,7 +22,7 @@ class FindingsPrinter:
         self._on_screen = False
 
     def __enter__(self) -> FindingsPrinter:
-        if self._console.err_is_terminal and self._console.verbosity >= 0:
+        if self._console.shows_progress:
             self._console.live_area = self
         return self
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from prompt_toolkit import PromptSession
@@ -25,13 +26,23 @@ class LineEditor:
             enable_history_search=True,
         )
 
-    async def read(self) -> str | None:
-        """The next message; None at the end (Ctrl-D). Ctrl-C throws away what was typed."""
+    async def read(self, *, interrupted: bool, again_ends: Callable[[], None]) -> str | None:
+        """The next message; None at the end (Ctrl-D). Ctrl-C throws away what was typed.
+
+        On an empty line it raises KeyboardInterrupt where the one before was the last thing
+        that happened (`interrupted`: before this call); else `again_ends` may say so.
+        """
         while True:
             try:
                 return await self._session.prompt_async(PROMPT)
             except KeyboardInterrupt:
-                continue
+                if self._session.default_buffer.text:
+                    interrupted = False
+                    continue
+                if interrupted:
+                    raise
+                interrupted = True
+                again_ends()
             except EOFError:
                 return None
 

@@ -22,7 +22,8 @@ def paged(console: Console, environ: Mapping[str, str]) -> Iterator[None]:
 
     A pager that is left early ends the command quietly.
     """
-    command = _command(environ) if console.out_is_terminal and console.in_is_terminal else None
+    somebody_reads = console.out_is_terminal and console.in_is_terminal
+    command = _command(environ, dumb=not console.can_draw) if somebody_reads else None
     if command is None:
         yield
         return
@@ -43,11 +44,12 @@ def paged(console: Console, environ: Mapping[str, str]) -> Iterator[None]:
         _wait(pager)
 
 
-def _command(environ: Mapping[str, str]) -> list[str] | None:
-    """The pager as words; None where there is none, or one that only copies."""
+def _command(environ: Mapping[str, str], *, dumb: bool) -> list[str] | None:
+    """The pager as words; None where there is none, or one that only copies. `less` shows no
+    pages where the terminal can only go on."""
     named = environ.get("MEGABOT_PAGER", environ.get("PAGER"))
     if named is None:
-        return ["less"] if shutil.which("less") else None
+        return ["less"] if not dumb and shutil.which("less") else None
     try:
         words = shlex.split(named)
     except ValueError:

@@ -39,7 +39,7 @@ class Progress:
         self._started_at = clock()
         self._drawn_at: float | None = None
         self._on_screen = False
-        self._active = console.err_is_terminal and console.verbosity >= 0
+        self._active = console.shows_progress
 
     def __enter__(self) -> Self:
         if self._active:

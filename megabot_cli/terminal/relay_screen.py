@@ -32,7 +32,7 @@ class Screen:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = console.out_is_terminal
+        self._live = console.out_is_terminal and console.can_draw
         self._keyboard: list[Any] | None = None  # how the terminal was
         self._before: tuple[float, dict[str, Any]] | None = None
         self._rates: list[float] = []

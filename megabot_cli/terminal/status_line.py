@@ -18,7 +18,7 @@ class StatusLine:
     def __init__(self, console: Console) -> None:
         self._console = console
         self._on_screen = False
-        self._active = console.err_is_terminal and console.verbosity >= 0
+        self._active = console.shows_progress
 
     def __enter__(self) -> Self:
         if self._active:

@@ -20,6 +20,8 @@ _ARROWS_OF_THE_RELAY = {"to_upstream": "⇢", "to_client": "⇠"}  # it said tha
 _HUES: tuple[Style, ...] = ("cyan", "green", "yellow", "blue", "magenta", "red")
 _TYPE_WIDTH = len("connection_established")
 _SESSION_TAIL = 8  # ids begin with the time: their end tells them apart
+_SOURCE_TAIL = 9
+_SOME_TEXT, _LEAST_TEXT = 30, 8  # columns for what a message says
 
 # The fields of a payload that say what a message is about, the first that is there.
 _TELLING = ("content", "chunk", "message", "error", "status", "title", "tool_name", "action")
@@ -37,18 +39,20 @@ def print_table(
     if console.width is not None:
         excess = sum(widths) + len(_GAP) * (len(widths) - 1) - console.width
         if excess > 0:
-            widths[flexible] = max(8, widths[flexible] - excess)
-    console.line(console.paint(_row(headings, widths), "bold"))
+            widths[flexible] = max(1, widths[flexible] - excess)
+    console.line(console.paint(_row(headings, widths, console.width), "bold"))
     for row in cells:
-        console.line(_row(row, widths))
+        console.line(_row(row, widths, console.width))
 
 
-def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
+def _row(cells: Sequence[str], widths: Sequence[int], most: int | None) -> str:
+    """The cells side by side, in at most so many columns."""
     fitted = [fit(cell, width) for cell, width in zip(cells, widths, strict=True)]
-    return _GAP.join(
+    row = _GAP.join(
         cell + " " * (width - display_width(cell))
         for cell, width in zip(fitted, widths, strict=True)
     ).rstrip()
+    return row if most is None else fit(row, most)
 
 
 def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
@@ -103,8 +107,8 @@ class RecordLines:
             text = safe_line(text)
         width = self._console.width
         if width is not None:
-            taken = _PREFIX_WIDTH + (display_width(source) + 3 if source else 0)
-            text = fit(text, max(20, width - taken))
+            taken = _PREFIX_WIDTH + (display_width(self._named(source)) + 3 if source else 0)
+            text = fit(text, max(_LEAST_TEXT, width - taken))
         return (self.prefix(record, at, source) + text).rstrip()
 
     def prefix(self, record: Record, at: float, source: str | None = None) -> str:
@@ -120,8 +124,17 @@ class RecordLines:
         prefix = f"{self._clock}{rest:03}{self._after_clock}{columns}"
         if source is None:
             return prefix
-        seen = self._console.paint(f"[{safe_line(source)}]", hue(source))
+        seen = self._console.paint(f"[{self._named(source)}]", hue(source))
         return f"{seen} {prefix}"
+
+    def _named(self, source: str) -> str:
+        """What a source is called. Where there is little room for its name it gives way to what
+        was said, and keeps its end: the beginnings of ids are alike."""
+        name = safe_line(source)
+        if self._console.width is None:
+            return name
+        room = max(_SOURCE_TAIL, self._console.width - _PREFIX_WIDTH - _SOME_TEXT)
+        return name if len(name) <= room else f"…{name[1 - room :]}"
 
     def _begin_second(self, second: int) -> None:
         moment = datetime.fromtimestamp(second, tz=UTC).astimezone()

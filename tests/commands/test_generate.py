@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from megabot_cli.commands.generate import generated_files, main, stale_files
+from megabot_cli.commands.reference_pages import EXIT_CODES, WORTH_ANOTHER_TRY
+from megabot_cli.errors import MegabotError
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "man").iterdir() if path.is_file())
@@ -37,6 +40,27 @@ def test_no_page_is_left_of_a_command_that_is_gone() -> None:
         "megabot-assistants.7", "megabot-filters.7", "megabot-client.7", "megabot-events.7",
     }  # fmt: skip
     assert {page.name for page in PAGES} <= made | by_hand
+
+
+def test_every_fault_is_in_the_page_of_exit_codes() -> None:
+    told = {each.number: each.code for each in EXIT_CODES if each.code is not None}
+    faults: list[type[MegabotError]] = [MegabotError, *MegabotError.__subclasses__()]
+    assert told == {fault.exit_code: fault.code for fault in faults}
+    again = ", ".join(str(fault.exit_code) for fault in faults if fault.retryable)
+    assert again.replace(", 10", " and 10") in WORTH_ANOTHER_TRY
+
+
+def test_powershell_can_read_the_table_in_its_script() -> None:
+    """Names that differ in capitals alone are one to it, and a line cannot begin with '@."""
+    text = (COMPLETIONS / "megabot.ps1").read_text()
+    table = text.partition("@'\n")[2].partition("\n'@")[0]
+    assert text.isascii()
+    for entry in json.loads(table).values():
+        options = [option.lower() for option in entry["values"]]
+        assert len(set(options)) == len(options)
+        for each in (*entry["commands"], *entry["options"]):
+            assert each["name"]
+            assert each["help"]
 
 
 @needs("mandoc")

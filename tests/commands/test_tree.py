@@ -197,3 +197,10 @@ def test_no_command_takes_a_secret_in_its_arguments() -> None:
     assert not {name for name in names if re.search("(password|secret|api-key|token)$", name)} - {
         "--require-token"
     }
+
+
+def test_no_parameter_of_a_command_takes_the_place_of_a_global_option() -> None:
+    """Two of one name are one value: `bench [URL]` did away with `--url`."""
+    for entry in leaves():
+        names = [each.name for each in load_entry(entry).params]
+        assert len(set(names)) == len(names), entry.body

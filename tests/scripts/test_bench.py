@@ -54,9 +54,10 @@ def test_what_cannot_be_sent_is_told_once(ann: Operator) -> None:
 
 
 def test_another_machine_is_not_loaded_unasked(ann: Operator) -> None:
-    done = ann.types("bench", "wss://megabot.example/ws", "--duration", "1s")
-    assert done.returncode == 2
-    assert "--yes" in done.stderr
+    for there in (("wss://megabot.example/ws",), ("--url", "wss://megabot.example/ws")):
+        done = ann.types("bench", *there, "--duration", "1s")
+        assert done.returncode == 2
+        assert "--yes" in done.stderr
 
 
 def test_ctrl_c_shows_what_there_is(stranger: Operator, processes: Processes) -> None:

@@ -69,7 +69,7 @@ def test_on_a_terminal_one_talks_edits_and_leaves_with_ctrl_d(ann: Operator) -> 
     assert "+first again" in history.read_text()
 
 
-def test_ctrl_c_stops_an_answer_and_not_the_talk(stranger: Operator, processes: Processes) -> None:
+def test_one_ctrl_c_stops_an_answer_and_two_leave(stranger: Operator, processes: Processes) -> None:
     slow = start_gateway(
         processes, "--listen", ":0", "--chunk-delay", "100ms", "--assistant", "markov"
     )
@@ -84,7 +84,12 @@ def test_ctrl_c_stops_an_answer_and_not_the_talk(stranger: Operator, processes: 
         child.sendintr()
         child.expect("stopped")
         child.expect(PROMPT)
-        child.sendintr()  # at the prompt: throws the line away, no more
+        child.send("not this")
+        child.expect("not this")
+        child.sendintr()  # throws the line away, no more
+        child.expect(PROMPT)
+        child.sendintr()
+        child.expect("Ctrl-C again, or Ctrl-D, ends")
         child.expect(PROMPT)
         child.send("tell me 3 words\r")
         child.expect(r"[a-z]\.\r\n")
@@ -93,6 +98,18 @@ def test_ctrl_c_stops_an_answer_and_not_the_talk(stranger: Operator, processes: 
         child.expect(pexpect.EOF)
         child.wait()
         assert child.exitstatus == 0
+    with on_a_terminal(operator, "chat", PROMPT_TOOLKIT_NO_CPR="1") as child:
+        child.expect(PROMPT)
+        child.send("tell me 500 words\r")
+        child.expect(r"[A-Z]\w* \w+ ")
+        child.sendintr()
+        child.expect("stopped; what came is above; Ctrl-C again ends")
+        child.expect(PROMPT)
+        child.sendintr()
+        shown, code = ended(child)
+        assert code == 130
+        assert "megabot chat --session sess_" in shown
+        assert echoes(child)
 
 
 def test_what_begins_with_a_slash_is_for_the_chat_itself(ann: Operator, tmp_path: Path) -> None:

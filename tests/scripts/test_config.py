@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import stat
 
+import pytest
+
 from tests.scripts.conftest import PASSWORD, Operator
 
 PROFILES = """\
@@ -265,3 +267,16 @@ def test_a_choice_of_what_is_gone_is_told_and_can_be_changed(stranger: Operator)
     assert "`megabot config use NAME`" in done.stderr
     assert stranger.types("config", "use", "default").returncode == 0
     assert stranger.types("config", "show", env={"MEGABOT_URL": ""}).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "secret", ["ann:s3cret-word@127.0.0.1/ws", "127.0.0.1/ws?token=s3cret-word"]
+)
+@pytest.mark.parametrize("line", ["show", "explain profiles.default.url", "profiles", "check"])
+def test_an_address_that_is_refused_for_its_secret_does_not_show_it(
+    stranger: Operator, secret: str, line: str
+) -> None:
+    for more in ((), ("--json",)):
+        done = stranger.types("config", *line.split(), *more, env={"MEGABOT_URL": f"ws://{secret}"})
+        assert "s3cret-word" not in done.stdout + done.stderr
+        assert "127.0.0.1" in done.stdout or line == "check"

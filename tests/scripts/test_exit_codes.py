@@ -52,6 +52,16 @@ def test_2_when_it_was_used_wrongly(ann: Operator, line: list[str]) -> None:
     assert "hint: " in done.stderr
 
 
+def test_what_an_option_lacks_is_explained_by_its_command(ann: Operator) -> None:
+    done = ann.types("recordings", "grep", "--type")
+    assert done.returncode == 2
+    assert "`megabot recordings grep --help`" in done.stderr
+    done = ann.types("completions", "show")
+    assert done.stderr.startswith(
+        "error: Missing argument 'SHELL'. Choose from: bash, zsh, fish, powershell\nhint: "
+    )
+
+
 def test_3_when_time_runs_out(ann: Operator) -> None:
     done = ann.types("send", "hi", "--wait", "type:notification", "--timeout", "0.3s", "--json")
     assert done.returncode == 3
@@ -103,6 +113,8 @@ def test_5_6_and_10_when_the_upstream_says_no(
         done = stranger.types("send", "hi", "--url", url, "--json")
     assert done.returncode == code
     error = error_of(done)
+    if code == 5:
+        assert "megabot whoami" in str(error["hint"])
     if code == 10:
         assert (error["retryable"], error["retry_after_s"]) == (True, 7.0)
 

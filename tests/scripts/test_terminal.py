@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 import termios
 from collections.abc import Iterator
@@ -102,6 +103,14 @@ def test_a_terminal_gets_colour_unless_it_is_not_wanted(
     assert ("\x1b[1m" in shown) is colourful
 
 
+def test_a_terminal_that_can_only_go_on_gets_nothing_else(ann: Operator) -> None:
+    with on_a_terminal(ann, "doctor", TERM="dumb", FORCE_COLOR="") as child:
+        shown, _ = ended(child)
+    assert "Nothing is broken" in shown
+    assert "\x1b" not in shown
+    assert re.search(r"\r(?!\n)", shown) is None
+
+
 def test_lines_are_cut_to_the_width_of_the_terminal(ann: Operator) -> None:
     with on_a_terminal(ann, "tail", NO_COLOR="1") as child:
         child.expect("connection_established.*\r\n")
@@ -174,8 +183,28 @@ def test_a_long_recording_is_paged_and_a_short_one_is_not(stranger: Operator) ->
         child.send("q")
         _, code = ended(child)
         assert code == 0
+    with on_a_terminal(stranger, "recordings", "show", str(sealed), TERM="dumb") as child:
+        shown, code = ended(child)
+        assert (code, "\x1b" in shown) == (0, False)
     arguments = ("recordings", "show", str(sealed), "--limit", "2")
     for pager in ("less", "cat", "no-such-pager", '"'):
         with on_a_terminal(stranger, *arguments, PAGER=pager) as child:
             shown, code = ended(child)
             assert (code, shown.count("\n")) == (0, 2), shown
+
+
+def test_what_is_not_agreed_to_is_not_done_and_not_told_as_done(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    sealed = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
+    kept = shutil.copytree(sealed, tmp_path / "recordings" / "rec_1")
+    line = ("recordings", "prune", "--keep-bytes", "0", "--json")
+    env = {"MEGABOT_RECORDING_FOLDER": str(kept.parent)}
+    with on_a_terminal(stranger, *line, **env) as child:
+        child.expect("Remove 3 segments. ")
+        child.sendline("n")
+        shown, code = ended(child)
+    assert code == 0
+    assert '"removes": false' in shown
+    assert "Nothing was removed" in shown
+    assert len(list(kept.iterdir())) == 3

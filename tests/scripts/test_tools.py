@@ -44,8 +44,9 @@ def test_a_tool_that_fails_ends_with_13_and_says_why(ann: Operator) -> None:
         (("tool", "echo", "--params", "[1]"), 11),
         (("send", "hi", "--tool", "weigh"), 2),
         (("send", "hi", "--tool", "weigh=echo 'open"), 2),
+        (("send", "hi", "--tool", "weigh=no-such-program 1"), 9),
         (("send", "hi", "--attach", "no-such-file"), 9),
-        (("send", "hi", "--until", "type =="), 11),
+        (("send", "hi", "--until", "type =="), 2),
         (("send", "hi", "--until", "true", "--no-wait"), 2),
     ],
 )

@@ -25,10 +25,11 @@ def test_a_table_is_aligned_and_its_cells_harmless() -> None:
     assert console.stdout == "name    value\na       \\e[31m1\nlonger  你好\nx\n"
 
 
-def test_a_table_gives_way_to_the_width_of_the_terminal() -> None:
-    console = MemoryConsole(terminal=True, width=20)
+@pytest.mark.parametrize("width", [8, 13, 20])
+def test_a_table_gives_way_to_the_width_of_the_terminal(width: int) -> None:
+    console = MemoryConsole(terminal=True, width=width)
     print_table(console, ("name", "value"), [("a" * 10, "b" * 40)])
-    assert max(len(line) for line in console.stdout.splitlines()) <= 20
+    assert max(len(line) for line in console.stdout.splitlines()) <= width
 
 
 def test_a_record_takes_one_line_whatever_is_in_it() -> None:
@@ -51,6 +52,14 @@ def test_a_line_is_cut_only_on_a_terminal() -> None:
     record = message({"content": "x" * 500})
     assert len(RecordLines(MemoryConsole(terminal=True, width=90)).line(record, 0.0)) <= 90
     assert RecordLines(MemoryConsole()).line(record, 0.0).endswith("x" * 500)
+
+
+def test_on_a_narrow_terminal_a_source_is_known_by_its_end() -> None:
+    record, source = message({"content": "x" * 500}), "rec_1m8gp5avhrajfs36q"
+    line = RecordLines(MemoryConsole(terminal=True, width=80)).line(record, 0.0, source)
+    assert len(line) == 80
+    assert line.startswith("[…rajfs36q] ")
+    assert RecordLines(MemoryConsole()).line(record, 0.0, source).startswith(f"[{source}] ")
 
 
 @pytest.mark.parametrize(

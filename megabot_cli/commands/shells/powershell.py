@@ -7,33 +7,38 @@ import json
 from megabot_cli.commands.outline import Outline
 from megabot_cli.commands.shells.words import NOTE, all_options
 
+# What an option takes is looked up by its name among the properties: an array of one empty text,
+# which stands for anything, counts as false. The table is global: what `$script:` means when the
+# block is called depends on how this file was loaded.
 _POWERSHELL_FRAME = """# {note}
 # Load with: . ./megabot.ps1
 
-$script:MegabotCommands = @'
+$global:MegabotCommands = @'
 {table}
 '@ | ConvertFrom-Json
 
-Register-ArgumentCompleter -Native -CommandName megabot -ScriptBlock {{
+Register-ArgumentCompleter -Native -CommandName megabot, megabot.exe -ScriptBlock {{
     param($wordToComplete, $commandAst, $cursorPosition)
     $path = 'megabot'
     $previous = ''
     foreach ($element in $commandAst.CommandElements | Select-Object -Skip 1) {{
         if ($element.Extent.EndOffset -ge $cursorPosition) {{ break }}
         $word = $element.Extent.Text
-        $entry = $script:MegabotCommands.$path
-        if (-not $entry.values.$previous) {{
-            $below = $entry.commands | Where-Object {{ $_.name -eq $word }}
-            if ($below) {{ $path = $below.path }}
+        $entry = $global:MegabotCommands.$path
+        if (@($entry.values.PSObject.Properties.Name) -cnotcontains $previous) {{
+            $below = @($entry.commands | Where-Object {{ $_.name -ceq $word }})
+            if ($below.Count) {{ $path = $below[0].path }}
         }}
         $previous = $word
     }}
-    $entry = $script:MegabotCommands.$path
-    $found = if ($entry.values.$previous) {{
+    $entry = $global:MegabotCommands.$path
+    $found = if (@($entry.values.PSObject.Properties.Name) -ccontains $previous) {{
         $entry.values.$previous | Where-Object {{ $_ -ne '' }} |
             ForEach-Object {{ @{{ name = $_; help = $_ }} }}
-    }} elseif ($wordToComplete -like '-*') {{ $entry.options }} else {{ $entry.commands }}
-    $found | Where-Object {{ $_.name -like "$wordToComplete*" }} | ForEach-Object {{
+    }} elseif ($wordToComplete.StartsWith('-')) {{ $entry.options }} else {{ $entry.commands }}
+    $found | Where-Object {{
+        $_.name.StartsWith($wordToComplete, [System.StringComparison]::Ordinal)
+    }} | ForEach-Object {{
         [System.Management.Automation.CompletionResult]::new(
             $_.name, $_.name, 'ParameterValue', $_.help)
     }}
