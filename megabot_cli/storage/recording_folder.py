@@ -23,8 +23,12 @@ def segments_of(folder: Path) -> list[Path]:
 
 
 def is_sealed(recording: Path) -> bool:
-    """Whether the last segment in the folder of a recording has its end."""
-    return segments_of(recording)[-1].suffix != PART
+    """Whether the last segment in the folder of a recording has its end; False if none is left."""
+    try:
+        segments = segments_of(recording)
+    except OSError:
+        return False
+    return bool(segments) and segments[-1].suffix != PART
 
 
 def recording_folders(folder: Path) -> list[Path]:

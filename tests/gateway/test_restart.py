@@ -17,7 +17,6 @@ import pytest
 
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.gateway.ledger import LEDGER_FILE, SCHEMA_VERSION, Ledger
-from megabot_cli.gateway.server import PUT_DOWN_S
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import DEADLINE_S, Peer
 
@@ -30,26 +29,29 @@ from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
 
-async def main(data: Path, listen: str) -> None:
+async def main(data: Path, listen: str, latency_s: float) -> None:
     ledger = Ledger.open(data)
     users = Users.open(ledger, cost=2)
     if not len(users):
         users.add("ada", "lovelace")
-    settings = GatewaySettings(listen=listen, latency_s=0, chunk_delay_s=0)
+    settings = GatewaySettings(listen=listen, latency_s=latency_s, chunk_delay_s=0)
     gateway = Gateway(settings, LimitSettings(), users, keys=Keys.open(ledger), ledger=ledger)
     await gateway.start()
     print("port", gateway.port, flush=True)
     await asyncio.Event().wait()
 
-asyncio.run(main(Path(sys.argv[1]), sys.argv[2]))
+asyncio.run(main(Path(sys.argv[1]), sys.argv[2], float(sys.argv[3])))
 """
 
 
 @asynccontextmanager
-async def process(data: Path, listen: str = "127.0.0.1:0") -> AsyncIterator[int]:
+async def process(
+    data: Path, listen: str = "127.0.0.1:0", *, latency_s: float = 0.0
+) -> AsyncIterator[int]:
     """A gateway in a process of its own, killed at the end; gives its port."""
     child = await asyncio.create_subprocess_exec(
-        sys.executable, "-c", PROGRAM, str(data), listen, stdout=asyncio.subprocess.PIPE
+        *(sys.executable, "-c", PROGRAM, str(data), listen, str(latency_s)),
+        stdout=asyncio.subprocess.PIPE,
     )
     assert child.stdout is not None
     try:
@@ -197,9 +199,15 @@ async def test_what_nobody_was_there_to_hear_is_delivered_after_a_restart(
         assert [one["type"] for one in later.received].count("chat_receive") == 1
 
 
+def waiting_on_disk(data: Path) -> int:
+    with closing(sqlite3.connect(f"file:{data / LEDGER_FILE}?mode=ro", uri=True)) as database:
+        return int(database.execute("SELECT count(*) FROM waiting").fetchone()[0])
+
+
 async def test_what_waits_for_delivery_survives_a_kill(tmp_path: Path) -> None:
     async with aiohttp.ClientSession() as http:
-        async with process(tmp_path) as port:
+        # Whoever asked is gone before the answer is there to be written to them.
+        async with process(tmp_path, latency_s=1.0) as port:
             url = f"http://127.0.0.1:{port}"
             body = {"username": "ada", "password": "lovelace"}
             async with http.post(f"{url}/api/auth/login", json=body) as response:
@@ -208,8 +216,10 @@ async def test_what_waits_for_delivery_survives_a_kill(tmp_path: Path) -> None:
                 peer = Peer(socket)
                 query["session_id"] = (await peer.next())["payload"]["session_id"]
                 await peer.say("are you there?")
+                await socket.send_str("no JSON")
+                await peer.until("connection_error")  # so the question before it was read
                 socket._response.connection.transport.abort()  # type: ignore[union-attr]
-            await asyncio.sleep(3 * PUT_DOWN_S)
+            await until(lambda: waiting_on_disk(tmp_path) > 0)
         async with (
             process(tmp_path, f"127.0.0.1:{port}"),
             http.ws_connect(f"{url}/ws", params=query) as socket,
