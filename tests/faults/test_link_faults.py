@@ -84,7 +84,7 @@ async def test_down_for_long_with_100_clients_each_message_is_answered_and_none_
     memory = rig.memory_bytes()
     network.go_down()
     await clients[0].until(lambda: "reconnecting" in clients[0].statuses())
-    dials = network.connections
+    dials = await rig.metric("dials_total")
     down_at = time.monotonic()
     for client in clients:
         for _ in range(2):
@@ -95,7 +95,10 @@ async def test_down_for_long_with_100_clients_each_message_is_answered_and_none_
     assert sum(each["error"] for each in errors) == 200
     await asyncio.sleep(8 - (time.monotonic() - down_at))
     down_s = time.monotonic() - down_at
-    assert network.connections - dials <= down_s + 1  # at most one dial a second
+    # At most one dial a second. Connections may be more: aiohttp asks again, once, where one is
+    # reset between its making and the answer.
+    dialled = await rig.metric("dials_total") - dials
+    assert 2 <= dialled <= down_s + 1
     assert rig.memory_bytes() - memory < 16 * 1024 * 1024
     network.come_up()
     await clients[0].until(lambda: "connected" in clients[0].statuses(), 40)
