@@ -300,7 +300,7 @@ async def _say_until_stopped(
     """False when Ctrl-C ended the answer."""
     import asyncio
 
-    from megabot_cli.commands.serving import on_signals
+    from megabot_cli.commands.running import on_signals
 
     answering = asyncio.ensure_future(_say(invocation, partner, text, talk))
     stopped = False

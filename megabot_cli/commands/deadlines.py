@@ -28,8 +28,12 @@ async def deadline(limit_s: float | None, waiting: Waiting | None = None) -> Asy
         if not bound.expired():
             raise
         away = f": {waiting.away}" if waiting is not None and waiting.away else ""
+        missing = waiting.what_is_missing if waiting is not None else "No whole answer came"
         raise TimedOut(
-            f"No whole answer came within {limit_s:g} s{away}", "--timeout sets how long to wait."
+            f"{missing} within {limit_s:g} s{away}",
+            "`megabot doctor` says what is in the way; --timeout sets how long to wait."
+            if missing.endswith("connection")
+            else "--timeout sets how long to wait.",
         ) from None
 
 

@@ -11,7 +11,7 @@ from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.recordings import at_once, find, unix_time
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import NotFound
+from megabot_cli.errors import MegabotError, NotFound
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,7 +89,18 @@ def grep(
         elif count:
             invocation.console.line(f"{shown}: {here}" if len(sources) > 1 else str(here))
     if not found:
+        if pattern and not recordings and _names_a_recording(invocation, pattern):
+            hint = f"{pattern!r} was the pattern; to look through it: recordings grep '' {pattern}"
+            raise NotFound("Nothing was found", hint)
         raise NotFound("Nothing was found", _where_to_look(pattern, given, events=events))
+
+
+def _names_a_recording(invocation: Invocation, name: str) -> bool:
+    try:
+        find(invocation, name)
+    except MegabotError:
+        return False
+    return True
 
 
 def _where_to_look(pattern: str, given: Selection, *, events: bool) -> str | None:

@@ -185,12 +185,8 @@ async def _serve_upstream(
     invocation: Invocation, options: ServeOptions, login: tuple[str, str] | None = None
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
-    from megabot_cli.commands.serving import (
-        announce,
-        on_signals,
-        remove_ready_file,
-        serve_until_signal,
-    )
+    from megabot_cli.commands.running import on_signals
+    from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
     from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.commands.upstream import with_login_hint
     from megabot_cli.storage.run_files import (

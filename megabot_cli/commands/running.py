@@ -26,8 +26,9 @@ class Interrupted(BaseException):
 PATIENCE_S = 1.0
 
 # Ctrl-C has its own way: Python raises KeyboardInterrupt, asyncio cancels the main task.
+ENDING = ("SIGTERM", "SIGHUP")
 ENDING_SIGNALS = tuple(
-    number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None)) is not None
+    number for name in ENDING if (number := getattr(signal, name, None)) is not None
 )
 
 
@@ -74,7 +75,7 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
         if task is not None:
             task.cancel()
 
-    with _handlers(stop), _one_ctrl_c_at_a_time():
+    with on_signals(ENDING, stop), _one_ctrl_c_at_a_time():
         try:
             _hear_ctrl_c(later=False)
             return await work
@@ -85,19 +86,22 @@ async def _until_signal(work: Coroutine[Any, Any, T]) -> T:
 
 
 @contextlib.contextmanager
-def _handlers(stop: Callable[[int], None]) -> Any:
-    """Handle the ending signals on the running loop, where the system can."""
+def on_signals(names: tuple[str, ...], call: Callable[[int], None]) -> Iterator[None]:
+    """Call `call` with the number of each of these signals; those ignored before stay so."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-    handled = []
-    for number in ENDING_SIGNALS:
-        if signal.getsignal(number) is signal.SIG_IGN:
-            continue  # `nohup` asked for it
-        with contextlib.suppress(NotImplementedError, RuntimeError, ValueError):
-            before = signal.getsignal(number)
-            loop.add_signal_handler(number, stop, number)
-            handled.append((number, before))
+    handled: list[tuple[int, Any]] = []
+    for name in names:
+        number = getattr(signal, name, None)
+        if number is None or signal.getsignal(number) is signal.SIG_IGN:
+            continue
+        before = signal.getsignal(number)
+        try:
+            loop.add_signal_handler(number, call, number)
+        except (NotImplementedError, RuntimeError, ValueError):
+            continue  # Windows, or not in the main thread
+        handled.append((number, before))
     try:
         yield
     finally:

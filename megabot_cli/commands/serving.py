@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megabot_cli.commands.running import first_of
+from megabot_cli.commands.running import first_of, on_signals
 from megabot_cli.errors import MegabotError
 
 if TYPE_CHECKING:
@@ -47,31 +46,6 @@ def remove_ready_file(ready_file: Path | None) -> None:
     if ready_file is not None:
         with suppress(OSError):
             ready_file.unlink()
-
-
-@contextmanager
-def on_signals(names: tuple[str, ...], call: Callable[[int], None]) -> Iterator[None]:
-    """Call `call` with the number of each of these signals; those ignored before stay so."""
-    import asyncio
-
-    loop = asyncio.get_running_loop()
-    handled: list[tuple[int, Any]] = []
-    for name in names:
-        number = getattr(signal, name, None)
-        if number is None or signal.getsignal(number) is signal.SIG_IGN:
-            continue
-        before = signal.getsignal(number)
-        try:
-            loop.add_signal_handler(number, call, number)
-        except (NotImplementedError, RuntimeError, ValueError):
-            continue  # Windows, or not in the main thread
-        handled.append((number, before))
-    try:
-        yield
-    finally:
-        for number, before in handled:
-            loop.remove_signal_handler(number)
-            signal.signal(number, before)
 
 
 async def serve_until_signal(

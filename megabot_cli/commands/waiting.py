@@ -34,13 +34,22 @@ class Waiting:
                 f"until {time.strftime('%H:%M:%S', time.localtime(time.time() + limit_s))}"
             )
         self._over = False
+        self._connected = False
         self.away: str | None = None
 
     def watch(self, client: MegaBotClient) -> None:
         """Listen for what a relay says of its upstream."""
         client.on("status_update")(self._hear)
 
+    @property
+    def what_is_missing(self) -> str:
+        """What has not come, for whoever gives up."""
+        if self._connected:
+            return "No whole answer came"
+        return f"{self._who[0].upper()}{self._who[1:]} did not take the connection"
+
     def connected(self) -> None:
+        self._connected = True
         self._what = f"an answer from {self._who}"
 
     def over(self) -> None:

@@ -48,11 +48,16 @@ class Condition:
         parts = syntax.parts_of(source, RECORD_WORDS.fields)
         plain = [part for part in parts if part is not None]
         self._whole = len(plain) == len(parts)
-        self._is_bounded = self._whole and not any(map(syntax.may_need_engine, plain))
+        patterns = [each for part in plain for each in syntax.patterns_in(part)]
+        # Of a text with several lines the engine must tell where there is a gap.
+        sure = [each for each in patterns if isinstance(each, syntax.Matched)]
+        all_sure = len(sure) == len(patterns)
+        self._is_bounded = self._whole and all_sure and not any(each.pattern.gaps for each in sure)
         self._literals = [each for part in plain for each in _literals(part)]
         self.fields = frozenset(path[0] for part in plain for path in syntax.fields_in(part))
-        unchecked = not self._whole or any(map(syntax.is_unchecked, plain))
-        if unchecked or not _surely_makes_sense(plain, self.fields):
+        # A pattern that is not plain only the engine can read, and so refuse.
+        checked = self._whole and all_sure
+        if not checked or not _surely_makes_sense(plain, self.fields):
             self.fields = self._expression.fields
         self._of_record = tuple(self.fields & frozenset(_OF_RECORD))
         self._of_message = tuple(self.fields & frozenset(_OF_MESSAGE))

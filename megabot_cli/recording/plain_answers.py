@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from megabot_cli.recording import plain_syntax as syntax
-from megabot_cli.recording.plain_pattern import PlainPattern, is_found
+from megabot_cli.recording.plain_pattern import is_found
 from megabot_cli.recording.record import Record
 
 
@@ -56,9 +57,9 @@ def answer_of(node: syntax.Answer, said: Said) -> Ask:
     if isinstance(node, syntax.Called):
         return _called(at_path(node.field.path, said), _CALLS[node.call], node.text)
     if isinstance(node, syntax.Matched):
-        return _matched(at_path(node.field.path, said), node.pattern)
+        return _of_text(at_path(node.field.path, said), partial(is_found, node.pattern))
     if isinstance(node, syntax.PerhapsMatched):
-        return _perhaps(at_path(node.field.path, said), node.needed)
+        return _of_text(at_path(node.field.path, said), partial(_perhaps, node.needed))
     if isinstance(node, syntax.Has):
         return _has(at_path(node.path[:-1], said), node.path[-1])
     return _value_of(node, said)
@@ -158,30 +159,24 @@ def _called(value_of: Ask, call: Callable[[str, str], bool], text: str) -> Ask:
     return ask
 
 
-def _matched(value_of: Ask, pattern: PlainPattern) -> Ask:
+def _of_text(value_of: Ask, found: Callable[[str], bool | None]) -> Ask:
+    """What `found` says of a text; None is for the engine."""
+
     def ask(record: Record) -> Any:
         value = value_of(record)
         if type(value) is not str:
             return MISSING
-        found = is_found(pattern, value)
-        if found is None:
+        answer = found(value)
+        if answer is None:
             raise Unsure
-        return found
+        return answer
 
     return ask
 
 
-def _perhaps(value_of: Ask, needed: tuple[str, ...]) -> Ask:
-    def ask(record: Record) -> Any:
-        value = value_of(record)
-        if type(value) is not str:
-            return MISSING
-        for text in needed:
-            if text not in value:
-                return False
-        raise Unsure
-
-    return ask
+def _perhaps(needed: tuple[str, ...], text: str) -> bool | None:
+    """False where one of them is missing."""
+    return None if all(each in text for each in needed) else False
 
 
 def _among(value_of: Ask, texts: frozenset[str], numbers: frozenset[int | float]) -> Ask:

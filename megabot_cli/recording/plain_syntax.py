@@ -409,20 +409,10 @@ def fields_in(node: Answer | Value) -> list[Path]:
     return [path for each in inner for path in fields_in(each)]
 
 
-def may_need_engine(node: Answer | Value) -> bool:
-    """Whether the engine must be asked about more than a rare record: for a pattern with `.*`
-    about each text of several lines, for one that is not plain about whatever may match."""
-    if isinstance(node, Matched):
-        return bool(node.pattern.gaps)
+def patterns_in(node: Answer | Value) -> list[Matched | PerhapsMatched]:
+    """The patterns that texts are held against in it."""
+    if isinstance(node, Matched | PerhapsMatched):
+        return [node]
     if isinstance(node, All | Any):
-        return any(map(may_need_engine, node.parts))
-    if isinstance(node, Not):
-        return may_need_engine(node.part)
-    return isinstance(node, PerhapsMatched)
-
-
-def is_unchecked(node: Answer | Value) -> bool:
-    """Whether it holds a pattern that only the engine can read, and so refuse."""
-    if isinstance(node, All | Any):
-        return any(map(is_unchecked, node.parts))
-    return isinstance(node, PerhapsMatched) or (isinstance(node, Not) and is_unchecked(node.part))
+        return [each for part in node.parts for each in patterns_in(part)]
+    return patterns_in(node.part) if isinstance(node, Not) else []

@@ -139,9 +139,8 @@ class Upward:
                 continue
             asks = kind if kind in ASKS else None
             if one_at_a_time and not urgent:
-                if plain and (asks is None or message_id is None or is_free(message_id, name)):
-                    pass  # as nearly always
-                elif self._must_wait(asks, message_id, name, now):
+                clear = plain and (asks is None or message_id is None or is_free(message_id, name))
+                if not clear and self._must_wait(asks, message_id, name, now):
                     plain = False
                     waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
                     if self._hold(client, waiting):

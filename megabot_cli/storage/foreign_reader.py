@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final, Self
 
@@ -43,7 +44,7 @@ class MoreSecrets:
         return Redactor(os.urandom(32), self.keys, self.patterns)
 
 
-class ForeignReader:
+class ForeignReader(ABC):
     """Gives the records of a foreign file, without secrets; subclasses read it.
 
     The same to use as a `RecordingReader`. `header` is made up: there is no recording yet.
@@ -112,9 +113,9 @@ class ForeignReader:
         for record, _, cleaned in HeldStreams(self._redactor).through(texts):
             yield without_secrets(self._redactor, record, cleaned)
 
+    @abstractmethod
     def _records(self) -> Iterator[Record]:
         """The records as they stand in the file, secrets and all."""
-        raise NotImplementedError
 
     def _begin(self, source: str, started_us: int | None, url: str = "") -> None:
         """Make up the header. When all began is microseconds of Unix time, None if unknown."""

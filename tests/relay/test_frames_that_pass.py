@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -64,16 +65,22 @@ def message(message_id: str, **metadata: object) -> str:
     )
 
 
+async def answered(stage: Stage, url: str, **settings: Any) -> Peer:
+    """A client of a relay to there, whose first answer has shown that the upstream echoes ids."""
+    relay = await stage.open_relay(url, **settings)
+    peer = await stage.connect(relay.url)
+    await peer.message("connection_established")
+    write(peer, message("m0"))
+    assert (await peer.message("chat_receive"))["metadata"]["reply_to"] == "m0"
+    return peer
+
+
 @pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
 async def test_messages_that_leave_as_they_came_keep_their_frames(
     stage: Stage, gateway: Gateway, mode: str
 ) -> None:
     async with wiretap(gateway.url) as (url, went_up):
-        relay = await stage.open_relay(url, mode=mode)
-        peer = await stage.connect(relay.url)
-        await peer.message("connection_established")
-        write(peer, message("m0"))  # the upstream's answer shows that it echoes
-        assert (await peer.message("chat_receive"))["metadata"]["reply_to"] == "m0"
+        peer = await answered(stage, url, mode=mode)
         frames = write(peer, message("m1"), message("m2"))
         replies = [(await peer.message("chat_receive"))["metadata"]["reply_to"] for _ in range(2)]
         assert replies == ["m1", "m2"]
@@ -85,11 +92,7 @@ async def test_a_message_that_the_relay_changes_gets_a_frame_and_a_mask_of_its_o
     stage: Stage, gateway: Gateway, mode: str
 ) -> None:
     async with wiretap(gateway.url) as (url, went_up):
-        relay = await stage.open_relay(url, mode=mode)
-        peer = await stage.connect(relay.url)
-        await peer.message("connection_established")
-        write(peer, message("m0"))
-        await peer.message("chat_receive")
+        peer = await answered(stage, url, mode=mode)
         before = len(went_up)
         write(peer, message("m1", megabot={"ours": 1}))
         assert (await peer.message("chat_receive"))["metadata"]["reply_to"] == "m1"
@@ -101,11 +104,7 @@ async def test_an_objection_to_one_message_takes_only_that_out_of_what_came_toge
     stage: Stage, gateway: Gateway, mode: str
 ) -> None:
     async with wiretap(gateway.url) as (url, went_up):
-        relay = await stage.open_relay(url, mode=mode, validation="strict")
-        peer = await stage.connect(relay.url)
-        await peer.message("connection_established")
-        write(peer, message("m0"))
-        await peer.message("chat_receive")
+        peer = await answered(stage, url, mode=mode, validation="strict")
         before = len(went_up)
         write(peer, message("m1"), '{"id":"bad","type":"chat_send"}', message("m2"))
         heard: set[str] = set()

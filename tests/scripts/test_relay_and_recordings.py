@@ -112,6 +112,9 @@ def test_grep_finds_messages_in_all_recordings_or_says_that_there_are_none(
     nothing = types("rec", "grep", "", "last", "--where", "payload.content == 'x'", "--names")
     assert (nothing.returncode, nothing.stdout) == (9, "")
     assert "Nothing was found" in nothing.stderr
+    swapped = types("rec", "grep", "last", "--type", "chat_send")
+    assert swapped.returncode == 9
+    assert "'last' was the pattern" in swapped.stderr
     assert types("rec", "grep", "a(").returncode == 2
 
 

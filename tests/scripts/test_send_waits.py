@@ -65,6 +65,9 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     done = own.types("send", "hi", "-s", session, "--timeout", "1s")
     assert done.returncode == 3
     assert done.stderr.startswith("error: No whole answer came within 1 s: the upstream is away:")
+    done = own.types("send", "hi", "--timeout", "1s")  # a new session, which the relay has not got
+    assert done.returncode == 3
+    assert "did not take the connection within 1 s\nhint: `megabot doctor`" in done.stderr
 
 
 def test_a_session_that_is_not_there_is_not_found_and_nothing_is_sent(ann: Operator) -> None:
