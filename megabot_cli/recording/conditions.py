@@ -52,7 +52,8 @@ class Condition:
         # Of a text with several lines the engine must tell where there is a gap.
         sure = [each for each in patterns if isinstance(each, syntax.Matched)]
         all_sure = len(sure) == len(patterns)
-        self._is_bounded = self._whole and all_sure and not any(each.pattern.gaps for each in sure)
+        gaps = any(pattern.gaps for each in sure for pattern in each.patterns)
+        self._is_bounded = self._whole and all_sure and not gaps
         self._literals = [each for part in plain for each in _literals(part)]
         self.fields = frozenset(path[0] for part in plain for path in syntax.fields_in(part))
         # A pattern that is not plain only the engine can read, and so refuse.
@@ -168,7 +169,12 @@ def _literals(part: syntax.Answer) -> list[Literals]:
         found.append(Literals((part.text,), in_payload=part.field.path[0] in _OF_MESSAGE))
     elif isinstance(part, syntax.Matched):
         inside = part.field.path[0] in _OF_MESSAGE
-        found += [Literals((each,), in_payload=inside) for each in part.pattern.pieces if each]
+        if len(part.patterns) == 1:
+            pieces = part.patterns[0].pieces
+            found += [Literals((each,), in_payload=inside) for each in pieces if each]
+        else:  # of each way its longest text, if all have one
+            texts = tuple(max(each.pieces, key=len) for each in part.patterns)
+            found.append(Literals(texts if all(texts) else (), in_payload=inside))
     elif isinstance(part, syntax.PerhapsMatched):
         inside = part.field.path[0] in _OF_MESSAGE
         found += [Literals((each,), in_payload=inside) for each in part.needed]

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final
 
 from megabot_cli.recording import plain_syntax as syntax
-from megabot_cli.recording.plain_pattern import is_found
+from megabot_cli.recording.plain_pattern import is_any_found
 from megabot_cli.recording.record import Record
 
 
@@ -57,7 +57,7 @@ def answer_of(node: syntax.Answer, said: Said) -> Ask:
     if isinstance(node, syntax.Called):
         return _called(at_path(node.field.path, said), _CALLS[node.call], node.text)
     if isinstance(node, syntax.Matched):
-        return _of_text(at_path(node.field.path, said), partial(is_found, node.pattern))
+        return _of_text(at_path(node.field.path, said), partial(is_any_found, node.patterns))
     if isinstance(node, syntax.PerhapsMatched):
         return _of_text(at_path(node.field.path, said), partial(_perhaps, node.needed))
     if isinstance(node, syntax.Has):

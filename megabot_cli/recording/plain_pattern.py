@@ -1,4 +1,5 @@
-"""Regular expressions that need none: texts in their order, `.*` and `.+` between, `^` and `$`.
+"""Regular expressions that need none: texts in their order, `.*` and `.+` between, `^` and `$`,
+and one text or another.
 
 Most people write `matches('^timed out .* retry$')` and mean just that. The condition language's
 engine compiles the expression anew for each record; sought by hand the same takes a tenth. What
@@ -18,6 +19,8 @@ _PART = re.compile(
     r"|(?P<set>\[\^?[^\[\]\\&~^]+\])|(?P<escape>\\[^A-Za-z0-9]|\\[dDwWsSbB])|[.^$]"
 )
 _REPEATED = re.compile(r"(?:[*?]|\{[^}]*\}|(?P<once>\+))[?+]?")
+_GROUP = re.compile(r"\((?:\?:)?([^\\.^$*+?()\[\]{}]*)\)(?![*+?{])")
+_MOST_WAYS = 32
 _GAP = re.compile(r"\.([*+])")
 
 
@@ -31,14 +34,43 @@ class PlainPattern(msgspec.Struct, frozen=True):
     at_end: bool
 
 
+def plain_patterns(source: str) -> tuple[PlainPattern, ...] | None:
+    """Patterns of which one is found where the expression matches, and nowhere else; None where
+    it takes a regular expression's engine to tell."""
+    sources = [source]
+    while any(map(_GROUP.search, sources)):
+        sources = [each for one in sources for each in _without_a_group(one)]
+        if len(sources) > _MOST_WAYS:
+            return None
+    ways = dict.fromkeys(way for one in sources for way in one.split("|"))
+    patterns = [plain_pattern(way) for way in ways]
+    found = tuple(pattern for pattern in patterns if pattern is not None)
+    return found if len(found) == len(patterns) <= _MOST_WAYS else None
+
+
+def _without_a_group(source: str) -> list[str]:
+    """The ways to read its first group, if it has one."""
+    group = _GROUP.search(source)
+    if group is None:
+        return [source]
+    before, after = source[: group.start()], source[group.end() :]
+    return [before + way + after for way in group[1].split("|")]
+
+
 def plain_pattern(source: str) -> PlainPattern | None:
-    """None where it takes a regular expression's engine to tell."""
+    """None for what is more than texts and gaps."""
     if _PLAIN.fullmatch(source) is None:
         return None
     at_start, at_end = source.startswith("^"), source.endswith("$")
     pieces = _GAP.split(source.removeprefix("^").removesuffix("$"))
     gaps = tuple(int(sign == "+") for sign in pieces[1::2])
     return PlainPattern(tuple(pieces[::2]), gaps, at_start, at_end)
+
+
+def is_any_found(patterns: tuple[PlainPattern, ...], text: str) -> bool | None:
+    """As `is_found`, of any of them."""
+    answers = [is_found(pattern, text) for pattern in patterns]
+    return True if True in answers else None if None in answers else False
 
 
 def is_found(pattern: PlainPattern, text: str) -> bool | None:

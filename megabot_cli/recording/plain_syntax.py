@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from megabot_cli.recording.plain_pattern import PlainPattern, needed_texts, plain_pattern
+from megabot_cli.recording.plain_pattern import PlainPattern, needed_texts, plain_patterns
 
 MOST_DEEP: Final = 24  # brackets and signs in one another; no person writes more
 
@@ -64,11 +64,11 @@ class Matched(msgspec.Struct, frozen=True):
     """`text.matches("^timed out")`."""
 
     field: Field
-    pattern: PlainPattern
+    patterns: tuple[PlainPattern, ...]  # one of them
 
 
 class PerhapsMatched(msgspec.Struct, frozen=True):
-    """`text.matches("(a|b) failed")`: not where one of the texts is missing; else the engine
+    """`text.matches("[45].. failed")`: not where one of the texts is missing; else the engine
     must tell."""
 
     field: Field
@@ -323,8 +323,8 @@ class _Reading:
         self._need(")")
         if name == "matches":
             source = text.text[1:-1]
-            if (pattern := plain_pattern(source)) is not None:
-                return Matched(field, pattern)
+            if (patterns := plain_patterns(source)) is not None:
+                return Matched(field, patterns)
             if needed := needed_texts(source):
                 return PerhapsMatched(field, tuple(needed))
         if name not in CALLS:

@@ -68,6 +68,11 @@ _QUESTIONS = (
     ),
     (
         "--where matches, for the engine",
+        ["--where", "payload.content.matches('^jumps .* [df]o[gx]$')"],
+        'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* [df]o[gx]$"))',
+    ),
+    (
+        "--where matches one of two",
         ["--where", "payload.content.matches('^jumps .* (dog|fox)$')"],
         'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* (dog|fox)$"))',
     ),

@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.recording.plain_pattern import is_found, needed_texts, plain_pattern
+from megabot_cli.recording.plain_pattern import (
+    is_any_found,
+    is_found,
+    needed_texts,
+    plain_pattern,
+    plain_patterns,
+)
 
 sources = st.builds(
     "{}{}{}".format,
@@ -34,6 +40,38 @@ def test_a_plain_pattern_is_found_where_the_expression_matches(source: str, text
 )  # fmt: skip
 def test_anything_else_is_left_to_the_engine(source: str) -> None:
     assert plain_pattern(source) is None
+
+
+ways = st.lists(
+    st.sampled_from(["a", "b", "-", ".*", ".+", "(a|b)", "(?:ab|-|)", "(a)", "|", "^", "$"]),
+    min_size=1,
+    max_size=7,
+).map("".join)
+
+
+@given(source=ways, text=st.text("ab-", max_size=9))
+def test_one_of_its_ways_is_found_where_the_expression_matches(source: str, text: str) -> None:
+    patterns = plain_patterns(source)
+    if patterns is not None:
+        found = re.search(source.replace("$", r"\Z"), text) is not None
+        assert is_any_found(patterns, text) is found
+
+
+@pytest.mark.parametrize(
+    ("source", "count"),
+    [("timed out|refused", 2), ("^(a|b) (?:c|d)$", 4), ("(a|b)|c", 3), ("(a|b)(a|b)(a|b)", 8)],
+)
+def test_one_text_or_another_is_plain(source: str, count: int) -> None:
+    patterns = plain_patterns(source)
+    assert patterns is not None
+    assert len(patterns) == count
+
+
+@pytest.mark.parametrize(
+    "source", ["(a|b)*", "(a|b)?c", "((a|b)|c)d*", r"\(a|b)", "[(a|b)]", "(?i)a", "a|", "(a|b)" * 6]
+)
+def test_ways_without_number_are_the_engines(source: str) -> None:
+    assert plain_patterns(source) is None
 
 
 def test_no_gap_reaches_over_the_end_of_a_line() -> None:
