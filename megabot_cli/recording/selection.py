@@ -108,6 +108,11 @@ class Matcher:
         self._questions = list(self._compile())
         self.matches = self._questions[0] if len(self._questions) == 1 else self._all
 
+    @property
+    def takes_most(self) -> bool:
+        """Whether all messages are wanted: then a look at the line first is for nothing."""
+        return self._wanted == Selection(kinds=MESSAGES_AND_LOSSES, limit=self._wanted.limit)
+
     def prepare(self) -> None:
         """Load now what else would be loaded when a record asks for it."""
         if self._where is not None:

@@ -61,6 +61,9 @@ def read_from(
 def _matching(reader: RecordReader, matcher: Matcher) -> Iterator[tuple[Record, bytes]]:
     if not isinstance(reader, RecordingReader):
         return (each for each in reader.lines() if matcher.matches(each[0]))
+    if matcher.takes_most:
+        matches = matcher.matches
+        return (each for each in reader.search() if matches(each[0]))
     needed = matcher.literals()
     if not needed:
         return reader.search(wanted=matcher.glance())

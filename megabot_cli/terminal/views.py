@@ -103,7 +103,7 @@ class RecordLines:
     def line(self, record: Record, at: float, source: str | None = None) -> str:
         """One record on one line, at most as wide as the terminal."""
         text = what_it_says(record)
-        if not text.isprintable():
+        if _may_steer(record) and not text.isprintable():
             text = safe_line(text)
         width = self._console.width
         if width is not None:
@@ -167,8 +167,23 @@ def hue(name: str) -> Style:
     return _HUES[crc32(name.encode("utf-8", "replace")) % len(_HUES)]
 
 
+def _may_steer(record: Record) -> bool:
+    """Whether what a message says may hold more than printable characters.
+
+    JSON has control characters as escapes only, so of plain ASCII without any this tells, in a
+    tenth of the time of looking at every character.
+    """
+    data = record.data
+    if data is None or record.kind != "message":
+        return True
+    return not data.isascii() or "\\" in data or "\x7f" in data
+
+
 def what_it_says(record: Record) -> str:
-    """The telling part of a message, after its code; for other kinds the reason or the note."""
+    """The telling part of a message, after its code; for other kinds the reason or the note.
+
+    What is no JSON is made safe; texts out of JSON are as they were sent.
+    """
     if record.kind not in ("message", "inject"):
         return _what_happened(record)
     if record.data is None:
@@ -178,6 +193,8 @@ def what_it_says(record: Record) -> str:
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return _what_else_it_says(record.data)
     if telling is not None:
+        if type(telling.content) is str and telling.code is None:
+            return telling.content  # most are this
         code, *texts = msgspec.structs.astuple(telling)
         for text in texts:
             if type(text) is str:
@@ -210,7 +227,7 @@ def _what_else_it_says(data: str) -> str:
     try:
         message = json.loads(data)
     except (ValueError, RecursionError):
-        return data
+        return safe_line(data)
     payload = message.get("payload", message) if isinstance(message, dict) else message
     if isinstance(payload, dict):
         for name in _TELLING:

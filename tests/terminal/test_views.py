@@ -6,6 +6,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
@@ -36,6 +38,30 @@ def test_a_record_takes_one_line_whatever_is_in_it() -> None:
     line = RecordLines(MemoryConsole()).line(message({"content": "a\nb\x1b[2J"}), 0.0)
     assert "\n" not in line
     assert line.endswith("→  chat_send               89abcdef  a\\nb\\e[2J")
+
+
+_hostile = st.text(st.sampled_from('ab \x00\x1b\x7f\x9b\\"\n\u202eé{}'), max_size=12)
+
+
+@given(
+    text=_hostile,
+    reason=_hostile,
+    form=st.sampled_from(["whole", "content", "chunk", "other", "escaped"]),
+    kind=st.sampled_from(["message", "inject", "fault", "gap", "later"]),
+)
+@example(text="{}", reason="\x1b[2J", form="whole", kind="fault")
+@example(text="\x1b[2J", reason="", form="whole", kind="message")
+@example(text="{\x1b", reason="", form="other", kind="message")
+def test_no_record_steers_a_terminal(text: str, reason: str, form: str, kind: str) -> None:
+    data = {
+        "whole": text,
+        "content": json.dumps({"payload": {"content": text}}, ensure_ascii=False),
+        "chunk": json.dumps({"payload": {"chunk": text}}),
+        "other": f'{{"payload": {{"other": "{text}"}}}}',
+        "escaped": json.dumps({"payload": {text: [text]}}, ensure_ascii=False),
+    }[form]
+    record = Record(n=1, t=0, kind=kind, data=data, reason=reason)
+    assert RecordLines(MemoryConsole()).line(record, 0.0).isprintable()
 
 
 def test_the_columns_of_any_two_records_are_aligned() -> None:
