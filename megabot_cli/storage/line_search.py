@@ -13,6 +13,7 @@ from megabot_cli.storage.line_source import check_length
 
 _BLOCK_BYTES: Final = 256 * 1024
 _TELLING_LINES: Final = 16  # a block of fewer tells little of the next
+_BYTES_FOR_ONE: Final = 8192  # of block for each line given: rarer, and nobody need count lines
 # JSON may write any letter so. Who does, as no recorder of ours, hides a text from a search for
 # its letters: such lines are looked at whatever else is in them.
 _ESCAPED: Final = b"\\u00"
@@ -88,7 +89,8 @@ class LineSearch:
         while True:
             place = min((at for at in (*places, escape) if at >= 0), default=-1)
             if place < 0:
-                self._learn(found, block.count(b"\n", 0, end))
+                if found > end / _BYTES_FOR_ONE:
+                    self._learn(found, block.count(b"\n", 0, end))
                 return
             found += 1
             begin = block.rfind(b"\n", start, place) + 1 or start
