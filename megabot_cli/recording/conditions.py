@@ -56,8 +56,10 @@ class Condition:
         self._is_bounded = self._whole and all_sure and not gaps
         self._literals = [each for part in plain for each in _literals(part)]
         self.fields = frozenset(path[0] for part in plain for path in syntax.fields_in(part))
-        # A pattern that is not plain only the engine can read, and so refuse.
-        checked = self._whole and all_sure
+        # What only the engine can read only the engine can refuse.
+        checked = self._whole and all(
+            isinstance(each, syntax.Matched) or each.pattern is not None for each in patterns
+        )
         if not checked or not _surely_makes_sense(plain, self.fields):
             self.fields = self._expression.fields
         self._of_record = tuple(self.fields & frozenset(_OF_RECORD))

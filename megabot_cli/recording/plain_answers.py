@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from megabot_cli.recording import plain_syntax as syntax
 from megabot_cli.recording.plain_pattern import is_any_found
+from megabot_cli.recording.portable_pattern import PortablePattern
 from megabot_cli.recording.record import Record
 
 
@@ -59,7 +60,9 @@ def answer_of(node: syntax.Answer, said: Said) -> Ask:
     if isinstance(node, syntax.Matched):
         return _of_text(at_path(node.field.path, said), partial(is_any_found, node.patterns))
     if isinstance(node, syntax.PerhapsMatched):
-        return _of_text(at_path(node.field.path, said), partial(_perhaps, node.needed))
+        return _of_text(
+            at_path(node.field.path, said), partial(_perhaps, node.needed, node.pattern)
+        )
     if isinstance(node, syntax.Has):
         return _has(at_path(node.path[:-1], said), node.path[-1])
     return _value_of(node, said)
@@ -174,9 +177,12 @@ def _of_text(value_of: Ask, found: Callable[[str], bool | None]) -> Ask:
     return ask
 
 
-def _perhaps(needed: tuple[str, ...], text: str) -> bool | None:
-    """False where one of them is missing."""
-    return None if all(each in text for each in needed) else False
+def _perhaps(needed: tuple[str, ...], pattern: PortablePattern | None, text: str) -> bool | None:
+    """False where one of them is missing; None where nobody but the engine can tell."""
+    for each in needed:
+        if each not in text:
+            return False
+    return None if pattern is None else pattern.is_found(text)
 
 
 def _among(value_of: Ask, texts: frozenset[str], numbers: frozenset[int | float]) -> Ask:

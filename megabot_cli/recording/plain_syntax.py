@@ -14,6 +14,7 @@ from typing import Final
 import msgspec
 
 from megabot_cli.recording.plain_pattern import PlainPattern, needed_texts, plain_patterns
+from megabot_cli.recording.portable_pattern import PortablePattern, portable_pattern
 
 MOST_DEEP: Final = 24  # brackets and signs in one another; no person writes more
 
@@ -68,11 +69,12 @@ class Matched(msgspec.Struct, frozen=True):
 
 
 class PerhapsMatched(msgspec.Struct, frozen=True):
-    """`text.matches("[45].. failed")`: not where one of the texts is missing; else the engine
-    must tell."""
+    """`text.matches("[45].. failed")`: not where one of the texts is missing; else what the
+    pattern says, and where there is none the engine."""
 
     field: Field
     needed: tuple[str, ...]
+    pattern: PortablePattern | None
 
 
 class Compared(msgspec.Struct, frozen=True):
@@ -318,15 +320,15 @@ class _Reading:
             self._need(")")
             return Size(field)
         text = self._next()
-        if text.kind != "text":
-            raise _NotPlain
         self._need(")")
-        if name == "matches":
-            source = text.text[1:-1]
+        if name == "matches" and (source := _unescaped(text)) is not None:
             if (patterns := plain_patterns(source)) is not None:
                 return Matched(field, patterns)
-            if needed := needed_texts(source):
-                return PerhapsMatched(field, tuple(needed))
+            needed, pattern = needed_texts(source), portable_pattern(source)
+            if needed or pattern is not None:
+                return PerhapsMatched(field, tuple(needed), pattern)
+        if text.kind != "text":
+            raise _NotPlain
         if name not in CALLS:
             raise _NotPlain
         return Called(name, field, text.text[1:-1])
@@ -359,6 +361,17 @@ class _Reading:
         self._depth += 1
         if self._depth > MOST_DEEP:
             raise _NotPlain
+
+
+def _unescaped(token: _Token) -> str | None:
+    """The text between the quotes; None where more is escaped than a backslash."""
+    inside = token.text[1:-1]
+    if token.kind == "text":
+        return inside
+    if token.kind != "odd" or token.text[0] not in "\"'":
+        return None
+    rest = inside.replace("\\\\", "")
+    return None if "\\" in rest else inside.replace("\\\\", "\\")
 
 
 def _compared(sign: str, left: Value, right: Value) -> Compared:

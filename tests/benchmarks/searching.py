@@ -67,7 +67,7 @@ _QUESTIONS = (
         'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* dog$"))',
     ),
     (
-        "--where matches, for the engine",
+        "--where matches, sets of letters",
         ["--where", "payload.content.matches('^jumps .* [df]o[gx]$')"],
         'select(.data // "{}" | fromjson | .payload.content // "" | test("^jumps .* [df]o[gx]$"))',
     ),
