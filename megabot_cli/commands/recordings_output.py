@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections import Counter
 
     from megabot_cli.commands.invocation import Invocation
-    from megabot_cli.storage.foreign_reader import MoreSecrets
+    from megabot_cli.storage.more_secrets import MoreSecrets
     from megabot_cli.storage.record_reader import RecordReader
 
 Write = Callable[[bytes], object]
@@ -97,7 +97,7 @@ def more_secrets(
     invocation: Invocation, keys: MoreKeys = None, patterns: MorePatterns = None
 ) -> MoreSecrets:
     """The keys and patterns of secrets that the operator has configured, and these."""
-    from megabot_cli.storage.foreign_reader import MoreSecrets
+    from megabot_cli.storage.more_secrets import MoreSecrets
 
     settings = invocation.configuration.settings.recording
     return MoreSecrets(

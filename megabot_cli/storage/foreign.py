@@ -6,19 +6,15 @@ import io
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from megabot_cli.errors import BadData, MegabotError
-from megabot_cli.recording.bare_messages import BadMessage, read_line
 from megabot_cli.recording.record import Record
 from megabot_cli.storage import line_source
-from megabot_cli.storage.foreign_reader import MoreSecrets
-from megabot_cli.storage.har_reader import HarReader
-from megabot_cli.storage.jsonl_reader import JsonlReader
 from megabot_cli.storage.line_source import cannot_read, open_source
+from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
 from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader, open_recording
@@ -74,9 +70,14 @@ def _open_file(
     name = _name_of(source)
     start = _start_of(file)
     found = form_of(start) if form == "auto" else form
+    # Most files are recordings: what reads others is loaded, 20 ms, where there is one.
     if found == "har":
+        from megabot_cli.storage.har_reader import HarReader
+
         return HarReader(_seekable(file, name), name, secrets, strict=strict)
     if found == "jsonl":
+        from megabot_cli.storage.jsonl_reader import JsonlReader
+
         return JsonlReader(file, name, secrets, strict=strict, at_once=at_once)
     try:
         return _SourceRecording([source], file, strict=strict)
@@ -103,6 +104,8 @@ def _begins_with_message(start: bytes) -> bool:
     """Whether the first line is a bare message, or the beginning of one that goes on."""
     if not _BARE.match(start) or b'"megabot-recording"' in start:
         return False
+    from megabot_cli.recording.bare_messages import BadMessage, read_line
+
     line, newline, _ = start.removeprefix(b"\xef\xbb\xbf").lstrip().partition(b"\n")
     try:
         read_line(line.strip())
@@ -174,6 +177,8 @@ def _seekable(file: BinaryIO, name: str) -> BinaryIO:
     """
     if _is_plain_file(file):
         return file
+    import tempfile
+
     copy = tempfile.TemporaryFile()  # noqa: SIM115  the reader closes it
     try:
         while content := file.read(_COPIED_BYTES):

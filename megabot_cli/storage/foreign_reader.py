@@ -2,46 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import BinaryIO, Final, Self
 
-from megabot_cli.errors import BadData, WrongUsage
+from megabot_cli.errors import BadData
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import payload_of
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.har import iso_time
 from megabot_cli.recording.held_streams import HeldStreams, without_secrets
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import StreamRedactor
 from megabot_cli.recording.unpacking import unpack
+from megabot_cli.storage.more_secrets import MoreSecrets
 
 _MOST_WARNINGS: Final = 20
 _MOST_LINKS: Final = 10_000
 _ANY_TEXT: Final = ("utf-8", "surrogatepass")
-
-
-class MoreSecrets:
-    """The operator's own keys and patterns of secrets, as for the recorder."""
-
-    def __init__(self, keys: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
-        self.keys = keys
-        self.patterns = patterns
-
-    def redactor(self) -> Redactor:
-        """One with a key of its own, which nobody keeps. WrongUsage for a pattern that is none."""
-        for pattern in self.patterns:
-            try:
-                re.compile(pattern)
-            except re.error as fault:
-                raise WrongUsage(
-                    f"{pattern!r} is no regular expression: {fault}.",
-                    "--pattern and `recording.redact_patterns` name some.",
-                ) from None
-        return Redactor(os.urandom(32), self.keys, self.patterns)
 
 
 class ForeignReader(ABC):

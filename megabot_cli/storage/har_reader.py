@@ -26,7 +26,8 @@ from megabot_cli.recording.har import (
 )
 from megabot_cli.recording.json_scan import NoDocument, Place, Torn, elements, tokens, walk
 from megabot_cli.recording.record import Record
-from megabot_cli.storage.foreign_reader import ForeignReader, MoreSecrets
+from megabot_cli.storage.foreign_reader import ForeignReader
+from megabot_cli.storage.more_secrets import MoreSecrets
 
 _CHUNK_BYTES: Final = 256 * 1024
 _NEAR_CHUNK_BYTES: Final = 16 * 1024  # of each connection that is read at the same time

@@ -8,8 +8,9 @@ from typing import BinaryIO
 
 from megabot_cli.recording.bare_messages import BadMessage, Directions, read_line, said_at_s
 from megabot_cli.recording.record import Record
-from megabot_cli.storage.foreign_reader import ForeignReader, MoreSecrets
+from megabot_cli.storage.foreign_reader import ForeignReader
 from megabot_cli.storage.line_source import Line, lines_of
+from megabot_cli.storage.more_secrets import MoreSecrets
 
 
 class JsonlReader(ForeignReader):

@@ -17,7 +17,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import Cleaned
 from megabot_cli.storage.converting import TOOL, Lines, new_recording_id
-from megabot_cli.storage.foreign_reader import MoreSecrets
+from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
 from megabot_cli.storage.sealed_segment import SealedSegment, Write
 

@@ -30,7 +30,7 @@ from megabot_cli.storage.converting import (
     write_whole,
 )
 from megabot_cli.storage.foreign import form_of, open_any
-from megabot_cli.storage.foreign_reader import MoreSecrets
+from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
 from tests.recording.arbitrary import CANARY, planted_texts, records, thorough
 from tests.storage.conftest import marks, segment_bytes

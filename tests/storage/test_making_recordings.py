@@ -23,8 +23,8 @@ from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.converting import write_part, write_whole
 from megabot_cli.storage.foreign import open_any
-from megabot_cli.storage.foreign_reader import MoreSecrets
 from megabot_cli.storage.merging import merge
+from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.sanitizing import Dropping, Sanitized, sanitize
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import Verification, verify
