@@ -16,7 +16,14 @@ import structlog
 
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.relay.merging import Item, merge
-from megabot_cli.relay.wire import BINARY, TEXT, open_server_frame, server_frame
+from megabot_cli.relay.wire import (
+    BINARY,
+    TEXT,
+    descriptor_of,
+    open_server_frame,
+    server_frame,
+    write_straight,
+)
 
 log = structlog.get_logger("relay")
 
@@ -64,6 +71,14 @@ class Outbox:
     socket has taken: from there on a client that comes back has missed something.
     """
 
+    # With a thousand clients each of these is far from the processor: few, and close together.
+    __slots__ = (
+        "_backlog", "_backlog_bytes", "_cut_short", "_descriptor", "_frames", "_group_had",
+        "_in_the_way", "_merge_from", "_merge_from_bytes", "_on_merged", "_on_stalled", "_retry",
+        "_seqs", "_settings", "_stuck_at", "_stuck_since", "_taken", "_transport", "_turn",
+        "closed", "group", "sent_seq",
+    )  # fmt: skip
+
     def __init__(
         self,
         transport: asyncio.WriteTransport,
@@ -73,6 +88,7 @@ class Outbox:
         on_merged: Callable[[int], None] | None = None,
     ) -> None:
         self._transport = transport
+        self._descriptor = descriptor_of(transport)
         self._settings = settings
         self._turn = turn
         self._on_stalled = on_stalled
@@ -84,13 +100,16 @@ class Outbox:
         self._merge_from = settings.messages // 2  # messages that wait, before merging pays
         self._merge_from_bytes = settings.bytes // 2
         self.sent_seq = 0
-        self._taken = 0  # messages handed to this client before this turn
+        self._taken = 0  # messages handed to this client alone before this turn
         self._retry: asyncio.TimerHandle | None = None
         self._stuck_since: float | None = None
         self._stuck_at = 0
         self.closed = False
         self._cut_short = False
+        # Whether frames wait here, or none are taken: what a group has must not pass by.
+        self._in_the_way = False
         self.group: Group | None = None  # whose frames come before those that are ours alone
+        self._group_had = 0  # messages that the group had written when it was joined
 
     @property
     def behind(self) -> bool:
@@ -121,7 +140,16 @@ class Outbox:
     @property
     def offered(self) -> int:
         """Messages handed to this client so far."""
-        return self._taken + len(self._frames)
+        of_group = self.group.written - self._group_had if self.group is not None else 0
+        return self._taken + of_group + len(self._frames)
+
+    def enter(self, group: Group) -> None:
+        self.group, self._group_had = group, group.written
+
+    def quit_group(self) -> None:
+        if self.group is not None:
+            self._taken += self.group.written - self._group_had
+            self.group = None
 
     def offer(self, frame: bytes, seq: int = 0) -> None:
         """Take a frame for this client; it leaves at the end of the turn if it can.
@@ -148,6 +176,7 @@ class Outbox:
             if self.closed or self._backlog:
                 return None
             self._turn.after(self.write)
+            self._in_the_way = True
         return frames, self._seqs
 
     def write_now(self) -> None:
@@ -159,26 +188,28 @@ class Outbox:
 
     def write_joined(self, data: bytes, frames: list[bytes], seqs: list[int]) -> None:
         """Write what a group has for all its members; `data` is its frames, joined."""
-        if self.closed:
-            return
         transport = self._transport
         if (
-            self._frames
-            or self._backlog
+            self._in_the_way
             or transport.is_closing()
-            or transport.get_write_buffer_size() > HIGH_WATER_BYTES
+            or (unsent := transport.get_write_buffer_size()) > HIGH_WATER_BYTES
         ):
-            for frame, seq in zip(frames, seqs, strict=True):
-                self.offer(frame, seq)
+            self._taken -= len(frames)  # they are counted as the group's
+            if not self.closed:
+                for frame, seq in zip(frames, seqs, strict=True):
+                    self.offer(frame, seq)
             return
-        transport.write(data)
+        if unsent or self._descriptor < 0:
+            transport.write(data)
+        else:
+            write_straight(transport, self._descriptor, data)
         self.sent_seq = seqs[-1]
-        self._taken += len(frames)
 
     def write(self) -> None:
         """Write the frames of this turn, or keep them when the socket is full."""
         frames, seqs, transport = self._frames, self._seqs, self._transport
         if not frames:
+            self._in_the_way = self.closed or bool(self._backlog)
             return
         # The lists stay the same ones: who has the way open puts more into them.
         self._taken += len(frames)
@@ -190,6 +221,7 @@ class Outbox:
             last = seqs[-1] or max(self.sent_seq, *seqs)
             frames.clear()
             seqs.clear()
+            self._in_the_way = False
             transport.write(data)
             self.sent_seq = last
         else:
@@ -202,6 +234,7 @@ class Outbox:
     def _keep(self, frame: bytes, seq: int) -> None:
         if self.closed:
             return
+        self._in_the_way = True
         self._backlog.append((frame, seq))
         self._backlog_bytes += len(frame)
         if len(self._backlog) > self._merge_from or self._backlog_bytes > self._merge_from_bytes:
@@ -252,6 +285,7 @@ class Outbox:
             self.sent_seq = seq or self.sent_seq
             self._stuck_since = None
         if not self._backlog:
+            self._in_the_way = bool(self._frames)
             self._merge_from = self._settings.messages // 2
             self._merge_from_bytes = self._settings.bytes // 2
 
@@ -270,7 +304,7 @@ class Outbox:
     def close(self) -> None:
         """Take and write nothing more."""
         self._cut_short = self.behind
-        self.closed = True
+        self.closed = self._in_the_way = True
         self._taken += len(self._frames)
         self._frames.clear()
         self._seqs.clear()
@@ -294,16 +328,17 @@ class Group:
         self._frames: list[bytes] = []
         self._seqs: list[int] = []
         self.waits = False  # whether something is on its way to all
+        self.written = 0  # messages so far, to each
 
     def join(self, outbox: Outbox) -> None:
         self.spill()
         self._members[outbox] = None
-        outbox.group = self
+        outbox.enter(self)
 
     def leave(self, outbox: Outbox) -> None:
         self.spill()
         del self._members[outbox]
-        outbox.group = None
+        outbox.quit_group()
 
     def offer(self, frame: bytes, seq: int) -> None:
         """As `Outbox.offer`, to every member."""
@@ -337,6 +372,7 @@ class Group:
         if not frames:
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
+        self.written += len(frames)
         for outbox in self._members:
             try:
                 outbox.write_joined(data, frames, seqs)

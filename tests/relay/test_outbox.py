@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import socket
+from collections.abc import Callable
+
+import pytest
+import uvloop
 
 from megabot_cli.config.schema import OutboxSettings
-from megabot_cli.relay.outbox import Outbox, Stalled, Turn
+from megabot_cli.relay.outbox import Group, Outbox, Stalled, Turn
 
 
 class Pair:
@@ -89,3 +94,104 @@ async def test_a_client_that_reads_nothing_is_given_up_after_the_stall_limit() -
             await asyncio.sleep(0.01)
     assert "nothing was read" in pair.stalled[0].reason
     pair.close()
+
+
+LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("loop", list(LOOPS))
+def test_whoever_writes_and_however_full_the_socket_is_the_order_stays(
+    loop: str, seed: int
+) -> None:
+    """A group's messages, a client's own, and what aiohttp writes to the transport itself."""
+    make: Callable[[], asyncio.AbstractEventLoop] = LOOPS[loop]
+    with asyncio.Runner(loop_factory=make) as runner:
+        runner.run(_write_in_many_ways(random.Random(seed)))
+
+
+async def _write_in_many_ways(chance: random.Random) -> None:
+    turn = Turn(asyncio.get_running_loop())
+    group = Group(turn)
+    pairs = [await open_pair() for _ in range(6)]
+    bounds = OutboxSettings(messages=100_000, bytes=2**30)
+    boxes = [Outbox(pair.transport, bounds, turn, pair.stalled.append) for pair in pairs]
+    for box in boxes:
+        group.join(box)
+    expected: list[list[bytes]] = [[] for _ in pairs]
+    arrived = [bytearray() for _ in pairs]
+    for number in range(200):
+        frame = b"%06d" % number * chance.choice([1, 1, 1, 300, 1500])
+        who = chance.randrange(len(pairs))
+        if chance.random() < 0.6:
+            group.offer(frame, number + 1)
+            for each in expected:
+                each.append(frame)
+        else:
+            boxes[who].offer(frame)
+            expected[who].append(frame)
+        if chance.random() < 0.1:
+            group.leave(boxes[who])
+            group.join(boxes[who])
+        if chance.random() < 0.3:
+            await asyncio.sleep(0)
+        if boxes[who].empty and chance.random() < 0.5:
+            pairs[who].transport.write(ping := b"ping%d" % number)
+            expected[who].append(ping)
+        if chance.random() < 0.2:
+            arrived[who] += _all_of(pairs[who].peer)
+    async with asyncio.timeout(20):
+        for pair, wanted, came in zip(pairs, expected, arrived, strict=True):
+            came += await pair.read(len(b"".join(wanted)) - len(came))
+    for pair, box, wanted, came in zip(pairs, boxes, expected, arrived, strict=True):
+        assert bytes(came) == b"".join(wanted)
+        assert pair.stalled == []
+        pings = sum(each.startswith(b"ping") for each in wanted)
+        assert box.offered == len(wanted) - pings
+        assert box.sent_seq > 0
+        pair.close()
+
+
+def _all_of(peer: socket.socket) -> bytes:
+    """What has arrived and fits into one read."""
+    try:
+        return peer.recv(64 * 1024)
+    except BlockingIOError:
+        return b""
+
+
+@pytest.mark.parametrize("loop", list(LOOPS))
+def test_nothing_is_written_past_a_transport_that_is_closing(loop: str) -> None:
+    """Its descriptor may be another connection's by then."""
+
+    async def close_and_offer() -> None:
+        turn, group = Turn(asyncio.get_running_loop()), Group(Turn(asyncio.get_running_loop()))
+        pairs = [await open_pair() for _ in range(6)]
+        boxes = [Outbox(each.transport, OutboxSettings(), turn, print) for each in pairs]
+        for box in boxes:
+            group.join(box)
+        pairs[0].transport.abort()
+        pairs[1].transport.close()
+        boxes[2].close()
+        boxes[1].offer(b"own")
+        for _ in range(3):
+            await asyncio.sleep(0.01)
+            # They get the descriptors.
+            others = [end for _ in range(4) for end in socket.socketpair()]
+            for other in others:
+                other.setblocking(False)
+            group.offer(b"group", 1)
+            await asyncio.sleep(0)
+            group.offer(b"group", 2)
+            boxes[1].offer(b"own")
+            await asyncio.sleep(0)
+            for other in others:
+                assert _all_of(other) == b""
+                other.close()
+        assert _all_of(pairs[1].peer) == _all_of(pairs[2].peer) == b""
+        assert await pairs[3].read(30) == b"group" * 6
+        for pair in pairs:
+            pair.close()
+
+    with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
+        runner.run(close_and_offer())
