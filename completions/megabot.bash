@@ -146,6 +146,8 @@ _megabot() {
         "megabot tool --params") compopt +o default; return ;;
         "megabot tool -s"|"megabot tool --session") compopt +o default; return ;;
         "megabot tool --timeout") compopt +o default; return ;;
+        "megabot tool --fields") compopt +o default; return ;;
+        "megabot tool --template") compopt +o default; return ;;
         "megabot tool -p"|"megabot tool --profile") _megabot_kept credentials .json; return ;;
         "megabot tool --url") compopt +o default; return ;;
         "megabot tool --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -688,7 +690,7 @@ _megabot() {
         "megabot send")
             _megabot_words "--file -t --type -d --payload --metadata -s --session --or-new --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --fields --template --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tool")
-            _megabot_words "--param --params -s --session --timeout --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--param --params -s --session --timeout --direct --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")
             _megabot_words "-s --session --new --tool --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")

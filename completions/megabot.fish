@@ -109,6 +109,8 @@ complete -c megabot -n '__megabot_at tool' -l params -x -d 'All parameters, an o
 complete -c megabot -n '__megabot_at tool' -s s -l session -x -d 'Go on in this session.'
 complete -c megabot -n '__megabot_at tool' -l timeout -x -d 'Give up after this (3); else never.'
 complete -c megabot -n '__megabot_at tool' -l direct -d 'Go around the relay, if one runs.'
+complete -c megabot -n '__megabot_at tool' -l fields -x -d 'Show these fields only: id,payload.code.'
+complete -c megabot -n '__megabot_at tool' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
 complete -c megabot -n '__megabot_at tool' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at chat' -s s -l session -x -d 'Go on in this session.'
 complete -c megabot -n '__megabot_at chat' -l new -d 'Begin a new session, as without --session.'

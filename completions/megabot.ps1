@@ -1191,6 +1191,14 @@ $global:MegabotCommands = @'
     "help": "Go around the relay, if one runs."
    },
    {
+    "name": "--fields",
+    "help": "Show these fields only: id,payload.code."
+   },
+   {
+    "name": "--template",
+    "help": "Show each as this text: '{time} {type} {payload.content}'."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },
@@ -1285,6 +1293,12 @@ $global:MegabotCommands = @'
     ""
    ],
    "--timeout": [
+    ""
+   ],
+   "--fields": [
+    ""
+   ],
+   "--template": [
     ""
    ],
    "-p": [

@@ -152,8 +152,9 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
     message = _ready(options.draft)
     _text(message)  # what is not valid is refused before anybody is dialled
     from megabot_cli.commands.deadlines import Silence, deadline
+    from megabot_cli.commands.waiting import waiting_for
 
-    waiting = _waiting(invocation, options)
+    waiting = waiting_for(invocation, direct=options.direct, limit_s=options.timeout_s)
     async with (
         deadline(options.timeout_s, waiting),
         waiting.told(),
@@ -162,14 +163,6 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
     ):
         waiting.connected()
         await _send_one(invocation, client, options, message, waiting)
-
-
-def _waiting(invocation: Invocation, options: SendOptions) -> Waiting:
-    from megabot_cli.commands.waiting import Waiting
-
-    relay = None if options.direct else invocation.running_relay()
-    who = f"the relay {relay.url}" if relay is not None else invocation.configuration.profile.url
-    return Waiting(invocation.console, who, options.timeout_s)
 
 
 @asynccontextmanager

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration, json_object, pairs
 
@@ -16,6 +17,7 @@ from megabot_cli.commands.values import duration, json_object, pairs
     ("megabot tool time", "What time is it there?"),
     ("megabot tool echo --param text=hello --param times=2", "Parameters, one by one"),
     ('megabot tool echo --params \'{"text": "hello"}\' --json', "As JSON, and all of the answer"),
+    ("megabot tool echo --param n=3 --fields status,result.n", "Fields of the answer"),
 )
 def tool(
     context: typer.Context,
@@ -42,6 +44,8 @@ def tool(
     direct: Annotated[
         bool, typer.Option("--direct", help="Go around the relay, if one runs.")
     ] = False,
+    fields: FieldsWord = None,
+    template: TemplateWord = None,
 ) -> None:
     """Have MegaBot run a tool and print its result.
 
@@ -54,4 +58,4 @@ def tool(
     invocation: Invocation = context.obj
     parameters = json_object(params, "--params") if params is not None else {}
     parameters |= pairs(param or (), "--param")
-    run(call(invocation, ToolCall(name, parameters, session, timeout, direct)))
+    run(call(invocation, ToolCall(name, parameters, session, timeout, direct, fields, template)))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from megabot_cli.commands.rows import show_facts
 from megabot_cli.errors import ExpectationFailed, WrongUsage
 
 if TYPE_CHECKING:
@@ -21,13 +23,17 @@ class ToolCall:
     session: str | None
     timeout_s: float | None
     direct: bool
+    fields: str | None = None
+    template: str | None = None
 
 
 async def call(invocation: Invocation, wanted: ToolCall) -> None:
     """Show the result. ExpectationFailed when the tool failed."""
     from megabot_cli.client.ids import new_id
     from megabot_cli.commands.asked_session import require_session
+    from megabot_cli.commands.deadlines import deadline
     from megabot_cli.commands.upstream import open_client
+    from megabot_cli.commands.waiting import waiting_for
     from megabot_cli.terminal.progress import Progress
 
     if invocation.configuration.profile.dialect == "flat":
@@ -38,23 +44,39 @@ async def call(invocation: Invocation, wanted: ToolCall) -> None:
         "parameters": wanted.parameters,
         "execution_id": execution_id,
     }
-    async with open_client(invocation, session=wanted.session, direct=wanted.direct) as client:
+    waiting = waiting_for(invocation, direct=wanted.direct, limit_s=wanted.timeout_s)
+    async with (
+        deadline(wanted.timeout_s, waiting),
+        waiting.told(),
+        open_client(
+            invocation, session=wanted.session, direct=wanted.direct, prepare=waiting.watch
+        ) as client,
+    ):
+        waiting.connected()
         await require_session(invocation, client, wanted.session, direct=wanted.direct)
-        with Progress(invocation.console, wanted.name, 100) as bar:
+        with ExitStack() as shown:
+            bar: Progress | None = None
 
             @client.on("status_update")
             def goes_on(received: Received) -> None:
+                nonlocal bar
                 told = received.payload()
-                if isinstance(told, dict) and told.get("task_id") in (None, execution_id):
-                    share = told.get("progress")
-                    done = share if isinstance(share, int | float) else 0.0
-                    bar.reach(round(done * 100), str(told.get("message") or ""))
+                if not isinstance(told, dict) or told.get("task_id") not in (None, execution_id):
+                    return
+                share = told.get("progress")
+                if bar is None:
+                    if not isinstance(share, int | float):
+                        return
+                    waiting.over()
+                    bar = shown.enter_context(Progress(invocation.console, wanted.name, 100))
+                done = share if isinstance(share, int | float) else 0.0
+                bar.reach(round(done * 100), str(told.get("message") or ""))
 
-            answer = await client.request("tool_call", payload, timeout_s=wanted.timeout_s)
-    _show(invocation, wanted.name, answer.messages[-1])
+            answer = await client.request("tool_call", payload)
+    _show(invocation, wanted, answer.messages[-1])
 
 
-def _show(invocation: Invocation, name: str, text: str) -> None:
+def _show(invocation: Invocation, wanted: ToolCall, text: str) -> None:
     from megabot_cli.protocol.envelope import open_envelope
     from megabot_cli.terminal.text import safe_line, safe_text
 
@@ -63,7 +85,9 @@ def _show(invocation: Invocation, name: str, text: str) -> None:
     given = payload if isinstance(payload, dict) else {}
     result, output = given.get("result"), given.get("output")
     failed = given.get("status") != "completed"
-    if invocation.output == "json":
+    if (wanted.fields is not None or wanted.template is not None) and given:
+        show_facts(invocation, given, wanted.fields, wanted.template)
+    elif invocation.output == "json":
         invocation.console.json(given)
     elif not failed:
         words = result if isinstance(result, str) else None
@@ -75,4 +99,4 @@ def _show(invocation: Invocation, name: str, text: str) -> None:
             invocation.console.line(safe_text(words))
     if failed:
         said = safe_line(output) if isinstance(output, str) and output else "it did not say why"
-        raise ExpectationFailed(f"The tool {name} failed: {said}")
+        raise ExpectationFailed(f"The tool {wanted.name} failed: {said}")

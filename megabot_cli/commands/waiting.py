@@ -1,4 +1,4 @@
-"""What `send` tells a person while nothing comes: what it waits for, and until when."""
+"""What `send` and `tool` tell a person while nothing comes: what for, and until when."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient, Received
+    from megabot_cli.commands.invocation import Invocation
     from megabot_cli.terminal.console import Console
     from megabot_cli.terminal.status_line import StatusLine
 
@@ -35,6 +36,7 @@ class Waiting:
             )
         self._over = False
         self._connected = False
+        self._line: StatusLine | None = None
         self.away: str | None = None
 
     def watch(self, client: MegaBotClient) -> None:
@@ -55,6 +57,8 @@ class Waiting:
     def over(self) -> None:
         """Something came: whoever waits sees it."""
         self._over = True
+        if self._line is not None:
+            self._line.hide()
 
     @asynccontextmanager
     async def told(self) -> AsyncIterator[None]:
@@ -67,7 +71,8 @@ class Waiting:
             yield
             return
         with StatusLine(self._console) as line:
-            task = asyncio.get_running_loop().create_task(self._tell(line), name="send: waiting")
+            self._line = line
+            task = asyncio.get_running_loop().create_task(self._tell(line), name="waiting")
             try:
                 yield
             finally:
@@ -96,3 +101,10 @@ class Waiting:
             self.away = why if isinstance(why, str) else "the upstream is away"
         elif status == "connected":
             self.away = None
+
+
+def waiting_for(invocation: Invocation, *, direct: bool, limit_s: float | None) -> Waiting:
+    """For the relay where one runs and is not gone around, else for the upstream."""
+    relay = None if direct else invocation.running_relay()
+    who = f"the relay {relay.url}" if relay is not None else invocation.configuration.profile.url
+    return Waiting(invocation.console, who, limit_s)

@@ -41,6 +41,43 @@ def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> N
     ]
 
 
+MUTE = """
+rules:
+  - name: mute
+    match: {type: tool_call}
+    steps:
+      - delay_s: 60
+"""
+
+
+def test_tool_tells_too_and_gives_way_to_how_far_it_has_come(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    scenario = tmp_path / "mute.yaml"
+    scenario.write_text(MUTE)
+    url = start_gateway(processes, "--listen", "127.0.0.1:0", "--scenario", str(scenario))
+    (tmp_path / "mute").mkdir(mode=0o700)
+    slow = Operator(tmp_path / "mute", url)
+    slow.logs_in()
+    with on_a_terminal(slow, "tool", "time", "--timeout", "2s") as child:
+        child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
+        shown, code = ended(child)
+        assert code == 3
+        assert "No whole answer came within 2 s" in shown
+    done = slow.types("tool", "time", "--timeout", "1s")
+    assert done.stderr.splitlines()[0] == "error: No whole answer came within 1 s"
+    quick = Operator(stranger.home, start_gateway(processes, "--listen", "127.0.0.1:0"))
+    quick.logs_in()
+    with on_a_terminal(quick, "tool", "sleep", "--param", "seconds=3") as child:
+        child.expect("sleep  .*%")
+        shown, code = ended(child)
+        assert (code, "waiting for" in shown) == (0, False)
+    processes.running[-1].kill()
+    with on_a_terminal(quick, "tool", "time", "--timeout", "2s") as child:
+        shown, code = ended(child)
+        assert code in (3, 7)
+
+
 def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     stranger: Operator, processes: Processes
 ) -> None:

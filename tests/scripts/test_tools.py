@@ -28,6 +28,13 @@ def test_a_tool_runs_there_and_its_result_is_on_stdout(ann: Operator) -> None:
     assert json.loads(done.stdout) == {"text": "hello", "n": 3}
     whole = json.loads(ann.types("tool", "echo", "--params", '{"a":[1]}', "--json").stdout)
     assert (whole["status"], whole["result"]) == ("completed", {"a": [1]})
+    some = ann.types("tool", "echo", "--param", "n=3", "--fields", "status,result.n")
+    assert (some.returncode, some.stdout) == (0, "completed\t3\n")
+    text = ann.types("tool", "echo", "--param", "n=3", "--template", "{result.n} times")
+    assert (text.returncode, text.stdout) == (0, "3 times\n")
+    wrong = ann.types("tool", "echo", "--param", "n=3", "--fields", "statos")
+    assert wrong.returncode == 2
+    assert "status" in wrong.stderr
 
 
 def test_a_tool_that_fails_ends_with_13_and_says_why(ann: Operator) -> None:
