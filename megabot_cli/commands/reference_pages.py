@@ -103,7 +103,12 @@ EXIT_CODES: Final = (
         "Part of a batch failed.",
         "Each line of the result says of its own message whether it did.",
     ),
-    ExitCode(130, None, "Ended by SIGINT; 143 by SIGTERM, 129 by SIGHUP.", "Nothing."),
+    ExitCode(
+        130,
+        None,
+        "Ended by SIGINT; 143 by SIGTERM, 129 by SIGHUP.",
+        "Nothing. A relay or gateway that was told so and stopped in good order ends with 0.",
+    ),
 )
 WORTH_ANOTHER_TRY: Final = "Codes 3, 7, 8 and 10 are worth another try."
 

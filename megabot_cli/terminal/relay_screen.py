@@ -21,6 +21,7 @@ from megabot_cli.wording import counted
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 40  # looks back
 _LOOK_S = 0.5
+_ENDS = frozenset(b"q\x04")  # q and Ctrl-D
 _PATIENCE_S = 2.0  # so long an answer may take before that is told
 _HOME_AND_CLEAR = "\x1b[H\x1b[J"
 _ENTER, _LEAVE = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
@@ -89,14 +90,14 @@ class Screen:
         self._console.stream(f"\x1b7\x1b[{height};1H\x1b[K{fit(text, width)}\x1b8")
 
     def _hear(self, until: float, answers: Sequence[Asked[Any]]) -> bool | None:
-        """True when there is an answer, False when q was pressed, None when the time is over."""
+        """True when there is an answer, False when q or Ctrl-D was pressed, None after `until`."""
         keyboard = [] if self._keyboard is None else [sys.stdin]
         while True:
             left = max(0.0, until - time.monotonic())
             heard = select.select([*keyboard, *answers], [], [], left)[0]
             if sys.stdin in heard:
                 pressed = os.read(sys.stdin.fileno(), 100)
-                if not pressed or b"q" in pressed.lower():
+                if not pressed or not _ENDS.isdisjoint(pressed.lower()):
                     return False
             elif heard:
                 return True

@@ -84,6 +84,10 @@ def size(count: int) -> str:
 
 
 _PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _TYPE_WIDTH + 2 + _SESSION_TAIL + 2
+# A terminal with less room than that for the text does without the session.
+_NARROW = _PREFIX_WIDTH + 15
+_NARROW_TYPE_WIDTH = 12
+_NARROW_PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _NARROW_TYPE_WIDTH + 2
 _MOST_COLUMNS = 10_000  # kept: sessions without end may pass
 
 
@@ -99,6 +103,7 @@ class RecordLines:
         self._clock = ""
         self._after_clock = ""
         self._columns: dict[tuple[str | None, ...], str] = {}
+        self._is_narrow = False
 
     def line(self, record: Record, at: float, source: str | None = None) -> str:
         """One record on one line, at most as wide as the terminal."""
@@ -107,12 +112,17 @@ class RecordLines:
             text = safe_line(text)
         width = self._console.width
         if width is not None:
-            taken = _PREFIX_WIDTH + (display_width(self._named(source)) + 3 if source else 0)
+            taken = _NARROW_PREFIX_WIDTH if width < _NARROW else _PREFIX_WIDTH
+            taken += display_width(self._named(source)) + 3 if source else 0
             text = fit(text, max(_LEAST_TEXT, width - taken))
         return (self.prefix(record, at, source) + text).rstrip()
 
     def prefix(self, record: Record, at: float, source: str | None = None) -> str:
         """The part before what it says, every column as wide as in the line above."""
+        width = self._console.width
+        if width is not None and (width < _NARROW) is not self._is_narrow:
+            self._is_narrow = not self._is_narrow  # it was resized
+            self._columns.clear()
         columns = self._columns.get((record.direction, record.type, record.session, record.kind))
         if columns is None:
             columns = self._put_together(record)
@@ -146,13 +156,14 @@ class RecordLines:
     def _put_together(self, record: Record) -> str:
         paint, session = self._console.paint, record.session or ""
         kind = record.type or ("?" if record.kind == "message" else record.kind)
-        name = fit(safe_line(kind), _TYPE_WIDTH).ljust(_TYPE_WIDTH)
+        type_width = _NARROW_TYPE_WIDTH if self._is_narrow else _TYPE_WIDTH
+        name = fit(safe_line(kind), type_width).ljust(type_width)
         tail = fit(safe_line((session or "-")[-_SESSION_TAIL:]), _SESSION_TAIL)
         arrows = _ARROWS_OF_THE_RELAY if record.kind == "inject" else _ARROWS
         columns = (
             paint(arrows.get(record.direction or "", "·"), "bold"),
             paint(name, hue(kind)),
-            paint(tail.ljust(_SESSION_TAIL), hue(session)),
+            *(() if self._is_narrow else (paint(tail.ljust(_SESSION_TAIL), hue(session)),)),
             "",
         )
         if len(self._columns) >= _MOST_COLUMNS:

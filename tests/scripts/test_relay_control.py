@@ -107,7 +107,7 @@ def test_top_keeps_to_the_terminals_size_and_q_ends_it(relay: Running) -> None:
         assert echoes(child)
 
 
-@pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x03", 130)])
+@pytest.mark.parametrize(("key", "code"), [("q", 0), ("\x04", 0), ("\x03", 130)])
 def test_top_hears_the_keyboard_while_the_relay_hangs(
     gateway: str, home_of_ann: Path, processes: Processes, key: str, code: int
 ) -> None:

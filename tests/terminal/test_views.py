@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
+from megabot_cli.terminal.text import display_width
 from megabot_cli.terminal.views import RecordLines, hue, print_table, size, what_it_says
 from megabot_cli.wording import counted
 
@@ -78,6 +79,18 @@ def test_a_line_is_cut_only_on_a_terminal() -> None:
     record = message({"content": "x" * 500})
     assert len(RecordLines(MemoryConsole(terminal=True, width=90)).line(record, 0.0)) <= 90
     assert RecordLines(MemoryConsole()).line(record, 0.0).endswith("x" * 500)
+
+
+@pytest.mark.parametrize("width", [45, 60, 63, 64, 80])
+def test_a_line_keeps_to_a_narrow_terminal_and_the_text_is_still_seen(width: int) -> None:
+    console = MemoryConsole(terminal=True, width=width)
+    lines = RecordLines(console)
+    for record in (message({"content": "hello " * 20}), Record(n=1, t=0, kind="close", code=1006)):
+        line = lines.line(record, 0.0)
+        assert display_width(line) <= width
+        assert ("hello" if record.data else "1006") in line
+    console.width = 200  # resized
+    assert "89abcdef" in lines.line(message({"content": "x"}), 0.0)
 
 
 def test_on_a_narrow_terminal_a_source_is_known_by_its_end() -> None:
