@@ -15,10 +15,11 @@ from itertools import pairwise
 import typer
 
 from megabot_cli.client.late_trust import read_certificates_late
+from megabot_cli.commands.front_page import EXAMPLES
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.running import Interrupted, raising_on_signals
 from megabot_cli.commands.table import ABOUT, COMMANDS
-from megabot_cli.commands.tree import Group
+from megabot_cli.commands.tree import Example, Group
 from megabot_cli.errors import MegabotError, WrongUsage
 from megabot_cli.terminal.console import (
     ReaderGone,
@@ -33,7 +34,9 @@ _NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of ", re.DOTALL)
 
 def build() -> Group:
     """The whole command tree, nothing of it imported yet."""
-    return Group(COMMANDS, name="megabot", help=ABOUT, rich_markup_mode=None)
+    root = Group(COMMANDS, name="megabot", help=ABOUT, rich_markup_mode=None)
+    root.examples = tuple(Example(*pair) for pair in EXAMPLES)
+    return root
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

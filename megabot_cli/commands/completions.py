@@ -17,6 +17,11 @@ from megabot_cli.commands.tree import examples, forms
 if TYPE_CHECKING:
     from megabot_cli.commands.shells.scripts import Place
 
+EXAMPLES = (
+    ("megabot completions install zsh", "Put it where the shell looks"),
+    ("megabot completions show fish", "Only print the script"),
+)
+
 WhichShell = Annotated[Shell, typer.Argument(metavar="SHELL", help="The shell to complete in.")]
 
 

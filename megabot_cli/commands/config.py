@@ -18,6 +18,12 @@ from megabot_cli.errors import NotFound
 if TYPE_CHECKING:
     from megabot_cli.config.load import Configuration
 
+EXAMPLES = (
+    ("megabot config init", "Begin: write a file with every setting explained"),
+    ("megabot config explain relay.listen", "One setting: its value, and where it comes from"),
+    ("megabot config check", "All that is wrong, each with its line"),
+)
+
 _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
 
 

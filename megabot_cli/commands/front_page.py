@@ -36,6 +36,15 @@ EVERYWHERE = (
 )
 MEANING = {name: meaning for name, _, meaning in EVERYWHERE}
 
+# What stands at the end: (line, purpose).
+EXAMPLES = (
+    ("megabot demo", "See all of it at work, without an account"),
+    ("megabot login", "Begin: prove who you are"),
+    ("megabot send 'What is a relay?'", "Ask"),
+    ("megabot relay", "Share a connection, and record what passes"),
+    ("megabot tail --type error --since 10m", "What went wrong just now?"),
+)
+
 _WIDEST_NAME = 30  # longer ones have a line of their own
 _GAP = 2
 
@@ -54,6 +63,9 @@ def front_page(width: int) -> str:
         parts += ["", f"{heading}:", *_table(rows, widest, width)]
     parts += ["", "Everywhere, before the command or after it:"]
     parts += _table(options, _WIDEST_NAME, width)
+    parts += ["", "Examples:"]
+    for line, purpose in EXAMPLES:
+        parts += [f"  # {purpose}", f"  {line}"]
     return "\n".join([*parts, ""])
 
 

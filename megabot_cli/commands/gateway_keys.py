@@ -15,6 +15,11 @@ from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.tree import examples, forms
 
+EXAMPLES = (
+    ("megabot gateway keys add ann --data DIR", "Make one; it is shown once"),
+    ("megabot gateway keys list --data DIR", "Whose there are"),
+)
+
 KeyId = Annotated[str, typer.Argument(metavar="ID", help="The key's id, as list shows it.")]
 
 

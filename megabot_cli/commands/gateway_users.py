@@ -22,6 +22,11 @@ from megabot_cli.errors import WrongUsage
 if TYPE_CHECKING:
     from megabot_cli.gateway.accounts import Users
 
+EXAMPLES = (
+    ("megabot gateway users add ann --data DIR", "Make one; the password is asked for"),
+    ("megabot gateway users list --data DIR", "Who may log in"),
+)
+
 DataFolder = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="The gateway's data folder.")
 ]

@@ -99,7 +99,13 @@ def _group(
         else:
             children.append(_command(command, below, at, entry.help, entry.aliases))
     return Outline(
-        path, line, _text(group.help), _usage(context), children=tuple(children), aliases=aliases
+        path,
+        line,
+        _text(group.help),
+        _usage(context),
+        examples=group.examples,
+        children=tuple(children),
+        aliases=aliases,
     )
 
 

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from megabot_cli.storage.recordings_list import RecordingInfo
     from megabot_cli.storage.verification import Verification
 
+EXAMPLES = (
+    ("megabot recordings list", "What there is, newest first"),
+    ("megabot recordings show last --conversation", "Who asked what, what came, and how fast"),
+    ("megabot recordings grep 'timed? out'", "Whatever mentions a timeout, in all recordings"),
+    ("megabot recordings sanitize last safe.jsonl", "To hand over"),
+)
+
 RecordingName = Annotated[
     str, typer.Argument(metavar="RECORDING", help="An id or its beginning, last, a path, or -.")
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -90,14 +90,18 @@ class Command(TyperCommand):
                 formatter.write_dl([(entry.name, entry.help) for entry in self.children])
 
     def format_epilog(self, ctx: Any, formatter: Any) -> None:
-        if self.examples:
-            with formatter.section("Examples"):
-                for example in self.examples:
-                    formatter.write(f"  # {example.purpose}\n  {example.line}\n")
+        _write_examples(formatter, self.examples)
         if len(self.forms) > 1:
             with formatter.section("Forms of output (-o)"):
                 formatter.write_text(", ".join(self.forms))
         write_everywhere(formatter)
+
+
+def _write_examples(formatter: Any, shown: Sequence[Example]) -> None:
+    if shown:
+        with formatter.section("Examples"):
+            for example in shown:
+                formatter.write(f"  # {example.purpose}\n  {example.line}\n")
 
 
 def write_everywhere(formatter: Any) -> None:
@@ -109,6 +113,8 @@ def write_everywhere(formatter: Any) -> None:
 
 class Group(TyperGroup):
     """Commands from a table of entries. Listing them imports none of them."""
+
+    examples: tuple[Example, ...] = ()
 
     def __init__(self, entries: tuple[Entry, ...], **settings: Any) -> None:
         super().__init__(params=list(global_options()), context_settings=CONTEXT, **settings)
@@ -155,6 +161,9 @@ class Group(TyperGroup):
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         self.format_commands(ctx, formatter)
+
+    def format_epilog(self, ctx: Any, formatter: Any) -> None:
+        _write_examples(formatter, self.examples)
         write_everywhere(formatter)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -214,13 +223,15 @@ def load_entry(entry: Entry) -> Any:
             own, entry.children, name=entry.name, help=own.help, rich_markup_mode=None
         )
     if entry.children:
-        return Group(
+        group = Group(
             entry.children,
             name=entry.name,
             help=module.__doc__,
             short_help=entry.help,
             rich_markup_mode=None,
         )
+        group.examples = tuple(Example(*pair) for pair in module.EXAMPLES)
+        return group
     return _load_body(entry, getattr(module, function_name))
 
 
