@@ -9,6 +9,7 @@ from tests.benchmarks import (
     latency,
     message_path,
     reading,
+    recording,
     replaying,
     searching,
     start_up,
@@ -26,6 +27,7 @@ def main() -> None:
     latency.report(rounds=options.rounds)
     fan_out.report(rounds=options.rounds)
     streams.report()
+    recording.report()
     searching.report()
     replaying.report()
     reading.report()
