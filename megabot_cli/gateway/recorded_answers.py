@@ -70,10 +70,17 @@ class RecordedAnswers:
         """The recorded exchanges that began with a request like this, in their order."""
         message_type = head.type if head is not None else None
         for wild in self.exchanges.wilds.get(message_type, ()):
-            found = (wild, self._likeness.key(text, wild))
-            if found in self.exchanges.alike:
-                return found, self.exchanges.alike[found]
+            key = self._likeness.key(text, wild)
+            numbers = self.exchanges.alike.get((wild, key), [])
+            fitting = [number for number in numbers if self._fits(number, text)]
+            if fitting:
+                # Those that fit another text are another set, with turns of its own.
+                own = key if len(fitting) == len(numbers) else key + repr(fitting).encode()
+                return (wild, own), fitting
         return None
+
+    def _fits(self, number: int, text: str | bytes) -> bool:
+        return self._likeness.stands_in(self.exchanges.exchanges[number].around, text)
 
     def likely_lane(self, among: list[int] | None = None) -> int:
         """The recorded session that fewest clients have had, the earliest of those."""

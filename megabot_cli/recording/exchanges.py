@@ -16,7 +16,7 @@ import msgspec
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.answers import Answer, Correlator, ids_in, messages_in, payload_of
-from megabot_cli.recording.likeness import NOTHING_WILD, Likeness
+from megabot_cli.recording.likeness import NOTHING_WILD, Likeness, Surroundings
 from megabot_cli.recording.record import Record
 
 MOST_REQUESTS: Final = 1_000_000
@@ -50,14 +50,15 @@ class Gate(msgspec.Struct, frozen=True, gc=False):
 class Exchange(msgspec.Struct):
     """One recorded request and what came to it.
 
-    `ids` are those the request names, by the name of the field; `own_ids` those that what
-    came to it named first.
+    `key` and `around` say what request is like it. `ids` are those the request names, by the
+    name of the field; `own_ids` those that what came to it named first.
     """
 
     lane: int
     at_us: int
     key: bytes
     wild: frozenset[str]
+    around: Surroundings
     type: str | None
     ids: dict[str, str]
     own_ids: dict[str, str] = {}
@@ -194,6 +195,7 @@ class ExchangeReading:
             at_us=record.t,
             key=self._likeness.key(text, wild),
             wild=wild,
+            around=self._likeness.surroundings(text, wild),
             type=message_type,
             ids=dict(ids) if message_id is None else {**ids, "id": message_id},
         )

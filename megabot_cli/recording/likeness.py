@@ -11,13 +11,17 @@ import msgspec
 
 from megabot_cli.errors import WrongUsage
 from megabot_cli.protocol.envelope import UNREADABLE
-from megabot_cli.recording.json_walk import Walk, path_of
+from megabot_cli.recording.json_walk import Walk, path_of, unescape
+from megabot_cli.recording.secret_shapes import PSEUDONYM
 
 Match = Literal["exact", "payload", "text", "type"]
 
 DEEPEST: Final = 50
 _OUTER: Final = ("id", "type", "timestamp", "metadata")
 NOTHING_WILD: Final[frozenset[str]] = frozenset()
+
+Surroundings = dict[str, tuple[str, ...]]
+"""By its path, what stands around the redacted parts of a text, in order: `("Bearer ", "")`."""
 
 
 def varies_by_itself(key: str) -> bool:
@@ -67,6 +71,32 @@ class Likeness:
         except (UnicodeError, RecursionError, OverflowError):
             form = repr(text).encode("ascii", "backslashreplace")  # alike to itself alone
         return hashlib.blake2b(form, digest_size=16).digest()
+
+    def surroundings(self, text: str | bytes, wild: Set[str]) -> Surroundings:
+        """What of the values at `wild` was not redacted: that counts all the same."""
+        if isinstance(text, bytes) or not wild or self._match == "type":
+            return {}
+        found = ((path, PSEUDONYM.split(value)) for path, value in _at(text, wild))
+        return {
+            path: tuple(map(self._plain, pieces))
+            for path, pieces in found
+            if len(pieces) > 1 and any(pieces)
+        }
+
+    def stands_in(self, surroundings: Surroundings, text: str | bytes) -> bool:
+        """Whether a message whose key is the same has these around what it says there."""
+        if not surroundings:
+            return True
+        if isinstance(text, bytes):
+            return False
+        said = dict(_at(text, surroundings.keys()))
+        return all(
+            path in said and _in_their_order(pieces, self._plain(said[path]))
+            for path, pieces in surroundings.items()
+        )
+
+    def _plain(self, text: str) -> str:
+        return " ".join(text.casefold().split()) if self._match == "text" else text
 
     def _said(self, text: str) -> Any:
         try:
@@ -141,6 +171,28 @@ def _remove(value: Any, names: list[str]) -> None:
                     _remove(value[place], deeper)
                 else:
                     value[place] = None
+
+
+def _at(text: str, paths: Set[str]) -> Iterator[tuple[str, str]]:
+    """The strings at the given paths, each with its path."""
+    walk = Walk(text, _nothing_is_secret)
+    for leaf in walk:
+        if leaf.kind == "string" and (path := path_of(walk.names())) in paths:
+            yield path, unescape(text[leaf.start : leaf.end]).text
+
+
+def _in_their_order(pieces: Sequence[str], text: str) -> bool:
+    """Whether the text begins with the first, ends with the last, and has the rest between."""
+    first, *between, last = pieces
+    if not text.startswith(first) or len(text) < len(first) + len(last):
+        return False
+    at, end = len(first), len(text) - len(last)
+    for piece in between:
+        at = text.find(piece, at, end)
+        if at < 0:
+            return False
+        at += len(piece)
+    return text.endswith(last)
 
 
 def _without(text: str, wild: Set[str]) -> str:

@@ -295,6 +295,24 @@ async def test_a_redacted_place_is_whatever_it_is_today(
         assert (await peer.until("connection_error", asked))["payload"]["code"] == 404
 
 
+async def test_what_stands_around_a_redacted_place_has_to_be_said(
+    open_house: OpenHouse, tmp_path: Path
+) -> None:
+    script = Script().greet()
+    for number, word in enumerate(("key", "pass", "key")):
+        recorded, name = {"content": f"my {word} is ‹redacted:9f2c0000›"}, f"m{number}"
+        script.asked("chat_send", recorded, name, redacted=["$.payload.content"])
+        script.came("chat_receive", {"content": f"{word} {number}", "sender": "assistant"}, name)
+    async with served(open_house, tmp_path, script) as (house, _), house.connected() as peer:
+        said = []
+        for text in ("my key is a", "my pass is b", "my key is c"):
+            asked = await peer.send("chat_send", {"content": text})
+            said.append((await peer.until("chat_receive", asked))["payload"]["content"])
+        assert said == ["key 0", "pass 1", "key 2"]
+        asked = await peer.send("chat_send", {"content": "something else"})
+        assert (await peer.until("connection_error", asked))["payload"]["code"] == 404
+
+
 async def test_each_message_of_a_batch_is_answered(open_house: OpenHouse, tmp_path: Path) -> None:
     script = Script().greet().said("hi", "Hello", "m1").said("ho", "Hey", "m2")
     async with served(open_house, tmp_path, script) as (house, _), house.connected() as peer:

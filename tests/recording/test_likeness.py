@@ -65,6 +65,32 @@ def test_a_redacted_place_does_not_count_whatever_stands_there() -> None:
     assert likeness.key(chat("ho", token="a"), wild) not in keys
 
 
+MARK = "‹redacted:9f2c0000›"
+
+
+@pytest.mark.parametrize(
+    ("recorded", "today", "fits"),
+    [
+        (MARK, "anything", True),
+        (f"Bearer {MARK} and pw {MARK}.", "Bearer abc and pw x.", True),
+        (f"Bearer {MARK} and pw {MARK}.", "Bearer abc", False),
+        (f"Bearer {MARK}", "something else", False),
+        (f"say {MARK}", 'say "é\\n"', True),
+        (f"aba{MARK}ba", "aba", False),
+        (f"Bearer {MARK}", "bearer  abc", "text"),
+    ],
+)
+def test_what_stands_around_a_secret_counts(recorded: str, today: str, fits: bool | str) -> None:
+    wild = frozenset(["$.payload.content"])
+    matches: list[Match] = ["exact", "payload", "text"]
+    for match in matches:
+        likeness = Likeness(match)
+        around = likeness.surroundings(chat(recorded), wild)
+        assert likeness.stands_in(around, chat(today)) is (fits is True or fits == match)
+    likeness = Likeness("type")
+    assert likeness.stands_in(likeness.surroundings(chat(recorded), wild), chat(today))
+
+
 def test_text_and_binary_are_not_alike_and_nonsense_has_a_key_too() -> None:
     likeness = Likeness()
     texts = [
