@@ -80,9 +80,13 @@ def _show(context: tls.SSLContext, settings: TlsSettings) -> None:
         ) from None
 
 
+# "sha256 Fingerprint=" is openssl's, "SHA-256:" a browser's.
+_LABEL = re.compile(r"sha-?256(?: fingerprint)?\s*[:=]\s*")
+
+
 def _read_fingerprint(text: str) -> bytes:
     """The SHA-256 of a certificate as openssl or a browser writes it."""
-    bare = text.lower().removeprefix("sha256:").replace(":", "").replace(" ", "")
+    bare = _LABEL.sub("", text.strip().lower()).replace(":", "").replace(" ", "")
     if _FINGERPRINT.match(bare) is None:
         raise BadConfiguration(
             f"tls.fingerprint {text[:100]!r} is no SHA-256 fingerprint",

@@ -216,6 +216,10 @@ def _draft(base: Draft, words: str | None, *, needs_words: bool) -> Draft:
         raise WrongUsage(f"TEXT is for chat_send, not {base.type}", "Give its --payload instead.")
     if not words and needs_words:
         raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
+    if words is not None and "content" in base.payload:
+        raise WrongUsage(
+            "TEXT and the content of --payload are two texts for one message", "Give one of them."
+        )
     content = {} if words is None else {"content": words}
     return Draft(base.type, {**content, **base.payload}, base.metadata)
 

@@ -48,7 +48,8 @@ class Waiting:
         """What has not come, for whoever gives up."""
         if self._connected:
             return "No whole answer came"
-        return f"{self._who[0].upper()}{self._who[1:]} did not take the connection"
+        who = f"T{self._who[1:]}" if self._who.startswith("the ") else self._who
+        return f"{who} did not take the connection"
 
     def connected(self) -> None:
         self._connected = True

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import msgspec
 from msgspec import Meta
 
-from megabot_cli.config.schema import ProfileSettings, Settings
+from megabot_cli.config.schema import Origin, ProfileSettings, Settings
 
 Path = tuple[str, ...]
 
@@ -53,6 +53,8 @@ class Setting(msgspec.Struct, frozen=True):
         """What may stand there, in words: `a whole number, at least 1`."""
         if self.choices:
             return " or ".join(self.choices)
+        if get_args(_inside(self.type)) == (Origin,):
+            return "a list of origins, such as http://localhost:5173"
         return ", ".join([_KINDS[_plain(self.type)], *_bounds(self.type)])
 
 

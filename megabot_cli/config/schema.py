@@ -17,6 +17,8 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Positive = Annotated[float, Meta(gt=0)]
+# As a browser sends it: a bare host would never be one.
+Origin = Annotated[str, Meta(pattern=r"^([A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?|null)$")]
 NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 Dialect = Literal["megabot", "flat"]
@@ -209,7 +211,7 @@ class RelaySettings(Section, frozen=True):
         bool, Meta(description="Demand the client token from every local program.")
     ] = False
     allowed_origins: Annotated[
-        list[str],
+        list[Origin],
         Meta(description="Pages that may connect, such as http://localhost:5173."),
     ] = []
     allowed_hosts: Annotated[
@@ -310,7 +312,7 @@ class GatewaySettings(Section, frozen=True):
         Positive, Meta(description="A session nobody uses is forgotten after this.")
     ] = 3600.0
     allowed_origins: Annotated[
-        list[str],
+        list[Origin],
         Meta(description="Pages beyond this machine that may log in, such as https://app.example."),
     ] = []
     header_deadline_s: Annotated[

@@ -235,8 +235,8 @@ def problems(
         found.append(("other_host", f"for {names}, not for {host}", fix))
     if code in _SELF_SIGNED[:1] or (certificate.self_signed and not own_ca):
         fix = (
-            "If it is yours, compare the fingerprint there and pin it: "
-            f"tls.fingerprint: {certificate.fingerprint}"
+            "If it is yours, compare the fingerprint there and pin it with the profile's "
+            f"tls.fingerprint or MEGABOT_TLS_FINGERPRINT: {certificate.fingerprint}"
         )
         found.append(("self_signed", "signed by nobody but itself", fix))
     elif code in _UNKNOWN_ISSUER:

@@ -129,11 +129,13 @@ def _one(part: Part, *, by_client: bool) -> Said:
             payload=fields.get("parameters"),
         )
     if part.type == "tool_result":
+        # One that failed says why in its output, beside a result that is null.
+        result, output = fields.get("result"), fields.get("output")
         return Said(
             what="tool_result",
             type=part.type,
             status=str(fields["status"]) if "status" in fields else None,
-            payload=fields.get("result", fields.get("output")),
+            payload=output if result is None else result,
             by_client=by_client,
         )
     words = words_of(payload)

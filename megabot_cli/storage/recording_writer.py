@@ -28,6 +28,7 @@ from megabot_cli.storage.segment_writer import SegmentWriter
 # The writer holds the interpreter while it encodes; after a batch it lets the event loop on.
 _BATCH_RECORDS: Final = 200
 _BATCH_BYTES: Final = 256 * 1024
+_LOOK_EACH_NS: Final = 1_000_000_000  # whether the file is still there
 
 _MOST_NAMES: Final = 4096
 
@@ -115,7 +116,7 @@ class RecordingWriter:
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
         self._segment: SegmentWriter | None = None
         self._segment_since_ns = 0
-        self._synced_ns = 0
+        self._synced_ns = self._looked_ns = 0
         self._n = 0
         self._t = 0
         self.records = 0
@@ -172,6 +173,9 @@ class RecordingWriter:
         """Begin a new segment, or have the disk keep this one, when it is time."""
         segment = self._open()
         now = self._clock()
+        if now - self._looked_ns >= _LOOK_EACH_NS:
+            self._looked_ns = now
+            segment.look_for_it()
         too_old = now - self._segment_since_ns >= self._settings.segment_age_s * 1e9
         if segment.records and (too_old or segment.bytes >= self._settings.segment_bytes):
             # What waits in the queue may have come before now, and must not come before the end.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import os
@@ -60,6 +61,12 @@ class SegmentWriter:
         if self._unsynced:
             os.fsync(self._descriptor)
             self._unsynced = False
+
+    def look_for_it(self) -> None:
+        """FileNotFoundError where somebody has removed the file: nobody will read what is
+        written to it."""
+        if os.fstat(self._descriptor).st_nlink == 0:
+            raise FileNotFoundError(errno.ENOENT, f"{self.path} has been removed")
 
     def seal(self, n: int, t: int) -> None:
         """Write the `end` record (number `n`, at `t`), and give the file its final name."""

@@ -198,7 +198,8 @@ def what_it_says(record: Record) -> str:
     if record.kind not in ("message", "inject"):
         return _what_happened(record)
     if record.data is None:
-        return f"binary, {size(record.size or 0)}"
+        is_binary = record.data_b64 is not None or record.opcode == "binary"
+        return f"{'binary' if is_binary else 'left out'}, {size(record.size or 0)}"
     try:
         telling = _telling_decoder.decode(record.data).payload
     except (msgspec.DecodeError, UnicodeError, RecursionError):

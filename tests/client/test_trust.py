@@ -57,7 +57,9 @@ async def answer_over(tls: ssl.SSLContext, **settings: Any) -> str:
         return (await client.ask("hi")).text
 
 
-@pytest.mark.parametrize("form", ["{}", "SHA256:{}", "colons"])
+@pytest.mark.parametrize(
+    "form", ["{}", "SHA256:{}", "sha256 Fingerprint={}", "SHA-256: {}", "colons"]
+)
 async def test_the_pinned_certificate_is_enough(
     server_tls: ssl.SSLContext, certificate: Path, form: str
 ) -> None:

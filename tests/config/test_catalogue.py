@@ -49,6 +49,8 @@ def variable_text(setting: Setting) -> str:
         return "x"
     if setting.default is None and "number" in setting.constraint:
         return "30"
+    if "origins" in setting.constraint:
+        return "http://page.example"
     if setting.default is None or setting.is_list:
         return "text"
     return (

@@ -148,6 +148,11 @@ def test_variables_that_set_nothing_are_told() -> None:
             "config.yaml:4: profiles.a.b.tls.insecure cannot be 3",
             "true or false",
         ),
+        (
+            "relay:\n  allowed_origins: [localhost:8000]\n",
+            "config.yaml:2: relay.allowed_origins cannot be ['localhost:8000']",
+            "http://",
+        ),
         ("relay: 3\n", "config.yaml:1: relay is 3, where a section belongs", "indented"),
         ("profiles:\n  1:\n", "config.yaml:2: the profile's name 1 is no text", '"1"'),
         ("limits: {}\nlimits: {}\n", "config.yaml:2: limits is set twice", "one of them"),

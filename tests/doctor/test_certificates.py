@@ -121,7 +121,7 @@ async def test_a_self_signed_one_can_be_pinned_as_the_fix_says(tmp_path: Path) -
     finding = (await found_with(tmp_path, shown))["tls"]
     assert finding.facts["problems"] == ["self_signed"]
     assert "signed by nobody but itself" in finding.message
-    fingerprint = str(finding.fix).rpartition("tls.fingerprint: ")[2]
+    fingerprint = str(finding.fix).rpartition("MEGABOT_TLS_FINGERPRINT: ")[2]
     assert fingerprint.replace(":", "") == fingerprint_of(shown)
     pinned = await found_with(tmp_path, shown, tls_fingerprint=fingerprint)
     assert (pinned["tls"].verdict, pinned["socket"].verdict) == ("ok", "ok")

@@ -152,6 +152,7 @@ def test_what_is_nearly_right_is_guessed_and_what_cannot_be_read_is_told_in_word
         ("config show rely", 9, "Did you mean 'relay'?"),
         ("send hi --type chat_sned", 2, "Did you mean 'chat_send'?"),
         ("send -", 2, "There is nothing to send"),
+        ('send hi -d {"content":"ho"}', 2, "two texts for one message"),
         ("send hi --type session_join", 2, "TEXT is for chat_send, not session_join"),
         (
             "tail --no-follow --template @/none",

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
@@ -331,6 +333,35 @@ def test_every_fsync_policy_writes_the_same(new_recorder: NewRecorder, fsync: st
         assert recorder.flush(LIMIT_S)
     recorder.close()
     assert verify(recorder.folder).clean
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("fsync", ["never", "interval"])
+def test_a_recording_that_somebody_removed_is_not_healthy(
+    tmp_path: Path, fsync: Literal["never", "interval"], apart: bool
+) -> None:
+    faults: list[str] = []
+    recorder = Recorder(
+        tmp_path,
+        RecordingSettings(fsync=fsync),
+        tool="t",
+        upstream="ws://h/ws",
+        on_fault=faults.append,
+        apart=apart,
+    )
+    recorder.start()
+    recorder.put("mark", note="before")
+    assert recorder.flush(LIMIT_S)
+    shutil.rmtree(recorder.folder)
+    deadline = time.monotonic() + LIMIT_S
+    while recorder.healthy and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert len(faults) == 1
+    assert "has been removed" in faults[0]
+    assert str(recorder.folder) in faults[0]
+    recorder.put("mark", note="after")
+    assert recorder.dropped == 1
+    recorder.close()
 
 
 def test_closing_twice_and_putting_afterwards_is_harmless(new_recorder: NewRecorder) -> None:

@@ -115,6 +115,8 @@ def test_on_a_narrow_terminal_a_source_is_known_by_its_end() -> None:
         (Record(n=1, t=0, kind="message", data="no json"), "no json"),
         (Record(n=1, t=0, kind="message", data='{"type":"message","content":"hi"}'), "hi"),
         (Record(n=1, t=0, kind="message", data_b64="AAA=", size=2), "binary, 2 B"),
+        (Record(n=1, t=0, kind="message", opcode="binary", size=2), "binary, 2 B"),
+        (Record(n=1, t=0, kind="message", size=2), "left out, 2 B"),
         (Record(n=1, t=0, kind="close", code=1006, by="upstream"), "1006, by upstream"),
         (Record(n=1, t=0, kind="gap", lost=3), "3 lost"),
     ],
