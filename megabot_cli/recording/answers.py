@@ -125,6 +125,8 @@ class Correlator:
         self._waiting: deque[int] = deque()
         # Flat messages without an answer, by the type that answers them.
         self._expected: defaultdict[str, deque[int]] = defaultdict(deque)
+        # Messages that no reply can name: broken ones, say.
+        self._nameless: deque[int] = deque()
         self._last: int | None = None
         self._served: int | None = None
 
@@ -136,6 +138,8 @@ class Correlator:
         head = peek(text)
         if head is not None and head.id is None and head.type in flat.ANSWERS:
             self._expected[flat.ANSWERS[head.type]].append(place)
+        elif head is None or head.id is None:
+            self._nameless.append(place)
         if message_id is not None:
             self._by_id[message_id] = place
         for head, inner in messages_in(text):
@@ -183,6 +187,11 @@ class Correlator:
             return None
         if head is not None and head.type == "chat_receive" and self._repeats_last(payload):
             return self._served
+        if head is not None and head.type == "connection_error":
+            # Of a message that has a name it would give that.
+            while self._nameless:
+                if not self.answers[place := self._nameless.popleft()].parts:
+                    return place
         expecting = self._expecting(head.type if head is not None else None)
         return self._oldest_waiting() if expecting is None else expecting
 

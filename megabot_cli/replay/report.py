@@ -98,7 +98,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
         for difference in self.differences[:MOST_SHOWN] if differences else ():
             verdict = difference.verdict.replace("_", " ")
             lines.append(
-                f"record {difference.n}, {difference.type}: {verdict}, {difference.detail}"
+                f"record {difference.n}, {difference.type or 'no type'}: "
+                f"{verdict}, {difference.detail}"
             )
             lines.append(f"  recorded  {difference.recorded}")
             lines.append(f"  now       {difference.replayed}")

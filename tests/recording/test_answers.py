@@ -68,6 +68,17 @@ def test_an_id_first_seen_in_a_reply_names_the_exchange_from_then_on() -> None:
     assert shape(correlator.answers[1]) == ["status_update", "status_update"]
 
 
+def test_an_error_that_names_nothing_is_the_broken_message_s() -> None:
+    correlator = asked("a", "b")
+    correlator.sent(2, None, "{bad")
+    heard(correlator, chunk("A", 1, reply_to="m1"), refusal("invalid"), refusal("busy"))
+    assert [shape(each) for each in correlator.answers.values()] == [
+        ["chat_stream", "connection_error"],
+        [],
+        ["connection_error"],
+    ]
+
+
 def test_without_any_id_the_oldest_message_that_waits_is_answered() -> None:
     correlator = asked("a", "b")
     heard(
