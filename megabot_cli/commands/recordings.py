@@ -21,7 +21,7 @@ from megabot_cli.errors import ExpectationFailed, WrongUsage
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
@@ -132,6 +132,7 @@ def show(
     form: Any = invocation.output
     laid_out = layout(fields, template, form)
     events = events or wanted.asks_for_events
+    chooses = not wanted.everything
     if not events and not conversation:
         wanted = wanted.of_messages()
     place, secrets = find(invocation, recording), more_secrets(invocation)
@@ -141,17 +142,27 @@ def show(
         at_once(invocation, recording),
     ):
         started_at = started_at_s(reader)
+        is_any = False
+
+        def chosen() -> Iterator[tuple[Record, bytes]]:
+            nonlocal is_any
+            for each in choose(reader, wanted):
+                is_any = True
+                yield each
+
         if conversation:
-            _show_conversation(invocation, choose(reader, wanted), started_at)
+            _show_conversation(invocation, chosen(), started_at)
         else:
             printer = RecordPrinter(
                 invocation.console, form, events=events, assemble=assemble, layout=laid_out
             )
-            for record, line in choose(reader, wanted):
+            for record, line in chosen():
                 printer.show(record, started_at + record.t / 1e6, line)
             printer.end()
         for warning in reader.warnings:
             invocation.console.warn(warning)
+    if chooses and not is_any:
+        invocation.console.note("nothing in it was chosen; `megabot recordings stats` counts it")
 
 
 def _show_conversation(

@@ -71,3 +71,8 @@ def sanitize(
     invocation.console.note(
         f"{done.written} records written, {done.changed} of them changed, {done.dropped} dropped."
     )
+    # A misspelt name would hand the secret over.
+    if (key or pattern) and not done.changed:
+        invocation.console.warn("nothing was found of what --key and --pattern name")
+    if drop and not done.dropped:
+        invocation.console.warn("nothing was found of what --drop names")

@@ -363,3 +363,14 @@ def test_prune_says_what_goes_and_wants_a_word_before_it_does(
     assert (done.returncode, folder.exists()) == (0, False)
     assert "removed 1 segment" in done.stderr
     assert stranger.types("recordings", "prune", "--keep-bytes", "lots").returncode == 2
+
+
+def test_what_was_chosen_in_vain_is_told(stranger: Operator, tmp_path: Path) -> None:
+    done = stranger.types("rec", "show", str(SEALED), "-t", "nope_*")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.startswith("nothing in it was chosen")
+    made = str(tmp_path / "made.jsonl")
+    done = stranger.types("rec", "sanitize", str(SEALED), made, "--key", "nope", "--drop", "nope")
+    assert done.returncode == 0
+    assert "warning: nothing was found of what --key and --pattern name" in done.stderr
+    assert "warning: nothing was found of what --drop names" in done.stderr
