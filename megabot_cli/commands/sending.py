@@ -172,13 +172,18 @@ async def _open(
     """A client in the session that was asked for; NotFound where that is gone."""
     from megabot_cli.commands.asked_session import require_session
 
-    warns = options.or_new
+    warns, is_lost = options.or_new, False
 
     def tell(event: ClientEvent) -> None:
+        nonlocal is_lost
         if event.kind == "lost":
+            is_lost = True
             invocation.console.note(f"connection lost ({event.detail}); dialling again")
         elif event.kind == "new_session" and warns:
             invocation.console.warn(f"the session is gone; a new one is {event.session_id}")
+        elif event.kind == "resumed" and is_lost:
+            is_lost = False
+            invocation.console.note("connected again; waiting for the rest")
         elif event.kind in ("open", "resumed"):
             invocation.console.detail(f"{event.kind}: session {event.session_id}")
 

@@ -124,3 +124,26 @@ def test_a_new_session_will_do_where_one_says_so(ann: Operator) -> None:
     assert done.returncode == 0
     assert done.stdout.startswith("You said “hi”")
     assert "the session is gone; a new one is sess_" in done.stderr
+
+
+GOES_ON = """
+rules:
+  - name: breaks off
+    match: {type: chat_send}
+    steps:
+      - stream: {text: "Half of", stop_after: 1}
+      - close: {code: 1012, reason: the gateway restarts}
+"""
+
+
+def test_a_line_that_is_up_again_is_told(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    scenario = tmp_path / "goes_on.yaml"
+    scenario.write_text(GOES_ON)
+    url = start_gateway(processes, "--listen", "127.0.0.1:0", "--scenario", str(scenario))
+    own = Operator(stranger.home, url)
+    own.logs_in()
+    done = own.types("send", "hi", "--timeout", "4s")
+    assert "connection lost (service restarts (1012)" in done.stderr
+    assert "dialling again\nconnected again; waiting for the rest\n" in done.stderr
