@@ -140,12 +140,12 @@ def _meant(fault: typer.TyperException) -> str | None:
 
 
 def _text_report(invocation: Invocation, error: MegabotError) -> str:
-    from megabot_cli.terminal.text import safe_line, safe_text
+    from megabot_cli.terminal.text import safe_line
 
     console = invocation.console
-    lines = [f"{console.paint_error('error:', 'bold', 'red')} {safe_text(_sentence(error))}"]
+    lines = [console.sentence(_sentence(error), "error:", "bold", "red")]
     if error.hint:
-        lines.append(f"{console.paint_error('hint:', 'bold')} {safe_line(error.hint)}")
+        lines.append(console.sentence(safe_line(error.hint), "hint:", "bold"))
     return "\n".join(lines)
 
 

@@ -120,7 +120,7 @@ class _SessionPartner:
     def say_goodbye(self) -> None:
         console = self._invocation.console
         if console.in_is_terminal:
-            console.note(f"To go on later: megabot chat --session {self.session}")
+            console.note(f"To go on later: `megabot chat --session {self.session}`")
 
     async def say(self, text: str, show: Show, status: Show) -> Sequence[str]:
         assert self._client is not None

@@ -41,7 +41,9 @@ def check(
     problems = _problems_in(file) if file is not None else _problems_in_force(invocation)
     name = str(file or invocation.places.config_file)
     _show(invocation, name, problems)
-    if problems:
+    if not problems:
+        _say_that_all_is_well(invocation, file)
+    else:
         many = counted(len(problems), "problem")
         raise BadConfiguration(f"{name} has {many}" if file else f"The settings have {many}")
 
@@ -70,8 +72,6 @@ def _problems_in_force(invocation: Invocation) -> list[MegabotError]:
     if found.configuration is not None:
         for name in found.configuration.unknown_variables:
             invocation.console.warn(f"{name} sets nothing: there is no such setting")
-    if not invocation.places.config_file.exists() and not found.problems:
-        invocation.console.note(f"There is no {invocation.places.config_file}: defaults hold.")
     return found.problems
 
 
@@ -86,8 +86,15 @@ def _show(invocation: Invocation, name: str, problems: list[MegabotError]) -> No
     else:
         for each in problems:
             _print(invocation, each)
-        if not problems:
-            invocation.console.note(f"Nothing is wrong in {name}.")
+
+
+def _say_that_all_is_well(invocation: Invocation, file: Path | None) -> None:
+    own = invocation.places.config_file
+    if file is None and not own.exists():
+        what = "nothing is wrong in the defaults and the environment"
+        invocation.console.note(f"There is no {own}; {what}.")
+    elif invocation.output == "text":
+        invocation.console.note(f"Nothing is wrong in {file or own}.")
 
 
 def _row(problem: MegabotError) -> dict[str, str | None]:

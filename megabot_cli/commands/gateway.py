@@ -422,7 +422,7 @@ def _show_first_user(invocation: Invocation, users: FirstUser, url: str, *, kept
         known = invocation.configuration.profile.url.replace("//localhost:", "//127.0.0.1:")
         elsewhere = "" if url == known else f" --url {url}"
         invocation.console.note(
-            f"Next, in another terminal: megabot login --username {name}{elsewhere}"
+            f"Next, in another terminal: `megabot login --username {name}{elsewhere}`"
         )
     if not kept:
         invocation.console.note("Nothing outlives this process; --data DIR keeps it.")

@@ -97,6 +97,7 @@ def metrics_page() -> str:
     from megabot_cli.telemetry.catalogue import catalogue
 
     lines = [*head("MEGABOT-METRICS", 7, "Miscellaneous"), *_BEFORE, ".SH METRICS"]
+    lines.append(".ad l")  # a narrow page cannot spread two long words over a line
     for metric in catalogue():
         lines += item(f"\\fB{escape(metric.name)}\\fR ({metric.kind})", metric.meaning)
         for label, values in metric.labels.items():

@@ -79,15 +79,15 @@ def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
         (
             each.id,
             date_and_time(unix_time(each.started_at)),
+            "live" if each.live else "clean" if each.clean else "unclean",
             format_duration(each.duration_s),
             str(each.records),
             size(each.bytes),
-            "live" if each.live else "clean" if each.clean else "unclean",
             each.upstream,
         )
         for each in found
     ]
-    headings = ("recording", "started", "length", "records", "size", "state", "upstream")
+    headings = ("recording", "started", "state", "length", "records", "size", "upstream")
     print_table(invocation.console, headings, rows)
 
 

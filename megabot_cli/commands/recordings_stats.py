@@ -160,8 +160,10 @@ def _print_replies(console: Console, found: Summary) -> None:
     most = max((count for _, count in found.latency_histogram), default=0)
     for bound, count in found.latency_histogram:
         label = f"≤ {bound:g} ms" if bound is not None else "longer"
-        drawn = console.paint(bar(count, most, _BAR_WIDTH), "green")
-        console.line(f"{label:>12}  {count:>7}  {drawn}".rstrip())
+        before = f"{label:>12}  {count:>7}  "
+        room = max(1, (console.width or 80) - len(before))
+        drawn = console.paint(bar(count, most, min(room, _BAR_WIDTH)), "green")
+        console.line(f"{before}{drawn}".rstrip())
     if found.slowest:
         console.line()
         rows = [

@@ -61,7 +61,8 @@ def clients(
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.views import size
 
-    headings = ("client", "name", "session", "role", "connected", "sent", "got", "waiting")
+    # What tells of trouble stands first: a narrow terminal cuts rows at their end.
+    headings = ("client", "name", "connected", "waiting", "sent", "got", "role", "session")
     _show_list(
         context.obj,
         "clients",
@@ -69,12 +70,12 @@ def clients(
         lambda each: (
             each["id"],
             each["name"] or "-",
-            each["session"] or "-",
-            each["role"] or "-",
             format_duration(each["connected_s"]),
+            size(each["outbox_bytes"]),
             str(each["messages"]["to_upstream"]),
             str(each["messages"]["to_client"]),
-            size(each["outbox_bytes"]),
+            each["role"] or "-",
+            each["session"] or "-",
         ),
         (fields, template),
     )
@@ -86,7 +87,8 @@ def sessions(
     context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
 ) -> None:
     """Its sessions and their links."""
-    headings = ("session", "state", "clients", "waiting", "requests", "link", "fault")
+    # What tells of trouble stands first: a narrow terminal cuts rows at their end.
+    headings = ("session", "state", "fault", "clients", "waiting", "requests", "link")
     _show_list(
         context.obj,
         "sessions",
@@ -94,11 +96,11 @@ def sessions(
         lambda each: (
             each["session"] or "-",
             each["state"],
+            each["fault"] or "-",
             str(each["clients"]),
             str(each["waiting"]),
             str(each["requests"]),
             each["link"],
-            each["fault"] or "-",
         ),
         (fields, template),
     )

@@ -11,3 +11,8 @@ def did_you_mean(word: str, known: Iterable[str], *, near: float = 0.6) -> str |
 
     close = get_close_matches(word, list(known), n=1, cutoff=near)
     return f"Did you mean {close[0]!r}?" if close else None
+
+
+def as_clause(guess: str | None) -> str | None:
+    """The guess as it goes on in a sentence that others began."""
+    return guess and guess[0].lower() + guess[1:]

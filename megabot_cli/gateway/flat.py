@@ -154,6 +154,7 @@ class FlatGateway(Gateway):
 
     def _application(self) -> web.Application:
         app = web.Application(middlewares=[errors_as_text], client_max_size=routes.MOST_BODY_BYTES)
+        app.router.add_get("/", routes.serve_index(routes.FLAT_PAGES, "flat"))
         app.router.add_get("/healthz", routes.healthz)
         app.router.add_get("/ws", self._serve_socket, allow_head=False)
         return app

@@ -1,4 +1,4 @@
-"""The gateway's HTTP side: login, refresh, health, and the way to a socket."""
+"""The gateway's HTTP side: login, refresh, health, what there is, the way to a socket."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 import structlog
@@ -17,11 +17,23 @@ from megabot_cli.gateway.accounts import User, Users
 from megabot_cli.gateway.keys import Keys, TokenRefused
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.throttle import LoginThrottle
+from megabot_cli.listening.answers import Pages, index, nothing_at
 from megabot_cli.version import __version__
 
 MOST_BODY_BYTES = 64 * 1024
 BODY_DEADLINE_S = 10.0
 REFRESH_LIFETIME_S = 30 * 86400.0
+
+PAGES: Final[Pages] = (
+    ("GET", "/ws", "the WebSocket that clients connect to, with a credential"),
+    ("POST", "/api/auth/login", "a token for a username and a password, as JSON"),
+    ("POST", "/api/auth/refresh", "new tokens for a refresh_token"),
+    ("GET", "/healthz", "does it answer"),
+)
+FLAT_PAGES: Final[Pages] = (
+    ("GET", "/ws", "the WebSocket that clients connect to, with ?token="),
+    ("GET", "/healthz", "does it answer"),
+)
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Body = TypeVar("Body")
@@ -119,6 +131,16 @@ class TokenRoutes:
         )
 
 
+def serve_index(pages: Pages, manual: str = "protocol") -> Handler:
+    """For somebody who looks at `/`: what there is."""
+
+    async def serve(_request: web.Request) -> web.StreamResponse:
+        about = f"megabot gateway {__version__}: MegaBot on this machine"
+        return index(about, pages, f"What is said there: man 7 megabot-{manual}")
+
+    return serve
+
+
 async def healthz(request: web.Request) -> web.Response:
     return answer(200, {"status": "ok", "version": __version__})
 
@@ -130,6 +152,8 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
     except Refused as fault:
         return refusal(fault.status, fault.error, fault.text, fault.headers)
+    except web.HTTPNotFound:
+        return refusal(404, "not_found", nothing_at(request.path, PAGES), {})
     except web.HTTPException as fault:
         kept: dict[str, str] = {
             name: fault.headers[name] for name in (hdrs.ALLOW,) if name in fault.headers
@@ -152,7 +176,7 @@ def answer(
 ) -> web.Response:
     return web.Response(
         status=status,
-        body=msgspec.json.encode(content),
+        body=msgspec.json.encode(content) + b"\n",  # for a terminal's sake
         content_type="application/json",
         headers=headers,
     )

@@ -232,6 +232,7 @@ class Gateway:
         for path, handler in (("login", tokens.login), ("refresh", tokens.refresh)):
             app.router.add_post(f"/api/auth/{path}", handler)
             app.router.add_options(f"/api/auth/{path}", preflight)
+        app.router.add_get("/", routes.serve_index(routes.PAGES))
         app.router.add_get("/healthz", routes.healthz)
         app.router.add_get("/ws", self._serve_socket, allow_head=False)
         return app

@@ -10,6 +10,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.errors import BadData, MegabotError, NotFound, PartlyFailed
+from megabot_cli.listening.answers import json_line
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay import overview
 
@@ -70,7 +71,7 @@ class Control:
             refusal = await self._may_see(request)
             if refusal is not None:
                 return refusal
-            return web.json_response(view(), headers={"Cache-Control": "no-store"})
+            return json_line(view(), headers={"Cache-Control": "no-store"})
 
         return serve
 
@@ -85,9 +86,9 @@ class Control:
             except MegabotError as fault:
                 status = _STATUS.get(type(fault), 400)
                 body = {"error": fault.code, "message": fault.message, "hint": fault.hint}
-                return web.json_response(body, status=status)
+                return json_line(body, status)
             log.info("control.done", deed=name, **outcome)
-            return web.json_response({"done": name, **outcome})
+            return json_line({"done": name, **outcome})
 
         return serve
 

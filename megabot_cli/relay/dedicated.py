@@ -6,13 +6,13 @@ Nothing is required of the upstream: any WebSocket server will do.
 from __future__ import annotations
 
 import asyncio
-import json
 
 import structlog
 from aiohttp import hdrs, web
 
 from megabot_cli.client.dial import Dialed, hang_up
 from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, RateLimited
+from megabot_cli.listening.answers import json_line
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.pair import Pair
@@ -139,9 +139,4 @@ def _refused_by_upstream(fault: MegabotError) -> web.Response:
     elif isinstance(fault, NotAuthenticated | NotPermitted):
         status = 403
     body = {"error": fault.code, "message": fault.message, "hint": fault.hint, "code": status}
-    return web.Response(
-        status=status,
-        text=json.dumps(body) + "\n",
-        content_type="application/json",
-        headers=headers,
-    )
+    return json_line(body, status, headers)

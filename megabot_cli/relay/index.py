@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from megabot_cli.config.spelling import did_you_mean
-
-Pages = tuple[tuple[str, str, str], ...]  # method, path, what it is
+from megabot_cli.listening.answers import Pages
 
 CLIENT_PAGES: Final[Pages] = (
     ("GET", "/ws", "the WebSocket that clients connect to"),
@@ -28,16 +26,3 @@ ADMIN_PAGES: Final[Pages] = (
     ("POST", "/relay/dump", "megabot relay dump"),
     ("POST", "/relay/reload", "megabot relay reload"),
 )
-
-
-def index_text(about: str, pages: Pages, elsewhere: str) -> str:
-    """A line for each path; `elsewhere` says where the rest is."""
-    widest = max(len(path) for _, path, _ in pages)
-    lines = [f"{method:4} {path:{widest}}  {what}" for method, path, what in pages]
-    return "\n".join([about, "", *lines, "", elsewhere, ""])
-
-
-def nothing_at(path: str, pages: Pages) -> str:
-    """What is said of a path that is not there."""
-    meant = did_you_mean(path, [each for _, each, _ in pages])
-    return f"there is nothing at {path[:100]!r}; {meant or 'GET / lists what there is'}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -11,8 +10,9 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.tasks import TaskSet
-from megabot_cli.config.spelling import did_you_mean
+from megabot_cli.config.spelling import as_clause, did_you_mean
 from megabot_cli.errors import BadData, MegabotError
+from megabot_cli.listening.answers import Pages, index, json_line, nothing_at
 from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
@@ -22,7 +22,7 @@ from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import peer_uid
-from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES, Pages, index_text, nothing_at
+from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
 from megabot_cli.relay.local_client import LocalClient, Wishes
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
@@ -100,7 +100,7 @@ class ClientRoutes:
     async def serve_index(self, _request: web.Request) -> web.Response:
         """For somebody who looks here: what there is."""
         about = "megabot relay: clients connect here"
-        return _text(index_text(about, CLIENT_PAGES, f"Health and numbers: {self._admin_url()}"))
+        return index(about, CLIENT_PAGES, f"Health and numbers: {self._admin_url()}")
 
     # -- clients -------------------------------------------------------------------------
 
@@ -112,7 +112,7 @@ class ClientRoutes:
         named = request.match_info.get("profile") or request.query.get("profile")
         identity = self._identities.get(named) if named else self._main
         if identity is None:
-            meant = did_you_mean(named or "", self._identities)
+            meant = as_clause(did_you_mean(named or "", self._identities))
             known = ", ".join(self._identities)
             text = f"this relay serves no profile {named!r}; {meant or f'it serves {known}'}"
             self._parts.numbers.refusals["unknown_profile"] += 1
@@ -333,7 +333,7 @@ class AdminRoutes:
     async def serve_index(self, _request: web.Request) -> web.Response:
         """For somebody who looks here: what there is."""
         about = f"megabot relay {self._relay.version}, for its operator"
-        return _text(index_text(about, ADMIN_PAGES, f"Clients connect to {self._relay.url}"))
+        return index(about, ADMIN_PAGES, f"Clients connect to {self._relay.url}")
 
     async def serve_health(self, _request: web.Request) -> web.Response:
         """200 while the process does its work; `status` says when only in part."""
@@ -389,24 +389,14 @@ async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.St
         return await handler(request)
     except web.HTTPNotFound:
         body = {"error": "not_found", "message": nothing_at(request.path, pages), "code": 404}
-        return web.json_response(body, status=404)
-
-
-def _text(text: str) -> web.Response:
-    return web.Response(text=text, headers={"Cache-Control": "no-store"})
+        return json_line(body, 404)
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:
-    headers = {"Cache-Control": "no-store"}
-    return web.json_response(facts, status=200 if good else 503, headers=headers)
+    return json_line(facts, 200 if good else 503, {"Cache-Control": "no-store"})
 
 
 def _refuse(refusal: Refusal) -> web.Response:
     body = {"error": refusal.reason, "message": refusal.message, "code": refusal.status}
     headers = {"Upgrade": "websocket"} if refusal.status == 426 else None
-    return web.Response(
-        status=refusal.status,
-        text=json.dumps(body) + "\n",
-        content_type="application/json",
-        headers=headers,
-    )
+    return json_line(body, refusal.status, headers)

@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Literal, Protocol, TextIO
 
 from megabot_cli.errors import MegabotError
-from megabot_cli.terminal.text import safe_json, safe_text
+from megabot_cli.terminal.text import safe_json, safe_text, wrap
 
 ColorChoice = Literal["auto", "always", "never"]
 Style = Literal["bold", "dim", "red", "green", "yellow", "blue", "magenta", "cyan"]
@@ -51,7 +51,10 @@ class LiveArea(Protocol):
 
 
 class Console:
-    """Where a command writes. `color` and `width` are decided once, when it is made."""
+    """Where a command writes. `color` and `width` are decided once, when it is made.
+
+    `width` is that of stdout and `err_width` that of stderr; None is no terminal.
+    """
 
     def __init__(
         self,
@@ -61,6 +64,7 @@ class Console:
         color: bool = False,
         err_color: bool = False,
         width: int | None = None,
+        err_width: int | None = None,
         in_is_terminal: bool = False,
         out_is_terminal: bool = False,
         err_is_terminal: bool = False,
@@ -72,6 +76,7 @@ class Console:
         self.color = color
         self.err_color = err_color
         self.width = width
+        self.err_width = err_width
         self.in_is_terminal = in_is_terminal
         self.out_is_terminal = out_is_terminal
         self.err_is_terminal = err_is_terminal
@@ -181,16 +186,25 @@ class Console:
     def note(self, text: str) -> None:
         """Something worth knowing that is not the result; silent with -q."""
         if self.verbosity >= 0:
-            self.error_line(safe_text(text))
+            self.error_line(self.sentence(text))
 
     def detail(self, text: str) -> None:
         """Something worth knowing with -v."""
         if self.verbosity > 0:
-            self.error_line(safe_text(text))
+            self.error_line(self.sentence(text))
 
     def warn(self, text: str) -> None:
         if self.verbosity >= 0:
-            self.error_line(f"{self.paint_error('warning:', 'yellow')} {safe_text(text)}")
+            self.error_line(self.sentence(text, "warning:", "yellow"))
+
+    def sentence(self, text: str, word: str = "", *styles: Style) -> str:
+        """`text`, made harmless, as it stands on stderr, a painted `word` before it: a terminal
+        gets it broken between words, for it would break it within them."""
+        harmless = safe_text(text)
+        taken = len(word) + 1 if word else 0
+        if self.err_width is not None:
+            harmless = wrap(harmless, self.err_width, taken)
+        return f"{self.paint_error(word, *styles)} {harmless}" if word else harmless
 
     def error_line(self, text: str) -> None:
         """A line on stderr whatever the verbosity, as it is."""
@@ -261,7 +275,8 @@ def open_console(
         err,
         color=use_color(color, environ, is_terminal=out_is_terminal),
         err_color=use_color(color, environ, is_terminal=err_is_terminal),
-        width=_width(environ) if out_is_terminal else None,
+        width=_width(environ, 1) if out_is_terminal else None,
+        err_width=_width(environ, 2) if err_is_terminal else None,
         in_is_terminal=sys.stdin is not None and not sys.stdin.closed and sys.stdin.isatty(),
         out_is_terminal=out_is_terminal,
         err_is_terminal=err_is_terminal,
@@ -295,12 +310,12 @@ def _take_any_character(stream: TextIO) -> None:
         reconfigure(encoding="utf-8", errors="backslashreplace", newline="\n")
 
 
-def _width(environ: Mapping[str, str]) -> int:
+def _width(environ: Mapping[str, str], descriptor: int) -> int:
     columns = environ.get("COLUMNS", "")
     if columns.isdecimal() and int(columns) > 0:
         return int(columns)
     try:
-        return os.get_terminal_size(1).columns or PLAIN_WIDTH
+        return os.get_terminal_size(descriptor).columns or PLAIN_WIDTH
     except OSError:
         return PLAIN_WIDTH
 

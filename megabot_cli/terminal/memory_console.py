@@ -26,6 +26,7 @@ class MemoryConsole(Console):
             color=color,
             err_color=color,
             width=width if width is not None else (80 if terminal else None),
+            err_width=(width or 80) if terminal else None,
             in_is_terminal=terminal,
             out_is_terminal=terminal,
             err_is_terminal=terminal,

@@ -9,6 +9,7 @@ from megabot_cli.recording.harmless_json import STEERING, harmless_text
 
 _DANGEROUS = re.compile(f"[{STEERING}]")
 _DANGEROUS_IN_A_LINE = re.compile(f"[\t\n{STEERING}]")
+_WORDS = re.compile(r"`[^`\n]*`\S*|\S+")  # a command is one: it is copied, and typed as one line
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\x1b": "\\e"}
 
 
@@ -61,3 +62,28 @@ def fit(text: str, width: int) -> str:
             break
         kept.append(character)
     return "".join(kept) + "…"
+
+
+def wrap(text: str, width: int, taken: int = 0) -> str:
+    """`text` in lines of at most `width` columns, broken between words, of the first of which
+    so many are `taken`. A word that is longer stays whole, and so does an indented line: it
+    stands under something."""
+    lines: list[str] = []
+    for line in text.split("\n"):
+        room = width - taken if not lines else width
+        if display_width(line) <= room or line[:1].isspace():
+            lines.append(line)
+        else:
+            lines += _broken(line, width, room)
+    return "\n".join(lines)
+
+
+def _broken(line: str, width: int, room: int) -> list[str]:
+    lines = [""]
+    for word in _WORDS.findall(line):
+        if not lines[-1] or display_width(lines[-1]) + 1 + display_width(word) <= room:
+            lines[-1] = f"{lines[-1]} {word}".lstrip()
+        else:
+            lines.append(word)
+            room = width
+    return lines

@@ -12,7 +12,7 @@ import msgspec
 
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.console import Console, Style
-from megabot_cli.terminal.text import display_width, fit, safe_line
+from megabot_cli.terminal.text import display_width, fit, safe_line, wrap
 
 _GAP = "  "
 _ARROWS = {"to_upstream": "→", "to_client": "←"}
@@ -22,6 +22,7 @@ _TYPE_WIDTH = len("connection_established")
 _SESSION_TAIL = 8  # ids begin with the time: their end tells them apart
 _SOURCE_TAIL = 9
 _SOME_TEXT, _LEAST_TEXT = 30, 8  # columns for what a message says
+_LEAST_VALUE = 16  # columns for a fact that is broken into lines; with less it is left alone
 
 # The fields of a payload that say what a message is about, the first that is there.
 _TELLING = ("content", "chunk", "message", "error", "status", "title", "tool_name", "action")
@@ -56,10 +57,14 @@ def _row(cells: Sequence[str], widths: Sequence[int], most: int | None) -> str:
 
 
 def print_facts(console: Console, facts: Sequence[tuple[str, str]]) -> None:
-    """Write `name  value` lines, aligned."""
+    """Write `name  value` lines, aligned; on a terminal a long value goes on below itself."""
     widest = max(len(name) for name, _ in facts)
+    indent = widest + len(_GAP)
     for name, value in facts:
-        console.line(f"{console.paint(name.ljust(widest), 'dim')}  {safe_line(value)}")
+        shown = safe_line(value)
+        if console.width is not None and console.width - indent >= _LEAST_VALUE:
+            shown = wrap(shown, console.width - indent).replace("\n", "\n" + " " * indent)
+        console.line(f"{console.paint(name.ljust(widest), 'dim')}{_GAP}{shown}")
 
 
 def clock(at: float) -> str:

@@ -83,6 +83,23 @@ def test_man_shows_a_page() -> None:
     assert "megabot send [OPTIONS] [TEXT|-]" in done.stdout
 
 
+@needs("man")
+@pytest.mark.parametrize("width", [60, 80])
+def test_no_page_is_wider_than_its_reader(width: int) -> None:
+    too_wide = {}
+    for page in PAGES:
+        if width < 80 and page.name == "megabot-protocol.7":
+            continue  # it names tests, and their names are long
+        done = subprocess.run(
+            ["man", "--warnings", "-l", str(page)],
+            capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin",
+            "MANWIDTH": str(width), "LC_ALL": "C.UTF-8", "MANPAGER": "cat"},
+        )  # fmt: skip
+        if done.stderr:
+            too_wide[page.name] = done.stderr
+    assert too_wide == {}
+
+
 def bash_completes(line: str) -> list[str]:
     """What bash offers at the end of `line`."""
     script = (

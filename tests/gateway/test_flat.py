@@ -182,6 +182,10 @@ async def test_a_header_does_not_let_in(house: House) -> None:
 async def test_other_addresses_answer_in_plain_text(house: House) -> None:
     async with house.http.post(f"{house.gateway.http_url}/api/auth/login", json={}) as answer:
         assert (answer.status, await answer.text()) == (404, "Not Found\n")
+    async with house.http.get(f"{house.gateway.http_url}/") as answer:
+        listed = await answer.text()
+    assert "/healthz" in listed
+    assert "/api/" not in listed
     async with house.http.get(f"{house.gateway.http_url}/ws", params={"token": TOKEN}) as answer:
         assert (answer.status, answer.headers["Upgrade"]) == (426, "websocket")
     async with house.http.get(f"{house.gateway.http_url}/healthz") as answer:

@@ -9,6 +9,7 @@ import jwt
 import pytest
 
 from megabot_cli.gateway.accounts import Users
+from megabot_cli.gateway.routes import PAGES
 from megabot_cli.gateway.throttle import LoginThrottle
 from tests.gateway.conftest import OpenHouse
 from tests.gateway.peer import House
@@ -72,7 +73,30 @@ async def test_another_method_or_path_is_refused_as_json(house: House) -> None:
         assert response.headers["Allow"] == "OPTIONS,POST"
         assert (await response.json())["error"] == "method_not_allowed"
     async with house.http.get(house.gateway.http_url + "/nothing") as response:
-        assert (await response.json())["code"] == 404
+        answer = await response.json()
+        assert (answer["code"], answer["error"]) == (404, "not_found")
+        assert answer["message"] == "there is nothing at '/nothing'; GET / lists what there is"
+    async with house.http.get(house.gateway.http_url + "/health") as response:
+        assert "; did you mean '/healthz'?" in (await response.json())["message"]
+        assert (await response.text()).endswith("}\n")
+
+
+async def test_an_address_says_what_there_is_and_what_is_there_is_all(house: House) -> None:
+    base = house.gateway.http_url
+    async with house.http.get(f"{base}/") as response:
+        text = await response.text()
+        assert (response.status, response.content_type) == (200, "text/plain")
+    listed = {tuple(line.split()[:2]) for line in text.splitlines() if " /" in line}
+    assert listed == {(method, path) for method, path, _ in PAGES}
+    for method, path, _ in PAGES:
+        async with house.http.request(method, base + path) as response:
+            assert response.status not in (404, 405), path
+    routed = {
+        route.resource.canonical
+        for route in house.gateway._application().router.routes()
+        if route.resource is not None
+    }
+    assert routed == {"/", *(path for _, path, _ in PAGES)}
 
 
 async def test_health_needs_no_credential(house: House) -> None:

@@ -70,7 +70,7 @@ async def test_a_profile_that_is_not_served_is_refused_with_those_that_are(
         assert body["error"] == "unknown_profile"
         assert "it serves test, staging" in body["message"]
     async with stage.http.get(f"{relay.url}/stagign".replace("ws:", "http:")) as refused:
-        assert "Did you mean 'staging'?" in (await refused.json())["message"]
+        assert "; did you mean 'staging'?" in (await refused.json())["message"]
 
 
 async def test_one_upstream_that_is_away_leaves_the_other_served(

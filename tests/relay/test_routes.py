@@ -54,6 +54,7 @@ async def test_an_address_says_what_there_is_and_what_is_there_is_all(
     async with stage.http.get(f"{relay.admin_url}/") as response:
         text = await response.text()
         assert (response.status, response.content_type) == (200, "text/plain")
+        assert text.endswith("\n")
     assert "/readyz" in text
     assert f"Clients connect to {relay.url}" in text
     async with stage.http.get(f"{clients}/") as response:
@@ -77,11 +78,12 @@ async def test_a_path_that_is_not_there_is_answered_with_a_guess(
 ) -> None:
     relay = await stage.open_relay(gateway.url)
     for path, said in (
-        ("/metric", "there is nothing at '/metric'; Did you mean '/metrics'?"),
+        ("/metric", "there is nothing at '/metric'; did you mean '/metrics'?"),
         ("/favicon.ico", "there is nothing at '/favicon.ico'; GET / lists what there is"),
     ):
         async with stage.http.get(relay.admin_url + path) as response:
             assert response.status == 404
             assert (await response.json())["message"] == said
+            assert (await response.text()).endswith("}\n")
     async with stage.http.post(f"{relay.admin_url}/metrics") as response:
         assert response.status == 405

@@ -95,6 +95,15 @@ def test_everything_wrong_is_told_at_once_with_its_line(stranger: Operator) -> N
     }
 
 
+def test_without_a_file_one_true_sentence_is_said(stranger: Operator) -> None:
+    file = stranger.home / "config.yaml"
+    done = stranger.types("config", "check")
+    well = "nothing is wrong in the defaults and the environment"
+    assert (done.returncode, done.stderr) == (0, f"There is no {file}; {well}.\n")
+    file.write_text("relay:\n  max_clients: 3\n")
+    assert stranger.types("config", "check").stderr == f"Nothing is wrong in {file}.\n"
+
+
 def test_files_that_are_none_and_variables_are_checked_too(stranger: Operator) -> None:
     assert stranger.types("config", "check", str(stranger.home / "none.yaml")).returncode == 12
     done = stranger.types("config", "check", env={"MEGABOT_RELAY_LISTN": "x"})

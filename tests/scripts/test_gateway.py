@@ -21,7 +21,9 @@ def test_the_first_user_is_shown_once_and_can_log_in(
     line = first.wait_for_line("The first user is")
     found = re.search(r"user is (\w+); the password, shown only this once:  (\S+)", line)
     assert found is not None
-    assert first.wait_for_line("Next").endswith(f"megabot login --username {found[1]} --url {url}")
+    assert first.wait_for_line("Next").endswith(
+        f"`megabot login --username {found[1]} --url {url}`"
+    )
     login = ("login", "--username", found[1], "--password-stdin", "--no-store", "--url", url)
     assert stranger.types(*login, typed=found[2]).returncode == 0
     first.signal(signal.SIGTERM)

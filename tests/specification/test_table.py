@@ -30,7 +30,8 @@ class Row(msgspec.Struct, frozen=True):
 @cache
 def rows() -> tuple[Row, ...]:
     """The table: a `.SS` for each subject; after each `.TP` a statement, then its tests."""
-    table = PAGE.read_text().split(HEADING)[1].split(".SH SEE ALSO")[0]
+    page = PAGE.read_text().replace("\\:", "")  # where a long name may go on in a second line
+    table = page.split(HEADING)[1].split(".SH SEE ALSO")[0]
     found: list[Row] = []
     for section in table.split("\n.SS ")[1:]:
         subject, *entries = section.split("\n.TP\n")

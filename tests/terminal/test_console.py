@@ -114,6 +114,16 @@ def test_what_remarks_and_json_quote_cannot_steer_the_terminal() -> None:
     assert "äöü" in console.stdout
 
 
+def test_a_remark_is_broken_between_words_on_a_terminal_and_nowhere_in_a_pipe() -> None:
+    pipe, terminal = MemoryConsole(), MemoryConsole(terminal=True, width=20, color=True)
+    for console in (pipe, terminal):
+        console.note("a remark that is rather long")
+        console.warn("and of no use")
+    assert pipe.stderr == "a remark that is rather long\nwarning: and of no use\n"
+    painted = "\x1b[33mwarning:\x1b[0m and of no\nuse"
+    assert terminal.stderr == f"a remark that is\nrather long\n{painted}\n"
+
+
 def test_a_stderr_that_nobody_reads_stops_nothing() -> None:
     Console(io.StringIO(), Failing(BrokenPipeError())).error_line("remark")
 

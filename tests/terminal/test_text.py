@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.terminal.text import display_width, fit, safe_json, safe_line, safe_text
+from megabot_cli.terminal.text import display_width, fit, safe_json, safe_line, safe_text, wrap
 
 STEERING = "\x1b\x07\x08\x9b\x7f\u202e\u2066\u200f\u061c\u2028\ufeff"
 
@@ -60,3 +60,28 @@ def test_wide_and_combining_characters_are_measured(text: str, width: int) -> No
 @given(st.text(), st.integers(min_value=1, max_value=40))
 def test_any_text_fits(text: str, width: int) -> None:
     assert display_width(fit(text, width)) <= width
+
+
+def test_a_sentence_is_broken_between_words_and_a_command_nowhere() -> None:
+    assert wrap("one two three", 9) == "one two\nthree"
+    assert wrap("one two three", 9, taken=4) == "one\ntwo three"
+    assert wrap("it fits", 7) == "it fits"
+    assert wrap("see `megabot login --url X`, then", 20) == "see\n`megabot login --url X`,\nthen"
+    assert wrap("at https://a.example/far/too/long ok", 12) == (
+        "at\nhttps://a.example/far/too/long\nok"
+    )
+    assert wrap("one two\n    ^ stands under it", 7) == "one two\n    ^ stands under it"
+    assert wrap("你好 你好", 6) == "你好\n你好"
+
+
+@given(st.text(st.sampled_from("ab` \n你-"), max_size=40), st.integers(1, 20))
+def test_of_what_is_broken_no_word_is_lost(text: str, width: int) -> None:
+    broken = wrap(text, width)
+    assert broken.split() == text.split()
+    for line in broken.split("\n"):
+        assert (
+            display_width(line) <= width
+            or " " not in line.strip()
+            or "`" in line
+            or (line[0] == " ")
+        )

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.text import display_width
-from megabot_cli.terminal.views import RecordLines, hue, print_table, size, what_it_says
+from megabot_cli.terminal.views import (
+    RecordLines,
+    hue,
+    print_facts,
+    print_table,
+    size,
+    what_it_says,
+)
 from megabot_cli.wording import counted
 
 
@@ -33,6 +40,17 @@ def test_a_table_gives_way_to_the_width_of_the_terminal(width: int) -> None:
     console = MemoryConsole(terminal=True, width=width)
     print_table(console, ("name", "value"), [("a" * 10, "b" * 40)])
     assert max(len(line) for line in console.stdout.splitlines()) <= width
+
+
+def test_a_fact_that_is_long_goes_on_below_itself_on_a_terminal() -> None:
+    facts = [("a", "x"), ("name", "value " * 8 + "end")]
+    pipe, terminal = MemoryConsole(), MemoryConsole(terminal=True, width=40)
+    for console in (pipe, terminal):
+        print_facts(console, facts)
+    assert pipe.stdout == f"a     x\nname  {facts[1][1]}\n"
+    assert terminal.stdout == f"a     x\nname  {'value ' * 5}".rstrip() + (
+        f"\n      {'value ' * 3}end\n"
+    )
 
 
 def test_a_record_takes_one_line_whatever_is_in_it() -> None:

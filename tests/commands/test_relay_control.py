@@ -1,0 +1,56 @@
+"""How what a relay says is laid out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from megabot_cli.commands import relay_control
+from megabot_cli.commands.invocation import Invocation
+from megabot_cli.terminal.memory_console import MemoryConsole
+
+SESSION = {
+    "session": "sess_1m8h59wrw5zjt63st",
+    "state": "reconnecting",
+    "fault": "Could not connect to 127.0.0.1:3000",
+    "clients": 2,
+    "waiting": 100,
+    "requests": 7,
+    "link": "link_1m8h59wpszxxhzhbb",
+}
+CLIENT = {
+    "id": "client_1m8h59z5xsanpfajt",
+    "name": "dash",
+    "session": "sess_1m8h59wrw5zjt63st",
+    "role": None,
+    "connected_s": 7384.0,
+    "messages": {"to_upstream": 1234, "to_client": 56789},
+    "outbox_bytes": 1_048_000,
+}
+
+
+def on_80_columns(monkeypatch: pytest.MonkeyPatch, command: Any, *rows: dict[str, Any]) -> str:
+    console = MemoryConsole(terminal=True, width=80)
+    invocation = Invocation({})
+    monkeypatch.setitem(invocation.__dict__, "console", console)
+    monkeypatch.setattr(relay_control, "_ask", lambda *_: list(rows))
+    command(SimpleNamespace(obj=invocation))
+    return console.stdout
+
+
+def test_of_a_session_the_fault_is_seen_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = on_80_columns(monkeypatch, relay_control.sessions, SESSION)
+    assert "Could not connect to 127.0.0.1:3000" in shown
+    well = SESSION | {"state": "up", "fault": None}
+    heading, row = on_80_columns(monkeypatch, relay_control.sessions, well).splitlines()
+    assert heading.split()[:6] == ["session", "state", "fault", "clients", "waiting", "requests"]
+    assert row.split()[:6] == [SESSION["session"], "up", "-", "2", "100", "7"]
+
+
+def test_of_a_client_what_waits_is_seen_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    heading, row = on_80_columns(monkeypatch, relay_control.clients, CLIENT).splitlines()
+    assert heading.split()[:6] == ["client", "name", "connected", "waiting", "sent", "got"]
+    assert row.split()[:2] == [CLIENT["id"], "dash"]
+    assert "1023.4 KiB  1234  56789" in row
