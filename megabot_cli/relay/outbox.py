@@ -19,7 +19,6 @@ from megabot_cli.relay.merging import Item, merge
 from megabot_cli.relay.wire import (
     BINARY,
     TEXT,
-    Sink,
     descriptor_of,
     open_server_frame,
     server_frame,
@@ -39,35 +38,15 @@ class Turn:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._ready: list[Callable[[], None]] = []
-        self._is_seen_to = False  # whether somebody will write what is ready
 
     def after(self, write: Callable[[], None]) -> None:
         """Call `write` when this turn's messages have all been handed out."""
-        if not self._is_seen_to:
-            self._is_seen_to = True
+        if not self._ready:
             self._loop.call_soon(self._run)
         self._ready.append(write)
 
-    def ending(self, take: Sink) -> Sink:
-        """`take`, with which a turn ends: what it makes ready is written when it returns.
-
-        For who is alone in writing to where his messages go. The event loop is not asked to
-        come by once more, which takes longer than the message, and does not look at its sockets
-        in between.
-        """
-
-        def take_and_write(batch: list[bytes], binary: bool, whole: bytes | None = None, /) -> None:
-            self._is_seen_to = True
-            try:
-                take(batch, binary, whole)
-            finally:
-                self._run()
-
-        return take_and_write
-
     def _run(self) -> None:
         ready, self._ready = self._ready, []
-        self._is_seen_to = False
         for write in ready:
             try:
                 write()

@@ -189,8 +189,6 @@ class Pair:
         other = self._upstream if socket is self._client else self._client
         recorder = self._witness.recorder
 
-        take = self._parts.turn.ending(take)
-
         def take_straight(batch: list[bytes], binary: bool, whole: bytes | None = None, /) -> None:
             take(batch, binary, whole)
             if recorder is not None and recorder.must_wait:

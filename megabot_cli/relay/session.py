@@ -245,15 +245,8 @@ class Session:
 
     def sink(self, client: LocalClient) -> Sink:
         """Takes what this client sends: it goes on exactly as it came, or is refused by id."""
-        to_all = self._take_and_echo if self._parts.settings.echo else self._upward.take
-        take: Sink = functools.partial(to_all, client)
-        take_alone, clients = self._parts.turn.ending(take), self.clients
-
-        def take_any(batch: list[bytes], binary: bool, whole: bytes | None = None, /) -> None:
-            # What several send in one turn goes up in one write.
-            (take_alone if len(clients) == 1 else take)(batch, binary, whole)
-
-        return take_any
+        take = self._take_and_echo if self._parts.settings.echo else self._upward.take
+        return functools.partial(take, client)
 
     def _take_and_echo(
         self, client: LocalClient, batch: list[bytes], binary: bool, whole: bytes | None = None
@@ -276,7 +269,7 @@ class Session:
     @property
     def link_message(self) -> Sink:
         """Takes what came from upstream."""
-        return self._parts.turn.ending(self._downward.take)
+        return self._downward.take
 
     # -- the link's life ---------------------------------------------------------------------
 

@@ -96,31 +96,6 @@ async def test_a_client_that_reads_nothing_is_given_up_after_the_stall_limit() -
     pair.close()
 
 
-async def test_what_the_end_of_a_turn_finds_ready_is_on_its_way_when_it_returns() -> None:
-    pair = await open_pair()
-    turn = Turn(asyncio.get_running_loop())
-    outbox = Outbox(pair.transport, OutboxSettings(), turn, pair.stalled.append)
-
-    def take(batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
-        for data in batch:
-            outbox.offer(data)
-        if whole is not None:
-            raise ValueError("after what was taken")
-
-    ending = turn.ending(take)
-    outbox.offer(b"0")
-    ending([b"1", b"2"], False)
-    assert _all_of(pair.peer) == b"012"  # the event loop was not asked
-    with pytest.raises(ValueError, match="after what"):
-        ending([b"3"], False, b"")
-    assert _all_of(pair.peer) == b"3"
-    outbox.offer(b"4")  # outside of it all is as ever
-    assert _all_of(pair.peer) == b""
-    await asyncio.sleep(0)
-    assert _all_of(pair.peer) == b"4"
-    pair.close()
-
-
 LOOPS = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
