@@ -42,7 +42,7 @@ EXAMPLES = (
     ("megabot login", "Begin: prove who you are"),
     ("megabot send 'What is a relay?'", "Ask"),
     ("megabot relay", "Share a connection, and record what passes"),
-    ("megabot tail --type error --since 10m", "What went wrong just now?"),
+    ("megabot tail --type '*_error' --since 10m", "What went wrong just now?"),
 )
 
 _WIDEST_NAME = 30  # longer ones have a line of their own

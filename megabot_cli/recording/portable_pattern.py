@@ -19,7 +19,7 @@ _PART = re.compile(
     r"(?P<once>\^|\$|\\b|\((?:\?:)?|\)|\|)"
     rf"|(?P<one>\\[.^$*+?()\[\]{{}}|\\-]|\\[dDwWsS]|\.|{_SET}|[^\\.^$*+?()\[\]{{}}|])"
 )
-_REPEATED = re.compile(r"(?:[*+?]|\{(?P<least>\d{1,2})(?:(?P<comma>,)(?P<most>\d{1,2})?)?\})\??")
+_REPEATED = re.compile(r"(?:[*+?]|\{(?P<least>\d{1,2})(?:,(?P<most>\d{1,2})?)?\})\??")
 _REPEATS = frozenset("*+?{")
 _ESCAPED_CLASS = re.compile(r"\\[dDwWsSb]")
 _ANY_CASE = "(?i)"

@@ -11,6 +11,17 @@ from tests.scripts.test_terminal import ended, on_a_terminal
 from tests.support.processes import Processes
 
 
+def at_scenario(processes: Processes, folder: Path, text: str) -> Operator:
+    """Logged in at a gateway that plays it."""
+    scenario, home = folder / "scenario.yaml", folder / "played"
+    scenario.write_text(text)
+    home.mkdir(mode=0o700)
+    url = start_gateway(processes, "--listen", "127.0.0.1:0", "--scenario", str(scenario))
+    operator = Operator(home, url)
+    operator.logs_in()
+    return operator
+
+
 @pytest.fixture
 def slow(tmp_path: Path, processes: Processes) -> Operator:
     """Logged in at a gateway that takes its time."""
@@ -53,12 +64,7 @@ rules:
 def test_tool_tells_too_and_gives_way_to_how_far_it_has_come(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:
-    scenario = tmp_path / "mute.yaml"
-    scenario.write_text(MUTE)
-    url = start_gateway(processes, "--listen", "127.0.0.1:0", "--scenario", str(scenario))
-    (tmp_path / "mute").mkdir(mode=0o700)
-    slow = Operator(tmp_path / "mute", url)
-    slow.logs_in()
+    slow = at_scenario(processes, tmp_path, MUTE)
     with on_a_terminal(slow, "tool", "time", "--timeout", "2s") as child:
         child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
         shown, code = ended(child)
@@ -137,14 +143,8 @@ rules:
 """
 
 
-def test_a_line_that_is_up_again_is_told(
-    stranger: Operator, processes: Processes, tmp_path: Path
-) -> None:
-    scenario = tmp_path / "goes_on.yaml"
-    scenario.write_text(GOES_ON)
-    url = start_gateway(processes, "--listen", "127.0.0.1:0", "--scenario", str(scenario))
-    own = Operator(stranger.home, url)
-    own.logs_in()
+def test_a_line_that_is_up_again_is_told(processes: Processes, tmp_path: Path) -> None:
+    own = at_scenario(processes, tmp_path, GOES_ON)
     done = own.types("send", "hi", "--timeout", "4s")
     assert "connection lost (service restarts (1012)" in done.stderr
     assert "dialling again\nconnected again; waiting for the rest\n" in done.stderr
