@@ -36,6 +36,7 @@ _PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (.*)")
 _OPERATOR = re.compile(r"\W|^_")
 _MACRO_VARIABLE = re.compile(r"\.(?:all|exists|exists_one|map|filter)\s*\(\s*([A-Za-z_]\w*)\s*,")
 _TEXT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
+_MATCHES = re.compile(rf"\.matches\(\s*(?P<pattern>r?(?:{_TEXT.pattern}))\s*\)")
 _FUNCTIONS = frozenset(
     {"bool", "bytes", "contains", "double", "duration", "endsWith", "getDate", "getDayOfMonth",
      "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes",
@@ -66,6 +67,7 @@ class Expression:
         _check_known(source, named, words.fields, "field")
         called = [name for name in self._program.functions() if not _OPERATOR.search(name)]
         _check_known(source, called, _FUNCTIONS, "function")
+        _check_patterns(source)
         self.fields = frozenset(named)
         if not self.fields & words.open_fields:
             self._try_out()
@@ -102,6 +104,24 @@ def _check_known(source: str, names: Iterable[str], known: Iterable[str], kind: 
     hint = f"Did you mean {close[0]!r}?" if close else f"There are {', '.join(sorted(known))}."
     message = f"There is no {kind} {name!r} (column {offset + 1})"
     raise BadData(f"{message}:\n{_marked(source, offset)}", hint)
+
+
+def _check_patterns(source: str) -> None:
+    """The engine reads a pattern when it meets a text, and one that is none matches nothing."""
+    import cel
+
+    quoted = [text.span() for text in _TEXT.finditer(source)]
+    for call in _MATCHES.finditer(source):
+        if any(start <= call.start() < end for start, end in quoted):
+            continue  # somebody's words
+        try:
+            cel.evaluate(f"''.matches({call['pattern']})", {})
+        except (RuntimeError, ValueError):
+            at = call.start("pattern")
+            message = f"That is no regular expression (column {at + 1})"
+            raise BadData(
+                f"{message}:\n{_marked(source, at)}", "See `man 7 megabot-filters`."
+            ) from None
 
 
 def _offset_of(source: str, name: str) -> int:

@@ -285,6 +285,25 @@ def test_what_may_take_long_is_not_plain(source: str) -> None:
     assert not Condition(source).is_plain
 
 
+@pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("payload.content.matches('(')", 25),
+        ("text.contains('a') && text.matches(\"a**[\")", 36),
+        ("payload.list.exists(each, each.matches(r'[z-a]'))", 40),
+    ],
+)
+def test_a_pattern_that_is_none_is_told_where_it_stands(source: str, column: int) -> None:
+    with pytest.raises(BadData) as refused:
+        Condition(source)
+    assert f"no regular expression (column {column})" in refused.value.message
+    assert refused.value.message.endswith(f"\n  {' ' * (column - 1)}^")
+
+
+def test_a_call_that_is_only_quoted_is_no_pattern() -> None:
+    assert Condition("size(text) > 0 ? text == \"x.matches('(')\" : false").fields
+
+
 def test_a_plain_condition_does_not_load_the_engine() -> None:
     program = """
 import sys
