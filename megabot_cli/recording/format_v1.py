@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -78,13 +78,13 @@ def encode_header(header: Header) -> bytes:
     return _encoder.encode(header) + b"\n"
 
 
-def encode_message_line(line: MessageLine) -> bytes:
-    """As `encode_record` makes it of the same record."""
-    return _encoder.encode(line) + b"\n"
-
-
-def encode_record(record: Record) -> bytes:
+def encode_record(record: Record | MessageLine) -> bytes:
     return _encoder.encode(record) + b"\n"
+
+
+def encode_records(records: Sequence[Record | MessageLine]) -> bytes:
+    """Their lines one after another: for many, at half the cost."""
+    return _encoder.encode_lines(records)
 
 
 def encode_end(end: End) -> bytes:

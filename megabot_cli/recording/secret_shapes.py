@@ -117,8 +117,7 @@ def has_trace(text: str) -> bool:
         or ("j" in low and "jwt" in low)
         or ("/" in low and "://" in low)
         or ("\\" in low and "\\u00" in low)
-        or ("-" in low and "sk-" in low)
-        or ("x" in low and "xox" in low)
+        or ("-" in low and ("sk-" in low or "xox" in low))
         or ("ok" in low and ("token" in low or "cookie" in low))
         or (
             "ey" in low

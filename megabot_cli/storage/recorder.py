@@ -248,16 +248,23 @@ class Recorder:
     ) -> None:
         """As `keep_message`, of all that one read brought: one look at the clock, one entry in
         the queue."""
-        count = len(batch)
-        if count < 2 or self._impeded:
+        if self._impeded:
             for data in batch:
                 self.keep_message(direction, data, None, link, session, client, binary)
             return
         opcode = "binary" if binary else None
-        self._queue.append(
-            (self._clock(), "message", direction, client, link, session, opcode, batch)
-        )
-        size = sum(map(len, batch))
+        count = len(batch)
+        if count == 1:  # most reads bring one
+            data = batch[0]
+            size = len(data)
+            self._queue.append(
+                (self._clock(), "message", direction, client, link, session, opcode, data)
+            )
+        else:
+            size = sum(map(len, batch))
+            self._queue.append(
+                (self._clock(), "message", direction, client, link, session, opcode, batch)
+            )
         records = self._put_records = self._put_records + count
         self._put_bytes += size
         if records >= self._look_at or size > self._look_bytes:

@@ -6,17 +6,16 @@ import base64
 import contextlib
 import threading
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from megabot_cli.config.schema import RecordingSettings
-from megabot_cli.protocol.envelope import peek
+from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.recording.format_v1 import (
     MAX_PAYLOAD_BYTES,
     Header,
-    encode_message_line,
-    encode_record,
+    encode_records,
 )
 from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
@@ -26,7 +25,7 @@ from megabot_cli.storage.housekeeping import Housekeeping
 from megabot_cli.storage.segment_writer import SegmentWriter
 
 # The writer holds the interpreter while it encodes; after a batch it lets the event loop on.
-_BATCH_RECORDS: Final = 200
+BATCH_RECORDS: Final = 200
 _BATCH_BYTES: Final = 256 * 1024
 _LOOK_EACH_NS: Final = 1_000_000_000  # whether the file is still there
 
@@ -37,7 +36,7 @@ _MOST_NAMES: Final = 4096
 # its envelope says is read here, where nobody waits. Of anything else: (at_ns, kind, direction,
 # client, link, session, user, id, type, reply_to, opcode, data, code, reason, by, note).
 Item = tuple[Any, ...]
-_OF_MESSAGE: Final = 8
+OF_MESSAGE: Final = 8
 _DATA: Final = 11
 
 
@@ -71,24 +70,45 @@ class Gap:
 
 
 class _Batch:
-    """Lines that are written together, and what a segment counts of them."""
+    """Records that are written together, and what a segment counts of them."""
 
-    def __init__(self) -> None:
-        self.lines: list[bytes] = []
-        self.kinds: list[str] = []
-        self.bytes = 0
+    def __init__(self, t: int) -> None:
+        self.records: list[MessageLine | Record] = []
+        self.plain = 0  # messages of which nothing had to be taken
+        self.others: Counter[str] = Counter()
+        self.payload_bytes = 0
         self.redactions = 0
-        self.first_t = 0
-        self.last_t = 0
+        self.t = t  # of the last record
 
-    def add(self, t: int, kind: str, line: bytes, redactions: int = 0) -> None:
-        if not self.lines:
-            self.first_t = t
-        self.last_t = t
-        self.lines.append(line)
-        self.kinds.append(kind)
-        self.bytes += len(line)
-        self.redactions += redactions
+    def add(self, record: Record) -> None:
+        self.records.append(record)
+        self.others[record.kind] += 1
+        self.redactions += len(record.redacted or ())
+        self.t = record.t
+
+    def lines(self) -> bytes:
+        """The records as they are written; one that no line can say becomes a fault."""
+        try:
+            return encode_records(self.records)
+        except Exception:
+            self._replace_unwritable()
+            return encode_records(self.records)
+
+    def _replace_unwritable(self) -> None:
+        for place, record in enumerate(self.records):
+            try:
+                encode_records([record])
+            except Exception as fault:
+                self.records[place] = _lost(record.n, record.t, record.kind, fault)
+        self.plain = 0
+        self.others = Counter(record.kind for record in self.records)
+
+    @property
+    def kinds(self) -> Counter[str]:
+        kinds = self.others.copy()
+        if self.plain:
+            kinds["message"] += self.plain
+        return kinds
 
 
 class RecordingWriter:
@@ -109,6 +129,7 @@ class RecordingWriter:
         self._header = header
         self._settings = settings
         self._redactor = redactor
+        self._may_hold_secret = redactor.may_hold_secret
         self._streams = StreamRedactor(redactor)
         self._clock = clock
         self._housekeeping = Housekeeping(folder.parent, settings)
@@ -143,31 +164,25 @@ class RecordingWriter:
         Return how many they were and the size of their payloads. Where the disk refuses they
         are in the queue again.
         """
-        items: list[Item] = []
-        batch = _Batch()
-        n, t = self._n, self._t
-        most = min(most, _BATCH_RECORDS)
-        while len(items) < most and batch.bytes < _BATCH_BYTES:
+        taken: list[Item] = []
+        batch = _Batch(self._t)
+        most = min(most, BATCH_RECORDS)
+        while len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
             item = queue.popleft()
-            if is_bundle(item):
-                queue.extendleft(reversed(unbundled(item)))
-                continue
-            n += 1
+            taken.append(item)
             at = (item[0] - self._start_ns) // 1000
-            t = at if at > t else t
-            items.append(item)
-            line = self._plain_line(n, t, item)
-            if isinstance(line, bytes):
-                batch.add(t, item[1], line)
+            batch.t = max(batch.t, at)
+            if len(item) == OF_MESSAGE:
+                self._add_messages(batch, item)
             else:
-                record, line = self._line(n, t, item, line)
-                batch.add(t, record.kind, line, len(record.redacted or ()))
+                batch.payload_bytes += queued_size(item)
+                batch.add(self._record(self._n + len(batch.records) + 1, batch.t, item, None))
         try:
-            self._append(n, batch)
+            self._append(batch)
         except Exception:
-            queue.extendleft(reversed(items))
+            queue.extendleft(reversed(taken))
             raise
-        return len(items), sum(map(queued_size, items))
+        return len(batch.records), batch.payload_bytes
 
     def keep_house(self) -> None:
         """Begin a new segment, or have the disk keep this one, when it is time."""
@@ -208,15 +223,13 @@ class RecordingWriter:
         if self._segment is None:
             return
         t = self._now_t()
-        last_words = _Batch()
-        n = self._n + 1
-        last_words.add(t, "fault", encode_record(Record(n=n, t=t, kind="fault", note=fault)))
-        n += 1
-        last_words.add(t, "gap", encode_record(Record(n=n, t=t, kind="gap", lost=dropped)))
+        last_words = _Batch(t)
+        last_words.add(Record(n=self._n + 1, t=t, kind="fault", note=fault))
+        last_words.add(Record(n=self._n + 2, t=t, kind="gap", lost=dropped))
         segment = self._segment
         # No room, no last words: it stays unclean, which says the same to a reader.
         with contextlib.suppress(OSError):
-            self._append(n, last_words)
+            self._append(last_words)
             self.seal()
         segment.abandon()
 
@@ -227,40 +240,60 @@ class RecordingWriter:
     def _now_t(self) -> int:
         return max(self._t, (self._clock() - self._start_ns) // 1000)
 
-    def _append(self, last_n: int, batch: _Batch) -> None:
+    def _append(self, batch: _Batch) -> None:
         segment = self._open()
-        before = segment.bytes
+        records = batch.records
+        lines = batch.lines()
         segment.write(
-            batch.lines,
-            kinds=Counter(batch.kinds),
-            first_t=batch.first_t,
-            last_t=batch.last_t,
+            lines,
+            records=len(records),
+            kinds=batch.kinds,
+            first_t=records[0].t,
+            last_t=batch.t,
             redactions=batch.redactions,
         )
         if self._settings.fsync == "always":
             segment.sync()
-        self._n, self._t = last_n, batch.last_t
-        self.records += len(batch.lines)
-        self.bytes += segment.bytes - before
+        self._n, self._t = self._n + len(records), batch.t
+        self.records += len(records)
+        self.bytes += len(lines)
         self.redactions += batch.redactions
 
-    def _plain_line(self, n: int, t: int, item: Item) -> bytes | Cleaned | None:
+    def _add_messages(self, batch: _Batch, item: Item) -> None:
+        """The message of an item, or those that came together."""
+        *outer, data = item
+        n, t = self._n + len(batch.records), batch.t
+        for each in data if type(data) is list else (data,):
+            n += 1
+            batch.payload_bytes += len(each)
+            made = self._plain(n, t, outer, each)
+            if isinstance(made, MessageLine):
+                batch.records.append(made)
+                batch.plain += 1
+            else:
+                batch.add(self._record(n, t, (*outer, each), made))
+
+    def _plain(
+        self, n: int, t: int, outer: Sequence[Any], data: bytes
+    ) -> MessageLine | Cleaned | None:
         """The line of a text message without a trace of a secret, which most are; None for
-        any other, or what a secret over several chunks leaves of it. The same line as `_line`
+        any other, or what a secret over several chunks leaves of it. The same line as `_record`
         makes, at a third of the cost."""
-        if len(item) != _OF_MESSAGE:
-            return None
-        _, kind, direction, client, link, session, opcode, data = item
+        _, kind, direction, client, link, session, opcode = outer
         if opcode is not None or len(data) > MAX_PAYLOAD_BYTES:
             return None
         try:
             text = data.decode()
         except UnicodeDecodeError:
             return None
-        if self._redactor.may_hold_secret(text):
+        if self._may_hold_secret(text):
             return None
         user = message_id = message_type = reply_to = None
-        head = peek(data)
+        head: Head | None
+        try:
+            head = decode_head(data)
+        except UNREADABLE:
+            head = peek(data)
         if head is not None:
             message_id, message_type, metadata = head.id, head.type, head.metadata
             if metadata is not None:
@@ -274,11 +307,10 @@ class RecordingWriter:
         if names is None:
             names = self._clean_names(client, link, session, user)
         client, link, session, user = names
-        line = MessageLine(
+        return MessageLine(
             n, t, kind, direction, client, link, session, user, message_id, message_type,
             reply_to, None, len(data), text,
         )  # fmt: skip
-        return encode_message_line(line)
 
     def _clean_names(self, *names: str | None) -> tuple[str | None, ...]:
         """Names as they may be shown; clients and sessions come again and again."""
@@ -288,19 +320,20 @@ class RecordingWriter:
         self._names[names] = clean
         return clean
 
-    def _line(self, n: int, t: int, item: Item, cleaned: Cleaned | None) -> tuple[Record, bytes]:
+    def _record(self, n: int, t: int, item: Item, cleaned: Cleaned | None) -> Record:
         data = payload_of(item)
         if isinstance(data, Gap):
             lost, lost_bytes = data.take()
-            record = Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
-            return record, encode_record(record)
+            return Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
         try:
-            record = self._streams.redact_record(_as_record(n, t, item), cleaned)
-            return record, encode_record(record)
+            return self._streams.redact_record(_as_record(n, t, item), cleaned)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen
-            note = f"a record of kind {item[1]!r:.20} was lost: {type(fault).__name__}"
-            record = Record(n=n, t=t, kind="fault", note=note)
-            return record, encode_record(record)
+            return _lost(n, t, item[1], fault)
+
+
+def _lost(n: int, t: int, kind: str, fault: Exception) -> Record:
+    note = f"a record of kind {kind!r:.20} was lost: {type(fault).__name__}"
+    return Record(n=n, t=t, kind="fault", note=note)
 
 
 def queued_size(item: Item) -> int:
@@ -313,13 +346,7 @@ def queued_size(item: Item) -> int:
 
 def is_bundle(item: Item) -> bool:
     """Whether it stands for several messages that came together: their `data` is a list."""
-    return len(item) == _OF_MESSAGE and type(item[-1]) is list
-
-
-def unbundled(item: Item) -> list[Item]:
-    """The messages of a bundle, each by itself."""
-    *outer, batch = item
-    return [(*outer, data) for data in batch]
+    return len(item) == OF_MESSAGE and type(item[-1]) is list
 
 
 def records_in(items: list[Item]) -> int:
@@ -329,7 +356,7 @@ def records_in(items: list[Item]) -> int:
 
 def payload_of(item: Item) -> Any:
     """What travelled, or the `Gap`."""
-    return item[_DATA] if len(item) > _OF_MESSAGE else item[-1]
+    return item[_DATA] if len(item) > OF_MESSAGE else item[-1]
 
 
 def gap_item(at_ns: int, gap: Gap) -> Item:
@@ -347,7 +374,7 @@ def _whole(item: Item) -> Item:
 
 
 def _as_record(n: int, t: int, item: Item) -> Record:
-    if len(item) == _OF_MESSAGE:
+    if len(item) == OF_MESSAGE:
         item = _whole(item)
     _, kind, direction, client, link, session, user, message_id, message_type, reply_to = item[:10]
     opcode, data, code, reason, by, note = item[10:]

@@ -45,11 +45,18 @@ class SegmentWriter:
             raise
 
     def write(
-        self, lines: list[bytes], *, kinds: Counter[str], first_t: int, last_t: int, redactions: int
+        self,
+        lines: bytes,
+        *,
+        records: int,
+        kinds: Counter[str],
+        first_t: int,
+        last_t: int,
+        redactions: int,
     ) -> None:
         """Append whole lines in one write, or none of them."""
-        self._append(b"".join(lines))
-        self.records += len(lines)
+        self._append(lines)
+        self.records += records
         self._counts.update(kinds)
         if self._first_t is None:
             self._first_t = first_t

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import itertools
 import marshal
 import os
@@ -41,15 +42,15 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_writer import (
+    BATCH_RECORDS,
+    OF_MESSAGE,
     Gap,
     Item,
     RecordingWriter,
     gap_item,
-    is_bundle,
     payload_of,
     queued_size,
     records_in,
-    unbundled,
 )
 
 _DATA = 11
@@ -59,6 +60,7 @@ _KEPT_BYTES = 64 * 1024  # a larger buffer is let go
 _LENGTH_BYTES = 4
 _PIPE_BYTES = 1024 * 1024  # a batch goes in one piece, and nobody takes turns over it
 _KEPT_S = 0.1  # a writer that has kept house so lately need not be asked to
+_GARBAGE_OBJECTS = 100_000
 _END_S = 20.0  # compressing a segment of the usual size takes two
 
 
@@ -240,16 +242,13 @@ def _plain(item: Item) -> Item:
     )
 
 
-def _arrived(item: Item) -> list[Item]:
-    """What an item was before it travelled, and messages that came together each by itself."""
-    data = payload_of(item)
-    if not isinstance(data, list):
-        return [item]
-    if is_bundle(item):
-        return unbundled(item)
+def _arrived(item: Item) -> Item:
+    """What an item was before it travelled."""
+    if len(item) == OF_MESSAGE or not isinstance(payload_of(item), list):
+        return item
     gap = Gap()
-    gap.lose_many(*data)
-    return [gap_item(item[0], gap)]
+    gap.lose_many(*payload_of(item))
+    return gap_item(item[0], gap)
 
 
 def _widen(pipe: IO[bytes] | None) -> None:
@@ -291,11 +290,16 @@ class Child:
         if writer is None:
             raise OSError(errno.EINVAL, "nothing was opened")
         if word == "write":
+            # Decoded as they are written: a few packs at a time are enough to fill a batch.
+            queue: deque[Item] = deque()
             for content in arguments:
-                queue = deque(each for item in _decode_pack(content) for each in _arrived(item))
-                while queue:
+                queue.extend(map(_arrived, _decode_pack(content)))
+                if len(queue) >= BATCH_RECORDS:
                     writer.write_batch(queue, len(queue))
                     writer.keep_house()
+            while queue:
+                writer.write_batch(queue, len(queue))
+                writer.keep_house()
         else:
             getattr(writer, word)(*arguments)
 
@@ -325,6 +329,8 @@ class Child:
 
 def main() -> None:
     """Serve the parent until it is gone."""
+    # Records make no cycles; to look through them for garbage took a twelfth of the time.
+    gc.set_threshold(_GARBAGE_OBJECTS)
     child = Child()
     told, answers = sys.stdin.buffer, sys.stdout.buffer
     while (asked := _receive(told)) is not None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration
-from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.format_v1 import Header, encode_record
 from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recorder import Recorder
@@ -402,11 +402,28 @@ def test_the_quick_way_to_a_line_writes_what_the_careful_one_does(
     redactor = Redactor(b"k" * 32)
     header = Header(recording="rec_1")
     writer = RecordingWriter(Path(), header, RecordingSettings(), redactor, lambda: 0)
-    envelope = (names, "link_1", names, None, "m1", "chat_send", "m0")
-    item = (5000, "message", "to_client", *envelope, None, data, None, None, None, None)
-    quick = writer._plain_line(1, 5, item)
-    if quick is not None:
-        assert quick == writer._line(1, 5, item, None)[1]
+    outer = (5000, "message", "to_client", names, "link_1", names, None)
+    quick = writer._plain(1, 5, outer, data)
+    if isinstance(quick, MessageLine):
+        careful = writer._record(1, 5, (*outer, data), None)
+        assert encode_record(quick) == encode_record(careful)
+
+
+def test_a_record_that_no_line_can_say_costs_the_others_nothing(tmp_path: Path) -> None:
+    def message(client: str) -> tuple[Any, ...]:
+        return (1000, "message", "to_client", client, "link_1", "sess_1", None, b"{}")
+
+    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
+    writer = RecordingWriter(tmp_path, header, RecordingSettings(), Redactor(b"x" * 32), lambda: 0)
+    writer.open_segment()
+    waiting = deque([message("client_1"), message("half \ud800"), message("client_2")])
+    assert writer.write_batch(waiting, 3) == (3, 6)
+    writer.seal()
+    writer.finish()
+    found = verify(tmp_path)
+    assert found.clean, found.problems
+    kinds = [(record.n, record.kind, record.client) for record in read(tmp_path)]
+    assert kinds == [(1, "message", "client_1"), (2, "fault", None), (3, "message", "client_2")]
 
 
 def test_a_message_line_has_the_fields_of_a_record_in_their_order() -> None:
