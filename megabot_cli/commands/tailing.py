@@ -131,18 +131,22 @@ def _show_one(tail: Tail, count: int | None) -> None:
     """The same for one recording, without a step that it does not need: it may be a long one."""
     from megabot_cli.commands.recordings import at_once, open_source
     from megabot_cli.commands.recordings_output import tell_warnings
-    from megabot_cli.storage.choosing import choose, started_at_s
+    from megabot_cli.storage.choosing import choose, choose_many, started_at_s
 
-    show = tail.screen.printer.show
+    printer = tail.screen.printer
     assert tail.source.path is not None
     with open_source(tail.invocation, tail.source.path) as reader:
         started_at = started_at_s(reader)
-        past: Iterable[tuple[Record, bytes]] = choose(reader, tail.wanted)
-        if count is not None:
-            past = deque(past, maxlen=count)
         with at_once(tail.invocation, "the past"):
-            for record, line in past:
-                show(record, started_at + record.t / 1e6, line)
+            if count is None and not printer.needs_lines:
+                for records in choose_many(reader, tail.wanted):
+                    printer.show_many(records, started_at)
+            else:
+                past: Iterable[tuple[Record, bytes]] = choose(reader, tail.wanted)
+                if count is not None:
+                    past = deque(past, maxlen=count)
+                for record, line in past:
+                    printer.show(record, started_at + record.t / 1e6, line)
         tell_warnings(tail.invocation, reader)
     tail.screen.printer.end()
 

@@ -135,6 +135,30 @@ def decode_line(line: bytes) -> Record | End:
     return record
 
 
+def decode_block(lines: bytes) -> list[Record] | None:
+    """Read the records of whole lines, in two thirds of the time of `decode_line`.
+
+    None where one of the lines is anything else (the end, a bad line): they are to be read one
+    by one.
+    """
+    # To the decoder an object over two lines is one, two on a line are two and an empty line is
+    # none. Within a value no `{` follows a `}`: where it does at the end of every line, values
+    # end there.
+    count = lines.count(b"}\n{") + 1
+    if count != lines.count(b"\n") or not lines.startswith(b"{") or not lines.endswith(b"}\n"):
+        return None
+    try:
+        records = _record_decoder.decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if len(records) != count:
+        return None
+    for record in records:
+        if record.kind == "end" or record.n < 1 or record.t < 0:
+            return None
+    return records
+
+
 def glance(fields: Collection[str], matches: Callable[[Record], bool]) -> Callable[[bytes], bool]:
     """How to look at a line for these fields of its record alone, in a third of the time.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from megabot_cli.recording.bounds import Place
@@ -36,6 +36,19 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
         left -= 1
         if left <= 0:
             return
+
+
+def choose_many(reader: RecordReader, wanted: Selection) -> Iterator[Sequence[Record]]:
+    """As `choose`, without the lines; many records at a time where all are wanted."""
+    chooser = wanted.chooser(started_at_s(reader))
+    matcher = chooser.matcher
+    is_simple = matcher.takes_most and not chooser.looks_at_order and wanted.limit is None
+    if not is_simple or not isinstance(reader, RecordingReader):
+        yield from ((record,) for record, _ in choose(reader, wanted))
+        return
+    matches = matcher.matches
+    for records in reader.in_blocks():
+        yield [record for record in records if record.kind == "message" or matches(record)]
 
 
 def warnings_of(chooser: Chooser) -> list[str]:

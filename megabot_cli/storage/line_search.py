@@ -48,6 +48,11 @@ class LineSearch:
         self._is_common = False  # whether more than every fourth line of the last block was given
 
     def __iter__(self) -> Iterator[bytes]:
+        for block, end in self.blocks():
+            yield from self._search(block, end)
+
+    def blocks(self) -> Iterator[tuple[bytes, int]]:
+        """What `iter` looks through: bytes, and where in them the last of their lines ends."""
         begun: list[bytes] = []  # the pieces of a line whose end has not come
         size = 0
         # What has come is searched at once: a recording may still be growing, in a pipe.
@@ -64,19 +69,19 @@ class LineSearch:
                 if not end:
                     continue
                 if begun:
-                    yield from self._search(b"".join(begun))
+                    line = b"".join(begun)
+                    yield line, len(line)
                 else:
                     self.too_long += 1
                 block, cut = block[end:], cut - end
-            yield from self._search(block, cut)
+            yield block, cut
             begun, size = [block[cut:]], len(block) - cut
         self.rest = b"".join(begun)
         if size and not self.rest:
             self.too_long += 1
 
-    def _search(self, block: bytes, end: int | None = None) -> Iterator[bytes]:
+    def _search(self, block: bytes, end: int) -> Iterator[bytes]:
         """The lines of a block that ends, at `end`, with a newline."""
-        end = len(block) if end is None else end
         if not self._literals:
             yield from block[: end - 1].split(b"\n") if end else ()
             return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -19,6 +19,7 @@ from megabot_cli.recording.format_v1 import (
     BadLine,
     End,
     Header,
+    decode_block,
     decode_header,
     decode_line,
 )
@@ -117,7 +118,28 @@ class SegmentReader:
         if begin is not None:
             self._file = sought(self._file, begin)
         search = LineSearch(self._file, literals, escapes=escapes, name=self.name)
-        for content in search if wanted is None else filter(wanted, search):
+        yield from self._decoded(search if wanted is None else filter(wanted, search))
+        self._tell_too_long(search)
+        if search.rest and (wanted is None or wanted(search.rest)):
+            yield from self._last(search.rest)
+
+    def in_blocks(self) -> Iterator[Sequence[Record]]:
+        """As `search` gives all records, but many at a time and without their lines."""
+        search = LineSearch(self._file, name=self.name)
+        for block, end in search.blocks():
+            if not end:
+                continue
+            lines = block[:end]
+            records = decode_block(lines)
+            if records is None:
+                records = [record for record, _ in self._decoded(lines[:-1].split(b"\n"))]
+            yield records
+        self._tell_too_long(search)
+        if search.rest:
+            yield [record for record, _ in self._last(search.rest)]
+
+    def _decoded(self, lines: Iterable[bytes]) -> Iterator[tuple[Record, bytes]]:
+        for content in lines:
             try:
                 found = decode_line(content)
             except BadLine as fault:
@@ -128,12 +150,12 @@ class SegmentReader:
                 yield found, content
             else:
                 self.end = found
+
+    def _tell_too_long(self, search: LineSearch) -> None:
         if search.too_long:
             self.bad_lines += search.too_long
             lines = counted(search.too_long, "line")
             self._warn(f"{self.name}: {lines} longer than a record may be, passed over")
-        if search.rest and (wanted is None or wanted(search.rest)):
-            yield from self._last(search.rest)
 
     def _last(self, content: bytes) -> Iterator[tuple[Record, bytes]]:
         """A last line that lacks nothing but its newline was whole enough."""
@@ -260,6 +282,15 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             return
         for segment in self.segments():
             yield from segment.search(literals, escapes=escapes, begin=begin, wanted=wanted)
+
+    def in_blocks(self) -> Iterator[Sequence[Record]]:
+        """As `search` gives all records, but many at a time, without their lines, in two thirds
+        of the time."""
+        if self._strict:
+            yield from ((record,) for record, _ in self.lines())
+            return
+        for segment in self.segments():
+            yield from segment.in_blocks()
 
     def again(self) -> RecordingReader | None:
         """The same recording from its start, to be closed by itself; None where it comes once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -62,6 +62,11 @@ class RecordPrinter:
         """Whether headings between the records do no harm."""
         return self._form in ("line", "wide")
 
+    @property
+    def needs_lines(self) -> bool:
+        """Whether the lines that records were read from are shown."""
+        return self._form in ("json", "jsonl") and self._layout is None
+
     def show(self, record: Record, at: float, line: bytes = b"", source: str | None = None) -> None:
         """Show a record that happened `at` (Unix seconds); `line` is where it was read from,
         `source` what to call where it was seen, if that needs telling."""
@@ -76,6 +81,17 @@ class RecordPrinter:
         if record.type == "connection_established" and self._is_passed_on(record):
             return
         self._write(record, at, line, source)
+
+    def show_many(self, records: Sequence[Record], started_at: float) -> None:
+        """As `show`, of records out of one recording that began then (Unix seconds)."""
+        show, line, write = self.show, self._lines.line, self._console.line
+        has_lines = self._write == self._line and self._answers is None
+        for record in records:
+            at = started_at + record.t / 1e6
+            if has_lines and record.kind == "message" and record.type != "connection_established":
+                write(line(record, at))
+            else:
+                show(record, at)
 
     def _is_passed_on(self, record: Record) -> bool:
         """Whether a greeting says to the client what the upstream said to the relay just now:

@@ -93,6 +93,7 @@ _PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _TYPE_WIDTH + 2 + _SESSION_TAI
 _NARROW = _PREFIX_WIDTH + 15
 _NARROW_TYPE_WIDTH = 12
 _NARROW_PREFIX_WIDTH = len("12:34:56.789") + 2 + 1 + 2 + _NARROW_TYPE_WIDTH + 2
+_THREE_DIGITS = [f"{number:03}" for number in range(1000)]  # looked up in a third of the time
 _MOST_COLUMNS = 10_000  # kept: sessions without end may pass
 
 
@@ -136,7 +137,7 @@ class RecordLines:
         if second != self._second:
             self._begin_second(second)
         rest = milliseconds - second * 1000
-        prefix = f"{self._clock}{rest:03}{self._after_clock}{columns}"
+        prefix = f"{self._clock}{_THREE_DIGITS[rest]}{self._after_clock}{columns}"
         if source is None:
             return prefix
         seen = self._console.paint(f"[{self._named(source)}]", hue(source))
@@ -190,9 +191,13 @@ def _may_steer(record: Record) -> bool:
     tenth of the time of looking at every character.
     """
     data = record.data
-    if data is None or record.kind != "message":
-        return True
-    return not data.isascii() or "\\" in data or "\x7f" in data
+    return (
+        data is None
+        or "\\" in data
+        or "\x7f" in data
+        or not data.isascii()
+        or record.kind != "message"
+    )
 
 
 def what_it_says(record: Record) -> str:

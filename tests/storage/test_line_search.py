@@ -18,8 +18,8 @@ from megabot_cli.recording.format_v1 import (
     encode_record,
 )
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.selection import Selection
-from megabot_cli.storage.choosing import choose
+from megabot_cli.recording.selection import MESSAGES_AND_LOSSES, Selection
+from megabot_cli.storage.choosing import choose, choose_many
 from megabot_cli.storage.line_search import LineSearch
 from megabot_cli.storage.segment_reader import open_recording
 
@@ -198,3 +198,40 @@ def test_a_torn_end_and_bad_lines_are_told_where_every_line_is_looked_at(tmp_pat
     assert reader.bad_lines == 1
     assert reader.torn_bytes == 16
     assert any("torn at byte" in warning for warning in reader.warnings)
+
+
+ODD_LINES = [
+    b'{"n":1,"t":0,"kind":"message","type":"a","data":"b"}',
+    b'{"n":2,"t":1,"kind":"gap","lost":1}',
+    b'{"n":3,"t":1,"kind":"mark","note":"b"}',
+    b'{"n":9,"t":9,"kind":"end","records":1}',
+    b'{"n":0,"t":0,"kind":"message"}',
+    b'{"n":4,"t":-1,"kind":"message"}',
+    b'{"n":5,"t":1,',
+    b'"kind":"message"}',
+    b'{"n":5,"t":1,"kind":"a"}{"n":6,"t":1,"kind":"a"}',
+    b"",
+    b" ",
+    b"nonsense",
+    b"\xff",
+    b'\t{"n":7,"t":2,"kind":"message"}\r',
+]
+
+
+@given(lines=st.lists(st.sampled_from(ODD_LINES), max_size=8), newline=st.booleans())
+@settings(deadline=None)
+def test_many_at_a_time_are_what_they_are_one_by_one(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[bytes], newline: bool
+) -> None:
+    path = write(tmp_path_factory.mktemp("many") / "000001.jsonl", [])
+    path.write_bytes(path.read_bytes() + b"\n".join(lines) + b"\n" * newline)
+    wanted = Selection(kinds=MESSAGES_AND_LOSSES)
+    with open_recording(path) as one:
+        found = [record for record, _ in choose(one, wanted)]
+    with open_recording(path) as many:
+        blocks = list(choose_many(many, wanted))
+    assert [record for block in blocks for record in block] == found
+    assert many.bad_lines == one.bad_lines
+    assert many.torn_bytes == one.torn_bytes
+    assert many.warnings == one.warnings
+    assert many.clean is one.clean

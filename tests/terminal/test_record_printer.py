@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 
+import msgspec
+import pytest
+
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordForm, RecordPrinter
@@ -26,6 +29,35 @@ def record(kind: str, payload: dict[str, object], reply_to: str | None = None) -
 def said(lines: str) -> list[str]:
     """What stands behind the columns."""
     return [line[51:] for line in lines.splitlines()]
+
+
+@pytest.mark.parametrize("form", ["line", "wide", "raw"])
+@pytest.mark.parametrize("assemble", [False, True])
+def test_many_look_as_one_by_one(form: RecordForm, assemble: bool) -> None:
+    greeting = record("connection_established", {"session_id": "sess_abcdefgh"})
+    records = [
+        record("chat_send", {"content": "hello"}),
+        Record(n=2, t=1_500, kind="gap", lost=3),
+        greeting,
+        msgspec.structs.replace(greeting, kind="inject"),
+        chunk("Hel", 1),
+        Record(n=3, t=999_999, kind="mark", note="here"),
+        chunk("lo \x1b[2J", 2, last=True),
+        Record(n=4, t=1_000_000, kind="message", data="\x1b]52;c;eA==\x07"),
+        Record(n=5, t=1_000_001, kind="message", data_b64="AA==", opcode="binary"),
+        Record(n=6, t=1_000_002, kind="message", size=7),
+    ]
+    one, many = MemoryConsole(), MemoryConsole()
+    printer = RecordPrinter(one, form, assemble=assemble)
+    for each in records:
+        printer.show(each, 100.0 + each.t / 1e6)
+    printer.end()
+    printer = RecordPrinter(many, form, assemble=assemble)
+    printer.show_many(records[:4], 100.0)
+    printer.show_many(records[4:], 100.0)
+    printer.end()
+    assert (many.stdout, many.stderr) == (one.stdout, one.stderr)
+    assert len(one.stdout.splitlines()) > 3
 
 
 def test_raw_gives_the_exact_text() -> None:
