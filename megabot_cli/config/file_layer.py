@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -132,10 +132,24 @@ def convert(setting: Setting, named: str, value: Any, *, from_text: bool = False
     """`value` as the setting's type. BadConfiguration says that `named` cannot be that."""
     if from_text and setting.is_list:
         value = [part.strip() for part in value.split(",") if part.strip()]
-    try:
+
+    def as_it_should_be(value: Any) -> Any:
         return msgspec.convert(value, setting.type, strict=not from_text)
+
+    try:
+        return as_it_should_be(value)
     except msgspec.ValidationError:
+        if isinstance(value, list):
+            value = next((each for each in value if not _is_good([each], as_it_should_be)), value)
         meant = did_you_mean(value, setting.choices) if isinstance(value, str) else None
         raise BadConfiguration(
             f"{named} cannot be {value!r}", meant or f"It takes {setting.constraint}."
         ) from None
+
+
+def _is_good(value: Any, convert: Callable[[Any], Any]) -> bool:
+    try:
+        convert(value)
+    except msgspec.ValidationError:
+        return False
+    return True

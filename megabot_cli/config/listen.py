@@ -26,6 +26,12 @@ def unix_path(text: str) -> PurePath | None:
     return path
 
 
+def check_listen(text: str) -> None:
+    """BadConfiguration for what is neither a socket's path nor host and port."""
+    if unix_path(text) is None:
+        parse_listen(text)
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host, by name or number, is this machine itself."""
     try:

@@ -18,9 +18,10 @@ from megabot_cli.config.catalogue import (
     profile_settings,
 )
 from megabot_cli.config.file_layer import FileLayer, convert, read_file_layer
+from megabot_cli.config.listen import check_listen
 from megabot_cli.config.schema import ProfileSettings, Settings
 from megabot_cli.config.spelling import did_you_mean
-from megabot_cli.errors import NotFound
+from megabot_cli.errors import BadConfiguration, NotFound, WrongUsage
 
 # "chosen" is the profile of `config use`.
 Layer = Literal["default", "login", "file", "profile", "chosen", "environment", "flag"]
@@ -41,6 +42,7 @@ OTHER_VARIABLES = frozenset(
 
 
 CHOOSES = "megabot config use"
+_ADDRESSES = ("listen", "admin_listen")
 
 
 class Source(msgspec.Struct, frozen=True):
@@ -102,7 +104,8 @@ def load(
 
     `profile` is the one named by a flag, `chosen` the one that was chosen for good; `logins`
     has the address each logged in at.
-    BadConfiguration names the key and its place; NotFound says that there is no such profile.
+    BadConfiguration names the key and its place, WrongUsage the flag; NotFound says that there
+    is no such profile.
     """
     environment = environment or {}
     layer = read_file_layer(text, file)
@@ -206,7 +209,13 @@ def _add_environment(history: History, environment: Mapping[str, str], profile: 
 def _add_flags(history: History, flags: Mapping[str, Flag], profile: str) -> None:
     for name, flag in flags.items():
         setting = by_path()[tuple(name.split("."))]
-        value = convert(setting, flag.name, flag.value)
+        try:
+            value = convert(setting, flag.name, flag.value)
+            if setting.path[-1] in _ADDRESSES:
+                check_listen(value)
+        except BadConfiguration as fault:  # it was typed, just now
+            named = fault.message if flag.name in fault.message else f"{flag.name}: {fault.message}"
+            raise WrongUsage(named, fault.hint) from None
         _add(history, _in_profile(setting.path, profile), value, Source("flag", flag.name))
 
 

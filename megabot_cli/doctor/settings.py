@@ -12,7 +12,7 @@ from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.trust import tls_context
 from megabot_cli.client.wire_form import open_signer
 from megabot_cli.config.file_layer import FileLayer, FileValue
-from megabot_cli.config.listen import parse_listen, unix_path
+from megabot_cli.config.listen import check_listen, parse_listen
 from megabot_cli.config.load import Configuration
 from megabot_cli.config.schema import Settings, TlsSettings
 from megabot_cli.config.spelling import did_you_mean
@@ -66,7 +66,7 @@ def _faults(each: FileValue, profiles: Collection[str]) -> Iterator[MegabotError
         case ("profiles", _, "integrity", "key_file") | ("gateway", "integrity", "key_file"):
             yield _fault_of(open_signer, value)
         case ("relay", "listen" | "admin_listen"):
-            yield _fault_of(_listen_or_path, value)
+            yield _fault_of(check_listen, value)
         case ("gateway", "listen"):
             yield _fault_of(parse_listen, value)
         case ("relay", "tls_cert_file" | "tls_key_file"):
@@ -87,11 +87,6 @@ def _fault_of(take: Callable[[Any], object], value: Any) -> MegabotError | None:
     except MegabotError as fault:
         return fault
     return None
-
-
-def _listen_or_path(text: str) -> None:
-    if unix_path(text) is None:
-        parse_listen(text)
 
 
 def _compile(pattern: str) -> None:

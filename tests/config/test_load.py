@@ -7,7 +7,7 @@ import pytest
 from megabot_cli.config.file_layer import read_liberally
 from megabot_cli.config.load import Flag, load
 from megabot_cli.config.schema import ProfileSettings, Settings
-from megabot_cli.errors import BadConfiguration, NotFound
+from megabot_cli.errors import BadConfiguration, NotFound, WrongUsage
 
 FILE = """
 limits:
@@ -150,7 +150,7 @@ def test_variables_that_set_nothing_are_told() -> None:
         ),
         (
             "relay:\n  allowed_origins: [localhost:8000]\n",
-            "config.yaml:2: relay.allowed_origins cannot be ['localhost:8000']",
+            "config.yaml:2: relay.allowed_origins cannot be 'localhost:8000'",
             "http://",
         ),
         ("relay: 3\n", "config.yaml:1: relay is 3, where a section belongs", "indented"),
@@ -182,8 +182,13 @@ def test_a_variable_with_a_bad_value_is_named() -> None:
 
 
 def test_a_flag_with_a_bad_value_is_named() -> None:
-    with pytest.raises(BadConfiguration, match="--rate-limit cannot be -1"):
+    with pytest.raises(WrongUsage, match="--rate-limit cannot be -1"):
         load(flags={"limits.messages_per_second": Flag("--rate-limit", -1.0)})
+    with pytest.raises(WrongUsage, match="--listen: 'nonsense' is no address"):
+        load(flags={"relay.listen": Flag("--listen", "nonsense")})
+    origins = ["http://one.example", "two.example"]
+    with pytest.raises(WrongUsage, match=r"--allow-origin cannot be 'two\.example'"):
+        load(flags={"relay.allowed_origins": Flag("--allow-origin", origins)})
 
 
 def test_an_unknown_profile_is_not_found_with_a_guess() -> None:
