@@ -895,11 +895,11 @@ $global:MegabotCommands = @'
    },
    {
     "name": "-s",
-    "help": "Go on in this session."
+    "help": "Go on in this session; of the relay's, the end will do."
    },
    {
     "name": "--session",
-    "help": "Go on in this session."
+    "help": "Go on in this session; of the relay's, the end will do."
    },
    {
     "name": "--or-new",
@@ -1176,11 +1176,11 @@ $global:MegabotCommands = @'
    },
    {
     "name": "-s",
-    "help": "Go on in this session."
+    "help": "Go on in this session; of the relay's, the end will do."
    },
    {
     "name": "--session",
-    "help": "Go on in this session."
+    "help": "Go on in this session; of the relay's, the end will do."
    },
    {
     "name": "--timeout",
@@ -1342,11 +1342,11 @@ $global:MegabotCommands = @'
   "options": [
    {
     "name": "-s",
-    "help": "Go on in this session."
+    "help": "Go on in this session; of the relay's, the end will do."
    },
    {
     "name": "--session",
-    "help": "Go on in this session."
+    "help": "Go on in this session; of the relay's, the end will do."
    },
    {
     "name": "--new",

@@ -5,13 +5,30 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from megabot_cli.errors import MegabotError, NotFound
+from megabot_cli.errors import MegabotError, NotFound, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.commands.invocation import Invocation
 
 _MOST_NAMED: Final = 5
+_LEAST_END: Final = 6  # characters, as in a selection
+_BEGINNING: Final = "sess_"
+
+
+def whole_session(invocation: Invocation, asked: str | None, *, direct: bool) -> str | None:
+    """The session that is meant where only its end is given, as lines show it, and a relay
+    has it; else what was asked for. WrongUsage when the relay has several that end so."""
+    if asked is None or direct or len(asked) < _LEAST_END or asked.startswith(_BEGINNING):
+        return asked
+    there = _sessions_of(invocation, None)
+    found = sorted(each for each in there if each.endswith(asked))
+    if asked in there or not found:
+        return asked
+    if len(found) > 1:
+        raise WrongUsage(f"Several sessions end with {asked!r}", f"Name one: {', '.join(found)}.")
+    invocation.console.detail(f"session {found[0]}")
+    return found[0]
 
 
 async def require_session(

@@ -21,7 +21,13 @@ from megabot_cli.errors import WrongUsage
 def chat(
     context: typer.Context,
     session: Annotated[
-        str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
+        str | None,
+        typer.Option(
+            "-s",
+            "--session",
+            metavar="ID",
+            help="Go on in this session; of the relay's, the end will do.",
+        ),
     ] = None,
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new session, as without --session.")

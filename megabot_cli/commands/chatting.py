@@ -96,9 +96,11 @@ class _SessionPartner:
         self.session = session
 
     async def open(self) -> None:
-        from megabot_cli.commands.asked_session import require_session
+        from megabot_cli.commands.asked_session import require_session, whole_session
         from megabot_cli.commands.sending import add_tools
         from megabot_cli.commands.upstream import open_client
+
+        self.session = whole_session(self._invocation, self.session, direct=self._direct)
 
         opened = open_client(
             self._invocation,

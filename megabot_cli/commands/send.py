@@ -76,7 +76,13 @@ def send(
         list[str] | None, typer.Option("--metadata", metavar="K=V", help="Metadata to send along.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
+        str | None,
+        typer.Option(
+            "-s",
+            "--session",
+            metavar="ID",
+            help="Go on in this session; of the relay's, the end will do.",
+        ),
     ] = None,
     or_new: Annotated[
         bool, typer.Option("--or-new", help="Where that session is gone, begin a new one.")
@@ -145,6 +151,7 @@ def send(
     result belongs to one of them. A --session that is gone ends with 9 before anything is
     sent.
     """
+    from megabot_cli.commands.asked_session import whole_session
     from megabot_cli.commands.running import run
 
     invocation: Invocation = context.obj
@@ -172,7 +179,7 @@ def send(
         wait=wanted,
         timeout_s=timeout,
         stream=not no_stream,
-        session=session,
+        session=whole_session(invocation, session, direct=direct),
         direct=direct,
         or_new=or_new,
         idle_s=idle_timeout,

@@ -84,6 +84,8 @@ async def _follow_tap(tail: Tail, relay: RunningRelay, away_since: float | None)
                 away_s = time.monotonic() - away_since
                 tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
             tail.console.note(f"watching the relay's tap, {relay.tap_url}")
+            if away_since is None and tail.wanted.sessions:
+                await asyncio.to_thread(_tell_if_none_fits, tail, relay)
             if tail.last_n and relay.recording is not None:
                 # What passed since its recording was read, before the tap was open.
                 for record, at, line in await asyncio.to_thread(
@@ -104,6 +106,26 @@ async def _follow_tap(tail: Tail, relay: RunningRelay, away_since: float | None)
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
     return watched
+
+
+def _tell_if_none_fits(tail: Tail, relay: RunningRelay) -> None:
+    """A session that is misspelt would be waited for in silence."""
+    import msgspec
+
+    from megabot_cli.commands.admin_request import ask_relay
+    from megabot_cli.errors import MegabotError
+    from megabot_cli.recording.record import Record
+    from megabot_cli.recording.selection import Selection
+
+    try:
+        there = [each["session"] for each in ask_relay(relay, "sessions")]
+    except MegabotError:
+        return
+    fits = Selection(sessions=tail.wanted.sessions).matcher().matches
+    a_record = Record(n=1, t=0, kind="message")
+    if not any(fits(msgspec.structs.replace(a_record, session=each)) for each in there):
+        named = " or ".join(tail.wanted.sessions)
+        tail.console.note(f"the relay has no session {named} now; waiting for one")
 
 
 def _wanted(tail: Tail) -> dict[str, str]:

@@ -188,9 +188,15 @@ def _source(invocation: Invocation, name: str) -> Source:
     kind, colon, profile = name.partition(":")
     if colon and kind == "profile":
         return _of_profile(name, _as(invocation, profile))
+    from megabot_cli.config.spelling import did_you_mean
     from megabot_cli.storage.recordings_list import find_recording
 
-    path = find_recording(invocation.recordings_folder, name)
+    try:
+        path = find_recording(invocation.recordings_folder, name)
+    except NotFound as fault:
+        if guess := did_you_mean(name, ("relay", "upstream")):
+            raise NotFound(fault.message, guess) from None
+        raise
     return Source(path.name, "recording", invocation, path)
 
 

@@ -30,7 +30,13 @@ def tool(
         str | None, typer.Option("--params", metavar="JSON", help="All parameters, an object.")
     ] = None,
     session: Annotated[
-        str | None, typer.Option("-s", "--session", metavar="ID", help="Go on in this session.")
+        str | None,
+        typer.Option(
+            "-s",
+            "--session",
+            metavar="ID",
+            help="Go on in this session; of the relay's, the end will do.",
+        ),
     ] = None,
     timeout: Annotated[
         float | None,
@@ -52,10 +58,12 @@ def tool(
     The result goes to stdout: text as it is, anything else as JSON. How far a long one has
     come shows on a terminal. A tool that fails ends with 13, and what it said is the error.
     """
+    from megabot_cli.commands.asked_session import whole_session
     from megabot_cli.commands.running import run
     from megabot_cli.commands.tool_call import ToolCall, call
 
     invocation: Invocation = context.obj
     parameters = json_object(params, "--params") if params is not None else {}
     parameters |= pairs(param or (), "--param")
-    run(call(invocation, ToolCall(name, parameters, session, timeout, direct, fields, template)))
+    whole = whole_session(invocation, session, direct=direct)
+    run(call(invocation, ToolCall(name, parameters, whole, timeout, direct, fields, template)))

@@ -96,6 +96,9 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     relay.ready()
     assert own.types("send", "hi").returncode == 0
     session = own.types("relay", "sessions", "--fields", "session").stdout.strip()
+    for command in (("send", "hi"), ("tool", "time"), ("chat",)):
+        named = own.types(*command, "--session", session[-8:], typed="hi\n")
+        assert named.returncode == 0, named.stderr
     lost = own.types("send", "hi", "--session", "sess_none")
     assert lost.returncode == 9
     assert f"The relay has {session}. --or-new goes on in a new one." in lost.stderr

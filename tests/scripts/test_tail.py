@@ -261,6 +261,23 @@ def test_no_wish_of_a_watcher_keeps_messages_waiting(
     assert asyncio.run(send_while_watched()) == 0
 
 
+def test_a_session_the_relay_has_not_got_is_told_before_it_is_waited_for(
+    stranger: Operator, processes: Processes
+) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
+    ann.logs_in()
+    start_relay(processes, ann).ready()
+    session = ann.types("relay", "sessions", "--fields", "session").stdout.strip()
+    watching = processes.start("tail", megabot("tail", "-s", "nope"), env=ann.environment())
+    watching.wait_for_line("the relay has no session nope now; waiting for one")
+    command = megabot("tail", "-s", session[-8:], "--limit", "1")
+    watching = processes.start("tail", command, env=ann.environment())
+    watching.wait_for_line("watching the relay's tap")
+    assert ann.types("send", "hi", "-s", session).returncode == 0
+    assert watching.wait() == 0
+    assert not any("has no session" in line for line in watching.lines)
+
+
 def test_a_long_condition_is_watched_for_too(stranger: Operator, processes: Processes) -> None:
     ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
     ann.logs_in()
