@@ -41,7 +41,10 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
             )
         case aiohttp.ServerDisconnectedError():
             return CouldNotConnect(
-                f"{origin} closed the connection without an answer", "Does it speak HTTP there?"
+                f"{origin} closed the connection without an answer",
+                "Is it a wss:// address?"
+                if origin.startswith("http:")
+                else "Does it speak HTTP there?",
             )
         case aiohttp.ClientConnectorError():
             return CouldNotConnect(

@@ -29,7 +29,7 @@ class Waiting:
         self._what = f"{who} to take the connection"
         self._who = who
         self._began_at = time.monotonic()
-        self._until = "for as long as it takes (--timeout sets a limit)"
+        self._until = "without a limit (--timeout sets one)"
         if limit_s is not None:
             self._until = (
                 f"until {time.strftime('%H:%M:%S', time.localtime(time.time() + limit_s))}"
@@ -90,7 +90,8 @@ class Waiting:
                 told = self.away
                 self._console.note(f"{told}; waiting {self._until}")
             for_s = time.monotonic() - self._began_at
-            line.say(f"waiting for {self._what} {self._until}, {for_s:.0f} s so far")
+            # What changes stands first: a narrow terminal cuts the line at its end.
+            line.say(f"{for_s:.0f} s of waiting for {self._what} {self._until}")
             await asyncio.sleep(PATIENCE_S)
         line.hide()
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, TextIO, cast
@@ -27,21 +28,47 @@ def paged(console: Console, environ: Mapping[str, str]) -> Iterator[None]:
     if command is None:
         yield
         return
+    pager = _Pager(command, environ)
     try:
-        pager = subprocess.Popen(  # noqa: S603  the operator's own word
-            command, stdin=subprocess.PIPE, env={**_LESS, **environ}, encoding="utf-8"
-        )
-    except OSError:
-        yield
-        return
-    assert pager.stdin is not None
-    try:
-        with console.writing_to(cast(TextIO, pager.stdin)):
+        with console.writing_to(cast(TextIO, pager)):
             yield
     finally:
-        with suppress(OSError):
-            pager.stdin.close()
-        _wait(pager)
+        pager.close()
+
+
+class _Pager:
+    """A pager that is started with the first word: nothing needs none."""
+
+    def __init__(self, command: list[str], environ: Mapping[str, str]) -> None:
+        self._command = command
+        self._environ = {**_LESS, **environ}
+        self._process: subprocess.Popen[str] | None = None
+        self._out: TextIO | None = None
+
+    def write(self, text: str) -> int:
+        if self._out is None:
+            self._out = self._start()
+        return self._out.write(text)
+
+    def flush(self) -> None:
+        if self._out is not None:
+            self._out.flush()
+
+    def _start(self) -> TextIO:
+        """Its stdin; our own stdout where it cannot be started."""
+        try:
+            self._process = subprocess.Popen(  # noqa: S603  the operator's own word
+                self._command, stdin=subprocess.PIPE, env=self._environ, encoding="utf-8"
+            )
+        except OSError:
+            return sys.stdout
+        return cast(TextIO, self._process.stdin)
+
+    def close(self) -> None:
+        if self._process is not None and self._process.stdin is not None:
+            with suppress(OSError):
+                self._process.stdin.close()
+            _wait(self._process)
 
 
 def _command(environ: Mapping[str, str], *, dumb: bool) -> list[str] | None:

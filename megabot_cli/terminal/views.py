@@ -22,6 +22,7 @@ _TYPE_WIDTH = len("connection_established")
 _SESSION_TAIL = 8  # ids begin with the time: their end tells them apart
 _SOURCE_TAIL = 9
 _SOME_TEXT, _LEAST_TEXT = 30, 8  # columns for what a message says
+_LEAST_COLUMN = 12  # columns for the cell that gives way
 _LEAST_VALUE = 16  # columns for a fact that is broken into lines; with less it is left alone
 
 # The fields of a payload that say what a message is about, the first that is there.
@@ -31,19 +32,35 @@ _TELLING = ("content", "chunk", "message", "error", "status", "title", "tool_nam
 def print_table(
     console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1
 ) -> None:
-    """Write an aligned table. On a terminal the column `flexible` gives way to the width."""
+    """Write an aligned table.
+
+    On a terminal the column `flexible` gives way to the width; where that is not enough the
+    last columns are left out, and named on stderr.
+    """
     cells = [[safe_line(cell) for cell in row] for row in rows]
     widths = [
         max(display_width(row[column]) for row in [headings, *cells])
         for column in range(len(headings))
     ]
+    shown = len(widths)
     if console.width is not None:
-        excess = sum(widths) + len(_GAP) * (len(widths) - 1) - console.width
-        if excess > 0:
-            widths[flexible] = max(1, widths[flexible] - excess)
-    console.line(console.paint(_row(headings, widths, console.width), "bold"))
+        flexible %= shown
+        least = min(widths[flexible], _LEAST_COLUMN)
+        while (excess := _across(widths[:shown]) - console.width) > 0:
+            if flexible < shown:
+                widths[flexible] = max(least, widths[flexible] - excess)
+            if shown == 1 or _across(widths[:shown]) <= console.width:
+                break
+            shown -= 1
+    console.line(console.paint(_row(headings[:shown], widths[:shown], console.width), "bold"))
     for row in cells:
-        console.line(_row(row, widths, console.width))
+        console.line(_row(row[:shown], widths[:shown], console.width))
+    if left_out := [name for name in headings[shown:] if name]:
+        console.note(f"not shown for want of room: {', '.join(left_out)}; --json has all")
+
+
+def _across(widths: Sequence[int]) -> int:
+    return sum(widths) + len(_GAP) * (len(widths) - 1)
 
 
 def _row(cells: Sequence[str], widths: Sequence[int], most: int | None) -> str:

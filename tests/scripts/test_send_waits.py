@@ -40,7 +40,7 @@ def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> N
         assert code == 3
         assert "\x1b[K" in shown  # the line is gone before the error stands there
     with on_a_terminal(slow, "send", "hi") as child:
-        child.expect("for as long as it takes")
+        child.expect("without a limit")
         child.sendintr()
         assert ended(child)[1] == 130
     # In a pipe only the error is there.

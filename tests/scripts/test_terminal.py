@@ -193,6 +193,16 @@ def test_a_long_recording_is_paged_and_a_short_one_is_not(stranger: Operator) ->
             assert (code, shown.count("\n")) == (0, 2), shown
 
 
+def test_nothing_needs_no_pager(stranger: Operator, tmp_path: Path) -> None:
+    sealed = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
+    paged = tmp_path / "paged"
+    for word, is_paged in (("no_such_type", False), ("chat_send", True)):
+        arguments = ("recordings", "show", str(sealed), "--type", word)
+        with on_a_terminal(stranger, *arguments, MEGABOT_PAGER=f"tee {paged}") as child:
+            _, code = ended(child)
+        assert (code, paged.exists()) == (0, is_paged)
+
+
 def test_what_is_not_agreed_to_is_not_done_and_not_told_as_done(
     stranger: Operator, tmp_path: Path
 ) -> None:

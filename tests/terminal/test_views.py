@@ -42,6 +42,16 @@ def test_a_table_gives_way_to_the_width_of_the_terminal(width: int) -> None:
     assert max(len(line) for line in console.stdout.splitlines()) <= width
 
 
+def test_columns_that_find_no_room_are_left_out_whole_and_named() -> None:
+    console = MemoryConsole(terminal=True, width=24)
+    print_table(console, ("name", "state", "waiting", "link"), [("a" * 10, "up", "0", "b" * 20)])
+    assert [line.split() for line in console.stdout.splitlines()] == [
+        ["name", "state"],
+        ["a" * 10, "up"],
+    ]
+    assert console.stderr == ("not shown for want of\nroom: waiting, link;\n--json has all\n")
+
+
 def test_a_fact_that_is_long_goes_on_below_itself_on_a_terminal() -> None:
     facts = [("a", "x"), ("name", "value " * 8 + "end")]
     pipe, terminal = MemoryConsole(), MemoryConsole(terminal=True, width=40)
