@@ -45,8 +45,12 @@ async def _follow_relays(tail: Tail) -> None:
 
     relay = tail.source.relay or await _next_relay(tail.invocation)
     away_since: float | None = None
+    recording = relay.recording
     while True:
-        watched = await _follow_tap(tail, relay, away_since)
+        is_new = relay.recording is not None and relay.recording != recording
+        watched = await _follow_tap(tail, relay, away_since, has_all=is_new)
+        if watched:
+            recording = relay.recording
         if watched or away_since is None:
             away_since = time.monotonic()
             tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
@@ -56,8 +60,13 @@ async def _follow_relays(tail: Tail) -> None:
         tail.last_n = 0
 
 
-async def _follow_tap(tail: Tail, relay: RunningRelay, away_since: float | None) -> bool:
-    """Show what a relay's tap shows until it ends; False where it could not be opened."""
+async def _follow_tap(
+    tail: Tail, relay: RunningRelay, away_since: float | None, *, has_all: bool
+) -> bool:
+    """Show what a relay's tap shows until it ends; False where it could not be opened.
+
+    `has_all`: its recording began with it, and so has what passed before the tap was open.
+    """
     import asyncio
 
     import aiohttp
@@ -80,14 +89,18 @@ async def _follow_tap(tail: Tail, relay: RunningRelay, away_since: float | None)
             ) as socket,
         ):
             watched = True
-            if away_since is not None:
+            if away_since is not None and not has_all:
                 away_s = time.monotonic() - away_since
                 tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
             tail.console.note(f"watching the relay's tap, {relay.tap_url}")
             if away_since is None and tail.wanted.sessions:
                 await asyncio.to_thread(_tell_if_none_fits, tail, relay)
-            if tail.last_n and relay.recording is not None:
+            fills = away_since is not None and has_all
+            if (tail.last_n or fills) and relay.recording is not None:
                 # What passed since its recording was read, before the tap was open.
+                if fills:
+                    settings = tail.invocation.configuration.settings.recording
+                    await asyncio.sleep(2 * settings.flush_s)  # then it is on the disk
                 for record, at, line in await asyncio.to_thread(
                     _since, tail, Path(relay.recording)
                 ):

@@ -305,6 +305,29 @@ def test_a_dump_with_wrong_words_writes_nothing(
     assert not folder.exists() or not list(folder.iterdir())
 
 
+def test_what_the_next_relay_records_before_it_is_watched_is_no_gap(
+    stranger: Operator, processes: Processes
+) -> None:
+    stranger.logs_in()
+    first = start_relay(processes, stranger)
+    first.ready()
+    watching = processes.start("tail", megabot("tail", "relay"), env=stranger.environment())
+    watching.wait_for_line("watching the relay's tap")
+    watching.signal(signal.SIGSTOP)  # it notices nothing until the next relay has work
+    first.signal(signal.SIGKILL)
+    first.wait()
+    start_relay(processes, stranger).ready()
+    for word in ("one", "two"):
+        assert stranger.types("send", word).returncode == 0
+    watching.signal(signal.SIGCONT)
+    watching.wait_for_line("“two”")
+    assert stranger.types("send", "three").returncode == 0
+    watching.wait_for_line("“three”")
+    said = [line.split()[-1] for line in watching.lines if "chat_send" in line]
+    assert said == ["one", "two", "three"]
+    assert "gap:" not in watching.errors
+
+
 def test_one_death_of_a_relay_is_one_gap(stranger: Operator, processes: Processes) -> None:
     """Killed and not yet reaped, it looks alive for as long as nobody asks for its exit code."""
     stranger.logs_in()
