@@ -176,11 +176,18 @@ def _show_conversation(
         raise WrongUsage("--conversation has no raw form", "Leave out one of the two.")
     printer = ConversationPrinter(invocation.console, invocation.output, started_at)
     turns = Turns()
+    wordless = 0
     for record, _ in chosen:
+        wordless += record.kind in ("message", "inject") and record.payload() is None
         for turn in turns.take(record):
             printer.show(facts_of(turn))
     for turn in turns.rest():
         printer.show(facts_of(turn))
+    if wordless:
+        what = counted(wordless, "message")
+        invocation.console.note(
+            f"what {what} said was left out of the recording; without --conversation each is shown"
+        )
 
 
 @forms("text", "json")

@@ -53,6 +53,22 @@ def test_a_har_goes_through_pipes(stranger: Operator) -> None:
     assert "records    13" in done.stdout
 
 
+def test_a_conversation_without_words_says_where_its_messages_are(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    shape = str(tmp_path / "shape.jsonl")
+    made = stranger.types("recordings", "sanitize", str(SEALED), shape, "--drop-payload")
+    assert made.returncode == 0
+    shown = stranger.types("recordings", "show", shape, "--conversation")
+    told = r"what \d+ messages said was left out of the recording; without --conversation each is"
+    assert re.match(told, shown.stderr)
+    records = map(json.loads, stranger.types("rec", "show", shape, "--json").stdout.splitlines())
+    wordless = [record for record in records if not record.keys() & {"data", "data_b64"}]
+    assert len(wordless) == int(shown.stderr.split()[1])
+    whole = stranger.types("recordings", "show", str(SEALED), "--conversation")
+    assert "left out" not in whole.stderr
+
+
 def test_a_transcript_reads_as_a_conversation(stranger: Operator) -> None:
     done = stranger.types("rec", "convert", str(SEALED), "--to", "markdown", "--limit", "20")
     assert done.returncode == 0, done.stderr
