@@ -74,15 +74,12 @@ class _Batch:
 
     def __init__(self, t: int) -> None:
         self.records: list[MessageLine | Record] = []
-        self.plain = 0  # messages of which nothing had to be taken
-        self.others: Counter[str] = Counter()
         self.payload_bytes = 0
         self.redactions = 0
         self.t = t  # of the last record
 
     def add(self, record: Record) -> None:
         self.records.append(record)
-        self.others[record.kind] += 1
         self.redactions += len(record.redacted or ())
         self.t = record.t
 
@@ -100,15 +97,6 @@ class _Batch:
                 encode_records([record])
             except Exception as fault:
                 self.records[place] = _lost(record.n, record.t, record.kind, fault)
-        self.plain = 0
-        self.others = Counter(record.kind for record in self.records)
-
-    @property
-    def kinds(self) -> Counter[str]:
-        kinds = self.others.copy()
-        if self.plain:
-            kinds["message"] += self.plain
-        return kinds
 
 
 class RecordingWriter:
@@ -159,7 +147,8 @@ class RecordingWriter:
             self._housekeeping.begin()
 
     def write_batch(self, queue: deque[Item], most: int) -> tuple[int, int]:
-        """Write the first records of `queue`, at most `most`, with one write.
+        """Write the first records of `queue`, at most `most` and what came together with the
+        last of them, with one write.
 
         Return how many they were and the size of their payloads. Where the disk refuses they
         are in the queue again.
@@ -167,7 +156,7 @@ class RecordingWriter:
         taken: list[Item] = []
         batch = _Batch(self._t)
         most = min(most, BATCH_RECORDS)
-        while len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
+        while queue and len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
             item = queue.popleft()
             taken.append(item)
             at = (item[0] - self._start_ns) // 1000
@@ -241,13 +230,15 @@ class RecordingWriter:
         return max(self._t, (self._clock() - self._start_ns) // 1000)
 
     def _append(self, batch: _Batch) -> None:
-        segment = self._open()
         records = batch.records
+        if not records:
+            return
+        segment = self._open()
         lines = batch.lines()
         segment.write(
             lines,
             records=len(records),
-            kinds=batch.kinds,
+            kinds=Counter([record.kind for record in records]),
             first_t=records[0].t,
             last_t=batch.t,
             redactions=batch.redactions,
@@ -269,7 +260,6 @@ class RecordingWriter:
             made = self._plain(n, t, outer, each)
             if isinstance(made, MessageLine):
                 batch.records.append(made)
-                batch.plain += 1
             else:
                 batch.add(self._record(n, t, (*outer, each), made))
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
@@ -429,6 +430,28 @@ def test_a_record_that_no_line_can_say_costs_the_others_nothing(tmp_path: Path) 
 def test_a_message_line_has_the_fields_of_a_record_in_their_order() -> None:
     ours, theirs = MessageLine.__struct_fields__, Record.__struct_fields__
     assert ours == theirs[: len(ours)]
+
+
+def test_the_end_counts_each_kind(tmp_path: Path) -> None:
+    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
+    writer = RecordingWriter(tmp_path, header, RecordingSettings(), Redactor(b"x" * 32), lambda: 0)
+    writer.open_segment()
+    outer = ("to_client", None, "link_1", "sess_1", None)
+    together: list[bytes] = [b'{"type":"a"}', b"token=abcdefgh12345678", b"\xff"]
+    waiting: deque[Any] = deque(
+        [
+            (1000, "message", *outer, together),
+            (1000, "inject", *outer, b"{}"),
+            (1000, "message", *outer, []),
+        ]
+    )
+    assert writer.write_batch(waiting, 9) == (4, 37)
+    assert not waiting
+    writer.seal()
+    writer.finish()
+    end = json.loads((tmp_path / "000001.jsonl").read_text().splitlines()[-1])
+    assert end["counts"] == {"message": 3, "inject": 1}
+    assert verify(tmp_path).clean
 
 
 @pytest.mark.parametrize("apart", [False, True])
