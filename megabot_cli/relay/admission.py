@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,9 +44,14 @@ class Admission:
         self._client_token = client_token.encode()
         self._require_token = require_token
 
-    def allow_own_pages(self, ports: Iterable[int]) -> None:
+    def allow_own_pages(self, ports: Sequence[int]) -> None:
         """Let the relay's own pages connect; the ports are known once it listens."""
-        self._origins |= {f"http://{_bracket(h)}:{p}" for h in LOOPBACK_HOSTS for p in ports}
+        self._origins |= {
+            f"{scheme}://{_bracket(host)}:{port}"
+            for scheme in ("http", "https")
+            for host in LOOPBACK_HOSTS
+            for port in ports
+        }
 
     def judge_host(self, host_header: str | None) -> Refusal | None:
         """Refuse names that are not ours: a rebound DNS name comes with its own."""

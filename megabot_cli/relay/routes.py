@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -247,11 +248,12 @@ class ClientRoutes:
         return socket
 
     async def _feed(self, socket: web.WebSocketResponse[bool], tap: Tap) -> None:
-        await socket.send_str(self._tap_header().decode().rstrip("\n"))
-        while not socket.closed:
-            await tap.wait()
-            for line in tap.take_lines():
-                await socket.send_str(line.decode().rstrip("\n"))
+        with suppress(ConnectionError):  # whoever watched has gone: `tap` sees it too
+            await socket.send_str(self._tap_header().decode().rstrip("\n"))
+            while not socket.closed:
+                await tap.wait()
+                for line in tap.take_lines():
+                    await socket.send_str(line.decode().rstrip("\n"))
 
     async def close_taps(self) -> None:
         for socket in list(self._tap_sockets):
