@@ -78,8 +78,12 @@ class Admission:
 
     def has_token(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
         """Whether the request carries the client token, in any of the three places."""
-        bearer = headers.get("Authorization", "").removeprefix("Bearer ")
-        given = (bearer, headers.get("X-API-Key", ""), query.get("token", ""))
+        scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+        given = (
+            bearer if scheme.lower() == "bearer" else "",
+            headers.get("X-API-Key", ""),
+            query.get("token", ""),
+        )
         # compare_digest wants bytes: it refuses text beyond ASCII.
         return any(
             hmac.compare_digest(each.strip().encode("utf-8", "replace"), self._client_token)

@@ -40,7 +40,8 @@ def test_no_page_is_left_of_a_command_that_is_gone() -> None:
     made = {Path(name).name for name in generated_files()}
     by_hand = {
         "megabot-recording.5", "megabot-scenarios.5", "megabot-protocol.7", "megabot-flat.7",
-        "megabot-assistants.7", "megabot-filters.7", "megabot-client.7", "megabot-events.7", "megabot-relay.7",
+        "megabot-assistants.7", "megabot-filters.7", "megabot-client.7", "megabot-events.7",
+        "megabot-relay.7",
     }  # fmt: skip
     assert {page.name for page in PAGES} <= made | by_hand
 

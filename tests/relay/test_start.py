@@ -28,6 +28,35 @@ async def test_a_foreign_page_and_a_foreign_host_are_refused_before_the_upgrade(
     assert (await peer.message())["type"] == "connection_established"
 
 
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 426),
+        ({"Upgrade": "h2c", "Connection": "Upgrade"}, 426),
+        ({"Upgrade": "websocket", "Connection": "Upgrade"}, 400),
+        ({"Sec-WebSocket-Key": "c2hvcnQ="}, 400),
+        ({"Sec-WebSocket-Key": "%"}, 400),
+        ({"Sec-WebSocket-Version": "12"}, 400),
+    ],
+)
+async def test_a_handshake_that_is_none_is_told_from_one_that_is_malformed(
+    stage: Stage, gateway: Gateway, headers: dict[str, str], status: int, mode: str
+) -> None:
+    relay = await stage.open_relay(gateway.url, mode=mode)
+    if any(name.startswith("Sec") for name in headers):
+        whole = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }
+        headers = {**whole, **headers}
+    async with stage.http.get(relay.url.replace("ws:", "http:"), headers=headers) as answer:
+        assert answer.status == status, await answer.text()
+        assert (await answer.json())["error"] == "upgrade"
+
+
 async def test_the_relays_own_pages_may_connect_by_whatever_name_they_were_opened(
     stage: Stage, gateway: Gateway
 ) -> None:
