@@ -41,6 +41,7 @@ from megabot_cli.relay.wire import (
     upstream_transport,
 )
 from megabot_cli.telemetry.metrics import OTHER
+from megabot_cli.wording import counted
 
 log = structlog.get_logger("relay")
 
@@ -90,6 +91,8 @@ class Pair:
         self._timer: asyncio.TimerHandle | None = None
         self._routing = Routing(in_order=True, forgets=True)
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
+        self._nothing_waits = asyncio.Event()  # for the rate limit, once the client has left
+        self._client_left = False
         self._over = asyncio.Event()
         self._log = log.bind(client=self.client_id, link=self.link_id)
 
@@ -128,6 +131,8 @@ class Pair:
             await asyncio.wait((up, down, self._told_to_end), return_when=asyncio.FIRST_COMPLETED)
             first = next(each for each in (up, down, self._told_to_end) if each.done())
             end = first.result()
+            if end.by == "client" and self._queue:
+                await self._send_the_rest(down)
         finally:
             for reading in (up, down):
                 reading.cancel()
@@ -145,7 +150,31 @@ class Pair:
             self._told_to_end.set_result(End(code, reason, "relay"))
         await self._over.wait()
 
+    async def _send_the_rest(self, down: asyncio.Task[End]) -> None:
+        """What a client had sent before it left goes on at the limit's pace, and its close after
+        that; for as long as messages wait elsewhere, and while the upstream is there."""
+        self._client_left = True
+        sent = self._parts.loop.create_task(self._nothing_waits.wait(), name="pair rest")
+        await asyncio.wait(
+            (sent, down, self._told_to_end),
+            timeout=self._parts.settings.wait_s,
+            return_when=asyncio.FIRST_COMPLETED,
+        )
+        sent.cancel()
+
+    def _give_up_the_rest(self) -> None:
+        if not self._queue:
+            return
+        self._numbers.drops["rate_limit"] += len(self._queue)
+        self._log.warning("client.cut_short", messages=len(self._queue))
+        note = f"{counted(len(self._queue), 'message')} waited for the rate limit at the end"
+        self._witness.fact(
+            "drop", client=self.client_id, link=self.link_id, session=self.session_id, note=note
+        )
+        self._queue.clear()
+
     def _stop(self) -> None:
+        self._give_up_the_rest()
         self._up.stop()
         self._down.stop()
         if self._timer is not None:
@@ -203,8 +232,12 @@ class Pair:
                         take([message.data], False)
                     case WSMsgType.BINARY:
                         take([message.data], True)
+                    case WSMsgType.PING if self._client_left:
+                        await socket.pong(message.data)
                     case WSMsgType.PING:
                         await other.ping(message.data)
+                    case WSMsgType.PONG if self._client_left:
+                        continue
                     case WSMsgType.PONG:
                         await other.pong(message.data)
                     case WSMsgType.CLOSE:
@@ -335,6 +368,8 @@ class Pair:
         self._up.held = len(self._queue) >= self._most_waiting
         if self._queue:
             self._pump_later()
+        elif self._client_left:
+            self._nothing_waits.set()
 
     def take_down(self, batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
         """Messages of the upstream's: to the client with them."""

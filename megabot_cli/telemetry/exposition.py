@@ -53,7 +53,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
     "claim": ("first", "again", "not_yours", "unknown", "left"),
-    "drop": ("upstream_away", "not_utf8", "duplicate"),
+    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit"),
     "refusal": (
         "crowded",
         "deadline",
