@@ -181,6 +181,12 @@ class Upward:
         self._voice.refuse(client, message_id, 409, *refusal)
         return False
 
+    def _give_back(self, waiting: Waiting) -> None:
+        """A result that does not go up has answered nothing: its client may try again."""
+        execution_id = read_keys(waiting.data).execution_id
+        if execution_id is not None and self._executions.give_back(execution_id):
+            self._numbers.tool_results["given_back"] += 1
+
     # -- one of a kind under way ---------------------------------------------------------
 
     def _must_wait(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
@@ -269,6 +275,8 @@ class Upward:
         if overflow is None:
             return True
         self._arrived(waiting)
+        if waiting.urgent:
+            self._give_back(waiting)
         if client is not None:
             self._voice.refuse(
                 client, waiting.message_id, overflow.code, overflow.error, overflow.message
@@ -329,6 +337,8 @@ class Upward:
             note=f"the upstream stayed away; message {waiting.message_id or 'without id'}",
         )
         if client is not None:
+            if waiting.urgent:
+                self._give_back(waiting)
             text = f"not delivered: {why}"
             self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
 
