@@ -333,16 +333,23 @@ class Session:
             del self._unsure[message_id]
         if over:
             self._tell_unknown(self.routing.take(over))
+            self._upward.release()
         self._watch_unsure()
 
-    def _tell_unknown(self, requests: list[Request]) -> None:
+    def _tell_unknown(self, requests: list[Request], why: str = "the link fell") -> None:
         for request in requests:
             self._numbers.delivery_unknown += 1
             client = self.roster.by_name.get(request.client)
             if client is not None:
-                text = "sent, but the link fell before an answer came; it may have arrived"
+                text = f"sent, but {why} before an answer came; it may have arrived"
                 self._voice.refuse(client, request.message_id, 503, "delivery_unknown", text)
-        self._upward.release()
+
+    def give_up_open(self, why: str) -> None:
+        """Nothing more will come of what is open: who asked hears it, by id."""
+        self._tell_unknown(self.routing.take_all(), why)
+        self._upward.give_up_held(why)
+        for waiting in self.link.queue.take_all():
+            self._upward.expired(waiting, why)
 
     def link_lost(self, code: int, reason: str) -> None:
         """Clients stay; they hear that the upstream is away, or that the session is over."""
@@ -362,10 +369,7 @@ class Session:
 
     def _end_with_upstream(self) -> None:
         """There is nothing to come back to: what is open is told by id, then all may go."""
-        self._tell_unknown(self.routing.take_all())
-        self._upward.give_up_held("the session ended upstream")
-        for waiting in self.link.queue.take_all():
-            self._upward.expired(waiting, "the session ended upstream")
+        self.give_up_open("the session ended upstream")
         for client in list(self.clients.values()):
             client.close(CloseCode.SESSION_ENDED, "the session ended upstream")
         self._on_ended(self)

@@ -334,7 +334,7 @@ class Upward:
             client=waiting.client,
             link=self._link.id,
             session=self._link.life.session_id,
-            note=f"the upstream stayed away; message {waiting.message_id or 'without id'}",
+            note=f"{why}; message {waiting.message_id or 'without id'}",
         )
         if client is not None:
             if waiting.urgent:

@@ -222,7 +222,7 @@ def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
     )
     yield _counter(
         "delivery_unknown",
-        "Requests written before a link fell and never answered.",
+        "Requests written before a link fell or the relay stopped, and never answered.",
         numbers.delivery_unknown,
     )
 
