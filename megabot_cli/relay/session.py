@@ -369,9 +369,10 @@ class Session:
 
     def _end_with_upstream(self) -> None:
         """There is nothing to come back to: what is open is told by id, then all may go."""
-        self.give_up_open("the session ended upstream")
+        self.link.over = "the session ended upstream"
+        self.give_up_open(self.link.over)
         for client in list(self.clients.values()):
-            client.close(CloseCode.SESSION_ENDED, "the session ended upstream")
+            client.finish(CloseCode.SESSION_ENDED, self.link.over)
         self._on_ended(self)
 
     def _tell_away(self, client: LocalClient, why: str) -> None:

@@ -218,9 +218,11 @@ class Upward:
             text = f"{mine} of your messages wait already; slow down"
             self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
-        if self._too_many_while_away(waiting):
-            text = "the upstream is away and no more messages may wait for it"
-            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        why = self._link.over
+        if why is None and self._too_many_while_away(waiting):
+            why = "the upstream is away and no more messages may wait for it"
+        if why is not None:
+            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", why)
             return False
         self.held.add(waiting)
         self._watch_held()

@@ -53,7 +53,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
     "claim": ("first", "again", "not_yours", "unknown", "left", "given_back"),
-    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit"),
+    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client"),
     "refusal": (
         "crowded",
         "deadline",

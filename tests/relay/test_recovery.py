@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -187,6 +188,60 @@ async def test_a_slow_client_is_closed_with_the_cursor_to_go_on_from(
     assert corner(await again.message("connection_established"))["recovered"] is True
     rest = await numbers(again, script.sent - len(seen))
     assert seen + rest == list(range(1, script.sent + 1))
+
+
+def pouring(count: int, ended: asyncio.Event) -> Any:
+    async def pour(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        for number in range(count):
+            await connection.send("count", {"n": number, "pad": "x" * 200_000})
+        await connection.close(4508, "logged out elsewhere")
+        ended.set()
+
+    return pour
+
+
+OUTBOX = {"bytes": 64 * 1024 * 1024}
+
+
+async def test_what_stands_in_an_outbox_is_delivered_before_the_close_of_a_session_that_ended(
+    stage: Stage,
+) -> None:
+    ended = asyncio.Event()
+    async with ScriptedUpstream(pouring(100, ended)) as upstream:
+        settings = OutboxSettings(**OUTBOX)
+        relay = await stage.open_relay(upstream.url, outbox=settings)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("x", "go")
+        await ended.wait()
+        await until(lambda: not relay.sessions)
+        assert relay.gauges().outbox_messages > 0
+        await peer.send("x", "too late")
+        told = [await peer.message() for _ in range(101)]
+        assert [each["payload"]["n"] for each in told[:100]] == list(range(100))
+        assert told[100]["payload"]["message"] == "the session ended upstream"
+        assert told[100]["metadata"]["reply_to"] == "too late"
+        assert await peer.close_code() == 4508
+        assert not relay.numbers.drops
+
+
+async def test_what_nobody_reads_at_the_end_of_a_session_is_counted_as_lost(stage: Stage) -> None:
+    ended = asyncio.Event()
+    async with ScriptedUpstream(pouring(100, ended)) as upstream:
+        settings = OutboxSettings(**OUTBOX, stall_s=0.3)
+        relay = await stage.open_relay(upstream.url, outbox=settings)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("x", "go")
+        await ended.wait()
+        await until(lambda: relay.numbers.clients_closed[4508])
+        had = 0
+        with contextlib.suppress(AssertionError):
+            while True:
+                had += (await peer.message())["type"] == "count"
+        lost = relay.numbers.drops["slow_client"]
+        assert lost > 0
+        assert had + lost <= 100
 
 
 async def test_coming_and_going_during_traffic_leaves_no_gap_and_no_repeat(
