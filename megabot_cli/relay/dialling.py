@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from megabot_cli.client.dial import Dialed, dial
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.wire import HeardUpstream
 
 # What the upstream sends is not ours to cut; our own limit is for clients.
 _ARRIVING_FACTOR = 4
@@ -48,6 +49,7 @@ async def dial_upstream(
                 query=query,
                 protocols=protocols,
                 ssl=parts.tls,
+                socket_class=HeardUpstream,
             )
         except NotAuthenticated:
             if last_try or credential is None:

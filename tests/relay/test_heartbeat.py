@@ -6,6 +6,7 @@ import asyncio
 import time
 
 import pytest
+import structlog
 
 from megabot_cli.relay import wire
 from megabot_cli.relay.heartbeat import QUIET_LOOKS, SILENT_LOOKS, SLICES, Heartbeat
@@ -117,7 +118,9 @@ async def test_a_link_whose_upstream_answers_no_ping_is_dialled_anew(
         relay = await stage.open_relay(upstream.url, heartbeat_s=0.3)
         await stage.greeted(relay.url)
         if not pongs:
-            await until(lambda: relay.numbers.link_losses[1006] == 1)
+            with structlog.testing.capture_logs() as logged:
+                await until(lambda: relay.numbers.link_losses[1006] == 1)
+            assert "link.silent" in [line["event"] for line in logged]  # by us, not by aiohttp
             await until(lambda: len(upstream.connections) == 2)
             return
         await asyncio.sleep(1.5)
