@@ -17,7 +17,7 @@ from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.wire import client_transport
+from megabot_cli.relay.wire import HeardSocket, client_transport
 
 log = structlog.get_logger("relay")
 
@@ -71,7 +71,8 @@ class Dedicated:
             return _refused_by_upstream(fault)
         chosen = dialed.socket.protocol
         limits = self._parts.limits
-        socket = web.WebSocketResponse(
+        socket = HeardSocket(
+            heartbeat=self._parts.settings.heartbeat_s,
             autoping=False,
             max_msg_size=limits.max_message_bytes * 4,
             compress=False,

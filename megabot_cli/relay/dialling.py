@@ -42,7 +42,7 @@ async def dial_upstream(
                 send_in=parts.profile.credential_in,
                 dialect=parts.profile.dialect,
                 timeout_s=parts.settings.dial_timeout_s,
-                heartbeat_s=None if transparent else parts.settings.heartbeat_s,
+                heartbeat_s=parts.settings.heartbeat_s,
                 max_message_bytes=parts.limits.max_message_bytes * _ARRIVING_FACTOR,
                 await_greeting=not transparent,
                 autoping=not transparent,
