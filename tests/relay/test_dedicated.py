@@ -408,6 +408,42 @@ async def test_a_drain_lets_the_answer_under_way_finish(stage: Stage) -> None:
         await stopping
 
 
+async def test_clients_that_come_at_once_are_no_more_than_may_be_connected(stage: Stage) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        relay = await open_relay(stage, upstream.url, max_clients=3)
+
+        async def come() -> int:
+            try:
+                await stage.connect(relay.url)
+            except aiohttp.WSServerHandshakeError as refusal:
+                return refusal.status
+            return 101
+
+        came = await asyncio.gather(*(come() for _ in range(10)))
+        assert sorted(came) == [101] * 3 + [503] * 7
+        assert relay.numbers.dials == 1 + 3  # the first is the trial at the start
+
+
+async def test_a_place_is_free_again_when_the_upstream_refuses_or_the_client_has_left(
+    stage: Stage,
+) -> None:
+    refusing = True
+
+    def gate(_request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=500) if refusing else None
+
+    async with ScriptedUpstream(echo, gate=gate) as upstream:
+        relay = await open_relay(stage, upstream.url, max_clients=1)
+        for _ in range(2):
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="502"):
+                await stage.connect(relay.url)
+        refusing = False
+        for _ in range(2):
+            peer = await stage.connect(relay.url)
+            await peer.socket.close()
+            await until(lambda: not relay.gauges().clients)
+
+
 async def test_metrics_count_pairs(stage: Stage) -> None:
     async with echo_upstream() as url:
         relay = await open_relay(stage, url)
