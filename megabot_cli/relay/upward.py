@@ -17,6 +17,7 @@ from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.voice import Voice
@@ -47,6 +48,7 @@ class Upward:
         *,
         one_at_a_time: bool,
         find: Callable[[str], LocalClient | None],
+        untold: UntoldErrors,
     ) -> None:
         self._parts = parts
         self._time = parts.loop.time
@@ -61,6 +63,7 @@ class Upward:
         self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
         self._one_at_a_time = one_at_a_time
         self._find = find
+        self._untold = untold
         self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
         self.held = HeldBack()
@@ -279,11 +282,18 @@ class Upward:
         self._arrived(waiting)
         if waiting.urgent:
             self._give_back(waiting)
-        if client is not None:
-            self._voice.refuse(
-                client, waiting.message_id, overflow.code, overflow.error, overflow.message
-            )
+        self._refuse(client, waiting, overflow.code, overflow.error, overflow.message)
         return False
+
+    def _refuse(
+        self, client: LocalClient | None, waiting: Waiting, code: int, error: str, message: str
+    ) -> None:
+        """None: it has left, and hears it if it comes back."""
+        if client is not None:
+            self._voice.refuse(client, waiting.message_id, code, error, message)
+        else:
+            untold = Untold(waiting.message_id, code, error, message)
+            self._untold.keep(waiting.client, untold)
 
     def _left(self, waiting: Waiting) -> None:
         if waiting.kind is not None:
@@ -338,11 +348,9 @@ class Upward:
             session=self._link.life.session_id,
             note=f"{why}; message {waiting.message_id or 'without id'}",
         )
-        if client is not None:
-            if waiting.urgent:
-                self._give_back(waiting)
-            text = f"not delivered: {why}"
-            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        if client is not None and waiting.urgent:
+            self._give_back(waiting)
+        self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
 
 
 def _up_to_what_is_no_text(batch: list[bytes]) -> tuple[list[bytes], bool]:

@@ -190,6 +190,36 @@ async def test_a_slow_client_is_closed_with_the_cursor_to_go_on_from(
     assert seen + rest == list(range(1, script.sent + 1))
 
 
+async def test_who_comes_back_by_name_hears_what_became_of_what_it_had_sent(stage: Stage) -> None:
+    gateway = await stage.open_gateway(latency_s=60.0)
+    relay = await stage.open_relay(gateway.url, wait_s=0.2)
+    ada, session = await stage.greeted(relay.url, client_id="ada")
+    await ada.send("chat_send", "m1", content="written, and never answered")
+    await until(lambda: relay.gauges().requests == 1)
+    await gateway.stop()
+    await ada.message("status_update")
+    await ada.send("chat_send", "m2", content="waits in vain")
+    await until(lambda: relay.gauges().waiting_to_upstream == 1)
+    await ada.socket.close()
+    await until(lambda: relay.numbers.drops["upstream_away"] == 1)
+    stage.forget_all(gateway.port)
+    gateway = await stage.open_gateway(port=gateway.port)
+    await until(lambda: relay.numbers.delivery_unknown == 1, limit_s=15)
+    ada, _ = await stage.greeted(relay.url, session, client_id="ada")
+    told = [await ada.message("connection_error") for _ in range(2)]
+    assert [(each["payload"]["error"], each["metadata"]["reply_to"]) for each in told] == [
+        ("upstream_unavailable", "m2"),
+        ("delivery_unknown", "m1"),
+    ]
+    await ada.socket.close()
+    await until(lambda: not relay.gauges().clients)
+    ada, _ = await stage.greeted(relay.url, session, client_id="ada")  # and hears it once
+    with pytest.raises(TimeoutError):
+        await ada.text(0.05)
+    await relay.stop()
+    await gateway.stop()
+
+
 def pouring(count: int, ended: asyncio.Event) -> Any:
     async def pour(connection: Connection) -> None:
         await connection.greet()
