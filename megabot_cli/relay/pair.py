@@ -25,7 +25,7 @@ from megabot_cli.relay.paced_way import PacedWay
 from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, NO_CODE
-from megabot_cli.relay.routing import ASKS, Request, Routing
+from megabot_cli.relay.routing import ASKS, Request, Route, Routing
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.way import Way
 from megabot_cli.relay.wire import (
@@ -411,11 +411,13 @@ class Pair:
                 self.session_id = _session_of(data) or self.session_id
             if requests:
                 # For figures alone: here everything is for the one client there is.
-                progress = routing.route(head, data, now).progress
-                if progress is not None:
+                routed = routing.route(head, data, now)
+                numbers.routes[routed.route] += 1
+                if (progress := routed.progress) is not None:
                     numbers.note(progress.first_chunk_s, progress.reply_s)
         if answered:
             routing.answered(answered, now)
+            numbers.routes[Route.EXACT] += len(answered)
             took_s = [now - each.sent_at for each in answered if each.completed_at is None]
             numbers.reply_s.observe_all(took_s)
 

@@ -444,6 +444,16 @@ async def test_a_place_is_free_again_when_the_upstream_refuses_or_the_client_has
             await until(lambda: not relay.gauges().clients)
 
 
+async def test_metrics_say_how_it_was_found_what_answers_what(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await open_relay(stage, gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hello")
+    await peer.message("chat_receive")
+    assert relay.numbers.routes["exact"] >= 2  # chunks, and the answer
+
+
 async def test_metrics_count_pairs(stage: Stage) -> None:
     async with echo_upstream() as url:
         relay = await open_relay(stage, url)
