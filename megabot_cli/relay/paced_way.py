@@ -20,7 +20,7 @@ class PacedWay:
         self._numbers = parts.numbers
         self._way = way
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
-        self._queue: deque[bytes] = deque()
+        self._queue: deque[tuple[bytes, int]] = deque()  # and as how many messages it counts
         self._most = max(1, limits.queue)
         self._timer: asyncio.TimerHandle | None = None
         self._nothing_waits = asyncio.Event()
@@ -29,11 +29,15 @@ class PacedWay:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, frame: bytes) -> None:
+    def add(self, frame: bytes, counts_as: int) -> None:
         if self._queue or not self._bucket.take(self._loop.time()):
-            self._wait(frame)
+            self._wait(frame, counts_as)
         else:
-            self._way.add([frame])
+            self._send(frame, counts_as)
+
+    def _send(self, frame: bytes, counts_as: int) -> None:
+        self._bucket.charge(counts_as - 1)
+        self._way.add([frame])
 
     async def until_nothing_waits(self) -> None:
         await self._nothing_waits.wait()
@@ -46,10 +50,10 @@ class PacedWay:
         self._queue.clear()
         return left
 
-    def _wait(self, frame: bytes) -> None:
+    def _wait(self, frame: bytes, counts_as: int) -> None:
         self._numbers.rate_limit_waits += 1
         self._nothing_waits.clear()
-        self._queue.append(frame)
+        self._queue.append((frame, counts_as))
         if len(self._queue) >= self._most:
             self._way.held = True
             self._way.brake()
@@ -62,7 +66,7 @@ class PacedWay:
     def _pump(self) -> None:
         self._timer = None
         while self._queue and self._bucket.take(self._loop.time()):
-            self._way.add([self._queue.popleft()])
+            self._send(*self._queue.popleft())
         self._way.held = len(self._queue) >= self._most
         if self._queue:
             self._pump_later()

@@ -17,6 +17,7 @@ from aiohttp import WSMsgType
 
 from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
+from megabot_cli.protocol.batching import counts_as
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import Checks, Objection
@@ -289,7 +290,7 @@ class Pair:
         if self._limited:
             mask = self._parts.masks.take
             for data in batch:
-                self._paced.add(client_frame(data, mask(), first_byte))
+                self._paced.add(client_frame(data, mask(), first_byte), counts_as(data))
         elif whole is not None and self._keeps_masks and len(batch) == count:
             self._up.add([whole])
         elif batch:

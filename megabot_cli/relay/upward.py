@@ -155,6 +155,8 @@ class Upward:
                     sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
                         self._began(name, data)
+                elif kind == "batch":
+                    self._link.charge(data)
                 sent.append(data)
             else:
                 way, plain = None, False  # nothing overtakes what waits

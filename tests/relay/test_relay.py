@@ -12,7 +12,7 @@ import structlog
 
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.gateway.server import Gateway
-from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.batching import unwrap, wrap
 from tests.relay.conftest import Peer, Stage, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -442,6 +442,31 @@ async def test_what_waits_for_the_rate_limit_leaves_as_batches_with_every_text_u
         assert [inner for text in got for inner in unwrap(text) or [text]] == texts
         assert len(got) <= 5
         assert relay.numbers.batches >= 2
+
+
+@pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
+async def test_what_is_in_a_batch_of_a_clients_counts_each_for_the_rate_limit(
+    stage: Stage, mode: str
+) -> None:
+    times: list[float] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            await connection.receive_text()
+            times.append(asyncio.get_running_loop().time())
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=50, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits, mode=mode)
+        peer, _ = await stage.greeted(relay.url)
+        good = '{"id":"m%d","type":"my_type","payload":{"n":1},"timestamp":1}'
+        batch = wrap([good % number for number in range(10)], "b", 1.0)
+        for _ in range(4):  # the first leaves at once, the others wait in the queue
+            await peer.socket.send_str(batch)
+        await peer.socket.send_str(good % 11)
+        await until(lambda: len(times) == 5)
+        assert times[-1] - times[0] >= 40 / 50 - 0.1
 
 
 async def test_a_batch_takes_in_nothing_that_would_spoil_it(stage: Stage) -> None:
