@@ -260,7 +260,11 @@ class RelaySettings(Section, frozen=True):
     )
     ring_age_s: Annotated[Positive, Meta(description="As ring_messages, by age.")] = 600.0
     batching: Annotated[
-        bool, Meta(description="Send what waits for the rate limit as a batch of up to ten.")
+        bool,
+        Meta(
+            description="Send what waits for the rate limit as a batch of up to ten; "
+            "each message in it counts."
+        ),
     ] = False
     flight_recorder_s: Annotated[
         NotNegative,

@@ -83,6 +83,16 @@ def wrap(texts: list[str], message_id: str, at: float) -> str:
     )
 
 
+def counts_as(data: bytes) -> int:
+    """How many messages this is for a limit: those in it, if it is a batch.
+
+    What says that it is one and is none is refused as a whole, and counts as one.
+    """
+    if b"batch" not in data:
+        return 1
+    return min(len(unwrap(data)) or 1, MAX_BATCH)
+
+
 class _BatchPayload(msgspec.Struct):
     messages: list[msgspec.Raw]
 

@@ -31,10 +31,14 @@ class TokenBucket:
         self._tokens -= 1.0
         return True
 
+    def charge(self, count: int) -> None:
+        """What was let pass with one token was so many more: the next waits for them too."""
+        self._tokens -= count
+
     def take_all(self, now: float) -> None:
         """Leave no token: the next comes when the rate gives it."""
         self._refill(now)
-        self._tokens = 0.0
+        self._tokens = min(self._tokens, 0.0)
 
     def wait_s(self, now: float) -> float:
         """How long until `take` will say True; never so little that `now` would not move."""

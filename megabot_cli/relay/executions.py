@@ -22,7 +22,8 @@ class Executions:
 
     def __init__(self, limit: int = MOST_REMEMBERED) -> None:
         self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
-        self._answered: OrderedDict[str, None] = OrderedDict()
+        # With who was to carry it out: an answer may be given back.
+        self._answered: OrderedDict[str, str | None] = OrderedDict()
         self._limit = limit
 
     def __len__(self) -> int:
@@ -52,10 +53,17 @@ class Executions:
         if executor is not None and executor != client:
             return Claim.NOT_YOURS
         del self._open[execution_id]
-        self._answered[execution_id] = None
+        self._answered[execution_id] = executor
         if len(self._answered) > self._limit:
             self._answered.popitem(last=False)
         return Claim.FIRST
+
+    def give_back(self, execution_id: str) -> bool:
+        """The answer could not be taken after all: the call is open again, if it had been."""
+        if execution_id not in self._answered:
+            return False
+        self._open[execution_id] = self._answered.pop(execution_id)
+        return True
 
     def left(self, client: str) -> list[str]:
         """A client is gone: the calls that it had begun and nobody else may begin again."""

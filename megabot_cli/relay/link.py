@@ -14,7 +14,7 @@ from megabot_cli.client.dial import Greeting, hang_up
 from megabot_cli.client.ids import new_id
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
-from megabot_cli.protocol.batching import ENVELOPE_BYTES, wrap
+from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as, wrap
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
@@ -74,6 +74,7 @@ class Link:
         self.id = new_id("link")
         self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
         self.fault: MegabotError | None = None
+        self.over: str | None = None  # why it will never be up again
         self.queue = parts.engine.open_queue(parts.limits, parts.settings)
         self._parts = parts
         self._listener = listener
@@ -273,11 +274,17 @@ class Link:
             upto = len(self._leaving)
             self._framed.append((upto - count, upto, whole))
 
+    def charge(self, data: bytes) -> None:
+        """What `may_leave` let leave may be a batch: each message in it counts."""
+        if self.may_leave is not None:
+            self._pace.charge(counts_as(data) - 1)
+
     def write_now(self, waiting: Waiting) -> bool:
         """Write a client's message with this turn's, if nothing stands in its way."""
         way = self.open_way()
         if way is None or (self.may_leave is not None and not self.may_leave(waiting.at)):
             return False
+        self.charge(waiting.data)
         way.append(waiting.leaving())
         return True
 
@@ -285,6 +292,8 @@ class Link:
         """Let a client's message wait its turn; says why when it may not.
 
         `message_written` or `message_expired` follows."""
+        if self.over is not None:
+            return Overflow(503, "upstream_unavailable", self.over)
         overflow = self.queue.offer(waiting, link_up=self.up)
         if overflow is None:
             if self._transport is None:
@@ -350,6 +359,7 @@ class Link:
                 return
             waiting = self._take_batch() if self._batching else self.queue.take()
             if waiting is not None:
+                self.charge(waiting.data)
                 self._write(waiting)
 
     def _take_batch(self) -> Waiting | None:

@@ -33,6 +33,10 @@ class SendPace:
             self._recover(now)
         return self._bucket.take(now)
 
+    def charge(self, count: int) -> None:
+        """What `take` let leave was so many messages more."""
+        self._bucket.charge(count)
+
     def wait_s(self, now: float) -> float:
         """How long until `take` will say True."""
         if self._slowed_at is not None:

@@ -17,6 +17,7 @@ from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.voice import Voice
@@ -47,6 +48,7 @@ class Upward:
         *,
         one_at_a_time: bool,
         find: Callable[[str], LocalClient | None],
+        untold: UntoldErrors,
     ) -> None:
         self._parts = parts
         self._time = parts.loop.time
@@ -61,6 +63,7 @@ class Upward:
         self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
         self._one_at_a_time = one_at_a_time
         self._find = find
+        self._untold = untold
         self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
         self.held = HeldBack()
@@ -152,6 +155,8 @@ class Upward:
                     sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
                         self._began(name, data)
+                elif kind == "batch":
+                    self._link.charge(data)
                 sent.append(data)
             else:
                 way, plain = None, False  # nothing overtakes what waits
@@ -180,6 +185,12 @@ class Upward:
             return True
         self._voice.refuse(client, message_id, 409, *refusal)
         return False
+
+    def _give_back(self, waiting: Waiting) -> None:
+        """A result that does not go up has answered nothing: its client may try again."""
+        execution_id = read_keys(waiting.data).execution_id
+        if execution_id is not None and self._executions.give_back(execution_id):
+            self._numbers.tool_results["given_back"] += 1
 
     # -- one of a kind under way ---------------------------------------------------------
 
@@ -212,9 +223,11 @@ class Upward:
             text = f"{mine} of your messages wait already; slow down"
             self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
-        if self._too_many_while_away(waiting):
-            text = "the upstream is away and no more messages may wait for it"
-            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        why = self._link.over
+        if why is None and self._too_many_while_away(waiting):
+            why = "the upstream is away and no more messages may wait for it"
+        if why is not None:
+            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", why)
             return False
         self.held.add(waiting)
         self._watch_held()
@@ -269,11 +282,20 @@ class Upward:
         if overflow is None:
             return True
         self._arrived(waiting)
-        if client is not None:
-            self._voice.refuse(
-                client, waiting.message_id, overflow.code, overflow.error, overflow.message
-            )
+        if waiting.urgent:
+            self._give_back(waiting)
+        self._refuse(client, waiting, overflow.code, overflow.error, overflow.message)
         return False
+
+    def _refuse(
+        self, client: LocalClient | None, waiting: Waiting, code: int, error: str, message: str
+    ) -> None:
+        """None: it has left, and hears it if it comes back."""
+        if client is not None:
+            self._voice.refuse(client, waiting.message_id, code, error, message)
+        else:
+            untold = Untold(waiting.message_id, code, error, message)
+            self._untold.keep(waiting.client, untold)
 
     def _left(self, waiting: Waiting) -> None:
         if waiting.kind is not None:
@@ -326,11 +348,11 @@ class Upward:
             client=waiting.client,
             link=self._link.id,
             session=self._link.life.session_id,
-            note=f"the upstream stayed away; message {waiting.message_id or 'without id'}",
+            note=f"{why}; message {waiting.message_id or 'without id'}",
         )
-        if client is not None:
-            text = f"not delivered: {why}"
-            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        if client is not None and waiting.urgent:
+            self._give_back(waiting)
+        self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
 
 
 def _up_to_what_is_no_text(batch: list[bytes]) -> tuple[list[bytes], bool]:

@@ -52,8 +52,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "route": ("exact", "key", "fifo", "broadcast", "late"),
     "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
-    "claim": ("first", "again", "not_yours", "unknown", "left"),
-    "drop": ("upstream_away", "not_utf8", "duplicate"),
+    "claim": ("first", "again", "not_yours", "unknown", "left", "given_back"),
+    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client"),
     "refusal": (
         "crowded",
         "deadline",
@@ -186,13 +186,14 @@ def _build(version: str) -> Metric:
 def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
     yield _each_way(
         "messages",
-        "Messages that passed, once each.",
+        "Messages that came from clients or from upstream, once each; what was refused or lost "
+        "is in them, and counted by error_answers and dropped_messages.",
         numbers.messages_to_upstream,
         numbers.messages_to_client,
     )
     yield _each_way(
         "bytes",
-        "Bytes of the messages that passed.",
+        "Bytes of the messages that came.",
         numbers.bytes_to_upstream,
         numbers.bytes_to_client,
     )
@@ -222,7 +223,7 @@ def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
     )
     yield _counter(
         "delivery_unknown",
-        "Requests written before a link fell and never answered.",
+        "Requests written before a link fell or the relay stopped, and never answered.",
         numbers.delivery_unknown,
     )
 
@@ -230,8 +231,8 @@ def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
 def _types(numbers: RelayNumbers) -> Metric:
     metric = CounterMetricFamily(
         _PREFIX + "typed_messages",
-        "Messages by type; none: no envelope, other: a type that the specification does not name. "
-        "In dedicated mode only what is recorded, validated or tapped is looked at.",
+        "Messages that came, by type; none: no envelope, other: a type that the specification does "
+        "not name. In dedicated mode only what is recorded, validated or tapped is looked at.",
         labels=["direction", "type"],
     )
     ways = {"to_upstream": numbers.types_to_upstream, "to_client": numbers.types_to_client}
@@ -265,7 +266,8 @@ def _latencies(numbers: RelayNumbers) -> Iterator[Metric]:
 def _routing(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counters(
         "routes",
-        "Messages from upstream by how it was found whom they concern.",
+        "Messages from upstream by how it was found whom they concern, while there are requests. "
+        "In dedicated mode only of what is looked at, and for no other use.",
         "route",
         numbers.routes,
     )
@@ -274,7 +276,8 @@ def _routing(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counters(
         "tool_results",
         "Clients' tool results by their claim; only the first of a call and unknown ones go up. "
-        "left: the executor went before it answered.",
+        "left: the executor went before it answered. given_back: of the first ones those that did "
+        "not go up after all; the call is open again.",
         "claim",
         numbers.tool_results,
     )

@@ -103,3 +103,13 @@ def test_the_wait_is_no_longer_than_a_token_takes(rate: float, start: float) -> 
     bucket = TokenBucket(rate, 1, start)
     bucket.take(start)
     assert bucket.wait_s(start) <= 1 / rate + 1e-6
+
+
+def test_what_was_more_than_one_is_charged_afterwards_and_not_forgiven() -> None:
+    bucket = TokenBucket(10.0, 1.0, 0.0)
+    assert bucket.take(0.0)
+    bucket.charge(9)
+    bucket.take_all(0.5)
+    assert bucket.wait_s(0.5) == pytest.approx(0.5)
+    assert not bucket.take(0.9)
+    assert bucket.take(1.0)
