@@ -10,7 +10,7 @@ from collections.abc import Callable
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import Checks, Objection
-from megabot_cli.relay.corner import without_corner
+from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.link import Link
@@ -123,8 +123,10 @@ class Upward:
                 kind, message_id, metadata = head.type, head.id, head.metadata
                 if kind is None or message_id is None:
                     numbers.malformed_to_upstream += 1
-                elif metadata is not None and metadata.megabot is not None:
+                if metadata is not None and metadata.megabot is not None:
                     data, whole = without_corner(data), None
+                if kind == "batch" and (clean := without_inner_corners(data)) is not data:
+                    data, whole = clean, None
             try:
                 types[kind] += 1
             except KeyError:

@@ -221,6 +221,43 @@ async def test_nobody_but_the_relay_speaks_in_its_corner(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("mode", ["session", "shared"])
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [
+        pytest.param(
+            '{"type":"x","payload":1,"metadata":{"megabot":{"read_only":true},"k":1}}',
+            '{"type":"x","payload":1,"metadata":{"k":1}}',
+            id="no id",
+        ),
+        pytest.param('{"metadata":{"megabot":1},"x":1.0}', '{"x":1.0}', id="no type"),
+        pytest.param(
+            '{"id":"b","type":"batch","payload":{"messages":'
+            '[{"id":"m1","type":"x","payload":1,"metadata":{"megabot":1}}]}}',
+            '{"id":"b","type":"batch","payload":{"messages":[{"id":"m1","type":"x","payload":1}]}}',
+            id="in a batch",
+        ),
+    ],
+)
+async def test_nobody_speaks_in_it_where_there_is_no_envelope_or_one_within_another(
+    stage: Stage, mode: str, text: str, cleaned: str
+) -> None:
+    seen: list[str | bytes] = []
+
+    async def look(connection: Connection) -> None:
+        await connection.greet()
+        seen.append(await connection.receive_text())
+        await connection.send_text(text)
+        await connection.until_gone()
+
+    async with ScriptedUpstream(look) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        plain, _ = await stage.greeted(relay.url)
+        await plain.socket.send_str(text)
+        assert await plain.text() == cleaned
+        assert seen == [cleaned]
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
 async def test_the_same_name_twice_replaces_the_first(
     stage: Stage, gateway: Gateway, mode: str
 ) -> None:
