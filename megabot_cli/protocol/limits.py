@@ -31,6 +31,12 @@ class TokenBucket:
         self._tokens -= 1.0
         return True
 
+    def allow(self, burst: float, now: float) -> None:
+        """Another `burst` from now on; what is left of the old one counts."""
+        self._refill(now)
+        self.burst = max(burst, 1.0)
+        self._tokens = min(self._tokens, self.burst)
+
     def take_all(self, now: float) -> None:
         """Leave no token: the next comes when the rate gives it."""
         self._refill(now)

@@ -227,6 +227,15 @@ class Link:
         self._try_again.clear()
         await self._try_again.wait()
 
+    def take_over(self) -> None:
+        """What the settings say now holds for what leaves and waits from now on."""
+        limits, settings = self._parts.limits, self._parts.settings
+        self.queue.resize(limits, settings)
+        self._batching = settings.batching
+        self._pace.allow(limits.messages_per_second, limits.burst, self._parts.loop.time())
+        self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
+        self._pump()
+
     def try_again(self) -> None:
         """A credential may be there now: leave the failed state."""
         self._try_again.set()

@@ -6,6 +6,8 @@ from collections import deque
 
 import msgspec
 
+from megabot_cli.config.schema import RelaySettings
+
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
     """One message to clients. `to` is the name of the one it is for; None: everybody."""
@@ -48,6 +50,13 @@ class Ring:
         self._kept: deque[Numbered] = deque()
         self._bytes = 0
         self._trim_at = 0.0  # monotonic seconds: before that nothing is too old
+
+    def resize(self, settings: RelaySettings) -> None:
+        """Other bounds hold from the next message on."""
+        self._most = settings.ring_messages
+        self._most_bytes = settings.ring_bytes
+        self._age_s = settings.ring_age_s
+        self._trim_at = 0.0
 
     def __len__(self) -> int:
         return len(self._kept)

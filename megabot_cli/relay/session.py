@@ -128,6 +128,12 @@ class Session:
         """Nothing waits to go up, and no request for its answer."""
         return not self.waiting and not len(self.routing)
 
+    def take_over(self) -> None:
+        """The settings have changed: what they say of a session holds from now on."""
+        self.ring.resize(self._parts.settings)
+        self.link.take_over()
+        self._upward.take_over()
+
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
 

@@ -56,9 +56,7 @@ class Upward:
         self._voice = voice
         self._routing = routing
         self._executions = executions
-        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
-        self._checked = parts.settings.validation != "off"
-        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
+        self.take_over()
         self._one_at_a_time = one_at_a_time
         self._find = find
         self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
@@ -73,6 +71,13 @@ class Upward:
     @property
     def held_bytes(self) -> int:
         return self.held.bytes
+
+    def take_over(self) -> None:
+        """What the settings say now holds for the next message."""
+        parts = self._parts
+        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
+        self._checked = parts.settings.validation != "off"
+        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
 
     def stop(self) -> None:
         if self._hold_timer is not None:
