@@ -24,10 +24,12 @@ Numbered = tuple[int, float, bytes, bool, str | None]
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What a client that comes back has missed, or why nobody can say (`reason`)."""
+    """What a client that comes back has missed; with a `reason` that is not, or not surely, all
+    of it."""
 
     messages: tuple[Kept, ...] = ()
     reason: str | None = None
+    others: tuple[Kept, ...] = ()  # what came meanwhile for somebody else alone
 
     @property
     def recovered(self) -> bool:
@@ -126,5 +128,6 @@ class Ring:
         oldest = self._kept[0][0] if self._kept else self.top + 1
         if seq < oldest - 1:
             return Recovery(reason="too_old")
-        missed = (Kept(*each) for each in self._kept if each[0] > seq)
-        return Recovery(tuple(kept for kept in missed if kept.to is None or kept.to == name))
+        missed = [Kept(*each) for each in self._kept if each[0] > seq]
+        others = tuple(kept for kept in missed if kept.to not in (None, name))
+        return Recovery(tuple(kept for kept in missed if kept.to in (None, name)), others=others)

@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from megabot_cli.client.dial import Greeting
@@ -14,13 +15,14 @@ from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.relay.absentees import Absentees, Left, is_goodbye
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.ring import Recovery
+from megabot_cli.relay.ring import Kept, Recovery
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.upstream_queue import Waiting
@@ -35,6 +37,8 @@ log = structlog.get_logger("relay")
 RESUMED_GRACE_S = 5.0
 LONGEST_GRACE_S = 30.0
 GRACE_CHECK_S = 0.5
+
+WITH_CURSOR = (CloseCode.SLOW_CLIENT, CloseCode.NO_PONG)  # the reason says where to go on
 
 # Clients commonly give up on a greeting after 10 s: before that they hear what is wrong.
 GREETING_S = 4.0
@@ -98,7 +102,8 @@ class Session:
         self._stopped = False
         self._grace: asyncio.TimerHandle | None = None
         self._unsure: dict[str, float] = {}  # requests of before a resume → since when
-        self._left_at: dict[str, str] = {}  # client_id → cursor when it went
+        self.absentees = Absentees()
+        self._shared = shared
         self.first_outcome = asyncio.Event()  # set once the first dial has ended either way
 
     @property
@@ -164,6 +169,9 @@ class Session:
             self._linger.cancel()
             self._linger = None
         self.left_at = None
+        client.goes_by_cursor = self._shared and client.wishes.client_id is None
+        if client.goes_by_cursor:
+            client.name = self.absentees.whose(client.wishes.cursor) or client.name
         self._replace(client)
         self.roster.add(client)
         client.session_cursor = self.ring.cursor
@@ -180,14 +188,14 @@ class Session:
         old = self.roster.by_name.get(client.name)
         if old is not None:
             old.close(CloseCode.REPLACED, f"{client.name} is connected anew")
-            self._remember(old)
+            self._remember(old, sure=False)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
         if client.id not in self.clients:
             return
         if self.roster.remove(client):
-            self._remember(client)
+            self._remember(client, sure=by == "client" and is_goodbye(code))
             self._downward.give_up_calls(client)
         self._witness.fact(
             "close",
@@ -202,14 +210,22 @@ class Session:
             self.left_at = self._parts.loop.time()
             self._on_left()
 
-    def _remember(self, client: LocalClient) -> None:
-        if client.wishes.client_id is None:
+    def _remember(self, client: LocalClient, *, sure: bool) -> None:
+        """Where it would have to go on. `sure`: it wanted to go, and had what it wanted.
+
+        Else it may have had less than its socket took: how much it read nobody knows.
+        """
+        most, outbox = self._parts.settings.max_clients, client.outbox
+        if client.goes_by_cursor and client.close_sent in WITH_CURSOR:
+            self.absentees.was_told(client.name, most)
+        if client.wishes.client_id is None or not client.greeted:
             return
-        outbox = client.outbox
         seq = outbox.sent_seq if outbox.behind else self.ring.top
-        self._left_at[client.name] = self.ring.cursor(seq)
-        if len(self._left_at) > self._parts.settings.max_clients:
-            del self._left_at[next(iter(self._left_at))]
+        sure = sure and not client.unsent
+        if outbox.sent_seq == client.greeted_seq:
+            seq, sure = client.greeted_seq, True  # it was sent nothing: all of it is missing
+        left = Left(self.ring.cursor(seq), sure, self._parts.loop.time())
+        self.absentees.remember(client.name, left, most)
 
     def _explain_silence(self, client: LocalClient) -> None:
         """The upstream is still not there: say so once; the client may stay and wait."""
@@ -232,7 +248,7 @@ class Session:
         if recovery is not None and recovery.messages:
             had = recovery.messages[0].seq - 1
         self._voice.greet(client, self.greeting, self.ring.cursor(had), recovery)
-        client.outbox.sent_seq = had
+        client.outbox.sent_seq = client.greeted_seq = had
         if recovery is not None:
             verdict = recovery.reason or "recovered"
             self._numbers.recoveries[verdict] += 1
@@ -241,11 +257,35 @@ class Session:
                 client.outbox.offer(frame, kept.seq)
 
     def _recover(self, client: LocalClient) -> Recovery | None:
-        """What a client that has been here before has missed; None: it does not ask."""
-        cursor = client.wishes.cursor or self._left_at.pop(client.name, None)
-        if cursor is None:
+        """What a client that has been here before has missed; None: it does not ask.
+
+        Where it may have missed more than is certain, what is certain follows all the same.
+        """
+        asked, left = client.wishes.cursor, self.absentees.take(client.name)
+        if asked is not None:
+            cursor, sure = asked.partition("@")[0], True
+        elif left is not None:
+            cursor, sure = left.cursor, left.sure
+        else:
             return None
-        return self.ring.since(cursor, client.name, self._parts.loop.time())
+        recovery = self.ring.since(cursor, client.name, self._parts.loop.time())
+        known = left is not None or client.name != (client.wishes.client_id or client.id)
+        if self._shared and not known:
+            sure = not any(self._may_be_of(client, kept) for kept in recovery.others)
+        if recovery.reason is None and not sure:
+            return msgspec.structs.replace(recovery, reason="unknown")
+        return recovery
+
+    def _may_be_of(self, client: LocalClient, kept: Kept) -> bool:
+        """Whether a message for one asker alone may be for this one, of whom nothing is known. A
+        tool call is for whoever was there to carry it out."""
+        assert kept.to is not None
+        head = peek(kept.data)
+        if head is not None and head.type == "tool_call":
+            return False
+        asker = self.roster.by_name.get(kept.to)
+        named = asker is not None and asker.wishes.client_id is not None
+        return not named and self.absentees.get(kept.to) is None
 
     # -- to upstream -----------------------------------------------------------------------
 
