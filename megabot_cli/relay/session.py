@@ -65,6 +65,7 @@ class Session:
     ) -> None:
         self.roster = Roster(parts.turn)
         self.greeting: Greeting | None = None
+        self.user_id = user_id
         self.names: set[str] = {asked_id} if asked_id else set()
         self.routing = Routing(in_order=not shared)
         self.link = Link(parts, self, asked_session=asked_id, user_id=user_id, platform=platform)
@@ -218,14 +219,33 @@ class Session:
         most, outbox = self._parts.settings.max_clients, client.outbox
         if client.goes_by_cursor and client.close_sent in WITH_CURSOR:
             self.absentees.was_told(client.name, most)
-        if client.wishes.client_id is None or not client.greeted:
+        if client.wishes.client_id is None:
+            return
+        if not client.greeted:
+            if self.absentees.get(client.name) is None:
+                self.absentees.remember(client.name, self._now(sure=True), most)
             return
         seq = outbox.sent_seq if outbox.behind else self.ring.top
         sure = sure and not client.unsent
         if outbox.sent_seq == client.greeted_seq:
             seq, sure = client.greeted_seq, True  # it was sent nothing: all of it is missing
-        left = Left(self.ring.cursor(seq), sure, self._parts.loop.time())
-        self.absentees.remember(client.name, left, most)
+        self.absentees.remember(client.name, self._now(seq, sure=sure), most)
+
+    def _now(self, seq: int | None = None, *, sure: bool) -> Left:
+        return Left(self.ring.cursor(seq), sure, self._parts.loop.time())
+
+    def last_here(self, client_id: str) -> float | None:
+        """When a client of this name was here last (the event loop's clock), if it ever was."""
+        if client_id in self.roster.by_name:
+            return self._parts.loop.time()
+        left = self.absentees.get(client_id)
+        return None if left is None else left.at
+
+    def all_left(self) -> list[tuple[str, Left]]:
+        """Where everybody with a name was last, now that the session ends."""
+        named = [each for each in self.clients.values() if each.wishes.client_id is not None]
+        here = [(each.name, self._now(sure=False)) for each in named]
+        return [*self.absentees.items(), *here]
 
     def _explain_silence(self, client: LocalClient) -> None:
         """The upstream is still not there: say so once; the client may stay and wait."""
