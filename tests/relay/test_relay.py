@@ -264,6 +264,23 @@ async def test_a_request_that_was_written_but_never_answered_is_told_delivery_un
     await gateway.stop()
 
 
+async def test_a_request_whose_upstream_stays_away_is_told_delivery_unknown_in_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.session.LONGEST_GRACE_S", 1.0)
+    gateway = await stage.open_gateway(latency_s=60.0)
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="lost")
+    await until(lambda: relay.numbers.messages_to_upstream == 1)
+    await asyncio.sleep(0.05)
+    await gateway.stop()  # and nobody comes back
+    refusal = await peer.message("connection_error")
+    assert refusal["payload"]["error"] == "delivery_unknown"
+    assert refusal["metadata"]["reply_to"] == "m1"
+    assert relay.numbers.delivery_unknown == 1
+
+
 async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(
         gateway.url, limits=LimitSettings(messages_per_second=50, burst=2, queue=100)
