@@ -23,7 +23,8 @@ from megabot_cli.relay.voice import Voice
 from megabot_cli.telemetry.metrics import OTHER
 
 # Where the upstream does not say what it answers, one request of a kind is under way; one
-# that is never answered holds the others back for this long.
+# that is never answered holds the others back for this long. One that has waited as long goes,
+# whatever is before it: its answer may then concern everybody.
 HOLD_S = 60.0
 HOLD_CHECK_S = 0.1
 
@@ -250,14 +251,18 @@ class Upward:
         self._watch_held()
 
     def release(self) -> None:
-        """A request was answered: what waited for that may go, each client's in order."""
+        """A request was answered, or has waited long enough: what may go now goes, each client's
+        in order."""
         if not self._link.up:
             return  # what leaves now would only wait elsewhere
         now = self._time()
-        for waiting in self.held.let_go(
-            lambda each: not self._confuses(each.kind, each.message_id, each.client, now)
-        ):
+        for waiting in self.held.let_go(lambda each: self._may_go(each, now)):
             self._hand_over(self._find(waiting.client), waiting)
+
+    def _may_go(self, waiting: Waiting, now: float) -> bool:
+        if now - waiting.at >= HOLD_S:
+            return True
+        return not self._confuses(waiting.kind, waiting.message_id, waiting.client, now)
 
     def give_up_held(self, why: str) -> None:
         """The link is of no use any more: nothing will release what waits."""

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay import upward
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -101,6 +102,29 @@ async def test_an_upstream_that_names_no_request_gets_one_at_a_time(stage: Stage
         assert (await second.message("chat_receive"))["payload"]["content"] == "for m2"
         assert await hears_nothing(first)
         assert relay.numbers.routes["fifo"] >= 4
+
+
+async def test_no_request_waits_longer_in_all_than_one_that_is_never_answered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upward, "HOLD_S", 1.0)
+    came_at: list[float] = []
+    clock = asyncio.get_running_loop().time
+
+    async def never_answer(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            await connection.receive()
+            came_at.append(clock())
+
+    async with ScriptedUpstream(never_answer) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peers = [(await stage.greeted(relay.url))[0] for _ in range(4)]
+        for number, peer in enumerate(peers):
+            await peer.send("chat_send", f"m{number}", content="x")
+        await until(lambda: len(came_at) == 4, limit_s=10)
+        assert came_at[1] - came_at[0] > 0.9
+        assert came_at[3] - came_at[1] < 0.5
 
 
 async def test_the_next_request_goes_when_the_asker_before_it_has_left(stage: Stage) -> None:
