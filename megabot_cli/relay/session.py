@@ -179,7 +179,9 @@ class Session:
         client.session_cursor = self.ring.cursor
         self._witness.fact("open", client=client.id, link=self.link.id, session=self.session_id)
         if self.greeting is None:
-            self._parts.loop.call_later(GREETING_S, self._explain_silence, client)
+            # That nobody dials is certain already.
+            delay_s = 0.0 if self.link.left_alone_s > 0 else GREETING_S
+            self._parts.loop.call_later(delay_s, self._explain_silence, client)
             return
         self._greet(client)
         if not self.link.up:
