@@ -6,7 +6,6 @@ import asyncio
 import functools
 from collections.abc import Callable
 
-import msgspec
 import structlog
 
 from megabot_cli.client.dial import Greeting
@@ -15,14 +14,13 @@ from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
-from megabot_cli.relay.absentees import Absentees, Left, is_goodbye
+from megabot_cli.relay.absentees import Absentees, is_goodbye
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.ring import Kept, Recovery
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.upstream_queue import Waiting
@@ -37,8 +35,6 @@ log = structlog.get_logger("relay")
 RESUMED_GRACE_S = 5.0
 LONGEST_GRACE_S = 30.0
 GRACE_CHECK_S = 0.5
-
-WITH_CURSOR = (CloseCode.SLOW_CLIENT, CloseCode.NO_PONG)  # the reason says where to go on
 
 # Clients commonly give up on a greeting after 10 s: before that they hear what is wrong.
 GREETING_S = 4.0
@@ -104,8 +100,7 @@ class Session:
         self._grace: asyncio.TimerHandle | None = None
         self._unsure: dict[str, float] = {}  # requests of before a loss → in doubt since when
         self._lost_at = 0.0
-        self.absentees = Absentees()
-        self._shared = shared
+        self.absentees = Absentees(parts, self.ring, self.roster, shared=shared)
         self.first_outcome = asyncio.Event()  # set once the first dial has ended either way
 
     @property
@@ -171,9 +166,7 @@ class Session:
             self._linger.cancel()
             self._linger = None
         self.left_at = None
-        client.goes_by_cursor = self._shared and client.wishes.client_id is None
-        if client.goes_by_cursor:
-            client.name = self.absentees.whose(client.wishes.cursor) or client.name
+        self.absentees.comes(client)
         self._replace(client)
         self.roster.add(client)
         client.session_cursor = self.ring.cursor
@@ -192,14 +185,14 @@ class Session:
         old = self.roster.by_name.get(client.name)
         if old is not None:
             old.close(CloseCode.REPLACED, f"{client.name} is connected anew")
-            self._remember(old, sure=False)
+            self.absentees.goes(old, sure=False)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
         if client.id not in self.clients:
             return
         if self.roster.remove(client):
-            self._remember(client, sure=by == "client" and is_goodbye(code))
+            self.absentees.goes(client, sure=by == "client" and is_goodbye(code))
             self._downward.give_up_calls(client)
         self._witness.fact(
             "close",
@@ -213,42 +206,6 @@ class Session:
         if not self.clients:
             self.left_at = self._parts.loop.time()
             self._on_left()
-
-    def _remember(self, client: LocalClient, *, sure: bool) -> None:
-        """Where it would have to go on. `sure`: it wanted to go, and had what it wanted.
-
-        Else it may have had less than its socket took: how much it read nobody knows.
-        """
-        most, outbox = self._parts.settings.max_clients, client.outbox
-        if client.goes_by_cursor and client.close_sent in WITH_CURSOR:
-            self.absentees.was_told(client.name, most)
-        if client.wishes.client_id is None:
-            return
-        if not client.greeted:
-            if self.absentees.get(client.name) is None:
-                self.absentees.remember(client.name, self._now(sure=True), most)
-            return
-        seq = outbox.sent_seq if outbox.behind else self.ring.top
-        sure = sure and not client.unsent
-        if outbox.sent_seq == client.greeted_seq:
-            seq, sure = client.greeted_seq, True  # it was sent nothing: all of it is missing
-        self.absentees.remember(client.name, self._now(seq, sure=sure), most)
-
-    def _now(self, seq: int | None = None, *, sure: bool) -> Left:
-        return Left(self.ring.cursor(seq), sure, self._parts.loop.time())
-
-    def last_here(self, client_id: str) -> float | None:
-        """When a client of this name was here last (the event loop's clock), if it ever was."""
-        if client_id in self.roster.by_name:
-            return self._parts.loop.time()
-        left = self.absentees.get(client_id)
-        return None if left is None else left.at
-
-    def all_left(self) -> list[tuple[str, Left]]:
-        """Where everybody with a name was last, now that the session ends."""
-        named = [each for each in self.clients.values() if each.wishes.client_id is not None]
-        here = [(each.name, self._now(sure=False)) for each in named]
-        return [*self.absentees.items(), *here]
 
     def _explain_silence(self, client: LocalClient) -> None:
         """The upstream is still not there: say so once; the client may stay and wait."""
@@ -265,7 +222,7 @@ class Session:
         if self.greeting is None or client.close_sent is not None:
             return
         first, client.greeted = not client.greeted, True
-        recovery = self._recover(client) if first else None
+        recovery = self.absentees.recover(client) if first else None
         # The cursor says what the client has had, before what it missed.
         had = self.ring.top
         if recovery is not None and recovery.messages:
@@ -278,37 +235,6 @@ class Session:
             for kept in recovery.messages:
                 frame = self._downward.frame_for(client, kept)
                 client.outbox.offer(frame, kept.seq)
-
-    def _recover(self, client: LocalClient) -> Recovery | None:
-        """What a client that has been here before has missed; None: it does not ask.
-
-        Where it may have missed more than is certain, what is certain follows all the same.
-        """
-        asked, left = client.wishes.cursor, self.absentees.take(client.name)
-        if asked is not None:
-            cursor, sure = asked.partition("@")[0], True
-        elif left is not None:
-            cursor, sure = left.cursor, left.sure
-        else:
-            return None
-        recovery = self.ring.since(cursor, client.name, self._parts.loop.time())
-        known = left is not None or client.name != (client.wishes.client_id or client.id)
-        if self._shared and not known:
-            sure = not any(self._may_be_of(client, kept) for kept in recovery.others)
-        if recovery.reason is None and not sure:
-            return msgspec.structs.replace(recovery, reason="unknown")
-        return recovery
-
-    def _may_be_of(self, client: LocalClient, kept: Kept) -> bool:
-        """Whether a message for one asker alone may be for this one, of whom nothing is known. A
-        tool call is for whoever was there to carry it out."""
-        assert kept.to is not None
-        head = peek(kept.data)
-        if head is not None and head.type == "tool_call":
-            return False
-        asker = self.roster.by_name.get(kept.to)
-        named = asker is not None and asker.wishes.client_id is not None
-        return not named and self.absentees.get(kept.to) is None
 
     # -- to upstream -----------------------------------------------------------------------
 

@@ -80,8 +80,8 @@ class Sessions:
         if client_id is None:
             return None
         places = [each for each in self._all.values() if each.user_id == user_id]
-        known = [each for each in places if each.last_here(client_id) is not None]
-        return max(known, key=lambda each: each.last_here(client_id) or 0.0, default=None)
+        known = [each for each in places if each.absentees.last_here(client_id) is not None]
+        return max(known, key=lambda each: each.absentees.last_here(client_id) or 0.0, default=None)
 
     def _tell_what_is_gone(self, session: Session, asked_id: str | None, client_id: str) -> None:
         """A client whose session has ended meanwhile is to hear that it goes on nowhere."""
@@ -89,8 +89,8 @@ class Sessions:
         if left is None or not (asked_id is None or asked_id in names):
             return
         del self._gone[client_id]
-        if session.last_here(client_id) is None:
-            session.absentees.remember(client_id, left, self._parts.settings.max_clients)
+        if session.absentees.last_here(client_id) is None:
+            session.absentees.remember(client_id, left)
 
     def find(self, name: str) -> Session | None:
         """The session that has or had this name, if it is held here."""
@@ -146,7 +146,7 @@ class Sessions:
         if self._ahead is session:
             self._ahead = None
         self._engine.release(self._parts.identity, session.link.id)
-        for client_id, left in session.all_left():
+        for client_id, left in session.absentees.all_left():
             self._gone.pop(client_id, None)
             self._gone[client_id] = left, frozenset(session.names)
         while len(self._gone) > self._parts.settings.max_clients:
