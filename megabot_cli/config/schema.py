@@ -91,7 +91,10 @@ class ProfileSettings(Section, frozen=True):
     platform: Annotated[str, Meta(description="Sent as `platform` when connecting.")] = "cli"
     compression: Annotated[
         Literal["deflate", "gzip", "none"],
-        Meta(description="permessage-deflate; gzip of long messages; or neither."),
+        Meta(
+            description="permessage-deflate; gzip of long messages, for which the relay, who reads "
+            "them, takes deflate; or neither."
+        ),
     ] = "deflate"
     auth: AuthSettings = AuthSettings()
     tls: TlsSettings = TlsSettings()

@@ -35,6 +35,12 @@ class TokenBucket:
         """What was let pass with one token was so many more: the next waits for them too."""
         self._tokens -= count
 
+    def allow(self, burst: float, now: float) -> None:
+        """Another `burst` from now on; what is left of the old one counts."""
+        self._refill(now)
+        self.burst = max(burst, 1.0)
+        self._tokens = min(self._tokens, self.burst)
+
     def take_all(self, now: float) -> None:
         """Leave no token: the next comes when the rate gives it."""
         self._refill(now)

@@ -16,8 +16,12 @@ SUBPROTOCOL = "megabot.relay.v1"
 
 _MARK = b'"megabot"'
 
+# JSON may hide a letter of a name behind an escape.
+_ESCAPE = b"\\u"
+
 _Fields = dict[str, msgspec.Raw]
 _fields_decoder = msgspec.json.Decoder(_Fields)
+_messages_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def mentions(data: bytes) -> bool:
@@ -39,6 +43,24 @@ def without_corner(data: bytes) -> bytes:
         fields["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
     else:
         del fields["metadata"]
+    return msgspec.json.encode(fields)
+
+
+def without_inner_corners(data: bytes) -> bytes:
+    """A `batch` whose messages are without the corner; the very same text where none has it."""
+    if not mentions(data) and _ESCAPE not in data:
+        return data
+    fields = _read(data) or {}
+    payload = _read(fields.get("payload", b"")) or {}
+    try:
+        messages = _messages_decoder.decode(payload.get("messages", b""))
+    except UNREADABLE:
+        return data
+    cleaned = [without_corner(bytes(message)) for message in messages]
+    if all(new == bytes(old) for new, old in zip(cleaned, messages, strict=True)):
+        return data
+    payload["messages"] = msgspec.Raw(b"[" + b",".join(cleaned) + b"]")
+    fields["payload"] = msgspec.Raw(msgspec.json.encode(payload))
     return msgspec.json.encode(fields)
 
 

@@ -6,6 +6,7 @@ Nothing is required of the upstream: any WebSocket server will do.
 from __future__ import annotations
 
 import asyncio
+import math
 
 import structlog
 from aiohttp import hdrs, web
@@ -65,6 +66,9 @@ class Dedicated:
         The upstream is dialled before the client is let in, so that a refusal is the
         client's HTTP answer, and the subprotocol is the one the upstream chose.
         """
+        if (wait_s := self._wait_s()) > 0:
+            self._parts.numbers.refusals["upstream"] += 1
+            return _not_now(self.fault, wait_s)
         self._dialling += 1
         try:
             response, pair = await self._let_in(request)
@@ -101,6 +105,19 @@ class Dedicated:
             return socket if socket.prepared else web.Response(), None
         return socket, Pair(self._parts, socket, transport, dialed.socket)
 
+    def _wait_s(self) -> float:
+        """How long nobody dials: the upstream asks for that, or has just not been there."""
+        parts = self._parts
+        return parts.engine.dial_wait_s(parts.identity, parts.loop.time(), first=True)
+
+    def _dial_ended(self, fault: MegabotError | None) -> None:
+        """What the upstream has against one client's query is no reason to spare it others."""
+        parts, after_s = self._parts, fault.retry_after_s if fault is not None else None
+        if fault is None or fault.retryable or after_s is not None:
+            parts.engine.dial_ended(
+                parts.identity, parts.loop.time(), well=fault is None, retry_after_s=after_s
+            )
+
     async def _join(self, pair: Pair) -> None:
         numbers = self._parts.numbers
         numbers.clients_accepted += 1
@@ -128,9 +145,11 @@ class Dedicated:
         except MegabotError as fault:
             self._parts.numbers.dial_faults[fault.code] += 1
             self.fault = fault
+            self._dial_ended(fault)
             raise
         self._parts.numbers.handshake_s.observe(self._parts.loop.time() - started_at)
         self.fault = None
+        self._dial_ended(None)
         return dialed
 
     async def stop(self) -> None:
@@ -139,6 +158,14 @@ class Dedicated:
         await asyncio.gather(
             *(pair.close(CloseCode.SERVICE_RESTART, "the relay stops") for pair in pairs)
         )
+
+
+def _not_now(fault: MegabotError | None, wait_s: float) -> web.Response:
+    seconds = math.ceil(wait_s)
+    why = fault.message if fault is not None else "the upstream asks to be left alone"
+    message = f"{why}; it is not dialled for another {seconds} s"
+    body = {"error": "upstream_unavailable", "message": message, "hint": None, "code": 503}
+    return json_line(body, 503, {"Retry-After": str(seconds)})
 
 
 def _refused_by_upstream(fault: MegabotError) -> web.Response:

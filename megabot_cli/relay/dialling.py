@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from megabot_cli.client.dial import Dialed, dial
+from megabot_cli.client.dial import Compression, Dialed, dial
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.wire import HeardUpstream
 
 # What the upstream sends is not ours to cut; our own limit is for clients.
 _ARRIVING_FACTOR = 4
+
+# A link's messages are read, routed and handed to clients who asked for no gzip: it takes
+# permessage-deflate in its place.
+_OF_A_LINK: Mapping[str, Compression] = {"deflate": "deflate", "gzip": "deflate", "none": "none"}
 
 
 async def dial_upstream(
@@ -44,6 +48,7 @@ async def dial_upstream(
                 timeout_s=parts.settings.dial_timeout_s,
                 heartbeat_s=parts.settings.heartbeat_s,
                 max_message_bytes=parts.limits.max_message_bytes * _ARRIVING_FACTOR,
+                compression=_OF_A_LINK[parts.profile.compression],
                 await_greeting=not transparent,
                 autoping=not transparent,
                 query=query,

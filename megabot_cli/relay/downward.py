@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.corner import with_corner, without_corner
+from megabot_cli.relay.corner import with_corner, without_corner, without_inner_corners
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
@@ -103,8 +103,13 @@ class Downward:
                     types[OTHER] += 1
                 if head is None or head.id is None or kind is None:
                     numbers.malformed_to_client += 1
+                    metadata = None if head is None else head.metadata
+                    if metadata is not None and metadata.megabot is not None:
+                        data, whole = without_corner(data), None
                 else:
                     metadata, request = head.metadata, None
+                    if kind == "batch" and (clean := without_inner_corners(data)) is not data:
+                        data, whole = clean, None
                     if metadata is not None:
                         if metadata.megabot is not None:
                             data, whole = without_corner(data), None

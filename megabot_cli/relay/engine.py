@@ -31,6 +31,10 @@ class SessionRing(Protocol):
         """Keep messages that came together, numbered already: from `top` + 1 on."""
         ...
 
+    def resize(self, settings: RelaySettings) -> None:
+        """Other bounds hold from now on."""
+        ...
+
     def begin_epoch(self, epoch: str) -> None:
         """Forget everything: no cursor of before is good any more."""
         ...
@@ -55,6 +59,10 @@ class SessionQueue(Protocol):
     def __len__(self) -> int: ...
     def offer(self, waiting: Waiting, *, link_up: bool) -> Overflow | None:
         """Accept a message, or say why not; an accepted one leaves by `take` or `expire`."""
+        ...
+
+    def resize(self, limits: LimitSettings, settings: RelaySettings) -> None:
+        """Other bounds hold for what is offered from now on; what waits stays."""
         ...
 
     def take(self) -> Waiting | None: ...
@@ -86,10 +94,20 @@ class Engine(Protocol):
 
     def open_ring(self, epoch: str, settings: RelaySettings) -> SessionRing: ...
     def open_queue(self, limits: LimitSettings, settings: RelaySettings) -> SessionQueue: ...
-    def dial_wait_s(self, identity: str, now: float) -> float:
-        """0: dial now, the turn is taken. Else ask again after so long."""
+    def dial_wait_s(self, identity: str, now: float, *, first: bool = False) -> float:
+        """0: dial now, the turn is taken. Else ask again after so long.
+
+        The `first` dial of a link waits for nobody while the upstream is well.
+        """
         ...
 
-    def dial_ended(self, identity: str, now: float, *, well: bool) -> None:
-        """How the last dial went sets the pace of the next."""
+    def dial_ended(
+        self, identity: str, now: float, *, well: bool, retry_after_s: float | None = None
+    ) -> None:
+        """How the last dial went sets the pace of the next; `retry_after_s`: the upstream asks
+        to be left alone for so long."""
+        ...
+
+    def left_alone_s(self, identity: str, now: float) -> float:
+        """How much longer the upstream asks to be left alone; 0: it does not."""
         ...

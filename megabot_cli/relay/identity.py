@@ -125,6 +125,12 @@ class Identity:
             session.link.try_again()
         return len(failed)
 
+    def take_over(self, settings: RelaySettings, limits: LimitSettings) -> None:
+        """From now on these hold, also for the sessions that there are."""
+        self.parts.settings, self.parts.limits = settings, limits
+        for session in self.sessions:
+            session.take_over()
+
     async def stop_pairs(self) -> None:
         if self.dedicated is not None:
             await self.dedicated.stop()

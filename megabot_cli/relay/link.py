@@ -102,7 +102,16 @@ class Link:
     @property
     def why_down(self) -> str:
         """What keeps it from being up, for clients."""
+        if (left_alone_s := self.left_alone_s) > 0:
+            return f"the upstream asks to be left alone for another {left_alone_s:.0f} s"
         return self.fault.message if self.fault is not None else "the upstream has not answered yet"
+
+    @property
+    def left_alone_s(self) -> float:
+        """How much longer it does not dial, for the upstream has asked for that."""
+        if self.up:
+            return 0.0
+        return self._parts.engine.left_alone_s(self._parts.identity, self._parts.loop.time())
 
     @property
     def up_s(self) -> float:
@@ -114,6 +123,7 @@ class Link:
     async def run(self) -> None:
         """Keep the link up until cancelled."""
         try:
+            await self._turn_to_dial(first=True)
             while True:
                 await self._live_once()
         finally:
@@ -133,7 +143,7 @@ class Link:
         except NotAuthenticated as refusal:
             numbers.dial_faults[refusal.code] += 1
             if self.life.ever_up and self._parts.tokens.refusals < MOST_REFUSALS:
-                self._dial_ended(well=False)
+                self._dial_ended(well=False, fault=refusal)
                 await self._back_off(refusal)
             else:
                 await self._wait_for_credential(refusal)
@@ -141,7 +151,7 @@ class Link:
         except MegabotError as fault:
             numbers.dial_faults[fault.code] += 1
             self._parts.witness.fact("fault", link=self.id, note=fault.message)
-            self._dial_ended(well=False)
+            self._dial_ended(well=False, fault=fault)
             self._listener.link_failed()
             await self._back_off(fault)
             return
@@ -164,9 +174,9 @@ class Link:
         numbers.link_losses[code] += 1
         await self._back_off(None)
 
-    def _dial_ended(self, *, well: bool) -> None:
-        parts = self._parts
-        parts.engine.dial_ended(parts.identity, parts.loop.time(), well=well)
+    def _dial_ended(self, *, well: bool, fault: MegabotError | None = None) -> None:
+        parts, after_s = self._parts, fault.retry_after_s if fault is not None else None
+        parts.engine.dial_ended(parts.identity, parts.loop.time(), well=well, retry_after_s=after_s)
 
     async def _connect(self) -> tuple[aiohttp.ClientWebSocketResponse[bool], Greeting]:
         """Authenticate and dial."""
@@ -211,10 +221,10 @@ class Link:
         await asyncio.sleep(delay_s)
         await self._turn_to_dial()
 
-    async def _turn_to_dial(self) -> None:
+    async def _turn_to_dial(self, *, first: bool = False) -> None:
         """Other links of the identity want in too; together they keep one pace."""
-        engine, identity = self._parts.engine, self._parts.identity
-        while (wait_s := engine.dial_wait_s(identity, self._parts.loop.time())) > 0:  # noqa: ASYNC110
+        engine, identity, time_s = self._parts.engine, self._parts.identity, self._parts.loop.time
+        while (wait_s := engine.dial_wait_s(identity, time_s(), first=first)) > 0:  # noqa: ASYNC110
             await asyncio.sleep(wait_s)
 
     async def _wait_for_credential(self, refusal: NotAuthenticated) -> None:
@@ -227,6 +237,16 @@ class Link:
             self._listener.message_expired(waiting)
         self._try_again.clear()
         await self._try_again.wait()
+        await self._turn_to_dial()
+
+    def take_over(self) -> None:
+        """What the settings say now holds for what leaves and waits from now on."""
+        limits, settings = self._parts.limits, self._parts.settings
+        self.queue.resize(limits, settings)
+        self._batching = settings.batching
+        self._pace.allow(limits.messages_per_second, limits.burst, self._parts.loop.time())
+        self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
+        self._pump()
 
     def try_again(self) -> None:
         """A credential may be there now: leave the failed state."""

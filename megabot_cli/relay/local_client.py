@@ -57,6 +57,8 @@ class LocalClient:
         self._stall_s = parts.settings.outbox.stall_s
         self._numbers = parts.numbers
         self.greeted = False
+        self.greeted_seq = 0  # of the last message it had had then
+        self.goes_by_cursor = False  # nothing else tells who it is when it comes back
         self.since = time.monotonic()
         self.sent = 0  # messages it has sent
         self.session_cursor: Callable[[int], str] | None = None
@@ -72,7 +74,7 @@ class LocalClient:
 
     def fell_silent(self) -> None:
         """No pong came: whoever is there does not read any more."""
-        self.close(CloseCode.NO_PONG, f"cursor={self.cursor} no pong" if self.cursor else "no pong")
+        self.close(CloseCode.NO_PONG, f"{self._parting_cursor()}no pong")
 
     def send(self, data: bytes) -> None:
         """Give this client one text message."""
@@ -83,6 +85,19 @@ class LocalClient:
         """Where it would have to go on, when it cannot keep up."""
         return self.session_cursor(self.outbox.sent_seq) if self.session_cursor else None
 
+    def _parting_cursor(self) -> str:
+        """What a reason to close begins with. Many have had the same message: where answers are
+        for their askers alone the cursor says who it is that goes on from there."""
+        if self.cursor is None:
+            return ""
+        name = f"@{self.name}" if self.goes_by_cursor else ""
+        return f"cursor={self.cursor}{name} "
+
+    @property
+    def unsent(self) -> bool:
+        """Whether something lies before its socket: it has not read for a while."""
+        return self.outbox.waiting_messages > 0 or self._transport.get_write_buffer_size() > 0
+
     def _merged(self, count: int) -> None:
         self._numbers.merged += count
 
@@ -92,8 +107,7 @@ class LocalClient:
             self.close(*self._last_word)
             return
         self.log.warning("client.stalled", reason=stalled.reason, cursor=self.cursor)
-        reason = f"cursor={self.cursor} {stalled.reason}" if self.cursor else stalled.reason
-        self.close(CloseCode.SLOW_CLIENT, reason)
+        self.close(CloseCode.SLOW_CLIENT, f"{self._parting_cursor()}{stalled.reason}")
 
     def close(self, code: int, reason: str) -> None:
         """Say goodbye with a code; cut the connection if the client does not answer."""

@@ -20,14 +20,23 @@ class DialPace:
     def __init__(self) -> None:
         self._next_at = 0.0
         self._pace_s = WELL_S
+        self._left_alone_until = 0.0
 
-    def wait_s(self, now: float) -> float:
-        if now < self._next_at:
-            return self._next_at - now
+    def wait_s(self, now: float, *, first: bool) -> float:
+        if first and self._pace_s == WELL_S:
+            return self.left_alone_s(now)
+        next_at = max(self._next_at, self._left_alone_until)
+        if now < next_at:
+            return next_at - now
         self._next_at = now + self._pace_s
         return 0.0
 
-    def ended(self, now: float, *, well: bool) -> None:
+    def left_alone_s(self, now: float) -> float:
+        return max(0.0, self._left_alone_until - now)
+
+    def ended(self, now: float, *, well: bool, retry_after_s: float | None) -> None:
+        if retry_after_s is not None:
+            self._left_alone_until = max(self._left_alone_until, now + retry_after_s)
         self._pace_s = WELL_S if well else AWAY_S
         self._next_at = min(self._next_at, now + WELL_S) if well else now + AWAY_S
 
@@ -64,8 +73,13 @@ class MemoryEngine:
     def open_queue(self, limits: LimitSettings, settings: RelaySettings) -> UpstreamQueue:
         return UpstreamQueue(limits, settings)
 
-    def dial_wait_s(self, identity: str, now: float) -> float:
-        return self._paces[identity].wait_s(now)
+    def dial_wait_s(self, identity: str, now: float, *, first: bool = False) -> float:
+        return self._paces[identity].wait_s(now, first=first)
 
-    def dial_ended(self, identity: str, now: float, *, well: bool) -> None:
-        self._paces[identity].ended(now, well=well)
+    def dial_ended(
+        self, identity: str, now: float, *, well: bool, retry_after_s: float | None = None
+    ) -> None:
+        self._paces[identity].ended(now, well=well, retry_after_s=retry_after_s)
+
+    def left_alone_s(self, identity: str, now: float) -> float:
+        return self._paces[identity].left_alone_s(now)

@@ -128,15 +128,16 @@ class Operations:
         that cannot be read raises, and changes nothing. The certificate that clients see is
         read again too: who renews one says so by SIGHUP.
         """
-        self.reauth()
         if self._read_settings is None:
+            self.reauth()
             return [], []
         main = self._relay.main.parts
         old = (main.settings, main.limits)
         settings, limits, changed, waits = take_over(old, self._read_settings())
         self._relay.doors.show_certificate(settings)
+        self.reauth()  # only now: all that can be wrong with the configuration has been seen
         for identity in self._relay.identities.values():
-            identity.parts.settings, identity.parts.limits = settings, limits
+            identity.take_over(settings, limits)
         self._relay.admit_anew()
         log.info("relay.reloaded", changed=changed, needs_restart=waits)
         return changed, waits

@@ -15,6 +15,7 @@ FIXED = frozenset(
         "admin_listen",
         "mode",
         "also",
+        "echo",
         "insecure_remote",
         "header_deadline_s",
         "max_unknown",
@@ -66,7 +67,8 @@ def take_over(
 ) -> tuple[RelaySettings, LimitSettings, list[str], list[str]]:
     """The settings in force from now on, the names that changed, and those that wait.
 
-    Clients and links that are there already keep what they were opened with.
+    What holds for a session as a whole changes for all its clients (`Session.take_over`); what a
+    connection was opened with, such as its outbox, changes with the next one.
     """
     changed: list[str] = []
     waits: list[str] = []

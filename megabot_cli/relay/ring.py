@@ -6,6 +6,8 @@ from collections import deque
 
 import msgspec
 
+from megabot_cli.config.schema import RelaySettings
+
 
 class Kept(msgspec.Struct, frozen=True, gc=False):
     """One message to clients. `to` is the name of the one it is for; None: everybody."""
@@ -22,10 +24,12 @@ Numbered = tuple[int, float, bytes, bool, str | None]
 
 
 class Recovery(msgspec.Struct, frozen=True):
-    """What a client that comes back has missed, or why nobody can say (`reason`)."""
+    """What a client that comes back has missed; with a `reason` that is not, or not surely, all
+    of it."""
 
     messages: tuple[Kept, ...] = ()
     reason: str | None = None
+    others: tuple[Kept, ...] = ()  # what came meanwhile for somebody else alone
 
     @property
     def recovered(self) -> bool:
@@ -48,6 +52,13 @@ class Ring:
         self._kept: deque[Numbered] = deque()
         self._bytes = 0
         self._trim_at = 0.0  # monotonic seconds: before that nothing is too old
+
+    def resize(self, settings: RelaySettings) -> None:
+        """Other bounds hold from the next message on."""
+        self._most = settings.ring_messages
+        self._most_bytes = settings.ring_bytes
+        self._age_s = settings.ring_age_s
+        self._trim_at = 0.0
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -117,5 +128,6 @@ class Ring:
         oldest = self._kept[0][0] if self._kept else self.top + 1
         if seq < oldest - 1:
             return Recovery(reason="too_old")
-        missed = (Kept(*each) for each in self._kept if each[0] > seq)
-        return Recovery(tuple(kept for kept in missed if kept.to is None or kept.to == name))
+        missed = [Kept(*each) for each in self._kept if each[0] > seq]
+        others = tuple(kept for kept in missed if kept.to not in (None, name))
+        return Recovery(tuple(kept for kept in missed if kept.to in (None, name)), others=others)

@@ -144,14 +144,13 @@ class ClientRoutes:
         )
         asked_id = request.query.get("session_id") or None
         # Asked before a session is opened: who is turned away leaves no link behind.
-        if (full := self._full(identity, asked_id)) is not None:
+        user_id, client_id = request.query.get("user_id") or None, client.wishes.client_id
+        found = identity.sessions.find_for(asked_id, user_id, client_id)
+        if (full := self._full(found, client_id)) is not None:
             await self._turn_away(socket, full)
             return socket
-        session = identity.sessions.find_or_open(
-            asked_id,
-            request.query.get("user_id") or None,
-            request.query.get("platform") or None,
-        )
+        platform = request.query.get("platform") or None
+        session = identity.sessions.find_or_open(asked_id, user_id, platform, client_id)
         await self._converse(client, socket, session)
         return socket
 
@@ -199,14 +198,16 @@ class ClientRoutes:
             if pulse is not None:
                 heartbeat.forget(pulse)
 
-    def _full(self, identity: Identity, asked_id: str | None) -> str | None:
+    def _full(self, session: Session | None, client_id: str | None) -> str | None:
+        """Why one more may not come to `session`, or to a new one."""
         settings = self._parts.settings
+        if session is not None and client_id in session.roster.by_name:
+            return None  # it takes the place of its old connection
         if len(self.clients) >= settings.max_clients:
             return f"{counted(settings.max_clients, 'client')} may be connected at once"
         # A shared link is no session that somebody chose: all clients of the relay are on it.
-        if settings.mode == "shared" or asked_id is None:
+        if settings.mode == "shared":
             return None
-        session = identity.sessions.find(asked_id)
         if session is not None and len(session.clients) >= settings.max_clients_per_session:
             return f"{counted(settings.max_clients_per_session, 'client')} may share one session"
         return None

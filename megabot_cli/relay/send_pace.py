@@ -23,6 +23,16 @@ class SendPace:
         self._low = rate
         self._slowed_at: float | None = None
 
+    def allow(self, rate: float, burst: float, now: float) -> None:
+        """Other limits hold from now on; what the upstream objected to stays in force."""
+        bucket, self.full_rate = self._bucket, rate
+        bucket.allow(burst, now)
+        if rate <= 0 or self._slowed_at is None:
+            self._slowed_at, bucket.rate = None, rate
+        else:
+            self._low = min(self._low, rate)
+            bucket.rate = min(bucket.rate, rate)
+
     @property
     def rate(self) -> float:
         return self._bucket.rate

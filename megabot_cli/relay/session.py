@@ -15,13 +15,13 @@ from megabot_cli.client.tasks import TaskSet
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.relay.absentees import Absentees, is_goodbye
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.ring import Recovery
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.untold import Untold, UntoldErrors
@@ -63,6 +63,7 @@ class Session:
     ) -> None:
         self.roster = Roster(parts.turn)
         self.greeting: Greeting | None = None
+        self.user_id = user_id
         self.names: set[str] = {asked_id} if asked_id else set()
         self.routing = Routing(in_order=not shared)
         self.link = Link(parts, self, asked_session=asked_id, user_id=user_id, platform=platform)
@@ -103,7 +104,7 @@ class Session:
         self._grace: asyncio.TimerHandle | None = None
         self._unsure: dict[str, float] = {}  # requests of before a loss → in doubt since when
         self._lost_at = 0.0
-        self._left_at: dict[str, str] = {}  # client_id → cursor when it went
+        self.absentees = Absentees(parts, self.ring, self.roster, shared=shared)
         self.first_outcome = asyncio.Event()  # set once the first dial has ended either way
 
     @property
@@ -132,6 +133,12 @@ class Session:
     def idle(self) -> bool:
         """Nothing waits to go up, and no request for its answer."""
         return not self.waiting and not len(self.routing)
+
+    def take_over(self) -> None:
+        """The settings have changed: what they say of a session holds from now on."""
+        self.ring.resize(self._parts.settings)
+        self.link.take_over()
+        self._upward.take_over()
 
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")
@@ -163,12 +170,15 @@ class Session:
             self._linger.cancel()
             self._linger = None
         self.left_at = None
+        self.absentees.comes(client)
         self._replace(client)
         self.roster.add(client)
         client.session_cursor = self.ring.cursor
         self._witness.fact("open", client=client.id, link=self.link.id, session=self.session_id)
         if self.greeting is None:
-            self._parts.loop.call_later(GREETING_S, self._explain_silence, client)
+            # That nobody dials is certain already.
+            delay_s = 0.0 if self.link.left_alone_s > 0 else GREETING_S
+            self._parts.loop.call_later(delay_s, self._explain_silence, client)
             return
         self._greet(client)
         if not self.link.up:
@@ -179,14 +189,16 @@ class Session:
         old = self.roster.by_name.get(client.name)
         if old is not None:
             old.close(CloseCode.REPLACED, f"{client.name} is connected anew")
-            self._remember(old)
+            self.absentees.goes(old, sure=False)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
         if client.id not in self.clients:
             return
         if self.roster.remove(client):
-            self._remember(client)
+            self.absentees.goes(client, sure=by == "client" and is_goodbye(code))
+            if client.wishes.client_id is not None:
+                self._untold.expect(client.name)
             self._downward.give_up_calls(client)
         self._witness.fact(
             "close",
@@ -200,16 +212,6 @@ class Session:
         if not self.clients:
             self.left_at = self._parts.loop.time()
             self._on_left()
-
-    def _remember(self, client: LocalClient) -> None:
-        if client.wishes.client_id is None:
-            return
-        self._untold.expect(client.name)
-        outbox = client.outbox
-        seq = outbox.sent_seq if outbox.behind else self.ring.top
-        self._left_at[client.name] = self.ring.cursor(seq)
-        if len(self._left_at) > self._parts.settings.max_clients:
-            del self._left_at[next(iter(self._left_at))]
 
     def _explain_silence(self, client: LocalClient) -> None:
         """The upstream is still not there: say so once; the client may stay and wait."""
@@ -226,13 +228,13 @@ class Session:
         if self.greeting is None or client.close_sent is not None:
             return
         first, client.greeted = not client.greeted, True
-        recovery = self._recover(client) if first else None
+        recovery = self.absentees.recover(client) if first else None
         # The cursor says what the client has had, before what it missed.
         had = self.ring.top
         if recovery is not None and recovery.messages:
             had = recovery.messages[0].seq - 1
         self._voice.greet(client, self.greeting, self.ring.cursor(had), recovery)
-        client.outbox.sent_seq = had
+        client.outbox.sent_seq = client.greeted_seq = had
         if recovery is not None:
             verdict = recovery.reason or "recovered"
             self._numbers.recoveries[verdict] += 1
@@ -241,13 +243,6 @@ class Session:
                 client.outbox.offer(frame, kept.seq)
         for untold in self._untold.take(client.name):
             self._voice.refuse(client, *msgspec.structs.astuple(untold))
-
-    def _recover(self, client: LocalClient) -> Recovery | None:
-        """What a client that has been here before has missed; None: it does not ask."""
-        cursor = client.wishes.cursor or self._left_at.pop(client.name, None)
-        if cursor is None:
-            return None
-        return self.ring.since(cursor, client.name, self._parts.loop.time())
 
     # -- to upstream -----------------------------------------------------------------------
 

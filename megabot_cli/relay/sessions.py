@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import structlog
 
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.relay.absentees import Left
 from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.session import Session
@@ -28,6 +29,8 @@ class Sessions:
         self._engine = parts.engine
         self._all: dict[str, Session] = {}  # by the link that holds the lease
         self._ahead: Session | None = None
+        # Where clients with a name were when their session ended, and what that was called.
+        self._gone: dict[str, tuple[Left, frozenset[str]]] = {}
         self._tasks = TaskSet()
 
     def __len__(self) -> int:
@@ -42,25 +45,52 @@ class Sessions:
         return self._ahead
 
     def find_or_open(
-        self, asked_id: str | None, user_id: str | None, platform: str | None
+        self,
+        asked_id: str | None,
+        user_id: str | None,
+        platform: str | None,
+        client_id: str | None = None,
     ) -> Session:
-        """The session called `asked_id`, or a new one; each nameless client gets its own.
+        """The session called `asked_id`, the one where `client_id` was, or a new one; each
+        nameless client gets its own.
 
         In `shared` mode all clients get the one there is.
         """
-        if self._shared and self._all:
-            self._ahead = None
-            the_one = next(iter(self._all.values()))
-            self._revive(the_one)
-            return the_one
-        if asked_id is not None and (found := self.find(asked_id)) is not None:
-            self._revive(found)
-            return found
-        if asked_id is None and self._ahead is not None and user_id is None:
-            session, self._ahead = self._ahead, None
+        session = self.find_for(asked_id, user_id, client_id)
+        if session is None and asked_id is None and user_id is None:
+            session = self._ahead
+        if session is None:
+            session = self._open(asked_id, user_id, platform)
+        else:
             self._revive(session)
-            return session
-        return self._open(asked_id, user_id, platform)
+        if session is self._ahead:
+            self._ahead = None
+        if client_id is not None:
+            self._tell_what_is_gone(session, asked_id, client_id)
+        return session
+
+    def find_for(
+        self, asked_id: str | None, user_id: str | None, client_id: str | None
+    ) -> Session | None:
+        """The session that a client comes to, if it is there already and not just anybody's."""
+        if self._shared:
+            return next(iter(self._all.values()), None)
+        if asked_id is not None:
+            return self.find(asked_id)
+        if client_id is None:
+            return None
+        places = [each for each in self._all.values() if each.user_id == user_id]
+        known = [each for each in places if each.absentees.last_here(client_id) is not None]
+        return max(known, key=lambda each: each.absentees.last_here(client_id) or 0.0, default=None)
+
+    def _tell_what_is_gone(self, session: Session, asked_id: str | None, client_id: str) -> None:
+        """A client whose session has ended meanwhile is to hear that it goes on nowhere."""
+        left, names = self._gone.get(client_id, (None, frozenset()))
+        if left is None or not (asked_id is None or asked_id in names):
+            return
+        del self._gone[client_id]
+        if session.absentees.last_here(client_id) is None:
+            session.absentees.remember(client_id, left)
 
     def find(self, name: str) -> Session | None:
         """The session that has or had this name, if it is held here."""
@@ -116,6 +146,11 @@ class Sessions:
         if self._ahead is session:
             self._ahead = None
         self._engine.release(self._parts.identity, session.link.id)
+        for client_id, left in session.absentees.all_left():
+            self._gone.pop(client_id, None)
+            self._gone[client_id] = left, frozenset(session.names)
+        while len(self._gone) > self._parts.settings.max_clients:
+            del self._gone[next(iter(self._gone))]
 
     async def stop(self) -> None:
         """End all sessions and wait until their links are closed."""

@@ -87,6 +87,11 @@ class UpstreamQueue:
             return self._urgent
         return self._lanes.setdefault(waiting.client, deque())
 
+    def resize(self, limits: LimitSettings, relay: RelaySettings) -> None:
+        """Other bounds hold for what is offered from now on; what waits stays."""
+        self._limits = limits
+        self._relay = relay
+
     def _over_while_down(self, size: int) -> bool:
         too_many = self.count >= self._relay.wait_messages
         return too_many or self.bytes + size > self._relay.wait_bytes

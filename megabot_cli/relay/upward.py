@@ -10,7 +10,7 @@ from collections.abc import Callable
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import Checks, Objection
-from megabot_cli.relay.corner import without_corner
+from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.link import Link
@@ -24,7 +24,8 @@ from megabot_cli.relay.voice import Voice
 from megabot_cli.telemetry.metrics import OTHER
 
 # Where the upstream does not say what it answers, one request of a kind is under way; one
-# that is never answered holds the others back for this long.
+# that is never answered holds the others back for this long. One that has waited as long goes,
+# whatever is before it: its answer may then concern everybody.
 HOLD_S = 60.0
 HOLD_CHECK_S = 0.1
 
@@ -58,9 +59,7 @@ class Upward:
         self._voice = voice
         self._routing = routing
         self._executions = executions
-        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
-        self._checked = parts.settings.validation != "off"
-        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
+        self.take_over()
         self._one_at_a_time = one_at_a_time
         self._find = find
         self._untold = untold
@@ -76,6 +75,13 @@ class Upward:
     @property
     def held_bytes(self) -> int:
         return self.held.bytes
+
+    def take_over(self) -> None:
+        """What the settings say now holds for the next message."""
+        parts = self._parts
+        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
+        self._checked = parts.settings.validation != "off"
+        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
 
     def stop(self) -> None:
         if self._hold_timer is not None:
@@ -126,8 +132,10 @@ class Upward:
                 kind, message_id, metadata = head.type, head.id, head.metadata
                 if kind is None or message_id is None:
                     numbers.malformed_to_upstream += 1
-                elif metadata is not None and metadata.megabot is not None:
+                if metadata is not None and metadata.megabot is not None:
                     data, whole = without_corner(data), None
+                if kind == "batch" and (clean := without_inner_corners(data)) is not data:
+                    data, whole = clean, None
             try:
                 types[kind] += 1
             except KeyError:
@@ -256,14 +264,18 @@ class Upward:
         self._watch_held()
 
     def release(self) -> None:
-        """A request was answered: what waited for that may go, each client's in order."""
+        """A request was answered, or has waited long enough: what may go now goes, each client's
+        in order."""
         if not self._link.up:
             return  # what leaves now would only wait elsewhere
         now = self._time()
-        for waiting in self.held.let_go(
-            lambda each: not self._confuses(each.kind, each.message_id, each.client, now)
-        ):
+        for waiting in self.held.let_go(lambda each: self._may_go(each, now)):
             self._hand_over(self._find(waiting.client), waiting)
+
+    def _may_go(self, waiting: Waiting, now: float) -> bool:
+        if now - waiting.at >= HOLD_S:
+            return True
+        return not self._confuses(waiting.kind, waiting.message_id, waiting.client, now)
 
     def give_up_held(self, why: str) -> None:
         """The link is of no use any more: nothing will release what waits."""

@@ -50,7 +50,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     ),
     "verdict": ("fresh", "resumed", "new_session", "unknown"),
     "route": ("exact", "key", "fifo", "broadcast", "late"),
-    "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
+    "recovery": ("recovered", "unknown", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
     "claim": ("first", "again", "not_yours", "unknown", "left", "given_back"),
     "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client"),

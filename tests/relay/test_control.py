@@ -29,7 +29,7 @@ from megabot_cli.relay.server import Relay
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.relay.conftest import Stage, until
-from tests.support.upstream import ScriptedUpstream
+from tests.support.upstream import Connection, ScriptedUpstream
 
 ALLOWED = {"Authorization": "Bearer the-client-token", "X-Megabot-Control": "1"}
 
@@ -266,6 +266,71 @@ async def test_a_reload_takes_over_what_it_can_and_names_what_waits(
     assert relay.settings.allowed_origins == [origin]
 
 
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_what_a_reload_reports_as_changed_holds_for_new_clients_of_old_sessions(
+    stage: Stage, mode: str
+) -> None:
+    changed = RelaySettings(mode=mode, validation="strict", ring_messages=2)  # type: ignore[arg-type]
+    limits = LimitSettings(messages_per_second=1, burst=1, max_message_bytes=2000)
+    heard: list[str] = []
+
+    async def notify(connection: Connection) -> None:
+        await connection.greet()
+        for number in range(3):
+            heard.append((await connection.receive())["id"])
+            await connection.send("notification", {"title": f"{number}"})
+        await connection.until_gone()
+
+    async with ScriptedUpstream(notify) as upstream:
+        relay = await stage.open_relay(
+            upstream.url, mode=mode, read_settings=lambda: Reread(changed, limits)
+        )
+        _, session = await stage.greeted(relay.url)
+        cursor = relay.sessions[0].ring.cursor()
+        _, told = await tell(stage, relay, "reload")
+        assert {"relay.validation", "relay.ring_messages", "limits.burst"} <= set(told["changed"])
+        late, _ = await stage.greeted(relay.url, session)
+        await late.send("chat_send", "wrong", content="")
+        assert (await late.message("connection_error"))["payload"]["code"] == 400
+        await late.send("chat_send", "long", content="x" * 5000)
+        assert (await late.message("connection_error"))["payload"]["code"] == 413
+        for number in range(3):
+            await late.send("note", f"m{number}", text="x")
+        for _ in range(3):
+            await late.message("notification")
+        assert relay.numbers.rate_limit_waits == 2
+        assert heard == ["m0", "m1", "m2"]
+        again = await stage.connect(relay.url, session, {"cursor": cursor})
+        greeting = await again.message("connection_established")
+        assert greeting["metadata"]["megabot"]["reason"] == "too_old"
+
+
+async def test_a_configuration_that_cannot_be_read_dials_nothing(stage: Stage) -> None:
+    allowed, broken = True, True
+
+    def gate(_: aiohttp.web.Request) -> aiohttp.web.StreamResponse | None:
+        return None if allowed else aiohttp.web.json_response({"message": "no"}, status=401)
+
+    def read() -> Reread:
+        if broken:
+            raise BadConfiguration("line 3: no such setting")
+        return Reread(RelaySettings(), LimitSettings())
+
+    async with ScriptedUpstream(gate=gate) as upstream:
+        relay = await stage.open_relay(upstream.url, read_settings=read)
+        peer, _ = await stage.greeted(relay.url)
+        allowed = False
+        await upstream.connections[0].cut()
+        assert await peer.close_code() == 4500
+        dials = relay.numbers.dials
+        assert (await tell(stage, relay, "reload"))[0] == 400
+        await asyncio.sleep(0.1)
+        assert relay.numbers.dials == dials
+        broken = False
+        assert (await tell(stage, relay, "reload"))[0] == 200
+        await until(lambda: relay.numbers.dials > dials)
+
+
 async def test_who_is_connected_is_told_to_whoever_may_connect_and_numbers_to_all(
     stage: Stage, gateway: Gateway
 ) -> None:
@@ -343,11 +408,11 @@ def test_the_flight_recorder_keeps_the_last_of_it_within_its_bounds() -> None:
 
 def test_taking_over_settings_is_told_by_name() -> None:
     old = (RelaySettings(), LimitSettings())
-    new = RelaySettings(mode="shared", echo=True, heartbeat_s=9.0, tls_cert_file="new.pem")
+    new = RelaySettings(mode="shared", linger_s=9.0, heartbeat_s=9.0, tls_cert_file="new.pem")
     relay, _, changed, waits = take_over(old, Reread(new, LimitSettings()))
-    assert changed == ["relay.echo"]
+    assert changed == ["relay.linger_s"]
     assert waits == ["relay.mode", "relay.heartbeat_s", "relay.tls_cert_file"]
-    assert (relay.mode, relay.echo, relay.tls_cert_file) == ("session", True, None)
+    assert (relay.mode, relay.linger_s, relay.tls_cert_file) == ("session", 9.0, None)
 
 
 def test_another_certificate_is_taken_over_where_there_is_tls() -> None:

@@ -9,7 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.relay.corner import mentions, with_corner, without_corner
+from megabot_cli.relay.corner import (
+    mentions,
+    with_corner,
+    without_corner,
+    without_inner_corners,
+)
 
 PLAIN = (
     b'{"id": "m1", "type": "chat_send", "payload": {"content": "1e400 \\u00e9"}, "timestamp": 1.50}'
@@ -43,6 +48,29 @@ def test_what_somebody_else_puts_there_is_taken_out_and_the_rest_keeps_its_text(
 
 def test_metadata_that_held_nothing_else_goes_with_it() -> None:
     assert without_corner(b'{"id":"m1","metadata":{"megabot":1}}') == b'{"id":"m1"}'
+
+
+def test_what_is_inside_a_batch_loses_it_too_and_the_rest_keeps_its_text() -> None:
+    inner = b'{"id":"m1","payload":{"n":1.0e2},"metadata":{"megabot":1}}'
+    hidden = b'{"id":"m2","metadata":{"m\\u0065gabot":1,"k":2}}'
+    batch = b'{"type":"batch","payload":{"k":1.0,"messages":[%b, %b,3]},"id":"b"}'
+    bare = (b'{"id":"m1","payload":{"n":1.0e2}}', b'{"id":"m2","metadata":{"k":2}}')
+    cleaned = b'{"type":"batch","payload":{"k":1.0,"messages":[%b,%b,3]},"id":"b"}' % bare
+    assert without_inner_corners(batch % (inner, hidden)) == cleaned
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b'{"type":"batch","payload":{"messages":[ {"id":"m1","payload":"megabot"} ]}}',
+        b'{"type":"batch","payload":{"messages":{"megabot":1}}}',
+        b'{"type":"batch","payload":["megabot"]}',
+        b'{"type":"batch","x":"megabot"}',
+        b'"megabot"',
+    ],
+)
+def test_a_batch_without_it_keeps_every_byte(text: bytes) -> None:
+    assert without_inner_corners(text) is text
 
 
 def test_the_corner_is_set_beside_what_is_there() -> None:

@@ -97,6 +97,27 @@ def test_the_first_success_quickens_the_pace_for_all() -> None:
     assert engine.dial_wait_s("prod", 1.2) == pytest.approx(0.1)
 
 
+def test_while_the_upstream_is_well_the_first_dial_of_a_link_waits_for_nobody() -> None:
+    engine = new_engine()
+    assert [engine.dial_wait_s("prod", 0.0, first=True) for _ in range(5)] == [0.0] * 5
+    engine.dial_ended("prod", 0.0, well=False)
+    assert engine.dial_wait_s("prod", 0.0, first=True) == 1.0
+    assert engine.dial_wait_s("prod", 1.0, first=True) == 0.0
+    assert engine.dial_wait_s("prod", 1.0, first=True) == 1.0
+    engine.dial_ended("prod", 1.1, well=True)
+    assert [engine.dial_wait_s("prod", 1.1, first=True) for _ in range(5)] == [0.0] * 5
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_an_upstream_that_asks_to_be_left_alone_is_left_alone_by_all_links(first: bool) -> None:
+    engine = new_engine()
+    engine.dial_ended("prod", 0.0, well=False, retry_after_s=20.0)
+    engine.dial_ended("prod", 1.0, well=False, retry_after_s=5.0)
+    engine.dial_ended("prod", 2.0, well=True)  # one that was under way
+    assert engine.dial_wait_s("prod", 2.0, first=first) == engine.left_alone_s("prod", 2.0) == 18
+    assert engine.dial_wait_s("prod", 20.0, first=first) == engine.left_alone_s("prod", 20.0) == 0
+
+
 def test_identities_do_not_wait_for_each_other() -> None:
     engine = new_engine()
     engine.dial_wait_s("prod", 0.0)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
+from megabot_cli.client.dial import Compression
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.segment_reader import open_recording
 from tests.relay.conftest import Peer, Stage, until
+from tests.support.upstream import ScriptedUpstream
 
 NOWHERE = "ws://127.0.0.1:9/ws"
 
@@ -47,6 +51,24 @@ async def test_a_client_names_a_profile_by_query_or_by_path_or_gets_the_first(
         peer, _ = await stage.greeted(url, **query)
         assert ("You said" in await answer(peer)) is not is_staging
         await peer.socket.close()
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+@pytest.mark.parametrize(
+    ("compression", "offers"), [("deflate", True), ("gzip", True), ("none", False)]
+)
+async def test_the_relay_offers_its_upstream_what_the_profile_says(
+    stage: Stage, mode: str, compression: Compression, offers: bool
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        other = stage.served("other", upstream.url)
+        profile = msgspec.structs.replace(other.profile, compression=compression)
+        other = dataclasses.replace(other, profile=profile)
+        relay = await stage.open_relay(upstream.url, also=[other], mode=mode)
+        await stage.greeted(relay.url, "sess_other", profile="other")
+        dial = next(each for each in upstream.requests if "sess_other" in each.query_string)
+        assert ("Sec-WebSocket-Extensions" in dial.headers) is offers
+        assert "compression" not in dial.query  # it reads what comes
 
 
 async def test_a_session_belongs_to_its_profile_also_where_both_have_one_of_that_name(

@@ -136,6 +136,99 @@ async def test_a_name_alone_brings_what_was_missed(
     assert await numbers(again, 3) == [3, 4, 5]
 
 
+def cut(peer: Peer) -> None:
+    transport = peer.socket._response.connection.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.abort()
+
+
+async def test_a_name_whose_line_was_cut_may_have_missed_more_and_hears_so(
+    stage: Stage, counting: tuple[Counting, ScriptedUpstream]
+) -> None:
+    script, upstream = counting
+    relay = await stage.open_relay(upstream.url)
+    peer, session = await stage.greeted(relay.url, client_id="ada")
+    transport = peer.socket._response.connection.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.pause_reading()
+    await script.send(5)  # which the kernel takes, and nobody reads
+    await settled(relay, 5)
+    cut(peer)
+    await until(lambda: relay.gauges().clients == 0)
+    await script.send(2)
+    await settled(relay, 7)
+    again = await stage.connect(relay.url, session, {"client_id": "ada"})
+    verdict = corner(await again.message("connection_established"))
+    assert (verdict["recovered"], verdict["reason"]) == (False, "unknown")
+    assert await numbers(again, 2) == [6, 7]  # these were sent to nobody before
+    assert relay.numbers.recoveries == {"unknown": 1}
+
+
+async def test_a_name_that_was_sent_nothing_before_its_line_was_cut_has_missed_all_of_it(
+    stage: Stage, counting: tuple[Counting, ScriptedUpstream]
+) -> None:
+    script, upstream = counting
+    relay = await stage.open_relay(upstream.url)
+    peer, session = await stage.greeted(relay.url, client_id="ada")
+    cut(peer)
+    await until(lambda: relay.gauges().clients == 0)
+    await script.send(2)
+    await settled(relay, 2)
+    again = await stage.connect(relay.url, session, {"client_id": "ada"})
+    assert corner(await again.message("connection_established"))["recovered"] is True
+    assert await numbers(again, 2) == [1, 2]
+
+
+async def test_whoever_replaces_a_name_hears_that_its_old_line_may_have_lost_some(
+    stage: Stage, counting: tuple[Counting, ScriptedUpstream]
+) -> None:
+    script, upstream = counting
+    relay = await stage.open_relay(upstream.url)
+    peer = await stage.connect(relay.url, query={"client_id": "ada"}, protocols=MARKED)
+    session = (await peer.message())["payload"]["session_id"]
+    await script.send(2)
+    await peer.message()
+    cursor = corner(await peer.message())["cursor"]
+    second = await stage.connect(relay.url, session, {"client_id": "ada"})
+    assert corner(await second.message("connection_established"))["reason"] == "unknown"
+    third = await stage.connect(relay.url, session, {"client_id": "ada", "cursor": cursor})
+    assert corner(await third.message("connection_established"))["recovered"] is True
+
+
+async def test_a_name_without_a_session_goes_on_where_it_was_last(
+    stage: Stage, counting: tuple[Counting, ScriptedUpstream]
+) -> None:
+    script, upstream = counting
+    relay = await stage.open_relay(upstream.url)
+    for asked in ("sess_one", "sess_two"):
+        peer, session = await stage.greeted(relay.url, asked, client_id="ada")
+        await peer.socket.close()
+        await until(lambda: relay.gauges().clients == 0)
+    await script.send(1)
+    await settled(relay, 1)
+    again = await stage.connect(relay.url, query={"client_id": "ada"})
+    greeting = await again.message("connection_established")
+    assert greeting["payload"]["session_id"] == session == "sess_two"
+    assert corner(greeting)["recovered"] is True
+    assert await numbers(again, 1) == [1]
+    _, other = await stage.greeted(relay.url, client_id="ada", user_id="somebody else")
+    assert other != session
+
+
+@pytest.mark.parametrize("session", [None, "sess_one"])
+async def test_a_name_whose_session_has_ended_hears_so(
+    stage: Stage, counting: tuple[Counting, ScriptedUpstream], session: str | None
+) -> None:
+    _, upstream = counting
+    relay = await stage.open_relay(upstream.url, linger_s=0.0)
+    peer, _ = await stage.greeted(relay.url, "sess_one", client_id="ada")
+    await peer.socket.close()
+    await until(lambda: not relay.sessions)
+    again = await stage.connect(relay.url, session, {"client_id": "ada"})
+    verdict = corner(await again.message("connection_established"))
+    assert (verdict["recovered"], verdict["reason"]) == (False, "other_epoch")
+
+
 async def test_a_new_session_upstream_begins_a_new_epoch(stage: Stage) -> None:
     script = Counting()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from megabot_cli.gateway.server import Gateway
@@ -35,6 +37,23 @@ async def test_one_client_too_many_on_a_session_is_closed_4504_and_others_may_co
     await first.socket.close()
     await until(lambda: len(relay.local_clients) == 2)
     await stage.greeted(relay.url, session)
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+@pytest.mark.parametrize("limit", ["max_clients", "max_clients_per_session"])
+async def test_where_all_is_full_a_name_still_takes_the_place_of_its_old_connection(
+    stage: Stage, gateway: Gateway, mode: str, limit: str
+) -> None:
+    limits: dict[str, Any] = {limit: 1}
+    relay = await stage.open_relay(gateway.url, mode=mode, **limits)
+    first, session = await stage.greeted(relay.url, client_id="ada")
+    second, _ = await stage.greeted(relay.url, session, client_id="ada")
+    assert await first.close_code() == 4503
+    third, again = await stage.greeted(relay.url, client_id="ada")
+    assert await second.close_code() == 4503
+    assert again == session
+    await third.send("chat_send", "m1", content="still here")
+    assert await third.message("chat_receive")
 
 
 async def test_of_two_origins_both_must_be_listed(stage: Stage, gateway: Gateway) -> None:

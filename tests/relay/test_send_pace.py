@@ -35,6 +35,19 @@ def test_objections_to_one_burst_count_once_and_later_ones_again() -> None:
     assert pace.rate == 2.0
 
 
+def test_other_limits_hold_at_once_and_an_objection_stays_in_force() -> None:
+    pace = SendPace(10.0, 10.0, now=0.0)
+    pace.allow(2.0, 1.0, now=0.0)
+    assert left_within(pace, 0.0, 10.0) == pytest.approx(20, abs=1)
+    assert pace.slow_down(10.0)
+    pace.allow(8.0, 8.0, now=10.0)
+    assert left_within(pace, 10.0, 10.0 + HALVED_S) == pytest.approx(10, abs=1)
+    left_within(pace, 20.0, 30.0)
+    assert pace.rate == 8.0
+    pace.allow(0.0, 1.0, now=30.0)
+    assert all(pace.take(30.0) for _ in range(100))
+
+
 def test_it_never_stands_still() -> None:
     pace = SendPace(1.0, 1.0, now=0.0)
     for second in range(0, 40, 2):
