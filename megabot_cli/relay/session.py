@@ -189,16 +189,19 @@ class Session:
         old = self.roster.by_name.get(client.name)
         if old is not None:
             old.close(CloseCode.REPLACED, f"{client.name} is connected anew")
-            self.absentees.goes(old, sure=False)
+            self._leaves(old, sure=False)
+
+    def _leaves(self, client: LocalClient, *, sure: bool) -> None:
+        self.absentees.goes(client, sure=sure)
+        if client.wishes.client_id is not None:
+            self._untold.expect(client.name)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
         if client.id not in self.clients:
             return
         if self.roster.remove(client):
-            self.absentees.goes(client, sure=by == "client" and is_goodbye(code))
-            if client.wishes.client_id is not None:
-                self._untold.expect(client.name)
+            self._leaves(client, sure=by == "client" and is_goodbye(code))
             self._downward.give_up_calls(client)
         self._witness.fact(
             "close",
