@@ -61,7 +61,7 @@ class Upward:
         self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
         self._one_at_a_time = one_at_a_time
         self._find = find
-        self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
+        self._on_its_way: Counter[str | None] = Counter()  # requests handed to the link, by kind
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
         self.held = HeldBack()
         self._hold_timer: asyncio.TimerHandle | None = None
@@ -139,7 +139,7 @@ class Upward:
                 continue
             asks = kind if kind in ASKS else None
             if one_at_a_time and not urgent:
-                clear = plain and (asks is None or message_id is None or is_free(message_id, name))
+                clear = plain and (message_id is None or is_free(message_id, name))
                 if not clear and self._must_wait(asks, message_id, name, now):
                     plain = False
                     waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
@@ -152,6 +152,8 @@ class Upward:
                     sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
                         self._began(name, data)
+                elif one_at_a_time and message_id is not None:
+                    self._routing.passed(message_id, name, now)
                 sent.append(data)
             else:
                 way, plain = None, False  # nothing overtakes what waits
@@ -187,17 +189,15 @@ class Upward:
         """Whether this would make answers ambiguous, or overtake what waits for that."""
         if self.held.count and self.held.of_client(client):
             return True
-        if kind is None:
-            return False
-        earlier = not self._routing.echoes and self.held.has_kind(kind)
+        unnamed = kind is not None and not self._routing.echoes
+        earlier = unnamed and self.held.has_kind(kind)
         return earlier or self._confuses(kind, message_id, client, now)
 
     def _confuses(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
         """Whether an answer to another request could be taken for the answer to this one."""
-        if kind is None:
-            return False
         routing = self._routing
-        if not routing.echoes and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
+        unnamed = kind is not None and not routing.echoes
+        if unnamed and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
             return True
         if message_id is None:
             return False
@@ -302,7 +302,11 @@ class Upward:
 
     def _await_answer(self, waiting: Waiting, now: float) -> None:
         kind, message_id = waiting.kind, waiting.message_id
-        if kind is None or message_id is None:
+        if message_id is None:
+            return
+        if kind is None:
+            if self._one_at_a_time:
+                self._routing.passed(message_id, waiting.client, now)
             return
         self._routing.sent(message_id, waiting.client, now, kind)
         if kind == "tool_call":

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
@@ -45,6 +46,70 @@ async def test_all_clients_share_one_link_and_each_gets_its_own_answers(
     assert gateway.connection_count == 1
     assert relay.numbers.routes["exact"] > 15
     assert not relay.numbers.routes["broadcast"]
+
+
+async def answer_each(connection: Connection) -> None:
+    """An upstream that answers whatever comes, and says what it answers."""
+    await connection.greet()
+    while True:
+        asked = await connection.receive()
+        for each in asked["payload"].get("messages", [asked]):
+            content = {"content": f"for {each['id']}"}
+            await connection.send("chat_receive", content, reply_to=each["id"])
+
+
+async def hears_of(peer: Peer, *message_ids: str) -> None:
+    """These are answered, in this order, and nothing else."""
+    for message_id in message_ids:
+        message = await peer.message()
+        assert message["metadata"]["reply_to"] == message_id, message
+    assert await hears_nothing(peer, 0.05)
+
+
+async def test_whatever_a_client_sent_is_answered_to_it_alone(stage: Stage) -> None:
+    async with ScriptedUpstream(answer_each) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        asker, _ = await stage.greeted(relay.url)
+        other, _ = await stage.greeted(relay.url)
+        await asker.send("session_join", "j1", session_id="s")
+        await asker.send("collaborative_action", "c1", session_id="s", action="cursor_move")
+        await asker.send("tool_result", "r1", execution_id="e9", status="completed")
+        await asker.send("my_type", "m1", x=1)
+        await hears_of(asker, "j1", "c1", "r1", "m1")
+        assert await hears_nothing(other)
+        assert (relay.numbers.routes["exact"], relay.numbers.routes["broadcast"]) == (4, 0)
+
+
+async def test_what_waited_for_the_rate_limit_is_answered_to_its_sender_alone(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream(answer_each) as upstream:
+        limits = LimitSettings(messages_per_second=50, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        asker, _ = await stage.greeted(relay.url)
+        other, _ = await stage.greeted(relay.url)
+        for number in range(3):
+            await asker.send("my_type", f"m{number}", x=1)
+        await hears_of(asker, "m0", "m1", "m2")
+        assert await hears_nothing(other)
+
+
+async def test_an_id_that_two_used_and_nobody_was_answered_for_is_no_ones(stage: Stage) -> None:
+    async def answer_the_second(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.receive()
+        await connection.send("notification", {"title": "whose?"}, reply_to="1")
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_the_second) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        for peer in (first, second):
+            await peer.send("session_join", "1", session_id="s")
+        for peer in (first, second):
+            assert (await peer.message("notification"))["payload"]["title"] == "whose?"
 
 
 async def test_what_answers_nobody_is_for_all(stage: Stage) -> None:
