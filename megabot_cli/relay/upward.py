@@ -17,6 +17,7 @@ from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.unfolding import messages_within, text_within
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.voice import Voice
@@ -111,7 +112,7 @@ class Upward:
         sent = []
         for data in batch:
             try:
-                head = None if binary else decode_head(data)
+                head = self._head_within(data) if binary else decode_head(data)
             except UNREADABLE:
                 head = peek(data)
             if tell is not None:
@@ -135,7 +136,15 @@ class Upward:
                     self._object(client, head, objection)
                     continue
             urgent = kind == "tool_result"
-            if urgent and not self._may_answer(client, data, message_id):
+            if urgent and not self._may_answer(client, self._text(data, binary), message_id):
+                continue
+            if kind == "batch" and (inner := self._within(name, data, now, binary=binary)):
+                batched = Waiting(name, message_id, data, binary, now, inner=inner)
+                went_up = self._send_batch(client, batched)
+                sent += went_up
+                if way is None or went_up != [data]:
+                    whole = None
+                way, plain = self._link.open_way(), False
                 continue
             asks = kind if kind in ASKS else None
             if one_at_a_time and not urgent:
@@ -151,7 +160,7 @@ class Upward:
                 if asks is not None and message_id is not None:
                     sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
-                        self._began(name, data)
+                        self._began(name, data, binary=binary)
                 elif one_at_a_time and message_id is not None:
                     self._routing.passed(message_id, name, now)
                 sent.append(data)
@@ -182,6 +191,51 @@ class Upward:
             return True
         self._voice.refuse(client, message_id, 409, *refusal)
         return False
+
+    # -- what is folded --------------------------------------------------------------------
+
+    def _text(self, data: bytes, binary: bool) -> bytes:
+        """What of a message can be read."""
+        return (text_within(data, self._parts.limits.max_message_bytes) or b"") if binary else data
+
+    def _head_within(self, data: bytes) -> Head | None:
+        text = text_within(data, self._parts.limits.max_message_bytes)
+        return peek(text) if text is not None else None
+
+    def _within(self, client: str, data: bytes, now: float, *, binary: bool) -> tuple[Waiting, ...]:
+        """The messages of a client's batch, each as if it had come by itself."""
+        inner = []
+        for text in messages_within(self._text(data, binary)):
+            head = peek(text) or Head()
+            asks = head.type if head.type in ASKS else None
+            urgent = head.type == "tool_result"
+            inner.append(Waiting(client, head.id, text, False, now, asks, urgent))
+        return tuple(inner)
+
+    def _send_batch(self, client: LocalClient, batched: Waiting) -> list[bytes]:
+        """Send a batch on as it came, or its messages one by one; returns what goes up."""
+        if self._is_taken_apart(batched):
+            return [each.data for each in batched.inner if self._send_inner(client, each)]
+        if self._one_at_a_time and batched.message_id is not None:
+            self._routing.passed(batched.message_id, batched.client, batched.at)
+        return [batched.data] if self._hand_over(client, batched) else []
+
+    def _is_taken_apart(self, batched: Waiting) -> bool:
+        """Whether the messages of a batch cannot go up together."""
+        if not self._one_at_a_time:
+            return False
+        requests = sum(each.kind is not None for each in batched.inner)
+        return (requests > 1 and not self._routing.echoes) or any(
+            self._must_wait(each.kind, each.message_id, each.client, each.at)
+            for each in batched.inner
+        )
+
+    def _send_inner(self, client: LocalClient, waiting: Waiting) -> bool:
+        if self._one_at_a_time and self._must_wait(
+            waiting.kind, waiting.message_id, waiting.client, waiting.at
+        ):
+            return self._hold(client, waiting)
+        return self._hand_over(client, waiting)
 
     # -- one of a kind under way ---------------------------------------------------------
 
@@ -260,7 +314,9 @@ class Upward:
     def _hand_over(self, client: LocalClient | None, waiting: Waiting) -> bool:
         if not self._link.write_now(waiting):
             return self._enqueue(client, waiting)
-        self._await_answer(waiting, self._time())
+        now = self._time()
+        for each in waiting.inner or (waiting,):
+            self._await_answer(each, now)
         return True
 
     def _enqueue(self, client: LocalClient | None, waiting: Waiting) -> bool:
@@ -276,16 +332,18 @@ class Upward:
         return False
 
     def _left(self, waiting: Waiting) -> None:
-        if waiting.kind is not None:
-            self._on_its_way[waiting.kind] += 1
-            if self._one_at_a_time and waiting.message_id is not None:
-                self._ids_on_their_way[waiting.message_id] = waiting.client
+        for each in waiting.inner or (waiting,):
+            if each.kind is not None:
+                self._on_its_way[each.kind] += 1
+                if self._one_at_a_time and each.message_id is not None:
+                    self._ids_on_their_way[each.message_id] = each.client
 
     def _arrived(self, waiting: Waiting) -> None:
-        if waiting.kind is not None:
-            self._on_its_way[waiting.kind] -= 1
-            if self._one_at_a_time and waiting.message_id is not None:
-                self._ids_on_their_way.pop(waiting.message_id, None)
+        for each in waiting.inner or (waiting,):
+            if each.kind is not None:
+                self._on_its_way[each.kind] -= 1
+                if self._one_at_a_time and each.message_id is not None:
+                    self._ids_on_their_way.pop(each.message_id, None)
 
     # -- what the link says ----------------------------------------------------------------
 
@@ -310,17 +368,21 @@ class Upward:
             return
         self._routing.sent(message_id, waiting.client, now, kind)
         if kind == "tool_call":
-            self._began(waiting.client, waiting.data)
+            self._began(waiting.client, waiting.data, binary=waiting.binary)
 
-    def _began(self, client: str, data: bytes) -> None:
+    def _began(self, client: str, data: bytes, *, binary: bool) -> None:
         """What names the execution that a tool call begins concerns its client."""
-        if key := read_keys(data).execution_id:
+        if key := read_keys(self._text(data, binary)).execution_id:
             self._routing.began(key, client)
 
     def expired(self, waiting: Waiting, why: str) -> None:
-        """A message waited for the upstream in vain: its sender hears it by id."""
+        """A message waited for the upstream in vain: its sender hears it by id, of a batch
+        also by the ids of the requests in it."""
         self._arrived(waiting)
         self._tell_undelivered(waiting, why)
+        for each in waiting.inner:
+            if each.kind is not None:
+                self._tell_undelivered(each, why)
 
     def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
         client = self._find(waiting.client)
