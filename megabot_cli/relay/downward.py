@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.engine import SessionRing
@@ -294,7 +295,7 @@ class Downward:
             payload: dict[str, object] = {
                 "execution_id": execution_id,
                 "status": "failed",
-                "output": "the client that carried this out left before it answered",
+                "output": _why_no_result(client),
             }
             text = notice("tool_result", payload, session_id=self._link.life.session_id)
             self._witness.message(
@@ -308,3 +309,11 @@ class Downward:
             waiting = Waiting(client.name, None, text, False, self._time(), urgent=True)
             if not self._link.write_now(waiting):
                 self._link.submit(waiting)
+
+
+def _why_no_result(client: LocalClient) -> str:
+    if client.close_sent is None:
+        return "the client that carried this out left before it answered"
+    if client.close_sent == CloseCode.SERVICE_RESTART:
+        return "the relay stopped before the client that carries this out had answered"
+    return "the relay let go of the client that carries this out before it had answered"

@@ -125,8 +125,9 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits to go up, and no request for its answer."""
-        return not self.waiting and not len(self.routing)
+        """Nothing waits to go up, no request for its answer, no tool call for a client's result."""
+        calls = self.tool_calls if self.clients else 0  # where nobody is, nobody is at work
+        return not self.waiting and not len(self.routing) and not calls
 
     def start(self) -> None:
         self._tasks.start(self.link.run(), f"link {self.link.id}")

@@ -158,3 +158,48 @@ async def test_a_result_goes_before_other_messages_that_wait(
     places = [message["id"] for message in script.results]
     assert places.index("r1") <= 2
     assert [name for name in places if name != "r1"] == [f"n{number}" for number in range(5)]
+
+
+async def test_a_drain_lets_a_tool_call_under_way_finish(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, drain_s=10.0)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    assert await hears_nothing(executor, 0.3)
+    await answer(executor, "r1", "done")
+    assert await executor.close_code() == 1012
+    await draining
+    assert [result["id"] for result in script.results] == ["r1"]
+
+
+async def test_what_a_drain_cannot_wait_for_is_told_as_it_is(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, drain_s=0.2)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    assert await executor.close_code() == 1012
+    await draining
+    (payload,) = [result["payload"] for result in script.results]
+    assert (payload["execution_id"], payload["status"]) == ("exec_1", "failed")
+    assert "the relay stopped" in payload["output"]
+
+
+async def test_a_call_that_nobody_is_there_for_holds_no_drain_up(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, drain_s=10.0)
+    peer, _ = await stage.greeted(relay.url)
+    await script.call()
+    await peer.message("tool_call")
+    await peer.socket.close()
+    async with asyncio.timeout(3):
+        await relay.drain()
