@@ -15,6 +15,7 @@ from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.downward import Downward
+from megabot_cli.relay.echoing import Echo
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
@@ -26,7 +27,7 @@ from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
-from megabot_cli.relay.wire import BINARY, TEXT, Sink, server_frame
+from megabot_cli.relay.wire import Sink
 
 log = structlog.get_logger("relay")
 
@@ -89,6 +90,7 @@ class Session:
             self._upward,
             to_askers_only=shared,
         )
+        self._echo = Echo(parts, self.roster)
         self._on_named = on_named
         self._on_ended = on_ended
         self._on_left = on_left
@@ -253,10 +255,9 @@ class Session:
         self, client: LocalClient, batch: list[bytes], binary: bool, whole: bytes | None = None
     ) -> None:
         for sent in self._upward.take(client, batch, binary, whole):
-            frame = server_frame(sent, _first(binary))
-            for other in self.clients.values():
-                if other is not client:
-                    other.outbox.offer(frame)
+            # What was taken out of a binary batch is text.
+            still_binary = binary and any(sent is each for each in batch)
+            self._echo.show(client, sent, binary=still_binary)
 
     def message_written(self, waiting: Waiting) -> None:
         self._upward.written(waiting)
@@ -386,7 +387,3 @@ class Session:
     def link_failed(self) -> None:
         """A dial failed for another reason; the link tries again."""
         self._first_dial_ended()
-
-
-def _first(binary: bool) -> int:
-    return BINARY if binary else TEXT
