@@ -39,7 +39,9 @@ class Echo:
                 client.outbox.offer(frame)
 
     def _fellows(self, sender: LocalClient) -> list[LocalClient]:
-        return [each for each in self._roster.clients.values() if each is not sender]
+        """Who waits for a greeting still hears nothing before it."""
+        everybody = self._roster.clients.values()
+        return [each for each in everybody if each is not sender and each.greeted]
 
 
 def _is_call(text: bytes) -> bool:

@@ -6,6 +6,7 @@ import gzip
 import json
 from typing import Any
 
+from megabot_cli.gateway.server import Gateway
 from tests.relay.conftest import Peer, Stage
 from tests.relay.test_shared import enveloped, hears_nothing
 from tests.support.upstream import ScriptedUpstream
@@ -54,3 +55,18 @@ async def test_a_call_for_the_upstream_is_shown_as_one_to_look_at(stage: Stage) 
         assert await watcher.message() == note
         assert await executor.message() == note
         assert await hears_nothing(executor, 0.05)
+
+
+async def test_nothing_is_shown_before_the_greeting(stage: Stage, gateway: Gateway) -> None:
+    port = gateway.port
+    await gateway.stop()
+    relay = await stage.open_relay(f"ws://127.0.0.1:{port}/ws", echo=True)
+    sender, fellow = await stage.connect(relay.url, "s"), await stage.connect(relay.url, "s")
+    await sender.send("notification", "n1", title="early")
+    assert await hears_nothing(fellow, 0.1)
+    again = await stage.open_gateway(port)
+    assert (await fellow.message(limit_s=10))["type"] == "connection_established"
+    assert (await sender.message(limit_s=10))["type"] == "connection_established"
+    await sender.send("notification", "n2", title="late")
+    assert (await fellow.message())["id"] == "n2"
+    await again.stop()
