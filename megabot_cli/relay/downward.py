@@ -247,11 +247,26 @@ class Downward:
         for client in clients.values():
             client.outbox.offer(marked if client.wishes.corner else frame, seq)
 
-    def frame_for(self, client: LocalClient, kept: Kept) -> bytes:
-        """A message out of the ring, as one client gets it."""
+    def frame_for(self, client: LocalClient, kept: Kept) -> bytes | None:
+        """A message out of the ring, as one client gets it. None: a tool call that is not its
+        to carry out, or not any more, for one that could not tell that it only looks on."""
         if kept.binary:
             return server_frame(kept.data, BINARY)
-        return server_frame(self._for(client, kept.data, kept.seq))
+        if not self._is_to_look_at(client, kept.data):
+            return server_frame(self._for(client, kept.data, kept.seq))
+        if not client.wishes.corner:
+            return None
+        corner = {"cursor": self._ring.cursor(kept.seq), "read_only": True}
+        return server_frame(with_corner(kept.data, corner))
+
+    def _is_to_look_at(self, client: LocalClient, data: bytes) -> bool:
+        head = peek(data)
+        if head is None or head.type != "tool_call":
+            return False
+        execution_id = read_keys(data).execution_id
+        if execution_id is None:
+            return False  # nobody can tell what became of it
+        return not self._executions.may_begin(execution_id, client.name)
 
     def _for(self, client: LocalClient, data: bytes, seq: int) -> bytes:
         """A message as one client gets it: with our corner, if it reads it."""

@@ -57,6 +57,10 @@ class Executions:
             self._answered.popitem(last=False)
         return Claim.FIRST
 
+    def may_begin(self, execution_id: str, client: str) -> bool:
+        """Whether a call is still to be carried out, and by this client or by whoever likes."""
+        return execution_id in self._open and self._open[execution_id] in (None, client)
+
     def left(self, client: str) -> list[str]:
         """A client is gone: the calls that it had begun and nobody else may begin again."""
         orphaned = [name for name, executor in self._open.items() if executor == client]

@@ -235,7 +235,8 @@ class Session:
             self._numbers.recoveries[verdict] += 1
             for kept in recovery.messages:
                 frame = self._downward.frame_for(client, kept)
-                client.outbox.offer(frame, kept.seq)
+                if frame is not None:
+                    client.outbox.offer(frame, kept.seq)
 
     def _recover(self, client: LocalClient) -> Recovery | None:
         """What a client that has been here before has missed; None: it does not ask."""

@@ -40,6 +40,18 @@ def test_what_a_lost_executor_began_is_begun_by_nobody_else() -> None:
     assert calls.left("ada") == []
 
 
+def test_a_call_may_be_begun_until_it_is_answered_by_whom_it_is_for() -> None:
+    calls = Executions()
+    calls.called("exec_1", "ada")
+    calls.called("exec_2", None)
+    assert calls.may_begin("exec_1", "ada")
+    assert not calls.may_begin("exec_1", "bob")
+    assert calls.may_begin("exec_2", "bob")
+    calls.claim("exec_2", "ada")
+    assert not calls.may_begin("exec_2", "bob")
+    assert not calls.may_begin("exec_9", "bob")
+
+
 def test_memory_is_bounded() -> None:
     calls = Executions(limit=10)
     for number in range(100):

@@ -203,3 +203,55 @@ async def test_a_call_that_nobody_is_there_for_holds_no_drain_up(
     await peer.socket.close()
     async with asyncio.timeout(3):
         await relay.drain()
+
+
+async def cursor_of(peer: Peer) -> str:
+    greeting = await peer.message("connection_established")
+    return str(greeting["metadata"]["megabot"]["cursor"])
+
+
+async def test_a_call_that_was_answered_comes_back_to_nobody_as_one_to_carry_out(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    peer, session = await stage.greeted(relay.url)
+    away = await stage.connect(relay.url, session, {"client_id": "bob"}, protocols=MARKED)
+    cursor = await cursor_of(away)
+    await away.socket.close()
+    await until(lambda: relay.gauges().clients == 1)
+    for name in ("exec_1", "exec_2"):
+        await script.call(name)
+        await peer.message("tool_call")
+    await answer(peer, "r1", "done")
+    await until(lambda: script.results)
+    plain = await stage.connect(relay.url, session, {"cursor": cursor})
+    assert (await plain.message())["metadata"]["megabot"]["recovered"] is True
+    assert (await plain.message())["payload"]["execution_id"] == "exec_2"
+    assert await hears_nothing(plain, 0.05)
+    back = await stage.connect(relay.url, session, {"client_id": "bob"}, protocols=MARKED)
+    assert await cursor_of(back)
+    seen = [(await back.message("tool_call")) for _ in range(2)]
+    assert [call["payload"]["execution_id"] for call in seen] == ["exec_1", "exec_2"]
+    assert [call["metadata"]["megabot"].get("read_only") for call in seen] == [True, None]
+
+
+async def test_an_executor_that_comes_back_does_not_get_what_it_was_failed_for(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    wishes = {"client_id": "exe", "role": "executor"}
+    executor = await stage.connect(relay.url, query=wishes, protocols=MARKED)
+    cursor = await cursor_of(executor)
+    await script.call()
+    await executor.message("tool_call")
+    await executor.socket.close()
+    await until(lambda: script.results)
+    session = relay.sessions[0].session_id
+    again = await stage.connect(relay.url, session, {**wishes, "cursor": cursor}, protocols=MARKED)
+    assert await cursor_of(again)
+    assert (await again.message("tool_call"))["metadata"]["megabot"]["read_only"] is True
+    plain = await stage.connect(relay.url, session, {**wishes, "cursor": cursor})
+    assert await cursor_of(plain)
+    assert await hears_nothing(plain, 0.05)
