@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
-from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
+from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import text_within
-from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
@@ -36,6 +35,7 @@ class Downward:
         ring: SessionRing,
         routing: Routing,
         executions: Executions,
+        results: ToolResults,
         upward: Upward,
         *,
         to_askers_only: bool,
@@ -49,6 +49,7 @@ class Downward:
         self._ring = ring
         self._routing = routing
         self._executions = executions
+        self._results = results
         self._upward = upward
         self._to_askers_only = to_askers_only
         self.heard_at = 0.0  # of the event loop's clock: when the upstream last said something
@@ -212,6 +213,8 @@ class Downward:
             return False
         if not self._repeats.holds(data):
             return False
+        if head.type == "tool_call" and (execution_id := read_keys(data).execution_id) is not None:
+            self._results.asked_again(execution_id)
         self._drop("duplicate", f"message {head.id} had come before the link fell")
         return True
 
@@ -282,53 +285,38 @@ class Downward:
         execution_id = read_keys(data).execution_id
         executor = self._roster.executor
         if execution_id is not None:
+            if self._results.asked_again(execution_id):
+                self._drop("duplicate", f"the call {execution_id} has been answered before")
+                return
             name = executor.name if executor is not None else None
             name = self._executions.called(execution_id, name)
-            if name is not None and name not in self._roster.by_name:
-                return  # repeated after a resume, and whoever had begun it is gone
             executor = self._roster.by_name.get(name) if name is not None else None
+            if name is not None and not self._is_new_to(executor, execution_id):
+                self._drop("duplicate", f"the call {execution_id} is being carried out")
+                return
         now = self._time()
         to = executor.name if executor is not None else self._concerns(head, data, now)
+        seq = self._hand_out(data, to, now)
+        if executor is not None and self._roster.corners:
+            self._let_look_on(executor, data, seq)
+
+    def _is_new_to(self, executor: LocalClient | None, execution_id: str) -> bool:
+        """Whether whoever carries a call out is there, and has not been given it."""
+        return executor is not None and not self._executions.handed(execution_id, executor.id)
+
+    def _let_look_on(self, executor: LocalClient, data: bytes, seq: int) -> None:
+        corner = {"cursor": self._ring.cursor(seq), "read_only": True}
+        frame = server_frame(with_corner(data, corner))
+        for client in self._roster.clients.values():
+            if client is not executor and client.wishes.corner:
+                client.outbox.offer(frame, seq)
+
+    def _hand_out(self, data: bytes, to: str | None, now: float) -> int:
+        """Number a text, keep it, and give it to the client it is for; None: to all."""
         seq = self._ring.add(data, now, to=to)
         if to is None:
             self._deliver_to_all(data, seq, TEXT, server_frame(data))
         elif (client := self._roster.by_name.get(to)) is not None:
             self._numbers.deliveries += 1
             client.outbox.offer(server_frame(self._for(client, data, seq)), seq)
-        if executor is not None and self._roster.corners:
-            corner = {"cursor": self._ring.cursor(seq), "read_only": True}
-            frame = server_frame(with_corner(data, corner))
-            for client in self._roster.clients.values():
-                if client is not executor and client.wishes.corner:
-                    client.outbox.offer(frame, seq)
-
-    def give_up_calls(self, client: LocalClient) -> None:
-        """What a lost executor began may be half done: nobody begins it again, and the
-        upstream hears that no result will come."""
-        for execution_id in self._executions.left(client.name):
-            self._numbers.tool_results["left"] += 1
-            payload: dict[str, object] = {
-                "execution_id": execution_id,
-                "status": "failed",
-                "output": _why_no_result(client),
-            }
-            text = notice("tool_result", payload, session_id=self._link.life.session_id)
-            self._witness.message(
-                "to_upstream",
-                text,
-                peek(text),
-                link=self._link.id,
-                session=self._link.life.session_id,
-                kind="inject",
-            )
-            waiting = Waiting(client.name, None, text, False, self._time(), urgent=True)
-            if not self._link.write_now(waiting):
-                self._link.submit(waiting)
-
-
-def _why_no_result(client: LocalClient) -> str:
-    if client.close_sent is None:
-        return "the client that carried this out left before it answered"
-    if client.close_sent == CloseCode.SERVICE_RESTART:
-        return "the relay stopped before the client that carries this out had answered"
-    return "the relay let go of the client that carries this out before it had answered"
+        return seq

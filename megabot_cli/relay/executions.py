@@ -23,6 +23,7 @@ class Executions:
     def __init__(self, limit: int = MOST_REMEMBERED) -> None:
         self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
         self._answered: OrderedDict[str, None] = OrderedDict()
+        self._handed: OrderedDict[str, str] = OrderedDict()  # execution → connection
         self._limit = limit
 
     def __len__(self) -> int:
@@ -56,6 +57,17 @@ class Executions:
         if len(self._answered) > self._limit:
             self._answered.popitem(last=False)
         return Claim.FIRST
+
+    def handed(self, execution_id: str, connection: str) -> bool:
+        """Note that a call is given to this connection; True where it has it already."""
+        before = self._handed.get(execution_id)
+        self._handed[execution_id] = connection
+        if len(self._handed) > self._limit:
+            self._handed.popitem(last=False)
+        return before == connection
+
+    def answered(self, execution_id: str) -> bool:
+        return execution_id in self._answered
 
     def may_begin(self, execution_id: str, client: str) -> bool:
         """Whether a call is still to be carried out, and by this client or by whoever likes."""

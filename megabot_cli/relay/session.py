@@ -17,6 +17,7 @@ from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.echoing import Echo
 from megabot_cli.relay.executions import Executions
+from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
@@ -24,6 +25,7 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.ring import Recovery
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
+from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
@@ -71,12 +73,15 @@ class Session:
         self._witness = parts.witness
         self._voice = Voice(parts, self.link)
         self._executions = Executions()
+        self._kept_results = KeptResults()
+        self._results = ToolResults(parts, self.link, self._executions, self._kept_results)
         self._upward = Upward(
             parts,
             self.link,
             self._voice,
             self.routing,
             self._executions,
+            self._kept_results,
             one_at_a_time=shared,
             find=self.roster.by_name.get,
         )
@@ -87,6 +92,7 @@ class Session:
             self.ring,
             self.routing,
             self._executions,
+            self._results,
             self._upward,
             to_askers_only=shared,
         )
@@ -185,7 +191,7 @@ class Session:
             return
         if self.roster.remove(client):
             self._remember(client)
-            self._downward.give_up_calls(client)
+            self._results.give_up(client)
         self._witness.fact(
             "close",
             client=client.id,
@@ -349,6 +355,7 @@ class Session:
 
     def link_lost(self, code: int, reason: str) -> None:
         """Clients stay; they hear that the upstream is away, or that the session is over."""
+        self._kept_results.link_lost()
         self._witness.fact(
             "close",
             link=self.link.id,

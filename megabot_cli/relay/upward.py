@@ -13,6 +13,7 @@ from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.corner import without_corner
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
+from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
@@ -45,6 +46,7 @@ class Upward:
         voice: Voice,
         routing: Routing,
         executions: Executions,
+        kept_results: KeptResults,
         *,
         one_at_a_time: bool,
         find: Callable[[str], LocalClient | None],
@@ -57,6 +59,7 @@ class Upward:
         self._voice = voice
         self._routing = routing
         self._executions = executions
+        self._kept_results = kept_results
         self._checks = Checks(parts.settings, parts.limits, parts.numbers)
         self._checked = parts.settings.validation != "off"
         self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
@@ -136,7 +139,9 @@ class Upward:
                     self._object(client, head, objection)
                     continue
             urgent = kind == "tool_result"
-            if urgent and not self._may_answer(client, self._text(data, binary), message_id):
+            if urgent and not self._may_answer(
+                client, Waiting(name, message_id, data, binary, now, None, urgent)
+            ):
                 continue
             if kind == "batch" and (inner := self._within(name, data, now, binary=binary)):
                 batched = Waiting(name, message_id, data, binary, now, inner=inner)
@@ -157,12 +162,13 @@ class Upward:
                     continue
             if way is not None and (may_leave is None or may_leave(now)):
                 way.append((name, message_id, data, binary, now, asks, urgent, ()))
-                if asks is not None and message_id is not None:
+                if asks is None:
+                    if urgent or one_at_a_time:
+                        self._await_answer(Waiting(*way[-1]), now)
+                elif message_id is not None:
                     sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
                         self._began(name, data, binary=binary)
-                elif one_at_a_time and message_id is not None:
-                    self._routing.passed(message_id, name, now)
                 sent.append(data)
             else:
                 way, plain = None, False  # nothing overtakes what waits
@@ -180,17 +186,22 @@ class Upward:
         message_id = head.id if head is not None else None
         self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
 
-    def _may_answer(self, client: LocalClient, data: bytes, message_id: str | None) -> bool:
-        execution_id = read_keys(data).execution_id
+    def _may_answer(self, client: LocalClient, result: Waiting) -> bool:
+        execution_id = self._execution_of(result)
         if execution_id is None:
             return True
         claim = self._executions.claim(execution_id, client.name)
         self._numbers.tool_results[claim.value] += 1
         refusal = _CLAIM_REFUSALS.get(claim)
         if refusal is None:
+            if claim is Claim.FIRST:
+                self._kept_results.keep(execution_id, result)
             return True
-        self._voice.refuse(client, message_id, 409, *refusal)
+        self._voice.refuse(client, result.message_id, 409, *refusal)
         return False
+
+    def _execution_of(self, result: Waiting) -> str | None:
+        return read_keys(self._text(result.data, result.binary)).execution_id
 
     # -- what is folded --------------------------------------------------------------------
 
@@ -354,12 +365,16 @@ class Upward:
 
     def unwritten(self, waiting: Waiting) -> None:
         """The link fell in the turn in which it was to leave: it waits again."""
+        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
+            self._kept_results.unwritten(execution_id)
         if waiting.message_id is not None:
             self._routing.take([waiting.message_id])
         self._left(waiting)
 
     def _await_answer(self, waiting: Waiting, now: float) -> None:
         kind, message_id = waiting.kind, waiting.message_id
+        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
+            self._kept_results.written(execution_id)
         if message_id is None:
             return
         if kind is None:

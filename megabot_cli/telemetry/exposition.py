@@ -52,7 +52,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "route": ("exact", "key", "fifo", "broadcast", "late"),
     "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
-    "claim": ("first", "again", "not_yours", "unknown", "left"),
+    "claim": ("first", "again", "not_yours", "unknown", "left", "given_again"),
     "drop": ("upstream_away", "not_utf8", "duplicate"),
     "refusal": (
         "crowded",
@@ -274,7 +274,8 @@ def _routing(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counters(
         "tool_results",
         "Clients' tool results by their claim; only the first of a call and unknown ones go up. "
-        "left: the executor went before it answered.",
+        "left: the executor went before it answered. given_again: once more, to an upstream that "
+        "had lost it with its link and asked again.",
         "claim",
         numbers.tool_results,
     )

@@ -52,6 +52,16 @@ def test_a_call_may_be_begun_until_it_is_answered_by_whom_it_is_for() -> None:
     assert not calls.may_begin("exec_9", "bob")
 
 
+def test_a_connection_is_given_a_call_once() -> None:
+    calls = Executions(limit=10)
+    assert not calls.handed("exec_1", "client_1")
+    assert calls.handed("exec_1", "client_1")
+    assert not calls.handed("exec_1", "client_2")
+    for number in range(20):
+        calls.handed(f"more_{number}", "client_1")
+    assert not calls.handed("exec_1", "client_2")
+
+
 def test_memory_is_bounded() -> None:
     calls = Executions(limit=10)
     for number in range(100):

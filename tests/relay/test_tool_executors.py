@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
-from tests.relay.test_shared import hears_nothing
+from tests.relay.test_shared import enveloped, hears_nothing
 from tests.support.upstream import Connection, ScriptedUpstream
 
 MARKED = ("megabot.relay.v1",)
@@ -27,6 +30,21 @@ class Calling:
         self.connection = connection
         while True:
             self.results.append(await connection.receive())
+
+    def has(self, count: int) -> bool:
+        return len(self.results) == count
+
+    async def resumed(self, relay: Relay) -> None:
+        """Break the connection, and return when the relay is back in the same session."""
+        before = self.connection
+        assert before is not None
+        await before.cut()
+        await until(lambda: self.connection is not before and relay.sessions[0].link.up, 10.0)
+
+    async def call_as(self, message_id: str, execution_id: str) -> None:
+        assert self.connection is not None
+        payload = {"tool_name": "ls", "execution_id": execution_id, "parameters": {}}
+        await self.connection.send_text(json.dumps(enveloped("tool_call", message_id, **payload)))
 
     async def call(self, execution_id: str = "exec_1", **metadata: Any) -> None:
         assert self.connection is not None
@@ -255,3 +273,66 @@ async def test_an_executor_that_comes_back_does_not_get_what_it_was_failed_for(
     plain = await stage.connect(relay.url, session, {**wishes, "cursor": cursor})
     assert await cursor_of(plain)
     assert await hears_nothing(plain, 0.05)
+
+
+async def test_a_result_that_was_lost_with_the_link_is_given_again_to_an_upstream_that_asks(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor, session = await stage.greeted(relay.url, role="executor")
+    other, _ = await stage.greeted(relay.url, session)
+    await script.call_as("same", "exec_1")
+    await executor.message("tool_call")
+    await answer(executor, "r1", "done")
+    await until(lambda: script.results)
+    for turn, message_id in enumerate(("same", "another", "third"), 2):
+        await script.resumed(relay)
+        await script.call_as(message_id, "exec_1")
+        await until(functools.partial(script.has, turn))
+        # Asked on a line that has brought it, there is nothing to give again.
+        await script.call_as(f"{message_id} once more", "exec_1")
+        await script.call_as(f"new {turn}", f"new {turn}")
+        call = await executor.message("tool_call")
+        assert call["payload"]["execution_id"] == f"new {turn}"
+    assert all(result == script.results[0] for result in script.results)
+    assert relay.numbers.tool_results["given_again"] == 3
+    for _ in range(6):
+        assert (await other.message())["type"] == "status_update"
+    assert await hears_nothing(other, 0.05)
+
+
+async def test_what_a_lost_executor_was_failed_for_is_told_again_to_an_upstream_that_asks(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor, session = await stage.greeted(relay.url, role="executor")
+    younger, _ = await stage.greeted(relay.url, session, role="executor")
+    await script.call()
+    await executor.socket.close()
+    await until(lambda: script.results)
+    await script.resumed(relay)
+    await script.call()
+    await until(lambda: len(script.results) == 2)
+    assert script.results[0] == script.results[1]
+    for _ in range(2):
+        assert (await younger.message())["type"] == "status_update"
+    assert await hears_nothing(younger, 0.05)
+
+
+async def test_an_executor_at_work_is_not_called_twice(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    await script.resumed(relay)
+    await script.call_as("another", "exec_1")
+    for _ in range(2):
+        assert (await executor.message())["type"] == "status_update"
+    assert await hears_nothing(executor, 0.05)
+    await answer(executor, "r1", "done")
+    await until(lambda: script.results)
