@@ -14,13 +14,15 @@ from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.unfolding import text_within
+from megabot_cli.relay.unfolding import messages_within, text_within
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 from megabot_cli.telemetry.metrics import OTHER
 
-_FOR_US = frozenset({"tool_call", "connection_error"})  # types that are more than passed on
+_FOR_US = frozenset(
+    {"tool_call", "connection_error", "batch"}
+)  # types that are more than passed on
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
 
@@ -127,7 +129,10 @@ class Downward:
                         self._settle(answered, now)
                         self._keep(kept)
                         if kind == "tool_call":
-                            self._deliver_call(head, data)
+                            self._deliver_call(head, self._text(data, binary))
+                            seq = ring.top
+                            continue
+                        if kind == "batch" and self._deliver_apart(self._text(data, binary), now):
                             seq = ring.top
                             continue
                         if kind == "connection_error" and self._is_for_the_link(head, data):
@@ -249,6 +254,29 @@ class Downward:
         marked = server_frame(with_corner(data, corner) if first_byte == TEXT else data, first_byte)
         for client in clients.values():
             client.outbox.offer(marked if client.wishes.corner else frame, seq)
+
+    def _deliver_apart(self, batch: bytes, now: float) -> bool:
+        """Hand out what a batch holds, each as if it had come by itself; False: it may go on
+        as it came."""
+        inner = [(peek(each) or Head(), each) for each in messages_within(batch)]
+        if not self._to_askers_only and all(head.type != "tool_call" for head, _ in inner):
+            for head, data in inner:
+                if self._routing.requests:
+                    self._concerns(head, data, now)  # one of them may be answered
+            return False
+        for head, data in inner:
+            self._deliver_inner(head, data, now)
+        return bool(inner)
+
+    def _deliver_inner(self, head: Head, data: bytes, now: float) -> None:
+        if self._repeats is not None and self._is_repeat(head, data, now):
+            return
+        if head.metadata is not None and head.metadata.megabot is not None:
+            data = without_corner(data)
+        if head.type == "tool_call":
+            self._deliver_call(head, data)
+        elif head.type != "connection_error" or not self._is_for_the_link(head, data):
+            self._hand_out(data, self._concerns(head, data, now), now)
 
     def frame_for(self, client: LocalClient, kept: Kept) -> bytes | None:
         """A message out of the ring, as one client gets it. None: a tool call that is not its

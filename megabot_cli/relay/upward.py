@@ -233,6 +233,8 @@ class Upward:
 
     def _is_taken_apart(self, batched: Waiting) -> bool:
         """Whether the messages of a batch cannot go up together."""
+        if any(each.urgent for each in batched.inner):
+            return True  # of a call's results only one may go
         if not self._one_at_a_time:
             return False
         requests = sum(each.kind is not None for each in batched.inner)
@@ -242,6 +244,8 @@ class Upward:
         )
 
     def _send_inner(self, client: LocalClient, waiting: Waiting) -> bool:
+        if waiting.urgent:
+            return self._may_answer(client, waiting) and self._hand_over(client, waiting)
         if self._one_at_a_time and self._must_wait(
             waiting.kind, waiting.message_id, waiting.client, waiting.at
         ):

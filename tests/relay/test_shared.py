@@ -160,6 +160,28 @@ async def test_an_upstream_that_names_no_request_gets_those_of_a_batch_one_at_a_
         assert await hears_nothing(first)
 
 
+async def test_each_answer_in_a_batch_from_upstream_goes_to_its_asker_alone(stage: Stage) -> None:
+    async def answer_both_at_once(connection: Connection) -> None:
+        await connection.greet()
+        replies: list[dict[str, object]] = []
+        while len(replies) < 2:
+            question = await connection.receive()
+            reply = enveloped("status_update", f"to {question['id']}", status="working")
+            replies.append({**reply, "metadata": {"reply_to": question["id"]}})
+        await connection.send("batch", {"messages": [*replies, enveloped("x", "n1", k=1)]})
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_both_at_once) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("session_join", "j1", session_id="s")
+        await second.send("session_join", "j2", session_id="s")
+        for peer, name in ((first, "to j1"), (second, "to j2")):
+            assert [(await peer.message())["id"] for _ in range(2)] == [name, "n1"]
+            assert await hears_nothing(peer, 0.05)
+
+
 async def test_what_was_sent_as_gzip_is_answered_to_its_sender_alone(stage: Stage) -> None:
     async def answer_as_gzip(connection: Connection) -> None:
         await connection.greet()
