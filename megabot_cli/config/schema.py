@@ -18,7 +18,8 @@ class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 Positive = Annotated[float, Meta(gt=0)]
 # As a browser sends it: a bare host would never be one.
-Origin = Annotated[str, Meta(pattern=r"^([A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?|null)$")]
+# Not `null`: any page can be made to send that.
+Origin = Annotated[str, Meta(pattern=r"^[A-Za-z][A-Za-z0-9+.-]*://[^/\s]+/?$")]
 NotNegative = Annotated[float, Meta(ge=0)]
 Count = Annotated[int, Meta(ge=0)]
 Dialect = Literal["megabot", "flat"]

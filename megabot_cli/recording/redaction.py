@@ -104,8 +104,22 @@ class Redactor:
         return self.redact_text(text)[0]
 
     def redact_query(self, url: str) -> str:
-        """A URL without the secrets in its query, its user part and elsewhere."""
-        return self.clean(url)
+        """A URL without the secrets in its user part and elsewhere, nor any value in its query:
+        a signed address calls its secret whatever it likes."""
+        before, mark, rest = url.partition("?")
+        if not mark:
+            return self.clean(url)
+        query, hash_mark, fragment = rest.partition("#")
+        shown = "&".join(self._without_value(part) for part in query.split("&"))
+        return f"{self.clean(before)}?{shown}{hash_mark}{self.clean(fragment)}"
+
+    def _without_value(self, part: str) -> str:
+        name, equals, value = part.partition("=")
+        if not equals:
+            name, value = "", part
+        if value and not is_already_redacted(value):
+            value = self._pseudonym(value)
+        return f"{self.clean(name)}{equals}{value}"
 
     def redact_binary(self, payload: bytes) -> str | None:
         """The pseudonym that must stand for a binary payload, or None when it may be kept.

@@ -11,7 +11,7 @@ import hmac
 import ipaddress
 import os
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -44,9 +44,14 @@ class Admission:
         self._client_token = client_token.encode()
         self._require_token = require_token
 
-    def allow_own_pages(self, ports: Iterable[int]) -> None:
+    def allow_own_pages(self, ports: Sequence[int]) -> None:
         """Let the relay's own pages connect; the ports are known once it listens."""
-        self._origins |= {f"http://{_bracket(h)}:{p}" for h in LOOPBACK_HOSTS for p in ports}
+        self._origins |= {
+            f"{scheme}://{_bracket(host)}:{port}"
+            for scheme in ("http", "https")
+            for host in LOOPBACK_HOSTS
+            for port in ports
+        }
 
     def judge_host(self, host_header: str | None) -> Refusal | None:
         """Refuse names that are not ours: a rebound DNS name comes with its own."""
@@ -73,8 +78,12 @@ class Admission:
 
     def has_token(self, headers: Mapping[str, str], query: Mapping[str, str]) -> bool:
         """Whether the request carries the client token, in any of the three places."""
-        bearer = headers.get("Authorization", "").removeprefix("Bearer ")
-        given = (bearer, headers.get("X-API-Key", ""), query.get("token", ""))
+        scheme, _, bearer = headers.get("Authorization", "").partition(" ")
+        given = (
+            bearer if scheme.lower() == "bearer" else "",
+            headers.get("X-API-Key", ""),
+            query.get("token", ""),
+        )
         # compare_digest wants bytes: it refuses text beyond ASCII.
         return any(
             hmac.compare_digest(each.strip().encode("utf-8", "replace"), self._client_token)

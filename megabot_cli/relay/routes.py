@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -130,7 +131,7 @@ class ClientRoutes:
         )
         if not socket.can_prepare(request):
             self._parts.numbers.refusals["upgrade"] += 1
-            return _refuse(_NO_UPGRADE)
+            return _refuse(_no_upgrade(request))
         try:
             await socket.prepare(request)
         except ConnectionResetError:
@@ -157,7 +158,7 @@ class ClientRoutes:
     async def _serve_pair(self, request: web.Request, dedicated: Dedicated) -> web.StreamResponse:
         if not web.WebSocketResponse().can_prepare(request):
             self._parts.numbers.refusals["upgrade"] += 1
-            return _refuse(_NO_UPGRADE)
+            return _refuse(_no_upgrade(request))
         limit = self._parts.settings.max_clients
         if sum(len(each.pairs) for each in self._identities.values()) >= limit:
             self._parts.numbers.refusals["full"] += 1
@@ -247,11 +248,12 @@ class ClientRoutes:
         return socket
 
     async def _feed(self, socket: web.WebSocketResponse[bool], tap: Tap) -> None:
-        await socket.send_str(self._tap_header().decode().rstrip("\n"))
-        while not socket.closed:
-            await tap.wait()
-            for line in tap.take_lines():
-                await socket.send_str(line.decode().rstrip("\n"))
+        with suppress(ConnectionError):  # whoever watched has gone: `tap` sees it too
+            await socket.send_str(self._tap_header().decode().rstrip("\n"))
+            while not socket.closed:
+                await tap.wait()
+                for line in tap.take_lines():
+                    await socket.send_str(line.decode().rstrip("\n"))
 
     async def close_taps(self) -> None:
         for socket in list(self._tap_sockets):
@@ -348,7 +350,16 @@ class AdminRoutes:
         return web.Response(body=self._metrics(), headers={"Content-Type": content_type})
 
 
-_NO_UPGRADE = Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws")
+def _no_upgrade(request: web.Request) -> Refusal:
+    """What to say where there is no WebSocket: none was asked for, or not as RFC 6455 has it."""
+    if request.headers.get("Upgrade", "").lower() != "websocket":
+        return Refusal(426, "upgrade", "this address speaks WebSocket: connect to /ws")
+    return Refusal(
+        400,
+        "upgrade",
+        "the WebSocket handshake is malformed: it needs `Connection: Upgrade`, "
+        "`Sec-WebSocket-Version: 13` and a `Sec-WebSocket-Key` of 16 bytes in base64",
+    )
 
 
 def _judge_names(rules: Admission, request: web.Request) -> Refusal | None:

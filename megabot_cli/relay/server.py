@@ -238,7 +238,7 @@ class Relay:
             require_token=self.settings.require_token,
         )
         ports = (self._client_door.port, self._admin_door.port)
-        admission.allow_own_pages(port for port in ports if port is not None)
+        admission.allow_own_pages([port for port in ports if port is not None])
         return admission
 
     def _take_addresses(self) -> None:

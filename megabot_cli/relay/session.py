@@ -105,7 +105,8 @@ class Session:
         self._linger: asyncio.TimerHandle | None = None
         self._stopped = False
         self._grace: asyncio.TimerHandle | None = None
-        self._unsure: dict[str, float] = {}  # requests of before a resume → since when
+        self._unsure: dict[str, float] = {}  # requests of before a loss → in doubt since when
+        self._lost_at = 0.0
         self._left_at: dict[str, str] = {}  # client_id → cursor when it went
         self.first_outcome = asyncio.Event()  # set once the first dial has ended either way
 
@@ -321,6 +322,15 @@ class Session:
         if verdict is not Verdict.RESUMED:
             self._tell_unknown(self.routing.take_all())
             return
+        # What was doubted since the line was lost gets its answer from now on, if at all; what
+        # was doubted before that does not wait for ever on a line that comes and goes.
+        for message_id, since in list(self._unsure.items()):
+            if since >= self._lost_at:
+                del self._unsure[message_id]
+        self._doubt_pending()
+
+    def _doubt_pending(self) -> None:
+        """What is written and not answered has so much time from here on."""
         now = self._parts.loop.time()
         for message_id in self.routing.ids():
             self._unsure.setdefault(message_id, now)
@@ -331,7 +341,8 @@ class Session:
             self._grace = self._parts.loop.call_later(GRACE_CHECK_S, self._settle_unsure)
 
     def _settle_unsure(self) -> None:
-        """Give up what a resumed upstream does not go on with; what it answered is settled."""
+        """Give up what a resumed upstream does not go on with, or one that stays away; what it
+        answered is settled."""
         self._grace = None
         now, requests = self._parts.loop.time(), self.routing.requests
         self._unsure = {each: since for each, since in self._unsure.items() if each in requests}
@@ -369,6 +380,8 @@ class Session:
             return
         for client in self.clients.values():
             self._tell_away(client, f"{reason} ({code})")
+        self._lost_at = self._parts.loop.time()
+        self._doubt_pending()
 
     def _end_with_upstream(self) -> None:
         """There is nothing to come back to: what is open is told by id, then all may go."""

@@ -120,6 +120,10 @@ class DirectReader(WebSocketReader):
     is followed by the lengths in its heads, to know where the next frame begins.
     """
 
+    # Whether the other side must mask its frames: a client must, a server must not (RFC 6455,
+    # 5.1). aiohttp reads both; but frames go on as they came. None: either.
+    peer_masks: bool | None = None
+
     def __init__(
         self, queue: Any, max_msg_size: int, compress: bool, decode_text: bool = True
     ) -> None:
@@ -152,7 +156,11 @@ class DirectReader(WebSocketReader):
                     return True, b""
                 if at == end:
                     return _WELL
-            upto = self._aiohttps_share(data, at)
+            try:
+                upto = self._aiohttps_share(data, at)
+            except aiohttp.WebSocketError as fault:
+                queue.set_exception(fault)
+                return True, b""
             self._at_a_head = self._takes_bytes and not (self._owed or self._fragmented)
             if upto > at:
                 answer = self._give(data[at:upto])
@@ -165,6 +173,7 @@ class DirectReader(WebSocketReader):
     def _take_texts(self, data: bytes, at: int) -> int:
         """Hand on the simple texts from `at` on; returns where the first other frame begins."""
         queue, most, end, start = self._direct, self._most, len(data), at
+        peer_masks = self.peer_masks
         texts: list[bytes] = []
         copy: bytearray | None = None  # slices of it can be unmasked in place
         while end - at >= _LEAST_HEAD and data[at] == TEXT:
@@ -180,11 +189,15 @@ class DirectReader(WebSocketReader):
             else:
                 break
             if second < _MASKED:
+                if peer_masks:
+                    break  # to be refused, after what came before it
                 after = body + size
                 if after > end or size > most:
                     break
                 texts.append(data[body:after])
             else:
+                if peer_masks is False:
+                    break
                 mask = data[body : body + 4]
                 body += 4
                 after = body + size
@@ -219,6 +232,8 @@ class DirectReader(WebSocketReader):
         reads = self._at_a_head and queue.sink is not None and not queue._buffer
         while at < end:
             after = _frame_end(data, at)
+            if after:
+                self._check_mask(data[at + 1] >= _MASKED)
             simple = reads and data[at] == TEXT and not self._fragmented
             if not after or (simple and end < after <= at + self._most_held):
                 self._begun = data[at:]
@@ -232,6 +247,11 @@ class DirectReader(WebSocketReader):
                 return end
             at = after
         return at
+
+    def _check_mask(self, is_masked: bool) -> None:
+        if self.peer_masks not in (None, is_masked):
+            what = "masked frame" if is_masked else "frame without a mask"
+            raise aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, what)
 
     def _give(self, piece: bytes) -> tuple[bool, bytes]:
         """Have aiohttp parse what is its own, and hand on what that brings."""
@@ -268,11 +288,23 @@ def _frame_end(data: bytes, at: int) -> int:
     return at + head + size
 
 
+class ClientsReader(DirectReader):
+    """For what a client sends."""
+
+    peer_masks = True
+
+
+class UpstreamsReader(DirectReader):
+    """For what a server sends."""
+
+    peer_masks = False
+
+
 # aiohttp makes both by these names, before anybody can hand it others. All sockets of this
 # process get ours, and those without a sink work as ever.
-for _module in (aiohttp.web_ws, aiohttp.client):
+for _module, _reader in ((aiohttp.web_ws, ClientsReader), (aiohttp.client, UpstreamsReader)):
     _module.WebSocketDataQueue = DirectQueue  # type: ignore[attr-defined]
-    _module.WebSocketReader = DirectReader  # type: ignore[attr-defined]
+    _module.WebSocketReader = _reader  # type: ignore[attr-defined]
 
 
 def deliver_to(socket: Socket, sink: Sink | None) -> bool:

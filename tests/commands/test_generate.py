@@ -12,6 +12,9 @@ import pytest
 from megabot_cli.commands.generate import generated_files, main, stale_files
 from megabot_cli.commands.reference_pages import EXIT_CODES, WORTH_ANOTHER_TRY
 from megabot_cli.errors import MegabotError
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.relay.corner import SUBPROTOCOL
+from megabot_cli.telemetry.exposition import WORDS
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(path for path in (ROOT / "man").iterdir() if path.is_file())
@@ -38,8 +41,16 @@ def test_no_page_is_left_of_a_command_that_is_gone() -> None:
     by_hand = {
         "megabot-recording.5", "megabot-scenarios.5", "megabot-protocol.7", "megabot-flat.7",
         "megabot-assistants.7", "megabot-filters.7", "megabot-client.7", "megabot-events.7",
+        "megabot-relay.7",
     }  # fmt: skip
     assert {page.name for page in PAGES} <= made | by_hand
+
+
+def test_the_page_for_clients_of_a_relay_tells_all_that_they_may_hear() -> None:
+    page = (ROOT / "man" / "megabot-relay.7").read_text()
+    words = {*WORDS["error"], *WORDS["recovery"], SUBPROTOCOL} - {"other"}
+    words |= {str(code.value) for code in CloseCode if code >= 4000}
+    assert {word for word in words if word not in page} == set()
 
 
 def test_every_fault_is_in_the_page_of_exit_codes() -> None:

@@ -82,6 +82,18 @@ def test_what_is_no_secret_is_left_alone(text: str) -> None:
     assert Redactor(KEY).redact_text(text) == (text, [])
 
 
+@pytest.mark.parametrize(
+    "url",
+    ["wss://u:S3CRET@h/ws", "wss://h/ws?sig=S3CRET&b=", "ws://h/?S3CRET#a", "ws://h/?a&b=S3CRET"],
+)
+def test_no_value_in_the_query_of_an_address_is_shown(url: str) -> None:
+    shown = Redactor(KEY).redact_query(url)
+    assert "S3CRET" not in shown
+    assert shown.startswith(("wss://", "ws://h/"))
+    assert Redactor(KEY).redact_query(shown) == shown
+    assert Redactor(KEY).redact_query("ws://h:1/ws") == "ws://h:1/ws"
+
+
 def test_the_paths_of_what_was_replaced_are_told() -> None:
     text = '{"payload":{"items":[{"x":1},{"token":"a"}],"odd key":"Bearer abc"}}'
     assert Redactor(KEY).redact_text(text)[1] == [

@@ -80,6 +80,25 @@ def test_other_pages_may_not(origin: str) -> None:
     assert refusal.status == 403
 
 
+@pytest.mark.parametrize(
+    ("headers", "query", "is_there"),
+    [
+        ({"Authorization": "Bearer the-token"}, {}, True),
+        ({"Authorization": "bearer the-token"}, {}, True),
+        ({"Authorization": "Basic the-token"}, {}, False),
+        ({"Authorization": "the-token"}, {}, False),
+        ({"X-API-Key": "the-token"}, {}, True),
+        ({"Authorization": "Basic x"}, {"token": "the-token"}, True),
+        ({}, {"token": "another"}, False),
+        ({}, {}, False),
+    ],
+)
+def test_the_token_is_taken_in_three_places(
+    headers: dict[str, str], query: dict[str, str], is_there: bool
+) -> None:
+    assert new_admission().has_token(headers, query) is is_there
+
+
 def test_a_program_of_the_same_user_needs_no_token() -> None:
     assert new_admission().judge_peer(os.getuid(), has_token=False) is None
 

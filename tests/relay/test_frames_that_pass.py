@@ -12,7 +12,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from megabot_cli.gateway.server import Gateway
-from megabot_cli.relay.wire import client_frame, unseen, upstream_transport
+from megabot_cli.relay.wire import (
+    client_frame,
+    server_frame,
+    unseen,
+    upstream_transport,
+)
 from tests.relay.conftest import Peer, Stage, until
 
 MASK = b"\x01\x02\x03\x04"
@@ -112,6 +117,22 @@ async def test_an_objection_to_one_message_takes_only_that_out_of_what_came_toge
             heard.add((await peer.message())["metadata"]["reply_to"])
         await until(lambda: len(went_up) > before)
         assert MASK not in went_up[before:]
+
+
+async def test_a_client_that_masks_nothing_is_closed_and_nobody_else_notices(
+    stage: Stage, gateway: Gateway
+) -> None:
+    async with wiretap(gateway.url) as (url, went_up):
+        relay = await stage.open_relay(url, mode="shared")
+        good, bad = await stage.connect(relay.url), await stage.connect(relay.url)
+        await bad.message("connection_established")
+        transport = upstream_transport(bad.socket)
+        assert transport is not None
+        transport.write(server_frame(message("m1").encode()))
+        assert await bad.close_code() == 1002
+        write(good, message("m2"))
+        assert (await good.message("chat_receive"))["metadata"]["reply_to"] == "m2"
+        assert b"m1" not in went_up
 
 
 class Connected:

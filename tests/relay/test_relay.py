@@ -13,6 +13,7 @@ import structlog
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.protocol.batching import unwrap
+from megabot_cli.relay.wire import upstream_transport
 from tests.relay.conftest import Peer, Stage, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -263,6 +264,23 @@ async def test_a_request_that_was_written_but_never_answered_is_told_delivery_un
     await gateway.stop()
 
 
+async def test_a_request_whose_upstream_stays_away_is_told_delivery_unknown_in_time(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.session.LONGEST_GRACE_S", 1.0)
+    gateway = await stage.open_gateway(latency_s=60.0)
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="lost")
+    await until(lambda: relay.numbers.messages_to_upstream == 1)
+    await asyncio.sleep(0.05)
+    await gateway.stop()  # and nobody comes back
+    refusal = await peer.message("connection_error")
+    assert refusal["payload"]["error"] == "delivery_unknown"
+    assert refusal["metadata"]["reply_to"] == "m1"
+    assert relay.numbers.delivery_unknown == 1
+
+
 async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(
         gateway.url, limits=LimitSettings(messages_per_second=50, burst=2, queue=100)
@@ -356,6 +374,22 @@ async def test_a_tap_shows_both_directions_as_records_without_secrets(
     assert (sent["id"], sent["type"], sent["session"]) == ("m1", "chat_send", session)
     assert "hunter2" not in json.dumps(records)
     assert [record["n"] for record in records] == list(range(1, len(records) + 1))
+
+
+async def test_a_tap_whose_watcher_was_killed_is_no_defect(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    with structlog.testing.capture_logs() as logged:
+        for number in range(20):
+            tap = await stage.connect(relay.tap_url)
+            await tap.text()
+            transport = upstream_transport(tap.socket)
+            assert transport is not None
+            for each in range(10):
+                await peer.send("chat_send", f"m{number}_{each}", content="hi")
+            transport.abort()
+            await answer_to(peer, f"m{number}_9")
+    assert not [entry for entry in logged if entry["event"] == "task.failed"]
 
 
 async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None:

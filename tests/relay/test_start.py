@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 import aiohttp
 import pytest
 
@@ -24,6 +26,49 @@ async def test_a_foreign_page_and_a_foreign_host_are_refused_before_the_upgrade(
         assert refused.value.status == 403
     peer = await stage.connect(relay.url, headers={"Origin": "http://localhost:5173"})
     assert (await peer.message())["type"] == "connection_established"
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 426),
+        ({"Upgrade": "h2c", "Connection": "Upgrade"}, 426),
+        ({"Upgrade": "websocket", "Connection": "Upgrade"}, 400),
+        ({"Sec-WebSocket-Key": "c2hvcnQ="}, 400),
+        ({"Sec-WebSocket-Key": "%"}, 400),
+        ({"Sec-WebSocket-Version": "12"}, 400),
+    ],
+)
+async def test_a_handshake_that_is_none_is_told_from_one_that_is_malformed(
+    stage: Stage, gateway: Gateway, headers: dict[str, str], status: int, mode: str
+) -> None:
+    relay = await stage.open_relay(gateway.url, mode=mode)
+    if any(name.startswith("Sec") for name in headers):
+        whole = {
+            "Upgrade": "websocket",
+            "Connection": "Upgrade",
+            "Sec-WebSocket-Version": "13",
+            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+        }
+        headers = {**whole, **headers}
+    async with stage.http.get(relay.url.replace("ws:", "http:"), headers=headers) as answer:
+        assert answer.status == status, await answer.text()
+        assert (await answer.json())["error"] == "upgrade"
+
+
+async def test_the_relays_own_pages_may_connect_by_whatever_name_they_were_opened(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    for host in ("127.0.0.1", "localhost", "[::1]"):
+        for url in (relay.url, relay.admin_url):
+            port = urlsplit(url).port
+            for scheme in ("http", "https"):
+                peer = await stage.connect(
+                    relay.url, headers={"Origin": f"{scheme}://{host}:{port}"}
+                )
+                await peer.message("connection_established")
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])

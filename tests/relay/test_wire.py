@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from megabot_cli.relay.wire import (
     BINARY,
     TEXT,
+    ClientsReader,
     DirectQueue,
     DirectReader,
     MaskSource,
+    UpstreamsReader,
     client_frame,
     client_transport,
     deliver_to,
@@ -307,3 +309,34 @@ async def test_what_a_full_queue_kept_back_is_behind_what_is_just_being_read() -
     queue.sink = lambda batch, _binary, _whole=None: straight.extend(batch)
     read = [(await queue.read()).data[:1] for _ in range(3)]
     assert (read, straight) == ([b"a", b"b", b"c"], [])
+
+
+@pytest.mark.parametrize("reads_directly", [True, False])
+@pytest.mark.parametrize("cut", [1, 2, 7, 1000])
+@pytest.mark.parametrize(
+    ("reader_class", "good", "bad", "said"),
+    [
+        (ClientsReader, client_frame(b"good", b"mask"), server_frame(b"bad"), "without a mask"),
+        (ClientsReader, client_frame(b"good", b"mask"), server_frame(b"bad", 0x89), "without"),
+        (UpstreamsReader, server_frame(b"good"), client_frame(b"bad", b"mask"), "masked frame"),
+        (UpstreamsReader, server_frame(b"good"), client_frame(b"", b"mask", 0x88), "masked"),
+    ],
+)
+async def test_a_frame_with_the_mask_of_the_other_side_ends_the_connection(
+    reader_class: type[Any], good: bytes, bad: bytes, said: str, cut: int, reads_directly: bool
+) -> None:
+    queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
+    reader = reader_class(queue, 2**20, False, False)
+    came: list[bytes] = []
+    if reads_directly:
+        queue.sink = lambda batch, _binary, _whole=None: came.extend(batch)
+    read = good + bad + good
+    for at in range(0, len(read), cut):
+        failed, _ = reader.feed_data(read[at : at + cut])
+        if failed:
+            break
+    assert failed
+    fault = queue.exception()
+    assert isinstance(fault, aiohttp.WebSocketError)
+    assert (fault.code, said in str(fault)) == (1002, True)
+    assert came == [b"good"] * reads_directly
