@@ -52,11 +52,15 @@ class Executions:
         executor = self._open[execution_id]
         if executor is not None and executor != client:
             return Claim.NOT_YOURS
-        del self._open[execution_id]
+        self.settle(execution_id)
+        return Claim.FIRST
+
+    def settle(self, execution_id: str) -> None:
+        """A call has its answer, whoever gave it."""
+        self._open.pop(execution_id, None)
         self._answered[execution_id] = None
         if len(self._answered) > self._limit:
             self._answered.popitem(last=False)
-        return Claim.FIRST
 
     def handed(self, execution_id: str, connection: str) -> bool:
         """Note that a call is given to this connection; True where it has it already."""

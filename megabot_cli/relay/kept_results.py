@@ -11,7 +11,9 @@ from megabot_cli.relay.upstream_queue import Waiting
 MOST_REMEMBERED = 1000
 MOST_BYTES = 4 * 1024 * 1024  # together; of the oldest it is then only known that they were given
 
-_WAITS = -1  # not yet written on any link
+# In the place of a connection's number:
+_WAITS = -1  # not yet written on any
+_MISSED = -2  # it was to be written, and nobody will
 
 
 class _Given(msgspec.Struct):
@@ -61,7 +63,13 @@ class KeptResults:
         if (given := self._given.get(execution_id)) is not None:
             given.on = _WAITS
 
+    def missed(self, execution_id: str) -> None:
+        """It was refused, or has waited too long, and does not go up."""
+        if (given := self._given.get(execution_id)) is not None:
+            given.on = _MISSED
+
     def may_be_lost(self, execution_id: str) -> bool:
+        """Whether an upstream that asks for it again may have no answer, and none on its way."""
         given = self._given.get(execution_id)
         return given is not None and given.on not in (_WAITS, self._connection)
 

@@ -39,9 +39,11 @@ class ToolResults:
     def asked_again(self, execution_id: str) -> bool:
         """Whether a call that comes has been answered before. Where that answer may have been
         lost with the link it is given again, for nobody carries the call out twice."""
-        if not self._executions.answered(execution_id):
+        lost = self._kept.may_be_lost(execution_id)
+        if not lost and not self._executions.answered(execution_id):
             return False
-        if self._kept.may_be_lost(execution_id):
+        if lost:
+            self._executions.settle(execution_id)
             result = self._kept.result_of(execution_id)
             if result is None:
                 text = "it was carried out and answered; the result is not kept any more"
@@ -73,6 +75,8 @@ class ToolResults:
             self._kept.written(execution_id)
         elif self._link.submit(result) is None:
             self._kept.unwritten(execution_id)
+        else:
+            self._kept.missed(execution_id)
 
 
 def _why_no_result(client: LocalClient) -> str:

@@ -203,6 +203,11 @@ class Upward:
     def _execution_of(self, result: Waiting) -> str | None:
         return read_keys(self._text(result.data, result.binary)).execution_id
 
+    def _missed(self, waiting: Waiting) -> None:
+        """A result does not go up: it is there for an upstream that asks again."""
+        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
+            self._kept_results.missed(execution_id)
+
     # -- what is folded --------------------------------------------------------------------
 
     def _text(self, data: bytes, binary: bool) -> bytes:
@@ -340,6 +345,7 @@ class Upward:
         if overflow is None:
             return True
         self._arrived(waiting)
+        self._missed(waiting)
         if client is not None:
             self._voice.refuse(
                 client, waiting.message_id, overflow.code, overflow.error, overflow.message
@@ -398,6 +404,7 @@ class Upward:
         """A message waited for the upstream in vain: its sender hears it by id, of a batch
         also by the ids of the requests in it."""
         self._arrived(waiting)
+        self._missed(waiting)
         self._tell_undelivered(waiting, why)
         for each in waiting.inner:
             if each.kind is not None:

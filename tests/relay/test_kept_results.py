@@ -33,6 +33,16 @@ def test_what_still_waits_is_not_lost_with_a_link() -> None:
     assert not kept.may_be_lost("exec_9")
 
 
+def test_what_was_refused_or_waited_too_long_is_lost() -> None:
+    kept = KeptResults()
+    kept.keep("exec_1", result())
+    kept.missed("exec_1")
+    kept.missed("exec_9")
+    assert kept.may_be_lost("exec_1")
+    kept.unwritten("exec_1")  # it waits again
+    assert not kept.may_be_lost("exec_1")
+
+
 def test_memory_is_bounded_in_number() -> None:
     kept = KeptResults(limit=3)
     for number in range(10):

@@ -309,6 +309,27 @@ async def test_a_result_that_was_lost_with_the_link_is_given_again_to_an_upstrea
     assert await hears_nothing(other, 0.05)
 
 
+async def test_a_result_that_waited_in_vain_is_given_to_an_upstream_that_asks_again(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, wait_s=0.2)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call_as("same", "exec_1")
+    await executor.message("tool_call")
+    before = script.connection
+    await upstream.stop()
+    await executor.message("status_update")
+    await answer(executor, "r1", "done")
+    assert (await executor.message("connection_error"))["metadata"]["reply_to"] == "r1"
+    await upstream.start()
+    await until(lambda: script.connection is not before and relay.sessions[0].link.up, 10.0)
+    assert not script.results
+    await script.call_as("same", "exec_1")
+    await until(lambda: script.results)
+    assert script.results[0]["id"] == "r1"
+
+
 async def test_what_a_lost_executor_was_failed_for_is_told_again_to_an_upstream_that_asks(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
