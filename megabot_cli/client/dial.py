@@ -87,14 +87,15 @@ async def dial(
     query: Mapping[str, str] | None = None,
     protocols: Sequence[str] = (),
     ssl: tls.SSLContext | bool = True,
+    socket_class: type[Socket] = aiohttp.ClientWebSocketResponse,
 ) -> Dialed:
     """Connect, and return when the upstream has greeted us. Text messages come as bytes.
 
     `timeout_s` is for everything together; `heartbeat_s` and `max_message_bytes` 0 mean
-    none. `query` are further parameters, `protocols` subprotocols to offer. Redirects
-    are refused. Raises `NotAuthenticated`, `NotPermitted`, `RateLimited`,
-    `UpstreamRefused` for a refusal and `CouldNotConnect` for no answer; no error holds the
-    credential or the URL it went in.
+    none. `query` are further parameters, `protocols` subprotocols to offer, `socket_class`
+    what the socket is. Redirects are refused. Raises `NotAuthenticated`, `NotPermitted`,
+    `RateLimited`, `UpstreamRefused` for a refusal and `CouldNotConnect` for no answer; no
+    error holds the credential or the URL it went in.
     """
     given = {"session_id": session_id, "user_id": user_id, "platform": platform}
     given["compression"] = "gzip" if compression == "gzip" else None
@@ -112,6 +113,7 @@ async def dial(
             socket = await door.upgrade(
                 http,
                 endpoint.socket_url,
+                socket_class,
                 params=parameters,
                 headers=headers,
                 heartbeat=heartbeat_s or None,
@@ -200,7 +202,13 @@ class _Door:
         self._secret = secret
         self._dialect = dialect
 
-    async def upgrade(self, http: aiohttp.ClientSession, url: str, **options: Any) -> Socket:
+    async def upgrade(
+        self,
+        http: aiohttp.ClientSession,
+        url: str,
+        socket_class: type[Socket],
+        **options: Any,
+    ) -> Socket:
         """`http`'s connector, but with refusals read and redirects refused.
 
         `ws_connect` has no `allow_redirects`: it would take our headers to wherever a
@@ -215,6 +223,8 @@ class _Door:
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
             middlewares=(self._admit_upgrade_only,),
+            # Whether text is decoded is said below.
+            ws_response_class=socket_class,  # type: ignore[arg-type]
         ) as session:
             socket: Socket = await session.ws_connect(url, decode_text=False, **options)
             return socket

@@ -17,7 +17,7 @@ from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.wire import client_transport
+from megabot_cli.relay.wire import HeardSocket, client_transport
 
 log = structlog.get_logger("relay")
 
@@ -31,10 +31,12 @@ class Dedicated:
     def __init__(self, parts: RelayParts) -> None:
         self._parts = parts
         self._pairs: set[Pair] = set()
+        self._dialling = 0  # clients whose upstream is being dialled: they have their place
         self.fault: MegabotError | None = None  # why the last dial failed
 
     def __len__(self) -> int:
-        return len(self._pairs)
+        """Clients that are let in, or will be once their upstream lets them."""
+        return len(self._pairs) + self._dialling
 
     @property
     def waiting_bytes(self) -> int:
@@ -63,15 +65,26 @@ class Dedicated:
         The upstream is dialled before the client is let in, so that a refusal is the
         client's HTTP answer, and the subprotocol is the one the upstream chose.
         """
+        self._dialling += 1
+        try:
+            response, pair = await self._let_in(request)
+        finally:
+            self._dialling -= 1
+        if pair is not None:
+            await self._join(pair)
+        return response
+
+    async def _let_in(self, request: web.Request) -> tuple[web.StreamResponse, Pair | None]:
         try:
             dialed = await self._dial(request)
         except MegabotError as fault:
             log.warning("client.not_joined", fault=fault.message, hint=fault.hint)
             self._parts.numbers.refusals["upstream"] += 1
-            return _refused_by_upstream(fault)
+            return _refused_by_upstream(fault), None
         chosen = dialed.socket.protocol
         limits = self._parts.limits
-        socket = web.WebSocketResponse(
+        socket = HeardSocket(
+            heartbeat=self._parts.settings.heartbeat_s,
             autoping=False,
             max_msg_size=limits.max_message_bytes * 4,
             compress=False,
@@ -85,9 +98,8 @@ class Dedicated:
             transport = None
         if transport is None or transport.is_closing():
             await hang_up(dialed.socket, CloseCode.GOING_AWAY)
-            return socket if socket.prepared else web.Response()
-        await self._join(Pair(self._parts, socket, transport, dialed.socket))
-        return socket
+            return socket if socket.prepared else web.Response(), None
+        return socket, Pair(self._parts, socket, transport, dialed.socket)
 
     async def _join(self, pair: Pair) -> None:
         numbers = self._parts.numbers

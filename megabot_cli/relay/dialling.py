@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from megabot_cli.client.dial import Dialed, dial
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.wire import HeardUpstream
 
 # What the upstream sends is not ours to cut; our own limit is for clients.
 _ARRIVING_FACTOR = 4
@@ -41,13 +42,14 @@ async def dial_upstream(
                 send_in=parts.profile.credential_in,
                 dialect=parts.profile.dialect,
                 timeout_s=parts.settings.dial_timeout_s,
-                heartbeat_s=None if transparent else parts.settings.heartbeat_s,
+                heartbeat_s=parts.settings.heartbeat_s,
                 max_message_bytes=parts.limits.max_message_bytes * _ARRIVING_FACTOR,
                 await_greeting=not transparent,
                 autoping=not transparent,
                 query=query,
                 protocols=protocols,
                 ssl=parts.tls,
+                socket_class=HeardUpstream,
             )
         except NotAuthenticated:
             if last_try or credential is None:

@@ -22,8 +22,9 @@ class Executions:
 
     def __init__(self, limit: int = MOST_REMEMBERED) -> None:
         self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
-        self._answered: OrderedDict[str, None] = OrderedDict()
         self._handed: OrderedDict[str, str] = OrderedDict()  # execution → connection
+        # With who was to carry it out: an answer may be given back.
+        self._answered: OrderedDict[str, str | None] = OrderedDict()
         self._limit = limit
 
     def __len__(self) -> int:
@@ -57,8 +58,7 @@ class Executions:
 
     def settle(self, execution_id: str) -> None:
         """A call has its answer, whoever gave it."""
-        self._open.pop(execution_id, None)
-        self._answered[execution_id] = None
+        self._answered[execution_id] = self._open.pop(execution_id, None)
         if len(self._answered) > self._limit:
             self._answered.popitem(last=False)
 
@@ -76,6 +76,13 @@ class Executions:
     def may_begin(self, execution_id: str, client: str) -> bool:
         """Whether a call is still to be carried out, and by this client or by whoever likes."""
         return execution_id in self._open and self._open[execution_id] in (None, client)
+
+    def give_back(self, execution_id: str) -> bool:
+        """The answer could not be taken after all: the call is open again, if it had been."""
+        if execution_id not in self._answered:
+            return False
+        self._open[execution_id] = self._answered.pop(execution_id)
+        return True
 
     def left(self, client: str) -> list[str]:
         """A client is gone: the calls that it had begun and nobody else may begin again."""

@@ -20,7 +20,6 @@ from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.sessions import Sessions
-from megabot_cli.relay.wire import HeardUpstream
 from megabot_cli.relay.witness import Witness
 from megabot_cli.telemetry.metrics import RelayNumbers
 
@@ -58,8 +57,6 @@ class Identity:
         self._http = http = aiohttp.ClientSession(
             connector=connector_for(endpoint, tls),
             auto_decompress=False,
-            # Whether text is decoded is said with each dial.
-            ws_response_class=HeardUpstream,  # type: ignore[arg-type]
         )
         self.parts = RelayParts(
             settings=settings,

@@ -74,6 +74,7 @@ class Link:
         self.id = new_id("link")
         self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
         self.fault: MegabotError | None = None
+        self.over: str | None = None  # why it will never be up again
         self.queue = parts.engine.open_queue(parts.limits, parts.settings)
         self._parts = parts
         self._listener = listener
@@ -285,6 +286,8 @@ class Link:
         """Let a client's message wait its turn; says why when it may not.
 
         `message_written` or `message_expired` follows."""
+        if self.over is not None:
+            return Overflow(503, "upstream_unavailable", self.over)
         overflow = self.queue.offer(waiting, link_up=self.up)
         if overflow is None:
             if self._transport is None:

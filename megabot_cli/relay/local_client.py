@@ -13,13 +13,16 @@ from aiohttp import web
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.tasks import TaskSet
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
-from megabot_cli.relay.outbox import Outbox, Stalled
+from megabot_cli.relay.outbox import RETRY_S, Outbox, Stalled
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.wire import SERVER_PING, server_frame
 
 log = structlog.get_logger("relay")
 
 CLOSE_S = 2.0  # for the peer to answer our close; then the connection is cut
+
+# After these nobody comes back for what was not delivered: it is lost.
+_FOR_GOOD = frozenset({CloseCode.SERVICE_RESTART, CloseCode.SESSION_ENDED})
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -51,12 +54,14 @@ class LocalClient:
         self.outbox = Outbox(
             transport, parts.settings.outbox, parts.turn, self._stalled, self._merged
         )
+        self._stall_s = parts.settings.outbox.stall_s
         self._numbers = parts.numbers
         self.greeted = False
         self.since = time.monotonic()
         self.sent = 0  # messages it has sent
         self.session_cursor: Callable[[int], str] | None = None
         self.close_sent: int | None = None
+        self._last_word: tuple[int, str] | None = None  # the close that comes after what waits
         self._socket = socket
         self._transport = transport
         self._tasks = tasks
@@ -82,6 +87,10 @@ class LocalClient:
         self._numbers.merged += count
 
     def _stalled(self, stalled: Stalled) -> None:
+        if self._last_word is not None:
+            self._count_lost(stalled.lost)
+            self.close(*self._last_word)
+            return
         self.log.warning("client.stalled", reason=stalled.reason, cursor=self.cursor)
         reason = f"cursor={self.cursor} {stalled.reason}" if self.cursor else stalled.reason
         self.close(CloseCode.SLOW_CLIENT, reason)
@@ -92,8 +101,37 @@ class LocalClient:
             return
         self.close_sent = code
         self.outbox.write_now()
-        self.outbox.close()
+        lost = self.outbox.close()
+        if code in _FOR_GOOD:
+            self._count_lost(lost)
         self._tasks.start(self._close(code, reason), f"close {self.id}")
+
+    def finish(self, code: int, reason: str) -> None:
+        """Say goodbye once the client has read what stands here for it, for nobody can get that
+        later. One that does not read is waited for as long as a slow client ever is."""
+        if self.close_sent is not None or self._last_word is not None:
+            return
+        self.outbox.write_now()
+        if self.outbox.empty:
+            self.close(code, reason)
+            return
+        self._last_word = code, reason
+        self._tasks.start(self._finish(code, reason), f"finish {self.id}")
+
+    async def _finish(self, code: int, reason: str) -> None:
+        least, moved_at = self.outbox.waiting_bytes, time.monotonic()
+        while self.close_sent is None and not self.outbox.empty:
+            await asyncio.sleep(RETRY_S)
+            if self.outbox.waiting_bytes < least:
+                least, moved_at = self.outbox.waiting_bytes, time.monotonic()
+            elif time.monotonic() - moved_at > self._stall_s:
+                break
+        self.close(code, reason)
+
+    def _count_lost(self, count: int) -> None:
+        if count:
+            self._numbers.drops["slow_client"] += count
+            self.log.warning("client.cut_short", messages=count)
 
     async def _close(self, code: int, reason: str) -> None:
         try:

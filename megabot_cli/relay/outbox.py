@@ -55,9 +55,10 @@ class Turn:
 
 
 class Stalled(msgspec.Struct, frozen=True):
-    """Why a client cannot stay."""
+    """Why a client cannot stay, and how many messages are thrown away."""
 
     reason: str
+    lost: int
 
 
 class Outbox:
@@ -298,11 +299,12 @@ class Outbox:
             self._stall(f"nothing was read for {self._settings.stall_s:g} s")
 
     def _stall(self, reason: str) -> None:
-        self.close()
-        self._on_stalled(Stalled(reason))
+        lost = self.close()
+        self._on_stalled(Stalled(reason, lost))
 
-    def close(self) -> None:
-        """Take and write nothing more."""
+    def close(self) -> int:
+        """Take and write nothing more; returns how many messages that throws away."""
+        lost = len(self._frames) + len(self._backlog)
         self._cut_short = self.behind
         self.closed = self._in_the_way = True
         self._taken += len(self._frames)
@@ -313,6 +315,7 @@ class Outbox:
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
+        return lost
 
 
 class Group:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable
 
 import aiohttp
@@ -20,9 +19,10 @@ from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.local_client import CLOSE_S
+from megabot_cli.relay.paced_way import PacedWay
+from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, NO_CODE
 from megabot_cli.relay.routing import ASKS, Request, Routing
@@ -41,6 +41,7 @@ from megabot_cli.relay.wire import (
     upstream_transport,
 )
 from megabot_cli.telemetry.metrics import OTHER
+from megabot_cli.wording import counted
 
 log = structlog.get_logger("relay")
 
@@ -82,15 +83,13 @@ class Pair:
         self._down = Way(parts.turn, client_transport, self._upstream_transport)
         self._checks = Checks(parts.settings, parts.limits, parts.numbers)
         self._checked = parts.settings.validation != "off"
-        limits = parts.limits
-        self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
-        self._limited = limits.messages_per_second > 0
-        self._queue: deque[bytes] = deque()
-        self._most_waiting = max(1, limits.queue)
-        self._timer: asyncio.TimerHandle | None = None
+        self._paced = PacedWay(parts, self._up)
+        self._limited = self._paced.limited
         self._routing = Routing(in_order=True, forgets=True)
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
+        self._client_left = False
         self._over = asyncio.Event()
+        self._pings = Pings(parts, self._up, self._down)
         self._log = log.bind(client=self.client_id, link=self.link_id)
 
     @property
@@ -100,7 +99,7 @@ class Pair:
     @property
     def waiting(self) -> int:
         """Messages that the rate limit holds back."""
-        return len(self._queue)
+        return len(self._paced)
 
     @property
     def requests(self) -> int:
@@ -113,7 +112,7 @@ class Pair:
     @property
     def idle(self) -> bool:
         """Nothing waits to be written, and no request to be answered as far as we look."""
-        return not self._queue and not len(self._routing) and not self.waiting_bytes
+        return not len(self._paced) and not len(self._routing) and not self.waiting_bytes
 
     # -- its life --------------------------------------------------------------------------
 
@@ -121,6 +120,8 @@ class Pair:
         """Join the two until one ends, then end the other in the same way."""
         self._witness.fact("open", client=self.client_id, link=self.link_id)
         self._log.info("client.opened", mode="dedicated")
+        self._watch_client()
+        self._watch_upstream()
         create_task = self._parts.loop.create_task
         up = create_task(self._read(self._client, self.take_up, "client"), name="pair up")
         down = create_task(self._read(self._upstream, self.take_down, "upstream"), name="pair down")
@@ -128,6 +129,8 @@ class Pair:
             await asyncio.wait((up, down, self._told_to_end), return_when=asyncio.FIRST_COMPLETED)
             first = next(each for each in (up, down, self._told_to_end) if each.done())
             end = first.result()
+            if end.by == "client" and len(self._paced):
+                await self._send_the_rest(down)
         finally:
             for reading in (up, down):
                 reading.cancel()
@@ -141,15 +144,62 @@ class Pair:
 
     async def close(self, code: CloseCode, reason: str) -> None:
         """End both sides, and return when that is done."""
-        if not self._told_to_end.done():
-            self._told_to_end.set_result(End(code, reason, "relay"))
+        self._tell_to_end(End(int(code), reason, "relay"))
         await self._over.wait()
 
+    async def _send_the_rest(self, down: asyncio.Task[End]) -> None:
+        """What a client had sent before it left goes on at the limit's pace, and its close after
+        that; for as long as messages wait elsewhere, and while the upstream is there."""
+        self._client_left = True
+        self._pings.stop()
+        self._watch_upstream()
+        sent = self._parts.loop.create_task(self._paced.until_nothing_waits(), name="pair rest")
+        try:
+            await asyncio.wait(
+                (sent, down, self._told_to_end),
+                timeout=self._parts.settings.wait_s,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            sent.cancel()
+            await asyncio.wait((sent,))
+
+    def _give_up_the_rest(self) -> None:
+        left = self._paced.stop()
+        if not left:
+            return
+        self._numbers.drops["rate_limit"] += left
+        self._log.warning("client.cut_short", messages=left)
+        note = f"{counted(left, 'message')} waited for the rate limit at the end"
+        self._witness.fact(
+            "drop", client=self.client_id, link=self.link_id, session=self.session_id, note=note
+        )
+
+    def _watch_client(self) -> None:
+        self._pings.watch_client(self._client, self._client_transport, self._client_fell_silent)
+
+    def _watch_upstream(self) -> None:
+        transport = self._upstream_transport
+        self._pings.watch_upstream(self._upstream, transport, self._upstream_fell_silent)
+
+    def _client_fell_silent(self) -> None:
+        self._tell_to_end(End(int(CloseCode.NO_PONG), "no pong", "relay"))
+
+    def _upstream_fell_silent(self) -> None:
+        self._log.warning("link.silent")
+        self._tell_to_end(End(LOST, "", "upstream"))
+
+    def _tell_to_end(self, end: End) -> None:
+        if not self._told_to_end.done():
+            self._told_to_end.set_result(end)
+
+    # -- its end ---------------------------------------------------------------------------
+
     def _stop(self) -> None:
+        self._pings.stop()
+        self._give_up_the_rest()
         self._up.stop()
         self._down.stop()
-        if self._timer is not None:
-            self._timer.cancel()
 
     async def _end(self, end: End) -> None:
         self._witness.fact(
@@ -203,8 +253,12 @@ class Pair:
                         take([message.data], False)
                     case WSMsgType.BINARY:
                         take([message.data], True)
+                    case WSMsgType.PING if self._client_left:
+                        await socket.pong(message.data)
                     case WSMsgType.PING:
                         await other.ping(message.data)
+                    case WSMsgType.PONG if self._client_left or message.data == self._pings.data:
+                        pass
                     case WSMsgType.PONG:
                         await other.pong(message.data)
                     case WSMsgType.CLOSE:
@@ -235,11 +289,7 @@ class Pair:
         if self._limited:
             mask = self._parts.masks.take
             for data in batch:
-                frame = client_frame(data, mask(), first_byte)
-                if self._queue or not self._bucket.take(self._parts.loop.time()):
-                    self._wait(frame)
-                else:
-                    self._up.add([frame])
+                self._paced.add(client_frame(data, mask(), first_byte))
         elif whole is not None and self._keeps_masks and len(batch) == count:
             self._up.add([whole])
         elif batch:
@@ -314,27 +364,6 @@ class Pair:
             kind="inject",
         )
         self._down.add([server_frame(text)])
-
-    def _wait(self, frame: bytes) -> None:
-        self._numbers.rate_limit_waits += 1
-        self._queue.append(frame)
-        if len(self._queue) >= self._most_waiting:
-            self._up.held = True
-            self._up.brake()
-        if self._timer is None:
-            self._pump_later()
-
-    def _pump_later(self) -> None:
-        wait_s = self._bucket.wait_s(self._parts.loop.time())
-        self._timer = self._parts.loop.call_later(wait_s, self._pump)
-
-    def _pump(self) -> None:
-        self._timer = None
-        while self._queue and self._bucket.take(self._parts.loop.time()):
-            self._up.add([self._queue.popleft()])
-        self._up.held = len(self._queue) >= self._most_waiting
-        if self._queue:
-            self._pump_later()
 
     def take_down(self, batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
         """Messages of the upstream's: to the client with them."""

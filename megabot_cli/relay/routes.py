@@ -160,7 +160,8 @@ class ClientRoutes:
             self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(_no_upgrade(request))
         limit = self._parts.settings.max_clients
-        if sum(len(each.pairs) for each in self._identities.values()) >= limit:
+        served = (each.dedicated for each in self._identities.values())
+        if sum(len(each) for each in served if each is not None) >= limit:
             self._parts.numbers.refusals["full"] += 1
             return _refuse(
                 Refusal(503, "full", f"{counted(limit, 'client')} may be connected at once")

@@ -269,6 +269,7 @@ class Relay:
         self._clients.draining = True
         log.info("relay.draining", clients=len(self._clients.clients))
         await self._wait_for(self._idle, self.settings.drain_s)
+        self._give_up_open()
         await self._wait_for(self._flushed, FLUSH_S)
         await self.stop()
 
@@ -283,6 +284,11 @@ class Relay:
         if total != self._last_total:
             self._last_total, self._last_change = total, now
         return now - self._last_change >= QUIET_S
+
+    def _give_up_open(self) -> None:
+        """Who asked and will not be answered any more hears it, before the connection ends."""
+        for session in self.sessions:
+            session.give_up_open("the relay stopped")
 
     def _flushed(self) -> bool:
         return all(client.outbox.empty for client in self._clients.clients.values())
@@ -299,6 +305,7 @@ class Relay:
             return
         self._draining = True
         if hasattr(self, "_clients"):
+            self._give_up_open()
             for client in list(self._clients.clients.values()):
                 client.close(CloseCode.SERVICE_RESTART, "the relay stops")
             await self._each(Identity.stop_pairs)

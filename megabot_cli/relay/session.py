@@ -6,6 +6,7 @@ import asyncio
 import functools
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from megabot_cli.client.dial import Greeting
@@ -26,6 +27,7 @@ from megabot_cli.relay.ring import Recovery
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.tool_results import ToolResults
+from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
@@ -75,6 +77,7 @@ class Session:
         self._executions = Executions()
         self._kept_results = KeptResults()
         self._results = ToolResults(parts, self.link, self._executions, self._kept_results)
+        self._untold = UntoldErrors(parts.settings.max_clients)
         self._upward = Upward(
             parts,
             self.link,
@@ -84,6 +87,7 @@ class Session:
             self._kept_results,
             one_at_a_time=shared,
             find=self.roster.by_name.get,
+            untold=self._untold,
         )
         self._downward = Downward(
             parts,
@@ -209,6 +213,7 @@ class Session:
     def _remember(self, client: LocalClient) -> None:
         if client.wishes.client_id is None:
             return
+        self._untold.expect(client.name)
         outbox = client.outbox
         seq = outbox.sent_seq if outbox.behind else self.ring.top
         self._left_at[client.name] = self.ring.cursor(seq)
@@ -244,6 +249,8 @@ class Session:
                 frame = self._downward.frame_for(client, kept)
                 if frame is not None:
                     client.outbox.offer(frame, kept.seq)
+        for untold in self._untold.take(client.name):
+            self._voice.refuse(client, *msgspec.structs.astuple(untold))
 
     def _recover(self, client: LocalClient) -> Recovery | None:
         """What a client that has been here before has missed; None: it does not ask."""
@@ -353,16 +360,26 @@ class Session:
             del self._unsure[message_id]
         if over:
             self._tell_unknown(self.routing.take(over))
+            self._upward.release()
         self._watch_unsure()
 
-    def _tell_unknown(self, requests: list[Request]) -> None:
+    def _tell_unknown(self, requests: list[Request], why: str = "the link fell") -> None:
         for request in requests:
             self._numbers.delivery_unknown += 1
             client = self.roster.by_name.get(request.client)
+            text = f"sent, but {why} before an answer came; it may have arrived"
+            untold = Untold(request.message_id, 503, "delivery_unknown", text)
             if client is not None:
-                text = "sent, but the link fell before an answer came; it may have arrived"
-                self._voice.refuse(client, request.message_id, 503, "delivery_unknown", text)
-        self._upward.release()
+                self._voice.refuse(client, *msgspec.structs.astuple(untold))
+            else:
+                self._untold.keep(request.client, untold)
+
+    def give_up_open(self, why: str) -> None:
+        """Nothing more will come of what is open: who asked hears it, by id."""
+        self._tell_unknown(self.routing.take_all(), why)
+        self._upward.give_up_held(why)
+        for waiting in self.link.queue.take_all():
+            self._upward.expired(waiting, why)
 
     def link_lost(self, code: int, reason: str) -> None:
         """Clients stay; they hear that the upstream is away, or that the session is over."""
@@ -385,12 +402,10 @@ class Session:
 
     def _end_with_upstream(self) -> None:
         """There is nothing to come back to: what is open is told by id, then all may go."""
-        self._tell_unknown(self.routing.take_all())
-        self._upward.give_up_held("the session ended upstream")
-        for waiting in self.link.queue.take_all():
-            self._upward.expired(waiting, "the session ended upstream")
+        self.link.over = "the session ended upstream"
+        self.give_up_open(self.link.over)
         for client in list(self.clients.values()):
-            client.close(CloseCode.SESSION_ENDED, "the session ended upstream")
+            client.finish(CloseCode.SESSION_ENDED, self.link.over)
         self._on_ended(self)
 
     def _tell_away(self, client: LocalClient, why: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 
 import msgspec
 
@@ -56,6 +56,7 @@ class UpstreamQueue:
         self._relay = relay
         self._lanes: OrderedDict[str, deque[Waiting]] = OrderedDict()
         self._urgent: deque[Waiting] = deque()
+        self._urgent_of: Counter[str] = Counter()  # how many of a client's are urgent
         self.count = 0
         self.bytes = 0
 
@@ -64,19 +65,27 @@ class UpstreamQueue:
 
     def offer(self, waiting: Waiting, *, link_up: bool) -> Overflow | None:
         """Accept a message, or say why not; an accepted one leaves by `take` or `expire`."""
-        lane = self._urgent if waiting.urgent else self._lanes.get(waiting.client)
-        if lane is not None and self._limits.queue and len(lane) >= self._limits.queue:
-            text = f"{len(lane)} of your messages wait already; slow down"
+        mine = self._waiting_of(waiting)
+        if self._limits.queue and mine >= self._limits.queue:
+            text = f"{mine} of your messages wait already; slow down"
             return Overflow(429, "rate_limited", text)
         if not link_up and self._over_while_down(len(waiting.data)):
             text = "the upstream is away and no more messages may wait for it"
             return Overflow(503, "upstream_unavailable", text)
-        if lane is None:
-            lane = self._lanes[waiting.client] = deque()
-        lane.append(waiting)
-        self.count += 1
-        self.bytes += len(waiting.data)
+        self._lane(waiting).append(waiting)
+        self._note(waiting)
         return None
+
+    def _waiting_of(self, waiting: Waiting) -> int:
+        """How many of its client's wait already that are as urgent, or are not."""
+        if waiting.urgent:
+            return self._urgent_of[waiting.client]
+        return len(self._lanes.get(waiting.client, ()))
+
+    def _lane(self, waiting: Waiting) -> deque[Waiting]:
+        if waiting.urgent:
+            return self._urgent
+        return self._lanes.setdefault(waiting.client, deque())
 
     def _over_while_down(self, size: int) -> bool:
         too_many = self.count >= self._relay.wait_messages
@@ -121,12 +130,8 @@ class UpstreamQueue:
         """Messages that were taken and could not be written are first in line again."""
         apart = [each for waiting in messages for each in waiting.inner or (waiting,)]
         for waiting in reversed(apart):
-            lane = self._urgent if waiting.urgent else None
-            if lane is None:
-                lane = self._lanes.setdefault(waiting.client, deque())
-            lane.appendleft(waiting)
-            self.count += 1
-            self.bytes += len(waiting.data)
+            self._lane(waiting).appendleft(waiting)
+            self._note(waiting)
 
     def expire(self, now: float) -> list[Waiting]:
         """Take out what has waited longer than `wait_s`, oldest first."""
@@ -150,13 +155,24 @@ class UpstreamQueue:
             key=lambda waiting: waiting.at,
         )
         self._urgent.clear()
+        self._urgent_of.clear()
         self._lanes.clear()
         self.count = self.bytes = 0
         return everything
 
+    def _note(self, waiting: Waiting) -> None:
+        self.count += 1
+        self.bytes += len(waiting.data)
+        if waiting.urgent:
+            self._urgent_of[waiting.client] += 1
+
     def _forget(self, waiting: Waiting) -> None:
         self.count -= 1
         self.bytes -= len(waiting.data)
+        if waiting.urgent:
+            self._urgent_of[waiting.client] -= 1
+            if not self._urgent_of[waiting.client]:
+                del self._urgent_of[waiting.client]
 
 
 def _may_be_wrapped(waiting: Waiting) -> bool:

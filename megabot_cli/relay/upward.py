@@ -19,6 +19,7 @@ from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
 from megabot_cli.relay.unfolding import messages_within, text_within
+from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.voice import Voice
@@ -50,6 +51,7 @@ class Upward:
         *,
         one_at_a_time: bool,
         find: Callable[[str], LocalClient | None],
+        untold: UntoldErrors,
     ) -> None:
         self._parts = parts
         self._time = parts.loop.time
@@ -66,6 +68,7 @@ class Upward:
         self._one_at_a_time = one_at_a_time
         self._find = find
         self._on_its_way: Counter[str | None] = Counter()  # requests handed to the link, by kind
+        self._untold = untold
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
         self.held = HeldBack()
         self._hold_timer: asyncio.TimerHandle | None = None
@@ -257,6 +260,12 @@ class Upward:
             return self._hold(client, waiting)
         return self._hand_over(client, waiting)
 
+    def _give_back(self, waiting: Waiting) -> None:
+        """A result that does not go up has answered nothing: its client may try again."""
+        execution_id = self._execution_of(waiting)
+        if execution_id is not None and self._executions.give_back(execution_id):
+            self._numbers.tool_results["given_back"] += 1
+
     # -- one of a kind under way ---------------------------------------------------------
 
     def _must_wait(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
@@ -286,9 +295,11 @@ class Upward:
             text = f"{mine} of your messages wait already; slow down"
             self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
-        if self._too_many_while_away(waiting):
-            text = "the upstream is away and no more messages may wait for it"
-            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        why = self._link.over
+        if why is None and self._too_many_while_away(waiting):
+            why = "the upstream is away and no more messages may wait for it"
+        if why is not None:
+            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", why)
             return False
         self.held.add(waiting)
         self._watch_held()
@@ -346,11 +357,20 @@ class Upward:
             return True
         self._arrived(waiting)
         self._missed(waiting)
-        if client is not None:
-            self._voice.refuse(
-                client, waiting.message_id, overflow.code, overflow.error, overflow.message
-            )
+        if waiting.urgent:
+            self._give_back(waiting)
+        self._refuse(client, waiting, overflow.code, overflow.error, overflow.message)
         return False
+
+    def _refuse(
+        self, client: LocalClient | None, waiting: Waiting, code: int, error: str, message: str
+    ) -> None:
+        """None: it has left, and hears it if it comes back."""
+        if client is not None:
+            self._voice.refuse(client, waiting.message_id, code, error, message)
+        else:
+            untold = Untold(waiting.message_id, code, error, message)
+            self._untold.keep(waiting.client, untold)
 
     def _left(self, waiting: Waiting) -> None:
         for each in waiting.inner or (waiting,):
@@ -418,11 +438,11 @@ class Upward:
             client=waiting.client,
             link=self._link.id,
             session=self._link.life.session_id,
-            note=f"the upstream stayed away; message {waiting.message_id or 'without id'}",
+            note=f"{why}; message {waiting.message_id or 'without id'}",
         )
-        if client is not None:
-            text = f"not delivered: {why}"
-            self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", text)
+        if client is not None and waiting.urgent:
+            self._give_back(waiting)
+        self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
 
 
 def _up_to_what_is_no_text(batch: list[bytes]) -> tuple[list[bytes], bool]:

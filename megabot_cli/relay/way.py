@@ -18,6 +18,8 @@ class Way:
         self.braked = False
         self.held = False  # by the rate limit: the brake stays on
         self._timer: asyncio.TimerHandle | None = None
+        self._emptied = False  # what had braked has been taken
+        self._unsent = 0  # when last asked
 
     @property
     def waiting_bytes(self) -> int:
@@ -37,6 +39,13 @@ class Way:
         if self._into.get_write_buffer_size() > HIGH_WATER_BYTES:
             self.brake()
 
+    def has_moved(self) -> bool:
+        """Whether, since this was last asked, the receiver took of what it had had no room for."""
+        unsent = 0 if self._into.is_closing() else self._into.get_write_buffer_size()
+        moved = self._emptied or unsent < self._unsent
+        self._emptied, self._unsent = False, unsent
+        return moved
+
     def brake(self) -> None:
         """Read no more from the one side until the other has taken what there is."""
         if not self.braked and not self._out_of.is_closing():
@@ -49,7 +58,7 @@ class Way:
         if full or self.held:
             self._timer = asyncio.get_running_loop().call_later(RETRY_S, self._try_again)
             return
-        self.braked = False
+        self.braked, self._emptied = False, True
         if not self._out_of.is_closing():
             self._out_of.resume_reading()
 

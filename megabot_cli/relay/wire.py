@@ -343,7 +343,7 @@ class HeardSocket(web.WebSocketResponse[bool]):
 
 
 class HeardUpstream(aiohttp.ClientWebSocketResponse[bool]):
-    """The same for a link: `aiohttp.ClientSession(ws_response_class=HeardUpstream)`."""
+    """The same for a link: `client.dial` is told to make it one."""
 
     heard = True
 

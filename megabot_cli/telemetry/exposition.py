@@ -52,8 +52,8 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "route": ("exact", "key", "fifo", "broadcast", "late"),
     "recovery": ("recovered", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
-    "claim": ("first", "again", "not_yours", "unknown", "left", "given_again"),
-    "drop": ("upstream_away", "not_utf8", "duplicate"),
+    "claim": ("first", "again", "not_yours", "unknown", "left", "given_back", "given_again"),
+    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client"),
     "refusal": (
         "crowded",
         "deadline",
@@ -222,7 +222,7 @@ def _messages(numbers: RelayNumbers) -> Iterator[Metric]:
     )
     yield _counter(
         "delivery_unknown",
-        "Requests written before a link fell and never answered.",
+        "Requests written before a link fell or the relay stopped, and never answered.",
         numbers.delivery_unknown,
     )
 
@@ -274,8 +274,9 @@ def _routing(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _counters(
         "tool_results",
         "Clients' tool results by their claim; only the first of a call and unknown ones go up. "
-        "left: the executor went before it answered. given_again: once more, to an upstream that "
-        "had lost it with its link and asked again.",
+        "left: the executor went before it answered. given_back: of the first ones those that did "
+        "not go up after all; the call is open again. given_again: once more, to "
+        "an upstream that had lost it with its link and asked again.",
         "claim",
         numbers.tool_results,
     )

@@ -7,6 +7,7 @@ import json
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 
 from megabot_cli.config.schema import LimitSettings
@@ -240,6 +241,86 @@ async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage) -> None:
         assert asyncio.get_running_loop().time() - began > 0.3
 
 
+class Keeping:
+    """An upstream that keeps what it gets, and the code with which that ended."""
+
+    def __init__(self) -> None:
+        self.got: list[str | bytes] = []
+        self.ended = False
+        self.ended_with: int | None = None
+
+    async def __call__(self, connection: Connection) -> None:
+        await connection.socket.ping(b"are you there?")  # answered, also for who has left
+        try:
+            while True:
+                self.got.append(await connection.receive_text())
+        finally:
+            self.ended, self.ended_with = True, connection.socket.close_code
+
+
+@pytest.mark.parametrize("cut", [False, True])
+async def test_what_the_rate_limit_holds_of_a_client_that_leaves_still_goes_up_before_its_close(
+    stage: Stage, cut: bool
+) -> None:
+    script = Keeping()
+    async with ScriptedUpstream(script) as upstream:
+        limits = LimitSettings(messages_per_second=40, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        peer = await stage.connect(relay.url)
+        await until(lambda: len(upstream.connections) == 2)
+        script.ended = False
+        for number in range(12):
+            await peer.socket.send_str(str(number))
+        await until(lambda: relay.gauges().waiting_to_upstream >= 5)
+        if cut:
+            assert peer.socket._response.connection is not None
+            assert peer.socket._response.connection.transport is not None
+            peer.socket._response.connection.transport.abort()
+        else:
+            await peer.socket.close(code=4321, message=b"enough")
+        assert len(script.got) < 12
+        await until(lambda: script.ended)
+        assert script.got == [str(number) for number in range(12)]
+        assert cut or script.ended_with == 4321
+        assert not relay.numbers.drops
+
+
+async def test_what_would_take_too_long_to_go_up_after_its_client_has_left_is_given_up_and_counted(
+    stage: Stage,
+) -> None:
+    script = Keeping()
+    with structlog.testing.capture_logs() as logged:
+        async with ScriptedUpstream(script) as upstream:
+            limits = LimitSettings(messages_per_second=0.5, burst=1)
+            relay = await open_relay(stage, upstream.url, limits=limits, wait_s=0.2)
+            peer = await stage.connect(relay.url)
+            await until(lambda: len(upstream.connections) == 2)
+            script.ended = False
+            for number in range(5):
+                await peer.socket.send_str(str(number))
+            await peer.socket.close(code=4321)
+            await until(lambda: script.ended)
+            assert (script.got, script.ended_with) == (["0"], 4321)
+            assert relay.numbers.drops["rate_limit"] == 4
+    cut_short = [line for line in logged if line["event"] == "client.cut_short"]
+    assert [line["messages"] for line in cut_short] == [4]
+
+
+async def test_a_drain_ends_what_goes_up_for_a_client_that_has_left(stage: Stage) -> None:
+    script = Keeping()
+    async with ScriptedUpstream(script) as upstream:
+        limits = LimitSettings(messages_per_second=2, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits, drain_s=0.7)
+        peer = await stage.connect(relay.url)
+        for number in range(20):
+            await peer.socket.send_str(str(number))
+        await peer.socket.close()
+        async with asyncio.timeout(3):
+            await relay.drain()
+        assert 1 < len(script.got) < 5
+        assert len(script.got) + relay.numbers.drops["rate_limit"] == 20
+
+
 async def test_a_message_over_the_limit_is_answered_413_and_does_not_go_up(stage: Stage) -> None:
     async with ScriptedUpstream(echo) as upstream:
         limits = LimitSettings(messages_per_second=0, max_message_bytes=1000)
@@ -325,6 +406,42 @@ async def test_a_drain_lets_the_answer_under_way_finish(stage: Stage) -> None:
         assert json.loads(await peer.text())["payload"]["content"] == "late"
         assert await peer.close_code() == 1012
         await stopping
+
+
+async def test_clients_that_come_at_once_are_no_more_than_may_be_connected(stage: Stage) -> None:
+    async with ScriptedUpstream(echo) as upstream:
+        relay = await open_relay(stage, upstream.url, max_clients=3)
+
+        async def come() -> int:
+            try:
+                await stage.connect(relay.url)
+            except aiohttp.WSServerHandshakeError as refusal:
+                return refusal.status
+            return 101
+
+        came = await asyncio.gather(*(come() for _ in range(10)))
+        assert sorted(came) == [101] * 3 + [503] * 7
+        assert relay.numbers.dials == 1 + 3  # the first is the trial at the start
+
+
+async def test_a_place_is_free_again_when_the_upstream_refuses_or_the_client_has_left(
+    stage: Stage,
+) -> None:
+    refusing = True
+
+    def gate(_request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=500) if refusing else None
+
+    async with ScriptedUpstream(echo, gate=gate) as upstream:
+        relay = await open_relay(stage, upstream.url, max_clients=1)
+        for _ in range(2):
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="502"):
+                await stage.connect(relay.url)
+        refusing = False
+        for _ in range(2):
+            peer = await stage.connect(relay.url)
+            await peer.socket.close()
+            await until(lambda: not relay.gauges().clients)
 
 
 async def test_metrics_count_pairs(stage: Stage) -> None:

@@ -13,8 +13,10 @@ from tests.relay.engines import engine_under_test, new_engine
 __all__ = ["engine_under_test"]
 
 
-def waiting(client: str, number: int, at: float = 0.0, size: int = 10) -> Waiting:
-    return Waiting(client, f"{client}-{number}", b"x" * size, False, at)
+def waiting(
+    client: str, number: int, at: float = 0.0, size: int = 10, *, urgent: bool = False
+) -> Waiting:
+    return Waiting(client, f"{client}-{number}", b"x" * size, False, at, urgent=urgent)
 
 
 def new_queue(**relay: float) -> SessionQueue:
@@ -50,6 +52,23 @@ def test_a_client_over_its_own_bound_is_told_429_and_keeps_what_was_accepted() -
     answers = [queue.offer(waiting("a", number), link_up=True) for number in range(6)]
     assert [answer.code if answer else None for answer in answers] == [None] * 5 + [429]
     assert len(queue) == 5
+
+
+def test_the_bound_of_what_is_urgent_is_each_clients_own_too() -> None:
+    queue = new_queue()
+    for number in range(5):
+        assert queue.offer(waiting("a", number, urgent=True), link_up=True) is None
+    refused = queue.offer(waiting("a", 5, urgent=True), link_up=True)
+    assert refused is not None
+    assert refused.code == 429
+    assert queue.offer(waiting("b", 0, urgent=True), link_up=True) is None
+    taken = queue.take()
+    assert taken is not None
+    assert queue.offer(waiting("a", 6, urgent=True), link_up=True) is None
+    queue.put_back([taken])
+    assert queue.offer(waiting("a", 7, urgent=True), link_up=True) is not None
+    assert len(queue.take_all()) == 7
+    assert queue.offer(waiting("a", 8, urgent=True), link_up=True) is None
 
 
 def test_what_could_not_be_written_is_first_in_line_again_in_its_order() -> None:

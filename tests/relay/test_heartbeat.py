@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 
+import aiohttp
 import pytest
+import structlog
 
 from megabot_cli.relay import wire
 from megabot_cli.relay.heartbeat import QUIET_LOOKS, SILENT_LOOKS, SLICES, Heartbeat
+from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream
 
@@ -105,6 +108,108 @@ async def test_a_client_that_answers_no_ping_is_closed_4009(stage: Stage) -> Non
         assert not alive.socket.closed
 
 
+class Listening:
+    """An upstream of any kind that notes what it is pinged and what answers its own ping."""
+
+    def __init__(self, *, pongs: bool = True) -> None:
+        self.pongs = pongs
+        self.heard: list[aiohttp.WSMessage] = []
+        self.ended_with: int | None = None
+
+    async def __call__(self, connection: Connection) -> None:
+        connection.socket._autoping = False
+        self.heard.clear()
+        while not connection.socket.closed:
+            message = await connection.socket.receive()
+            self.heard.append(message)
+            if message.type is aiohttp.WSMsgType.PING and self.pongs:
+                await connection.socket.pong(message.data)
+        self.ended_with = connection.socket.close_code
+
+    def count(self, kind: aiohttp.WSMsgType) -> int:
+        return sum(message.type is kind for message in self.heard)
+
+
+async def open_dedicated(stage: Stage, upstream: ScriptedUpstream) -> Relay:
+    return await stage.open_relay(upstream.url, mode="dedicated", heartbeat_s=0.3)
+
+
+async def test_both_sides_of_a_pair_are_pinged_and_no_pong_of_theirs_to_that_passes(
+    stage: Stage,
+) -> None:
+    script = Listening()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_dedicated(stage, upstream)
+        peer = await stage.connect(relay.url)
+        with pytest.raises(TimeoutError):  # it answers pings by itself, and hears no pong
+            async with asyncio.timeout(1.5):
+                await peer.socket.receive()
+        assert script.count(aiohttp.WSMsgType.PING) >= 2
+        assert not script.count(aiohttp.WSMsgType.PONG)
+        assert relay.gauges().clients == 1
+
+
+async def test_a_client_of_a_pair_that_answers_no_ping_is_closed_4009(stage: Stage) -> None:
+    script = Listening()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_dedicated(stage, upstream)
+        silent = await stage.connect(relay.url, autoping=False)
+        assert await silent.close_code() == 4009
+        await until(lambda: script.ended_with == 4009)
+        await until(lambda: relay.numbers.clients_closed == {4009: 1})
+
+
+async def test_an_upstream_of_a_pair_that_answers_no_ping_is_taken_for_lost(stage: Stage) -> None:
+    async with ScriptedUpstream(Listening(pongs=False)) as upstream:
+        relay = await open_dedicated(stage, upstream)
+        peer = await stage.connect(relay.url)
+        assert await peer.close_code() == 1006
+        await until(lambda: relay.numbers.clients_closed == {1006: 1})
+
+
+async def test_who_cannot_be_heard_for_the_brake_is_on_is_not_taken_for_dead(stage: Stage) -> None:
+    """The upstream makes a pause that is longer than a heartbeat; the client waits with it."""
+
+    async def slow(connection: Connection) -> None:
+        for _ in range(10):
+            await asyncio.sleep(0.1)
+            await connection.send_text("here")
+        await connection.until_gone()
+
+    async with ScriptedUpstream(slow) as upstream:
+        relay = await open_dedicated(stage, upstream)
+        peer = await stage.connect(relay.url, autoping=False)
+
+        async def pour() -> None:
+            for _ in range(150):
+                await peer.socket.send_bytes(bytes(200_000))
+
+        pouring = asyncio.ensure_future(pour())
+        await until(lambda: relay.gauges().outbox_bytes)
+        await asyncio.sleep(0.8)
+        assert not pouring.done()
+        await pouring
+        assert relay.gauges().clients == 1
+
+
+async def test_who_reads_slowly_what_had_no_room_is_not_taken_for_dead(stage: Stage) -> None:
+    count = 40
+
+    async def pour(connection: Connection) -> None:
+        for _ in range(count):
+            await connection.send_bytes(bytes(1_000_000))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(pour) as upstream:
+        relay = await open_dedicated(stage, upstream)
+        peer = await stage.connect(relay.url, autoping=False)
+        for _ in range(count):
+            assert len(await peer.socket.receive_bytes(timeout=5)) == 1_000_000
+            await asyncio.sleep(0.05)
+        await peer.socket.send_str("alive")
+        assert relay.gauges().clients == 1
+
+
 @pytest.mark.parametrize("pongs", [True, False])
 async def test_a_link_whose_upstream_answers_no_ping_is_dialled_anew(
     stage: Stage, pongs: bool
@@ -117,7 +222,9 @@ async def test_a_link_whose_upstream_answers_no_ping_is_dialled_anew(
         relay = await stage.open_relay(upstream.url, heartbeat_s=0.3)
         await stage.greeted(relay.url)
         if not pongs:
-            await until(lambda: relay.numbers.link_losses[1006] == 1)
+            with structlog.testing.capture_logs() as logged:
+                await until(lambda: relay.numbers.link_losses[1006] == 1)
+            assert "link.silent" in [line["event"] for line in logged]  # by us, not by aiohttp
             await until(lambda: len(upstream.connections) == 2)
             return
         await asyncio.sleep(1.5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from typing import Any
 
@@ -187,6 +188,90 @@ async def test_a_slow_client_is_closed_with_the_cursor_to_go_on_from(
     assert corner(await again.message("connection_established"))["recovered"] is True
     rest = await numbers(again, script.sent - len(seen))
     assert seen + rest == list(range(1, script.sent + 1))
+
+
+async def test_who_comes_back_by_name_hears_what_became_of_what_it_had_sent(stage: Stage) -> None:
+    gateway = await stage.open_gateway(latency_s=60.0)
+    relay = await stage.open_relay(gateway.url, wait_s=0.2)
+    ada, session = await stage.greeted(relay.url, client_id="ada")
+    await ada.send("chat_send", "m1", content="written, and never answered")
+    await until(lambda: relay.gauges().requests == 1)
+    await gateway.stop()
+    await ada.message("status_update")
+    await ada.send("chat_send", "m2", content="waits in vain")
+    await until(lambda: relay.gauges().waiting_to_upstream == 1)
+    await ada.socket.close()
+    await until(lambda: relay.numbers.drops["upstream_away"] == 1)
+    stage.forget_all(gateway.port)
+    gateway = await stage.open_gateway(port=gateway.port)
+    await until(lambda: relay.numbers.delivery_unknown == 1, limit_s=15)
+    ada, _ = await stage.greeted(relay.url, session, client_id="ada")
+    told = [await ada.message("connection_error") for _ in range(2)]
+    assert [(each["payload"]["error"], each["metadata"]["reply_to"]) for each in told] == [
+        ("upstream_unavailable", "m2"),
+        ("delivery_unknown", "m1"),
+    ]
+    await ada.socket.close()
+    await until(lambda: not relay.gauges().clients)
+    ada, _ = await stage.greeted(relay.url, session, client_id="ada")  # and hears it once
+    with pytest.raises(TimeoutError):
+        await ada.text(0.05)
+    await relay.stop()
+    await gateway.stop()
+
+
+def pouring(count: int, ended: asyncio.Event) -> Any:
+    async def pour(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        for number in range(count):
+            await connection.send("count", {"n": number, "pad": "x" * 200_000})
+        await connection.close(4508, "logged out elsewhere")
+        ended.set()
+
+    return pour
+
+
+OUTBOX = {"bytes": 64 * 1024 * 1024}
+
+
+async def test_what_stands_in_an_outbox_is_delivered_before_the_close_of_a_session_that_ended(
+    stage: Stage,
+) -> None:
+    ended = asyncio.Event()
+    async with ScriptedUpstream(pouring(100, ended)) as upstream:
+        settings = OutboxSettings(**OUTBOX)
+        relay = await stage.open_relay(upstream.url, outbox=settings)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("x", "go")
+        await ended.wait()
+        await until(lambda: not relay.sessions)
+        assert relay.gauges().outbox_messages > 0
+        await peer.send("x", "too late")
+        told = [await peer.message() for _ in range(101)]
+        assert [each["payload"]["n"] for each in told[:100]] == list(range(100))
+        assert told[100]["payload"]["message"] == "the session ended upstream"
+        assert told[100]["metadata"]["reply_to"] == "too late"
+        assert await peer.close_code() == 4508
+        assert not relay.numbers.drops
+
+
+async def test_what_nobody_reads_at_the_end_of_a_session_is_counted_as_lost(stage: Stage) -> None:
+    ended = asyncio.Event()
+    async with ScriptedUpstream(pouring(100, ended)) as upstream:
+        settings = OutboxSettings(**OUTBOX, stall_s=0.3)
+        relay = await stage.open_relay(upstream.url, outbox=settings)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("x", "go")
+        await ended.wait()
+        await until(lambda: relay.numbers.clients_closed[4508])
+        had = 0
+        with contextlib.suppress(AssertionError):
+            while True:
+                had += (await peer.message())["type"] == "count"
+        lost = relay.numbers.drops["slow_client"]
+        assert lost > 0
+        assert had + lost <= 100
 
 
 async def test_coming_and_going_during_traffic_leaves_no_gap_and_no_repeat(

@@ -165,6 +165,33 @@ async def test_a_call_repeated_after_a_resume_is_not_carried_out_again(
     assert len(script.results) == 1
 
 
+async def test_a_result_that_the_relay_refused_or_gave_up_has_not_answered_the_call(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, wait_messages=1, wait_s=0.3)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call()
+    await executor.message("tool_call")
+    await upstream.stop()
+    await executor.message("status_update")
+    await executor.send("my_type", "first", n=1)  # takes the one place there is
+    await answer(executor, "r1", "no room")
+    await answer(executor, "r2", "no room again")
+    for expected in ("r1", "r2", "first"):
+        refusal = await executor.message("connection_error")
+        assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (503, expected)
+    await answer(executor, "r3", "waits in vain")
+    refusal = await executor.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (503, "r3")
+    assert relay.numbers.tool_results == {"first": 3, "given_back": 3}
+    await upstream.start()
+    await until(lambda: relay.numbers.reconnects, limit_s=10)
+    await answer(executor, "r4", "at last")
+    await until(lambda: script.results)
+    assert [result["id"] for result in script.results] == ["r4"]
+
+
 async def test_a_result_goes_before_other_messages_that_wait(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
