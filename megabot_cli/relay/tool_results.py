@@ -29,10 +29,13 @@ class ToolResults:
 
     def give_up(self, client: LocalClient) -> None:
         """What a lost executor began may be half done: nobody begins it again, and the
-        upstream hears that no result will come."""
+        upstream hears that no result will come. One that was given back to it is a result."""
         for execution_id in self._executions.left(client.name):
             self._numbers.tool_results["left"] += 1
-            result = self._failed(client.name, execution_id, _why_no_result(client))
+            result = self._kept.result_of(execution_id)
+            if result is None:
+                result = self._failed(client.name, execution_id, _why_no_result(client))
+            result = msgspec.structs.replace(result, at=self._time())
             self._kept.keep(execution_id, result)
             self._say(execution_id, result)
 

@@ -509,3 +509,24 @@ async def test_a_result_sent_as_gzip_obeys_the_same_rules(
     assert (await other.message("connection_error"))["payload"]["error"] == "not_the_executor"
     await executor.socket.send_bytes(gzip.compress(json.dumps(result).encode()))
     await until(lambda: not relay.sessions[0].tool_calls)
+
+
+async def test_of_an_executor_that_leaves_the_upstream_gets_the_result_that_could_not_go_up(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, wait_s=0.2)
+    executor, _ = await stage.greeted(relay.url, role="executor")
+    await script.call_as("same", "exec_1")
+    await executor.message("tool_call")
+    before = script.connection
+    await upstream.stop()
+    await executor.message("status_update")
+    await answer(executor, "r1", "done")
+    assert (await executor.message("connection_error"))["metadata"]["reply_to"] == "r1"
+    await executor.socket.close()
+    await upstream.start()
+    await until(lambda: script.connection is not before and relay.sessions[0].link.up, 10.0)
+    await script.call_as("same", "exec_1")
+    await until(lambda: script.results)
+    assert [result["id"] for result in script.results] == ["r1"]
