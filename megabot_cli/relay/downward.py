@@ -14,7 +14,7 @@ from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.unfolding import messages_within, text_within
+from megabot_cli.relay.unfolding import Unfolding, messages_within
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
@@ -42,7 +42,7 @@ class Downward:
         *,
         to_askers_only: bool,
     ) -> None:
-        self._parts = parts
+        self._unfold = Unfolding(parts)
         self._time = parts.loop.time
         self._numbers = parts.numbers
         self._witness = parts.witness
@@ -90,7 +90,7 @@ class Downward:
                 at = after  # where in `whole` this one's frame is (RFC 6455, 5.2)
                 after += len(data) + (2 if len(data) < 126 else 4)
                 try:
-                    head = self._head_within(data) if binary else decode_head(data)
+                    head = self._unfold.head(data) if binary else decode_head(data)
                 except UNREADABLE:
                     head = peek(data)
                 if tell is not None:
@@ -129,16 +129,18 @@ class Downward:
                         self._settle(answered, now)
                         self._keep(kept)
                         if kind == "tool_call":
-                            self._deliver_call(head, self._text(data, binary))
+                            self._deliver_call(head, self._unfold.text(data, binary))
                             seq = ring.top
                             continue
-                        if kind == "batch" and self._deliver_apart(self._text(data, binary), now):
+                        if kind == "batch" and self._deliver_apart(
+                            self._unfold.text(data, binary), now
+                        ):
                             seq = ring.top
                             continue
                         if kind == "connection_error" and self._is_for_the_link(head, data):
                             continue
                         if to_askers_only or requests:
-                            to = self._concerns(head, self._text(data, binary), now)
+                            to = self._concerns(head, self._unfold.text(data, binary), now)
                 seq += 1
                 kept.append((seq, now, data, binary, to))
                 frame = server_frame(data, first_byte) if whole is None else whole[at:after]
@@ -168,14 +170,6 @@ class Downward:
             self._keep(kept)
             self._settle(answered, now)
             numbers.deliveries += offered
-
-    def _text(self, data: bytes, binary: bool) -> bytes:
-        """What of a message can be read."""
-        return (text_within(data, self._parts.limits.max_message_bytes) or b"") if binary else data
-
-    def _head_within(self, data: bytes) -> Head | None:
-        text = text_within(data, self._parts.limits.max_message_bytes)
-        return peek(text) if text is not None else None
 
     def _keep(self, kept: list[Numbered]) -> None:
         if kept:

@@ -7,7 +7,7 @@ from megabot_cli.relay.corner import with_corner
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.roster import Roster
-from megabot_cli.relay.unfolding import messages_within, text_within
+from megabot_cli.relay.unfolding import Unfolding, messages_within
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 
 
@@ -15,15 +15,15 @@ class Echo:
     """Shows messages to all of a session but their sender."""
 
     def __init__(self, parts: RelayParts, roster: Roster) -> None:
-        self._parts = parts
+        self._unfold = Unfolding(parts)
         self._roster = roster
 
     def show(self, sender: LocalClient, data: bytes, *, binary: bool) -> None:
         """Show a message that went up. A tool call in it is the upstream's to carry out: only
         who can tell that it looks on is shown it, marked."""
-        text = text_within(data, self._parts.limits.max_message_bytes) if binary else data
-        inner = messages_within(text) if text is not None else []
-        if text is not None and any(map(_is_call, [text, *inner])):
+        text = self._unfold.text(data, binary)
+        inner = messages_within(text)
+        if any(map(_is_call, [text, *inner])):
             for each in inner or [text]:
                 self._show_text(sender, each)
             return

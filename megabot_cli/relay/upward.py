@@ -18,7 +18,7 @@ from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
-from megabot_cli.relay.unfolding import messages_within, text_within
+from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
@@ -61,6 +61,7 @@ class Upward:
         self._voice = voice
         self._routing = routing
         self._executions = executions
+        self._unfold = Unfolding(parts)
         self._kept_results = kept_results
         self._checks = Checks(parts.settings, parts.limits, parts.numbers)
         self._checked = parts.settings.validation != "off"
@@ -118,7 +119,7 @@ class Upward:
         sent = []
         for data in batch:
             try:
-                head = self._head_within(data) if binary else decode_head(data)
+                head = self._unfold.head(data) if binary else decode_head(data)
             except UNREADABLE:
                 head = peek(data)
             if tell is not None:
@@ -146,7 +147,7 @@ class Upward:
                 client, Waiting(name, message_id, data, binary, now, None, urgent)
             ):
                 continue
-            if kind == "batch" and (inner := self._within(name, data, now, binary=binary)):
+            if kind == "batch" and (inner := self._unfold.batched(name, data, binary, now)):
                 batched = Waiting(name, message_id, data, binary, now, inner=inner)
                 went_up = self._send_batch(client, batched)
                 sent += went_up
@@ -204,7 +205,7 @@ class Upward:
         return False
 
     def _execution_of(self, result: Waiting) -> str | None:
-        return read_keys(self._text(result.data, result.binary)).execution_id
+        return read_keys(self._unfold.text(result.data, result.binary)).execution_id
 
     def _missed(self, waiting: Waiting) -> None:
         """A result does not go up: it is there for an upstream that asks again."""
@@ -212,24 +213,6 @@ class Upward:
             self._kept_results.missed(execution_id)
 
     # -- what is folded --------------------------------------------------------------------
-
-    def _text(self, data: bytes, binary: bool) -> bytes:
-        """What of a message can be read."""
-        return (text_within(data, self._parts.limits.max_message_bytes) or b"") if binary else data
-
-    def _head_within(self, data: bytes) -> Head | None:
-        text = text_within(data, self._parts.limits.max_message_bytes)
-        return peek(text) if text is not None else None
-
-    def _within(self, client: str, data: bytes, now: float, *, binary: bool) -> tuple[Waiting, ...]:
-        """The messages of a client's batch, each as if it had come by itself."""
-        inner = []
-        for text in messages_within(self._text(data, binary)):
-            head = peek(text) or Head()
-            asks = head.type if head.type in ASKS else None
-            urgent = head.type == "tool_result"
-            inner.append(Waiting(client, head.id, text, False, now, asks, urgent))
-        return tuple(inner)
 
     def _send_batch(self, client: LocalClient, batched: Waiting) -> list[bytes]:
         """Send a batch on as it came, or its messages one by one; returns what goes up."""
@@ -417,7 +400,7 @@ class Upward:
 
     def _began(self, client: str, data: bytes, *, binary: bool) -> None:
         """What names the execution that a tool call begins concerns its client."""
-        if key := read_keys(self._text(data, binary)).execution_id:
+        if key := read_keys(self._unfold.text(data, binary)).execution_id:
             self._routing.began(key, client)
 
     def expired(self, waiting: Waiting, why: str) -> None:
