@@ -8,18 +8,21 @@ from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
-from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
-from megabot_cli.relay.upstream_queue import Waiting
+from megabot_cli.relay.tool_results import ToolResults
+from megabot_cli.relay.unfolding import Unfolding, messages_within
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 from megabot_cli.telemetry.metrics import OTHER
 
-_FOR_US = frozenset({"tool_call", "connection_error"})  # types that are more than passed on
+_FOR_US = frozenset(
+    {"tool_call", "connection_error", "batch"}
+)  # types that are more than passed on
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
 
@@ -34,10 +37,12 @@ class Downward:
         ring: SessionRing,
         routing: Routing,
         executions: Executions,
+        results: ToolResults,
         upward: Upward,
         *,
         to_askers_only: bool,
     ) -> None:
+        self._unfold = Unfolding(parts)
         self._time = parts.loop.time
         self._numbers = parts.numbers
         self._witness = parts.witness
@@ -46,6 +51,7 @@ class Downward:
         self._ring = ring
         self._routing = routing
         self._executions = executions
+        self._results = results
         self._upward = upward
         self._to_askers_only = to_askers_only
         self.heard_at = 0.0  # of the event loop's clock: when the upstream last said something
@@ -84,7 +90,7 @@ class Downward:
                 at = after  # where in `whole` this one's frame is (RFC 6455, 5.2)
                 after += len(data) + (2 if len(data) < 126 else 4)
                 try:
-                    head = None if binary else decode_head(data)
+                    head = self._unfold.head(data) if binary else decode_head(data)
                 except UNREADABLE:
                     head = peek(data)
                 if tell is not None:
@@ -128,13 +134,18 @@ class Downward:
                         self._settle(answered, now)
                         self._keep(kept)
                         if kind == "tool_call":
-                            self._deliver_call(head, data)
+                            self._deliver_call(head, self._unfold.text(data, binary))
+                            seq = ring.top
+                            continue
+                        if kind == "batch" and self._deliver_apart(
+                            self._unfold.text(data, binary), now
+                        ):
                             seq = ring.top
                             continue
                         if kind == "connection_error" and self._is_for_the_link(head, data):
                             continue
                         if to_askers_only or requests:
-                            to = self._concerns(head, data, now)
+                            to = self._concerns(head, self._unfold.text(data, binary), now)
                 seq += 1
                 kept.append((seq, now, data, binary, to))
                 frame = server_frame(data, first_byte) if whole is None else whole[at:after]
@@ -206,6 +217,8 @@ class Downward:
             return False
         if not self._repeats.holds(data):
             return False
+        if head.type == "tool_call" and (execution_id := read_keys(data).execution_id) is not None:
+            self._results.asked_again(execution_id)
         self._drop("duplicate", f"message {head.id} had come before the link fell")
         return True
 
@@ -241,11 +254,49 @@ class Downward:
         for client in clients.values():
             client.outbox.offer(marked if client.wishes.corner else frame, seq)
 
-    def frame_for(self, client: LocalClient, kept: Kept) -> bytes:
-        """A message out of the ring, as one client gets it."""
+    def _deliver_apart(self, batch: bytes, now: float) -> bool:
+        """Hand out what a batch holds, each as if it had come by itself; False: it may go on
+        as it came."""
+        inner = [(peek(each) or Head(), each) for each in messages_within(batch)]
+        if not self._to_askers_only and all(head.type != "tool_call" for head, _ in inner):
+            for head, data in inner:
+                if self._routing.requests:
+                    self._concerns(head, data, now)  # one of them may be answered
+            return False
+        for head, data in inner:
+            self._deliver_inner(head, data, now)
+        return bool(inner)
+
+    def _deliver_inner(self, head: Head, data: bytes, now: float) -> None:
+        if self._repeats is not None and self._is_repeat(head, data, now):
+            return
+        if head.metadata is not None and head.metadata.megabot is not None:
+            data = without_corner(data)
+        if head.type == "tool_call":
+            self._deliver_call(head, data)
+        elif head.type != "connection_error" or not self._is_for_the_link(head, data):
+            self._hand_out(data, self._concerns(head, data, now), now)
+
+    def frame_for(self, client: LocalClient, kept: Kept) -> bytes | None:
+        """A message out of the ring, as one client gets it. None: a tool call that is not its
+        to carry out, or not any more, for one that could not tell that it only looks on."""
         if kept.binary:
             return server_frame(kept.data, BINARY)
-        return server_frame(self._for(client, kept.data, kept.seq))
+        if not self._is_to_look_at(client, kept.data):
+            return server_frame(self._for(client, kept.data, kept.seq))
+        if not client.wishes.corner:
+            return None
+        corner = {"cursor": self._ring.cursor(kept.seq), "read_only": True}
+        return server_frame(with_corner(kept.data, corner))
+
+    def _is_to_look_at(self, client: LocalClient, data: bytes) -> bool:
+        head = peek(data)
+        if head is None or head.type != "tool_call":
+            return False
+        execution_id = read_keys(data).execution_id
+        if execution_id is None:
+            return False  # nobody can tell what became of it
+        return not self._executions.may_begin(execution_id, client.name)
 
     def _for(self, client: LocalClient, data: bytes, seq: int) -> bytes:
         """A message as one client gets it: with our corner, if it reads it."""
@@ -261,45 +312,38 @@ class Downward:
         execution_id = read_keys(data).execution_id
         executor = self._roster.executor
         if execution_id is not None:
+            if self._results.asked_again(execution_id):
+                self._drop("duplicate", f"the call {execution_id} has been answered before")
+                return
             name = executor.name if executor is not None else None
             name = self._executions.called(execution_id, name)
-            if name is not None and name not in self._roster.by_name:
-                return  # repeated after a resume, and whoever had begun it is gone
             executor = self._roster.by_name.get(name) if name is not None else None
+            if name is not None and not self._is_new_to(executor, execution_id):
+                self._drop("duplicate", f"the call {execution_id} is being carried out")
+                return
         now = self._time()
         to = executor.name if executor is not None else self._concerns(head, data, now)
+        seq = self._hand_out(data, to, now)
+        if executor is not None and self._roster.corners:
+            self._let_look_on(executor, data, seq)
+
+    def _is_new_to(self, executor: LocalClient | None, execution_id: str) -> bool:
+        """Whether whoever carries a call out is there, and has not been given it."""
+        return executor is not None and not self._executions.handed(execution_id, executor.id)
+
+    def _let_look_on(self, executor: LocalClient, data: bytes, seq: int) -> None:
+        corner = {"cursor": self._ring.cursor(seq), "read_only": True}
+        frame = server_frame(with_corner(data, corner))
+        for client in self._roster.clients.values():
+            if client is not executor and client.wishes.corner:
+                client.outbox.offer(frame, seq)
+
+    def _hand_out(self, data: bytes, to: str | None, now: float) -> int:
+        """Number a text, keep it, and give it to the client it is for; None: to all."""
         seq = self._ring.add(data, now, to=to)
         if to is None:
             self._deliver_to_all(data, seq, TEXT, server_frame(data))
         elif (client := self._roster.by_name.get(to)) is not None:
             self._numbers.deliveries += 1
             client.outbox.offer(server_frame(self._for(client, data, seq)), seq)
-        if executor is not None and self._roster.corners:
-            corner = {"cursor": self._ring.cursor(seq), "read_only": True}
-            frame = server_frame(with_corner(data, corner))
-            for client in self._roster.clients.values():
-                if client is not executor and client.wishes.corner:
-                    client.outbox.offer(frame, seq)
-
-    def give_up_calls(self, client: LocalClient) -> None:
-        """What a lost executor began may be half done: nobody begins it again, and the
-        upstream hears that no result will come."""
-        for execution_id in self._executions.left(client.name):
-            self._numbers.tool_results["left"] += 1
-            payload: dict[str, object] = {
-                "execution_id": execution_id,
-                "status": "failed",
-                "output": "the client that carried this out left before it answered",
-            }
-            text = notice("tool_result", payload, session_id=self._link.life.session_id)
-            self._witness.message(
-                "to_upstream",
-                text,
-                peek(text),
-                link=self._link.id,
-                session=self._link.life.session_id,
-                kind="inject",
-            )
-            waiting = Waiting(client.name, None, text, False, self._time(), urgent=True)
-            if not self._link.write_now(waiting):
-                self._link.submit(waiting)
+        return seq

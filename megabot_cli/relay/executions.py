@@ -22,6 +22,7 @@ class Executions:
 
     def __init__(self, limit: int = MOST_REMEMBERED) -> None:
         self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
+        self._handed: OrderedDict[str, str] = OrderedDict()  # execution → connection
         # With who was to carry it out: an answer may be given back.
         self._answered: OrderedDict[str, str | None] = OrderedDict()
         self._limit = limit
@@ -52,11 +53,29 @@ class Executions:
         executor = self._open[execution_id]
         if executor is not None and executor != client:
             return Claim.NOT_YOURS
-        del self._open[execution_id]
-        self._answered[execution_id] = executor
+        self.settle(execution_id)
+        return Claim.FIRST
+
+    def settle(self, execution_id: str) -> None:
+        """A call has its answer, whoever gave it."""
+        self._answered[execution_id] = self._open.pop(execution_id, None)
         if len(self._answered) > self._limit:
             self._answered.popitem(last=False)
-        return Claim.FIRST
+
+    def handed(self, execution_id: str, connection: str) -> bool:
+        """Note that a call is given to this connection; True where it has it already."""
+        before = self._handed.get(execution_id)
+        self._handed[execution_id] = connection
+        if len(self._handed) > self._limit:
+            self._handed.popitem(last=False)
+        return before == connection
+
+    def answered(self, execution_id: str) -> bool:
+        return execution_id in self._answered
+
+    def may_begin(self, execution_id: str, client: str) -> bool:
+        """Whether a call is still to be carried out, and by this client or by whoever likes."""
+        return execution_id in self._open and self._open[execution_id] in (None, client)
 
     def give_back(self, execution_id: str) -> bool:
         """The answer could not be taken after all: the call is open again, if it had been."""

@@ -22,6 +22,9 @@ _KEYED = frozenset({"chat_stream", "chat_receive", "tool_call", "tool_result", "
 
 MOST_REMEMBERED = 1000  # of requests under way, of settled ones, of keys
 
+# How long one id of two senders is unclear, when neither has been answered.
+UNCLEAR_S = 60.0
+
 # After its last chunk an answer may come once more as a whole, and that may name nothing.
 WHOLE_ANSWER_S = 0.5
 
@@ -77,6 +80,14 @@ class Request(msgspec.Struct, gc=False):
     first_chunk_at: float | None = None
     completed_at: float | None = None  # its stream has ended; the whole answer may follow
     settled_at: float = 0.0  # when it had its answer, or was given up
+
+
+class Passed(msgspec.Struct, gc=False):
+    """Who sent a message that asks for no answer, and may get one all the same."""
+
+    client: str | None  # None: two use this id, and it cannot be told which of them is meant
+    at: float
+    answered: bool = False
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -174,6 +185,7 @@ class Routing:
         self._forgets = forgets
         self.requests: dict[str, Request] = {}
         self._settled: Memory[Request] = Memory(limit)  # by message id
+        self._passed: Memory[Passed] = Memory(limit)  # by message id: what is no request
         self._by_key: Memory[str] = Memory(limit)  # execution, task, stream → client
         self._limit = limit
         self.echoes: bool | None = None  # whether the upstream sets reply_to; None: not seen yet
@@ -220,6 +232,17 @@ class Routing:
         if len(requests) > self._limit:
             self._settle(next(iter(requests.values())), now)
 
+    def passed(self, message_id: str, client: str, now: float) -> None:
+        """What is no request went up: should anything name it, that concerns its sender."""
+        before = self._passed.get(message_id)
+        unclear = (
+            before is not None
+            and before.client != client
+            and not before.answered
+            and now - before.at < UNCLEAR_S
+        )
+        self._passed.keep(message_id, Passed(None if unclear else client, now))
+
     def began(self, key: str, client: str) -> None:
         """Whatever names this execution, task or stream concerns that client."""
         self._by_key.keep(key, client)
@@ -265,15 +288,23 @@ class Routing:
 
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
         request = self.requests.get(reply_to)
-        if request is None:
-            settled = self._settled.get(reply_to)
-            return Routed(Route.EXACT, settled.client) if settled is not None else _EVERYBODY
-        if kind in _KIND_OF_REPLY:
+        client = request.client if request is not None else self._sender_of(reply_to)
+        if client is None:
+            return _EVERYBODY
+        if request is not None and kind in _KIND_OF_REPLY:
             self.echoes = True
         if kind in _KEYED and kind != "chat_receive":
             for key in read_keys(data).names():
-                self.began(key, request.client)
-        return Routed(Route.EXACT, request.client, self._note(request, kind, data, now))
+                self.began(key, client)
+        return Routed(Route.EXACT, client, self._note(request, kind, data, now))
+
+    def _sender_of(self, message_id: str) -> str | None:
+        """Who used this id last, for a settled request or for anything else."""
+        settled, passed = self._settled.get(message_id), self._passed.get(message_id)
+        if passed is None or (settled is not None and settled.settled_at > passed.at):
+            return settled.client if settled is not None else None
+        passed.answered = True
+        return passed.client
 
     def _only(self, kind: str | None) -> Request | None:
         """The one request that a reply of this type can be for; None when it might be another's."""

@@ -17,18 +17,21 @@ from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.absentees import Absentees, is_goodbye
 from megabot_cli.relay.downward import Downward
+from megabot_cli.relay.echoing import Echo
 from megabot_cli.relay.executions import Executions
+from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
+from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
-from megabot_cli.relay.wire import BINARY, TEXT, Sink, server_frame
+from megabot_cli.relay.wire import Sink
 
 log = structlog.get_logger("relay")
 
@@ -73,6 +76,8 @@ class Session:
         self._witness = parts.witness
         self._voice = Voice(parts, self.link)
         self._executions = Executions()
+        self._kept_results = KeptResults()
+        self._results = ToolResults(parts, self.link, self._executions, self._kept_results)
         self._untold = UntoldErrors(parts.settings.max_clients)
         self._upward = Upward(
             parts,
@@ -80,6 +85,7 @@ class Session:
             self._voice,
             self.routing,
             self._executions,
+            self._kept_results,
             one_at_a_time=shared,
             find=self.roster.by_name.get,
             untold=self._untold,
@@ -91,9 +97,11 @@ class Session:
             self.ring,
             self.routing,
             self._executions,
+            self._results,
             self._upward,
             to_askers_only=shared,
         )
+        self._echo = Echo(parts, self.roster)
         self._on_named = on_named
         self._on_ended = on_ended
         self._on_left = on_left
@@ -131,8 +139,9 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Nothing waits to go up, and no request for its answer."""
-        return not self.waiting and not len(self.routing)
+        """Nothing waits to go up, no request for its answer, no tool call for a client's result."""
+        calls = self.tool_calls if self.clients else 0  # where nobody is, nobody is at work
+        return not self.waiting and not len(self.routing) and not calls
 
     def take_over(self) -> None:
         """The settings have changed: what they say of a session holds from now on."""
@@ -202,7 +211,7 @@ class Session:
             return
         if self.roster.remove(client):
             self._leaves(client, sure=by == "client" and is_goodbye(code))
-            self._downward.give_up_calls(client)
+            self._results.give_up(client)
         self._witness.fact(
             "close",
             client=client.id,
@@ -243,7 +252,8 @@ class Session:
             self._numbers.recoveries[verdict] += 1
             for kept in recovery.messages:
                 frame = self._downward.frame_for(client, kept)
-                client.outbox.offer(frame, kept.seq)
+                if frame is not None:
+                    client.outbox.offer(frame, kept.seq)
         for untold in self._untold.take(client.name):
             self._voice.refuse(client, *msgspec.structs.astuple(untold))
 
@@ -258,10 +268,9 @@ class Session:
         self, client: LocalClient, batch: list[bytes], binary: bool, whole: bytes | None = None
     ) -> None:
         for sent in self._upward.take(client, batch, binary, whole):
-            frame = server_frame(sent, _first(binary))
-            for other in self.clients.values():
-                if other is not client:
-                    other.outbox.offer(frame)
+            # What was taken out of a binary batch is text.
+            still_binary = binary and any(sent is each for each in batch)
+            self._echo.show(client, sent, binary=still_binary)
 
     def message_written(self, waiting: Waiting) -> None:
         self._upward.written(waiting)
@@ -372,6 +381,7 @@ class Session:
 
     def link_lost(self, code: int, reason: str) -> None:
         """Clients stay; they hear that the upstream is away, or that the session is over."""
+        self._kept_results.link_lost()
         self._witness.fact(
             "close",
             link=self.link.id,
@@ -411,7 +421,3 @@ class Session:
     def link_failed(self) -> None:
         """A dial failed for another reason; the link tries again."""
         self._first_dial_ended()
-
-
-def _first(binary: bool) -> int:
-    return BINARY if binary else TEXT

@@ -13,10 +13,12 @@ from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
+from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
@@ -46,6 +48,7 @@ class Upward:
         voice: Voice,
         routing: Routing,
         executions: Executions,
+        kept_results: KeptResults,
         *,
         one_at_a_time: bool,
         find: Callable[[str], LocalClient | None],
@@ -59,11 +62,13 @@ class Upward:
         self._voice = voice
         self._routing = routing
         self._executions = executions
+        self._unfold = Unfolding(parts)
+        self._kept_results = kept_results
         self.take_over()
         self._one_at_a_time = one_at_a_time
         self._find = find
+        self._on_its_way: Counter[str | None] = Counter()  # requests handed to the link, by kind
         self._untold = untold
-        self._on_its_way: Counter[str] = Counter()  # requests handed to the link, by kind
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
         self.held = HeldBack()
         self._hold_timer: asyncio.TimerHandle | None = None
@@ -120,7 +125,7 @@ class Upward:
         sent = []
         for data in batch:
             try:
-                head = None if binary else decode_head(data)
+                head = self._unfold.head(data) if binary else decode_head(data)
             except UNREADABLE:
                 head = peek(data)
             if tell is not None:
@@ -146,11 +151,21 @@ class Upward:
                     self._object(client, head, objection)
                     continue
             urgent = kind == "tool_result"
-            if urgent and not self._may_answer(client, data, message_id):
+            if urgent and not self._may_answer(
+                client, Waiting(name, message_id, data, binary, now, None, urgent)
+            ):
+                continue
+            if kind == "batch" and (inner := self._unfold.batched(name, data, binary, now)):
+                batched = Waiting(name, message_id, data, binary, now, inner=inner)
+                went_up = self._send_batch(client, batched)
+                sent += went_up
+                if way is None or went_up != [data]:
+                    whole = None
+                way, plain = self._link.open_way(), False
                 continue
             asks = kind if kind in ASKS else None
             if one_at_a_time and not urgent:
-                clear = plain and (asks is None or message_id is None or is_free(message_id, name))
+                clear = plain and (message_id is None or is_free(message_id, name))
                 if not clear and self._must_wait(asks, message_id, name, now):
                     plain = False
                     waiting = Waiting(name, message_id, data, binary, now, asks, urgent)
@@ -159,12 +174,13 @@ class Upward:
                     continue
             if way is not None and (may_leave is None or may_leave(now)):
                 way.append((name, message_id, data, binary, now, asks, urgent, ()))
-                if asks is not None and message_id is not None:
+                if asks is None:
+                    if urgent or one_at_a_time:
+                        self._await_answer(Waiting(*way[-1]), now)
+                elif message_id is not None:
                     sent_up(message_id, name, now, asks)
                     if asks == "tool_call":
-                        self._began(name, data)
-                elif kind == "batch":
-                    self._link.charge(data)
+                        self._began(name, data, binary=binary)
                 sent.append(data)
             else:
                 way, plain = None, False  # nothing overtakes what waits
@@ -182,21 +198,62 @@ class Upward:
         message_id = head.id if head is not None else None
         self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
 
-    def _may_answer(self, client: LocalClient, data: bytes, message_id: str | None) -> bool:
-        execution_id = read_keys(data).execution_id
+    def _may_answer(self, client: LocalClient, result: Waiting) -> bool:
+        execution_id = self._execution_of(result)
         if execution_id is None:
             return True
         claim = self._executions.claim(execution_id, client.name)
         self._numbers.tool_results[claim.value] += 1
         refusal = _CLAIM_REFUSALS.get(claim)
         if refusal is None:
+            if claim is Claim.FIRST:
+                self._kept_results.keep(execution_id, result)
             return True
-        self._voice.refuse(client, message_id, 409, *refusal)
+        self._voice.refuse(client, result.message_id, 409, *refusal)
         return False
+
+    def _execution_of(self, result: Waiting) -> str | None:
+        return read_keys(self._unfold.text(result.data, result.binary)).execution_id
+
+    def _missed(self, waiting: Waiting) -> None:
+        """A result does not go up: it is there for an upstream that asks again."""
+        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
+            self._kept_results.missed(execution_id)
+
+    # -- what is folded --------------------------------------------------------------------
+
+    def _send_batch(self, client: LocalClient, batched: Waiting) -> list[bytes]:
+        """Send a batch on as it came, or its messages one by one; returns what goes up."""
+        if self._is_taken_apart(batched):
+            return [each.data for each in batched.inner if self._send_inner(client, each)]
+        if self._one_at_a_time and batched.message_id is not None:
+            self._routing.passed(batched.message_id, batched.client, batched.at)
+        return [batched.data] if self._hand_over(client, batched) else []
+
+    def _is_taken_apart(self, batched: Waiting) -> bool:
+        """Whether the messages of a batch cannot go up together."""
+        if any(each.urgent for each in batched.inner):
+            return True  # of a call's results only one may go
+        if not self._one_at_a_time:
+            return False
+        requests = sum(each.kind is not None for each in batched.inner)
+        return (requests > 1 and not self._routing.echoes) or any(
+            self._must_wait(each.kind, each.message_id, each.client, each.at)
+            for each in batched.inner
+        )
+
+    def _send_inner(self, client: LocalClient, waiting: Waiting) -> bool:
+        if waiting.urgent:
+            return self._may_answer(client, waiting) and self._hand_over(client, waiting)
+        if self._one_at_a_time and self._must_wait(
+            waiting.kind, waiting.message_id, waiting.client, waiting.at
+        ):
+            return self._hold(client, waiting)
+        return self._hand_over(client, waiting)
 
     def _give_back(self, waiting: Waiting) -> None:
         """A result that does not go up has answered nothing: its client may try again."""
-        execution_id = read_keys(waiting.data).execution_id
+        execution_id = self._execution_of(waiting)
         if execution_id is not None and self._executions.give_back(execution_id):
             self._numbers.tool_results["given_back"] += 1
 
@@ -206,17 +263,15 @@ class Upward:
         """Whether this would make answers ambiguous, or overtake what waits for that."""
         if self.held.count and self.held.of_client(client):
             return True
-        if kind is None:
-            return False
-        earlier = not self._routing.echoes and self.held.has_kind(kind)
+        unnamed = kind is not None and not self._routing.echoes
+        earlier = unnamed and self.held.has_kind(kind)
         return earlier or self._confuses(kind, message_id, client, now)
 
     def _confuses(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
         """Whether an answer to another request could be taken for the answer to this one."""
-        if kind is None:
-            return False
         routing = self._routing
-        if not routing.echoes and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
+        unnamed = kind is not None and not routing.echoes
+        if unnamed and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
             return True
         if message_id is None:
             return False
@@ -285,7 +340,9 @@ class Upward:
     def _hand_over(self, client: LocalClient | None, waiting: Waiting) -> bool:
         if not self._link.write_now(waiting):
             return self._enqueue(client, waiting)
-        self._await_answer(waiting, self._time())
+        now = self._time()
+        for each in waiting.inner or (waiting,):
+            self._await_answer(each, now)
         return True
 
     def _enqueue(self, client: LocalClient | None, waiting: Waiting) -> bool:
@@ -294,6 +351,7 @@ class Upward:
         if overflow is None:
             return True
         self._arrived(waiting)
+        self._missed(waiting)
         if waiting.urgent:
             self._give_back(waiting)
         self._refuse(client, waiting, overflow.code, overflow.error, overflow.message)
@@ -310,16 +368,18 @@ class Upward:
             self._untold.keep(waiting.client, untold)
 
     def _left(self, waiting: Waiting) -> None:
-        if waiting.kind is not None:
-            self._on_its_way[waiting.kind] += 1
-            if self._one_at_a_time and waiting.message_id is not None:
-                self._ids_on_their_way[waiting.message_id] = waiting.client
+        for each in waiting.inner or (waiting,):
+            if each.kind is not None:
+                self._on_its_way[each.kind] += 1
+                if self._one_at_a_time and each.message_id is not None:
+                    self._ids_on_their_way[each.message_id] = each.client
 
     def _arrived(self, waiting: Waiting) -> None:
-        if waiting.kind is not None:
-            self._on_its_way[waiting.kind] -= 1
-            if self._one_at_a_time and waiting.message_id is not None:
-                self._ids_on_their_way.pop(waiting.message_id, None)
+        for each in waiting.inner or (waiting,):
+            if each.kind is not None:
+                self._on_its_way[each.kind] -= 1
+                if self._one_at_a_time and each.message_id is not None:
+                    self._ids_on_their_way.pop(each.message_id, None)
 
     # -- what the link says ----------------------------------------------------------------
 
@@ -330,27 +390,40 @@ class Upward:
 
     def unwritten(self, waiting: Waiting) -> None:
         """The link fell in the turn in which it was to leave: it waits again."""
+        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
+            self._kept_results.unwritten(execution_id)
         if waiting.message_id is not None:
             self._routing.take([waiting.message_id])
         self._left(waiting)
 
     def _await_answer(self, waiting: Waiting, now: float) -> None:
         kind, message_id = waiting.kind, waiting.message_id
-        if kind is None or message_id is None:
+        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
+            self._kept_results.written(execution_id)
+        if message_id is None:
+            return
+        if kind is None:
+            if self._one_at_a_time:
+                self._routing.passed(message_id, waiting.client, now)
             return
         self._routing.sent(message_id, waiting.client, now, kind)
         if kind == "tool_call":
-            self._began(waiting.client, waiting.data)
+            self._began(waiting.client, waiting.data, binary=waiting.binary)
 
-    def _began(self, client: str, data: bytes) -> None:
+    def _began(self, client: str, data: bytes, *, binary: bool) -> None:
         """What names the execution that a tool call begins concerns its client."""
-        if key := read_keys(data).execution_id:
+        if key := read_keys(self._unfold.text(data, binary)).execution_id:
             self._routing.began(key, client)
 
     def expired(self, waiting: Waiting, why: str) -> None:
-        """A message waited for the upstream in vain: its sender hears it by id."""
+        """A message waited for the upstream in vain: its sender hears it by id, of a batch
+        also by the ids of the requests in it."""
         self._arrived(waiting)
+        self._missed(waiting)
         self._tell_undelivered(waiting, why)
+        for each in waiting.inner:
+            if each.kind is not None:
+                self._tell_undelivered(each, why)
 
     def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
         client = self._find(waiting.client)

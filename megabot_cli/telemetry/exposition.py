@@ -52,7 +52,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "route": ("exact", "key", "fifo", "broadcast", "late"),
     "recovery": ("recovered", "unknown", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
-    "claim": ("first", "again", "not_yours", "unknown", "left", "given_back"),
+    "claim": ("first", "again", "not_yours", "unknown", "left", "given_back", "given_again"),
     "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client"),
     "refusal": (
         "crowded",
@@ -277,7 +277,8 @@ def _routing(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
         "tool_results",
         "Clients' tool results by their claim; only the first of a call and unknown ones go up. "
         "left: the executor went before it answered. given_back: of the first ones those that did "
-        "not go up after all; the call is open again.",
+        "not go up after all; the call is open again. given_again: once more, to "
+        "an upstream that had lost it with its link and asked again.",
         "claim",
         numbers.tool_results,
     )

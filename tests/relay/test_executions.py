@@ -40,6 +40,28 @@ def test_what_a_lost_executor_began_is_begun_by_nobody_else() -> None:
     assert calls.left("ada") == []
 
 
+def test_a_call_may_be_begun_until_it_is_answered_by_whom_it_is_for() -> None:
+    calls = Executions()
+    calls.called("exec_1", "ada")
+    calls.called("exec_2", None)
+    assert calls.may_begin("exec_1", "ada")
+    assert not calls.may_begin("exec_1", "bob")
+    assert calls.may_begin("exec_2", "bob")
+    calls.claim("exec_2", "ada")
+    assert not calls.may_begin("exec_2", "bob")
+    assert not calls.may_begin("exec_9", "bob")
+
+
+def test_a_connection_is_given_a_call_once() -> None:
+    calls = Executions(limit=10)
+    assert not calls.handed("exec_1", "client_1")
+    assert calls.handed("exec_1", "client_1")
+    assert not calls.handed("exec_1", "client_2")
+    for number in range(20):
+        calls.handed(f"more_{number}", "client_1")
+    assert not calls.handed("exec_1", "client_2")
+
+
 def test_memory_is_bounded() -> None:
     calls = Executions(limit=10)
     for number in range(100):

@@ -178,3 +178,34 @@ def test_an_id_is_anothers_until_its_answer_has_surely_passed() -> None:
     routing.route(*whole, 2.0)
     assert routing.taken("1", "bob", 2.1)
     assert not routing.taken("1", "bob", 3.0)
+
+
+def test_what_is_no_request_is_remembered_for_what_names_it() -> None:
+    routing = Routing(limit=3)
+    routing.passed("j", "ann", 1.0)
+    assert routing.route(*message("status_update", "j", task_id="t"), 2.0).client == "ann"
+    assert routing.route(*message("status_update", None, task_id="t"), 2.0).client == "ann"
+    assert len(routing) == 0  # nobody waits for an answer
+    for number in range(9):
+        routing.passed(str(number), "bob", 3.0)
+    assert routing.route(*message("status_update", "j"), 4.0).route == Route.BROADCAST
+
+
+def test_an_id_belongs_to_whom_used_it_last_once_it_was_answered() -> None:
+    routing = Routing()
+    routing.passed("1", "ann", 1.0)
+    routing.route(*message("notification", "1"), 2.0)
+    routing.passed("1", "bob", 3.0)
+    assert routing.route(*message("notification", "1"), 4.0).client == "bob"
+    routing.sent("1", "cid", 5.0)
+    assert routing.route(*message("chat_receive", "1"), 6.0).client == "cid"
+    assert routing.route(*message("notification", "1"), 7.0).client == "cid"
+
+
+def test_an_id_of_two_that_were_not_answered_is_nobodys() -> None:
+    routing = Routing()
+    routing.passed("1", "ann", 1.0)
+    routing.passed("1", "bob", 2.0)
+    assert routing.route(*message("notification", "1"), 3.0).client is None
+    routing.passed("1", "bob", 70.0)
+    assert routing.route(*message("notification", "1"), 71.0).client == "bob"

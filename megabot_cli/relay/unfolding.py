@@ -1,0 +1,56 @@
+"""What a message holds that is folded: text in gzip, messages in a batch."""
+
+from __future__ import annotations
+
+from megabot_cli.errors import BadData
+from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.compression import inflate, is_gzip
+from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.routing import ASKS
+from megabot_cli.relay.upstream_queue import Waiting
+
+
+def text_within(data: bytes, most_bytes: int) -> bytes | None:
+    """The text that a binary message holds as gzip; None where it holds none, or more than
+    `most_bytes` (0: than a record may hold)."""
+    if not is_gzip(data):
+        return None
+    try:
+        return inflate(data, most_bytes or MAX_PAYLOAD_BYTES)
+    except BadData:
+        return None
+
+
+def messages_within(text: bytes) -> list[bytes]:
+    """The exact texts of a batch; none where it has not the form of one."""
+    return [each.encode() for each in unwrap(text)]
+
+
+class Unfolding:
+    """The same, within the size that a message may have."""
+
+    def __init__(self, parts: RelayParts) -> None:
+        self._parts = parts
+
+    def text(self, data: bytes, binary: bool) -> bytes:
+        """What of a message can be read; nothing of a binary one that is no gzip."""
+        if not binary:
+            return data
+        return text_within(data, self._parts.limits.max_message_bytes) or b""
+
+    def head(self, data: bytes) -> Head | None:
+        """That of a binary message."""
+        text = self.text(data, binary=True)
+        return peek(text) if text else None
+
+    def batched(self, client: str, data: bytes, binary: bool, now: float) -> tuple[Waiting, ...]:
+        """The messages of a client's batch, each as if it had come by itself."""
+        inner = []
+        for text in messages_within(self.text(data, binary)):
+            head = peek(text) or Head()
+            asks = head.type if head.type in ASKS else None
+            urgent = head.type == "tool_result"
+            inner.append(Waiting(client, head.id, text, False, now, asks, urgent))
+        return tuple(inner)
