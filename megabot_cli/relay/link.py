@@ -22,6 +22,7 @@ from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.send_pace import SendPace
+from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.upstream_queue import Leaving, Overflow, Waiting
 from megabot_cli.relay.wire import (
     BINARY,
@@ -31,7 +32,6 @@ from megabot_cli.relay.wire import (
     Sink,
     client_frames,
     client_ping,
-    unseen,
     upstream_transport,
 )
 

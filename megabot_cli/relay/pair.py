@@ -27,6 +27,7 @@ from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, NO_CODE
 from megabot_cli.relay.routing import ASKS, Request, Route, Routing
+from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.way import Way
 from megabot_cli.relay.wire import (
@@ -38,7 +39,6 @@ from megabot_cli.relay.wire import (
     client_frames,
     deliver_to,
     server_frame,
-    unseen,
     upstream_transport,
 )
 from megabot_cli.telemetry.metrics import OTHER

@@ -10,7 +10,6 @@ read the public way, only slower.
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import struct
 from typing import Any, Protocol
@@ -421,47 +420,6 @@ def _masked_pieces(data: bytes, mask: bytes, first_byte: int) -> tuple[bytes, by
     masked = bytearray(data)
     websocket_mask(mask, masked)
     return head, masked
-
-
-def unseen(transport: asyncio.BaseTransport) -> bool:
-    """Whether nobody on the way can read what `transport` sends: it is encrypted, or stays on
-    this machine.
-
-    Masks are there for whoever stands between and could be fooled by chosen bytes (RFC 6455,
-    10.3). Where nobody does, a frame that a client masked may go on as it is.
-    """
-    if transport.get_extra_info("sslcontext") is not None:
-        return True
-    peer = transport.get_extra_info("peername")
-    if isinstance(peer, tuple):
-        return ipaddress.ip_address(peer[0].partition("%")[0]).is_loopback
-    return isinstance(peer, str)  # a Unix socket's
-
-
-def descriptor_of(transport: asyncio.BaseTransport) -> int:
-    """Where bytes can be written past a transport; -1: nowhere, for it changes them, or a
-    socket is no file."""
-    line = transport.get_extra_info("socket")
-    if os.name != "posix" or line is None or transport.get_extra_info("sslcontext") is not None:
-        return -1
-    descriptor: int = line.fileno()
-    return descriptor
-
-
-def write_straight(transport: asyncio.WriteTransport, descriptor: int, data: bytes) -> None:
-    """Write past a transport that is not closing and has nothing unsent.
-
-    For one message to very many: what an event loop does between `write` and the kernel looks
-    at much that is far from the processor then. For a few it gains nothing, and whoever waits
-    for the interpreter's lock gets it here.
-    """
-    try:
-        sent = os.write(descriptor, data)
-    except OSError:  # full, or broken: the transport knows what to do
-        transport.write(data)
-        return
-    if sent < len(data):
-        transport.write(data[sent:])
 
 
 def client_transport(request: web.Request) -> asyncio.Transport | None:
