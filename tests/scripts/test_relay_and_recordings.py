@@ -60,6 +60,16 @@ def test_a_relay_that_serves_another_upstream_is_named_with_what_to_type(
     assert f"through the relay {relay.facts['url']}" in typed.stderr
 
 
+def test_a_relay_that_cannot_start_leaves_no_recording_behind(stranger: Operator) -> None:
+    listen = ("--listen", ":0", "--admin-listen", ":0")
+    refused = stranger.types("relay", *listen, env={"MEGABOT_API_KEY": "mbk_wrong"})
+    assert refused.returncode == 4
+    nonsense = stranger.types("relay", *listen, "--upstream", "nope")
+    assert nonsense.returncode in {2, 12}
+    folder = stranger.home / "recordings"
+    assert not folder.exists() or not list(folder.iterdir())
+
+
 def test_a_program_on_the_relay_needs_no_credential(relay: Running, stranger: Operator) -> None:
     done = stranger.types("send", "hi", "--url", relay.facts["url"])
     assert done.stdout.startswith("You said “hi”")
