@@ -148,8 +148,9 @@ def send(
     Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
     they came; --fields and --template show something of each, -o table a line. With --jsonl
     and - every line of stdin is a message, an envelope or bare text, and every line of the
-    result belongs to one of them. A --session that is gone ends with 9 before anything is
-    sent.
+    result belongs to one of them: also where the connection breaks (the next ones are sent
+    once it is there again) or --timeout, which is for all together, is over. A --session that
+    is gone ends with 9 before anything is sent.
     """
     from megabot_cli.commands.asked_session import whole_session
     from megabot_cli.commands.running import run
