@@ -212,6 +212,8 @@ def _read(file: Path) -> str:
         raise NotFound(f"There is no file {file}") from None
     except UnicodeDecodeError as fault:
         raise BadData(f"{file} is not UTF-8 text (byte {fault.start})") from None
+    except OSError as fault:
+        raise NotFound(f"Cannot read {file}: {fault.strerror or fault}") from None
 
 
 def _draft(base: Draft, words: str | None, *, needs_words: bool) -> Draft:
