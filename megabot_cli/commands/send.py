@@ -159,6 +159,7 @@ def send(
     warn_of_misspelt(invocation, (message_type,))
     many = text == "-" and invocation.output == "jsonl"
     wanted = _wait("none" if no_wait else wait, until, count)
+    warn_of_misspelt(invocation, (wanted.type,), "--wait type:")
     if no_wait and (until is not None or wait != "reply"):
         raise WrongUsage("--no-wait waits for nothing", "Leave --wait and --until out.")
     results = [dict.fromkeys(RESULT_NAMES)] if many else None

@@ -153,7 +153,7 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
         open_talk(invocation, options, waiting) as client,
         Silence(client, options.idle_s).bounded(),
     ):
-        waiting.connected()
+        waiting.connected(*_what_ends(options.wait))
         await _send_one(invocation, client, options, message, waiting)
 
 
@@ -234,6 +234,19 @@ def add_tools(client: MegaBotClient, tools: Mapping[str, tuple[str, ...]]) -> No
 
 
 # One message
+
+
+def _what_ends(wait: Wait) -> tuple[str, str]:
+    """What is waited for, and the words for when it does not come."""
+    match wait.until:
+        case "type":
+            # One of several may have come.
+            whole = "No" if wait.count == 1 else f"Not {wait.count} of"
+            return wait.type, f"{whole} {wait.type} came"
+        case "condition":
+            return "what --until wants", "No message for which --until holds came"
+        case _:
+            return "an answer", "No whole answer came"
 
 
 async def _send_one(
