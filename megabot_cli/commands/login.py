@@ -148,6 +148,7 @@ def _remembered(invocation: Invocation) -> bool:
 def _report(
     invocation: Invocation, credential: Credential, greeting: Greeting | None, kept: str | None
 ) -> None:
+    from megabot_cli.commands.upstream import variable_in_force
     from megabot_cli.terminal.text import safe_line
 
     configuration = invocation.configuration
@@ -165,6 +166,8 @@ def _report(
     who = safe_line(credential.username or user_id or "the API key's owner")
     where = f"The credential is kept in {kept}." if kept else "The credential was not kept."
     invocation.console.note(f"Logged in as {who} at {configuration.profile.url}. {where}")
+    if variable := variable_in_force(invocation):
+        invocation.console.warn(f"{variable} is set: its credential is used, not this one")
     if not _remembered(invocation):
         invocation.console.note(
             f"The configuration file gives profile {configuration.profile_name!r} another "

@@ -34,8 +34,14 @@ def known_credential(invocation: Invocation, origin: str) -> Credential | None:
     return invocation.credentials.load(invocation.configuration.profile_name, origin)
 
 
+def variable_in_force(invocation: Invocation) -> str | None:
+    """The variable that a credential comes from, before any that is stored."""
+    names = ("MEGABOT_TOKEN", "MEGABOT_API_KEY")
+    return next((name for name in names if invocation.environ.get(name)), None)
+
+
 def is_from_environment(invocation: Invocation) -> bool:
-    return any(invocation.environ.get(name) for name in ("MEGABOT_TOKEN", "MEGABOT_API_KEY"))
+    return variable_in_force(invocation) is not None
 
 
 def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
@@ -177,7 +183,14 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
 
 
 def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:
-    """The same refusal, saying what to type."""
+    """The same refusal, saying what to type; of a variable, that no login would count."""
+    if variable := variable_in_force(invocation):
+        return NotAuthenticated(
+            refusal.message,
+            f"The credential is that of {variable}: give it a good one, or unset it to use "
+            "what `megabot login` stores.",
+            close_code=refusal.close_code,
+        )
     configuration = invocation.configuration
     name, url = configuration.profile_name, configuration.profile.url
     profile = "" if name == "default" else f" -p {name}"
