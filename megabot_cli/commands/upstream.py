@@ -165,9 +165,10 @@ async def open_client(
             async with straight as client:
                 yield client
         except NotAuthenticated as refusal:
-            raise with_relay_hint(invocation, with_login_hint(invocation, refusal)) from None
+            hinted = with_login_hint(invocation, refusal)
+            raise (hinted if direct else with_relay_hint(invocation, hinted)) from None
         except CouldNotConnect as fault:
-            raise with_relay_hint(invocation, fault) from None
+            raise (fault if direct else with_relay_hint(invocation, fault)) from None
 
 
 def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
@@ -206,7 +207,7 @@ Refusal = TypeVar("Refusal", NotAuthenticated, CouldNotConnect)
 
 
 def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
-    """The same fault, naming the relay that would have taken us elsewhere without it."""
+    """The same fault; after what to do, what would have gone through the relay that runs."""
     from megabot_cli.client.endpoint import parse_endpoint
 
     relay = invocation.relay_elsewhere()
@@ -214,13 +215,9 @@ def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
         return fault
     there = parse_endpoint(relay.upstream)
     its = relay.upstream if there.unix_path is not None else there.socket_url
-    hint = (
-        f"The relay {relay.url} serves {its}, so this went straight to "
-        f"{invocation.configuration.profile.url}. --url {its} goes through the relay."
-    )
     return type(fault)(
         fault.message,
-        " ".join(filter(None, (hint, fault.hint))),
+        " ".join(filter(None, (fault.hint, f"The relay that runs is for --url {its}."))),
         retry_after_s=fault.retry_after_s,
         close_code=fault.close_code,
     )

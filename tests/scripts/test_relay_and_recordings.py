@@ -54,8 +54,9 @@ def test_a_relay_that_serves_another_upstream_is_named_with_what_to_type(
     for url, code in ((foreign, 4), ("ws://127.0.0.1:9/ws", 7)):
         done = relay.operator.types("send", "hi", env={"MEGABOT_URL": url})
         assert done.returncode == code
-        hint = f"The relay {relay.facts['url']} serves {there}, so this went straight to {url}."
-        assert f"{hint} --url {there} goes through the relay." in done.stderr
+        assert done.stderr.endswith(f" The relay that runs is for --url {there}.\n")
+        direct = relay.operator.types("send", "hi", "--direct", env={"MEGABOT_URL": url})
+        assert (direct.returncode, "relay" in direct.stderr) == (code, False)
     typed = relay.operator.types("send", "hi", "-v", "--url", there, env={"MEGABOT_URL": foreign})
     assert f"through the relay {relay.facts['url']}" in typed.stderr
 
