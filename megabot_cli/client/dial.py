@@ -21,8 +21,8 @@ from megabot_cli.client.network_faults import NETWORK_FAULTS, network_error
 from megabot_cli.client.refusals import (
     LOG_IN,
     closed_error,
+    connecting_error,
     read_refusal,
-    refusal_error,
     refusal_from,
     refused_credential,
     retry_after_s,
@@ -263,7 +263,7 @@ class _Door:
             words = refusal.message or refusal.error or "no WebSocket for this request"
             refusal = msgspec.structs.replace(refusal, code=None, message=f"{status}, {words}")
         hint = "Check the path in the profile's url." if status == 404 else None
-        return refusal_error(refusal, self._who, secret=self._secret, hint=hint)
+        return connecting_error(refusal, self._who, secret=self._secret, hint=hint)
 
     async def greeting(self, socket: Socket) -> Greeting:
         """The first message. Leaves no connection behind when it is no greeting."""
@@ -299,7 +299,7 @@ class _Door:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             payload = None
         if kind == "connection_error":
-            raise refusal_error(refusal_from(payload), self._who, secret=self._secret)
+            raise connecting_error(refusal_from(payload), self._who, secret=self._secret)
         if kind != "connection_established":
             raise self._no_greeting("another message")
         if not isinstance(payload, dict):
@@ -325,7 +325,7 @@ class _Door:
         except (msgspec.DecodeError, UnicodeError, RecursionError):
             raise self._no_greeting("something else", "a message") from None
         if refused.type == "connection_error":
-            raise refusal_error(refusal_from(refused.payload), self._who, secret=self._secret)
+            raise connecting_error(refusal_from(refused.payload), self._who, secret=self._secret)
         if refused.type != "message":
             raise self._no_greeting("another type", "a message")
         return Greeting("", None, (), text, "flat")

@@ -16,8 +16,8 @@ from megabot_cli.client.network_faults import NETWORK_FAULTS, network_error
 from megabot_cli.client.refusals import (
     LOG_IN,
     Refusal,
+    connecting_error,
     read_refusal,
-    refusal_error,
     refused_credential,
     retry_after_s,
     seconds_of,
@@ -114,7 +114,7 @@ async def _post(
         hint = "Check the profile's url."
     elif status != 401:
         hint = None
-    raise refusal_error(refusal, who_of(endpoint.origin), secret=secret, hint=hint)
+    raise connecting_error(refusal, who_of(endpoint.origin), secret=secret, hint=hint)
 
 
 def redirect_refused(status: int, origin: str) -> UpstreamRefused:

@@ -31,6 +31,9 @@ MOST_FOREIGN_CHARACTERS = 300
 LOG_IN = "Log in again with `megabot login`."
 _ANOTHER_MAY = "`megabot whoami` says whose credential this is; another one may be permitted."
 
+# Bad gateway, service unavailable, gateway timeout (RFC 9110, 15.6).
+_NOT_READY = (502, 503, 504)
+
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{1,12})?")
 
 # For refusals that name no code: the words the specification and our gateway use.
@@ -106,6 +109,22 @@ def refusal_error(
                 hint,
                 retry_after_s=refusal.retry_after_s,
             )
+
+
+def connecting_error(
+    refusal: Refusal, who: str, *, secret: str | None = None, hint: str | None = None
+) -> MegabotError:
+    """As `refusal_error`, for whoever is not connected yet: then an upstream that is not ready,
+    or a proxy before it, is worth another try."""
+    if refusal.code not in _NOT_READY or refusal.error == "upstream_unavailable":
+        return refusal_error(refusal, who, secret=secret, hint=hint)
+    words = clean(refusal.message or refusal.error.replace("_", " "), secret)
+    after = refusal.retry_after_s
+    return CouldNotConnect(
+        f"{who} takes no connection now: {refusal.code}{f', {words}' if words else ''}",
+        hint or (f"Try again in {after:g} s." if after else "Try again a little later."),
+        retry_after_s=after,
+    )
 
 
 def closed_error(code: int, reason: str, who: str, *, secret: str | None = None) -> MegabotError:

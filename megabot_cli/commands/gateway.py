@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -40,7 +40,7 @@ class GatewayOptions:
     """What was asked of `gateway` beside the settings."""
 
     user: str | None = None
-    password_stdin: bool = False
+    password: str | None = field(default=None, repr=False)
     users_file: Path | None = None
     data: Path | None = None
     ready_file: Path | None = None
@@ -194,6 +194,8 @@ def gateway(
     close is close code 1008; echo is what this gateway answers without a recording; forward
     is what the profile's upstream answers.
     """
+    from megabot_cli.commands.flat_gateway import refuse_users
+    from megabot_cli.commands.gateway_users import asked_password
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
 
@@ -235,9 +237,11 @@ def gateway(
     )
     if from_recording == "-" and password_stdin:
         raise WrongUsage("stdin is the password or the recording, not both", "Name a file.")
+    if flat:
+        refuse_users(user=user, users_file=users)
     options = GatewayOptions(
         user,
-        password_stdin,
+        asked_password(invocation, user) if password_stdin and user is not None else None,
         users,
         data,
         ready_file,
@@ -328,7 +332,6 @@ async def _serve_flat(
         serve_until_signal,
     )
 
-    flat.refuse_users(user=options.user, users_file=options.users_file)
     configure_logs(invocation)
     if options.data is not None:
         from megabot_cli.gateway.ledger import Ledger
@@ -375,7 +378,6 @@ def _migrate(invocation: Invocation, folder: Path, ledger: Ledger) -> None:
 
 def _open_users(options: GatewayOptions, ledger: Ledger) -> FirstUser:
     from megabot_cli.gateway.accounts import Users
-    from megabot_cli.terminal.stdin import read_secret
 
     if options.users_file is not None:
         users = Users.load(options.users_file)
@@ -383,8 +385,8 @@ def _open_users(options: GatewayOptions, ledger: Ledger) -> FirstUser:
         users = Users.open(ledger)
     else:
         users = Users.in_memory()
-    if options.user is not None:
-        users.add(options.user, read_secret("--password-stdin"))
+    if options.user is not None and options.password is not None:
+        users.add(options.user, options.password)
     return FirstUser(users, users.ensure_first())
 
 

@@ -73,7 +73,7 @@ def add(
     import secrets
 
     invocation: Invocation = context.obj
-    given = _read_password() if password_stdin else None
+    given = asked_password(invocation, name) if password_stdin else None
     with users_in(data) as users:
         if users.by_name(name) is not None:
             raise WrongUsage(
@@ -102,7 +102,7 @@ def password(
     from megabot_cli.errors import NotFound
 
     invocation: Invocation = context.obj
-    given = _read_password() if password_stdin else None
+    given = asked_password(invocation, name) if password_stdin else None
     with users_in(data) as users:
         if users.by_name(name) is None:
             raise NotFound(f"There is no user {name}.", "megabot gateway users add makes one.")
@@ -123,7 +123,9 @@ def remove(context: typer.Context, name: UserName, data: DataFolder) -> None:
     context.obj.console.note(f"{name} may not come in any more.")
 
 
-def _read_password() -> str:
+def asked_password(invocation: Invocation, name: str) -> str:
+    """What --password-stdin brings: from a pipe, or hidden from a person at the terminal."""
     from megabot_cli.terminal.stdin import read_secret
 
-    return read_secret("--password-stdin")
+    question = f"Password of {name}: " if invocation.may_ask else None
+    return read_secret("--password-stdin", question)

@@ -7,7 +7,7 @@ import signal
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from megabot_cli.errors import NotFound
+from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
     import asyncio
@@ -39,6 +39,11 @@ class Guest:
             process = await asyncio.create_subprocess_exec(*self._command, env=self.environment)
         except FileNotFoundError:
             raise NotFound(f"There is no command {self._command[0]!r}") from None
+        except OSError as fault:
+            raise WrongUsage(
+                f"{self._command[0]} cannot be run: {fault.strerror or fault}",
+                "What stands after -- is a program and its arguments.",
+            ) from None
         try:
             await process.wait()
         finally:

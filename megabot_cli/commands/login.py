@@ -79,18 +79,20 @@ def _read_proof(
     from megabot_cli.terminal import stdin
 
     if api_key_stdin:
-        return Proof(None, stdin.read_secret("--api-key-stdin"))
+        question = "API key: " if invocation.may_ask else None
+        return Proof(None, stdin.read_secret("--api-key-stdin", question))
     name = username or invocation.configuration.profile.username
-    may_ask = invocation.may_ask and not password_stdin
-    if name is None and not may_ask:
+    may_ask = invocation.may_ask
+    if name is None and (password_stdin or not may_ask):
         raise _missing("user name", "--username NAME")
     if not password_stdin and not may_ask:
         raise _missing("password", "--password-stdin or --api-key-stdin")
     if name is None:
         name = stdin.ask("User name: ")
+    question = f"Password of {name}: "
     if password_stdin:
-        return Proof(name, stdin.read_secret("--password-stdin"))
-    return Proof(name, stdin.ask_secret(f"Password of {name}: "))
+        return Proof(name, stdin.read_secret("--password-stdin", question if may_ask else None))
+    return Proof(name, stdin.ask_secret(question))
 
 
 def _missing(what: str, flag: str) -> WrongUsage:
@@ -146,6 +148,7 @@ def _remembered(invocation: Invocation) -> bool:
 def _report(
     invocation: Invocation, credential: Credential, greeting: Greeting | None, kept: str | None
 ) -> None:
+    from megabot_cli.commands.upstream import variable_in_force
     from megabot_cli.terminal.text import safe_line
 
     configuration = invocation.configuration
@@ -163,6 +166,8 @@ def _report(
     who = safe_line(credential.username or user_id or "the API key's owner")
     where = f"The credential is kept in {kept}." if kept else "The credential was not kept."
     invocation.console.note(f"Logged in as {who} at {configuration.profile.url}. {where}")
+    if variable := variable_in_force(invocation):
+        invocation.console.warn(f"{variable} is set: its credential is used, not this one")
     if not _remembered(invocation):
         invocation.console.note(
             f"The configuration file gives profile {configuration.profile_name!r} another "

@@ -202,7 +202,7 @@ async def _serve_upstream(
     token_file = invocation.places.state / "client-token"
     relay = _open_relay(invocation, recorder, token_file, login, options)
     try:
-        upstreams = await relay.start()
+        upstreams = await _started(relay)
     except NotAuthenticated as refusal:
         raise with_login_hint(invocation, refusal) from None
     running = [_describe(invocation, relay, name, recorder, token_file) for name in upstreams]
@@ -248,6 +248,20 @@ async def _serve_upstream(
             remove_run_file(invocation.places.run, each.profile, each.pid)
         remove_ready_file(options.ready_file)
         await relay.stop()
+
+
+async def _started(relay: Relay) -> dict[str, Upstream]:
+    """Start it. Where that fails no recording is left that holds nothing and would be `last`."""
+    import asyncio
+
+    from megabot_cli.storage.recordings_list import remove_if_empty
+
+    try:
+        return await relay.start()
+    except BaseException:
+        if relay.recorder is not None:
+            await asyncio.to_thread(remove_if_empty, relay.recorder.folder)
+        raise
 
 
 def _status_line(relay: Relay) -> str:

@@ -151,7 +151,7 @@ def selecting(*left_out: str) -> Callable[[Body], Body]:
     return attach
 
 
-def warn_of_misspelt(invocation: Invocation, types: Iterable[str]) -> None:
+def warn_of_misspelt(invocation: Invocation, types: Iterable[str], flag: str = "--type ") -> None:
     """Types may be anything, so one that is nearly one of those we know is no error."""
     for each in types:
         if each in MESSAGE_TYPES or not each.isidentifier():
@@ -159,7 +159,7 @@ def warn_of_misspelt(invocation: Invocation, types: Iterable[str]) -> None:
         from megabot_cli.config.spelling import did_you_mean
 
         if meant := did_you_mean(each, MESSAGE_TYPES, near=0.85):
-            invocation.console.warn(f"--type {each} is none of the specification's. {meant}")
+            invocation.console.warn(f"{flag}{each} is none of the specification's. {meant}")
 
 
 def selection(

@@ -148,8 +148,9 @@ def send(
     Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
     they came; --fields and --template show something of each, -o table a line. With --jsonl
     and - every line of stdin is a message, an envelope or bare text, and every line of the
-    result belongs to one of them. A --session that is gone ends with 9 before anything is
-    sent.
+    result belongs to one of them: also where the connection breaks (the next ones are sent
+    once it is there again) or --timeout, which is for all together, is over. A --session that
+    is gone ends with 9 before anything is sent.
     """
     from megabot_cli.commands.asked_session import whole_session
     from megabot_cli.commands.running import run
@@ -158,6 +159,7 @@ def send(
     warn_of_misspelt(invocation, (message_type,))
     many = text == "-" and invocation.output == "jsonl"
     wanted = _wait("none" if no_wait else wait, until, count)
+    warn_of_misspelt(invocation, (wanted.type,), "--wait type:")
     if no_wait and (until is not None or wait != "reply"):
         raise WrongUsage("--no-wait waits for nothing", "Leave --wait and --until out.")
     results = [dict.fromkeys(RESULT_NAMES)] if many else None
@@ -211,6 +213,8 @@ def _read(file: Path) -> str:
         raise NotFound(f"There is no file {file}") from None
     except UnicodeDecodeError as fault:
         raise BadData(f"{file} is not UTF-8 text (byte {fault.start})") from None
+    except OSError as fault:
+        raise NotFound(f"Cannot read {file}: {fault.strerror or fault}") from None
 
 
 def _draft(base: Draft, words: str | None, *, needs_words: bool) -> Draft:

@@ -1,8 +1,7 @@
-"""How `send` talks: one message and its answer, or many from stdin."""
+"""How `send` talks: one message and its answer; many from stdin are for `sending_lines`."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -11,13 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from megabot_cli.errors import (
     BadData,
-    ConnectionLost,
-    CouldNotConnect,
     MegabotError,
-    NotAuthenticated,
-    PartlyFailed,
 )
-from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,9 +27,6 @@ if TYPE_CHECKING:
 RESULT_NAMES = (
     "line", "id", "answer", "chunks", "first_chunk_s", "total_s", "reply", "error",
 )  # fmt: skip
-
-# After these no further message has a chance; any other fault is about one message.
-_FATAL = (ConnectionLost, CouldNotConnect, NotAuthenticated)
 
 
 @dataclass(frozen=True)
@@ -105,7 +96,7 @@ async def _preview_lines(invocation: Invocation, options: SendOptions) -> None:
 
     async for line in lines():
         if line.strip():
-            invocation.console.line(_text(_parse_line(line, options.base)))
+            invocation.console.line(_text(parse_line(line, options.base)))
 
 
 def _ready(draft: Draft) -> Ready:
@@ -146,8 +137,9 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
         await converse_flat(invocation, options)
         return
     if options.draft is None:
-        async with _open(invocation, options) as client:
-            await _send_lines(invocation, client, options)
+        from megabot_cli.commands.sending_lines import send_lines
+
+        await send_lines(invocation, options)
         return
     message = _ready(options.draft)
     _text(message)  # what is not valid is refused before anybody is dialled
@@ -158,15 +150,15 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
     async with (
         deadline(options.timeout_s, waiting),
         waiting.told(),
-        _open(invocation, options, waiting) as client,
+        open_talk(invocation, options, waiting) as client,
         Silence(client, options.idle_s).bounded(),
     ):
-        waiting.connected()
+        waiting.connected(*_what_ends(options.wait))
         await _send_one(invocation, client, options, message, waiting)
 
 
 @asynccontextmanager
-async def _open(
+async def open_talk(
     invocation: Invocation, options: SendOptions, waiting: Waiting | None = None
 ) -> AsyncIterator[MegaBotClient]:
     """A client in the session that was asked for; NotFound where that is gone."""
@@ -244,6 +236,19 @@ def add_tools(client: MegaBotClient, tools: Mapping[str, tuple[str, ...]]) -> No
 # One message
 
 
+def _what_ends(wait: Wait) -> tuple[str, str]:
+    """What is waited for, and the words for when it does not come."""
+    match wait.until:
+        case "type":
+            # One of several may have come.
+            whole = "No" if wait.count == 1 else f"Not {wait.count} of"
+            return wait.type, f"{whole} {wait.type} came"
+        case "condition":
+            return "what --until wants", "No message for which --until holds came"
+        case _:
+            return "an answer", "No whole answer came"
+
+
 async def _send_one(
     invocation: Invocation,
     client: MegaBotClient,
@@ -282,14 +287,14 @@ async def _show_reply(
 
     as_it_comes = replies.only_words and options.stream
     try:
-        answer = await _ask(client, message, on_chunk=show if as_it_comes else None)
+        answer = await ask(client, message, on_chunk=show if as_it_comes else None)
     finally:
         console.end_line()
     if not shown:
         replies.show_answer(answer, client.session_id)
 
 
-async def _ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
+async def ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:
     draft = message.draft
     return await client.request(
         draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id, **more
@@ -323,77 +328,7 @@ def _refusal(payload: Any) -> MegabotError:
     return refusal_error(refusal_from(payload), "The upstream")
 
 
-# Many messages
-
-
-async def _send_lines(invocation: Invocation, client: MegaBotClient, options: SendOptions) -> None:
-    """Send each line of stdin in its turn; each gives one line of the result."""
-    from megabot_cli.commands.deadlines import Silence
-    from megabot_cli.terminal.progress import Progress
-    from megabot_cli.terminal.stdin import lines
-
-    silence = Silence(client, options.idle_s)
-    failed = sent = number = 0
-    with Progress(invocation.console, "send") as progress:
-        async for line in lines():
-            number += 1  # as an editor counts: blank lines too
-            if not line.strip():
-                continue
-            sent += 1
-            async with silence.bounded():
-                result = await _result_of(client, options, line)
-            failed += "error" in result
-            result = {"line": number, **result}
-            shown = result if options.layout is None else options.layout.row_facts(result)
-            invocation.console.line(_json_line(shown))
-            progress.reach(sent, f"{failed} failed" if failed else "")
-    if failed:
-        raise PartlyFailed(f"{failed} of {counted(sent, 'message')} failed", "Their lines say why.")
-
-
-async def _result_of(client: MegaBotClient, options: SendOptions, line: str) -> dict[str, Any]:
-    from megabot_cli.commands.deadlines import deadline
-
-    try:
-        message = _parse_line(line, options.base)
-        async with deadline(options.timeout_s):
-            return await _exchange(client, options.wait, message)
-    except _FATAL:
-        raise
-    except MegabotError as fault:
-        error = {"code": fault.code, "exit": fault.exit_code, "message": fault.message}
-        return {"error": error}
-
-
-async def _exchange(client: MegaBotClient, wait: Wait, message: Ready) -> dict[str, Any]:
-    draft = message.draft
-    if wait.until == "none":
-        await client.send(
-            draft.type, draft.payload, metadata=draft.metadata, message_id=message.message_id
-        )
-        return {"id": message.message_id}
-    answer = await _ask(client, message, until=wait.type or None)
-    return {
-        "id": message.message_id,
-        "answer": answer.text,
-        "chunks": answer.chunks,
-        "first_chunk_s": _rounded(answer.first_chunk_s),
-        "total_s": _rounded(answer.total_s),
-        "reply": json.loads(answer.messages[-1]) if answer.messages else None,
-    }
-
-
-def _rounded(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds, 4)
-
-
-def _json_line(value: dict[str, Any]) -> str:
-    from megabot_cli.terminal.text import safe_json
-
-    return safe_json(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
-
-
-def _parse_line(line: str, base: Draft) -> Ready:
+def parse_line(line: str, base: Draft) -> Ready:
     """A line of stdin: a JSON object is an envelope, anything else is text to say."""
     from megabot_cli.commands.values import json_object
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,9 @@ from megabot_cli.commands.tailing import Tail, history_of, same_as
 from megabot_cli.errors import CouldNotConnect, WrongUsage
 
 if TYPE_CHECKING:
-    from megabot_cli.client.connection import ClientEvent
+    import asyncio
+
+    from megabot_cli.client.connection import ClientEvent, MegaBotClient
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.recording.record import Record
     from megabot_cli.storage.run_files import RunningRelay
@@ -53,7 +55,8 @@ async def _follow_relays(tail: Tail) -> None:
             recording = relay.recording
         if watched or away_since is None:
             away_since = time.monotonic()
-            tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+            if not tail.show_event("close", by="relay", note="the relay went away"):
+                tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
         # One that stops, or was killed, is still written down for a moment.
         await asyncio.sleep(LOOK_FOR_RELAY_S)
         relay = await _next_relay(tail.invocation)
@@ -90,9 +93,12 @@ async def _follow_tap(
         ):
             watched = True
             if away_since is not None and not has_all:
-                away_s = time.monotonic() - away_since
-                tail.console.warn(f"gap: what passed in {away_s:.1f} s was not seen")
-            tail.console.note(f"watching the relay's tap, {relay.tap_url}")
+                missed = f"what passed in {time.monotonic() - away_since:.1f} s was not seen"
+                if not tail.show_event("gap", note=missed):
+                    tail.console.warn(f"gap: {missed}")
+            watching = f"watching the relay's tap, {relay.tap_url}"
+            if away_since is None or not tail.show_event("open", note=watching):
+                tail.console.note(watching)
             if away_since is None and tail.wanted.sessions:
                 await asyncio.to_thread(_tell_if_none_fits, tail, relay)
             fills = away_since is not None and has_all
@@ -219,42 +225,72 @@ async def follow_upstream(tail: Tail) -> None:
 
 
 async def _follow_upstream(tail: Tail, session: str | None) -> None:
-    from megabot_cli.commands.arrived import record_of
+    import asyncio
+
+    from megabot_cli.commands.running import first_of
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.protocol.backoff import FullJitter
 
-    started_at = time.monotonic()
-    number = 0
+    events: asyncio.Queue[ClientEvent] = asyncio.Queue()
     async with open_client(
         tail.invocation,
         session=session,
         direct=True,
         reconnect=FullJitter(1.0, 30.0),
-        on_event=_teller(tail),
+        on_event=events.put_nowait,
     ) as client:
-        async for received in client:
-            number += 1
-            offset_us = round((time.monotonic() - started_at) * 1e6)
-            record = record_of(received, number, offset_us, client.session_id)
-            tail.show(record, received.at)
+        await first_of(_show_messages(tail, client, events), _show_events(tail, events))
 
 
-def _teller(tail: Tail) -> Callable[[ClientEvent], None]:
-    console = tail.console
+async def _show_messages(
+    tail: Tail, client: MegaBotClient, events: asyncio.Queue[ClientEvent]
+) -> None:
+    from megabot_cli.commands.arrived import record_of
 
-    def tell(event: ClientEvent) -> None:
-        if event.kind == "lost":
-            console.note(f"connection lost ({event.detail}); dialling again")
-        elif event.kind == "resumed":
-            console.note("connected again; the session was resumed")
-        elif event.kind == "new_session":
-            console.warn(f"gap: the session is gone, this is a new one ({event.session_id})")
-        elif event.kind == "dropped":
-            console.warn(f"gap: {event.detail}")
-        elif event.kind == "open":
-            console.note(f"connected, session {event.session_id}")
+    started_at = time.monotonic()
+    async for received in client:
+        if received.head is not None and received.head.type == "connection_established":
+            while not events.empty():  # what opened stands before what was said through it
+                _show_event(tail, events.get_nowait())
+        offset_us = round((time.monotonic() - started_at) * 1e6)
+        record = record_of(received, tail.seen_n + 1, offset_us, client.session_id)
+        tail.show(record, received.at)
 
-    return tell
+
+async def _show_events(tail: Tail, events: asyncio.Queue[ClientEvent]) -> None:
+    while True:
+        _show_event(tail, await events.get())
+
+
+def _show_event(tail: Tail, event: ClientEvent) -> None:
+    """As records where --events wants them, else as lines."""
+    for kind, facts, line in _told(event):
+        if tail.show_event(kind, session=event.session_id, **facts) or line is None:
+            continue
+        say = tail.console.warn if kind == "gap" else tail.console.note
+        say(line)
+
+
+def _told(event: ClientEvent) -> list[tuple[str, dict[str, Any], str | None]]:
+    """An event in the words that a relay has for its links: kind, facts; and as a line."""
+    session, why = event.session_id, event.detail
+    match event.kind:
+        case "open":
+            return [("open", {"note": "fresh"}, f"connected, session {session}")]
+        case "lost":
+            facts = {"code": event.close_code, "reason": why, "by": "upstream"}
+            return [("close", facts, f"connection lost ({why}); dialling again")]
+        case "resumed":
+            line = "connected again; the session was resumed"
+            return [("open", {"note": "resumed"}, line)]
+        case "new_session":
+            gone = f"the session is gone, this is a new one ({session})"
+            opened = ("open", {"note": "new_session"}, None)
+            return [("gap", {"note": gone}, f"gap: {gone}"), opened]
+        case "dropped":
+            return [("gap", {"lost": event.missed, "note": why}, f"gap: {why}")]
+        case _:
+            return []
 
 
 # What comes on stdin

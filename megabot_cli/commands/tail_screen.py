@@ -47,7 +47,8 @@ class Quota:
 
 @dataclass
 class Screen:
-    """One for all sources. `named`: each line says which of them it comes from.
+    """One for all sources. `named`: each line says which of them it comes from. `events`: what
+    is no message is shown too.
 
     `quota`: so many in all, then Enough. `fail_on` ends the command with 13 at the first
     message it holds for. `kept` records what comes live. `every_s`: a summary so often, and at
@@ -57,6 +58,7 @@ class Screen:
     console: Console
     printer: RecordPrinter
     named: bool = False
+    events: bool = False
     quota: Quota | None = None
     fail_on: Condition | None = None
     kept: Recorder | None = None

@@ -105,6 +105,7 @@ def _screen(
         invocation.console,
         printer,
         named=named,
+        events=events,
         quota=Quota(wanted.limit, wanted.around) if wanted.limit is not None else None,
         fail_on=condition(wishes.fail_on, "--fail-on") if wishes.fail_on is not None else None,
         kept=open_recorder(invocation, wishes.record, "tail")

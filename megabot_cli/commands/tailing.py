@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
@@ -54,6 +55,9 @@ class Tail:
 
     def __post_init__(self) -> None:
         self.chooser = self.wanted.chooser()
+        self.seen_n = 0  # of what is live
+        self._seen_t = 0
+        self._counts_from = time.time()
 
     @property
     def invocation(self) -> Invocation:
@@ -72,6 +76,8 @@ class Tail:
 
     def show(self, record: Record, at: float, line: bytes = b"") -> None:
         """Show it if it is wanted. AllShown once nothing more is."""
+        self.seen_n, self._seen_t = record.n, record.t
+        self._counts_from = at - record.t / 1e6
         for each, its_line in self.chooser.offer(record, line):
             its_time = at + (each.t - record.t) / 1e6
             self.screen.show(
@@ -79,6 +85,18 @@ class Tail:
             )
         if self.chooser.finished:
             raise AllShown
+
+    def show_event(self, kind: str, **facts: Any) -> bool:
+        """Show what befell the connection itself as a record; False where none is wanted."""
+        from megabot_cli.recording.record import Record
+
+        now = time.time()
+        since_us = max(self._seen_t, round((now - self._counts_from) * 1e6))
+        record = Record(n=self.seen_n + 1, t=since_us, kind=kind, **facts)
+        if not self.screen.events or not self.chooser.matcher.matches(record):
+            return False
+        self.show(record, now)
+        return True
 
     def show_past(self, record: Record, at: float, line: bytes) -> None:
         """Show what was chosen from its recording."""

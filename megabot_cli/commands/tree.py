@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from importlib import import_module
@@ -64,12 +64,31 @@ class Command(TyperCommand):
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The parser does not say whose option lacks its value: the hint is to name the command."""
         try:
+            if self.children and not ctx.resilient_parsing:
+                self._refuse_strays(ctx, args)
             rest: list[str] = super().parse_args(ctx, args)
         except typer.TyperException as fault:
             if getattr(fault, "ctx", self) is None:
                 fault.ctx = ctx  # type: ignore[attr-defined]
             raise
         return rest
+
+    def _refuse_strays(self, ctx: Any, args: list[str]) -> None:
+        """A word before `--` was meant as a command below this one: it must start nothing."""
+        before = args[: args.index("--")] if "--" in args else args
+        values, strays, _ = self.make_parser(ctx).parse_args(args=list(before))
+        arguments = [each for each in self.own_params if each.param_type_name == "argument"]
+        for argument in arguments:
+            given = values.get(str(argument.name))
+            strays = [*(given if isinstance(given, list | tuple) else ()), *strays]
+        if not strays:
+            return
+        below = [name for entry in self.children for name in (entry.name, *entry.aliases)]
+        if strays[0] in below:
+            ctx.fail(f"{strays[0]!r} stands before all options: `{ctx.command_path} {strays[0]}`.")
+        if arguments and not get_close_matches(strays[0], below):
+            ctx.fail(f"{strays[0]!r} is no command of ours; what is to be run stands after `--`.")
+        ctx.fail(_no_command(strays[0], below))
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj.settle_output(self.forms)
@@ -95,6 +114,11 @@ class Command(TyperCommand):
             with formatter.section("Forms of output (-o)"):
                 formatter.write_text(", ".join(self.forms))
         write_everywhere(formatter)
+
+
+def _no_command(word: str, known: Iterable[str]) -> str:
+    close = " or ".join(repr(name) for name in get_close_matches(word, known, n=3))
+    return f"There is no command {word!r}." + (f" Did you mean {close}?" if close else "")
 
 
 def _write_examples(formatter: Any, shown: Sequence[Example]) -> None:
@@ -143,11 +167,7 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self._by_name and not args[0].startswith("-"):
-            close = get_close_matches(args[0], self._by_name, n=3)
-            known = " or ".join(repr(name) for name in close)
-            ctx.fail(
-                f"There is no command {args[0]!r}." + (f" Did you mean {known}?" if close else "")
-            )
+            ctx.fail(_no_command(args[0], self._by_name))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

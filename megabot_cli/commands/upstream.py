@@ -34,8 +34,14 @@ def known_credential(invocation: Invocation, origin: str) -> Credential | None:
     return invocation.credentials.load(invocation.configuration.profile_name, origin)
 
 
+def variable_in_force(invocation: Invocation) -> str | None:
+    """The variable that a credential comes from, before any that is stored."""
+    names = ("MEGABOT_TOKEN", "MEGABOT_API_KEY")
+    return next((name for name in names if invocation.environ.get(name)), None)
+
+
 def is_from_environment(invocation: Invocation) -> bool:
-    return any(invocation.environ.get(name) for name in ("MEGABOT_TOKEN", "MEGABOT_API_KEY"))
+    return variable_in_force(invocation) is not None
 
 
 def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
@@ -159,9 +165,10 @@ async def open_client(
             async with straight as client:
                 yield client
         except NotAuthenticated as refusal:
-            raise with_relay_hint(invocation, with_login_hint(invocation, refusal)) from None
+            hinted = with_login_hint(invocation, refusal)
+            raise (hinted if direct else with_relay_hint(invocation, hinted)) from None
         except CouldNotConnect as fault:
-            raise with_relay_hint(invocation, fault) from None
+            raise (fault if direct else with_relay_hint(invocation, fault)) from None
 
 
 def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
@@ -177,7 +184,14 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
 
 
 def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:
-    """The same refusal, saying what to type."""
+    """The same refusal, saying what to type; of a variable, that no login would count."""
+    if variable := variable_in_force(invocation):
+        return NotAuthenticated(
+            refusal.message,
+            f"The credential is that of {variable}: give it a good one, or unset it to use "
+            "what `megabot login` stores.",
+            close_code=refusal.close_code,
+        )
     configuration = invocation.configuration
     name, url = configuration.profile_name, configuration.profile.url
     profile = "" if name == "default" else f" -p {name}"
@@ -193,7 +207,7 @@ Refusal = TypeVar("Refusal", NotAuthenticated, CouldNotConnect)
 
 
 def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
-    """The same fault, naming the relay that would have taken us elsewhere without it."""
+    """The same fault; after what to do, what would have gone through the relay that runs."""
     from megabot_cli.client.endpoint import parse_endpoint
 
     relay = invocation.relay_elsewhere()
@@ -201,13 +215,9 @@ def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
         return fault
     there = parse_endpoint(relay.upstream)
     its = relay.upstream if there.unix_path is not None else there.socket_url
-    hint = (
-        f"The relay {relay.url} serves {its}, so this went straight to "
-        f"{invocation.configuration.profile.url}. --url {its} goes through the relay."
-    )
     return type(fault)(
         fault.message,
-        " ".join(filter(None, (hint, fault.hint))),
+        " ".join(filter(None, (fault.hint, f"The relay that runs is for --url {its}."))),
         retry_after_s=fault.retry_after_s,
         close_code=fault.close_code,
     )

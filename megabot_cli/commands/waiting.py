@@ -36,6 +36,7 @@ class Waiting:
             )
         self._over = False
         self._connected = False
+        self._missing = ""
         self._line: StatusLine | None = None
         self.away: str | None = None
 
@@ -47,13 +48,14 @@ class Waiting:
     def what_is_missing(self) -> str:
         """What has not come, for whoever gives up."""
         if self._connected:
-            return "No whole answer came"
+            return self._missing
         who = f"T{self._who[1:]}" if self._who.startswith("the ") else self._who
         return f"{who} did not take the connection"
 
-    def connected(self) -> None:
+    def connected(self, what: str = "an answer", missing: str = "No whole answer came") -> None:
+        """From now on `what` is waited for; `missing` says that it did not come."""
         self._connected = True
-        self._what = f"an answer from {self._who}"
+        self._what, self._missing = f"{what} from {self._who}", missing
 
     def over(self) -> None:
         """Something came: whoever waits sees it."""

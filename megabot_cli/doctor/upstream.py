@@ -99,6 +99,13 @@ class Caller:
             upstream.configuration.settings.limits.max_message_bytes * ARRIVING_FACTOR
         )
 
+    async def variable(self) -> str | None:
+        """The variable that the credential comes from."""
+        if await asyncio.to_thread(self._upstream.stored_at) != "environment":
+            return None
+        is_key = self._credential is not None and self._credential.kind == "api_key"
+        return "MEGABOT_API_KEY" if is_key else "MEGABOT_TOKEN"
+
     async def open(
         self, session: str | None = None, gzip: bool = False, dialect: Dialect | None = None
     ) -> Conversation:
@@ -133,9 +140,12 @@ async def open_socket(caller: Caller, dialect: Dialect) -> tuple[Finding, Conver
     try:
         line = await caller.open()
     except (NotAuthenticated, NotPermitted) as fault:
+        if isinstance(fault, NotAuthenticated) and (variable := await caller.variable()):
+            fix = f"Give {variable} a good one, or unset it to use what `megabot login` stores."
+            fault = NotAuthenticated(fault.message, fix)
         # The flat dialect wants its token in the query, where we do not put ours to find out.
         if dialect == "flat":
-            raise
+            raise fault from None
         maybe = " Does it speak the flat dialect? Then set the profile's dialect."
         raise type(fault)(fault.message, f"{fault.hint or ''}{maybe}".strip()) from None
     except UpstreamRefused as fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -10,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from megabot_cli.errors import MegabotError, WrongUsage
+from megabot_cli.errors import MegabotError, NotPermitted, WrongUsage
 from megabot_cli.storage.segment_writer import sync_folder
 
 
@@ -18,7 +19,8 @@ class NewFile(AbstractContextManager["NewFile"]):
     """What is written goes to a nameless neighbour; leaving without a fault gives it its name.
 
     The file is 0600. WrongUsage when something has that name already, unless it is a file and
-    `replace` is given; MegabotError where the disk refuses.
+    `replace` is given, or when there is no such folder; NotPermitted where we may not write;
+    MegabotError where the disk refuses.
     """
 
     def __init__(self, path: Path, *, replace: bool = False) -> None:
@@ -106,4 +108,9 @@ class NewFile(AbstractContextManager["NewFile"]):
         return WrongUsage(f"{self._path} is there already.", "--force replaces it.")
 
     def _refused(self, fault: OSError) -> MegabotError:
-        return MegabotError(f"{self._path} cannot be written: {fault.strerror or fault}.")
+        what = f"{self._path} cannot be written: {fault.strerror or fault}."
+        if isinstance(fault, FileNotFoundError | NotADirectoryError):
+            return WrongUsage(what, f"There is no folder {self._path.parent}; make it first.")
+        if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
+            return NotPermitted(what, "Name a file in a folder of your own.")
+        return MegabotError(what)

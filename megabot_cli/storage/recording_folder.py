@@ -6,7 +6,13 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from megabot_cli.errors import MegabotError
+from megabot_cli.recording.format_v1 import decode_header
+from megabot_cli.storage.line_source import first_line_of, open_source
 from megabot_cli.storage.segment_writer import PART, is_being_written
+
+# When a recording begins. What was torn before so many others has been told, or nobody asks.
+_MOST_LOOKED_AT = 100
 
 _SEGMENT = re.compile(r"(?P<number>\d{6,9})\.jsonl(?P<ending>\.part|\.gz|\.zst)?\Z")
 
@@ -51,14 +57,31 @@ def _subfolders(folder: Path) -> Iterator[Path]:
 
 
 def unclean_end(folder: Path) -> str | None:
-    """The torn segment that the latest recording in `folder` ended with, as `<id>/<segment>`.
+    """The torn segment of the newest recording in `folder` that was not sealed and that no later
+    one names as its `previous`, as `<id>/<segment>`.
 
-    None when that recording was sealed. Recordings that are being written are passed over.
+    Recordings that are being written are passed over.
     """
-    for recording in reversed(recording_folders(folder)):
-        last = segments_of(recording)[-1]
-        if last.suffix != PART:
-            return None
-        if not is_being_written(last):
-            return f"{recording.name}/{last.name}"
+    newer: list[Path] = []
+    told: set[str | None] = set()
+    for recording in reversed(recording_folders(folder)[-_MOST_LOOKED_AT:]):
+        segments = segments_of(recording)
+        last = segments[-1] if segments else None  # gone since: others tidy up too
+        if last is not None and last.suffix == PART and not is_being_written(last):
+            told.update(_previous(first) for first in newer)
+            newer.clear()
+            name = f"{recording.name}/{last.name}"
+            if name not in told:
+                return name
+        newer += segments[:1]
     return None
+
+
+def _previous(segment: Path) -> str | None:
+    """What the header of a segment names as the one before it."""
+    try:
+        with open_source(segment) as file:
+            line = first_line_of(file)
+        return decode_header(line.content or b"").previous if line is not None else None
+    except (OSError, MegabotError):
+        return None

@@ -84,6 +84,17 @@ def describe_recording(path: Path) -> RecordingInfo:
     )
 
 
+def remove_if_empty(recording: Path) -> None:
+    """Remove the folder of a recording that nobody writes any more, if it holds no record."""
+    with contextlib.suppress(OSError, MegabotError):
+        segments = segments_of(recording)
+        found = describe_recording(recording)
+        if segments and not found.records and not found.live:
+            for segment in segments:
+                segment.unlink()
+            recording.rmdir()
+
+
 def _last_line(segment: Path) -> Record | End | None:
     """The last whole record of a segment, from its end; None when there is none."""
     if segment.suffix == ENDING:

@@ -23,13 +23,24 @@ _CHUNK = 64 * 1024
 _LINES_AHEAD = 100
 
 
-def read_secret(flag: str) -> str:
-    """A secret from stdin, without the line break at its end. WrongUsage when none came."""
+def read_secret(flag: str, question: str | None) -> str:
+    """A secret from stdin, without the line break at its end. WrongUsage when none came.
+
+    A terminal would show what is typed: there `question` is asked instead, and None refuses.
+    """
+    if os.isatty(STDIN):
+        if question is None:
+            raise WrongUsage(f"{flag} found a terminal on stdin, and nobody to ask", _piped(flag))
+        return ask_secret(question)
     content = _read_all(MAX_SECRET_BYTES)
     secret = _text(content).rstrip("\r\n")
     if not secret:
-        raise WrongUsage(f"{flag} found nothing on stdin", f"Pipe it in: `… | megabot … {flag}`.")
+        raise WrongUsage(f"{flag} found nothing on stdin", _piped(flag))
     return secret
+
+
+def _piped(flag: str) -> str:
+    return f"Pipe it in: `… | megabot … {flag}`."
 
 
 def read_text(limit: int = MAX_LINE_BYTES) -> str:

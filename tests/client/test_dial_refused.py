@@ -39,7 +39,8 @@ from tests.support.upstream import Connection, ScriptedUpstream
         (400, "bad", UpstreamRefused, ["400"]),
         (426, "", UpstreamRefused, ["426"]),
         (500, f"{SECRET}", UpstreamRefused, ["500"]),
-        (503, '{"message":"busy"}', UpstreamRefused, ["503", "busy"]),
+        (502, "<html>", CouldNotConnect, ["502", "later"]),
+        (503, '{"message":"busy"}', CouldNotConnect, ["503", "busy", "later"]),
         (200, "hello", UpstreamRefused, ["200", "WebSocket"]),
     ],
 )
@@ -59,14 +60,19 @@ async def test_a_refusal_over_http_says_what_was_said(
             await connect(http, upstream, send_in=send_in)
 
 
-async def test_a_refusal_says_when_to_come_back(http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize(("status", "kind"), [(429, RateLimited), (503, CouldNotConnect)])
+async def test_a_refusal_says_when_to_come_back(
+    http: aiohttp.ClientSession, status: int, kind: type[MegabotError]
+) -> None:
     def refuse(_: web.Request) -> web.Response:
-        return web.Response(status=429, headers={"Retry-After": "9"})
+        return web.Response(status=status, headers={"Retry-After": "9"})
 
     async with ScriptedUpstream(gate=refuse) as upstream:
-        with pytest.raises(RateLimited) as refusal:
+        with pytest.raises(kind) as refusal:
             await connect(http, upstream)
     assert refusal.value.retry_after_s == 9.0
+    assert refusal.value.hint == "Try again in 9 s."
+    assert refusal.value.retryable
 
 
 async def test_a_refusal_whose_body_never_ends_is_a_refusal(http: aiohttp.ClientSession) -> None:
@@ -105,7 +111,7 @@ async def test_a_redirect_is_refused_and_nothing_goes_there(
         ({"error": "authentication_failed"}, NotAuthenticated, []),
         ({"error": "forbidden", "code": 403}, NotPermitted, ["forbidden"]),
         ({"error": "rate_limited", "code": 429}, RateLimited, []),
-        ({"error": "full", "message": "No room", "code": 503}, UpstreamRefused, ["No room"]),
+        ({"error": "full", "message": "No room", "code": 503}, CouldNotConnect, ["No room"]),
         ({"error": "?", "code": "x"}, UpstreamRefused, []),
         ("nonsense", UpstreamRefused, []),
         (None, UpstreamRefused, []),

@@ -98,7 +98,7 @@ async def test_without_a_lifetime_the_token_itself_says_when_it_expires(
         (404, "<html>Not Found</html>", UpstreamRefused, ["404", "url"]),
         (400, '{"message":"odd body"}', UpstreamRefused, ["400", "odd body"]),
         (500, "Internal Server Error", UpstreamRefused, ["500"]),
-        (503, '{"error":"overloaded"}', UpstreamRefused, ["503", "overloaded"]),
+        (503, '{"error":"overloaded"}', CouldNotConnect, ["503", "overloaded"]),
         (302, "", UpstreamRefused, ["302", "redirect"]),
         (204, "", UpstreamRefused, ["204"]),
         (200, "<html>hello</html>", UpstreamRefused, ["no JSON object"]),

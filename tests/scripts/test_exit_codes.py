@@ -166,6 +166,12 @@ def test_12_when_the_port_is_taken(ann: Operator, gateway: str) -> None:
     assert ann.types("gateway", "--listen", address).returncode == 12
 
 
+def test_9_when_what_is_to_be_sent_is_no_file(ann: Operator) -> None:
+    for flag in ("--file", "--attach"):
+        done = ann.types("send", *(("hi",) if flag == "--attach" else ()), flag, "/", "--json")
+        assert (done.returncode, error_of(done)["message"]) == (9, "Cannot read /: Is a directory")
+
+
 def test_14_when_part_of_a_batch_failed(ann: Operator) -> None:
     done = ann.types("send", "--jsonl", "-", typed='one\n{bad\n{"type":"chat_send"}\n\nfour\n')
     assert done.returncode == 14

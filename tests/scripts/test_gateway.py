@@ -53,6 +53,15 @@ def test_a_command_that_is_not_there_is_told(stranger: Operator) -> None:
     assert "no-such-command" in done.stderr
 
 
+def test_a_command_that_is_no_program_is_told(stranger: Operator, tmp_path: Path) -> None:
+    plain = tmp_path / "plain"
+    plain.write_text("no program")
+    for path in (plain, tmp_path):
+        done = stranger.types("gateway", "--listen", ":0", "--", str(path))
+        assert done.returncode == 2
+        assert f"{path} cannot be run: Permission denied" in done.stderr
+
+
 def test_stopping_it_stops_the_command_too(processes: Processes) -> None:
     sleeper = "import time; print('up', flush=True); time.sleep(60)"
     running = processes.megabot("gateway", "--listen", ":0", "--", sys.executable, "-c", sleeper)

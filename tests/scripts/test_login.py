@@ -105,3 +105,23 @@ def test_no_secret_stands_in_anything_a_failure_says(stranger: Operator) -> None
         done = stranger.types(*line)
         assert token not in done.stdout + done.stderr, line
         assert PASSWORD not in done.stdout + done.stderr, line
+
+
+def test_a_refused_credential_of_a_variable_names_the_variable_and_not_a_login(
+    stranger: Operator,
+) -> None:
+    relay = ("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
+    for name, words in (
+        ("MEGABOT_TOKEN", ("send", "hi")),
+        ("MEGABOT_API_KEY", ("whoami",)),
+        ("MEGABOT_API_KEY", relay),
+        ("MEGABOT_TOKEN", ("doctor",)),
+    ):
+        done = stranger.types(*words, env={name: "mbk_wrong"})
+        assert done.returncode == 4, done.stderr
+        said = done.stdout if words == ("doctor",) else done.stderr
+        assert f"{name}" in said
+        assert "unset it to use what" in said
+    done = stranger.types(*LOGIN, typed=PASSWORD, env={"MEGABOT_TOKEN": "mbk_wrong"})
+    assert "MEGABOT_TOKEN is set: its credential is used, not this one" in done.stderr
+    assert stranger.types("send", "hi").returncode == 0

@@ -54,10 +54,21 @@ def test_a_relay_that_serves_another_upstream_is_named_with_what_to_type(
     for url, code in ((foreign, 4), ("ws://127.0.0.1:9/ws", 7)):
         done = relay.operator.types("send", "hi", env={"MEGABOT_URL": url})
         assert done.returncode == code
-        hint = f"The relay {relay.facts['url']} serves {there}, so this went straight to {url}."
-        assert f"{hint} --url {there} goes through the relay." in done.stderr
+        assert done.stderr.endswith(f" The relay that runs is for --url {there}.\n")
+        direct = relay.operator.types("send", "hi", "--direct", env={"MEGABOT_URL": url})
+        assert (direct.returncode, "relay" in direct.stderr) == (code, False)
     typed = relay.operator.types("send", "hi", "-v", "--url", there, env={"MEGABOT_URL": foreign})
     assert f"through the relay {relay.facts['url']}" in typed.stderr
+
+
+def test_a_relay_that_cannot_start_leaves_no_recording_behind(stranger: Operator) -> None:
+    listen = ("--listen", ":0", "--admin-listen", ":0")
+    refused = stranger.types("relay", *listen, env={"MEGABOT_API_KEY": "mbk_wrong"})
+    assert refused.returncode == 4
+    nonsense = stranger.types("relay", *listen, "--upstream", "nope")
+    assert nonsense.returncode in {2, 12}
+    folder = stranger.home / "recordings"
+    assert not folder.exists() or not list(folder.iterdir())
 
 
 def test_a_program_on_the_relay_needs_no_credential(relay: Running, stranger: Operator) -> None:

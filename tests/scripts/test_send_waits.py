@@ -52,6 +52,18 @@ def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> N
     ]
 
 
+def test_the_wait_for_a_type_or_a_condition_is_told_as_that(slow: Operator) -> None:
+    more = ("send", "hi", "--timeout", "1s")
+    typed = slow.types(*more, "--wait", "type:chat_stram")
+    assert typed.returncode == 3
+    warning, error, _ = typed.stderr.splitlines()
+    assert "--wait type:chat_stram is none" in warning
+    assert "Did you mean 'chat_stream'?" in warning
+    assert error == "error: No chat_stram came within 1 s"
+    held = slow.types(*more, "--until", "type == 'notification'")
+    assert "No message for which --until holds came within 1 s" in held.stderr
+
+
 MUTE = """
 rules:
   - name: mute

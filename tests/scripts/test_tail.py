@@ -348,3 +348,55 @@ def test_one_death_of_a_relay_is_one_gap(stranger: Operator, processes: Processe
     assert watching.errors.count("gap:") == 1
     greetings = [line.split()[1] for line in watching.lines if "connection_established" in line]
     assert greetings == ["⇠", "⇠"], "each send was greeted once, on the session there was"
+
+
+def test_events_of_the_connection_are_records_with_events_and_lines_without(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    data = ("--data", str(tmp_path / "data"))
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0", *data))
+    gateway = processes.running[-1]
+    ann.logs_in()
+    line = ("tail", "upstream", "--json", "--events")
+    watching = processes.start("tail", megabot(*line), env=ann.environment())
+    plain = processes.start("plain", megabot(*line[:-1]), env=ann.environment())
+    watching.wait_for_line("connection_established")
+    plain.wait_for_line("connected, session")
+    gateway.signal(signal.SIGKILL)
+    gateway.wait()
+    watching.wait_for_line('"close"')
+    plain.wait_for_line("connection lost")
+    address = ann.url.removeprefix("ws://").removesuffix("/ws")
+    processes.megabot("gateway", "--listen", address, *data).ready()
+    watching.wait_for_line("resumed", limit_s=20.0)
+    plain.wait_for_line("connected again", limit_s=20.0)
+
+    records = [json.loads(each) for each in watching.lines]
+    events = [each for each in records if each["kind"] != "message"]
+    assert [(each["kind"], each.get("code"), each.get("note")) for each in events] == [
+        ("open", None, "fresh"),
+        ("close", 1006, None),
+        ("open", None, "resumed"),
+    ]
+    assert records[0] == events[0]
+    assert [each["n"] for each in records] == list(range(1, len(records) + 1))
+    assert {json.loads(each)["kind"] for each in plain.lines} == {"message"}
+    assert "lost" not in watching.errors
+
+
+def test_the_death_of_a_relay_and_what_was_missed_are_records_with_events(
+    stranger: Operator, processes: Processes
+) -> None:
+    stranger.logs_in()
+    first = start_relay(processes, stranger, "--no-record")
+    first.ready()
+    line = ("tail", "relay", "--events", "--json")
+    watching = processes.start("tail", megabot(*line), env=stranger.environment())
+    watching.wait_for_line("watching the relay's tap")
+    first.signal(signal.SIGKILL)
+    first.wait()
+    tap = start_relay(processes, stranger, "--no-record").ready()["tap_url"]
+    watching.wait_for_line(f"watching the relay's tap, {tap}")
+    records = [json.loads(each) for each in watching.lines if "relay" in each or "gap" in each]
+    assert [each["kind"] for each in records] == ["close", "gap", "open"]
+    assert "gap:" not in watching.errors

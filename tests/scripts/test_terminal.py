@@ -60,6 +60,31 @@ def test_login_asks_for_what_is_missing_and_hides_the_password(stranger: Operato
         assert code == 0
 
 
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        ("login --username ann --password-stdin --storage file", 0),
+        ("login --api-key-stdin", 4),
+        ("gateway --listen :0 --user bea --password-stdin -- true", 0),
+        ("gateway users add bea --password-stdin --data nowhere", 9),
+    ],
+)
+def test_a_secret_for_stdin_is_asked_for_hidden_where_stdin_is_a_terminal(
+    stranger: Operator, line: str, code: int
+) -> None:
+    with on_a_terminal(stranger, *line.split()) as child:
+        child.expect("API key: " if "--api-key-stdin" in line else "Password of [a-z]+: ")
+        assert not echoes(child)
+        child.sendline(PASSWORD)
+        shown, ended_with = ended(child)
+        assert PASSWORD not in shown
+        assert ended_with == code
+    with on_a_terminal(stranger, "--no-input", *line.split()) as child:
+        shown, ended_with = ended(child)
+        assert "found a terminal on stdin" in shown
+        assert ended_with == 2
+
+
 def test_ctrl_c_at_the_prompt_leaves_the_terminal_as_it_was(stranger: Operator) -> None:
     with on_a_terminal(stranger, "login", "--username", "ann") as child:
         child.expect("Password of ann: ")

@@ -15,7 +15,7 @@ import pytest
 
 from megabot_cli.storage.recording_folder import unclean_end
 from megabot_cli.storage.verification import verify
-from tests.storage.conftest import NewRecorder, read
+from tests.storage.conftest import NewRecorder, marks, read, segment_bytes
 
 # Records as quickly as a busy relay, saying after each what it has put.
 WRITES_UNTIL_KILLED = """
@@ -109,6 +109,27 @@ def test_after_a_crash_a_new_recording_names_the_torn_one_and_leaves_it_alone(
     recorder.close()
     assert {path.name: path.read_bytes() for path in torn.iterdir()} == before
     assert unclean_end(tmp_path) is None  # said once, by the next
+
+
+def test_a_torn_recording_is_named_once_also_where_newer_ones_were_sealed(
+    tmp_path: Path, new_recorder: NewRecorder
+) -> None:
+    def left(name: str, file: str, previous: str | None = None) -> str:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / file).write_bytes(segment_bytes(marks(2), previous=previous))
+        return f"{name}/{file}"
+
+    older = left("rec_1", "000001.jsonl.part")
+    newer = left("rec_2", "000001.jsonl.part")
+    left("rec_3", "000001.jsonl")  # a dump, or another relay that ended well
+    assert unclean_end(tmp_path) == newer
+    left("rec_4", "000001.jsonl", previous=newer)
+    left("rec_5", "000001.jsonl")
+    assert unclean_end(tmp_path) == older
+    recorder = new_recorder()
+    assert recorder.previous == older
+    recorder.close()
+    assert unclean_end(tmp_path) is None
 
 
 def test_a_recording_that_somebody_is_writing_is_no_crash(new_recorder: NewRecorder) -> None:

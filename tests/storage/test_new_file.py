@@ -109,3 +109,16 @@ def test_a_link_is_not_followed(tmp_path: Path, replace: bool) -> None:
 def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(MegabotError, match="No such file"), NewFile(tmp_path / "no" / "x"):
         raise AssertionError
+
+
+def test_a_folder_that_is_none_is_wrong_usage(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    for folder in ("none", "file"):
+        with (
+            pytest.raises(WrongUsage, match="cannot be written") as caught,
+            NewFile(tmp_path / folder / "x"),
+        ):
+            pass
+        assert caught.value.hint == f"There is no folder {tmp_path / folder}; make it first."
