@@ -213,25 +213,34 @@ async def follow_upstream(tail: Tail) -> None:
     session = next(iter(tail.wanted.sessions), None)
     import msgspec
 
-    # The session asked for may be gone: then all of the new one is shown.
+    # Once found it may be lost while we look away: then all of the new one is shown.
     everything = Tail(tail.source, msgspec.structs.replace(tail.wanted, sessions=()), tail.screen)
     await _follow_upstream(everything, session)
 
 
 async def _follow_upstream(tail: Tail, session: str | None) -> None:
     from megabot_cli.commands.arrived import record_of
+    from megabot_cli.commands.asked_session import require_session
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.protocol.backoff import FullJitter
 
     started_at = time.monotonic()
     number = 0
+    tell, is_there = _teller(tail), False
+
+    def tell_what_no_error_does(event: ClientEvent) -> None:
+        if is_there or event.kind != "new_session":
+            tell(event)
+
     async with open_client(
         tail.invocation,
         session=session,
         direct=True,
         reconnect=FullJitter(1.0, 30.0),
-        on_event=_teller(tail),
+        on_event=tell_what_no_error_does,
     ) as client:
+        await require_session(tail.invocation, client, session, direct=True)
+        is_there = True
         async for received in client:
             number += 1
             offset_us = round((time.monotonic() - started_at) * 1e6)
