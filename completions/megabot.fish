@@ -477,6 +477,7 @@ complete -c megabot -n '__megabot_at config explain' -a 'profile url dialect use
 complete -c megabot -n '__megabot_at config profiles' -l fields -x -d 'Show these fields only: id,payload.code.'
 complete -c megabot -n '__megabot_at config profiles' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
 complete -c megabot -n '__megabot_at config profiles' -s o -l output -x -a 'text table json jsonl'
+complete -c megabot -n '__megabot_at config use' -l forget -d 'Forget the choice that was made.'
 complete -c megabot -n '__megabot_at config use' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at config use' -a '(__megabot_kept credentials .json)'
 complete -c megabot -n '__megabot_at config path' -s o -l output -x -a 'text json'

@@ -9469,6 +9469,10 @@ $global:MegabotCommands = @'
   "commands": [],
   "options": [
    {
+    "name": "--forget",
+    "help": "Forget the choice that was made."
+   },
+   {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."
    },

@@ -45,7 +45,9 @@ def show(
     in it.
     """
     invocation: Invocation = context.obj
-    configuration = invocation.configuration
+    configuration = (
+        invocation.look_at_configuration() if prefix == "profile" else invocation.configuration
+    )
     rows = list(_rows(configuration, prefix))
     if not rows:
         from megabot_cli.config.spelling import did_you_mean
