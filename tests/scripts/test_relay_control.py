@@ -157,6 +157,15 @@ def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_met
     assert "upstream.not_verified" in relay.errors
 
 
+def test_vv_shows_debug_lines_of_each_message_too(ann: Operator, processes: Processes) -> None:
+    for more, shows in (("-v", False), ("-vv", True)):
+        relay = start_relay(processes, ann, "--no-record", more)
+        relay.ready()
+        assert ann.types("send", "hi").returncode == 0
+        assert relay.stop() == 0
+        assert ("message.passed" in relay.errors) == shows
+
+
 def test_the_admin_listener_may_be_a_unix_socket(ann: Operator, processes: Processes) -> None:
     path = ann.home / "admin.sock"
     start_relay(processes, ann, "--admin-listen", f"unix:{path}").ready()
