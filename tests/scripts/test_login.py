@@ -41,7 +41,8 @@ def test_the_address_of_a_login_is_remembered(stranger: Operator) -> None:
     assert shown["settings"]["profiles.mine.url"] == {
         "value": url, "source": "login", "place": None,
     }  # fmt: skip
-    stranger.types("-p", "mine", "logout", env=nowhere)
+    forgotten = stranger.types("-p", "mine", "logout", env=nowhere).stderr
+    assert forgotten == f"Forgotten: mine and its address {url}.\n"
     assert stranger.types("-p", "mine", "whoami", env=nowhere).returncode == 9
 
 
