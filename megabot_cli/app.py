@@ -65,10 +65,13 @@ def _run(invocation: Invocation, arguments: list[str]) -> int:
 
 
 def _call(invocation: Invocation, arguments: list[str]) -> int:
-    """Parse and hand over. Typer's own `main` would turn a closed pipe into a failure."""
+    """Parse and hand over. Typer's own `main` would turn a closed pipe into a failure.
+
+    Typer takes apart the list it is given; `arguments` are asked again where it fails.
+    """
     tree = build()
     try:
-        with tree.make_context("megabot", arguments, obj=invocation) as context:
+        with tree.make_context("megabot", list(arguments), obj=invocation) as context:
             tree.invoke(context)
     except typer.Exit as done:
         return done.exit_code

@@ -220,6 +220,7 @@ def gateway(
         "gateway.assistant_model": Flag("--model", model) if model else None,
     }
     configuration = invocation.configure(flags)
+    _require_scenario(invocation)
     flat = configuration.settings.gateway.dialect == "flat"
     given = {
         "match": match,
@@ -253,6 +254,17 @@ def gateway(
     code = run(begin(invocation, configuration, options), loop="fast")
     if code:
         raise typer.Exit(code)
+
+
+def _require_scenario(invocation: Invocation) -> None:
+    """What stands in its file is read later: a fault there is none of the flag's."""
+    named = invocation.configuration.settings.gateway.scenario
+    if named is None:
+        return
+    from megabot_cli.gateway.scenarios.finding import find_scenario
+
+    with invocation.blaming_flags("gateway", "scenario"):
+        find_scenario(named)
 
 
 def _answering(recording: str | None, given: dict[str, Any]) -> AnsweringOptions | None:
@@ -293,7 +305,7 @@ async def _serve(
     with contextlib.closing(Ledger.open(options.data)) as ledger:
         if options.data is not None:
             _migrate(invocation, options.data, ledger)
-        users = _open_users(options, ledger)
+        users = _open_users(invocation, options, ledger)
         gateway = _open_gateway(invocation, configuration, users, ledger, recorded)
         guest = Guest(options.command)
         await gateway.start()
@@ -307,7 +319,8 @@ async def _serve(
                 # The output of a command that we run is the result: ours would be in its way.
                 announce(invocation, ready, options.ready_file, quietly=bool(options.command))
                 if not options.for_a_guest:
-                    _show_first_user(invocation, users, gateway.url, kept=ledger.kept)
+                    _show_first_user(invocation, users, gateway.url)
+                    _tell_what_is_kept(invocation, options)
 
             await serve_until_signal(guest.run, say_ready=say_ready, hear=guest.hear)
         finally:
@@ -373,11 +386,13 @@ def _migrate(invocation: Invocation, folder: Path, ledger: Ledger) -> None:
         )
 
 
-def _open_users(options: GatewayOptions, ledger: Ledger) -> FirstUser:
+def _open_users(invocation: Invocation, options: GatewayOptions, ledger: Ledger) -> FirstUser:
     from megabot_cli.gateway.accounts import Users
     from megabot_cli.terminal.stdin import read_secret
 
     if options.users_file is not None:
+        if not options.users_file.exists():
+            invocation.console.warn(f"There is no users file {options.users_file} yet; it is made")
         users = Users.load(options.users_file)
     elif ledger.kept:
         users = Users.open(ledger)
@@ -401,7 +416,8 @@ def _open_gateway(
     from megabot_cli.gateway.server import Gateway
 
     settings = configuration.settings
-    assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
+    with invocation.blaming_flags("gateway", "assistant"):
+        assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
     return Gateway(
         settings.gateway,
         settings.limits,
@@ -413,7 +429,7 @@ def _open_gateway(
     )
 
 
-def _show_first_user(invocation: Invocation, users: FirstUser, url: str, *, kept: bool) -> None:
+def _show_first_user(invocation: Invocation, users: FirstUser, url: str) -> None:
     if users.made is not None:
         name, password = users.made
         invocation.console.note(
@@ -424,8 +440,18 @@ def _show_first_user(invocation: Invocation, users: FirstUser, url: str, *, kept
         invocation.console.note(
             f"Next, in another terminal: `megabot login --username {name}{elsewhere}`"
         )
-    if not kept:
+
+
+def _tell_what_is_kept(invocation: Invocation, options: GatewayOptions) -> None:
+    if options.data is not None:
+        return
+    if options.users_file is None:
         invocation.console.note("Nothing outlives this process; --data DIR keeps it.")
+        return
+    invocation.console.note(
+        f"{options.users_file} keeps the users; nothing else outlives this process: "
+        "--data DIR keeps all."
+    )
 
 
 def _guest_environment(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +82,26 @@ class Invocation:
             self._flags.setdefault("profiles.*.url", Flag("--url", self.options.url))
         self._flags |= {name: flag for name, flag in flags.items() if flag is not None}
         self.configuration = self._load(self.options.profile)
+        if self.configuration.url_is_for_this_run:
+            self._check_url()
         return self.configuration
+
+    def _check_url(self) -> None:
+        from megabot_cli.client.endpoint import parse_endpoint
+
+        with self.blaming_flags("profiles", self.configuration.profile_name, "url"):
+            parse_endpoint(self.configuration.profile.url)
+
+    @contextmanager
+    def blaming_flags(self, *path: str) -> Iterator[None]:
+        """A value of this setting that turns out wrong is wrong usage where a flag gave it."""
+        try:
+            yield
+        except BadConfiguration as fault:
+            source = self.configuration.source(*path)
+            if source.layer != "flag":
+                raise
+            raise WrongUsage(f"{source.place}: {fault.message}", fault.hint) from None
 
     def look_at_configuration(self) -> Configuration:
         """As `configuration`, for those who show it: a profile that was chosen and is gone is

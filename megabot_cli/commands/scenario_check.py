@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from megabot_cli.errors import BadConfiguration, WrongUsage
+
 if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
 
@@ -15,7 +17,10 @@ def show_scenario(invocation: Invocation, named: str) -> None:
     from megabot_cli.gateway.scenarios.reading import read_scenario
     from megabot_cli.terminal.text import safe_line
 
-    path = find_scenario(named)
+    try:
+        path = find_scenario(named)
+    except BadConfiguration as fault:  # it was typed, just now
+        raise WrongUsage(f"--check-scenario: {fault.message}", fault.hint) from None
     scenario = read_scenario(read_text(path), str(path))
     rules = described(scenario)
     console = invocation.console

@@ -52,6 +52,34 @@ def test_2_when_it_was_used_wrongly(ann: Operator, line: list[str]) -> None:
     assert "hint: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "send hi --url nope",
+        "whoami --url nope",
+        "replay last --to nope",
+        "relay --listen :0 --admin-listen :0 --upstream nope",
+        "bench nope",
+        "bench nope --yes",
+        "gateway --listen :0 --scenario nope",
+        "gateway --check-scenario nope.yaml",
+        "gateway --listen :0 --dialect flat --assistant nope",
+    ],
+)
+def test_2_when_a_flag_has_a_value_that_is_none(stranger: Operator, line: str) -> None:
+    done = stranger.types(*line.split())
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: --")
+    assert "hint: " in done.stderr
+
+
+def test_an_error_is_json_also_where_what_was_asked_for_stands_before_the_fault(
+    ann: Operator,
+) -> None:
+    for line in (("--json", "--zzz"), ("-o", "json", "sned"), ("send", "--json", "--zzz", "x")):
+        assert error_of(ann.types(*line))["exit"] == 2
+
+
 def test_what_an_option_lacks_is_explained_by_its_command(ann: Operator) -> None:
     done = ann.types("recordings", "grep", "--type")
     assert done.returncode == 2
