@@ -13,6 +13,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import SettingPrefix
 from megabot_cli.errors import NotFound
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
 def show(
     context: typer.Context,
     prefix: Annotated[
-        str, typer.Argument(metavar="[SETTING]", help="A setting, or the beginning of its name.")
+        str,
+        typer.Argument(
+            metavar="[SETTING]",
+            parser=SettingPrefix(),
+            help="A setting, or the beginning of its name.",
+        ),
     ] = "",
 ) -> None:
     """Show each setting and its source.

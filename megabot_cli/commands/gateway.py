@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from megabot_cli.commands.gateway_welcome import show_first_user, tell_what_is_kept
 from megabot_cli.commands.guest import Guest
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.scenario_check import require_scenario, show_scenario
 from megabot_cli.commands.serving_recording import (
     AnsweringOptions,
     ClosesOption,
@@ -24,7 +26,7 @@ from megabot_cli.commands.serving_recording import (
     recorded_answers,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import MostlyOneOf, duration, times_as_fast
+from megabot_cli.commands.values import MostlyOneOf, ScenarioName, duration, times_as_fast
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -123,16 +125,20 @@ def gateway(
         ),
     ] = None,
     scenario: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--scenario", metavar="FILE|NAME", help="Play a scenario: scripted answers and faults."
+            "--scenario",
+            metavar="FILE|NAME",
+            parser=ScenarioName(),
+            help="Play a scenario: scripted answers and faults.",
         ),
     ] = None,
     check_scenario: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--check-scenario",
             metavar="FILE|NAME",
+            parser=ScenarioName(),
             help="Check a scenario, print what it would do, and end.",
         ),
     ] = None,
@@ -199,9 +205,7 @@ def gateway(
 
     invocation: Invocation = context.obj
     if check_scenario is not None:
-        from megabot_cli.commands.scenario_check import show_scenario
-
-        show_scenario(invocation, str(check_scenario))
+        show_scenario(invocation, check_scenario)
         return
     if (user is None) == password_stdin:
         raise WrongUsage(
@@ -214,13 +218,13 @@ def gateway(
         "gateway.chunk_delay_s": Flag("--chunk-delay", chunk_delay)
         if chunk_delay is not None
         else None,
-        "gateway.scenario": Flag("--scenario", str(scenario)) if scenario else None,
+        "gateway.scenario": Flag("--scenario", scenario) if scenario else None,
         "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
         "gateway.assistant": Flag("--assistant", assistant) if assistant else None,
         "gateway.assistant_model": Flag("--model", model) if model else None,
     }
     configuration = invocation.configure(flags)
-    _require_scenario(invocation)
+    require_scenario(invocation)
     flat = configuration.settings.gateway.dialect == "flat"
     given = {
         "match": match,
@@ -254,17 +258,6 @@ def gateway(
     code = run(begin(invocation, configuration, options), loop="fast")
     if code:
         raise typer.Exit(code)
-
-
-def _require_scenario(invocation: Invocation) -> None:
-    """What stands in its file is read later: a fault there is none of the flag's."""
-    named = invocation.configuration.settings.gateway.scenario
-    if named is None:
-        return
-    from megabot_cli.gateway.scenarios.finding import find_scenario
-
-    with invocation.blaming_flags("gateway", "scenario"):
-        find_scenario(named)
 
 
 def _answering(recording: str | None, given: dict[str, Any]) -> AnsweringOptions | None:
@@ -319,8 +312,8 @@ async def _serve(
                 # The output of a command that we run is the result: ours would be in its way.
                 announce(invocation, ready, options.ready_file, quietly=bool(options.command))
                 if not options.for_a_guest:
-                    _show_first_user(invocation, users, gateway.url)
-                    _tell_what_is_kept(invocation, options)
+                    show_first_user(invocation, users.made, gateway.url)
+                    tell_what_is_kept(invocation, options.data, options.users_file)
 
             await serve_until_signal(guest.run, say_ready=say_ready, hear=guest.hear)
         finally:
@@ -426,31 +419,6 @@ def _open_gateway(
         ledger=ledger,
         recorded=recorded,
         assistant=assistant,
-    )
-
-
-def _show_first_user(invocation: Invocation, users: FirstUser, url: str) -> None:
-    if users.made is not None:
-        name, password = users.made
-        invocation.console.note(
-            f"The first user is {name}; the password, shown only this once:  {password}"
-        )
-        known = invocation.configuration.profile.url.replace("//localhost:", "//127.0.0.1:")
-        elsewhere = "" if url == known else f" --url {url}"
-        invocation.console.note(
-            f"Next, in another terminal: `megabot login --username {name}{elsewhere}`"
-        )
-
-
-def _tell_what_is_kept(invocation: Invocation, options: GatewayOptions) -> None:
-    if options.data is not None:
-        return
-    if options.users_file is None:
-        invocation.console.note("Nothing outlives this process; --data DIR keeps it.")
-        return
-    invocation.console.note(
-        f"{options.users_file} keeps the users; nothing else outlives this process: "
-        "--data DIR keeps all."
     )
 
 

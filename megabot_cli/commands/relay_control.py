@@ -13,7 +13,7 @@ from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.rows import LIST_FORMS, show_facts, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
+from megabot_cli.commands.values import SessionName, duration
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -114,7 +114,12 @@ def sessions(
 def close(
     context: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="ID", help="Of a client, a session or a link; a client_id.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            parser=SessionName(),
+            help="Of a client, a session or a link; a client_id.",
+        ),
     ],
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="What the client is told.")
