@@ -87,6 +87,13 @@ def test_top_in_a_pipe_is_plain_text_and_ends(relay: Running) -> None:
     assert all(json.loads(line)["ready"] for line in lines.splitlines())
 
 
+@pytest.mark.parametrize("wrong", [("-n", "-1"), ("--every", "0")])
+def test_top_takes_no_looks_that_are_none(relay: Running, wrong: tuple[str, ...]) -> None:
+    done = relay.operator.types("relay", "top", *wrong)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert wrong[0] in done.stderr
+
+
 def test_top_keeps_to_the_terminals_size_and_q_ends_it(relay: Running) -> None:
     top = ("relay", "top", "--every", "100ms")
     with on_a_terminal(relay.operator, *top, LINES="", PYTHONUTF8="1") as child:
