@@ -108,8 +108,8 @@ def _print(invocation: Invocation, configuration: Configuration, rows: list[Any]
         (name, json.dumps(value, ensure_ascii=False), str(source)) for name, value, source in rows
     ]
     print_table(invocation.console, ("setting", "value", "source"), table)
-    for name in configuration.unknown_variables:
-        invocation.console.warn(f"{name} sets nothing: there is no such setting")
+    for remark in configuration.remarks:
+        invocation.console.warn(remark)
 
 
 @forms("text", "json")

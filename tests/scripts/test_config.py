@@ -319,6 +319,12 @@ def test_what_there_is_and_who_chose_is_shown_also_when_the_choice_is_gone(
     assert (named.returncode, named.stdout) == (9, "")
 
 
+def test_a_variable_that_sets_nothing_is_not_all_well(stranger: Operator) -> None:
+    done = stranger.types("config", "check", env={"MEGABOT_RELAY_LISTNE": "1"})
+    assert "Did you mean 'MEGABOT_RELAY_LISTEN'?" in done.stderr
+    assert "nothing else is wrong in the defaults and the environment" in done.stderr
+
+
 def test_a_setting_of_a_profile_that_is_not_there_is_the_profile_s_fault(
     stranger: Operator,
 ) -> None:
