@@ -35,7 +35,13 @@ def known_credential(invocation: Invocation, origin: str) -> Credential | None:
 
 
 def is_from_environment(invocation: Invocation) -> bool:
-    return any(invocation.environ.get(name) for name in ("MEGABOT_TOKEN", "MEGABOT_API_KEY"))
+    return variable_in_use(invocation) is not None
+
+
+def variable_in_use(invocation: Invocation) -> str | None:
+    """The variable whose credential is sent to the profile's address, whatever that is."""
+    names = ("MEGABOT_TOKEN", "MEGABOT_API_KEY")
+    return next((name for name in names if invocation.environ.get(name)), None)
 
 
 def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
@@ -145,6 +151,8 @@ async def open_client(
             yield client
         return
     invocation.console.detail(f"straight to {profile.url}")
+    if variable := variable_in_use(invocation):
+        invocation.console.detail(f"with the credential in {variable}")
     async with open_http(invocation) as http:
         tokens = token_source(invocation, http)
         given |= {"send_in": profile.credential_in, "ssl": ssl_for(profile), "http": http}

@@ -79,6 +79,10 @@ def test_a_token_for_scripts_works_from_the_environment(ann: Operator, flag: str
     elsewhere = Operator(ann.home / "empty", ann.url)
     done = elsewhere.types("whoami", "--json", env={"MEGABOT_TOKEN": token})
     assert json.loads(done.stdout)["stored"] == "environment"
+    sent = elsewhere.types("send", "hi", "-v", env={"MEGABOT_TOKEN": token})
+    assert "with the credential in MEGABOT_TOKEN" in sent.stderr
+    examined = elsewhere.types("doctor", env={"MEGABOT_TOKEN": token}).stdout
+    assert "given by MEGABOT_TOKEN" in " ".join(examined.split())
 
 
 def test_an_api_key_logs_in(stranger: Operator) -> None:
