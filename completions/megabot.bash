@@ -2,7 +2,7 @@
 # Load with: source megabot.bash
 
 _megabot() {
-    local line words cur prev path word place
+    local line words cur prev path word place given
     line=${COMP_LINE:0:COMP_POINT}
     # Split at blanks ourselves: bash also splits at the colons of ws://host:port.
     read -ra words <<<"$line"
@@ -13,6 +13,7 @@ _megabot() {
     COMPREPLY=()
 
     path=megabot
+    given=0
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
@@ -77,17 +78,18 @@ _megabot() {
             "megabot config use") path="megabot config use" ;;
             "megabot config path") path="megabot config path" ;;
             "megabot config schema") path="megabot config schema" ;;
+            *) [[ $word == -* ]] || (( given += 1 )) ;;
         esac
     done
 
     case "$path $prev" in
-        "megabot -p"|"megabot --profile") _megabot_kept credentials .json; return ;;
+        "megabot -p"|"megabot --profile") _megabot_profiles; return ;;
         "megabot --url") compopt +o default; return ;;
         "megabot --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot -o"|"megabot --output") compopt +o default; return ;;
+        "megabot -o"|"megabot --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot demo -p"|"megabot demo --profile") _megabot_kept credentials .json; return ;;
+        "megabot demo -p"|"megabot demo --profile") _megabot_profiles; return ;;
         "megabot demo --url") compopt +o default; return ;;
         "megabot demo --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot demo -o"|"megabot demo --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
@@ -95,13 +97,13 @@ _megabot() {
         "megabot demo --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot login --username") compopt +o default; return ;;
         "megabot login --storage") COMPREPLY=($(compgen -W "auto keyring file none" -- "$cur")); return ;;
-        "megabot login -p"|"megabot login --profile") _megabot_kept credentials .json; return ;;
+        "megabot login -p"|"megabot login --profile") _megabot_profiles; return ;;
         "megabot login --url") compopt +o default; return ;;
         "megabot login --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot login -o"|"megabot login --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot login --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot login --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot logout -p"|"megabot logout --profile") _megabot_kept credentials .json; return ;;
+        "megabot logout -p"|"megabot logout --profile") _megabot_profiles; return ;;
         "megabot logout --url") compopt +o default; return ;;
         "megabot logout --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot logout -o"|"megabot logout --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -109,13 +111,13 @@ _megabot() {
         "megabot logout --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot whoami --fields") compopt +o default; return ;;
         "megabot whoami --template") compopt +o default; return ;;
-        "megabot whoami -p"|"megabot whoami --profile") _megabot_kept credentials .json; return ;;
+        "megabot whoami -p"|"megabot whoami --profile") _megabot_profiles; return ;;
         "megabot whoami --url") compopt +o default; return ;;
         "megabot whoami --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot whoami -o"|"megabot whoami --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot whoami --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot whoami --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot token -p"|"megabot token --profile") _megabot_kept credentials .json; return ;;
+        "megabot token -p"|"megabot token --profile") _megabot_profiles; return ;;
         "megabot token --url") compopt +o default; return ;;
         "megabot token --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot token -o"|"megabot token --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -125,8 +127,8 @@ _megabot() {
         "megabot send -t"|"megabot send --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot send -d"|"megabot send --payload") compopt +o default; return ;;
         "megabot send --metadata") compopt +o default; return ;;
-        "megabot send -s"|"megabot send --session") compopt +o default; return ;;
-        "megabot send --wait") compopt +o default; return ;;
+        "megabot send -s"|"megabot send --session") _megabot_sessions; return ;;
+        "megabot send --wait") COMPREPLY=($(compgen -W "reply none type:connection_established type:connection_error type:chat_send type:chat_receive type:chat_stream type:status_update type:notification type:tool_call type:tool_result type:session_join type:collaborative_action type:batch" -- "$cur")); return ;;
         "megabot send --until") compopt +o default; return ;;
         "megabot send --timeout") compopt +o default; return ;;
         "megabot send --idle-timeout") compopt +o default; return ;;
@@ -136,7 +138,7 @@ _megabot() {
         "megabot send --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send --fields") compopt +o default; return ;;
         "megabot send --template") compopt +o default; return ;;
-        "megabot send -p"|"megabot send --profile") _megabot_kept credentials .json; return ;;
+        "megabot send -p"|"megabot send --profile") _megabot_profiles; return ;;
         "megabot send --url") compopt +o default; return ;;
         "megabot send --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send -o"|"megabot send --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
@@ -144,19 +146,19 @@ _megabot() {
         "megabot send --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot tool --param") compopt +o default; return ;;
         "megabot tool --params") compopt +o default; return ;;
-        "megabot tool -s"|"megabot tool --session") compopt +o default; return ;;
+        "megabot tool -s"|"megabot tool --session") _megabot_sessions; return ;;
         "megabot tool --timeout") compopt +o default; return ;;
         "megabot tool --fields") compopt +o default; return ;;
         "megabot tool --template") compopt +o default; return ;;
-        "megabot tool -p"|"megabot tool --profile") _megabot_kept credentials .json; return ;;
+        "megabot tool -p"|"megabot tool --profile") _megabot_profiles; return ;;
         "megabot tool --url") compopt +o default; return ;;
         "megabot tool --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot tool -o"|"megabot tool --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot tool --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot tool --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot chat -s"|"megabot chat --session") compopt +o default; return ;;
+        "megabot chat -s"|"megabot chat --session") _megabot_sessions; return ;;
         "megabot chat --tool") compopt +o default; return ;;
-        "megabot chat -p"|"megabot chat --profile") _megabot_kept credentials .json; return ;;
+        "megabot chat -p"|"megabot chat --profile") _megabot_profiles; return ;;
         "megabot chat --url") compopt +o default; return ;;
         "megabot chat --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot chat -o"|"megabot chat --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
@@ -164,7 +166,7 @@ _megabot() {
         "megabot chat --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot tail -t"|"megabot tail --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot tail --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot tail -s"|"megabot tail --session") compopt +o default; return ;;
+        "megabot tail -s"|"megabot tail --session") _megabot_sessions; return ;;
         "megabot tail --client") compopt +o default; return ;;
         "megabot tail --user") compopt +o default; return ;;
         "megabot tail --link") compopt +o default; return ;;
@@ -182,7 +184,7 @@ _megabot() {
         "megabot tail --stats-every") compopt +o default; return ;;
         "megabot tail --fail-on") compopt +o default; return ;;
         "megabot tail --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot tail -p"|"megabot tail --profile") _megabot_kept credentials .json; return ;;
+        "megabot tail -p"|"megabot tail --profile") _megabot_profiles; return ;;
         "megabot tail --url") compopt +o default; return ;;
         "megabot tail --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot tail -o"|"megabot tail --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
@@ -191,7 +193,7 @@ _megabot() {
         "megabot relay --listen") compopt +o default; return ;;
         "megabot relay --admin-listen") compopt +o default; return ;;
         "megabot relay --upstream") compopt +o default; return ;;
-        "megabot relay --also") _megabot_kept credentials .json; return ;;
+        "megabot relay --also") _megabot_profiles; return ;;
         "megabot relay --mode") COMPREPLY=($(compgen -W "session dedicated shared" -- "$cur")); return ;;
         "megabot relay --record") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay --rate-limit") compopt +o default; return ;;
@@ -199,7 +201,7 @@ _megabot() {
         "megabot relay --trigger") compopt +o default; return ;;
         "megabot relay --allow-origin") compopt +o default; return ;;
         "megabot relay --ready-file") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot relay -p"|"megabot relay --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay -p"|"megabot relay --profile") _megabot_profiles; return ;;
         "megabot relay --url") compopt +o default; return ;;
         "megabot relay --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay -o"|"megabot relay --output") COMPREPLY=($(compgen -W "json text" -- "$cur")); return ;;
@@ -207,7 +209,7 @@ _megabot() {
         "megabot relay --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay status --fields") compopt +o default; return ;;
         "megabot relay status --template") compopt +o default; return ;;
-        "megabot relay status -p"|"megabot relay status --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay status -p"|"megabot relay status --profile") _megabot_profiles; return ;;
         "megabot relay status --url") compopt +o default; return ;;
         "megabot relay status --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay status -o"|"megabot relay status --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -215,7 +217,7 @@ _megabot() {
         "megabot relay status --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay clients --fields") compopt +o default; return ;;
         "megabot relay clients --template") compopt +o default; return ;;
-        "megabot relay clients -p"|"megabot relay clients --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay clients -p"|"megabot relay clients --profile") _megabot_profiles; return ;;
         "megabot relay clients --url") compopt +o default; return ;;
         "megabot relay clients --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay clients -o"|"megabot relay clients --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
@@ -223,7 +225,7 @@ _megabot() {
         "megabot relay clients --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay sessions --fields") compopt +o default; return ;;
         "megabot relay sessions --template") compopt +o default; return ;;
-        "megabot relay sessions -p"|"megabot relay sessions --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay sessions -p"|"megabot relay sessions --profile") _megabot_profiles; return ;;
         "megabot relay sessions --url") compopt +o default; return ;;
         "megabot relay sessions --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay sessions -o"|"megabot relay sessions --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
@@ -231,44 +233,44 @@ _megabot() {
         "megabot relay sessions --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay top --every") compopt +o default; return ;;
         "megabot relay top -n"|"megabot relay top --number") compopt +o default; return ;;
-        "megabot relay top -p"|"megabot relay top --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay top -p"|"megabot relay top --profile") _megabot_profiles; return ;;
         "megabot relay top --url") compopt +o default; return ;;
         "megabot relay top --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay top -o"|"megabot relay top --output") COMPREPLY=($(compgen -W "text jsonl" -- "$cur")); return ;;
         "megabot relay top --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay top --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay close --reason") compopt +o default; return ;;
-        "megabot relay close -p"|"megabot relay close --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay close -p"|"megabot relay close --profile") _megabot_profiles; return ;;
         "megabot relay close --url") compopt +o default; return ;;
         "megabot relay close --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay close -o"|"megabot relay close --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay close --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay close --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot relay drain -p"|"megabot relay drain --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay drain -p"|"megabot relay drain --profile") _megabot_profiles; return ;;
         "megabot relay drain --url") compopt +o default; return ;;
         "megabot relay drain --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay drain -o"|"megabot relay drain --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay drain --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay drain --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot relay reauth -p"|"megabot relay reauth --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay reauth -p"|"megabot relay reauth --profile") _megabot_profiles; return ;;
         "megabot relay reauth --url") compopt +o default; return ;;
         "megabot relay reauth --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay reauth -o"|"megabot relay reauth --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay reauth --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay reauth --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot relay reload -p"|"megabot relay reload --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay reload -p"|"megabot relay reload --profile") _megabot_profiles; return ;;
         "megabot relay reload --url") compopt +o default; return ;;
         "megabot relay reload --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay reload -o"|"megabot relay reload --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay reload --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay reload --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot relay mark -p"|"megabot relay mark --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay mark -p"|"megabot relay mark --profile") _megabot_profiles; return ;;
         "megabot relay mark --url") compopt +o default; return ;;
         "megabot relay mark --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay mark -o"|"megabot relay mark --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot relay mark --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot relay mark --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot relay level -p"|"megabot relay level --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay level -p"|"megabot relay level --profile") _megabot_profiles; return ;;
         "megabot relay level --url") compopt +o default; return ;;
         "megabot relay level --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay level -o"|"megabot relay level --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -276,7 +278,7 @@ _megabot() {
         "megabot relay level --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot relay dump -t"|"megabot relay dump --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot relay dump --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot relay dump -s"|"megabot relay dump --session") compopt +o default; return ;;
+        "megabot relay dump -s"|"megabot relay dump --session") _megabot_sessions; return ;;
         "megabot relay dump --client") compopt +o default; return ;;
         "megabot relay dump --user") compopt +o default; return ;;
         "megabot relay dump --link") compopt +o default; return ;;
@@ -288,7 +290,7 @@ _megabot() {
         "megabot relay dump --limit") compopt +o default; return ;;
         "megabot relay dump --around") compopt +o default; return ;;
         "megabot relay dump --reason") compopt +o default; return ;;
-        "megabot relay dump -p"|"megabot relay dump --profile") _megabot_kept credentials .json; return ;;
+        "megabot relay dump -p"|"megabot relay dump --profile") _megabot_profiles; return ;;
         "megabot relay dump --url") compopt +o default; return ;;
         "megabot relay dump --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot relay dump -o"|"megabot relay dump --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -303,88 +305,88 @@ _megabot() {
         "megabot gateway --model") compopt +o default; return ;;
         "megabot gateway --chunk-delay") compopt +o default; return ;;
         "megabot gateway --latency") compopt +o default; return ;;
-        "megabot gateway --scenario") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway --check-scenario") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway --scenario") mapfile -t COMPREPLY < <(compgen -W "auth-trouble collaboration flaky-network happy slow-model tool-heavy" -- "$cur"; compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot gateway --check-scenario") mapfile -t COMPREPLY < <(compgen -W "auth-trouble collaboration flaky-network happy slow-model tool-heavy" -- "$cur"; compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway --ready-file") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway --from-recording") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames; return ;;
+        "megabot gateway --from-recording") mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames; return ;;
         "megabot gateway --match") COMPREPLY=($(compgen -W "exact payload text type" -- "$cur")); return ;;
         "megabot gateway --ignore") compopt +o default; return ;;
         "megabot gateway --miss") COMPREPLY=($(compgen -W "error close echo forward" -- "$cur")); return ;;
         "megabot gateway --pace") COMPREPLY=($(compgen -W "original fast fixed:" -- "$cur")); return ;;
         "megabot gateway --speed") compopt +o default; return ;;
         "megabot gateway --max-gap") compopt +o default; return ;;
-        "megabot gateway -p"|"megabot gateway --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway -p"|"megabot gateway --profile") _megabot_profiles; return ;;
         "megabot gateway --url") compopt +o default; return ;;
         "megabot gateway --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway -o"|"megabot gateway --output") COMPREPLY=($(compgen -W "json text" -- "$cur")); return ;;
         "megabot gateway --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot gateway users -p"|"megabot gateway users --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway users -p"|"megabot gateway users --profile") _megabot_profiles; return ;;
         "megabot gateway users --url") compopt +o default; return ;;
         "megabot gateway users --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway users -o"|"megabot gateway users --output") compopt +o default; return ;;
+        "megabot gateway users -o"|"megabot gateway users --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot gateway users --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway users list --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway users list --fields") compopt +o default; return ;;
         "megabot gateway users list --template") compopt +o default; return ;;
-        "megabot gateway users list -p"|"megabot gateway users list --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway users list -p"|"megabot gateway users list --profile") _megabot_profiles; return ;;
         "megabot gateway users list --url") compopt +o default; return ;;
         "megabot gateway users list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway users list -o"|"megabot gateway users list --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot gateway users list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway users add --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway users add -p"|"megabot gateway users add --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway users add -p"|"megabot gateway users add --profile") _megabot_profiles; return ;;
         "megabot gateway users add --url") compopt +o default; return ;;
         "megabot gateway users add --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway users add -o"|"megabot gateway users add --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot gateway users add --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users add --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway users password --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway users password -p"|"megabot gateway users password --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway users password -p"|"megabot gateway users password --profile") _megabot_profiles; return ;;
         "megabot gateway users password --url") compopt +o default; return ;;
         "megabot gateway users password --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway users password -o"|"megabot gateway users password --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot gateway users password --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users password --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway users remove --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway users remove -p"|"megabot gateway users remove --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway users remove -p"|"megabot gateway users remove --profile") _megabot_profiles; return ;;
         "megabot gateway users remove --url") compopt +o default; return ;;
         "megabot gateway users remove --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway users remove -o"|"megabot gateway users remove --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot gateway users remove --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway users remove --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot gateway keys -p"|"megabot gateway keys --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway keys -p"|"megabot gateway keys --profile") _megabot_profiles; return ;;
         "megabot gateway keys --url") compopt +o default; return ;;
         "megabot gateway keys --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway keys -o"|"megabot gateway keys --output") compopt +o default; return ;;
+        "megabot gateway keys -o"|"megabot gateway keys --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot gateway keys --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway keys list --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway keys list --fields") compopt +o default; return ;;
         "megabot gateway keys list --template") compopt +o default; return ;;
-        "megabot gateway keys list -p"|"megabot gateway keys list --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway keys list -p"|"megabot gateway keys list --profile") _megabot_profiles; return ;;
         "megabot gateway keys list --url") compopt +o default; return ;;
         "megabot gateway keys list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway keys list -o"|"megabot gateway keys list --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot gateway keys list --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway keys add --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway keys add -p"|"megabot gateway keys add --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway keys add -p"|"megabot gateway keys add --profile") _megabot_profiles; return ;;
         "megabot gateway keys add --url") compopt +o default; return ;;
         "megabot gateway keys add --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway keys add -o"|"megabot gateway keys add --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot gateway keys add --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys add --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot gateway keys revoke --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway keys revoke -p"|"megabot gateway keys revoke --profile") _megabot_kept credentials .json; return ;;
+        "megabot gateway keys revoke -p"|"megabot gateway keys revoke --profile") _megabot_profiles; return ;;
         "megabot gateway keys revoke --url") compopt +o default; return ;;
         "megabot gateway keys revoke --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway keys revoke -o"|"megabot gateway keys revoke --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot gateway keys revoke --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot gateway keys revoke --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot replay --to") compopt +o default; return ;;
+        "megabot replay --to") COMPREPLY=($(compgen -W "upstream clients dry-run" -- "$cur")); return ;;
         "megabot replay --pace") COMPREPLY=($(compgen -W "original fast reply step fixed:10/s" -- "$cur")); return ;;
         "megabot replay --speed") compopt +o default; return ;;
         "megabot replay --max-gap") compopt +o default; return ;;
@@ -399,7 +401,7 @@ _megabot() {
         "megabot replay --control") compopt +o default; return ;;
         "megabot replay --settle") compopt +o default; return ;;
         "megabot replay -t"|"megabot replay --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
-        "megabot replay -s"|"megabot replay --session") compopt +o default; return ;;
+        "megabot replay -s"|"megabot replay --session") _megabot_sessions; return ;;
         "megabot replay --client") compopt +o default; return ;;
         "megabot replay --user") compopt +o default; return ;;
         "megabot replay --link") compopt +o default; return ;;
@@ -413,21 +415,21 @@ _megabot() {
         "megabot replay --match") COMPREPLY=($(compgen -W "exact payload text type" -- "$cur")); return ;;
         "megabot replay --ignore") compopt +o default; return ;;
         "megabot replay --miss") COMPREPLY=($(compgen -W "error close echo forward" -- "$cur")); return ;;
-        "megabot replay -p"|"megabot replay --profile") _megabot_kept credentials .json; return ;;
+        "megabot replay -p"|"megabot replay --profile") _megabot_profiles; return ;;
         "megabot replay --url") compopt +o default; return ;;
         "megabot replay --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot replay -o"|"megabot replay --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot replay --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot replay --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot recordings -p"|"megabot recordings --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings -p"|"megabot recordings --profile") _megabot_profiles; return ;;
         "megabot recordings --url") compopt +o default; return ;;
         "megabot recordings --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot recordings -o"|"megabot recordings --output") compopt +o default; return ;;
+        "megabot recordings -o"|"megabot recordings --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot recordings --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings list --fields") compopt +o default; return ;;
         "megabot recordings list --template") compopt +o default; return ;;
-        "megabot recordings list -p"|"megabot recordings list --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings list -p"|"megabot recordings list --profile") _megabot_profiles; return ;;
         "megabot recordings list --url") compopt +o default; return ;;
         "megabot recordings list --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings list -o"|"megabot recordings list --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
@@ -435,7 +437,7 @@ _megabot() {
         "megabot recordings list --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings show -t"|"megabot recordings show --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot recordings show --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot recordings show -s"|"megabot recordings show --session") compopt +o default; return ;;
+        "megabot recordings show -s"|"megabot recordings show --session") _megabot_sessions; return ;;
         "megabot recordings show --client") compopt +o default; return ;;
         "megabot recordings show --user") compopt +o default; return ;;
         "megabot recordings show --link") compopt +o default; return ;;
@@ -448,7 +450,7 @@ _megabot() {
         "megabot recordings show --around") compopt +o default; return ;;
         "megabot recordings show --fields") compopt +o default; return ;;
         "megabot recordings show --template") compopt +o default; return ;;
-        "megabot recordings show -p"|"megabot recordings show --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings show -p"|"megabot recordings show --profile") _megabot_profiles; return ;;
         "megabot recordings show --url") compopt +o default; return ;;
         "megabot recordings show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings show -o"|"megabot recordings show --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
@@ -456,7 +458,7 @@ _megabot() {
         "megabot recordings show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings stats -t"|"megabot recordings stats --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot recordings stats --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot recordings stats -s"|"megabot recordings stats --session") compopt +o default; return ;;
+        "megabot recordings stats -s"|"megabot recordings stats --session") _megabot_sessions; return ;;
         "megabot recordings stats --client") compopt +o default; return ;;
         "megabot recordings stats --user") compopt +o default; return ;;
         "megabot recordings stats --link") compopt +o default; return ;;
@@ -466,7 +468,7 @@ _megabot() {
         "megabot recordings stats --from") compopt +o default; return ;;
         "megabot recordings stats --until") compopt +o default; return ;;
         "megabot recordings stats --limit") compopt +o default; return ;;
-        "megabot recordings stats -p"|"megabot recordings stats --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings stats -p"|"megabot recordings stats --profile") _megabot_profiles; return ;;
         "megabot recordings stats --url") compopt +o default; return ;;
         "megabot recordings stats --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings stats -o"|"megabot recordings stats --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -474,7 +476,7 @@ _megabot() {
         "megabot recordings stats --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings grep -t"|"megabot recordings grep --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot recordings grep --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot recordings grep -s"|"megabot recordings grep --session") compopt +o default; return ;;
+        "megabot recordings grep -s"|"megabot recordings grep --session") _megabot_sessions; return ;;
         "megabot recordings grep --client") compopt +o default; return ;;
         "megabot recordings grep --user") compopt +o default; return ;;
         "megabot recordings grep --link") compopt +o default; return ;;
@@ -486,14 +488,14 @@ _megabot() {
         "megabot recordings grep --around") compopt +o default; return ;;
         "megabot recordings grep --fields") compopt +o default; return ;;
         "megabot recordings grep --template") compopt +o default; return ;;
-        "megabot recordings grep -p"|"megabot recordings grep --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings grep -p"|"megabot recordings grep --profile") _megabot_profiles; return ;;
         "megabot recordings grep --url") compopt +o default; return ;;
         "megabot recordings grep --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings grep -o"|"megabot recordings grep --output") COMPREPLY=($(compgen -W "line wide json jsonl raw" -- "$cur")); return ;;
         "megabot recordings grep --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings grep --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings diff -t"|"megabot recordings diff --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
-        "megabot recordings diff -s"|"megabot recordings diff --session") compopt +o default; return ;;
+        "megabot recordings diff -s"|"megabot recordings diff --session") _megabot_sessions; return ;;
         "megabot recordings diff --client") compopt +o default; return ;;
         "megabot recordings diff --user") compopt +o default; return ;;
         "megabot recordings diff --link") compopt +o default; return ;;
@@ -504,7 +506,7 @@ _megabot() {
         "megabot recordings diff --until") compopt +o default; return ;;
         "megabot recordings diff --ignore") compopt +o default; return ;;
         "megabot recordings diff --most") compopt +o default; return ;;
-        "megabot recordings diff -p"|"megabot recordings diff --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings diff -p"|"megabot recordings diff --profile") _megabot_profiles; return ;;
         "megabot recordings diff --url") compopt +o default; return ;;
         "megabot recordings diff --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings diff -o"|"megabot recordings diff --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -512,7 +514,7 @@ _megabot() {
         "megabot recordings diff --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings prune --keep-days") compopt +o default; return ;;
         "megabot recordings prune --keep-bytes") compopt +o default; return ;;
-        "megabot recordings prune -p"|"megabot recordings prune --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings prune -p"|"megabot recordings prune --profile") _megabot_profiles; return ;;
         "megabot recordings prune --url") compopt +o default; return ;;
         "megabot recordings prune --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings prune -o"|"megabot recordings prune --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -520,7 +522,7 @@ _megabot() {
         "megabot recordings prune --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings verify --key") compopt +o default; return ;;
         "megabot recordings verify --pattern") compopt +o default; return ;;
-        "megabot recordings verify -p"|"megabot recordings verify --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings verify -p"|"megabot recordings verify --profile") _megabot_profiles; return ;;
         "megabot recordings verify --url") compopt +o default; return ;;
         "megabot recordings verify --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings verify -o"|"megabot recordings verify --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -528,7 +530,7 @@ _megabot() {
         "megabot recordings verify --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings cut -t"|"megabot recordings cut --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot recordings cut --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot recordings cut -s"|"megabot recordings cut --session") compopt +o default; return ;;
+        "megabot recordings cut -s"|"megabot recordings cut --session") _megabot_sessions; return ;;
         "megabot recordings cut --client") compopt +o default; return ;;
         "megabot recordings cut --user") compopt +o default; return ;;
         "megabot recordings cut --link") compopt +o default; return ;;
@@ -539,13 +541,13 @@ _megabot() {
         "megabot recordings cut --until") compopt +o default; return ;;
         "megabot recordings cut --limit") compopt +o default; return ;;
         "megabot recordings cut --around") compopt +o default; return ;;
-        "megabot recordings cut -p"|"megabot recordings cut --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings cut -p"|"megabot recordings cut --profile") _megabot_profiles; return ;;
         "megabot recordings cut --url") compopt +o default; return ;;
         "megabot recordings cut --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings cut -o"|"megabot recordings cut --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot recordings cut --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings cut --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot recordings merge -p"|"megabot recordings merge --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings merge -p"|"megabot recordings merge --profile") _megabot_profiles; return ;;
         "megabot recordings merge --url") compopt +o default; return ;;
         "megabot recordings merge --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings merge -o"|"megabot recordings merge --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
@@ -554,7 +556,7 @@ _megabot() {
         "megabot recordings sanitize --key") compopt +o default; return ;;
         "megabot recordings sanitize --pattern") compopt +o default; return ;;
         "megabot recordings sanitize --drop") compopt +o default; return ;;
-        "megabot recordings sanitize -p"|"megabot recordings sanitize --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings sanitize -p"|"megabot recordings sanitize --profile") _megabot_profiles; return ;;
         "megabot recordings sanitize --url") compopt +o default; return ;;
         "megabot recordings sanitize --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings sanitize -o"|"megabot recordings sanitize --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
@@ -562,7 +564,7 @@ _megabot() {
         "megabot recordings sanitize --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot recordings convert -t"|"megabot recordings convert --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot recordings convert --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
-        "megabot recordings convert -s"|"megabot recordings convert --session") compopt +o default; return ;;
+        "megabot recordings convert -s"|"megabot recordings convert --session") _megabot_sessions; return ;;
         "megabot recordings convert --client") compopt +o default; return ;;
         "megabot recordings convert --user") compopt +o default; return ;;
         "megabot recordings convert --link") compopt +o default; return ;;
@@ -574,32 +576,32 @@ _megabot() {
         "megabot recordings convert --to") COMPREPLY=($(compgen -W "har jsonl markdown pytest recording" -- "$cur")); return ;;
         "megabot recordings convert --from") COMPREPLY=($(compgen -W "auto recording har jsonl" -- "$cur")); return ;;
         "megabot recordings convert --expect") COMPREPLY=($(compgen -W "exact shape" -- "$cur")); return ;;
-        "megabot recordings convert -p"|"megabot recordings convert --profile") _megabot_kept credentials .json; return ;;
+        "megabot recordings convert -p"|"megabot recordings convert --profile") _megabot_profiles; return ;;
         "megabot recordings convert --url") compopt +o default; return ;;
         "megabot recordings convert --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot recordings convert -o"|"megabot recordings convert --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot recordings convert --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings convert --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot doctor --report") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot doctor -p"|"megabot doctor --profile") _megabot_kept credentials .json; return ;;
+        "megabot doctor -p"|"megabot doctor --profile") _megabot_profiles; return ;;
         "megabot doctor --url") compopt +o default; return ;;
         "megabot doctor --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot doctor -o"|"megabot doctor --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
         "megabot doctor --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot doctor --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot completions -p"|"megabot completions --profile") _megabot_kept credentials .json; return ;;
+        "megabot completions -p"|"megabot completions --profile") _megabot_profiles; return ;;
         "megabot completions --url") compopt +o default; return ;;
         "megabot completions --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot completions -o"|"megabot completions --output") compopt +o default; return ;;
+        "megabot completions -o"|"megabot completions --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot completions --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot completions --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot completions show -p"|"megabot completions show --profile") _megabot_kept credentials .json; return ;;
+        "megabot completions show -p"|"megabot completions show --profile") _megabot_profiles; return ;;
         "megabot completions show --url") compopt +o default; return ;;
         "megabot completions show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot completions show -o"|"megabot completions show --output") COMPREPLY=($(compgen -W "text" -- "$cur")); return ;;
         "megabot completions show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot completions show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot completions install -p"|"megabot completions install --profile") _megabot_kept credentials .json; return ;;
+        "megabot completions install -p"|"megabot completions install --profile") _megabot_profiles; return ;;
         "megabot completions install --url") compopt +o default; return ;;
         "megabot completions install --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot completions install -o"|"megabot completions install --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -610,37 +612,37 @@ _megabot() {
         "megabot bench --rate") compopt +o default; return ;;
         "megabot bench --listeners") compopt +o default; return ;;
         "megabot bench --message") compopt +o default; return ;;
-        "megabot bench -p"|"megabot bench --profile") _megabot_kept credentials .json; return ;;
+        "megabot bench -p"|"megabot bench --profile") _megabot_profiles; return ;;
         "megabot bench --url") compopt +o default; return ;;
         "megabot bench --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot bench -o"|"megabot bench --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot bench --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot bench --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config -p"|"megabot config --profile") _megabot_kept credentials .json; return ;;
+        "megabot config -p"|"megabot config --profile") _megabot_profiles; return ;;
         "megabot config --url") compopt +o default; return ;;
         "megabot config --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot config -o"|"megabot config --output") compopt +o default; return ;;
+        "megabot config -o"|"megabot config --output") COMPREPLY=($(compgen -W "text table json jsonl raw" -- "$cur")); return ;;
         "megabot config --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config init -p"|"megabot config init --profile") _megabot_kept credentials .json; return ;;
+        "megabot config init -p"|"megabot config init --profile") _megabot_profiles; return ;;
         "megabot config init --url") compopt +o default; return ;;
         "megabot config init --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config init -o"|"megabot config init --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config init --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config init --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config show -p"|"megabot config show --profile") _megabot_kept credentials .json; return ;;
+        "megabot config show -p"|"megabot config show --profile") _megabot_profiles; return ;;
         "megabot config show --url") compopt +o default; return ;;
         "megabot config show --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config show -o"|"megabot config show --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config show --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config show --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config check -p"|"megabot config check --profile") _megabot_kept credentials .json; return ;;
+        "megabot config check -p"|"megabot config check --profile") _megabot_profiles; return ;;
         "megabot config check --url") compopt +o default; return ;;
         "megabot config check --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config check -o"|"megabot config check --output") COMPREPLY=($(compgen -W "text json jsonl" -- "$cur")); return ;;
         "megabot config check --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config check --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config explain -p"|"megabot config explain --profile") _megabot_kept credentials .json; return ;;
+        "megabot config explain -p"|"megabot config explain --profile") _megabot_profiles; return ;;
         "megabot config explain --url") compopt +o default; return ;;
         "megabot config explain --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config explain -o"|"megabot config explain --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
@@ -648,25 +650,25 @@ _megabot() {
         "megabot config explain --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
         "megabot config profiles --fields") compopt +o default; return ;;
         "megabot config profiles --template") compopt +o default; return ;;
-        "megabot config profiles -p"|"megabot config profiles --profile") _megabot_kept credentials .json; return ;;
+        "megabot config profiles -p"|"megabot config profiles --profile") _megabot_profiles; return ;;
         "megabot config profiles --url") compopt +o default; return ;;
         "megabot config profiles --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config profiles -o"|"megabot config profiles --output") COMPREPLY=($(compgen -W "text table json jsonl" -- "$cur")); return ;;
         "megabot config profiles --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config profiles --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config use -p"|"megabot config use --profile") _megabot_kept credentials .json; return ;;
+        "megabot config use -p"|"megabot config use --profile") _megabot_profiles; return ;;
         "megabot config use --url") compopt +o default; return ;;
         "megabot config use --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config use -o"|"megabot config use --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config use --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config use --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config path -p"|"megabot config path --profile") _megabot_kept credentials .json; return ;;
+        "megabot config path -p"|"megabot config path --profile") _megabot_profiles; return ;;
         "megabot config path --url") compopt +o default; return ;;
         "megabot config path --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config path -o"|"megabot config path --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot config path --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot config path --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot config schema -p"|"megabot config schema --profile") _megabot_kept credentials .json; return ;;
+        "megabot config schema -p"|"megabot config schema --profile") _megabot_profiles; return ;;
         "megabot config schema --url") compopt +o default; return ;;
         "megabot config schema --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot config schema -o"|"megabot config schema --output") COMPREPLY=($(compgen -W "json" -- "$cur")); return ;;
@@ -788,58 +790,64 @@ _megabot() {
         "megabot config profiles")
             _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config use")
-            _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--forget -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config path")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot config schema")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
     esac
     if [[ $cur != -* ]]; then
-        case $path in
-            "megabot") compopt +o default ;;
-            "megabot demo") compopt +o default ;;
-            "megabot login") compopt +o default ;;
-            "megabot logout") compopt +o default ;;
-            "megabot whoami") compopt +o default ;;
-            "megabot token") compopt +o default ;;
-            "megabot chat") compopt +o default ;;
-            "megabot tail") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot relay") compopt +o default ;;
-            "megabot relay status") compopt +o default ;;
-            "megabot relay clients") compopt +o default ;;
-            "megabot relay sessions") compopt +o default ;;
-            "megabot relay top") compopt +o default ;;
-            "megabot relay drain") compopt +o default ;;
-            "megabot relay reauth") compopt +o default ;;
-            "megabot relay reload") compopt +o default ;;
-            "megabot relay level") COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")) ;;
-            "megabot relay dump") compopt +o default ;;
-            "megabot gateway users") compopt +o default ;;
-            "megabot gateway users list") compopt +o default ;;
-            "megabot gateway keys") compopt +o default ;;
-            "megabot gateway keys list") compopt +o default ;;
-            "megabot replay") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot recordings") compopt +o default ;;
-            "megabot recordings list") compopt +o default ;;
-            "megabot recordings show") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot recordings stats") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot recordings prune") compopt +o default ;;
-            "megabot recordings verify") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot recordings cut") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot recordings sanitize") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot recordings convert") mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
-            "megabot doctor") compopt +o default ;;
-            "megabot completions") compopt +o default ;;
-            "megabot completions show") COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
-            "megabot completions install") COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
-            "megabot config") compopt +o default ;;
-            "megabot config init") compopt +o default ;;
-            "megabot config check") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames ;;
-            "megabot config explain") COMPREPLY=($(compgen -W "profile url dialect username platform compression auth.send_in auth.refresh_margin_s tls.ca_file tls.insecure tls.fingerprint tls.client_cert_file tls.client_key_file integrity.key_file integrity.require limits.messages_per_second limits.burst limits.queue limits.max_message_bytes relay.listen relay.admin_listen relay.mode relay.also relay.require_token relay.allowed_origins relay.allowed_hosts relay.insecure_remote relay.linger_s relay.linger_links relay.validation relay.echo relay.heartbeat_s relay.dial_timeout_s relay.wait_messages relay.wait_bytes relay.wait_s relay.ring_messages relay.ring_bytes relay.ring_age_s relay.batching relay.flight_recorder_s relay.flight_recorder_bytes relay.flight_recorder_trigger relay.tls_cert_file relay.tls_key_file relay.header_deadline_s relay.max_unknown relay.max_clients relay.max_clients_per_session relay.drain_s relay.outbox.messages relay.outbox.bytes relay.outbox.stall_s recording.enabled recording.folder recording.flush_s recording.fsync recording.fsync_interval_s recording.segment_bytes recording.segment_age_s recording.compress recording.keep_days recording.keep_bytes recording.queue_records recording.queue_bytes recording.writer recording.on_pressure recording.on_disk_full recording.redact_keys recording.redact_patterns gateway.listen gateway.dialect gateway.token_lifetime_s gateway.chunk_delay_s gateway.latency_s gateway.session_lifetime_s gateway.allowed_origins gateway.header_deadline_s gateway.max_unknown gateway.assistant gateway.assistant_model gateway.assistant_seed gateway.assistant_silence_s gateway.scenario gateway.integrity.key_file gateway.integrity.require" -- "$cur")) ;;
-            "megabot config profiles") compopt +o default ;;
-            "megabot config use") _megabot_kept credentials .json ;;
-            "megabot config path") compopt +o default ;;
-            "megabot config schema") compopt +o default ;;
+        case "$path:$given" in
+            "megabot:"*) compopt +o default ;;
+            "megabot demo:"*) compopt +o default ;;
+            "megabot login:"*) compopt +o default ;;
+            "megabot logout:"*) compopt +o default ;;
+            "megabot whoami:"*) compopt +o default ;;
+            "megabot token:"*) compopt +o default ;;
+            "megabot chat:"*) compopt +o default ;;
+            "megabot tail:"*) mapfile -t COMPREPLY < <(compgen -W "relay upstream profile: last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot relay:"*) compopt +o default ;;
+            "megabot relay status:"*) compopt +o default ;;
+            "megabot relay clients:"*) compopt +o default ;;
+            "megabot relay sessions:"*) compopt +o default ;;
+            "megabot relay top:"*) compopt +o default ;;
+            "megabot relay close:"0) _megabot_sessions ;;
+            "megabot relay drain:"*) compopt +o default ;;
+            "megabot relay reauth:"*) compopt +o default ;;
+            "megabot relay reload:"*) compopt +o default ;;
+            "megabot relay level:"0) COMPREPLY=($(compgen -W "debug info warning error" -- "$cur")) ;;
+            "megabot relay dump:"*) compopt +o default ;;
+            "megabot gateway users:"*) compopt +o default ;;
+            "megabot gateway users list:"*) compopt +o default ;;
+            "megabot gateway keys:"*) compopt +o default ;;
+            "megabot gateway keys list:"*) compopt +o default ;;
+            "megabot replay:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings:"*) compopt +o default ;;
+            "megabot recordings list:"*) compopt +o default ;;
+            "megabot recordings show:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings stats:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings grep:"[!0]*) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings diff:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings diff:"1) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings prune:"*) compopt +o default ;;
+            "megabot recordings verify:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings cut:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings merge:"*) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings sanitize:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot recordings convert:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
+            "megabot doctor:"*) compopt +o default ;;
+            "megabot completions:"*) compopt +o default ;;
+            "megabot completions show:"0) COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
+            "megabot completions install:"0) COMPREPLY=($(compgen -W "bash zsh fish powershell" -- "$cur")) ;;
+            "megabot config:"*) compopt +o default ;;
+            "megabot config init:"*) compopt +o default ;;
+            "megabot config show:"0) COMPREPLY=($(compgen -W "profiles limits relay recording gateway profile limits.messages_per_second limits.burst limits.queue limits.max_message_bytes relay.listen relay.admin_listen relay.mode relay.also relay.require_token relay.allowed_origins relay.allowed_hosts relay.insecure_remote relay.linger_s relay.linger_links relay.validation relay.echo relay.heartbeat_s relay.dial_timeout_s relay.wait_messages relay.wait_bytes relay.wait_s relay.ring_messages relay.ring_bytes relay.ring_age_s relay.batching relay.flight_recorder_s relay.flight_recorder_bytes relay.flight_recorder_trigger relay.tls_cert_file relay.tls_key_file relay.header_deadline_s relay.max_unknown relay.max_clients relay.max_clients_per_session relay.drain_s relay.outbox.messages relay.outbox.bytes relay.outbox.stall_s recording.enabled recording.folder recording.flush_s recording.fsync recording.fsync_interval_s recording.segment_bytes recording.segment_age_s recording.compress recording.keep_days recording.keep_bytes recording.queue_records recording.queue_bytes recording.writer recording.on_pressure recording.on_disk_full recording.redact_keys recording.redact_patterns gateway.listen gateway.dialect gateway.token_lifetime_s gateway.chunk_delay_s gateway.latency_s gateway.session_lifetime_s gateway.allowed_origins gateway.header_deadline_s gateway.max_unknown gateway.assistant gateway.assistant_model gateway.assistant_seed gateway.assistant_silence_s gateway.scenario gateway.integrity.key_file gateway.integrity.require" -- "$cur")) ;;
+            "megabot config check:"0) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames ;;
+            "megabot config explain:"0) COMPREPLY=($(compgen -W "profile url dialect username platform compression auth.send_in auth.refresh_margin_s tls.ca_file tls.insecure tls.fingerprint tls.client_cert_file tls.client_key_file integrity.key_file integrity.require limits.messages_per_second limits.burst limits.queue limits.max_message_bytes relay.listen relay.admin_listen relay.mode relay.also relay.require_token relay.allowed_origins relay.allowed_hosts relay.insecure_remote relay.linger_s relay.linger_links relay.validation relay.echo relay.heartbeat_s relay.dial_timeout_s relay.wait_messages relay.wait_bytes relay.wait_s relay.ring_messages relay.ring_bytes relay.ring_age_s relay.batching relay.flight_recorder_s relay.flight_recorder_bytes relay.flight_recorder_trigger relay.tls_cert_file relay.tls_key_file relay.header_deadline_s relay.max_unknown relay.max_clients relay.max_clients_per_session relay.drain_s relay.outbox.messages relay.outbox.bytes relay.outbox.stall_s recording.enabled recording.folder recording.flush_s recording.fsync recording.fsync_interval_s recording.segment_bytes recording.segment_age_s recording.compress recording.keep_days recording.keep_bytes recording.queue_records recording.queue_bytes recording.writer recording.on_pressure recording.on_disk_full recording.redact_keys recording.redact_patterns gateway.listen gateway.dialect gateway.token_lifetime_s gateway.chunk_delay_s gateway.latency_s gateway.session_lifetime_s gateway.allowed_origins gateway.header_deadline_s gateway.max_unknown gateway.assistant gateway.assistant_model gateway.assistant_seed gateway.assistant_silence_s gateway.scenario gateway.integrity.key_file gateway.integrity.require" -- "$cur")) ;;
+            "megabot config profiles:"*) compopt +o default ;;
+            "megabot config use:"0) _megabot_profiles ;;
+            "megabot config path:"*) compopt +o default ;;
+            "megabot config schema:"*) compopt +o default ;;
         esac
     fi
     _megabot_trim
@@ -869,8 +877,38 @@ _megabot_kept() {
     for entry in "$folder/$1"/*"$2"; do
         [[ -e $entry ]] || continue
         entry=${entry##*/}
-        entry=${entry%"$2"}
-        [[ $entry == "$cur"* ]] && COMPREPLY+=("$entry")
+        _megabot_offer "${entry%"$2"}"
+    done
+}
+
+_megabot_offer() {
+    [[ $1 == "$cur"* && " ${COMPREPLY[*]} " != *" $1 "* ]] && COMPREPLY+=("$1")
+}
+
+_megabot_profiles() {
+    local file=${XDG_CONFIG_HOME:-$HOME/.config}/megabot/config.yaml entry
+    [[ $OSTYPE == darwin* ]] && file="$HOME/Library/Application Support/megabot/config.yaml"
+    [[ -n ${MEGABOT_HOME-} ]] && file=$MEGABOT_HOME/config.yaml
+    file=${MEGABOT_CONFIG:-$file}
+    _megabot_kept credentials .json
+    [[ -r $file ]] || return 0
+    while read -r entry; do
+        _megabot_offer "$entry"
+    done < <(awk '/^profiles:/ { inside = 1; next } /^[^ \t#]/ { inside = 0 } inside && !/^[ \t]*(#|$)/ { match($0, /^[ \t]*/); if (!depth) depth = RLENGTH; if (RLENGTH == depth) { gsub(/[ \t"\047]|:.*/, ""); if (/^[A-Za-z0-9_.-]+$/) print } }' "$file")
+}
+
+# The sessions of the relays that run; each is asked for a second at most.
+_megabot_sessions() {
+    local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot file reply
+    [[ $OSTYPE == darwin* ]] && folder="$HOME/Library/Application Support/megabot"
+    [[ -n ${MEGABOT_HOME-} ]] && folder=$MEGABOT_HOME/state
+    for file in "$folder"/run/relay-*.json; do
+        [[ -r $file && $(<"$file") =~ \"admin_url\":\"(http://[^\"]+)\" ]] || continue
+        reply=$(curl -gsm 1 --noproxy '*' "${BASH_REMATCH[1]}/relay/sessions" 2>/dev/null)
+        while [[ $reply =~ \"session\":\ ?\"([A-Za-z0-9_.-]+)\"(.*) ]]; do
+            reply=${BASH_REMATCH[2]}
+            _megabot_offer "${BASH_REMATCH[1]}"
+        done
     done
 }
 

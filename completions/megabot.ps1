@@ -192,9 +192,19 @@ $global:MegabotCommands = @'
     ""
    ],
    "-o": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--output": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [
@@ -1092,6 +1102,20 @@ $global:MegabotCommands = @'
     ""
    ],
    "--wait": [
+    "reply",
+    "none",
+    "type:connection_established",
+    "type:connection_error",
+    "type:chat_send",
+    "type:chat_receive",
+    "type:chat_stream",
+    "type:status_update",
+    "type:notification",
+    "type:tool_call",
+    "type:tool_result",
+    "type:session_join",
+    "type:collaborative_action",
+    "type:batch",
     ""
    ],
    "--until": [
@@ -3869,9 +3893,21 @@ $global:MegabotCommands = @'
     ""
    ],
    "--scenario": [
+    "auth-trouble",
+    "collaboration",
+    "flaky-network",
+    "happy",
+    "slow-model",
+    "tool-heavy",
     ""
    ],
    "--check-scenario": [
+    "auth-trouble",
+    "collaboration",
+    "flaky-network",
+    "happy",
+    "slow-model",
+    "tool-heavy",
     ""
    ],
    "--ready-file": [
@@ -4064,9 +4100,19 @@ $global:MegabotCommands = @'
     ""
    ],
    "-o": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--output": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [
@@ -4729,9 +4775,19 @@ $global:MegabotCommands = @'
     ""
    ],
    "-o": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--output": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [
@@ -5380,6 +5436,9 @@ $global:MegabotCommands = @'
   ],
   "values": {
    "--to": [
+    "upstream",
+    "clients",
+    "dry-run",
     ""
    ],
    "--pace": [
@@ -5702,9 +5761,19 @@ $global:MegabotCommands = @'
     ""
    ],
    "-o": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--output": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [
@@ -8239,9 +8308,19 @@ $global:MegabotCommands = @'
     ""
    ],
    "-o": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--output": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [
@@ -8813,9 +8892,19 @@ $global:MegabotCommands = @'
     ""
    ],
    "-o": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--output": [
+    "text",
+    "table",
+    "json",
+    "jsonl",
+    "raw",
     ""
    ],
    "--log-format": [
@@ -9468,6 +9557,10 @@ $global:MegabotCommands = @'
  "megabot config use": {
   "commands": [],
   "options": [
+   {
+    "name": "--forget",
+    "help": "Forget the choice that was made."
+   },
    {
     "name": "-p",
     "help": "Which upstream and identity [MEGABOT_PROFILE]."

@@ -29,6 +29,7 @@ from megabot_cli.terminal.console import (
 )
 
 # Typer keeps the word that was typed in its message alone.
+_NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?(?=\.|$)")
 _NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of ", re.DOTALL)
 
 
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = [_in_utf8(each) for each in (sys.argv[1:] if arguments is None else arguments)]
     _reopen_closed_streams()
     read_certificates_late()
+    if given[:1] == ["help"]:  # as others have it
+        given = [*given[1:], "--help"]
     invocation = Invocation(os.environ)
     try:
         with raising_on_signals():
@@ -65,10 +68,13 @@ def _run(invocation: Invocation, arguments: list[str]) -> int:
 
 
 def _call(invocation: Invocation, arguments: list[str]) -> int:
-    """Parse and hand over. Typer's own `main` would turn a closed pipe into a failure."""
+    """Parse and hand over. Typer's own `main` would turn a closed pipe into a failure.
+
+    Typer takes apart the list it is given; `arguments` are asked again where it fails.
+    """
     tree = build()
     try:
-        with tree.make_context("megabot", arguments, obj=invocation) as context:
+        with tree.make_context("megabot", list(arguments), obj=invocation) as context:
             tree.invoke(context)
     except typer.Exit as done:
         return done.exit_code
@@ -123,11 +129,21 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
     context = getattr(fault, "ctx", None)
     possible = getattr(fault, "possibilities", None)
     if possible:
-        message = f"{fault.message}. Did you mean {' or '.join(sorted(possible))}?"
+        meant = _nearest(str(getattr(fault, "option_name", "")), possible)
+        message = f"{fault.message}. Did you mean {' or '.join(meant)}?"
     else:
         message = " ".join(fault.format_message().split())  # choices come one a line
+        message = _NO_NUMBER.sub("is no whole number", message)
     path = context.command_path if context is not None else "megabot"
     return WrongUsage(message, _meant(fault) or f"`{path} --help` shows what there is.")
+
+
+def _nearest(typed: str, possible: Sequence[str]) -> list[str]:
+    """Those that begin as was typed; else the one that is most like it."""
+    from difflib import get_close_matches
+
+    begin = sorted(each for each in possible if each.startswith(typed))
+    return begin or get_close_matches(typed, possible, n=1) or sorted(possible)
 
 
 def _meant(fault: typer.TyperException) -> str | None:

@@ -66,6 +66,8 @@ def bench(
     invocation: Invocation = context.obj
     if rate_limit is not None and no_rate_limit:
         raise WrongUsage("--rate and --no-rate-limit exclude each other")
+    if not for_s:
+        raise WrongUsage("--duration 0 measures nothing", "Write 5s, say.")
     invocation.configure({"profiles.*.url": Flag("--url", upstream) if upstream else None})
     limit = invocation.configuration.settings.limits.messages_per_second
     if rate_limit is not None:

@@ -31,6 +31,7 @@ class Talk:
 
     turns: list[tuple[str, str]] = field(default_factory=list)
     messages: Sequence[str] = ()
+    saved: set[Path] = field(default_factory=set)
     over: bool = False
 
 
@@ -61,12 +62,14 @@ async def _session(wanted: str, console: Console, partner: Partner) -> None:
 
 
 def _save(name: str, console: Console, talk: Talk) -> None:
-    """Write the transcript; a file that is there already is left alone."""
+    """Write the transcript, again where this talk is saved already; other files are left alone."""
     if not name:
         raise WrongUsage("/save wants a file name", "Type /save talk.md.")
-    path = Path(name).expanduser()
+    if not talk.turns:
+        raise NotFound("Nothing has been said yet")
+    path = Path(name).expanduser().absolute()
     try:
-        with path.open("x", encoding="utf-8") as file:
+        with path.open("w" if path in talk.saved else "x", encoding="utf-8") as file:
             for said, answer in talk.turns:
                 quoted = "".join(f"> {line}\n" for line in said.splitlines())
                 file.write(f"{quoted}\n{answer.rstrip()}\n\n")
@@ -74,6 +77,7 @@ def _save(name: str, console: Console, talk: Talk) -> None:
         raise WrongUsage(f"{path} is there already", "Name another file.") from None
     except OSError as fault:
         raise NotFound(f"Cannot write {path}: {fault.strerror}") from None
+    talk.saved.add(path)
     console.error_line(f"  {counted(len(talk.turns), 'question')} with what was answered: {path}")
 
 

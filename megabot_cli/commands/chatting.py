@@ -6,7 +6,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from megabot_cli.commands.chat_commands import Talk, obey
 from megabot_cli.commands.running import Interrupted
@@ -68,7 +68,8 @@ class Partner(Protocol):
         ...
 
     async def go_on_in(self, session: str | None) -> None:
-        """Talk in another session from here on; None begins a new one."""
+        """Talk in another session from here on; None begins a new one. NotFound when there is
+        none such: then the talk stays where it was."""
         ...
 
     async def interrupt(self) -> None:
@@ -93,27 +94,49 @@ class _SessionPartner:
         self._status: Show | None = None
         self._stack = contextlib.AsyncExitStack()
         self._client: MegaBotClient | None = None
+        self._error_will_say_it = False
         self.session = session
 
     async def open(self) -> None:
+        await self._enter_asked(self.session, else_new="--new begins a new one.")
+
+    async def _enter_asked(self, asked: str | None, *, else_new: str) -> None:
+        """Talk in the session that was asked for; NotFound, and all is as it was, without it."""
         from megabot_cli.commands.asked_session import require_session, whole_session
-        from megabot_cli.commands.sending import add_tools
+
+        session = whole_session(self._invocation, asked, direct=self._direct)
+        self._error_will_say_it = True
+        stack = contextlib.AsyncExitStack()
+        try:
+            client = await stack.enter_async_context(self._connection(session))
+            await require_session(
+                self._invocation, client, session, direct=self._direct, else_new=else_new
+            )
+        except BaseException:
+            await stack.aclose()
+            raise
+        finally:
+            self._error_will_say_it = False
+        await self.close()
+        self._go_on_with(stack, client)
+
+    def _connection(self, session: str | None) -> contextlib.AbstractAsyncContextManager[Any]:
         from megabot_cli.commands.upstream import open_client
 
-        self.session = whole_session(self._invocation, self.session, direct=self._direct)
-
-        opened = open_client(
+        return open_client(
             self._invocation,
-            session=self.session,
+            session=session,
             direct=self._direct,
             on_event=self._tell,
             query={"role": "executor"} if self._tools else None,
         )
-        client = self._client = await self._stack.enter_async_context(opened)
-        if not self._invocation.console.in_is_terminal:  # a person sees the warning, and decides
-            await require_session(self._invocation, client, self.session, direct=self._direct)
+
+    def _go_on_with(self, stack: contextlib.AsyncExitStack, client: MegaBotClient) -> None:
+        from megabot_cli.commands.sending import add_tools
+
         add_tools(client, self._tools)
         client.on("status_update")(self._goes_on)
+        self._stack, self._client = stack, client
         self.session = client.session_id
 
     async def close(self) -> None:
@@ -133,14 +156,13 @@ class _SessionPartner:
             self._status = None
 
     async def go_on_in(self, session: str | None) -> None:
-        await self.close()
-        self.session = session
-        await self.open()
+        await self._enter_asked(session, else_new="`/session new` begins one.")
 
     async def interrupt(self) -> None:
         """The protocol has one word for that: to say goodbye. A relay keeps its link."""
         await self.close()
-        await self.open()
+        stack = contextlib.AsyncExitStack()
+        self._go_on_with(stack, await stack.enter_async_context(self._connection(self.session)))
 
     def _goes_on(self, received: Received) -> None:
         told = received.payload()
@@ -158,8 +180,9 @@ class _SessionPartner:
         elif event.kind == "resumed":
             console.note("connected again")
         elif event.kind == "new_session" and event.session_id != self.session:
-            if self._client is None and not console.in_is_terminal:
-                return  # the error says it
+            if self._error_will_say_it:
+                return
+            self.session = event.session_id
             console.warn(f"the session is gone; a new one is {event.session_id}")
 
 

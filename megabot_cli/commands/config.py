@@ -13,6 +13,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.values import SettingPrefix
 from megabot_cli.errors import NotFound
 
 if TYPE_CHECKING:
@@ -36,7 +37,12 @@ _PASSWORD_IN_URL = re.compile(r"(?<=://)[^/@\s]*@")
 def show(
     context: typer.Context,
     prefix: Annotated[
-        str, typer.Argument(metavar="[SETTING]", help="A setting, or the beginning of its name.")
+        str,
+        typer.Argument(
+            metavar="[SETTING]",
+            parser=SettingPrefix(),
+            help="A setting, or the beginning of its name.",
+        ),
     ] = "",
 ) -> None:
     """Show each setting and its source.
@@ -45,7 +51,9 @@ def show(
     in it.
     """
     invocation: Invocation = context.obj
-    configuration = invocation.configuration
+    configuration = (
+        invocation.look_at_configuration() if prefix == "profile" else invocation.configuration
+    )
     rows = list(_rows(configuration, prefix))
     if not rows:
         from megabot_cli.config.spelling import did_you_mean
@@ -100,8 +108,8 @@ def _print(invocation: Invocation, configuration: Configuration, rows: list[Any]
         (name, json.dumps(value, ensure_ascii=False), str(source)) for name, value, source in rows
     ]
     print_table(invocation.console, ("setting", "value", "source"), table)
-    for name in configuration.unknown_variables:
-        invocation.console.warn(f"{name} sets nothing: there is no such setting")
+    for remark in configuration.remarks:
+        invocation.console.warn(remark)
 
 
 @forms("text", "json")

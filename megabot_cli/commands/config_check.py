@@ -42,7 +42,8 @@ def check(
     name = str(file or invocation.places.config_file)
     _show(invocation, name, problems)
     if not problems:
-        _say_that_all_is_well(invocation, file)
+        remarked = file is None and bool(invocation.configuration.remarks)
+        _say_that_all_is_well(invocation, file, remarked=remarked)
     else:
         many = counted(len(problems), "problem")
         raise BadConfiguration(f"{name} has {many}" if file else f"The settings have {many}")
@@ -70,8 +71,8 @@ def _problems_in_force(invocation: Invocation) -> list[MegabotError]:
 
     found = read_settings(invocation)
     if found.configuration is not None:
-        for name in found.configuration.unknown_variables:
-            invocation.console.warn(f"{name} sets nothing: there is no such setting")
+        for remark in found.configuration.remarks:
+            invocation.console.warn(remark)
     return found.problems
 
 
@@ -88,13 +89,14 @@ def _show(invocation: Invocation, name: str, problems: list[MegabotError]) -> No
             _print(invocation, each)
 
 
-def _say_that_all_is_well(invocation: Invocation, file: Path | None) -> None:
+def _say_that_all_is_well(invocation: Invocation, file: Path | None, *, remarked: bool) -> None:
+    nothing = "nothing else" if remarked else "nothing"
     own = invocation.places.config_file
     if file is None and not own.exists():
-        what = "nothing is wrong in the defaults and the environment"
+        what = f"{nothing} is wrong in the defaults and the environment"
         invocation.console.note(f"There is no {own}; {what}.")
     elif invocation.output == "text":
-        invocation.console.note(f"Nothing is wrong in {file or own}.")
+        invocation.console.note(f"{nothing.capitalize()} is wrong in {file or own}.")
 
 
 def _row(problem: MegabotError) -> dict[str, str | None]:

@@ -40,7 +40,9 @@ def explain(
     for, what it takes, and every way to set it.
     """
     invocation: Invocation = context.obj
-    configuration = invocation.configuration
+    configuration = (
+        invocation.look_at_configuration() if key == "profile" else invocation.configuration
+    )
     setting, path = _find(configuration, key)
     facts = _facts(configuration, setting, path)
     if invocation.output == "json":
@@ -74,8 +76,23 @@ def _find(configuration: Configuration, key: str) -> tuple[Setting, Path]:
     if below:
         hint = f"It has: {', '.join(below[:4])}, …: `megabot config show {wanted}` lists them."
         raise NotFound(f"{key} is a section, not a setting", hint)
+    _require_profile(configuration, wanted)
     hint = did_you_mean(key, known) or "`megabot config show` lists all settings."
     raise NotFound(f"There is no setting {key!r}", hint)
+
+
+def _require_profile(configuration: Configuration, wanted: str) -> None:
+    """NotFound when a setting of a profile is wanted, and it is the profile that is not there."""
+    from megabot_cli.config.spelling import did_you_mean
+
+    section, *rest = wanted.split(".")
+    profiles = sorted(configuration.settings.profiles)
+    if section != "profiles" or not rest or rest[0] in profiles:
+        return
+    raise NotFound(
+        f"There is no profile {rest[0]!r}",
+        did_you_mean(rest[0], profiles) or f"Known: {', '.join(profiles)}.",
+    )
 
 
 def _facts(configuration: Configuration, setting: Setting, path: Path) -> dict[str, Any]:

@@ -11,10 +11,10 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import NotFound
+from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
-    from megabot_cli.config.load import Configuration
+    from megabot_cli.config.load import Configuration, Given
 
 
 @forms(*LIST_FORMS)
@@ -30,7 +30,7 @@ def profiles(
     The one in force has a star. They come from the configuration file and from logins.
     """
     invocation: Invocation = context.obj
-    configuration = invocation.configuration
+    configuration = invocation.look_at_configuration()
     rows = [
         _row(invocation, configuration, name) for name in sorted(configuration.settings.profiles)
     ]
@@ -48,7 +48,7 @@ def _row(invocation: Invocation, configuration: Configuration, name: str) -> dic
     given = configuration.history[("profiles", name, "url")][-1]
     return {
         "profile": name,
-        "in_force": name == configuration.profile_name,
+        "in_force": name == configuration.history[("profile",)][-1].value,
         "url": without_secrets(given.value),
         "source": given.source.layer,
         "credential": _credential(invocation, configuration, name),
@@ -79,29 +79,38 @@ def _print(invocation: Invocation, rows: list[dict[str, Any]]) -> None:
 @examples(
     ("megabot config use staging", "Every command without -p means it from now on"),
     ("megabot config use default", "Back"),
+    ("megabot config use --forget", "What the configuration file says counts again"),
 )
 def use(
     context: typer.Context,
-    name: Annotated[str, typer.Argument(metavar="PROFILE", help="A profile there is.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[PROFILE]", help="A profile there is.")
+    ] = None,
+    forget: Annotated[
+        bool, typer.Option("--forget", help="Forget the choice that was made.")
+    ] = False,
 ) -> None:
     """Choose the profile to use from now on.
 
-    The choice is kept beside the credentials and outranks `profile:` of the configuration file;
-    MEGABOT_PROFILE and -p outrank it. `config show profile` tells where the choice came from.
+    The choice is kept beside the credentials and outranks `profile:` of the configuration file,
+    whatever that says later; MEGABOT_PROFILE and -p outrank it. `config show profile` tells
+    where the choice came from.
     """
     from megabot_cli.commands.remembered import choose_profile
 
     invocation: Invocation = context.obj
+    if (name is None) != forget:
+        raise WrongUsage("Name a profile, or say --forget", "`megabot config profiles` lists them.")
     known, otherwise = _without_choice(invocation)
-    if name not in known:
+    if name is not None and name not in known:
         raise _unknown(name, known)
-    # What holds anyway needs no choice: then a later change of the file counts again.
-    choice = name if name != otherwise else None
-    choose_profile(invocation.places.chosen_profile, choice)
-    _report(invocation, name)
+    # Nobody else names one: then there is nothing to outrank.
+    needless = name == otherwise.value and otherwise.source.layer == "default"
+    choose_profile(invocation.places.chosen_profile, None if needless else name)
+    _report(invocation, name or otherwise.value)
 
 
-def _without_choice(invocation: Invocation) -> tuple[list[str], str]:
+def _without_choice(invocation: Invocation) -> tuple[list[str], Given]:
     """All profiles, and the one that would be used without a choice.
 
     What was chosen or named before may be gone: the one profile that is always there is named
@@ -118,7 +127,7 @@ def _without_choice(invocation: Invocation) -> tuple[list[str], str]:
         profile=Settings().profile,
     )
     *below, _ = configuration.history[("profile",)]
-    return sorted(configuration.settings.profiles), below[-1].value
+    return sorted(configuration.settings.profiles), below[-1]
 
 
 def _unknown(name: str, known: list[str]) -> NotFound:

@@ -31,13 +31,12 @@ def case_of(invocation: Invocation) -> Case:
         return Case(__version__, problems=(fault,), proxies=proxies)
     found = read_settings(invocation)
     configuration = found.configuration
-    unknown = configuration.unknown_variables if configuration is not None else ()
     return Case(
         __version__,
         folders=_folders(invocation, configuration),
         upstream=_upstream(invocation, configuration) if configuration is not None else None,
         problems=tuple(found.problems),
-        remarks=tuple(f"{name} sets nothing: there is no such setting" for name in unknown),
+        remarks=configuration.remarks if configuration is not None else (),
         records=configuration is None or configuration.settings.recording.enabled,
         proxies=proxies,
     )

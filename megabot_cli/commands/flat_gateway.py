@@ -52,7 +52,8 @@ def open_flat_gateway(
     from megabot_cli.gateway.assistants.choice import open_assistant
     from megabot_cli.gateway.flat import FlatGateway
 
-    assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
+    with invocation.blaming_flags("gateway", "assistant"):
+        assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
     return FlatGateway(settings.gateway, settings.limits, token=token.secret, assistant=assistant)
 
 

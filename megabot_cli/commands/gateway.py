@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from megabot_cli.commands.gateway_welcome import show_first_user, tell_what_is_kept
 from megabot_cli.commands.guest import Guest
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.scenario_check import require_scenario, show_scenario
 from megabot_cli.commands.serving_recording import (
     AnsweringOptions,
     ClosesOption,
@@ -24,7 +26,7 @@ from megabot_cli.commands.serving_recording import (
     recorded_answers,
 )
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import MostlyOneOf, duration, times_as_fast
+from megabot_cli.commands.values import MostlyOneOf, ScenarioName, duration, times_as_fast
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -123,16 +125,20 @@ def gateway(
         ),
     ] = None,
     scenario: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--scenario", metavar="FILE|NAME", help="Play a scenario: scripted answers and faults."
+            "--scenario",
+            metavar="FILE|NAME",
+            parser=ScenarioName(),
+            help="Play a scenario: scripted answers and faults.",
         ),
     ] = None,
     check_scenario: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--check-scenario",
             metavar="FILE|NAME",
+            parser=ScenarioName(),
             help="Check a scenario, print what it would do, and end.",
         ),
     ] = None,
@@ -201,9 +207,7 @@ def gateway(
 
     invocation: Invocation = context.obj
     if check_scenario is not None:
-        from megabot_cli.commands.scenario_check import show_scenario
-
-        show_scenario(invocation, str(check_scenario))
+        show_scenario(invocation, check_scenario)
         return
     if (user is None) == password_stdin:
         raise WrongUsage(
@@ -216,12 +220,13 @@ def gateway(
         "gateway.chunk_delay_s": Flag("--chunk-delay", chunk_delay)
         if chunk_delay is not None
         else None,
-        "gateway.scenario": Flag("--scenario", str(scenario)) if scenario else None,
+        "gateway.scenario": Flag("--scenario", scenario) if scenario else None,
         "gateway.latency_s": Flag("--latency", latency) if latency is not None else None,
         "gateway.assistant": Flag("--assistant", assistant) if assistant else None,
         "gateway.assistant_model": Flag("--model", model) if model else None,
     }
     configuration = invocation.configure(flags)
+    require_scenario(invocation)
     flat = configuration.settings.gateway.dialect == "flat"
     given = {
         "match": match,
@@ -297,7 +302,7 @@ async def _serve(
     with contextlib.closing(Ledger.open(options.data)) as ledger:
         if options.data is not None:
             _migrate(invocation, options.data, ledger)
-        users = _open_users(options, ledger)
+        users = _open_users(invocation, options, ledger)
         gateway = _open_gateway(invocation, configuration, users, ledger, recorded)
         guest = Guest(options.command)
         await gateway.start()
@@ -311,7 +316,8 @@ async def _serve(
                 # The output of a command that we run is the result: ours would be in its way.
                 announce(invocation, ready, options.ready_file, quietly=bool(options.command))
                 if not options.for_a_guest:
-                    _show_first_user(invocation, users, gateway.url, kept=ledger.kept)
+                    show_first_user(invocation, users.made, gateway.url)
+                    tell_what_is_kept(invocation, options.data, options.users_file)
 
             await serve_until_signal(guest.run, say_ready=say_ready, hear=guest.hear)
         finally:
@@ -376,10 +382,12 @@ def _migrate(invocation: Invocation, folder: Path, ledger: Ledger) -> None:
         )
 
 
-def _open_users(options: GatewayOptions, ledger: Ledger) -> FirstUser:
+def _open_users(invocation: Invocation, options: GatewayOptions, ledger: Ledger) -> FirstUser:
     from megabot_cli.gateway.accounts import Users
 
     if options.users_file is not None:
+        if not options.users_file.exists():
+            invocation.console.warn(f"There is no users file {options.users_file} yet; it is made")
         users = Users.load(options.users_file)
     elif ledger.kept:
         users = Users.open(ledger)
@@ -403,7 +411,8 @@ def _open_gateway(
     from megabot_cli.gateway.server import Gateway
 
     settings = configuration.settings
-    assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
+    with invocation.blaming_flags("gateway", "assistant"):
+        assistant = open_assistant(settings.gateway, lambda: model_key(invocation))
     return Gateway(
         settings.gateway,
         settings.limits,
@@ -413,21 +422,6 @@ def _open_gateway(
         recorded=recorded,
         assistant=assistant,
     )
-
-
-def _show_first_user(invocation: Invocation, users: FirstUser, url: str, *, kept: bool) -> None:
-    if users.made is not None:
-        name, password = users.made
-        invocation.console.note(
-            f"The first user is {name}; the password, shown only this once:  {password}"
-        )
-        known = invocation.configuration.profile.url.replace("//localhost:", "//127.0.0.1:")
-        elsewhere = "" if url == known else f" --url {url}"
-        invocation.console.note(
-            f"Next, in another terminal: `megabot login --username {name}{elsewhere}`"
-        )
-    if not kept:
-        invocation.console.note("Nothing outlives this process; --data DIR keeps it.")
 
 
 def _guest_environment(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from megabot_cli.gateway.accounts import Users
 
 EXAMPLES = (
-    ("megabot gateway users add ann --data DIR", "Make one; the password is asked for"),
+    ("megabot gateway users add ann --data DIR", "Make one; its password is made and printed"),
     ("megabot gateway users list --data DIR", "Who may log in"),
 )
 

@@ -10,6 +10,7 @@ import typer
 
 from megabot_cli.commands.front_page import MEANING
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.values import MostlyOneOf
 from megabot_cli.version import __version__
 
 
@@ -77,6 +78,7 @@ def _declaration(
             callback=_output,
             expose_value=False,
             metavar="FORM",
+            parser=MostlyOneOf("text", "table", "json", "jsonl", "raw"),
             help=MEANING["output"],
         ),
     ] = None,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megabot_cli.errors import BadConfiguration, WrongUsage
+from megabot_cli.errors import BadConfiguration, NotFound, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.client.credentials import CredentialStore
@@ -75,22 +76,63 @@ class Invocation:
 
         A flag that was not given is None. `flags` is keyed by setting: `relay.listen`.
         """
-        from megabot_cli.commands.remembered import remembered_urls
-        from megabot_cli.config.load import Flag, load
+        from megabot_cli.config.load import Flag
 
         if self.options.url is not None:
             self._flags.setdefault("profiles.*.url", Flag("--url", self.options.url))
         self._flags |= {name: flag for name, flag in flags.items() if flag is not None}
-        self.configuration = load(
+        self.configuration = self._load(self.options.profile)
+        if self.configuration.url_is_for_this_run:
+            self._check_url()
+        return self.configuration
+
+    def _check_url(self) -> None:
+        from megabot_cli.client.endpoint import parse_endpoint
+
+        with self.blaming_flags("profiles", self.configuration.profile_name, "url"):
+            parse_endpoint(self.configuration.profile.url)
+
+    @contextmanager
+    def blaming_flags(self, *path: str) -> Iterator[None]:
+        """A value of this setting that turns out wrong is wrong usage where a flag gave it."""
+        try:
+            yield
+        except BadConfiguration as fault:
+            source = self.configuration.source(*path)
+            if source.layer != "flag":
+                raise
+            raise WrongUsage(f"{source.place}: {fault.message}", fault.hint) from None
+
+    def look_at_configuration(self) -> Configuration:
+        """As `configuration`, for those who show it: a profile that was chosen and is gone is
+        warned of. `history` still says who chose it; the rest is that of the built-in one."""
+        import msgspec
+
+        from megabot_cli.config.schema import Settings
+
+        try:
+            return self.configuration
+        except NotFound as fault:
+            if self.options.profile is not None:
+                raise
+            self.console.warn(f"{fault.message}. {fault.hint or ''}".rstrip())
+        found = self._load(Settings().profile)
+        choices = found.history[("profile",)][:-1]  # the last is the one we just named
+        return msgspec.structs.replace(found, history={**found.history, ("profile",): choices})
+
+    def _load(self, profile: str | None) -> Configuration:
+        from megabot_cli.commands.remembered import remembered_urls
+        from megabot_cli.config.load import load
+
+        return load(
             self.config_text(),
             file=str(self.places.config_file),
             environment=self.environ,
             flags=self._flags,
-            profile=self.options.profile,
+            profile=profile,
             logins=remembered_urls(self.places.logins),
             chosen=self._chosen_profile,
         )
-        return self.configuration
 
     @cached_property
     def _chosen_profile(self) -> str | None:

@@ -65,6 +65,8 @@ def login(
     invocation: Invocation = context.obj
     if password_stdin and api_key_stdin:
         raise WrongUsage("--password-stdin and --api-key-stdin exclude each other")
+    if no_store and storage == "keyring":
+        raise WrongUsage("--no-store and --storage keyring exclude each other")
     proof = _read_proof(
         invocation, username, password_stdin=password_stdin, api_key_stdin=api_key_stdin
     )

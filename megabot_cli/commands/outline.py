@@ -9,12 +9,16 @@ from typing import Any, Literal
 from megabot_cli.commands.global_options import global_options
 from megabot_cli.commands.tree import Command, CommandWithChildren, Example, Group
 
-Completes = Literal["file", "folder", "recording", "profile", "nothing"]
+Completes = Literal["file", "folder", "recording", "profile", "session", "nothing"]
 
 # What the word for a value says of where its values lie.
 _KEPT: dict[str, Completes] = {
     "RECORDING": "recording",
     "SOURCE": "recording",
+    "SOURCES": "recording",
+    "FIRST": "recording",
+    "SECOND": "recording",
+    "FILE|NAME": "file",
     "PROFILE": "profile",
 }
 
@@ -39,6 +43,7 @@ class Argument:
     help: str
     choices: tuple[str, ...] = ()
     completes: Completes = "nothing"
+    repeats: bool = False
 
 
 @dataclass(frozen=True)
@@ -151,7 +156,7 @@ def _with_default(param: Any) -> str:
 def _argument(param: Any) -> Argument:
     name = (param.metavar or param.name).strip("[].").upper()
     choices = _choices(param)
-    return Argument(name, param.help or "", choices, _completes(param))
+    return Argument(name, param.help or "", choices, _completes(param), repeats=param.nargs == -1)
 
 
 def _choices(param: Any) -> tuple[str, ...]:
@@ -161,6 +166,8 @@ def _choices(param: Any) -> tuple[str, ...]:
 
 
 def _completes(param: Any) -> Completes:
+    if "--session" in param.opts or hasattr(getattr(param.type, "func", None), "is_session"):
+        return "session"
     meant = _KEPT.get((param.metavar or "").strip("[]."))
     if meant is not None:
         return meant

@@ -18,9 +18,11 @@ from megabot_cli.commands.recordings_output import (
 )
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
+from megabot_cli.errors import NotFound
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
+    from megabot_cli.storage.record_reader import RecordReader
 
 
 @forms("text")
@@ -56,6 +58,18 @@ def cut(
     ):
         lines = watched(choose(reader, wanted), progress.advance)
         converted = write_part(reader, lines, write, "cut")
+        if not converted.written:
+            _require_marks(reader)
     tell_warnings(invocation, reader)
     if not converted.written:
         invocation.console.warn("nothing was wanted: the recording is empty")
+
+
+def _require_marks(reader: RecordReader) -> None:
+    """NotFound when there is nothing because a place that was named is not there. It leaves
+    nothing behind, where a part that is empty because nothing fits is one."""
+    from megabot_cli.storage.choosing import NO_MARK
+
+    for warning in reader.warnings:
+        if warning.startswith(NO_MARK):
+            raise NotFound(warning, "`megabot recordings show` has a line for each mark.")

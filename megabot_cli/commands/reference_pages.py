@@ -117,8 +117,17 @@ VARIABLES: Final = (
     ("MEGABOT_URL", "The profile's address, as --url."),
     ("MEGABOT_CONFIG", "The configuration file, as --config."),
     ("MEGABOT_HOME", "One folder for configuration, data and state."),
-    ("MEGABOT_TOKEN", "A token (JWT) to use instead of the stored credential."),
-    ("MEGABOT_API_KEY", "An API key to use instead of the stored credential."),
+    (
+        "MEGABOT_TOKEN",
+        "A token (JWT) to use instead of the stored credential, for scripts and CI. A stored "
+        "credential is bound to the address that it was given for; this one goes to whatever "
+        "address the profile in force has, also where a configuration file names it. Set it for "
+        "commands whose configuration you trust. `-v` and `megabot doctor` tell that it is used.",
+    ),
+    (
+        "MEGABOT_API_KEY",
+        "An API key to use instead of the stored credential; as MEGABOT_TOKEN, which outranks it.",
+    ),
     ("MEGABOT_FLAT_TOKEN", "The static token of `gateway --dialect flat`, instead of its own."),
     (
         "MEGABOT_PAGER, PAGER",

@@ -326,7 +326,7 @@ def _open_relay(
         version=__version__,
         recorder=recorder,
         stop_on_recorder_fault=settings.recording.on_disk_full == "stop_relay",
-        debug=invocation.options.debug,
+        debug=invocation.options.debug or invocation.options.verbose > 1,
         debug_bodies=options.debug_bodies,
         redactor=Redactor(
             os.urandom(16), settings.recording.redact_keys, settings.recording.redact_patterns

@@ -13,13 +13,17 @@ from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.rows import LIST_FORMS, show_facts, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
+from megabot_cli.commands.values import SessionName, duration
+from megabot_cli.errors import WrongUsage
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.run_files import RunningRelay
     from megabot_cli.terminal.console import Console
+
+
+_OFTENEST_S = 0.1  # that `top` looks
 
 
 @forms("text", "json")
@@ -114,7 +118,12 @@ def sessions(
 def close(
     context: typer.Context,
     name: Annotated[
-        str, typer.Argument(metavar="ID", help="Of a client, a session or a link; a client_id.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            parser=SessionName(),
+            help="Of a client, a session or a link; a client_id.",
+        ),
     ],
     reason: Annotated[
         str | None, typer.Option("--reason", metavar="TEXT", help="What the client is told.")
@@ -265,7 +274,8 @@ def top(
         float, typer.Option("--every", parser=duration, metavar="DURATION", help="Between looks.")
     ] = 1.0,
     number: Annotated[
-        int, typer.Option("-n", "--number", metavar="N", help="Stop after N looks; 0 is never.")
+        int,
+        typer.Option("-n", "--number", metavar="N", min=0, help="Stop after N looks; 0 is never."),
     ] = 0,
 ) -> None:
     """Watch it work, live.
@@ -276,6 +286,8 @@ def top(
     from megabot_cli.terminal.relay_screen import Screen
 
     invocation: Invocation = context.obj
+    if every < _OFTENEST_S:
+        raise WrongUsage("--every: no more often than every 100ms", "Write 100ms or more.")
     only_facts = invocation.output == "jsonl"
 
     def look() -> tuple[Any, Any]:
@@ -294,7 +306,7 @@ def top(
             else:
                 screen.show(facts, connected, time.monotonic())
             looks += 1
-            if (number and looks >= number) or not screen.wait(max(0.1, every)):
+            if (number and looks >= number) or not screen.wait(every):
                 return
 
 

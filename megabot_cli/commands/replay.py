@@ -44,7 +44,13 @@ def replay(
     context: typer.Context,
     recording: RecordingName,
     to: Annotated[
-        str, typer.Option("--to", metavar="WHERE", help="upstream, a URL, clients, or dry-run.")
+        str,
+        typer.Option(
+            "--to",
+            metavar="WHERE",
+            parser=MostlyOneOf(UPSTREAM, CLIENTS, DRY_RUN),
+            help="upstream, a URL, clients, or dry-run.",
+        ),
     ] = UPSTREAM,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be sent; short for --to dry-run.")

@@ -1,11 +1,25 @@
-"""What `megabot gateway --check-scenario` shows: the rules of a scenario, in words."""
+"""The scenario that `megabot gateway` names; and its rules in words (`--check-scenario`)."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from megabot_cli.errors import BadConfiguration, WrongUsage
+
 if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
+
+
+def require_scenario(invocation: Invocation) -> None:
+    """WrongUsage where a flag names a scenario that is not there. What stands in its file is
+    read later: a fault there is none of the flag's."""
+    named = invocation.configuration.settings.gateway.scenario
+    if named is None:
+        return
+    from megabot_cli.gateway.scenarios.finding import find_scenario
+
+    with invocation.blaming_flags("gateway", "scenario"):
+        find_scenario(named)
 
 
 def show_scenario(invocation: Invocation, named: str) -> None:
@@ -15,7 +29,10 @@ def show_scenario(invocation: Invocation, named: str) -> None:
     from megabot_cli.gateway.scenarios.reading import read_scenario
     from megabot_cli.terminal.text import safe_line
 
-    path = find_scenario(named)
+    try:
+        path = find_scenario(named)
+    except BadConfiguration as fault:  # it was typed, just now
+        raise WrongUsage(f"--check-scenario: {fault.message}", fault.hint) from None
     scenario = read_scenario(read_text(path), str(path))
     rules = described(scenario)
     console = invocation.console

@@ -89,7 +89,12 @@ def send(
     ] = False,
     wait: Annotated[
         str,
-        typer.Option("--wait", metavar="WHAT", help="Wait for: reply, none, or type:TYPE."),
+        typer.Option(
+            "--wait",
+            metavar="WHAT",
+            parser=MostlyOneOf("reply", "none", *(f"type:{each}" for each in MESSAGE_TYPES)),
+            help="Wait for: reply, none, or type:TYPE.",
+        ),
     ] = "reply",
     until: Annotated[
         str | None,

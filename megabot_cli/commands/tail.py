@@ -11,7 +11,7 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.commands.values import duration
+from megabot_cli.commands.values import MostlyOneOf, duration
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def tail(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]...",
+            parser=MostlyOneOf("relay", "upstream", "profile:"),
             help="relay, upstream, profile:NAME, recordings, or - for stdin.",
         ),
     ] = None,

@@ -219,7 +219,7 @@ async def follow_upstream(tail: Tail) -> None:
     session = next(iter(tail.wanted.sessions), None)
     import msgspec
 
-    # The session asked for may be gone: then all of the new one is shown.
+    # Once found it may be lost while we look away: then all of the new one is shown.
     everything = Tail(tail.source, msgspec.structs.replace(tail.wanted, sessions=()), tail.screen)
     await _follow_upstream(everything, session)
 
@@ -227,6 +227,7 @@ async def follow_upstream(tail: Tail) -> None:
 async def _follow_upstream(tail: Tail, session: str | None) -> None:
     import asyncio
 
+    from megabot_cli.commands.asked_session import require_session
     from megabot_cli.commands.running import first_of
     from megabot_cli.commands.upstream import open_client
     from megabot_cli.protocol.backoff import FullJitter
@@ -239,6 +240,8 @@ async def _follow_upstream(tail: Tail, session: str | None) -> None:
         reconnect=FullJitter(1.0, 30.0),
         on_event=events.put_nowait,
     ) as client:
+        # Where it never was, the error says all: what befell the connection is not told then.
+        await require_session(tail.invocation, client, session, direct=True)
         await first_of(_show_messages(tail, client, events), _show_events(tail, events))
 
 

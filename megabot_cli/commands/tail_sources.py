@@ -221,4 +221,8 @@ def _as(invocation: Invocation, profile: str) -> Invocation:
     other = Invocation(environ, replace(invocation.options, profile=profile, url=None))
     other.output = invocation.output
     other.console = invocation.console
+    try:
+        _ = other.configuration
+    except NotFound as fault:  # it names a flag that nobody typed
+        raise NotFound(f"There is no profile {profile!r}", fault.hint) from None
     return other

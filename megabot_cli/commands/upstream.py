@@ -151,6 +151,8 @@ async def open_client(
             yield client
         return
     invocation.console.detail(f"straight to {profile.url}")
+    if variable := variable_in_force(invocation):
+        invocation.console.detail(f"with the credential in {variable}")
     async with open_http(invocation) as http:
         tokens = token_source(invocation, http)
         given |= {"send_in": profile.credential_in, "ssl": ssl_for(profile), "http": http}

@@ -122,6 +122,50 @@ class MostlyOneOf:
         return text
 
 
+class SessionName:
+    """Takes any text, for the command to judge; the sessions of a running relay are offered."""
+
+    __name__ = "text"
+    is_session = True
+
+    def __call__(self, text: str) -> str:
+        return text
+
+
+class ScenarioName:
+    """Takes any text, for the command to judge; the shipped scenarios are offered."""
+
+    __name__ = "text"
+
+    def __call__(self, text: str) -> str:
+        return text
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Read when a script or manual is made."""
+        from megabot_cli.gateway.scenarios.finding import shipped_scenarios
+
+        return tuple(shipped_scenarios())
+
+
+class SettingPrefix:
+    """Takes any text, for the command to judge; sections and their settings are offered."""
+
+    __name__ = "text"
+
+    def __call__(self, text: str) -> str:
+        return text
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """Read when a script or manual is made."""
+        from megabot_cli.config.catalogue import PROFILE_PATH, catalogue
+
+        paths = [each.path for each in catalogue() if each.path[:2] != PROFILE_PATH]
+        sections = dict.fromkeys(path[0] for path in paths if len(path) > 1)
+        return ("profiles", *sections, *(".".join(path) for path in paths))
+
+
 class SettingName:
     """Takes any text, for the command to judge; the names of all settings are offered."""
 

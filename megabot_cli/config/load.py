@@ -85,6 +85,17 @@ class Configuration(msgspec.Struct, frozen=True):
         return self.history[path][-1].source
 
     @property
+    def remarks(self) -> tuple[str, ...]:
+        """What is no fault and yet hardly meant: variables that set nothing, with a guess each."""
+        known = [each.variable for each in catalogue()]
+        said = []
+        for name in self.unknown_variables:
+            meant = did_you_mean(name, known, near=0.8)
+            end = f". {meant}" if meant else ""
+            said.append(f"{name} sets nothing: there is no such setting{end}")
+        return tuple(said)
+
+    @property
     def url_is_for_this_run(self) -> bool:
         """Whether a flag names the upstream: another command would go elsewhere without it."""
         return self.source("profiles", self.profile_name, "url").layer == "flag"

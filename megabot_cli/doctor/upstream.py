@@ -58,7 +58,9 @@ def _none_there(upstream: Upstream, endpoint: Endpoint, stored_at: str | None) -
 def _judge(found: Credential, stored_at: str | None, upstream: Upstream) -> Finding:
     kind = "an API key" if found.kind == "api_key" else "a token"
     whose = f" of {found.username}" if found.username else ""
-    said = f"{kind}{whose}, kept in {stored_at}"
+    variable = "MEGABOT_API_KEY" if found.kind == "api_key" else "MEGABOT_TOKEN"
+    kept = f"given by {variable}" if stored_at == "environment" else f"kept in {stored_at}"
+    said = f"{kind}{whose}, {kept}"
     facts: dict[str, Any] = {
         "kind": found.kind,
         "username": found.username,

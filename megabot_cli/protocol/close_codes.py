@@ -33,7 +33,7 @@ MEANING: Mapping[int, str] = MappingProxyType(
         1002: "protocol error",
         1003: "data of a kind that is not accepted",
         1005: "closed without a code",
-        1006: "connection lost without a close",
+        1006: "the line was cut",
         1007: "text that is not UTF-8",
         1008: "refused by policy",
         1009: "message too big",

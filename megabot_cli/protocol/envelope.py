@@ -197,6 +197,11 @@ def build(
         envelope["metadata"] = metadata
     try:
         return msgspec.json.encode(envelope).decode()
+    except UnicodeEncodeError as fault:
+        raise BadData(
+            "the message cannot be written as JSON: it holds what is no UTF-8 text "
+            f"(at character {fault.start + 1} of a text)"
+        ) from fault
     except (TypeError, ValueError, OverflowError, RecursionError) as fault:
         raise BadData(f"the message cannot be written as JSON: {fault}") from fault
 

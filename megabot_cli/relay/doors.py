@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import ssl
 import struct
@@ -74,8 +75,10 @@ class Doors:
             taken = _take_unix(Path(path)) if path is not None else _bind_tcp(listen)
         except OSError as fault:
             self.close()
+            # asyncio puts the address into its words; it is in ours already.
+            reason = os.strerror(fault.errno) if fault.errno else str(fault)
             raise BadConfiguration(
-                f"cannot listen on {listen}: {fault.strerror or fault}",
+                f"cannot listen on {listen}: {reason}",
                 "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
             ) from None
         door = Door(listen, taken, tls)

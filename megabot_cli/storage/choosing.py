@@ -51,9 +51,12 @@ def choose_many(reader: RecordReader, wanted: Selection) -> Iterator[Sequence[Re
         yield [record for record in records if record.kind == "message" or matches(record)]
 
 
+NO_MARK = "there is no mark"
+
+
 def warnings_of(chooser: Chooser) -> list[str]:
     """What to say when a recording has been read to its end: a name is easily misspelt."""
-    return [f"there is no mark {name!r} in it" for name in chooser.unseen_marks]
+    return [f"{NO_MARK} {name!r} in it" for name in chooser.unseen_marks]
 
 
 def read_from(

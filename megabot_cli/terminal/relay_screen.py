@@ -7,7 +7,7 @@ import select
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -20,6 +20,8 @@ from megabot_cli.wording import counted
 
 _BARS = "▁▂▃▄▅▆▇█"
 _HISTORY = 40  # looks back
+_WIDTH = 95  # of the whole table
+_LEAST_NAME = 12
 _LOOK_S = 0.5
 _ENDS = frozenset(b"q\x04")  # q and Ctrl-D
 _PATIENCE_S = 2.0  # so long an answer may take before that is told
@@ -106,16 +108,18 @@ class Screen:
 
     def show(self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float) -> None:
         """One look: the relay's status and its clients, taken at `now` (monotonic seconds)."""
-        lines = self.lines(facts, clients, now)
         if self._live:
             width, height = shutil.get_terminal_size()
+            lines = self.lines(facts, clients, now, width)
             shown = "\r\n".join(fit(safe_line(line), width) for line in lines[:height])
             self._console.stream(_HOME_AND_CLEAR + shown)
         else:
-            for line in lines:
+            for line in self.lines(facts, clients, now, _WIDTH):
                 self._console.line(safe_line(line))
 
-    def lines(self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float) -> list[str]:
+    def lines(
+        self, facts: dict[str, Any], clients: list[dict[str, Any]], now: float, width: int
+    ) -> list[str]:
         up, down = self._rate(facts, now)
         links = ", ".join(f"{count} {state}" for state, count in sorted(facts["links"].items()))
         replies, chunks = facts["replies"], facts["first_chunks"]
@@ -131,16 +135,11 @@ class Screen:
             f"{counted(facts['taps'], 'tap')}   to go up {facts['waiting_to_upstream']}   "
             f"to clients {size(facts['outbox_bytes'])}",
             f"answers     {replies['count']}   p50 {_bound(replies['p50_s'])}   "
-            f"p95 {_bound(replies['p95_s'])}   first chunk p95 {_bound(chunks['p95_s'])}",
+            f"p95 {_bound(replies['p95_s'])}",
+            f"first chunk p95 {_bound(chunks['p95_s'])}",
             *([f"fault       {facts['fault']}"] if facts.get("fault") else []),
             "",
-            f"{'client':30}{'session':26}{'connected':>10}{'sent':>9}{'got':>9}{'waiting':>11}",
-            *(
-                f"{fit(each['name'] or each['id'], 28):30}{fit(each['session'] or '-', 24):26}"
-                f"{format_duration(each['connected_s']):>10}{each['messages']['to_upstream']:>9}"
-                f"{each['messages']['to_client']:>9}{size(each['outbox_bytes']):>11}"
-                for each in busiest
-            ),
+            *_table(busiest, width),
         ]
 
     def _rate(self, facts: dict[str, Any], now: float) -> tuple[float, float]:
@@ -160,6 +159,49 @@ class Screen:
         if not most:
             return ""
         return "".join(_BARS[round(rate / most * (len(_BARS) - 1))] for rate in self._rates)
+
+
+def _table(clients: list[dict[str, Any]], width: int) -> list[str]:
+    """The clients in at most `width` columns: names give way, then whole columns, which are
+    named below."""
+    room = width - sum(columns for _, columns, _ in _FIGURES)
+    client = min(30, max(_LEAST_NAME, room * 30 // 56))
+    session = min(26, room - client)
+    if session < _LEAST_NAME:
+        client, session = min(30, max(_LEAST_NAME, room)), 0
+    figures = list(_FIGURES)
+    while client + sum(columns for _, columns, _ in figures) > width and len(figures) > 1:
+        del figures[0]
+    left_out = ["session"] * (not session)
+    left_out += [name for name, _, _ in _FIGURES[: len(_FIGURES) - len(figures)]]
+
+    def row(client_name: str, session_id: str, cells: list[str]) -> str:
+        names = f"{fit(client_name, client - 2):{client}}"
+        names += f"{fit(session_id, session - 2):{session}}" if session else ""
+        return names + "".join(
+            f"{cell:>{columns}}" for cell, (_, columns, _) in zip(cells, figures, strict=True)
+        )
+
+    return [
+        row("client", "session", [name for name, _, _ in figures]),
+        *(
+            row(
+                each["name"] or each["id"],
+                each["session"] or "-",
+                [text(each) for _, _, text in figures],
+            )
+            for each in clients
+        ),
+        *([f"not shown for want of room: {', '.join(left_out)}"] if left_out else []),
+    ]
+
+
+_FIGURES: tuple[tuple[str, int, Callable[[dict[str, Any]], str]], ...] = (
+    ("connected", 10, lambda client: format_duration(client["connected_s"])),
+    ("sent", 9, lambda client: str(client["messages"]["to_upstream"])),
+    ("got", 9, lambda client: str(client["messages"]["to_client"])),
+    ("waiting", 11, lambda client: size(client["outbox_bytes"])),
+)
 
 
 def _bound(seconds: float | None) -> str:

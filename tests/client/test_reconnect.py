@@ -82,3 +82,7 @@ def test_an_error_for_one_more_is_the_same_but_another_object() -> None:
     assert other is not error
     assert (type(other), other.message, other.hint) == (RateLimited, "slow", "Wait.")
     assert (other.retry_after_s, other.close_code) == (3.0, 1013)
+
+
+def test_a_cut_line_is_told_in_words_that_go_on_from_connection_lost() -> None:
+    assert str(Loss(1006)) == "the line was cut (1006)"

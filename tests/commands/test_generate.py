@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -141,6 +143,15 @@ def bash_completes(line: str) -> list[str]:
         ("megabot completions install f", ["fish"]),
         ("megabot login --url ws://127.0.0.1:30", []),
         ("megabot --url ws://x:1/ws whoa", ["whoami"]),
+        ("megabot -o js", ["json", "jsonl"]),
+        ("megabot send --wait re", ["reply"]),
+        ("megabot send --wait type:chat_st", ["type:chat_stream"]),
+        ("megabot replay last --to c", ["clients"]),
+        ("megabot gateway --scenario fl", ["flaky-network"]),
+        ("megabot tail upst", ["upstream"]),
+        ("megabot tail relay pro", ["profile:"]),
+        ("megabot config show relay.wait_s", ["relay.wait_s"]),
+        ("megabot config show profil", ["profiles", "profile"]),
     ],
 )
 def test_bash_completes(line: str, offered: list[str]) -> None:
@@ -166,6 +177,10 @@ def test_bash_completes_recordings_profiles_and_types(
     assert bash_completes("megabot rec show la") == ["last"]
     assert bash_completes("megabot tail -p ") == ["staging"]
     assert bash_completes("megabot config use s") == ["staging"]
+    for line in ("diff", "diff last", "merge last rec_1", "grep pattern last", "convert"):
+        assert bash_completes(f"megabot rec {line} re") == ["rec_1"]
+    for line in ("grep", "convert last", "diff last last"):
+        assert "rec_1" not in bash_completes(f"megabot rec {line} re")
     assert bash_completes("megabot tail --type tool_r") == ["tool_result"]
 
 
@@ -173,13 +188,104 @@ def test_bash_completes_recordings_profiles_and_types(
 def test_fish_completes_recordings_and_profiles(tmp_path: Path) -> None:
     script = f'source {COMPLETIONS / "megabot.fish"}; complete -C "$argv[1]"'
     a_home_with(tmp_path)
-    for line, offered in (("megabot replay re", "rec_1"), ("megabot tail -p s", "staging")):
+    for line, offered in (
+        ("megabot replay re", "rec_1"),
+        ("megabot tail -p s", "staging"),
+        ("megabot rec diff last re", "rec_1"),
+        ("megabot rec grep pattern last re", "rec_1"),
+    ):
         done = subprocess.run(
             ["fish", "--no-config", "-c", script, line],
             capture_output=True, text=True, check=True, cwd=tmp_path / "credentials",
             env={"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "MEGABOT_HOME": str(tmp_path)},
         )  # fmt: skip
         assert [each.partition("\t")[0] for each in done.stdout.splitlines()] == [offered]
+
+
+CONFIG = """\
+# profiles:
+limits:
+  queue: 7
+profiles:
+  # a remark: not one
+  local: {url: 'ws://127.0.0.1:1/ws'}
+  "quoted-1":
+    url: wss://b/ws
+  '$(touch found)': {}
+  staging:
+relay:
+  wait_s: 3
+"""
+
+
+SHELLS = {
+    "bash": (
+        f"source {COMPLETIONS / 'megabot.bash'}; cur=; COMPREPLY=(); $1;"
+        "printf '%s\\n' \"${COMPREPLY[@]}\""
+    ),
+    "zsh": (
+        "compdef() { :; }; compadd() { [[ $1 == -a ]] && print -l ${(P)2} || print -l ${@[2,-1]} };"
+        f"source {COMPLETIONS / '_megabot'}; _$1"
+    ),
+    "fish": f"source {COMPLETIONS / 'megabot.fish'}; _$argv[2]",
+}
+
+
+def shell_lists(shell: str, function: str, home: Path) -> list[str]:
+    """What one function of a shell's script finds in a home."""
+    settled = {"fish": "--no-config", "zsh": "-f", "bash": "--norc"}[shell]
+    done = subprocess.run(
+        [shell, settled, "-c", SHELLS[shell], shell, function],
+        capture_output=True, text=True, check=False, cwd=home,
+        env={"PATH": "/usr/bin:/bin", "HOME": str(home), "MEGABOT_HOME": str(home)},
+    )  # fmt: skip
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
+def test_the_profiles_of_the_configuration_file_are_offered(tmp_path: Path, shell: str) -> None:
+    (a_home_with(tmp_path) / "config.yaml").write_text(CONFIG)
+    function = "_megabot_profiles"
+    assert {*shell_lists(shell, function, tmp_path)} == {"local", "quoted-1", "staging"}
+    assert not (tmp_path / "found").exists()
+
+
+@needs("curl")
+@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
+def test_the_sessions_of_a_running_relay_are_offered(tmp_path: Path, shell: str) -> None:
+    """What stands in an id is never run."""
+    ids = ["sess_1", "sess_2", "$(touch${IFS}found)"]
+    answer = json.dumps([{"session": each, "clients": [{"session": None}]} for each in ids])
+
+    class Relay(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/relay/sessions" else 404)
+            self.end_headers()
+            self.wfile.write(answer.encode())
+
+        def log_message(self, *_: object) -> None:
+            """Nobody reads it."""
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Relay) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        run = tmp_path / "state" / "run"
+        run.mkdir(parents=True)
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        (run / "relay-default-1.json").write_text(f'{{"pid":1,"admin_url":"{url}","x":1}}')
+        (run / "relay-gone-2.json").write_text('{"pid":2,"admin_url":"http://127.0.0.1:9"}')
+        found = shell_lists(shell, "_megabot_sessions", tmp_path)
+        server.shutdown()
+    assert found == ["sess_1", "sess_2"]
+    assert not (tmp_path / "found").exists()
+
+
+def test_sessions_are_offered_where_one_is_meant() -> None:
+    text = (COMPLETIONS / "megabot.bash").read_text()
+    for place in ('"megabot send --session"', '"megabot tail -s"', '"megabot relay close:"0'):
+        (line,) = [each for each in text.splitlines() if place in each]
+        assert "_megabot_sessions" in line
+    assert '"megabot gateway keys revoke:"0) _megabot' not in text
 
 
 def test_the_types_that_are_offered_are_those_there_are() -> None:
@@ -204,6 +310,11 @@ def test_bash_completes_files_where_a_file_is_meant() -> None:
         ("megabot -p login tail --direction to_u", {"to_upstream"}),
         ("megabot send --no-s", {"--no-stream"}),
         ("megabot config sh", {"show"}),
+        ("megabot -o t", {"text", "table"}),
+        ("megabot chat -o t", {"text"}),
+        ("megabot gateway --scenario fl", {"flaky-network"}),
+        ("megabot tail upst", {"upstream"}),
+        ("megabot rec grep re", set()),
     ],
 )
 def test_fish_completes(line: str, offered: set[str], tmp_path: Path) -> None:

@@ -121,6 +121,10 @@ def test_an_empty_variable_says_nothing() -> None:
 def test_variables_that_set_nothing_are_told() -> None:
     found = load(environment={"MEGABOT_RELAY_LISTN": "x", "MEGABOT_HOME": "y", "OTHER": "z"})
     assert found.unknown_variables == ("MEGABOT_RELAY_LISTN",)
+    assert found.remarks == (
+        "MEGABOT_RELAY_LISTN sets nothing: there is no such setting. "
+        "Did you mean 'MEGABOT_RELAY_LISTEN'?",
+    )
 
 
 @pytest.mark.parametrize(

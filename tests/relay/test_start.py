@@ -99,7 +99,9 @@ async def test_an_address_beyond_this_machine_is_refused_unless_overruled(
 
 
 async def test_a_port_in_use_is_a_clear_answer(stage: Stage, gateway: Gateway) -> None:
-    with pytest.raises(BadConfiguration, match="cannot listen on"):
+    with pytest.raises(
+        BadConfiguration, match=r"cannot listen on 127\.0\.0\.1:\d+: Address already in use$"
+    ):
         await stage.open_relay(gateway.url, listen=f"127.0.0.1:{gateway.port}", record=True)
     assert not (stage.folder / "recordings").exists()
 

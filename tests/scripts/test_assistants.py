@@ -44,6 +44,10 @@ def test_an_assistant_that_is_none_is_told_with_what_would_do(
     stranger: Operator, tmp_path: Path
 ) -> None:
     done = stranger.types("gateway", "--listen", ":0", "--assistant", "gpt")
-    assert (done.returncode, done.stdout) == (12, "")
-    assert "There is no assistant 'gpt'" in done.stderr
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "--assistant: There is no assistant 'gpt'" in done.stderr
     assert "echo, markov, openai:URL, command:CMD" in done.stderr
+    elsewhere = stranger.types(
+        "gateway", "--listen", ":0", env={"MEGABOT_GATEWAY_ASSISTANT": "gpt"}
+    )
+    assert (elsewhere.returncode, elsewhere.stdout) == (12, "")

@@ -113,18 +113,29 @@ def test_one_ctrl_c_stops_an_answer_and_two_leave(stranger: Operator, processes:
 
 
 def test_what_begins_with_a_slash_is_for_the_chat_itself(ann: Operator, tmp_path: Path) -> None:
-    saved = tmp_path / "talk.md"
+    saved, others = tmp_path / "talk.md", tmp_path / "others.md"
+    others.touch()
     with on_a_terminal(ann, "chat", PROMPT_TOOLKIT_NO_CPR="1") as child:
         child.expect(PROMPT)
         child.send("/json\r")
         child.expect("Nothing has been answered yet")
         child.expect(PROMPT)
+        child.send(f"/save {saved}\r")
+        child.expect("Nothing has been said yet")
+        child.expect(PROMPT)
+        assert not saved.exists()
         child.send("hi\r")
         child.expect("You said “hi”")
         child.expect(PROMPT)
         child.send("/session\r")
         child.expect(r"session (sess_\w+)")
         first = child.match[1]
+        child.expect(PROMPT)
+        child.send("/session sess_none\r")
+        child.expect("There is no session 'sess_none'")
+        child.expect(PROMPT)
+        child.send("/session\r")
+        child.expect(rf"session {first}")
         child.expect(PROMPT)
         child.send("/session new\r")
         child.expect(r"session (sess_\w+)")
@@ -141,12 +152,16 @@ def test_what_begins_with_a_slash_is_for_the_chat_itself(ann: Operator, tmp_path
         child.expect(PROMPT)
         for _ in range(2):
             child.send(f"/save {saved}\r")
-            child.expect("2 questions with what was answered|is there already")
+            child.expect("2 questions with what was answered")
             child.expect(PROMPT)
+        child.send(f"/save {others}\r")
+        child.expect("is there already")
+        child.expect(PROMPT)
         child.send("/quit\r")
         _, code = ended(child)
         assert code == 0
     text = saved.read_text()
+    assert text.count("> hi") == 1
     assert text.startswith("> hi\n\nYou said “hi” to me")
     assert "> /usr is a folder\n" in text
 

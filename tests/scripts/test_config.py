@@ -279,6 +279,62 @@ def test_a_choice_of_what_is_gone_is_told_and_can_be_changed(stranger: Operator)
     assert stranger.types("config", "show", env={"MEGABOT_URL": ""}).returncode == 0
 
 
+def test_a_choice_is_kept_also_where_the_file_says_the_same_until_it_is_forgotten(
+    stranger: Operator,
+) -> None:
+    file, nowhere = stranger.home / "config.yaml", {"MEGABOT_URL": ""}
+
+    def in_force() -> str:
+        done = stranger.types("config", "show", "profile", "--json", env=nowhere)
+        value: str = json.loads(done.stdout)["settings"]["profile"]["value"]
+        return value
+
+    file.write_text("profile: staging\n" + PROFILES)
+    assert stranger.types("config", "use", "staging").returncode == 0
+    file.write_text("profile: production\n" + PROFILES)
+    assert in_force() == "staging"
+    done = stranger.types("config", "use", "--forget")
+    assert (done.returncode, "'production' from now on" in done.stderr) == (0, True)
+    assert in_force() == "production"
+    for wrong in ((), ("staging", "--forget")):
+        assert stranger.types("config", "use", *wrong).returncode == 2
+
+
+def test_what_there_is_and_who_chose_is_shown_also_when_the_choice_is_gone(
+    stranger: Operator,
+) -> None:
+    file, nowhere = stranger.home / "config.yaml", {"MEGABOT_URL": ""}
+    file.write_text(PROFILES)
+    stranger.types("config", "use", "staging")
+    file.write_text("profiles: {other: {}}\n")
+    listed = stranger.types("config", "profiles", "--json", env=nowhere)
+    rows = {each["profile"]: each["in_force"] for each in json.loads(listed.stdout)}
+    assert (listed.returncode, rows) == (0, {"default": False, "other": False})
+    assert "There is no profile 'staging' (chosen megabot config use)" in listed.stderr
+    shown = stranger.types("config", "show", "profile", "--json", env=nowhere)
+    assert json.loads(shown.stdout)["settings"]["profile"]["value"] == "staging"
+    explained = stranger.types("config", "explain", "profile", env=nowhere)
+    assert (explained.returncode, "megabot config use" in explained.stdout) == (0, True)
+    named = stranger.types("-p", "nonsuch", "config", "profiles", env=nowhere)
+    assert (named.returncode, named.stdout) == (9, "")
+
+
+def test_a_variable_that_sets_nothing_is_not_all_well(stranger: Operator) -> None:
+    done = stranger.types("config", "check", env={"MEGABOT_RELAY_LISTNE": "1"})
+    assert "Did you mean 'MEGABOT_RELAY_LISTEN'?" in done.stderr
+    assert "nothing else is wrong in the defaults and the environment" in done.stderr
+
+
+def test_a_setting_of_a_profile_that_is_not_there_is_the_profile_s_fault(
+    stranger: Operator,
+) -> None:
+    (stranger.home / "config.yaml").write_text(PROFILES)
+    done = stranger.types("config", "explain", "profiles.stagin.url")
+    assert done.returncode == 9
+    assert "There is no profile 'stagin'" in done.stderr
+    assert "Did you mean 'staging'?" in done.stderr
+
+
 @pytest.mark.parametrize(
     "secret", ["ann:s3cret-word@127.0.0.1/ws", "127.0.0.1/ws?token=s3cret-word"]
 )

@@ -52,6 +52,65 @@ def test_2_when_it_was_used_wrongly(ann: Operator, line: list[str]) -> None:
     assert "hint: " in done.stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "send hi --url nope",
+        "whoami --url nope",
+        "replay last --to nope",
+        "relay --listen :0 --admin-listen :0 --upstream nope",
+        "bench nope",
+        "bench nope --yes",
+        "gateway --listen :0 --scenario nope",
+        "gateway --check-scenario nope.yaml",
+        "gateway --listen :0 --dialect flat --assistant nope",
+    ],
+)
+def test_2_when_a_flag_has_a_value_that_is_none(stranger: Operator, line: str) -> None:
+    done = stranger.types(*line.split())
+    assert (done.returncode, done.stdout) == (2, ""), done.stderr
+    assert done.stderr.startswith("error: --")
+    assert "hint: " in done.stderr
+
+
+def test_an_error_is_json_also_where_what_was_asked_for_stands_before_the_fault(
+    ann: Operator,
+) -> None:
+    for line in (("--json", "--zzz"), ("-o", "json", "sned"), ("send", "--json", "--zzz", "x")):
+        assert error_of(ann.types(*line))["exit"] == 2
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("--profil x", "Did you mean --profile?"),
+        ("send hi --tiemout 3s", "Did you mean --timeout?"),
+        ("tail -n x", "'x' is no whole number"),
+        ("bench --duration 0 --yes", "--duration 0 measures nothing"),
+        ("login --no-store --storage keyring", "exclude each other"),
+        ("help sned", "Did you mean 'send'?"),
+    ],
+)
+def test_what_was_typed_wrongly_is_told_in_a_few_words(ann: Operator, line: str, told: str) -> None:
+    done = ann.types(*line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr.splitlines()[0]
+
+
+def test_help_may_be_asked_for_by_that_word(ann: Operator) -> None:
+    for asked, flag in ((("help",), ("--help",)), (("help", "rec", "cut"), ("rec", "cut", "-h"))):
+        done = ann.types(*asked)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == ann.types(*flag).stdout
+
+
+def test_words_that_are_no_utf_8_are_told(ann: Operator) -> None:
+    done = ann.shell("megabot send $'\\xff' --dry-run")
+    assert (done.returncode, done.stdout) == (11, "")
+    assert "no UTF-8 text" in done.stderr
+    assert "codec" not in done.stderr
+
+
 def test_what_an_option_lacks_is_explained_by_its_command(ann: Operator) -> None:
     done = ann.types("recordings", "grep", "--type")
     assert done.returncode == 2

@@ -119,6 +119,19 @@ def test_a_data_folder_in_use_or_of_another_kind_is_told(
     assert "Traceback" not in third.stderr
 
 
+def test_a_users_file_is_said_to_be_kept_and_to_be_new(
+    processes: Processes, tmp_path: Path
+) -> None:
+    file = tmp_path / "users.json"
+    for is_new in (True, False):
+        gateway = processes.megabot("gateway", "--listen", ":0", "--users", str(file))
+        gateway.ready()
+        gateway.wait_for_line(f"{file} keeps the users; nothing else outlives this process")
+        assert (f"There is no users file {file} yet" in gateway.errors) == is_new
+        assert "Nothing outlives" not in gateway.errors
+        assert gateway.stop() == 0
+
+
 def test_users_and_keys_change_while_it_runs_and_outlive_a_kill(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:

@@ -41,7 +41,8 @@ def test_the_address_of_a_login_is_remembered(stranger: Operator) -> None:
     assert shown["settings"]["profiles.mine.url"] == {
         "value": url, "source": "login", "place": None,
     }  # fmt: skip
-    stranger.types("-p", "mine", "logout", env=nowhere)
+    forgotten = stranger.types("-p", "mine", "logout", env=nowhere).stderr
+    assert forgotten == f"Forgotten: mine and its address {url}.\n"
     assert stranger.types("-p", "mine", "whoami", env=nowhere).returncode == 9
 
 
@@ -78,6 +79,10 @@ def test_a_token_for_scripts_works_from_the_environment(ann: Operator, flag: str
     elsewhere = Operator(ann.home / "empty", ann.url)
     done = elsewhere.types("whoami", "--json", env={"MEGABOT_TOKEN": token})
     assert json.loads(done.stdout)["stored"] == "environment"
+    sent = elsewhere.types("send", "hi", "-v", env={"MEGABOT_TOKEN": token})
+    assert "with the credential in MEGABOT_TOKEN" in sent.stderr
+    examined = elsewhere.types("doctor", env={"MEGABOT_TOKEN": token}).stdout
+    assert "given by MEGABOT_TOKEN" in " ".join(examined.split())
 
 
 def test_an_api_key_logs_in(stranger: Operator) -> None:

@@ -194,6 +194,13 @@ def test_nothing_wanted_makes_an_empty_recording_and_says_so(stranger: Operator)
     assert "nothing was wanted" in done.stderr
 
 
+def test_a_part_from_a_mark_that_is_not_there_is_none(stranger: Operator, tmp_path: Path) -> None:
+    made = tmp_path / "made.jsonl"
+    done = stranger.types("rec", "cut", str(SEALED), str(made), "--from", "nosuchmark")
+    assert (done.returncode, list(tmp_path.glob("*.jsonl"))) == (9, [])
+    assert "there is no mark 'nosuchmark'" in done.stderr
+
+
 def test_a_source_may_be_replaced_by_what_is_made_of_it(stranger: Operator, tmp_path: Path) -> None:
     made = tmp_path / "a.jsonl"
     assert stranger.types("rec", "cut", str(SEALED), str(made)).returncode == 0

@@ -87,6 +87,13 @@ def test_top_in_a_pipe_is_plain_text_and_ends(relay: Running) -> None:
     assert all(json.loads(line)["ready"] for line in lines.splitlines())
 
 
+@pytest.mark.parametrize("wrong", [("-n", "-1"), ("--every", "0")])
+def test_top_takes_no_looks_that_are_none(relay: Running, wrong: tuple[str, ...]) -> None:
+    done = relay.operator.types("relay", "top", *wrong)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert wrong[0] in done.stderr
+
+
 def test_top_keeps_to_the_terminals_size_and_q_ends_it(relay: Running) -> None:
     top = ("relay", "top", "--every", "100ms")
     with on_a_terminal(relay.operator, *top, LINES="", PYTHONUTF8="1") as child:
@@ -155,6 +162,15 @@ def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_met
     with urllib.request.urlopen(f"{relay.ready()['admin_url']}/metrics") as answer:  # noqa: S310
         assert 'megabot_relay_tls_insecure{profile="default"} 1.0' in answer.read().decode()
     assert "upstream.not_verified" in relay.errors
+
+
+def test_vv_shows_debug_lines_of_each_message_too(ann: Operator, processes: Processes) -> None:
+    for more, shows in (("-v", False), ("-vv", True)):
+        relay = start_relay(processes, ann, "--no-record", more)
+        relay.ready()
+        assert ann.types("send", "hi").returncode == 0
+        assert relay.stop() == 0
+        assert ("message.passed" in relay.errors) == shows
 
 
 def test_the_admin_listener_may_be_a_unix_socket(ann: Operator, processes: Processes) -> None:

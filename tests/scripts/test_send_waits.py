@@ -139,6 +139,11 @@ def test_a_session_that_is_not_there_is_not_found_and_nothing_is_sent(ann: Opera
     assert ann.types("tool", "time", "-s", "sess_none").returncode == 9
     piped = ann.types("chat", "-s", "sess_none", typed="hi\n")
     assert (piped.returncode, piped.stdout, "warning" in piped.stderr) == (9, "", False)
+    watched = ann.types("tail", "upstream", "--session", "sess_none")
+    assert (watched.returncode, watched.stdout, "gap" in watched.stderr) == (9, "", False)
+    with on_a_terminal(ann, "chat", "-s", "sess_none") as child:
+        shown, code = ended(child)
+    assert (code, "There is no session 'sess_none'" in shown) == (9, True)
 
 
 def test_a_new_session_will_do_where_one_says_so(ann: Operator) -> None:

@@ -140,7 +140,7 @@ def test_fields_are_columns_in_text_and_keys_in_json(stranger: Operator) -> None
         (("--since", "1m", "--from", "n=1"), 2, "exclude"),
         ((SEALED,), 2, "twice"),
         (("nonsuch",), 9, "nonsuch"),
-        (("profile:nonsuch",), 9, "nonsuch"),
+        (("profile:nonsuch",), 9, "There is no profile 'nonsuch'\n"),
         (("relay",), 9, "No relay runs"),
         (("--direct",), 2, "upstream"),
     ],

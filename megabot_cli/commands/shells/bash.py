@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from megabot_cli.commands.outline import Argument, Option, Outline
-from megabot_cli.commands.shells.words import NOTE, all_options, command_names, takers
+from megabot_cli.commands.shells.words import (
+    NOTE,
+    PROFILES_AWK,
+    all_options,
+    command_names,
+    fixed_words,
+    takers,
+)
 
 _BASH_FRAME = r"""# {note}
 # Load with: source megabot.bash
 
 _megabot() {{
-    local line words cur prev path word place
+    local line words cur prev path word place given
     line=${{COMP_LINE:0:COMP_POINT}}
     # Split at blanks ourselves: bash also splits at the colons of ws://host:port.
     read -ra words <<<"$line"
@@ -22,6 +29,7 @@ _megabot() {{
     COMPREPLY=()
 
     path=megabot
+    given=0
     for (( place = 1; place < ${{#words[@]}} - 1; place++ )); do
         word=${{words[place]}}
         case ${{words[place - 1]}} in
@@ -29,6 +37,7 @@ _megabot() {{
         esac
         case "$path $word" in
 {steps}
+            *) [[ $word == -* ]] || (( given += 1 )) ;;
         esac
     done
 
@@ -40,7 +49,7 @@ _megabot() {{
 {words}
     esac
     if [[ $cur != -* ]]; then
-        case $path in
+        case "$path:$given" in
 {arguments}
         esac
     fi
@@ -71,8 +80,38 @@ _megabot_kept() {{
     for entry in "$folder/$1"/*"$2"; do
         [[ -e $entry ]] || continue
         entry=${{entry##*/}}
-        entry=${{entry%"$2"}}
-        [[ $entry == "$cur"* ]] && COMPREPLY+=("$entry")
+        _megabot_offer "${{entry%"$2"}}"
+    done
+}}
+
+_megabot_offer() {{
+    [[ $1 == "$cur"* && " ${{COMPREPLY[*]}} " != *" $1 "* ]] && COMPREPLY+=("$1")
+}}
+
+_megabot_profiles() {{
+    local file=${{XDG_CONFIG_HOME:-$HOME/.config}}/megabot/config.yaml entry
+    [[ $OSTYPE == darwin* ]] && file="$HOME/Library/Application Support/megabot/config.yaml"
+    [[ -n ${{MEGABOT_HOME-}} ]] && file=$MEGABOT_HOME/config.yaml
+    file=${{MEGABOT_CONFIG:-$file}}
+    _megabot_kept credentials .json
+    [[ -r $file ]] || return 0
+    while read -r entry; do
+        _megabot_offer "$entry"
+    done < <(awk '{profiles_awk}' "$file")
+}}
+
+# The sessions of the relays that run; each is asked for a second at most.
+_megabot_sessions() {{
+    local folder=${{XDG_STATE_HOME:-$HOME/.local/state}}/megabot file reply
+    [[ $OSTYPE == darwin* ]] && folder="$HOME/Library/Application Support/megabot"
+    [[ -n ${{MEGABOT_HOME-}} ]] && folder=$MEGABOT_HOME/state
+    for file in "$folder"/run/relay-*.json; do
+        [[ -r $file && $(<"$file") =~ \"admin_url\":\"(http://[^\"]+)\" ]] || continue
+        reply=$(curl -gsm 1 --noproxy '*' "${{BASH_REMATCH[1]}}/relay/sessions" 2>/dev/null)
+        while [[ $reply =~ \"session\":\ ?\"([A-Za-z0-9_.-]+)\"(.*) ]]; do
+            reply=${{BASH_REMATCH[2]}}
+            _megabot_offer "${{BASH_REMATCH[1]}}"
+        done
     done
 }}
 
@@ -84,6 +123,7 @@ def bash_script(root: Outline) -> str:
     commands = list(root.walk())
     return _BASH_FRAME.format(
         note=NOTE,
+        profiles_awk=PROFILES_AWK,
         takers="|".join(takers(root)),
         steps="\n".join(_bash_steps(commands)),
         values="\n".join(_bash_values(commands)),
@@ -110,17 +150,20 @@ def _bash_values(commands: list[Outline]) -> Iterator[str]:
 
 
 def _bash_reply(what: Option | Argument) -> str:
-    if what.choices:
-        return f'COMPREPLY=($(compgen -W "{" ".join(what.choices)}" -- "$cur"))'
-    if what.completes == "nothing":
-        return "compopt +o default"
-    if what.completes == "profile":
-        return "_megabot_kept credentials .json"
-    if what.completes == "recording":
-        files = 'mapfile -t COMPREPLY < <(compgen -W last -- "$cur"; compgen -f -- "$cur")'
-        return f"{files}; _megabot_kept recordings; compopt -o filenames"
+    words = f'compgen -W "{" ".join(fixed_words(what))}" -- "$cur"'
+    match what.completes:
+        case "profile":
+            return "_megabot_profiles"
+        case "session":
+            return "_megabot_sessions"
+        case "nothing":
+            return f"COMPREPLY=($({words}))" if what.choices else "compopt +o default"
     kind = "-d" if what.completes == "folder" else "-f"
-    return f'mapfile -t COMPREPLY < <(compgen {kind} -- "$cur"); compopt -o filenames'
+    both = (
+        f'{words}; compgen {kind} -- "$cur"' if fixed_words(what) else f'compgen {kind} -- "$cur"'
+    )
+    kept = "; _megabot_kept recordings" if what.completes == "recording" else ""
+    return f"mapfile -t COMPREPLY < <({both}){kept}; compopt -o filenames"
 
 
 def _bash_words(commands: list[Outline]) -> Iterator[str]:
@@ -133,8 +176,15 @@ def _bash_words(commands: list[Outline]) -> Iterator[str]:
 
 def _bash_arguments(commands: list[Outline]) -> Iterator[str]:
     for command in commands:
-        for argument in command.arguments[:1]:
+        for place, argument in enumerate(command.arguments):
             if argument.choices or argument.completes != "nothing":
-                yield f'            "{" ".join(command.path)}") {_bash_reply(argument)} ;;'
+                at = _from_place(place) if argument.repeats else str(place)
+                yield f'            "{" ".join(command.path)}:"{at}) {_bash_reply(argument)} ;;'
         if not command.arguments:
-            yield f'            "{" ".join(command.path)}") compopt +o default ;;'
+            yield f'            "{" ".join(command.path)}:"*) compopt +o default ;;'
+
+
+def _from_place(place: int) -> str:
+    """A pattern for as many words as `place`, a digit, and more."""
+    before = "".join(str(each) for each in range(place))
+    return f"[!{before}]*" if before else "*"

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from megabot_cli.commands.outline import Option, Outline, everywhere
-from megabot_cli.commands.shells.words import NOTE, command_names, quoted, takers
+from megabot_cli.commands.outline import Argument, Option, Outline, everywhere
+from megabot_cli.commands.shells.words import (
+    NOTE,
+    PROFILES_AWK,
+    command_names,
+    fixed_words,
+    quoted,
+    takers,
+)
 
 _FISH_HEAD = """# {note}
 
-function __megabot_at --description 'Whether the words so far name this command'
-    set -l given
+function __megabot_given --description 'The words so far that are no options'
     set -l skip 0
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
@@ -18,9 +25,13 @@ function __megabot_at --description 'Whether the words so far name this command'
         else if contains -- $word {takers}
             set skip 1
         else if not string match -q -- '-*' $word
-            set -a given $word
+            echo $word
         end
     end
+end
+
+function __megabot_at --description 'Whether the words so far name this command'
+    set -l given (__megabot_given)
     set -l depth (count $argv)
     test (count $given) -ge $depth; or return 1
     test $depth = 0; or test "$given[1..$depth]" = "$argv"
@@ -45,13 +56,45 @@ function __megabot_kept --description 'What lies in a folder of megabot, without
     end
 end
 
+function __megabot_place --description 'Whether so many words (1+: or more) follow a command'
+    set -l words $argv[2..-1]
+    __megabot_at $words; or return 1
+    set -l beyond (math (count (__megabot_given)) - (count $words))
+    test $beyond = $argv[1]; or test $beyond+ = $argv[1]; and return 0
+    string match -q -- '*+' $argv[1]; and test $beyond -gt (string trim -r -c + $argv[1])
+end
+
+function __megabot_profiles
+    set -l file $HOME/.config/megabot/config.yaml
+    set -q XDG_CONFIG_HOME; and set file $XDG_CONFIG_HOME/megabot/config.yaml
+    test (uname) = Darwin; and set file $HOME/Library/'Application Support'/megabot/config.yaml
+    set -q MEGABOT_HOME; and set file $MEGABOT_HOME/config.yaml
+    set -q MEGABOT_CONFIG; and set file $MEGABOT_CONFIG
+    __megabot_kept credentials .json
+    test -r $file; and awk '{profiles_awk}' $file
+end
+
+function __megabot_sessions --description 'Of the relays that run, asked for a second at most'
+    set -l folder $HOME/.local/state/megabot
+    set -q XDG_STATE_HOME; and set folder $XDG_STATE_HOME/megabot
+    test (uname) = Darwin; and set folder $HOME/Library/'Application Support'/megabot
+    set -q MEGABOT_HOME; and set folder $MEGABOT_HOME/state
+    for file in $folder/run/relay-*.json
+        set -l url (string replace -rf '.*"admin_url":"(http://[^"]+)".*' '$1' < $file)
+        test -n "$url"; or continue
+        curl -gsm 1 --noproxy '*' $url/relay/sessions 2>/dev/null |
+            string match -ar '"session": ?"[A-Za-z0-9_.-]+"' | string replace -r '.*"(.+)"$' '$1'
+    end
+end
+
 complete -c megabot -f
 """
 
 
 _KEPT = {
-    "recording": '(__megabot_kept recordings "") last',
-    "profile": "(__megabot_kept credentials .json)",
+    "recording": '(__megabot_kept recordings "")',
+    "profile": "(__megabot_profiles)",
+    "session": "(__megabot_sessions)",
 }
 
 
@@ -60,22 +103,36 @@ def fish_script(root: Outline) -> str:
     lines = [
         _FISH_HEAD.format(
             note=NOTE,
+            profiles_awk=PROFILES_AWK,
             takers=" ".join(takers(root)),
             commands=" ".join(dict.fromkeys(command_names(commands[1:]))),
         )
     ]
-    lines += [_fish_option(option, "__megabot_at") for option in everywhere()]
-    for command in commands:
-        for path in _spellings(command):
+    for option in everywhere():
+        if "--output" in option.names:  # each command has its own forms, a group has them all
+            lines += [
+                _fish_option(option, f"__megabot_next {' '.join(path)}".strip())
+                for command, spellings in _spelled(root)
+                if command.children
+                for path in spellings
+            ]
+            option = replace(option, choices=())
+        lines.append(_fish_option(option, "__megabot_at"))
+    for command, spellings in _spelled(root):
+        for path in spellings:
             lines += _fish_command(command, " ".join(path))
     return "\n".join(lines) + "\n"
 
 
-def _spellings(command: Outline) -> Iterator[tuple[str, ...]]:
-    """Its path below `megabot`, by name; aliases complete as groups do."""
-    yield command.path[1:]
-    for alias in command.aliases:
-        yield (*command.path[1:-1], alias)
+Spellings = tuple[tuple[str, ...], ...]
+
+
+def _spelled(command: Outline, spellings: Spellings = ((),)) -> Iterator[tuple[Outline, Spellings]]:
+    """Each command with all that may be typed for it: groups and commands have aliases."""
+    yield command, spellings
+    for child in command.children:
+        names = (child.path[-1], *child.aliases)
+        yield from _spelled(child, tuple((*path, name) for path in spellings for name in names))
 
 
 def _fish_command(command: Outline, path: str) -> Iterator[str]:
@@ -87,15 +144,21 @@ def _fish_command(command: Outline, path: str) -> Iterator[str]:
     if command.forms:
         forms = " ".join(command.forms)
         yield f"complete -c megabot -n '__megabot_at {path}' -s o -l output -x -a '{forms}'"
-    for argument in command.arguments[:1]:
-        if argument.completes in _KEPT:
-            kept = _KEPT[argument.completes]
-            files = " -F" if argument.completes == "recording" else ""
-            yield f"complete -c megabot -n '__megabot_at {path}'{files} -a '{kept}'"
-        elif argument.completes != "nothing":
-            yield f"complete -c megabot -n '__megabot_at {path}' -F"
-        elif argument.choices:
-            yield f"complete -c megabot -n '__megabot_at {path}' -a '{' '.join(argument.choices)}'"
+    for place, argument in enumerate(command.arguments):
+        words, files = _fish_words(argument), " -F" if _is_file(argument) else ""
+        if words or files:
+            at = f"__megabot_place {place}{'+' if argument.repeats else ''} {path}"
+            yield f"complete -c megabot -n '{at}'{files}{words}"
+
+
+def _fish_words(what: Option | Argument) -> str:
+    kept = (_KEPT[what.completes],) if what.completes in _KEPT else ()
+    words = " ".join((*kept, *fixed_words(what)))
+    return f" -a '{words}'" if words else ""
+
+
+def _is_file(what: Option | Argument) -> bool:
+    return what.completes in ("file", "folder", "recording")
 
 
 def _fish_option(option: Option, at: str) -> str:
@@ -104,13 +167,5 @@ def _fish_option(option: Option, at: str) -> str:
     )
     value = ""
     if option.takes:
-        value = {
-            "file": " -r -F",
-            "folder": " -r -F",
-            "recording": f" -r -F -a '{_KEPT['recording']}'",
-            "profile": f" -x -a '{_KEPT['profile']}'",
-            "nothing": " -x",
-        }[option.completes]
-    if option.choices:
-        value = f" -x -a '{' '.join(option.choices)}'"
+        value = f"{' -r -F' if _is_file(option) else ' -x'}{_fish_words(option)}"
     return f"complete -c megabot -n '{at}' {names}{value} -d {quoted(option.help)}"

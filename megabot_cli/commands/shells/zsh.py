@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from megabot_cli.commands.outline import Argument, Option, Outline
-from megabot_cli.commands.shells.words import NOTE, all_options, quoted
+from megabot_cli.commands.shells.words import NOTE, PROFILES_AWK, all_options, fixed_words, quoted
 
 # Without starting megabot; a name of its own, because commands have theirs.
 _ZSH_KEPT = """__megabot_kept() {
@@ -16,15 +16,39 @@ _ZSH_KEPT = """__megabot_kept() {
     names=(${names%$2})
     compadd -a names
 }
-__megabot_recordings() {
-    __megabot_kept recordings
-    compadd last
+__megabot_or_files() {
+    compadd -- $@
     _files
 }
-__megabot_profiles() {
-    __megabot_kept credentials .json
+__megabot_recordings() {
+    __megabot_kept recordings
+    __megabot_or_files $@
 }
-"""
+__megabot_profiles() {
+    local file=${XDG_CONFIG_HOME:-$HOME/.config}/megabot/config.yaml
+    [[ $OSTYPE == darwin* ]] && file="$HOME/Library/Application Support/megabot/config.yaml"
+    [[ -n $MEGABOT_HOME ]] && file=$MEGABOT_HOME/config.yaml
+    file=${MEGABOT_CONFIG:-$file}
+    __megabot_kept credentials .json
+    [[ -r $file ]] && compadd -- ${(f)"$(awk '<profiles_awk>' $file)"}
+}
+# Of the relays that run; each is asked for a second at most.
+__megabot_sessions() {
+    local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot file reply
+    local -a match mbegin mend names
+    [[ $OSTYPE == darwin* ]] && folder="$HOME/Library/Application Support/megabot"
+    [[ -n $MEGABOT_HOME ]] && folder=$MEGABOT_HOME/state
+    for file in $folder/run/relay-*.json(N); do
+        [[ $(<$file) =~ '"admin_url":"(http://[^"]+)"' ]] || continue
+        reply=$(curl -gsm 1 --noproxy '*' $match[1]/relay/sessions 2>/dev/null)
+        while [[ $reply =~ '"session": ?"([A-Za-z0-9_.-]+)"(.*)' ]]; do
+            names+=($match[1])
+            reply=$match[2]
+        done
+    done
+    compadd -a names
+}
+""".replace("<profiles_awk>", PROFILES_AWK)
 
 
 def zsh_script(root: Outline) -> str:
@@ -73,7 +97,8 @@ def _zsh_leaf(command: Outline) -> Iterator[str]:
     yield "    _arguments \\"
     lines = [_zsh_option(option) for option in all_options(command)]
     for place, argument in enumerate(command.arguments, start=1):
-        lines.append(quoted(f"{place}:{argument.name.lower()}:{_zsh_action(argument)}"))
+        at = "*" if argument.repeats else place
+        lines.append(quoted(f"{at}:{argument.name.lower()}:{_zsh_action(argument)}"))
     yield " \\\n".join(f"        {line}" for line in lines)
     yield "}"
 
@@ -91,12 +116,14 @@ def _zsh_option(option: Option) -> str:
 
 
 def _zsh_action(what: Option | Argument) -> str:
-    if what.choices:
-        return f"({' '.join(what.choices)})"
+    words = " ".join(fixed_words(what)).replace(":", "\\:")  # a colon alone ends the action
+    if what.choices and what.completes == "nothing":
+        return f"({words})"
     return {
-        "file": "_files",
+        "file": f"__megabot_or_files {words}" if words else "_files",
         "folder": "_files -/",
-        "recording": "__megabot_recordings",
+        "recording": f"__megabot_recordings {words}",
+        "session": "__megabot_sessions",
         "profile": "__megabot_profiles",
         "nothing": " ",
     }[what.completes]

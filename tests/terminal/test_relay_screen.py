@@ -1,0 +1,55 @@
+"""What `relay top` shows of a relay, in the room there is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from megabot_cli.terminal.memory_console import MemoryConsole
+from megabot_cli.terminal.relay_screen import Screen
+
+FACTS: dict[str, Any] = {
+    "profile": "default",
+    "upstream": "ws://127.0.0.1:3000/ws",
+    "draining": False,
+    "ready": True,
+    "mode": "session",
+    "uptime_s": 4.0,
+    "messages": {"to_upstream": 1, "to_client": 2},
+    "links": {"up": 1},
+    "reconnects": 0,
+    "clients": 1,
+    "sessions": 1,
+    "taps": 0,
+    "waiting_to_upstream": 0,
+    "outbox_bytes": 0,
+    "replies": {"count": 3, "p50_s": 0.1, "p95_s": 0.25},
+    "first_chunks": {"p95_s": 0.1},
+}
+CLIENT: dict[str, Any] = {
+    "id": "client_1m8h59z5xsanpfajt",
+    "name": None,
+    "session": "sess_1m8h59wrw5zjt63st",
+    "connected_s": 7384.0,
+    "messages": {"to_upstream": 1234, "to_client": 56789},
+    "outbox_bytes": 1_048_000,
+}
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"), [(95, None), (80, None), (60, "session"), (42, "session, connected")]
+)
+def test_no_row_is_cut_in_the_middle_and_columns_without_room_are_named(
+    width: int, left_out: str | None
+) -> None:
+    lines = Screen(MemoryConsole()).lines(FACTS, [CLIENT], 1.0, width)
+    (heading,) = [number for number, line in enumerate(lines) if line.startswith("client  ")]
+    table = lines[heading:]
+    assert max(map(len, table[:2])) <= width
+    for named, shown in (("sent", "1234"), ("got", "56789"), ("waiting", "1023.4 KiB")):
+        assert named in table[0]
+        assert shown in table[1]
+    told = [f"not shown for want of room: {left_out}"] if left_out else []
+    assert table[2:] == told
+    assert "first chunk p95 ≤ 100 ms" in lines
