@@ -226,6 +226,7 @@ def replay(
         replaying.show_plan(invocation, stage)
         return
     replaying.check_steps(pace, stage)
+    replaying.check_files(stage)
     conversation = replaying.read(invocation, stage)
     run(replaying.play(invocation, stage, conversation), loop="fast")
 

@@ -13,6 +13,7 @@ from megabot_cli.errors import (
     BadConfiguration,
     ConnectionLost,
     ExpectationFailed,
+    MegabotError,
     NotAuthenticated,
     NotFound,
     WrongUsage,
@@ -107,15 +108,21 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
         if replay is not None and replay.rounds_begun:
             invocation.console.note("interrupted; this is how far it came")
             _show(invocation, stage, replay.so_far())
+        _write_files(invocation, stage, replay, ("interrupted", "Somebody interrupted it"))
         raise
-    except ConnectionLost:
-        if replay is not None and replay.has_sent:
+    except MegabotError as fault:
+        if isinstance(fault, ConnectionLost) and replay is not None and replay.has_sent:
             invocation.console.note("the connection was lost; this is how far it came")
             _show(invocation, stage, replay.so_far())
+        _write_files(invocation, stage, replay, (fault.code, fault.message))
+        if isinstance(fault, NotAuthenticated):
+            raise with_login_hint(invocation, fault) from None
         raise
-    except NotAuthenticated as refusal:
-        raise with_login_hint(invocation, refusal) from None
-    _judge(stage, played, _show(invocation, stage, played))
+    budgets = _show(invocation, stage, played)
+    unwritten = _write_files(invocation, stage, replay)
+    _judge(stage, played, budgets)
+    if unwritten is not None:
+        raise unwritten
 
 
 def _nothing_to_send(conversation: Conversation) -> NotFound:
@@ -253,9 +260,7 @@ def _client(
 
 
 def _show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVerdict]:
-    """The report on stdout, and as JUnit where that is wanted; returns what became of budgets."""
-    from megabot_cli.replay.varying import write_ignored
-
+    """The report on stdout; returns what became of budgets."""
     budgets = [budget.judge(played.figures) for budget in stage.budgets]
     report = played.report
     if invocation.output == "json":
@@ -276,10 +281,6 @@ def _show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVe
         print_lines(invocation, lines)
         if console.width is not None:
             _show_differences(console, report, console.width)
-    if stage.write_ignore is not None:
-        write_ignored(stage.write_ignore, report.varying, len(played.cases) // report.rounds)
-    if stage.junit is not None:
-        _write_junit(stage.junit, played, budgets)
     return budgets
 
 
@@ -301,11 +302,70 @@ def _show_differences(console: Console, report: ReplayReport, width: int) -> Non
         console.line(f"… and {len(report.differences) - MOST_SHOWN} more (--json)")
 
 
-def _write_junit(path: Path, played: Played, budgets: list[BudgetVerdict]) -> None:
+def _write_files(
+    invocation: Invocation,
+    stage: Stage,
+    replay: Replay | None,
+    ended_by: tuple[str, str] | None = None,
+) -> MegabotError | None:
+    """What is wanted beside the report. Warns of what cannot be written, and returns the fault:
+    the verdict comes before it."""
+    from megabot_cli.replay.varying import write_ignored
+
+    played = replay.so_far() if replay is not None and replay.rounds_begun else None
+    unwritten = None
+    try:
+        if stage.write_ignore is not None and played is not None:
+            report = played.report
+            write_ignored(stage.write_ignore, report.varying, report.compared // report.rounds)
+    except BadConfiguration as fault:
+        unwritten = fault
+    try:
+        if stage.junit is not None:
+            _write_junit(stage.junit, stage, played, ended_by)
+    except BadConfiguration as fault:
+        unwritten = fault
+    if unwritten is not None:
+        invocation.console.warn(unwritten.message)
+    return unwritten
+
+
+def check_files(stage: Stage) -> None:
+    """BadConfiguration for files that cannot be written when all has been sent and judged."""
+    import os
+
+    for flag, path in (("--junit", stage.junit), ("--write-ignore", stage.write_ignore)):
+        if path is None:
+            continue
+        if path.is_dir():
+            why = "it is a folder"
+        elif not path.absolute().parent.is_dir():
+            why = "there is no such folder"
+        elif not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
+            why = "permission denied"
+        else:
+            continue
+        raise BadConfiguration(f"Cannot write {path}: {why}", f"{flag} wants a file name.")
+
+
+def _write_junit(
+    path: Path, stage: Stage, played: Played | None, ended_by: tuple[str, str] | None
+) -> None:
+    from megabot_cli.replay.budgets import Budget
     from megabot_cli.replay.junit import junit
 
+    budgets = list(stage.budgets)
+    if stage.max_lateness_s is not None:
+        most_ms = f"{stage.max_lateness_s * 1000:.6f}".rstrip("0").rstrip(".")
+        budgets.append(Budget(f"lateness_ms.max <= {most_ms}"))
     try:
-        path.write_text(junit(played.report, played.cases, budgets), encoding="utf-8")
+        text = junit(
+            played.cases if played is not None else [],
+            [budget.judge(played.figures) for budget in budgets] if played is not None else [],
+            played.report.duration_s if played is not None else 0.0,
+            ended_by,
+        )
+        path.write_text(text, encoding="utf-8")
     except OSError as fault:
         raise BadConfiguration(
             f"Cannot write {path}: {fault.strerror or fault}", "--junit wants a file name."
@@ -315,10 +375,8 @@ def _write_junit(path: Path, played: Played, budgets: list[BudgetVerdict]) -> No
 def _judge(stage: Stage, played: Played, budgets: list[BudgetVerdict]) -> None:
     report, expect = played.report, stage.options.expect
     if not report.passed:
-        wrong = report.different + report.missing + report.extra
-        wrong += report.same_shape if expect == "exact" else 0
         raise ExpectationFailed(
-            f"Other than recorded: {counted(wrong, 'answer')} (--expect {expect})",
+            f"Other than recorded: {counted(report.failed, 'answer')} (--expect {expect})",
             "--expect shape or none asks for less; --ignore PATH leaves a field out.",
         )
     late_ms = report.lateness.max_ms

@@ -16,13 +16,13 @@ from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fail
 
 
 class Judgement(msgspec.Struct):
-    """How many answers got which verdict, the first that were not the same, and whether all
-    are what was expected."""
+    """How many answers got which verdict, the first that were not the same, and how many are
+    not what was expected."""
 
     counts: dict[Verdict, int]
     uncompared: int
     differences: list[Difference]
-    passed: bool
+    failed: int = 0
     cases: list[Case] = []
 
 
@@ -38,7 +38,7 @@ def judge(
     A message that went out with a pseudonym for its secret said something else than when it
     was recorded: its answer need not be the same word for word.
     """
-    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [], passed=True)
+    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
     same = 0
     for message in messages:
         found = None
@@ -50,12 +50,13 @@ def judge(
             continue
         if found.verdict is Verdict.SAME:
             same += 1
-            judgement.cases.append((_name(message), Verdict.SAME, ""))
+            judgement.cases.append(Case(_name(message), Verdict.SAME))
             continue
         judgement.counts[found.verdict] += 1
         at_most = "shape" if message.redacted and expect == "exact" else expect
-        judgement.cases.append((_name(message), found.verdict, _told(found)))
-        judgement.passed = judgement.passed and not fails(found.verdict, at_most)
+        failed = fails(found.verdict, at_most)
+        judgement.cases.append(Case(_name(message), found.verdict, _told(found), failed))
+        judgement.failed += failed
         if len(judgement.differences) < MOST_DIFFERENCES:
             judgement.differences.append(_difference(message, found))
     judgement.counts[Verdict.SAME] = same

@@ -29,7 +29,15 @@ def together(played: list[Played], *, stopped: bool) -> Played:
     }
     counts = {
         name: sum(getattr(report, name) for report in reports)
-        for name in ("sent", "replies", "unasked", "uncompared", "context", *first.figures.counts)
+        for name in (
+            "sent",
+            "replies",
+            "unasked",
+            "uncompared",
+            "failed",
+            "context",
+            *first.figures.counts,
+        )
     }
     report = msgspec.structs.replace(
         first.report,

@@ -39,11 +39,13 @@ class Timing(msgspec.Struct, frozen=True):
 class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """`same` … `extra` count answers by verdict, `uncompared` those the recording cannot judge.
 
-    `rounds` is how often it was played, `context` how many messages were sent before; `stopped`
-    that somebody ended it early. `replies` counts messages that came, `unasked` those of them
-    that answer nothing. `lateness` is about paces that time decides. Of `differences` the first
-    hundred are kept. `varying` are paths whose values were not the same in all rounds, with
-    the number of answers in which they varied.
+    `failed` counts those that are not what `expect` allows: of an answer to a message that went
+    out with a pseudonym for its secret that is the same shape. `rounds` is how often it was
+    played, `context` how many messages were sent before; `stopped` that somebody ended it early.
+    `replies` counts messages that came, `unasked` those of them that answer nothing. `lateness`
+    is about paces that time decides. Of `differences` the first hundred are kept. `varying` are
+    paths whose values were not the same in all rounds, with the number of answers in which they
+    varied.
     """
 
     sent: int
@@ -57,6 +59,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     extra: int = 0
     uncompared: int = 0
+    failed: int = 0
     expect: Expectation = "shape"
     passed: bool = True
     rounds: int = 1
@@ -69,6 +72,10 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[Difference] = []
     varying: dict[str, int] = {}
     warnings: list[str] = []
+
+    @property
+    def compared(self) -> int:
+        return self.same + self.same_shape + self.different + self.missing + self.extra
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)

@@ -128,6 +128,23 @@ async def test_other_words_pass_as_the_same_shape_but_not_as_exact(
     assert any("same shape" in line for line in report.lines())
 
 
+@pytest.mark.parametrize(("redacted", "failed"), [(True, 0), (False, 1)])
+async def test_what_went_out_with_a_pseudonym_fails_nowhere_for_other_words(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, redacted: bool, failed: int
+) -> None:
+    heard, endpoint = upstream
+    heard.answer = lambda text: [answer("now", reply_to=json.loads(text)["id"])]
+    paths = ["$.payload.content"] if redacted else None
+    records = [sent(1, say("token", "m1"), redacted=paths), came(2, answer("then", reply_to="m1"))]
+    path = write_recording(tmp_path / "x.jsonl", records)
+    options = ReplayOptions(pace="fast", expect="exact")
+    with open_recording(path) as reader:
+        replaying = Replay(read_conversation(reader, options), options, endpoint.new_client)
+    played = await replaying.play()
+    assert (played.report.failed, played.report.passed) == (failed, not failed)
+    assert [case.failed for case in played.cases] == [bool(failed)]
+
+
 async def test_a_recording_torn_in_the_middle_of_an_answer_replays(
     tape: Any, recorder: Recorder, open_gateway: OpenGateway
 ) -> None:
