@@ -101,7 +101,9 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
             def new_client(_name: str, session: str | None) -> MegaBotClient:
                 return _client(invocation, stage, session, http=http, tokens=tokens)
 
-            replay = Replay(conversation, stage.options, new_client)
+            replay = Replay(
+                conversation, stage.options, new_client, with_cases=stage.junit is not None
+            )
             async with _watched(invocation, stage, replay), _steered(invocation, stage, replay):
                 played = await replay.play(stage.rounds)
     except asyncio.CancelledError:

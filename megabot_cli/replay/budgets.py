@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Final
 
 import msgspec
 
 from megabot_cli.errors import WrongUsage
-from megabot_cli.replay.lateness import percentile
+from megabot_cli.replay.spread import Spread
 
 SPREADS: Final = ("first_chunk_ms", "total_ms", "lateness_ms")
 COUNTS: Final = ("sent", "replies", "same", "same_shape", "different", "missing", "extra")
@@ -32,8 +32,8 @@ _SIGN = re.compile(r"(?:<=|>=|==|!=|<|>)\s*")
 class Figures(msgspec.Struct, frozen=True):
     """What is judged: values of each spread, now and when it was recorded, and the counts."""
 
-    now: Mapping[str, Sequence[float]]
-    recorded: Mapping[str, Sequence[float]]
+    now: Mapping[str, Spread]
+    recorded: Mapping[str, Spread]
     counts: Mapping[str, int]
 
 
@@ -70,14 +70,14 @@ class Budget:
             allowed *= self._value(figures.recorded, figures.counts)
         return Verdict(self.source, self._holds(value, allowed), value, allowed)
 
-    def _value(self, spreads: Mapping[str, Sequence[float]], counts: Mapping[str, int]) -> float:
+    def _value(self, spreads: Mapping[str, Spread], counts: Mapping[str, int]) -> float:
         if self._statistic is None:
             return counts[self._name]
-        values = sorted(spreads[self._name])
+        spread = spreads[self._name]
         if self._statistic == "mean":
-            return sum(values) / len(values) if values else 0.0
+            return spread.mean
         share = 1.0 if self._statistic == "max" else int(self._statistic[1:]) / 100
-        return percentile(values, share)
+        return spread.percentiles(share)[0]
 
 
 def _check_name(source: str, name: str, statistic: str | None) -> None:

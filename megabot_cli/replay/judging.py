@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -10,9 +10,9 @@ from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from megabot_cli.replay.conversation import RecordedMessage
 from megabot_cli.replay.junit import Case
-from megabot_cli.replay.lateness import percentile
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
+from megabot_cli.replay.spread import Spread
 
 
 class Judgement(msgspec.Struct):
@@ -99,12 +99,7 @@ def times(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> dict[s
     return {"first_chunk_ms": first, "total_ms": total}
 
 
-def timing(took: Mapping[str, Sequence[float]]) -> Timing:
+def timing(took: Mapping[str, Spread]) -> Timing:
     """The times in short."""
-    first, total = sorted(took["first_chunk_ms"]), sorted(took["total_ms"])
-    return Timing(
-        first_p50_ms=percentile(first, 0.5),
-        first_p95_ms=percentile(first, 0.95),
-        total_p50_ms=percentile(total, 0.5),
-        total_p95_ms=percentile(total, 0.95),
-    )
+    first, total = took["first_chunk_ms"], took["total_ms"]
+    return Timing(*first.percentiles(0.5, 0.95), *total.percentiles(0.5, 0.95))

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.replay.compare import Verdict
-from megabot_cli.replay.lateness import LatenessSummary
+from megabot_cli.replay.lateness import LATE_MS, LatenessSummary
 from megabot_cli.replay.options import Expectation
 from megabot_cli.wording import counted
 
@@ -92,7 +92,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             + (f", after {self.context} of context" if self.context else "")
             + (f", in {self.rounds} rounds" if self.rounds > 1 else "")
             + (", stopped early" if self.stopped else ""),
-            f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}",
+            f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}"
+            + (f"; {late.late} left more than {LATE_MS:g} ms late" if late.late else ""),
             f"answers    {self.same} same, {self.same_shape} same shape, "
             f"{self.different} different, {self.missing} missing, {self.extra} extra"
             + (f", {self.uncompared} not compared" if self.uncompared else ""),

@@ -20,7 +20,7 @@ from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
-from megabot_cli.replay.player import NewClient
+from megabot_cli.replay.playing import NewClient
 from megabot_cli.storage.recorder import Recorder
 from tests.replay.texts import message
 
