@@ -47,20 +47,21 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Budget:
-    """One budget that was understood. WrongUsage, with a mark under the column, for none."""
+    """One budget that was understood, about a `figure`. WrongUsage, with a mark under the column,
+    for none."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         found = _WHOLE.match(source)
         if found is None:
             raise _not_understood(source)
-        self._name, self._statistic = found["name"], found["statistic"]
-        _check_name(source, self._name, self._statistic)
+        self.figure, self._statistic = found["name"], found["statistic"]
+        _check_name(source, self.figure, self._statistic)
         self._holds = _SIGNS[found["sign"]]
         self._number = float(found["number"]) if found["number"] is not None else 1.0
         self._of_recorded = bool(found["times"] or found["recorded"])
-        if self._of_recorded and (self._statistic is None or self._name == "lateness_ms"):
-            raise _marked(source, found.start("sign"), f"Nothing is recorded of {self._name}")
+        if self._of_recorded and (self._statistic is None or self.figure == "lateness_ms"):
+            raise _marked(source, found.start("sign"), f"Nothing is recorded of {self.figure}")
 
     def judge(self, figures: Figures) -> Verdict:
         """Compare what was with what is allowed. Of no answers at all every time is 0."""
@@ -72,8 +73,8 @@ class Budget:
 
     def _value(self, spreads: Mapping[str, Spread], counts: Mapping[str, int]) -> float:
         if self._statistic is None:
-            return counts[self._name]
-        spread = spreads[self._name]
+            return counts[self.figure]
+        spread = spreads[self.figure]
         if self._statistic == "mean":
             return spread.mean
         share = 1.0 if self._statistic == "max" else int(self._statistic[1:]) / 100

@@ -109,7 +109,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         upstream=reader.header.upstream if reader.header is not None else "",
         clean=reader.clean,
         warnings=[*reader.warnings, *reading.warnings()],
-        marks=reading.marks,
+        marks=reading.told_marks(),
     )
 
 
@@ -128,6 +128,7 @@ class _Reading:
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
         self._lost = 0
+        self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
 
@@ -143,6 +144,7 @@ class _Reading:
             return
         payload = record.payload()
         if payload is None:
+            self._wordless += wanted and record.direction == "to_upstream"
             return
         if record.direction == "to_upstream":
             self._sent(record, payload, wanted=wanted)
@@ -246,10 +248,27 @@ class _Reading:
 
     def warnings(self) -> list[str]:
         """What whoever replays should know of the recording."""
-        if not self._lost:
-            return warnings_of(self.chooser)
-        lost = f"{counted(self._lost, 'record')} could not be written down when it was recorded"
-        return [f"{lost}: answers under way then are not compared", *warnings_of(self.chooser)]
+        found = []
+        if self._lost:
+            lost = f"{counted(self._lost, 'record')} could not be written down when it was recorded"
+            found.append(f"{lost}: answers under way then are not compared")
+        if self._wordless:
+            number, words = self._wordless, "what it said" if self._wordless == 1 else "their words"
+            found.append(f"{counted(number, 'message')} cannot be sent: {words} were left out")
+        return [*found, *warnings_of(self.chooser)]
+
+    def told_marks(self) -> list[RecordedMark]:
+        """The marks among what was chosen: within its bounds, and where other words chose too,
+        between the first message and the last."""
+        bounds_only = msgspec.structs.replace(
+            self._options.selection, begin=None, until=None, from_us=None, until_us=None
+        )
+        if bounds_only.everything and self._options.limit is None:
+            return self.marks
+        chosen = [message.n for message in self.messages if not message.context]
+        if not chosen:
+            return []
+        return [mark for mark in self.marks if chosen[0] < mark.n < chosen[-1]]
 
     def _doubt_what_is_open(self) -> None:
         """Something was lost: nobody knows whether it was of an answer under way."""

@@ -387,3 +387,31 @@ async def test_marks_are_told_as_they_pass(
     await finish(asyncio.get_running_loop().create_task(replay.play(), name="replay"))
     assert [text for text, _ in told] == ["here it breaks", "over"]
     assert told[0][1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, ["first", "between", "last"]),
+        ({"selection": Selection(until=Place("number", 7))}, ["first", "between"]),
+        ({"limit": 1}, []),
+        ({"selection": Selection(clients=("c1",))}, ["between"]),
+        ({"selection": Selection(clients=("c2",))}, []),
+    ],
+    ids=["all", "bounds", "limit", "words", "other words"],
+)
+def test_marks_are_told_that_stand_among_what_was_chosen(
+    tmp_path: Path, more: dict[str, Any], told: list[str]
+) -> None:
+    records = [
+        Record(n=1, t=0, kind="mark", note="first"),
+        asked(2, 0, "one"), answered(3, 10, 2),
+        Record(n=4, t=20_000, kind="mark", note="between"),
+        asked(5, 40, "two"),
+        asked(6, 50, "another's", "c2"),
+        Record(n=7, t=60_000, kind="mark", note="last"),
+    ]  # fmt: skip
+    path = write_recording(tmp_path / "marked.jsonl", records)
+    with open_recording(path) as reader:
+        conversation = read_conversation(reader, ReplayOptions(**more))
+    assert [mark.text for mark in conversation.marks] == told
