@@ -196,7 +196,7 @@ async def _watched(invocation: Invocation, stage: Stage, replay: Replay) -> Asyn
     with Progress(invocation.console, "replay") as bar:
 
         def show_step() -> None:
-            _show_step(bar, replay, stage.rounds)
+            _show_step(bar, replay, stage)
 
         async def keep_up() -> None:
             while True:
@@ -213,25 +213,26 @@ async def _watched(invocation: Invocation, stage: Stage, replay: Replay) -> Asyn
             await asyncio.wait((task,))
 
 
-def _show_step(bar: Progress, replay: Replay, rounds: int) -> None:
+def _show_step(bar: Progress, replay: Replay, stage: Stage) -> None:
     """The bar over all rounds; one without an end where there is none."""
-    step, transport = replay.progress(), replay.transport
+    step, transport, rounds = replay.progress(), replay.transport, stage.rounds
     if step is None:
         return
     before = (replay.rounds_begun - 1) * step.to_send
     notes = [
-        f"round {replay.rounds_begun}" if rounds != 1 else "",
         "paused" if transport.paused else "",
-        f"{transport.speed:g} ×" if transport.speed != 1 else "",
+        f"{step.late_ms:.0f} ms late" if stage.options.pace in ("original", "fixed") else "",
         f"{step.replies} replies",
+        f"round {replay.rounds_begun}" if rounds != 1 else "",
+        f"{transport.speed:g} ×" if transport.speed != 1 else "",
         f"{step.outstanding} outstanding",
-        f"{step.late_ms:.0f} ms late",
     ]
     bar.reach(
         before + step.sent,
         ", ".join(filter(None, notes)),
         total=rounds * step.to_send,
         left_s=step.left_s if rounds == 1 else None,
+        guesses=not transport.paused,  # nobody knows when a key is pressed
     )
 
 
