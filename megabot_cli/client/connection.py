@@ -269,6 +269,7 @@ class MegaBotClient(Reacting):
 
     def _went_down(self, loss: Loss) -> None:
         self._sender.went_down()
+        self._questions.lost(loss.code)
         self._state = "reconnecting"
         self._tell("lost", str(loss), close_code=loss.code)
 
