@@ -107,8 +107,10 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
         write_files(invocation, stage, replay, ("interrupted", "Somebody interrupted it"))
         raise
     except MegabotError as fault:
-        if isinstance(fault, ConnectionLost) and replay is not None and replay.has_sent:
-            invocation.console.note("the connection was lost; this is how far it came")
+        if replay is not None and replay.has_sent:
+            lost = isinstance(fault, ConnectionLost)
+            what = "the connection was lost" if lost else "a client that came later was refused"
+            invocation.console.note(f"{what}; this is how far it came")
             show(invocation, stage, replay.so_far())
         write_files(invocation, stage, replay, (fault.code, fault.message))
         if isinstance(fault, NotAuthenticated):

@@ -11,6 +11,7 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
+from megabot_cli.replay.lifetimes import Recorded
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.seeking import lane_of, records_from, said_before, with_lead
 from megabot_cli.storage.choosing import started_at_s, warnings_of
@@ -61,6 +62,7 @@ class Conversation(msgspec.Struct):
     clean: bool
     warnings: list[str]
     marks: list[RecordedMark] = []
+    lives: Recorded = msgspec.field(default_factory=Recorded)
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -110,6 +112,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         clean=reader.clean,
         warnings=[*reader.warnings, *reading.warnings()],
         marks=reading.told_marks(),
+        lives=reading.lives,
     )
 
 
@@ -128,6 +131,7 @@ class _Reading:
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
         self._lost = 0
+        self.lives = Recorded()
         self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
@@ -137,6 +141,8 @@ class _Reading:
         if record.kind == "gap":
             self._lost += record.lost or 0
             self._doubt_what_is_open()
+        if record.kind in ("open", "close") and record.client is not None:
+            self.lives.take(record.kind, record.client, record.t)
         wanted = bool(self.chooser.offer(record))
         if record.kind == "mark" and self.chooser.is_within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))

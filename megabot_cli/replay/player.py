@@ -13,9 +13,10 @@ from megabot_cli.replay.conversation import (
     RecordedMark,
     read_conversation,
 )
+from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played, Totals, cause_of
-from megabot_cli.replay.playing import NewClient, Progress, Run
+from megabot_cli.replay.playing import Progress, Run
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.record_reader import RecordReader

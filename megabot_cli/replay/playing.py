@@ -8,11 +8,11 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
+from functools import partial
 from typing import Final
 
 import msgspec
 
-from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.ids import IdMint
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import peek
@@ -26,8 +26,9 @@ from megabot_cli.replay.conversation import (
     RecordedMessage,
 )
 from megabot_cli.replay.judging import judge, times
-from megabot_cli.replay.lane import Lane
+from megabot_cli.replay.lane import Lane, NewClient
 from megabot_cli.replay.lateness import Lateness
+from megabot_cli.replay.lifetimes import Course
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Round
 from megabot_cli.replay.plan import offsets_s
@@ -36,14 +37,13 @@ from megabot_cli.replay.transport import Transport
 
 # Where nothing was recorded in answer, something that comes would come at once.
 _FOR_EXTRAS_S: Final = 0.2
+# A client is opened so long before it came, that its first message be not late.
+_LEAD_S: Final = 1.0
 # At the fastest pace so many leave in one write: then what has come is heard.
 _AT_ONCE: Final = 64
 
 # What always gets an answer, or a refusal.
 _ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
-
-NewClient = Callable[[str, str | None], MegaBotClient]
-"""Makes the client that stands for a recorded one (its name); given a session, it joins that."""
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -81,6 +81,24 @@ class _Leaving:
             raise
 
 
+class _Visit:
+    """A client of a lane, from when it comes (None: from the start) until it leaves (None: when
+    all is over), in the replay's own time. `places` are the messages it sends."""
+
+    def __init__(self, lane: Lane, client: str) -> None:
+        self.lane = lane
+        self.client = client
+        self.opens_at: float | None = None
+        self.closes_at: float | None = None
+        self.opened = asyncio.Event()
+        self.has_spoken = asyncio.Event()
+        self.places: set[int] = set()
+
+    @property
+    def is_partial(self) -> bool:
+        return self.opens_at is not None or self.closes_at is not None
+
+
 class Run:
     """One round, under way or over: `connect` it, then let it `go`."""
 
@@ -99,7 +117,11 @@ class Run:
         self._ids = IdMap(IdMint())
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
-        self._offsets: dict[int, float] = {}
+        self._visits: dict[tuple[str, str], _Visit] = {}
+        self._clock_runs = asyncio.Event()
+        offsets = offsets_s([message.t for message in self._messages], options)
+        places = [message.place for message in self._messages]
+        self._offsets = dict(zip(places, offsets, strict=True))
         self._context_sent = 0
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
@@ -109,22 +131,46 @@ class Run:
         self._started_at = time.monotonic()
         self._ended_at: float | None = None
         self._cut_short = True  # until it has come to its end
-        self._last_offset = 0.0
+        self._last_offset = max(offsets, default=0.0)
 
     async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
-        """Open a client for each recorded one; its fellows join the session of the first."""
-        sessions: dict[str, str | None] = {}
+        """Open the clients that are there from the start; the fellows of a lane join the session
+        of its first. Where that was recorded, the others come and go when they did."""
         for name, clients in self._conversation.lanes().items():
             lane = self._lanes[name] = Lane(self._conversation.answers, self._ids)
-            sessions[name] = None
             for client in clients:
-                opened = await cleanup.enter_async_context(new_client(client, sessions[name]))
-                lane.clients[client] = opened
-                sessions[name] = sessions[name] or opened.session_id
+                self._visits[name, client] = _Visit(lane, client)
+        for message in self._messages:
+            self._visits[message.lane, message.client].places.add(message.place)
         for message in (*self._conversation.context(), *self._messages):
-            session_id = sessions[message.lane]
-            if message.session is not None and session_id is not None:
-                self._ids.learn(message.session, session_id)
+            if message.session is not None:
+                self._lanes[message.lane].recorded_sessions.add(message.session)
+        self._open = partial(Lane.open, new_client=new_client, cleanup=cleanup)
+        self._settle_lives()
+        for visit in self._visits.values():
+            if visit.opens_at is None:
+                await self._arrive(visit)
+
+    def _settle_lives(self) -> None:
+        """Find out when clients come and go. Where no time decides when messages leave, and
+        where something is said before all others, a client is there from the start."""
+        if self._options.pace in ("fast", "step"):
+            return
+        firsts: dict[tuple[str, str], float] = {}
+        for message in self._messages:
+            firsts.setdefault((message.lane, message.client), self._offsets[message.place])
+        course = Course([m.t for m in self._messages], list(self._offsets.values()))
+        said_before = {(m.lane, m.client) for m in self._conversation.context()}
+        lead = _LEAD_S * self._transport.speed
+        lives = self._conversation.lives
+        for key, first in firsts.items():
+            visit = self._visits[key]
+            opened, closed = lives.opened.get(visit.client), lives.closed.get(visit.client)
+            if opened is not None and key not in said_before:
+                opens_at = min(course.position(opened), first) - lead
+                visit.opens_at = opens_at if opens_at > 0 else None
+            if closed is not None:
+                visit.closes_at = course.position(closed)
 
     async def go(self) -> None:
         """Send everything, then wait for what is still to come."""
@@ -132,32 +178,60 @@ class Run:
         for message in self._messages:
             by_client[message.lane, message.client].append(message)
         async with asyncio.TaskGroup() as tasks:
-            listeners = [
-                tasks.create_task(self._listen(lane, client), name="replay: listen")
-                for lane in self._lanes.values()
-                for client in lane.clients
-            ]
+            visits = [
+                tasks.create_task(work(visit), name=f"replay: {what}")
+                for visit in self._visits.values()
+                for what, work in (
+                    ("listen", self._listen), ("come", self._come), ("leave", self._leave)
+                )
+                if what == "listen" or visit.is_partial
+            ]  # fmt: skip
             await self._send_context()
-            self._plan()
+            self._started_at = time.monotonic()
+            self._transport.start()
+            self._clock_runs.set()
             async with asyncio.TaskGroup() as senders:
-                for (lane, _), messages in by_client.items():
-                    send = self._send_packs if self._options.pace == "fast" else self._send_all
-                    senders.create_task(send(self._lanes[lane], messages), name="replay: send")
+                for key, messages in by_client.items():
+                    senders.create_task(
+                        self._speak(self._visits[key], messages), name="replay: send"
+                    )
             if not self._transport.stopped:
                 self._pass_marks(None)
             await self._settle()
-            for listener in listeners:
-                listener.cancel()
+            for task in visits:
+                task.cancel()
         self._ended_at = time.monotonic()
         self._cut_short = self._transport.stopped
 
-    def _plan(self) -> None:
-        self._started_at = time.monotonic()
-        self._transport.start()
-        offsets = offsets_s([message.t for message in self._messages], self._options)
-        places = [message.place for message in self._messages]
-        self._offsets = dict(zip(places, offsets, strict=True))
-        self._last_offset = max(offsets, default=0.0)
+    async def _arrive(self, visit: _Visit) -> None:
+        await self._open(visit.lane, visit.client)
+        visit.opened.set()
+
+    async def _come(self, visit: _Visit) -> None:
+        """Open a client that comes later, when its time has come."""
+        await self._clock_runs.wait()
+        if visit.opens_at is None:
+            return
+        if await self._transport.until(visit.opens_at, is_message=False) is not None:
+            await self._arrive(visit)
+
+    async def _leave(self, visit: _Visit) -> None:
+        """Close a client that had gone, once nothing of it is left to send and to hear."""
+        await self._clock_runs.wait()
+        if visit.closes_at is None:
+            return
+        await visit.has_spoken.wait()
+        if await self._transport.until(visit.closes_at, is_message=False) is None:
+            return
+        while not visit.places.isdisjoint(visit.lane.outstanding):
+            if self._transport.stopped or not await self._something_comes():
+                return
+        await visit.lane.close(visit.client)
+
+    async def _speak(self, visit: _Visit, messages: list[RecordedMessage]) -> None:
+        send = self._send_packs if self._options.pace == "fast" else self._send_all
+        await send(visit.lane, messages)
+        visit.has_spoken.set()
 
     async def _send_context(self) -> None:
         """Say again what was said before, and hear what comes to it, as quickly as it does."""
@@ -288,11 +362,15 @@ class Run:
     async def _send(self, lane: Lane, message: RecordedMessage) -> None:
         leaving = _Leaving(self._sent_at)
         leaving.place = message.place
+        if message.client not in lane.clients:  # it is about to come
+            await self._visits[message.lane, message.client].opened.wait()
         text = self._made_new(lane, message)
         with leaving.or_not():
             await lane.clients[message.client].send_text(text, leaving)
 
-    async def _listen(self, lane: Lane, client: str) -> None:
+    async def _listen(self, visit: _Visit) -> None:
+        await visit.opened.wait()
+        lane, client = visit.lane, visit.client
         connection = lane.clients[client]
         while came := await connection.receive_all():
             now = time.monotonic()
@@ -366,7 +444,7 @@ class Run:
         report = ReplayReport(
             sent=len(self._sent_at),
             held_back=self._conversation.held_back(),
-            clients=sum(len(lane.clients) for lane in lanes),
+            clients=sum(lane.opened for lane in lanes),
             replies=sum(lane.replies for lane in lanes),
             unasked=sum(lane.unasked for lane in lanes),
             same=verdicts["same"],

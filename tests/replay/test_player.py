@@ -18,9 +18,9 @@ from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
+from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay, play
-from megabot_cli.replay.playing import NewClient
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.segment_reader import open_recording
