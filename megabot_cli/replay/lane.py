@@ -133,6 +133,24 @@ class Lane:
         return answer.is_whole and (refused or len(answer.parts) >= len(recorded.parts))
 
 
+class Visit:
+    """A client of a lane, from when it comes (None: from the start) until it leaves (None: when
+    all is over), in the replay's own time. `places` are the messages it sends."""
+
+    def __init__(self, lane: Lane, client: str) -> None:
+        self.lane = lane
+        self.client = client
+        self.opens_at: float | None = None
+        self.closes_at: float | None = None
+        self.opened = asyncio.Event()
+        self.has_spoken = asyncio.Event()
+        self.places: set[int] = set()
+
+    @property
+    def is_partial(self) -> bool:
+        return self.opens_at is not None or self.closes_at is not None
+
+
 def _execution_id(part: Part) -> str | None:
     value = part.payload.get("execution_id") if isinstance(part.payload, dict) else None
     return value if isinstance(value, str) else None

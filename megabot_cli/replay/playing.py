@@ -7,7 +7,7 @@ import os
 import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Final
 
@@ -26,8 +26,9 @@ from megabot_cli.replay.conversation import (
     RecordedMessage,
 )
 from megabot_cli.replay.judging import judge, times
-from megabot_cli.replay.lane import Lane, NewClient
+from megabot_cli.replay.lane import Lane, NewClient, Visit
 from megabot_cli.replay.lateness import Lateness
+from megabot_cli.replay.leaving import Leaving
 from megabot_cli.replay.lifetimes import Course
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Round
@@ -57,48 +58,6 @@ class Progress(msgspec.Struct, frozen=True):
     left_s: float | None
 
 
-class _Leaving:
-    """The message of a client that leaves next: called when it is written, it notes the time.
-
-    What does not leave after all is as if it had never been sent.
-    """
-
-    __slots__ = ("_sent_at", "place")
-
-    def __init__(self, sent_at: dict[int, float]) -> None:
-        self._sent_at = sent_at
-        self.place = 0
-
-    def __call__(self) -> None:
-        self._sent_at[self.place] = time.monotonic()
-
-    @contextmanager
-    def or_not(self) -> Iterator[None]:
-        try:
-            yield
-        except BaseException:
-            self._sent_at.pop(self.place, None)
-            raise
-
-
-class _Visit:
-    """A client of a lane, from when it comes (None: from the start) until it leaves (None: when
-    all is over), in the replay's own time. `places` are the messages it sends."""
-
-    def __init__(self, lane: Lane, client: str) -> None:
-        self.lane = lane
-        self.client = client
-        self.opens_at: float | None = None
-        self.closes_at: float | None = None
-        self.opened = asyncio.Event()
-        self.has_spoken = asyncio.Event()
-        self.places: set[int] = set()
-
-    @property
-    def is_partial(self) -> bool:
-        return self.opens_at is not None or self.closes_at is not None
-
-
 class Run:
     """One round, under way or over: `connect` it, then let it `go`."""
 
@@ -117,7 +76,7 @@ class Run:
         self._ids = IdMap(IdMint())
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
-        self._visits: dict[tuple[str, str], _Visit] = {}
+        self._visits: dict[tuple[str, str], Visit] = {}
         self._clock_runs = asyncio.Event()
         offsets = offsets_s([message.t for message in self._messages], options)
         places = [message.place for message in self._messages]
@@ -139,7 +98,7 @@ class Run:
         for name, clients in self._conversation.lanes().items():
             lane = self._lanes[name] = Lane(self._conversation.answers, self._ids)
             for client in clients:
-                self._visits[name, client] = _Visit(lane, client)
+                self._visits[name, client] = Visit(lane, client)
         for message in self._messages:
             self._visits[message.lane, message.client].places.add(message.place)
         for message in (*self._conversation.context(), *self._messages):
@@ -203,11 +162,11 @@ class Run:
         self._ended_at = time.monotonic()
         self._cut_short = self._transport.stopped
 
-    async def _arrive(self, visit: _Visit) -> None:
+    async def _arrive(self, visit: Visit) -> None:
         await self._open(visit.lane, visit.client)
         visit.opened.set()
 
-    async def _come(self, visit: _Visit) -> None:
+    async def _come(self, visit: Visit) -> None:
         """Open a client that comes later, when its time has come."""
         await self._clock_runs.wait()
         if visit.opens_at is None:
@@ -215,7 +174,7 @@ class Run:
         if await self._transport.until(visit.opens_at, is_message=False) is not None:
             await self._arrive(visit)
 
-    async def _leave(self, visit: _Visit) -> None:
+    async def _leave(self, visit: Visit) -> None:
         """Close a client that had gone, once nothing of it is left to send and to hear."""
         await self._clock_runs.wait()
         if visit.closes_at is None:
@@ -228,7 +187,7 @@ class Run:
                 return
         await visit.lane.close(visit.client)
 
-    async def _speak(self, visit: _Visit, messages: list[RecordedMessage]) -> None:
+    async def _speak(self, visit: Visit, messages: list[RecordedMessage]) -> None:
         send = self._send_packs if self._options.pace == "fast" else self._send_all
         await send(visit.lane, messages)
         visit.has_spoken.set()
@@ -270,14 +229,14 @@ class Run:
         """Send as quickly as rate limit and upstream take it, many in one write."""
         left = deque(messages)
         client = lane.clients[messages[0].client]
-        leaving = _Leaving(self._sent_at)
+        leaving = Leaving(self._sent_at)
         while left and await self._transport.turn():
             with leaving.or_not():
                 await client.send_texts(self._pack(lane, left, leaving), leaving)
             await asyncio.sleep(0)  # what has come meanwhile is heard
 
     def _pack(
-        self, lane: Lane, left: deque[RecordedMessage], leaving: _Leaving
+        self, lane: Lane, left: deque[RecordedMessage], leaving: Leaving
     ) -> Iterator[str | bytes]:
         """The next messages, each made new when it is asked for; no more once it is steered."""
         for _ in range(min(_AT_ONCE, len(left))):
@@ -360,7 +319,7 @@ class Run:
         return True
 
     async def _send(self, lane: Lane, message: RecordedMessage) -> None:
-        leaving = _Leaving(self._sent_at)
+        leaving = Leaving(self._sent_at)
         leaving.place = message.place
         if message.client not in lane.clients:  # it is about to come
             await self._visits[message.lane, message.client].opened.wait()
@@ -368,7 +327,7 @@ class Run:
         with leaving.or_not():
             await lane.clients[message.client].send_text(text, leaving)
 
-    async def _listen(self, visit: _Visit) -> None:
+    async def _listen(self, visit: Visit) -> None:
         await visit.opened.wait()
         lane, client = visit.lane, visit.client
         connection = lane.clients[client]
