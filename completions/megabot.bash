@@ -401,6 +401,7 @@ _megabot() {
         "megabot replay --control") compopt +o default; return ;;
         "megabot replay --settle") compopt +o default; return ;;
         "megabot replay -t"|"megabot replay --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
+        "megabot replay --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
         "megabot replay -s"|"megabot replay --session") _megabot_sessions; return ;;
         "megabot replay --client") compopt +o default; return ;;
         "megabot replay --user") compopt +o default; return ;;
@@ -742,7 +743,7 @@ _megabot() {
         "megabot gateway keys revoke")
             _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
-            _megabot_words "--to --dry-run --pace --speed --max-gap --expect --loop --runs --write-ignore --ignore-file --with-context --assert --max-lateness --junit --control --settle --no-rate-limit --allow-tools --keep-ids -t --type -s --session --client --user --link --id --grep --where --from --until --limit --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--to --dry-run --pace --speed --max-gap --expect --loop --runs --write-ignore --ignore-file --with-context --assert --max-lateness --junit --control --settle --no-rate-limit --allow-tools --keep-ids -t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff prune verify cut merge sanitize convert" ;;
         "megabot recordings list")

@@ -324,6 +324,7 @@ complete -c megabot -n '__megabot_at replay' -l no-rate-limit -d 'Send as fast a
 complete -c megabot -n '__megabot_at replay' -l allow-tools -d 'Send tool calls and results too.'
 complete -c megabot -n '__megabot_at replay' -l keep-ids -d 'Send the recorded ids instead of fresh ones.'
 complete -c megabot -n '__megabot_at replay' -s t -l type -x -a 'connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch' -d 'Only these message types (chat_*).'
+complete -c megabot -n '__megabot_at replay' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
 complete -c megabot -n '__megabot_at replay' -s s -l session -x -a '(__megabot_sessions)' -d 'Only these sessions.'
 complete -c megabot -n '__megabot_at replay' -l client -x -d 'Only these clients.'
 complete -c megabot -n '__megabot_at replay' -l user -x -d 'Only these users.'

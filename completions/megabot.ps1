@@ -5290,6 +5290,10 @@ $global:MegabotCommands = @'
     "help": "Only these message types (chat_*)."
    },
    {
+    "name": "--direction",
+    "help": "Only what goes this way."
+   },
+   {
     "name": "-s",
     "help": "Only these sessions."
    },
@@ -5516,6 +5520,11 @@ $global:MegabotCommands = @'
     "session_join",
     "collaborative_action",
     "batch",
+    ""
+   ],
+   "--direction": [
+    "to_upstream",
+    "to_client",
     ""
    ],
    "-s": [

@@ -269,6 +269,7 @@ class MegaBotClient(Reacting):
 
     def _went_down(self, loss: Loss) -> None:
         self._sender.went_down()
+        self._questions.lost(loss.code)
         self._state = "reconnecting"
         self._tell("lost", str(loss), close_code=loss.code)
 
@@ -360,15 +361,20 @@ class MegaBotClient(Reacting):
         way = self._sender if self._batches is None else self._batches
         await way.send(text, on_write)
 
-    async def send_text(self, text: str | bytes) -> None:
-        """Send exactly this, unchecked: str as text, bytes as binary. Else as `send`."""
+    async def send_text(
+        self, text: str | bytes, on_write: Callable[[], None] | None = None
+    ) -> None:
+        """Send exactly this, unchecked: str as text, bytes as binary. Else as `send`.
+        `on_write` is called when it is written, its turn and the rate limit waited for."""
         self._check_open()
-        await self._sender.send(text)
+        await self._sender.send(text, on_write)
 
-    async def send_texts(self, texts: Iterable[str | bytes]) -> None:
+    async def send_texts(
+        self, texts: Iterable[str | bytes], on_write: Callable[[], None] | None = None
+    ) -> None:
         """As `send_text` with each in turn, asked for when the one before has left."""
         self._check_open()
-        await self._sender.send_all(texts)
+        await self._sender.send_all(texts, on_write)
 
     def _check_open(self) -> None:
         if self._state == "new":

@@ -16,6 +16,7 @@ from megabot_cli.client.answers import PendingAnswer, Phase, payload_field
 from megabot_cli.client.received import Received
 from megabot_cli.client.reconnect import again
 from megabot_cli.errors import ConnectionLost, MegabotError
+from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import Head
 
 # How long a whole stream waits for the chat_receive that repeats it.
@@ -24,6 +25,9 @@ AFTERWORD_S = 0.5
 # After a loss that was resumed without a word an answer may still come, or the question never
 # arrived: nobody can tell, but it is not waited for longer than this.
 RESUME_PATIENCE_S = 60.0
+
+# Whoever hangs up on a question as a thing not to be asked (1008) will hardly answer it after all.
+DISMISSED_PATIENCE_S = 5.0
 
 # A connection_error that names no message: of these the connection is the matter, and what
 # becomes of that is told by its end.
@@ -41,6 +45,8 @@ class Correlation:
         self._afterwords: bool | None = None
         self._without_afterword: deque[str] = deque(maxlen=16)
         self._last_streamed: str | None = None
+        self._credential_refused = False  # said on this connection
+        self._dismissed = False  # by the end of the last connection
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -55,6 +61,8 @@ class Correlation:
         """Give a message to whom it answers. Batches are taken apart before."""
         if not self._pending and not self._without_afterword:
             return  # nobody asks: nothing of it is looked at
+        if received.head is not None and received.head.type == "connection_error":
+            self._credential_refused |= payload_field(received.text, "code") == 401
         owner = self._owner(received)
         for pending in list(self._pending.values()):
             if pending is owner or (pending.sent_at is not None and pending.matches(received)):
@@ -171,8 +179,16 @@ class Correlation:
         for pending in self._pending.values():
             pending.fail(fault)
 
+    def lost(self, code: int) -> None:
+        """The connection fell. A credential that is refused also ends with 1008, and then it is
+        no matter of what was asked."""
+        self._dismissed = code == CloseCode.POLICY_VIOLATION and not self._credential_refused
+        self._credential_refused = False
+
     def resumed(self, patience_s: float) -> None:
         """What was asked before the loss may have been lost with it: wait, but not for ever."""
+        if self._dismissed:
+            patience_s = min(patience_s, DISMISSED_PATIENCE_S)
         loop = asyncio.get_running_loop()
         for pending in self._pending.values():
             if pending.sent_at is not None and pending.phase is Phase.WAITING:

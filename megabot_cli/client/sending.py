@@ -75,7 +75,9 @@ class Sender:
         finally:
             self._senders -= 1
 
-    async def send_all(self, texts: Iterable[str | bytes]) -> None:
+    async def send_all(
+        self, texts: Iterable[str | bytes], on_write: Callable[[], None] | None = None
+    ) -> None:
         """As `send`, of one after the other with nobody in between.
 
         Each is asked for when the one before has left. Where no rate limit spreads them they
@@ -94,7 +96,7 @@ class Sender:
                         data, opcode = self._form.outgoing(text)
                         if limited:
                             await self._wait_for_rate()
-                        await self._write(data, opcode, None)
+                        await self._write(data, opcode, on_write)
                         self._on_sent(text)
         finally:
             self._senders -= 1

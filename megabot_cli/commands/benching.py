@@ -130,7 +130,7 @@ def _rate(count: int, seconds: float) -> float:
 
 
 def _percentiles(values: list[float]) -> dict[str, float]:
-    from megabot_cli.replay.lateness import percentile
+    from megabot_cli.replay.spread import percentile
 
     ordered = sorted(values)
     return {name: round(percentile(ordered, share), 3) for name, share in _PERCENTILES.items()}

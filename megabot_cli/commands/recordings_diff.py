@@ -12,7 +12,7 @@ from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import IgnoreOption
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import ExpectationFailed
+from megabot_cli.errors import ExpectationFailed, NotFound
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
@@ -71,6 +71,8 @@ def diff(
         )
         for warning in (*left.warnings, *right.warnings):
             invocation.console.warn(warning)
+    if not found.requests:  # nothing that differs would pass for two that are the same
+        raise NotFound("There is no request to compare in what was chosen of the two recordings")
     if invocation.output == "json":
         invocation.console.json(found.as_dict(), indent=2)
     else:

@@ -22,6 +22,7 @@ from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
+    from megabot_cli.replay.budgets import Budget
 
 UPSTREAM = "upstream"
 DRY_RUN = "dry-run"
@@ -39,7 +40,7 @@ SETTLE_S = 10.0
     ("megabot replay last --runs 3 --write-ignore vary.txt", "What is new each time?"),
     ("megabot replay last --to clients --pace fast", "Be the upstream that was recorded"),
 )
-@selecting("direction", "around")
+@selecting("around")
 def replay(
     context: typer.Context,
     recording: RecordingName,
@@ -160,6 +161,7 @@ def replay(
     import msgspec
 
     from megabot_cli.commands import replaying
+    from megabot_cli.commands.replay_report import Stage, check_files
     from megabot_cli.commands.running import run
     from megabot_cli.config.load import Flag
     from megabot_cli.recording.selection import Selection as Words
@@ -175,7 +177,7 @@ def replay(
         "closes": closes or None,
     }
     answering = {name: value for name, value in for_clients.items() if value}
-    if to == CLIENTS and not dry_run:
+    if to == CLIENTS:
         for_upstream = {
             "--expect": expect != "shape",
             "--loop": loop != 1,
@@ -190,18 +192,26 @@ def replay(
             "--no-rate-limit": no_rate_limit,
             "--allow-tools": allow_tools,
             "--keep-ids": keep_ids,
-            "--type and the like": wanted != Words(),
+            "--type and the like": wanted not in (Words(), Words(direction="to_client")),
         }
         _refuse([flag for flag, given in for_upstream.items() if given], "what is sent upstream")
         answering |= {"pace": pace, "speed": speed, "max_gap_s": max_gap}
         answering |= {"ignore": tuple(ignore)} if ignore else {}
-        _serve_clients(invocation, recording, answering)
+        _serve_clients(invocation, recording, answering, dry_run=dry_run)
         return
     _refuse([f"--{name}" for name in answering], "--to clients")
     if to not in (UPSTREAM, DRY_RUN):
         invocation.configure({"profiles.*.url": Flag("--to", to)})
     if write_ignore and runs is None:
         raise WrongUsage("--write-ignore lists what varied between --runs", "Add --runs 3.")
+    if runs and loop != 1:
+        raise WrongUsage("--runs and --loop both say how often", "Give one of them.")
+    if wanted.direction == "to_client":
+        raise WrongUsage(
+            "What went to clients is not sent upstream", "`--to clients` plays that side again."
+        )
+    limits = tuple(map(Budget, budgets or ()))
+    _check_pace(pace, speed=speed, max_gap_s=max_gap, max_lateness_s=max_lateness, budgets=limits)
     ignored = [*(ignore or ()), *(read_ignored(Path(ignore_file)) if ignore_file else ())]
     options = ReplayOptions(
         **_pace(pace),
@@ -211,19 +221,19 @@ def replay(
         allow_tools=allow_tools,
         keep_ids=keep_ids,
         limit=wanted.limit,
-        selection=msgspec.structs.replace(wanted, limit=None),
+        selection=msgspec.structs.replace(wanted, limit=None, direction=None),
         settle_s=settle,
         with_context=with_context,
         ignored=tuple(ignored),
     )
-    stage = replaying.Stage(
+    stage = Stage(
         find(invocation, recording),
         options,
         not no_rate_limit,
-        rounds=runs or loop,
+        rounds=loop if runs is None else runs,
         write_ignore=Path(write_ignore) if write_ignore else None,
         max_lateness_s=max_lateness,
-        budgets=tuple(map(Budget, budgets or ())),
+        budgets=limits,
         control=Path(control) if control else None,
         junit=Path(junit) if junit else None,
         keyboard=recording != "-" and replaying.keyboard_is_there(invocation),
@@ -232,6 +242,7 @@ def replay(
         replaying.show_plan(invocation, stage)
         return
     replaying.check_steps(pace, stage)
+    check_files(stage)
     conversation = replaying.read(invocation, stage)
     run(replaying.play(invocation, stage, conversation), loop="fast")
 
@@ -248,12 +259,41 @@ def _pace(word: str) -> dict[str, Any]:
     return {"pace": word}
 
 
+def _check_pace(
+    pace: str,
+    *,
+    speed: float,
+    max_gap_s: float | None,
+    max_lateness_s: float | None,
+    budgets: tuple[Budget, ...],
+) -> None:
+    """WrongUsage for what would do nothing at this pace, or always hold."""
+    late = ["--max-lateness"] if max_lateness_s is not None else []
+    late += ["--assert lateness_ms"] if any(b.figure == "lateness_ms" for b in budgets) else []
+    if late and pace in ("fast", "reply", "step"):
+        raise WrongUsage(
+            f"At --pace {pace} no message is late, for no time is set for it: {late[0]} would "
+            "always hold",
+            "Paces with a time for each message are original and fixed:10/s.",
+        )
+    recorded = ["--speed"] if speed != 1 else []
+    recorded += ["--max-gap"] if max_gap_s is not None else []
+    if recorded and pace.partition(":")[0] in ("fast", "fixed"):
+        raise WrongUsage(
+            f"{recorded[0]} is about the recorded times, and --pace {pace} asks for none of them",
+            "fixed:20/s is twice as fast as fixed:10/s." if pace != "fast" else None,
+        )
+
+
 def _refuse(flags: list[str], about: str) -> None:
     if flags:
         raise WrongUsage(f"{flags[0]} is about {about}", "`megabot replay --help` lists the flags.")
 
 
-def _serve_clients(invocation: Invocation, recording: str, given: dict[str, Any]) -> None:
+def _serve_clients(
+    invocation: Invocation, recording: str, given: dict[str, Any], *, dry_run: bool
+) -> None:
+    from megabot_cli.commands import replaying
     from megabot_cli.commands.gateway import GatewayOptions, serve
     from megabot_cli.commands.running import run
     from megabot_cli.commands.serving_recording import AnsweringOptions, open_answering
@@ -262,7 +302,9 @@ def _serve_clients(invocation: Invocation, recording: str, given: dict[str, Any]
     listen = given.pop("listen", None)
     flag = Flag("--listen", listen) if listen else None
     configuration = invocation.configure({"gateway.listen": flag})
-    options = GatewayOptions(
-        recording=open_answering(invocation, AnsweringOptions(recording, **given))
-    )
+    answering = open_answering(invocation, AnsweringOptions(recording, **given))
+    if dry_run:
+        replaying.show_answering(invocation, answering, configuration.settings.gateway.listen)
+        return
+    options = GatewayOptions(recording=answering)
     run(serve(invocation, configuration, options), loop="fast")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.replay_report import Stage, judge, print_lines, show, write_files
 from megabot_cli.errors import (
-    BadConfiguration,
     ConnectionLost,
-    ExpectationFailed,
+    MegabotError,
     NotAuthenticated,
     NotFound,
     WrongUsage,
@@ -21,34 +19,13 @@ from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
-    from megabot_cli.replay.budgets import Budget
-    from megabot_cli.replay.budgets import Verdict as BudgetVerdict
+    from megabot_cli.commands.serving_recording import OpenRecording
     from megabot_cli.replay.controls import Controls
     from megabot_cli.replay.conversation import Conversation, RecordedMark
-    from megabot_cli.replay.options import ReplayOptions
-    from megabot_cli.replay.outcome import Played
     from megabot_cli.replay.player import Replay
-    from megabot_cli.replay.report import ReplayReport
-    from megabot_cli.terminal.console import Console
     from megabot_cli.terminal.progress import Progress
 
 _REFRESH_S = 0.2
-
-
-@dataclass(frozen=True)
-class Stage:
-    """What is replayed, how its clients are made, and what is asked of the outcome."""
-
-    source: Path | str
-    options: ReplayOptions
-    rate_limited: bool
-    rounds: int = 1
-    max_lateness_s: float | None = None
-    budgets: tuple[Budget, ...] = ()
-    control: Path | None = None
-    junit: Path | None = None
-    write_ignore: Path | None = None
-    keyboard: bool = False
 
 
 def show_plan(invocation: Invocation, stage: Stage) -> None:
@@ -57,12 +34,30 @@ def show_plan(invocation: Invocation, stage: Stage) -> None:
     from megabot_cli.replay.plan import make_plan
 
     with open_source(invocation, stage.source) as reader:
-        plan = make_plan(reader, stage.options)
+        plan = make_plan(reader, stage.options, stage.rounds)
     target = invocation.configuration.profile.url
     if invocation.output == "json":
         invocation.console.json({**plan.as_dict(), "to": target})
         return
     print_lines(invocation, [f"to           {target}", *plan.lines()])
+
+
+def show_answering(invocation: Invocation, recording: OpenRecording, listen: str) -> None:
+    """Say what would be served to clients, and where."""
+    served = recording.served
+    served.payloads.close()
+    requests = sum(len(numbers) for numbers in served.exchanges.alike.values())
+    sessions = len(served.exchanges.lanes)
+    if invocation.output == "json":
+        facts = {"to": "clients", "listen": listen, "requests": requests, "sessions": sessions}
+        invocation.console.json({**facts, "upstream": served.upstream})
+        return
+    lines = [
+        f"to            clients that come to {listen}",
+        f"would answer  {counted(requests, 'request')} of {counted(sessions, 'session')}",
+        *((f"recorded at   {served.upstream}",) if served.upstream else ()),
+    ]
+    print_lines(invocation, lines)
 
 
 def read(invocation: Invocation, stage: Stage) -> Conversation:
@@ -100,22 +95,32 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
             def new_client(_name: str, session: str | None) -> MegaBotClient:
                 return _client(invocation, stage, session, http=http, tokens=tokens)
 
-            replay = Replay(conversation, stage.options, new_client)
+            replay = Replay(
+                conversation, stage.options, new_client, with_cases=stage.junit is not None
+            )
             async with _watched(invocation, stage, replay), _steered(invocation, stage, replay):
                 played = await replay.play(stage.rounds)
     except asyncio.CancelledError:
         if replay is not None and replay.rounds_begun:
             invocation.console.note("interrupted; this is how far it came")
-            _show(invocation, stage, replay.so_far())
+            show(invocation, stage, replay.so_far())
+        write_files(invocation, stage, replay, ("interrupted", "Somebody interrupted it"))
         raise
-    except ConnectionLost:
+    except MegabotError as fault:
         if replay is not None and replay.has_sent:
-            invocation.console.note("the connection was lost; this is how far it came")
-            _show(invocation, stage, replay.so_far())
+            lost = isinstance(fault, ConnectionLost)
+            what = "the connection was lost" if lost else "a client that came later was refused"
+            invocation.console.note(f"{what}; this is how far it came")
+            show(invocation, stage, replay.so_far())
+        write_files(invocation, stage, replay, (fault.code, fault.message))
+        if isinstance(fault, NotAuthenticated):
+            raise with_login_hint(invocation, fault) from None
         raise
-    except NotAuthenticated as refusal:
-        raise with_login_hint(invocation, refusal) from None
-    _judge(stage, played, _show(invocation, stage, played))
+    budgets = show(invocation, stage, played)
+    unwritten = write_files(invocation, stage, replay)
+    judge(stage, played, budgets)
+    if unwritten is not None:
+        raise unwritten
 
 
 def _nothing_to_send(conversation: Conversation) -> NotFound:
@@ -124,8 +129,11 @@ def _nothing_to_send(conversation: Conversation) -> NotFound:
     if held_back:
         count, why = sum(held_back.values()), next(iter(held_back))
         return NotFound(f"Of {counted(count, 'message')} none is sent again: {why}")
+    nothing = "There is no message to send in what was chosen of the recording"
+    if conversation.warnings:
+        return NotFound(f"{nothing}: {'; '.join(conversation.warnings)}")
     return NotFound(
-        "There is no message to send in what was chosen of the recording",
+        nothing,
         "`megabot recordings list` shows all there are; `last` is the newest, also a live one.",
     )
 
@@ -189,15 +197,15 @@ async def _watched(invocation: Invocation, stage: Stage, replay: Replay) -> Asyn
         return
     with Progress(invocation.console, "replay") as bar:
 
-        def show() -> None:
-            _show_step(bar, replay, stage.rounds)
+        def show_step() -> None:
+            _show_step(bar, replay, stage)
 
         async def keep_up() -> None:
             while True:
-                show()
+                show_step()
                 await asyncio.sleep(_REFRESH_S)
 
-        replay.transport.on_change = show
+        replay.transport.on_change = show_step
         task = asyncio.get_running_loop().create_task(keep_up(), name="replay: show")
         try:
             yield
@@ -207,25 +215,26 @@ async def _watched(invocation: Invocation, stage: Stage, replay: Replay) -> Asyn
             await asyncio.wait((task,))
 
 
-def _show_step(bar: Progress, replay: Replay, rounds: int) -> None:
+def _show_step(bar: Progress, replay: Replay, stage: Stage) -> None:
     """The bar over all rounds; one without an end where there is none."""
-    step, transport = replay.progress(), replay.transport
+    step, transport, rounds = replay.progress(), replay.transport, stage.rounds
     if step is None:
         return
     before = (replay.rounds_begun - 1) * step.to_send
     notes = [
-        f"round {replay.rounds_begun}" if rounds != 1 else "",
         "paused" if transport.paused else "",
-        f"{transport.speed:g} ×" if transport.speed != 1 else "",
+        f"{step.late_ms:.0f} ms late" if stage.options.pace in ("original", "fixed") else "",
         f"{step.replies} replies",
+        f"round {replay.rounds_begun}" if rounds != 1 else "",
+        f"{transport.speed:g} ×" if transport.speed != 1 else "",
         f"{step.outstanding} outstanding",
-        f"{step.late_ms:.0f} ms late",
     ]
     bar.reach(
         before + step.sent,
         ", ".join(filter(None, notes)),
         total=rounds * step.to_send,
         left_s=step.left_s if rounds == 1 else None,
+        guesses=not transport.paused,  # nobody knows when a key is pressed
     )
 
 
@@ -250,99 +259,6 @@ def _client(
         queue=0,
         **more,
     )
-
-
-def _show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVerdict]:
-    """The report on stdout, and as JUnit where that is wanted; returns what became of budgets."""
-    from megabot_cli.replay.varying import write_ignored
-
-    budgets = [budget.judge(played.figures) for budget in stage.budgets]
-    report = played.report
-    if invocation.output == "json":
-        facts = report.as_dict()
-        if budgets:
-            facts["budgets"] = [
-                {"budget": each.budget, "kept": each.kept, "value": each.value,
-                 "allowed": each.allowed}
-                for each in budgets
-            ]  # fmt: skip
-        invocation.console.json(facts)
-    else:
-        console = invocation.console
-        lines = report.lines(differences=console.width is None)
-        for each in budgets:
-            sign = "kept" if each.kept else "broken"
-            lines.append(f"budget     {sign}: {each.budget} ({each.value:.1f}, {each.allowed:.1f})")
-        print_lines(invocation, lines)
-        if console.width is not None:
-            _show_differences(console, report, console.width)
-    if stage.write_ignore is not None:
-        write_ignored(stage.write_ignore, report.varying, len(played.cases) // report.rounds)
-    if stage.junit is not None:
-        _write_junit(stage.junit, played, budgets)
-    return budgets
-
-
-def _show_differences(console: Console, report: ReplayReport, width: int) -> None:
-    """The first of them beside each other."""
-    from megabot_cli.replay.report import MOST_SHOWN
-    from megabot_cli.terminal.side_by_side import side_by_side
-    from megabot_cli.terminal.text import safe_line
-
-    for difference in report.differences[:MOST_SHOWN]:
-        verdict = difference.verdict.replace("_", " ")
-        title = f"record {difference.n}, {difference.type}: {verdict}, {difference.detail}"
-        console.line()
-        console.line(console.paint(safe_line(title), "bold"))
-        texts = difference.recorded, difference.replayed
-        for line in side_by_side(console, *texts, ("recorded", "now"), width):
-            console.line(line)
-    if len(report.differences) > MOST_SHOWN:
-        console.line(f"… and {len(report.differences) - MOST_SHOWN} more (--json)")
-
-
-def _write_junit(path: Path, played: Played, budgets: list[BudgetVerdict]) -> None:
-    from megabot_cli.replay.junit import junit
-
-    try:
-        path.write_text(junit(played.report, played.cases, budgets), encoding="utf-8")
-    except OSError as fault:
-        raise BadConfiguration(
-            f"Cannot write {path}: {fault.strerror or fault}", "--junit wants a file name."
-        ) from fault
-
-
-def _judge(stage: Stage, played: Played, budgets: list[BudgetVerdict]) -> None:
-    report, expect = played.report, stage.options.expect
-    if not report.passed:
-        wrong = report.different + report.missing + report.extra
-        wrong += report.same_shape if expect == "exact" else 0
-        raise ExpectationFailed(
-            f"Other than recorded: {counted(wrong, 'answer')} (--expect {expect})",
-            "--expect shape or none asks for less; --ignore PATH leaves a field out.",
-        )
-    late_ms = report.lateness.max_ms
-    if stage.max_lateness_s is not None and late_ms > stage.max_lateness_s * 1000:
-        raise ExpectationFailed(
-            f"A message left {late_ms:.1f} ms late, more than --max-lateness allows",
-            "A slower pace (--speed), or a machine with less to do.",
-        )
-    broken = [each for each in budgets if not each.kept]
-    if broken:
-        first = broken[0]
-        more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
-        raise ExpectationFailed(
-            f"A budget was not kept: {first.budget} (it was {first.value:.1f}, "
-            f"{first.allowed:.1f} allowed){more}",
-            "The report above has all figures.",
-        )
-
-
-def print_lines(invocation: Invocation, lines: list[str]) -> None:
-    from megabot_cli.terminal.text import safe_line
-
-    for line in lines:
-        invocation.console.line(safe_line(line))
 
 
 def keyboard_is_there(invocation: Invocation) -> bool:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from difflib import get_close_matches
 from typing import Final
 
 import msgspec
 
 from megabot_cli.errors import WrongUsage
-from megabot_cli.replay.lateness import percentile
+from megabot_cli.replay.spread import Spread
 
 SPREADS: Final = ("first_chunk_ms", "total_ms", "lateness_ms")
 COUNTS: Final = ("sent", "replies", "same", "same_shape", "different", "missing", "extra")
@@ -32,8 +32,8 @@ _SIGN = re.compile(r"(?:<=|>=|==|!=|<|>)\s*")
 class Figures(msgspec.Struct, frozen=True):
     """What is judged: values of each spread, now and when it was recorded, and the counts."""
 
-    now: Mapping[str, Sequence[float]]
-    recorded: Mapping[str, Sequence[float]]
+    now: Mapping[str, Spread]
+    recorded: Mapping[str, Spread]
     counts: Mapping[str, int]
 
 
@@ -47,20 +47,21 @@ class Verdict(msgspec.Struct, frozen=True):
 
 
 class Budget:
-    """One budget that was understood. WrongUsage, with a mark under the column, for none."""
+    """One budget that was understood, about a `figure`. WrongUsage, with a mark under the column,
+    for none."""
 
     def __init__(self, source: str) -> None:
         self.source = source
         found = _WHOLE.match(source)
         if found is None:
             raise _not_understood(source)
-        self._name, self._statistic = found["name"], found["statistic"]
-        _check_name(source, self._name, self._statistic)
+        self.figure, self._statistic = found["name"], found["statistic"]
+        _check_name(source, self.figure, self._statistic)
         self._holds = _SIGNS[found["sign"]]
         self._number = float(found["number"]) if found["number"] is not None else 1.0
         self._of_recorded = bool(found["times"] or found["recorded"])
-        if self._of_recorded and (self._statistic is None or self._name == "lateness_ms"):
-            raise _marked(source, found.start("sign"), f"Nothing is recorded of {self._name}")
+        if self._of_recorded and (self._statistic is None or self.figure == "lateness_ms"):
+            raise _marked(source, found.start("sign"), f"Nothing is recorded of {self.figure}")
 
     def judge(self, figures: Figures) -> Verdict:
         """Compare what was with what is allowed. Of no answers at all every time is 0."""
@@ -70,14 +71,14 @@ class Budget:
             allowed *= self._value(figures.recorded, figures.counts)
         return Verdict(self.source, self._holds(value, allowed), value, allowed)
 
-    def _value(self, spreads: Mapping[str, Sequence[float]], counts: Mapping[str, int]) -> float:
+    def _value(self, spreads: Mapping[str, Spread], counts: Mapping[str, int]) -> float:
         if self._statistic is None:
-            return counts[self._name]
-        values = sorted(spreads[self._name])
+            return counts[self.figure]
+        spread = spreads[self.figure]
         if self._statistic == "mean":
-            return sum(values) / len(values) if values else 0.0
+            return spread.mean
         share = 1.0 if self._statistic == "max" else int(self._statistic[1:]) / 100
-        return percentile(values, share)
+        return spread.percentiles(share)[0]
 
 
 def _check_name(source: str, name: str, statistic: str | None) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
+from megabot_cli.replay.lifetimes import Recorded
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.seeking import lane_of, records_from, said_before, with_lead
 from megabot_cli.storage.choosing import started_at_s, warnings_of
@@ -61,6 +62,7 @@ class Conversation(msgspec.Struct):
     clean: bool
     warnings: list[str]
     marks: list[RecordedMark] = []
+    lives: Recorded = msgspec.field(default_factory=Recorded)
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -109,7 +111,8 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         upstream=reader.header.upstream if reader.header is not None else "",
         clean=reader.clean,
         warnings=[*reader.warnings, *reading.warnings()],
-        marks=reading.marks,
+        marks=reading.told_marks(),
+        lives=reading.lives,
     )
 
 
@@ -128,6 +131,8 @@ class _Reading:
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
         self._lost = 0
+        self.lives = Recorded()
+        self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
 
@@ -136,6 +141,8 @@ class _Reading:
         if record.kind == "gap":
             self._lost += record.lost or 0
             self._doubt_what_is_open()
+        if record.kind in ("open", "close") and record.client is not None:
+            self.lives.take(record.kind, record.client, record.t)
         wanted = bool(self.chooser.offer(record))
         if record.kind == "mark" and self.chooser.is_within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
@@ -143,6 +150,7 @@ class _Reading:
             return
         payload = record.payload()
         if payload is None:
+            self._wordless += wanted and record.direction == "to_upstream"
             return
         if record.direction == "to_upstream":
             self._sent(record, payload, wanted=wanted)
@@ -246,10 +254,27 @@ class _Reading:
 
     def warnings(self) -> list[str]:
         """What whoever replays should know of the recording."""
-        if not self._lost:
-            return warnings_of(self.chooser)
-        lost = f"{counted(self._lost, 'record')} could not be written down when it was recorded"
-        return [f"{lost}: answers under way then are not compared", *warnings_of(self.chooser)]
+        found = []
+        if self._lost:
+            lost = f"{counted(self._lost, 'record')} could not be written down when it was recorded"
+            found.append(f"{lost}: answers under way then are not compared")
+        if self._wordless:
+            number, words = self._wordless, "what it said" if self._wordless == 1 else "their words"
+            found.append(f"{counted(number, 'message')} cannot be sent: {words} were left out")
+        return [*found, *warnings_of(self.chooser)]
+
+    def told_marks(self) -> list[RecordedMark]:
+        """The marks among what was chosen: within its bounds, and where other words chose too,
+        between the first message and the last."""
+        bounds_only = msgspec.structs.replace(
+            self._options.selection, begin=None, until=None, from_us=None, until_us=None
+        )
+        if bounds_only.everything and self._options.limit is None:
+            return self.marks
+        chosen = [message.n for message in self.messages if not message.context]
+        if not chosen:
+            return []
+        return [mark for mark in self.marks if chosen[0] < mark.n < chosen[-1]]
 
     def _doubt_what_is_open(self) -> None:
         """Something was lost: nobody knows whether it was of an answer under way."""

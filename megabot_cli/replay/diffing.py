@@ -13,7 +13,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.turn_facts import facts_of
 from megabot_cli.recording.turns import Turn, Turns
 from megabot_cli.replay.compare import Comparer, Verdict
-from megabot_cli.replay.lateness import percentile
+from megabot_cli.replay.spread import percentile
 
 _EXCERPT: Final = 200
 

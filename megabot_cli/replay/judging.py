@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
@@ -10,19 +10,19 @@ from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
 from megabot_cli.replay.conversation import RecordedMessage
 from megabot_cli.replay.junit import Case
-from megabot_cli.replay.lateness import percentile
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
+from megabot_cli.replay.spread import Spread
 
 
 class Judgement(msgspec.Struct):
-    """How many answers got which verdict, the first that were not the same, and whether all
-    are what was expected."""
+    """How many answers got which verdict, the first that were not the same, and how many are
+    not what was expected."""
 
     counts: dict[Verdict, int]
     uncompared: int
     differences: list[Difference]
-    passed: bool
+    failed: int = 0
     cases: list[Case] = []
 
 
@@ -38,7 +38,7 @@ def judge(
     A message that went out with a pseudonym for its secret said something else than when it
     was recorded: its answer need not be the same word for word.
     """
-    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [], passed=True)
+    judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
     same = 0
     for message in messages:
         found = None
@@ -50,12 +50,13 @@ def judge(
             continue
         if found.verdict is Verdict.SAME:
             same += 1
-            judgement.cases.append((_name(message), Verdict.SAME, ""))
+            judgement.cases.append(Case(_name(message), Verdict.SAME))
             continue
         judgement.counts[found.verdict] += 1
         at_most = "shape" if message.redacted and expect == "exact" else expect
-        judgement.cases.append((_name(message), found.verdict, _told(found)))
-        judgement.passed = judgement.passed and not fails(found.verdict, at_most)
+        failed = fails(found.verdict, at_most)
+        judgement.cases.append(Case(_name(message), found.verdict, _told(found), failed))
+        judgement.failed += failed
         if len(judgement.differences) < MOST_DIFFERENCES:
             judgement.differences.append(_difference(message, found))
     judgement.counts[Verdict.SAME] = same
@@ -98,12 +99,7 @@ def times(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> dict[s
     return {"first_chunk_ms": first, "total_ms": total}
 
 
-def timing(took: Mapping[str, Sequence[float]]) -> Timing:
+def timing(took: Mapping[str, Spread]) -> Timing:
     """The times in short."""
-    first, total = sorted(took["first_chunk_ms"]), sorted(took["total_ms"])
-    return Timing(
-        first_p50_ms=percentile(first, 0.5),
-        first_p95_ms=percentile(first, 0.95),
-        total_p50_ms=percentile(total, 0.5),
-        total_p95_ms=percentile(total, 0.95),
-    )
+    first, total = took["first_chunk_ms"], took["total_ms"]
+    return Timing(*first.percentiles(0.5, 0.95), *total.percentiles(0.5, 0.95))

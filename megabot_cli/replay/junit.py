@@ -6,10 +6,10 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
+import msgspec
+
 from megabot_cli.replay.budgets import Verdict as BudgetVerdict
 from megabot_cli.replay.compare import Verdict
-from megabot_cli.replay.options import Expectation
-from megabot_cli.replay.report import ReplayReport, fails
 
 # What XML 1.0 cannot say at all, not even escaped, and what it can but a terminal that
 # shows the file would obey: returns, DEL, C1, marks and overrides of direction.
@@ -19,29 +19,37 @@ _UNSAID = re.compile(
 )
 
 
-Case = tuple[str, Verdict, str]
-"""One answer that was compared: its name, the verdict, and what to read about it."""
+class Case(msgspec.Struct, frozen=True):
+    """One answer that was compared: its name, the verdict, what to read about it, and whether
+    it is not what was expected."""
+
+    name: str
+    verdict: Verdict
+    detail: str = ""
+    failed: bool = False
 
 
 def junit(
-    report: ReplayReport,
     cases: Sequence[Case],
     budgets: Sequence[BudgetVerdict],
+    duration_s: float,
+    ended_by: tuple[str, str] | None = None,
 ) -> str:
-    """The XML text; each budget is a test case too."""
-    failed = [case for case in cases if fails(case[1], report.expect)]
+    """The XML text; each budget is a test case too, and so is the replay itself where something
+    ended it: what kind of thing, and what to read about it."""
+    failed = [case for case in cases if case.failed]
     broken = [budget for budget in budgets if not budget.kept]
     suite = ET.Element(
         "testsuite",
         name="megabot replay",
-        tests=str(len(cases) + len(budgets)),
+        tests=str(len(cases) + len(budgets) + (ended_by is not None)),
         failures=str(len(failed) + len(broken)),
-        errors="0",
-        time=f"{report.duration_s:.3f}",
+        errors=str(int(ended_by is not None)),
+        time=f"{duration_s:.3f}",
     )
-    for name, verdict, detail in cases:
-        case = ET.SubElement(suite, "testcase", classname="megabot.replay", name=_clean(name))
-        _judge(case, verdict, detail, report.expect)
+    for each in cases:
+        case = ET.SubElement(suite, "testcase", classname="megabot.replay", name=_clean(each.name))
+        _judge(case, each)
     for budget in budgets:
         case = ET.SubElement(
             suite, "testcase", classname="megabot.budget", name=_clean(budget.budget)
@@ -49,14 +57,18 @@ def junit(
         if not budget.kept:
             text = f"{budget.value:.3f}, allowed {budget.allowed:.3f}"
             ET.SubElement(case, "failure", message=text, type="budget")
+    if ended_by is not None:
+        case = ET.SubElement(suite, "testcase", classname="megabot.replay", name="to its end")
+        ET.SubElement(case, "error", message=_clean(ended_by[1]), type=_clean(ended_by[0]))
     ET.indent(suite)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n' + ET.tostring(suite, encoding="unicode") + "\n"
     )
 
 
-def _judge(case: ET.Element, verdict: Verdict, detail: str, expect: Expectation) -> None:
-    if fails(verdict, expect):
+def _judge(case: ET.Element, judged: Case) -> None:
+    verdict, detail = judged.verdict, judged.detail
+    if judged.failed:
         first = detail.partition("\n")[0]
         failure = ET.SubElement(
             case, "failure", message=_clean(f"{verdict.value}: {first}"), type=verdict.value

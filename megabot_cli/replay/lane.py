@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 
 from megabot_cli.client.connection import MegaBotClient, Received
 from megabot_cli.recording.answers import Answer, Correlator, Part
 from megabot_cli.recording.rewriting import IdMap
+
+NewClient = Callable[[str, str | None], MegaBotClient]
+"""Makes the client that stands for a recorded one (its name); given a session, it joins that."""
 
 
 class Lane:
@@ -17,7 +22,12 @@ class Lane:
     """
 
     def __init__(self, recorded: Mapping[int, Answer], ids: IdMap) -> None:
-        self.clients: dict[str, MegaBotClient] = {}
+        self.clients: dict[str, MegaBotClient] = {}  # those that are connected
+        self.opened = 0
+        self.recorded_sessions: set[str] = set()
+        self._turn = asyncio.Lock()
+        self._has_session = True
+        self._session_id: str | None = None
         self.outstanding: set[int] = set()
         self.replies = 0
         self.unasked = 0
@@ -26,6 +36,23 @@ class Lane:
         self._recorded = recorded
         self._ids = ids
         self._seen: set[str] = set()
+
+    async def open(self, client: str, new_client: NewClient, cleanup: AsyncExitStack) -> None:
+        """Connect one more, to the session of those before it."""
+        async with self._turn:
+            opened = await cleanup.enter_async_context(new_client(client, self._session_id))
+            self._session_id = opened.session_id or self._session_id
+            self._has_session = bool(opened.session_id)
+            self.clients[client] = opened
+            self.opened += 1
+        if self._session_id is not None:
+            for recorded in self.recorded_sessions:
+                self._ids.learn(recorded, self._session_id)
+
+    async def close(self, client: str) -> None:
+        """Let one go. What it has still to hear it does not hear any more."""
+        await self.clients[client].close()
+        del self.clients[client]
 
     @property
     def answers(self) -> Mapping[int, Answer]:
@@ -67,18 +94,15 @@ class Lane:
     def _is_news(self, client: str, received: Received) -> bool:
         message_id = received.head.id if received.head is not None else None
         if message_id is None:
-            return self._is_alone(client) or client == next(iter(self.clients))
+            return not self._has_session or client == next(iter(self.clients), client)
         if message_id in self._seen:
             return False
         self._seen.add(message_id)
         return True
 
-    def _is_alone(self, client: str) -> bool:
-        """Without a session each socket has a conversation of its own (the flat dialect)."""
-        return not self.clients[client].session_id
-
     def _correlator_of(self, client: str) -> Correlator:
-        name = "" if self.clients[client].session_id else client
+        # Without a session each socket has a conversation of its own (the flat dialect).
+        name = "" if self._has_session else client
         correlator = self._correlators.get(name)
         if correlator is None:
             self._correlators[name] = correlator = Correlator()
@@ -107,6 +131,24 @@ class Lane:
             return answer.is_whole and (answer.ended or answer.parts[-1].stream is not None)
         refused = answer.parts[-1].type == "connection_error"
         return answer.is_whole and (refused or len(answer.parts) >= len(recorded.parts))
+
+
+class Visit:
+    """A client of a lane, from when it comes (None: from the start) until it leaves (None: when
+    all is over), in the replay's own time. `places` are the messages it sends."""
+
+    def __init__(self, lane: Lane, client: str) -> None:
+        self.lane = lane
+        self.client = client
+        self.opens_at: float | None = None
+        self.closes_at: float | None = None
+        self.opened = asyncio.Event()
+        self.has_spoken = asyncio.Event()
+        self.places: set[int] = set()
+
+    @property
+    def is_partial(self) -> bool:
+        return self.opens_at is not None or self.closes_at is not None
 
 
 def _execution_id(part: Part) -> str | None:

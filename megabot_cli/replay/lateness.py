@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Final
 
 import msgspec
+
+from megabot_cli.replay.spread import Spread
+
+# Less than that is what it takes to write a message, and a timer to be heard.
+LATE_MS: Final = 1.0
 
 
 class Lateness:
@@ -21,30 +26,21 @@ class Lateness:
     def values_ms(self) -> list[float]:
         return [late_s * 1000 for late_s in self._late_s]
 
-    def summary(self) -> LatenessSummary:
-        return summary_of(self.values_ms())
+    def late(self) -> int:
+        """How many left late."""
+        return sum(late_s * 1000 > LATE_MS for late_s in self._late_s)
 
 
 class LatenessSummary(msgspec.Struct, frozen=True):
-    """Milliseconds between when messages were due and when they left."""
+    """Milliseconds between when messages were due and when they left, and how many of them
+    left late, by more than `LATE_MS`."""
 
     p50_ms: float = 0.0
     p95_ms: float = 0.0
     max_ms: float = 0.0
+    late: int = 0
 
 
-def summary_of(values_ms: Sequence[float]) -> LatenessSummary:
-    ordered = sorted(values_ms)
-    return LatenessSummary(
-        p50_ms=percentile(ordered, 0.50),
-        p95_ms=percentile(ordered, 0.95),
-        max_ms=percentile(ordered, 1.0),
-    )
-
-
-def percentile(ordered: Sequence[float], share: float) -> float:
-    """The smallest value that at least `share` of all do not exceed; 0 of none."""
-    if not ordered:
-        return 0.0
-    place = max(0, -(-len(ordered) * share // 1) - 1)
-    return ordered[min(len(ordered) - 1, int(place))]
+def summary_of(spread: Spread, late: int) -> LatenessSummary:
+    p50_ms, p95_ms, max_ms = spread.percentiles(0.50, 0.95, 1.0)
+    return LatenessSummary(p50_ms, p95_ms, max_ms, late)

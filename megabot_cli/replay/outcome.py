@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Final
+
 import msgspec
 
 from megabot_cli.errors import MegabotError
+from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.budgets import Figures
 from megabot_cli.replay.judging import timing
 from megabot_cli.replay.junit import Case
 from megabot_cli.replay.lateness import summary_of
 from megabot_cli.replay.report import MOST_DIFFERENCES, ReplayReport
+from megabot_cli.replay.spread import Spread
+from megabot_cli.replay.varying import Variation
+
+VERDICTS: Final = ("same", "same_shape", "different", "missing", "extra")
+_COUNTS: Final = ("sent", "replies", "unasked", "uncompared", "failed", "context", *VERDICTS)
 
 
 class Played(msgspec.Struct, frozen=True):
@@ -20,31 +29,91 @@ class Played(msgspec.Struct, frozen=True):
     figures: Figures
 
 
-def together(played: list[Played], *, stopped: bool) -> Played:
-    """Several rounds as one replay."""
-    first, reports = played[0], [each.report for each in played]
-    now = {
-        name: [value for each in played for value in each.figures.now[name]]
-        for name in first.figures.now
-    }
-    counts = {
-        name: sum(getattr(report, name) for report in reports)
-        for name in ("sent", "replies", "unasked", "uncompared", "context", *first.figures.counts)
-    }
-    report = msgspec.structs.replace(
-        first.report,
-        **counts,
-        passed=all(report.passed for report in reports),
-        rounds=len(played),
-        stopped=stopped,
-        duration_s=sum(report.duration_s for report in reports),
-        lateness=summary_of(now["lateness_ms"]),
-        recorded_timing=timing(first.figures.recorded),
-        replayed_timing=timing(now),
-        differences=[each for report in reports for each in report.differences][:MOST_DIFFERENCES],
-    )
-    cases = [case for each in played for case in each.cases]
-    return Played(report, cases, Figures(now, first.figures.recorded, counts))
+class Round(msgspec.Struct, frozen=True):
+    """What one round came to. `now` and `recorded` are times by name, in milliseconds, `late`
+    the messages that left late."""
+
+    report: ReplayReport
+    cases: list[Case]
+    now: Mapping[str, list[float]]
+    recorded: Mapping[str, list[float]]
+    late: int
+    answers: Mapping[int, Answer]
+
+
+class Totals:
+    """Rounds, added up as they end. However many they are, this grows by their cases alone, and
+    not even by those unless `with_cases`."""
+
+    def __init__(self, *, with_cases: bool) -> None:
+        self._with_cases = with_cases
+        self._first: Round | None = None
+        self._rounds = 0
+        self._counts = dict.fromkeys(_COUNTS, 0)
+        self._passed = True
+        self._duration_s = 0.0
+        self._late = 0
+        self._now: dict[str, Spread] = {}
+        self._cases: list[Case] = []
+        self._report: ReplayReport | None = None
+        self._variation = Variation()
+
+    @property
+    def sent(self) -> int:
+        return self._counts["sent"]
+
+    def add(self, played: Round) -> None:
+        report = played.report
+        if self._first is None:
+            self._first, self._report = played, report
+        else:
+            if self._rounds == 1:
+                self._variation.add(self._first.answers)
+            self._variation.add(played.answers)
+            assert self._report is not None
+            differences = [*self._report.differences, *report.differences][:MOST_DIFFERENCES]
+            self._report = msgspec.structs.replace(self._report, differences=differences)
+        self._rounds += 1
+        for name in _COUNTS:
+            self._counts[name] += getattr(report, name)
+        self._passed = self._passed and report.passed
+        self._duration_s += report.duration_s
+        self._late += played.late
+        for name, values in played.now.items():
+            self._now.setdefault(name, Spread()).extend(values)
+        if self._with_cases:
+            self._cases += played.cases
+
+    def and_(self, under_way: Round) -> Totals:
+        """These and a round that has not ended. They themselves stay as they are."""
+        totals = Totals(with_cases=self._with_cases)
+        totals.__dict__.update(self.__dict__)
+        totals._counts = dict(self._counts)
+        totals._now = {name: spread.copy() for name, spread in self._now.items()}
+        totals._cases = list(self._cases)
+        totals._variation = self._variation.copy()
+        totals.add(under_way)
+        return totals
+
+    def played(self, *, stopped: bool) -> Played:
+        """What they come to; one round at least."""
+        assert self._first is not None
+        assert self._report is not None
+        recorded = {name: Spread(values) for name, values in self._first.recorded.items()}
+        report = msgspec.structs.replace(
+            self._report,
+            **self._counts,
+            passed=self._passed,
+            rounds=self._rounds,
+            stopped=stopped,
+            duration_s=self._duration_s,
+            lateness=summary_of(self._now["lateness_ms"], self._late),
+            recorded_timing=timing(recorded),
+            replayed_timing=timing(self._now),
+            varying=self._variation.found() if self._rounds > 1 else {},
+        )
+        figures = Figures(self._now, recorded, self._counts)
+        return Played(report, self._cases, figures)
 
 
 def cause_of(faults: ExceptionGroup[Exception]) -> Exception:

@@ -31,8 +31,9 @@ def offsets_s(times_us: Sequence[int], options: ReplayOptions) -> list[float]:
 class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How much would be sent, by whom, how long it would take, and what would be held back.
 
-    `duration_s` is None at a pace that the upstream decides. `redacted` counts messages in
-    which a pseudonym stands for what was sent when recording.
+    All is about one round; there are `rounds` of it, 0 for rounds without end. `context` are
+    the messages sent before. `duration_s` is None at a pace that the upstream decides.
+    `redacted` counts messages in which a pseudonym stands for what was sent when recording.
     """
 
     upstream: str
@@ -48,6 +49,8 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     redacted: int
     answers: int
     warnings: list[str]
+    rounds: int = 1
+    context: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)
@@ -55,32 +58,49 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     def lines(self) -> list[str]:
         """The plan for people."""
-        duration = _PACES.get(self.pace, "as quickly as the upstream takes it")
-        if self.duration_s is not None:
-            pace = f"at {self.speed:g} × the recorded pace"
-            duration = f"{self.duration_s:.1f} s, {'evenly' if self.pace == 'fixed' else pace}"
         kinds = ", ".join(f"{count} {name}" for name, count in self.by_type.items())
         lines = [
             f"would send   {counted(self.messages, 'message')}, {counted(self.bytes, 'byte')}: "
             f"{kinds or 'none'}",
             f"as           {counted(self.clients, 'client')} in {counted(self.lanes, 'session')}",
-            f"recorded at  {self.upstream}",
-            f"takes        {duration}",
+            *((f"recorded at  {self.upstream}",) if self.upstream else ()),
+            f"takes        {self._duration()}",
             f"answers      {self.answers} recorded, to compare with",
         ]
+        if self.context:
+            before = counted(self.context, "message")
+            lines.insert(1, f"after        {before} of context, and what is answered to them")
+        if self.rounds != 1:
+            lines.insert(1, f"rounds       {self._in_all()}")
         lines += [f"held back    {count}: {why}" for why, count in self.held_back.items()]
         if self.redacted:
             lines.append(f"redacted     {self.redacted} go out with pseudonyms for their secrets")
         return lines + [f"note         {warning}" for warning in self.warnings]
 
+    def _in_all(self) -> str:
+        if not self.rounds:
+            return "without end, until somebody stops it"
+        every = (self.messages + self.context) * self.rounds
+        return f"{self.rounds}, {counted(every, 'message')} in all"
 
-def make_plan(reader: RecordReader, options: ReplayOptions) -> ReplayPlan:
+    def _duration(self) -> str:
+        if self.duration_s is None:
+            said = _PACES.get(self.pace, "as quickly as the upstream takes it")
+        else:
+            pace = f"at {self.speed:g} × the recorded pace"
+            said = f"{self.duration_s * max(self.rounds, 1):.1f} s"
+            said += " each round" if not self.rounds else ""
+            said += f", {'evenly' if self.pace == 'fixed' else pace}"
+        return said
+
+
+def make_plan(reader: RecordReader, options: ReplayOptions, rounds: int = 1) -> ReplayPlan:
     """Read the recording and say what `play` would do with it."""
-    return plan_of(read_conversation(reader, options), options)
+    return plan_of(read_conversation(reader, options), options, rounds)
 
 
-def plan_of(conversation: Conversation, options: ReplayOptions) -> ReplayPlan:
-    messages = conversation.to_send()
+def plan_of(conversation: Conversation, options: ReplayOptions, rounds: int = 1) -> ReplayPlan:
+    messages, context = conversation.to_send(), conversation.context()
     lanes = conversation.lanes()
     offsets = offsets_s([message.t for message in messages], options)
     duration_s = (offsets[-1] if offsets else 0.0) / options.speed
@@ -96,10 +116,12 @@ def plan_of(conversation: Conversation, options: ReplayOptions) -> ReplayPlan:
         speed=options.speed,
         duration_s=duration_s if options.pace in ("original", "fixed") else None,
         held_back=conversation.held_back(),
-        redacted=sum(message.redacted for message in messages),
+        redacted=sum(message.redacted for message in (*context, *messages)),
         answers=sum(
             message.compared and bool(conversation.answers[message.place].parts)
             for message in messages
         ),
         warnings=conversation.warnings,
+        rounds=rounds,
+        context=len(context),
     )

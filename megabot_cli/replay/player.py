@@ -1,64 +1,25 @@
-"""Play a recording back: one socket for each recorded client, each in its own order."""
+"""Play a recording back: once or several times, and steered meanwhile."""
 
 from __future__ import annotations
 
-import asyncio
-import os
-import time
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
-from megabot_cli.client.connection import MegaBotClient
-from megabot_cli.client.ids import IdMint
-from megabot_cli.protocol import flat
-from megabot_cli.protocol.envelope import peek
-from megabot_cli.recording.answers import Answer
-from megabot_cli.recording.redaction import Redactor
-from megabot_cli.recording.rewriting import IdMap, renewed, rewrite
-from megabot_cli.replay.budgets import Figures
-from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import (
     Conversation,
     RecordedMark,
-    RecordedMessage,
     read_conversation,
 )
-from megabot_cli.replay.judging import judge, times
-from megabot_cli.replay.lane import Lane
-from megabot_cli.replay.lateness import Lateness
+from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.outcome import Played, cause_of, together
-from megabot_cli.replay.plan import offsets_s
+from megabot_cli.replay.outcome import Played, Totals, cause_of
+from megabot_cli.replay.playing import Progress, Run
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport
-from megabot_cli.replay.varying import varying
 from megabot_cli.storage.record_reader import RecordReader
-
-# Where nothing was recorded in answer, something that comes would come at once.
-_FOR_EXTRAS_S: Final = 0.2
-# At the fastest pace so many leave in one write: then what has come is heard.
-_AT_ONCE: Final = 64
-
-# What always gets an answer, or a refusal.
-_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
-
-NewClient = Callable[[str, str | None], MegaBotClient]
-"""Makes the client that stands for a recorded one (its name); given a session, it joins that."""
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a replay is. `left_s` is None at a pace that the upstream decides."""
-
-    sent: int
-    to_send: int
-    replies: int
-    outstanding: int
-    late_ms: float
-    left_s: float | None
 
 
 async def play(reader: RecordReader, options: ReplayOptions, new_client: NewClient) -> ReplayReport:
@@ -76,7 +37,8 @@ class Replay:
     """A conversation to be played, once or several times, and steered meanwhile.
 
     `transport` is the clock to steer by; `on_mark` hears of marks as they pass. `so_far` says
-    what has been done, also after `play` was cancelled or failed.
+    what has been done, also after `play` was cancelled or failed. `with_cases` keeps the verdict
+    on each answer; all else that is kept does not grow with the rounds.
     """
 
     def __init__(
@@ -85,19 +47,25 @@ class Replay:
         options: ReplayOptions,
         new_client: NewClient,
         on_mark: Callable[[RecordedMark], None] | None = None,
+        *,
+        with_cases: bool = True,
     ) -> None:
         self._conversation = conversation
         self._options = options
         self._new_client = new_client
         self.on_mark = on_mark
-        self._rounds: list[_Run] = []
+        self.rounds_begun = 0
+        self._run: Run | None = None  # the last that has begun
+        self._under_way = False
+        self._ended = Totals(with_cases=with_cases)
         self.transport = Transport(options.speed, paused=options.pace == "step")
 
     async def play(self, rounds: int = 1) -> Played:
         """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
-        while not self.transport.stopped and (not rounds or len(self._rounds) < rounds):
-            run = _Run(self._conversation, self._options, self.transport, self.on_mark)
-            self._rounds.append(run)
+        while not self.transport.stopped and (not rounds or self.rounds_begun < rounds):
+            run = Run(self._conversation, self._options, self.transport, self.on_mark)
+            self._run, self._under_way = run, True
+            self.rounds_begun += 1
             try:
                 async with AsyncExitStack() as cleanup:
                     cleanup.callback(self.transport.close)
@@ -105,335 +73,30 @@ class Replay:
                     await run.go()
             except ExceptionGroup as faults:
                 raise cause_of(faults) from None
+            self._ended.add(run.outcome())
+            self._under_way = False
             if not self._conversation.to_send():
                 break  # nothing, for ever, would not be a replay
         return self.so_far()
 
     @property
-    def rounds_begun(self) -> int:
-        return len(self._rounds)
-
-    @property
     def has_sent(self) -> bool:
-        return any(run.progress().sent for run in self._rounds)
+        step = self.progress()
+        return self._ended.sent > 0 or (step is not None and step.sent > 0)
 
     def progress(self) -> Progress | None:
         """How far its round is, if one has begun."""
-        return self._rounds[-1].progress() if self._rounds else None
+        return self._run.progress() if self._run is not None else None
 
     def so_far(self) -> Played:
         """All rounds together, also of a replay that has not come to its end."""
-        played = together([run.played() for run in self._rounds], stopped=self.transport.stopped)
-        if len(self._rounds) == 1:
-            return played
-        found = varying([run.answers() for run in self._rounds])
-        return msgspec.structs.replace(
-            played, report=msgspec.structs.replace(played.report, varying=found)
-        )
+        totals = self._ended
+        if self._under_way and self._run is not None:
+            totals = totals.and_(self._run.outcome())
+        return totals.played(stopped=self.transport.stopped)
 
     def status(self) -> dict[str, Any]:
         """How far it is, for whoever steers it."""
         progress = self.progress()
         facts: dict[str, Any] = {"round": self.rounds_begun}
         return facts | (msgspec.to_builtins(progress) if progress is not None else {})
-
-
-class _Run:
-    """One replay under way."""
-
-    def __init__(
-        self,
-        conversation: Conversation,
-        options: ReplayOptions,
-        transport: Transport,
-        on_mark: Callable[[RecordedMark], None] | None,
-    ) -> None:
-        self._conversation = conversation
-        self._options = options
-        self._transport = transport
-        self._on_mark = on_mark
-        self._marks = deque(conversation.marks)
-        self._ids = IdMap(IdMint())
-        self._lanes: dict[str, Lane] = {}
-        self._messages = conversation.to_send()
-        self._offsets: dict[int, float] = {}
-        self._context_sent = 0
-        self._sent_at: dict[int, float] = {}
-        self._lateness = Lateness()
-        self._late_s = 0.0
-        self._moved = asyncio.Event()
-        transport.on_stop = self._wake
-        self._started_at = time.monotonic()
-        self._ended_at: float | None = None
-        self._cut_short = True  # until it has come to its end
-        self._last_offset = 0.0
-
-    async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
-        """Open a client for each recorded one; its fellows join the session of the first."""
-        sessions: dict[str, str | None] = {}
-        for name, clients in self._conversation.lanes().items():
-            lane = self._lanes[name] = Lane(self._conversation.answers, self._ids)
-            sessions[name] = None
-            for client in clients:
-                opened = await cleanup.enter_async_context(new_client(client, sessions[name]))
-                lane.clients[client] = opened
-                sessions[name] = sessions[name] or opened.session_id
-        for message in (*self._conversation.context(), *self._messages):
-            session_id = sessions[message.lane]
-            if message.session is not None and session_id is not None:
-                self._ids.learn(message.session, session_id)
-
-    async def go(self) -> None:
-        """Send everything, then wait for what is still to come."""
-        by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
-        for message in self._messages:
-            by_client[message.lane, message.client].append(message)
-        async with asyncio.TaskGroup() as tasks:
-            listeners = [
-                tasks.create_task(self._listen(lane, client), name="replay: listen")
-                for lane in self._lanes.values()
-                for client in lane.clients
-            ]
-            await self._send_context()
-            self._plan()
-            async with asyncio.TaskGroup() as senders:
-                for (lane, _), messages in by_client.items():
-                    send = self._send_packs if self._options.pace == "fast" else self._send_all
-                    senders.create_task(send(self._lanes[lane], messages), name="replay: send")
-            if not self._transport.stopped:
-                self._pass_marks(None)
-            await self._settle()
-            for listener in listeners:
-                listener.cancel()
-        self._ended_at = time.monotonic()
-        self._cut_short = self._transport.stopped
-
-    def _plan(self) -> None:
-        self._started_at = time.monotonic()
-        self._transport.start()
-        offsets = offsets_s([message.t for message in self._messages], self._options)
-        places = [message.place for message in self._messages]
-        self._offsets = dict(zip(places, offsets, strict=True))
-        self._last_offset = max(offsets, default=0.0)
-
-    async def _send_context(self) -> None:
-        """Say again what was said before, and hear what comes to it, as quickly as it does."""
-        by_lane: defaultdict[str, list[RecordedMessage]] = defaultdict(list)
-        for message in self._conversation.context():
-            by_lane[message.lane].append(message)
-        async with asyncio.TaskGroup() as senders:
-            for lane, messages in by_lane.items():
-                senders.create_task(
-                    self._send_before(self._lanes[lane], messages), name="replay: context"
-                )
-
-    async def _send_before(self, lane: Lane, messages: list[RecordedMessage]) -> None:
-        for message in messages:
-            if self._transport.stopped:
-                return
-            await self._send(lane, message)
-            self._sent_at.pop(message.place)
-            self._context_sent += 1
-            await self._answered(lane, message.place)
-            lane.outstanding.discard(message.place)  # it has been waited for
-
-    async def _send_all(self, lane: Lane, messages: list[RecordedMessage]) -> None:
-        before: RecordedMessage | None = None
-        for message in messages:
-            due = await self._turn_of(lane, message, before)
-            if self._transport.stopped:
-                return
-            self._pass_marks(message.n)
-            await self._send(lane, message)
-            if due is not None:
-                self._late_s = self._lateness.note(due, time.monotonic())
-            before = message
-
-    async def _send_packs(self, lane: Lane, messages: list[RecordedMessage]) -> None:
-        """Send as quickly as rate limit and upstream take it, many in one write."""
-        left = deque(messages)
-        client = lane.clients[messages[0].client]
-        while left and await self._transport.turn():
-            await client.send_texts(self._pack(lane, left))
-            await asyncio.sleep(0)  # what has come meanwhile is heard
-
-    def _pack(self, lane: Lane, left: deque[RecordedMessage]) -> Iterator[str | bytes]:
-        """The next messages, each made new when it is asked for; no more once it is steered."""
-        for _ in range(min(_AT_ONCE, len(left))):
-            message = left.popleft()
-            if self._marks:
-                self._pass_marks(message.n)
-            yield self._made_new(lane, message)
-            if self._transport.paused or self._transport.stopped:
-                return
-
-    def _made_new(self, lane: Lane, message: RecordedMessage) -> str | bytes:
-        """The message as it is sent now; its answer is waited for from here on."""
-        text = message.text
-        self._sent_at[message.place] = time.monotonic()
-        if isinstance(text, str) and not self._options.keep_ids:
-            plain = renewed(text, self._ids, time.time())
-            if plain is not None:
-                lane.sending_plainly(
-                    message.client, message.place, plain[1], awaited=self._is_awaited(message)
-                )
-                return plain[0]
-            text = rewrite(text, self._ids, time.time())
-        head = peek(text) if isinstance(text, str) else None
-        message_id = head.id if head is not None else None
-        awaited = self._is_awaited(message)
-        lane.sending(message.client, message.place, message_id, text, awaited=awaited)
-        return text
-
-    def _is_awaited(self, message: RecordedMessage) -> bool:
-        """Whether an answer is to come before the replay is over, or its context said."""
-        recorded = self._conversation.answers.get(message.place)
-        if recorded is None:  # context that was read without what came to it
-            return message.type in _ANSWERED
-        return (message.compared or message.context) and bool(recorded.parts)
-
-    def _pass_marks(self, n: int | None) -> None:
-        """Tell the marks that stand before record `n`, all that are left without one."""
-        while self._marks and (n is None or self._marks[0].n < n):
-            mark = self._marks.popleft()
-            if self._on_mark is not None:
-                self._on_mark(mark)
-
-    async def _turn_of(
-        self, lane: Lane, message: RecordedMessage, before: RecordedMessage | None
-    ) -> float | None:
-        """Wait until the message may leave; return when it was due, where time decides that."""
-        if self._options.pace in ("original", "fixed", "step"):
-            due = await self._transport.until(self._offsets[message.place])
-            return due if self._options.pace != "step" else None
-        if self._options.pace == "reply":
-            if before is None:  # clients that came one after the other then do so now
-                await self._transport.until(self._offsets[message.place])
-            else:
-                await self._answered(lane, before.place)
-                await self._transport.sleep(self._think_s(before, message))
-        await self._transport.turn()
-        return None
-
-    def _think_s(self, before: RecordedMessage, message: RecordedMessage) -> float:
-        """How long its client waited, then, after the answer before."""
-        answered_at = self._conversation.answers[before.place].last_at
-        since = before.t / 1e6 if answered_at is None else answered_at
-        think_s = max(0.0, message.t / 1e6 - since)
-        longest = self._options.max_gap_s
-        return think_s if longest is None else min(think_s, longest)
-
-    async def _answered(self, lane: Lane, place: int) -> None:
-        """Return when as much has come to it as then, or nothing has for `settle_s`."""
-        while place in lane.outstanding and not self._transport.stopped:
-            if not await self._something_comes():
-                return
-
-    async def _something_comes(self) -> bool:
-        moved = self._moved
-        try:
-            async with asyncio.timeout(self._options.settle_s):
-                await moved.wait()
-        except TimeoutError:
-            return False
-        return True
-
-    async def _send(self, lane: Lane, message: RecordedMessage) -> None:
-        await lane.clients[message.client].send_text(self._made_new(lane, message))
-
-    async def _listen(self, lane: Lane, client: str) -> None:
-        connection = lane.clients[client]
-        while came := await connection.receive_all():
-            now = time.monotonic()
-            for received in came:
-                lane.heard(client, received, now)
-            self._wake()
-
-    def _wake(self) -> None:
-        """Let whoever waits for something to come look again."""
-        self._moved.set()
-        self._moved = asyncio.Event()
-
-    async def _settle(self) -> None:
-        """Return when every recorded answer has come, or nothing has for `settle_s`."""
-        while any(lane.outstanding for lane in self._lanes.values()):
-            if self._transport.stopped or not await self._something_comes():
-                return
-        recorded = self._conversation.answers
-        if any(not recorded[message.place].parts for message in self._messages):
-            await asyncio.sleep(_FOR_EXTRAS_S)
-
-    def progress(self) -> Progress:
-        left_s = None
-        if self._options.pace in ("original", "fixed"):
-            left_s = max(0.0, self._last_offset - self._transport.position) / self._transport.speed
-        lanes = self._lanes.values()
-        return Progress(
-            sent=len(self._sent_at),
-            to_send=len(self._messages),
-            replies=sum(lane.replies for lane in lanes),
-            outstanding=sum(len(lane.outstanding) for lane in lanes),
-            late_ms=self._late_s * 1000,
-            left_s=left_s,
-        )
-
-    def answers(self) -> dict[int, Answer]:
-        """What came to each message, by its place; without what was under way at a stop."""
-        lanes, under_way = self._lanes.values(), self._under_way()
-        return {
-            place: answer
-            for lane in lanes
-            for place, answer in lane.answers.items()
-            if place not in under_way
-        }
-
-    def _under_way(self) -> set[int]:
-        """The messages whose answer somebody did not wait for."""
-        if not self._cut_short:
-            return set()
-        return {place for lane in self._lanes.values() for place in lane.outstanding}
-
-    def played(self) -> Played:
-        """Compare every answer with the recorded one, as far as it went.
-
-        What was under way when somebody stopped it is nobody's fault, and not compared.
-        """
-        lanes = self._lanes.values()
-        under_way = self._under_way()
-        sent_at = {place: at for place, at in self._sent_at.items() if place not in under_way}
-        recorded = self._conversation.answers
-        replayed = self.answers()
-        # A secret that the recording does not tell is compared with none.
-        comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
-        expect = self._options.expect
-        sent = [message for message in self._messages if message.place in sent_at]
-        judgement = judge(sent, recorded, replayed, comparer, expect)
-        then = times(recorded, {m.place: m.t / 1e6 for m in sent})
-        now = times(replayed, sent_at)
-        ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
-        verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
-        report = ReplayReport(
-            sent=len(self._sent_at),
-            held_back=self._conversation.held_back(),
-            clients=sum(len(lane.clients) for lane in lanes),
-            replies=sum(lane.replies for lane in lanes),
-            unasked=sum(lane.unasked for lane in lanes),
-            same=verdicts["same"],
-            same_shape=verdicts["same_shape"],
-            different=verdicts["different"],
-            missing=verdicts["missing"],
-            extra=verdicts["extra"],
-            uncompared=judgement.uncompared + len(self._sent_at) - len(sent_at),
-            expect=expect,
-            passed=judgement.passed,
-            context=self._context_sent,
-            duration_s=ended_at - self._started_at,
-            differences=judgement.differences,
-            warnings=self._conversation.warnings,
-        )
-        figures = Figures(
-            {**now, "lateness_ms": self._lateness.values_ms()},
-            {**then, "lateness_ms": []},
-            verdicts,
-        )
-        return Played(report, judgement.cases, figures)

@@ -7,7 +7,7 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.replay.compare import Verdict
-from megabot_cli.replay.lateness import LatenessSummary
+from megabot_cli.replay.lateness import LATE_MS, LatenessSummary
 from megabot_cli.replay.options import Expectation
 from megabot_cli.wording import counted
 
@@ -39,11 +39,13 @@ class Timing(msgspec.Struct, frozen=True):
 class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     """`same` … `extra` count answers by verdict, `uncompared` those the recording cannot judge.
 
-    `rounds` is how often it was played, `context` how many messages were sent before; `stopped`
-    that somebody ended it early. `replies` counts messages that came, `unasked` those of them
-    that answer nothing. `lateness` is about paces that time decides. Of `differences` the first
-    hundred are kept. `varying` are paths whose values were not the same in all rounds, with
-    the number of answers in which they varied.
+    `failed` counts those that are not what `expect` allows: of an answer to a message that went
+    out with a pseudonym for its secret that is the same shape. `rounds` is how often it was
+    played, `context` how many messages were sent before; `stopped` that somebody ended it early.
+    `replies` counts messages that came, `unasked` those of them that answer nothing. `lateness`
+    is about paces that time decides. Of `differences` the first hundred are kept. `varying` are
+    paths whose values were not the same in all rounds, with the number of answers in which they
+    varied.
     """
 
     sent: int
@@ -57,6 +59,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     missing: int = 0
     extra: int = 0
     uncompared: int = 0
+    failed: int = 0
     expect: Expectation = "shape"
     passed: bool = True
     rounds: int = 1
@@ -69,6 +72,10 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     differences: list[Difference] = []
     varying: dict[str, int] = {}
     warnings: list[str] = []
+
+    @property
+    def compared(self) -> int:
+        return self.same + self.same_shape + self.different + self.missing + self.extra
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)
@@ -85,7 +92,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             + (f", after {self.context} of context" if self.context else "")
             + (f", in {self.rounds} rounds" if self.rounds > 1 else "")
             + (", stopped early" if self.stopped else ""),
-            f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}",
+            f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}"
+            + (f"; {late.late} left more than {LATE_MS:g} ms late" if late.late else ""),
             f"answers    {self.same} same, {self.same_shape} same shape, "
             f"{self.different} different, {self.missing} missing, {self.extra} extra"
             + (f", {self.uncompared} not compared" if self.uncompared else ""),

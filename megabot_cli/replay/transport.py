@@ -59,12 +59,15 @@ class Transport:
         """Begin now, at position 0; while it is paused, just before that."""
         self._at, self._position = time.monotonic(), -1e-6 if self.paused else 0.0
 
-    async def until(self, position: float) -> float | None:
-        """Wait until the position is reached; return when that was due. None: it was stopped."""
+    async def until(self, position: float, *, is_message: bool = True) -> float | None:
+        """Wait until the position is reached; return when that was due. None: it was stopped.
+
+        A step goes on to the next message, and passes what is none.
+        """
         while not self.stopped:
             if self.position >= position:
                 return self._reached_at(position)
-            await self._until_moved(position)
+            await self._until_moved(position, is_message=is_message)
         return None
 
     async def turn(self) -> bool:
@@ -137,10 +140,10 @@ class Transport:
             _wake(waiting)
         self.on_change()
 
-    async def _until_moved(self, position: float | None) -> None:
+    async def _until_moved(self, position: float | None, *, is_message: bool = True) -> None:
         """Return when the position is reached, or the transport was steered."""
         moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[moved] = position
+        self._waiting[moved] = position if is_message else None
         if position is not None and not self.paused:
             entry = self._reached_at(position), next(self._tie), moved
             heappush(self._due, entry)

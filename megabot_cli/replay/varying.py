@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,21 +14,38 @@ from megabot_cli.recording.likeness import DEEPEST, varies_by_itself
 STREAM_TEXT: Final = "payload.chunk"  # the text of a stream, put together
 
 
-def varying(rounds: Sequence[Mapping[int, Answer]]) -> dict[str, int]:
-    """The paths whose values are not the same in all rounds, and in how many answers.
+class Variation:
+    """Finds the paths whose values are not the same in all rounds, which are added one by one;
+    of each value it keeps no more than whether another is the same.
 
     Ids and times are left out: they are never compared. Steps of another number or kind are
     no varying field, and are not told here.
     """
-    found: Counter[str] = Counter()
-    for place in rounds[0] if rounds else ():
-        answers = [answers[place] for answers in rounds if place in answers]
-        seen: dict[str, set[str]] = {}
-        for answer in answers:
-            for path, value in _values(answer):
-                seen.setdefault(path, set()).add(value)
-        found.update(path for path, values in seen.items() if len(values) > 1)
-    return dict(found.most_common())
+
+    def __init__(self) -> None:
+        self._places: frozenset[int] | None = None  # of the first round
+        self._seen: dict[tuple[int, str], int] = {}
+        self._varied: set[tuple[int, str]] = set()
+
+    def add(self, answers: Mapping[int, Answer]) -> None:
+        """The answers of a round by place; of those the first round had not, nothing is told."""
+        if self._places is None:
+            self._places = frozenset(answers)
+        for place in self._places & answers.keys():
+            for path, value in _values(answers[place]):
+                sign = hash(value)
+                if self._seen.setdefault((place, path), sign) != sign:
+                    self._varied.add((place, path))
+
+    def copy(self) -> Variation:
+        other = Variation()
+        other._places = self._places
+        other._seen, other._varied = dict(self._seen), set(self._varied)
+        return other
+
+    def found(self) -> dict[str, int]:
+        """The paths, and in how many answers each varied."""
+        return dict(Counter(path for _, path in sorted(self._varied)).most_common())
 
 
 def _values(answer: Answer) -> Iterator[tuple[str, str]]:

@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import Self
 
 from megabot_cli.terminal.console import Console
-from megabot_cli.terminal.text import fit
+from megabot_cli.terminal.text import display_width, fit
 
 REDRAW_S = 0.1  # more often is a flicker, not news
 _BAR_WIDTH = 24
+_SHORTEST_BAR = 6
 
 
 class Progress:
@@ -36,6 +37,7 @@ class Progress:
         self._done = 0
         self._remark = ""
         self._left_s: float | None = None
+        self._guesses = True
         self._started_at = clock()
         self._drawn_at: float | None = None
         self._on_screen = False
@@ -63,12 +65,15 @@ class Progress:
         *,
         total: int | None = None,
         left_s: float | None = None,
+        guesses: bool = True,
     ) -> None:
         """Say that `done` of the work is done; `remark` stands behind the bar.
 
-        `left_s` is the time left where somebody knows it; else it is guessed from the rate.
+        `left_s` is the time left where somebody knows it; else it is guessed from the rate,
+        unless nobody can (`guesses`).
         """
         self._done, self._remark, self._left_s = done, remark, left_s
+        self._guesses = guesses
         if total is not None:
             self._total = total
         now = self._clock()
@@ -87,25 +92,37 @@ class Progress:
     def show(self) -> None:
         if self._drawn_at is not None:
             columns = (self._console.width or 80) - 1  # a full last column would wrap the line
-            self._console.draw("\r\x1b[K" + fit(self.text(), columns))
+            self._console.draw("\r\x1b[K" + fit(self.text(columns), columns))
             self._on_screen = True
 
-    def text(self) -> str:
-        """The bar as one line: label, share, count, rate, time left, remark."""
+    def text(self, columns: int | None = None) -> str:
+        """The bar as one line: label, share, count, rate, time left, remark. Where that is too
+        long for the columns there are, the bar itself is shorter, then the rate left out."""
         elapsed = max(self._clock() - self._started_at, 1e-9)
         rate = self._done / elapsed
         if not self._total:
             parts = [self._label, str(self._done), f"{rate:.0f}/s", self._remark]
         else:
             share = min(self._done / self._total, 1.0)
-            filled = round(share * _BAR_WIDTH)
-            bar = "█" * filled + "░" * (_BAR_WIDTH - filled)
-            guessed = (self._total - self._done) / rate if rate > 0 else None
+            guessed = (self._total - self._done) / rate if rate > 0 and self._guesses else None
             left = guessed if self._left_s is None else self._left_s
             eta = "" if left is None else f"{format_duration(max(left, 0.0))} left"
             count = f"{self._done}/{self._total}"
-            parts = [self._label, bar, f"{share:4.0%}", count, f"{rate:.0f}/s", eta, self._remark]
+            parts = [f"{share:4.0%}", count, f"{rate:.0f}/s", eta, self._remark]
+            parts = _fitted(self._label, share, parts, columns)
         return "  ".join(part for part in parts if part)
+
+
+def _fitted(label: str, share: float, parts: list[str], columns: int | None) -> list[str]:
+    """The parts with a bar before them, as far as there is room for it and for the rate."""
+    length = _BAR_WIDTH
+    if columns is not None:
+        taken = sum(display_width(part) + 2 for part in (label, *parts) if part)
+        length = min(_BAR_WIDTH, columns - taken)
+    if length >= _SHORTEST_BAR:
+        filled = round(share * length)
+        return [label, "█" * filled + "░" * (length - filled), *parts]
+    return [label, *parts[:2], *(parts[2:] if length >= -2 else parts[3:])]
 
 
 def format_duration(seconds: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import structlog
 
-from megabot_cli.client import MegaBotClient, Received
+from megabot_cli.client import MegaBotClient, Received, correlation
 from megabot_cli.errors import BadData, ConnectionLost
 from tests.client.conftest import until
 from tests.client.conversations import client_of, echo, read_all
@@ -268,6 +268,34 @@ async def test_an_answer_that_never_comes_after_a_silent_resume_is_given_up() ->
         with pytest.raises(ConnectionLost, match="no answer has come since"):
             await client.ask("lost on the way?")
         assert client.state == "up"
+
+
+@pytest.mark.parametrize("told", [False, True], ids=["dismissed", "credential refused"])
+async def test_a_question_the_upstream_hangs_up_on_is_given_up_soon(
+    monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    monkeypatch.setattr(correlation, "DISMISSED_PATIENCE_S", 0.2)
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        if len(upstream.requests) > 1:
+            await asyncio.sleep(0.5)
+            await connection.send("chat_receive", {"content": "after all"}, reply_to=asked[0])
+            await connection.until_gone()
+            return
+        asked.append((await connection.receive())["id"])
+        if told:
+            refusal = {"error": "expired", "message": "its time is over", "code": 401}
+            await connection.send("connection_error", refusal)
+        await connection.close(1008, "no")
+
+    asked: list[str] = []
+    async with ScriptedUpstream(script) as upstream, client_of(upstream) as client:
+        if told:
+            assert (await client.ask("and?")).text == "after all"
+        else:
+            with pytest.raises(ConnectionLost, match="no answer has come since"):
+                await client.ask("and?")
 
 
 async def test_an_answer_that_goes_on_after_a_resume_is_not_given_up() -> None:

@@ -20,7 +20,7 @@ from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
-from megabot_cli.replay.player import NewClient
+from megabot_cli.replay.lane import NewClient
 from megabot_cli.storage.recorder import Recorder
 from tests.replay.texts import message
 
@@ -74,6 +74,8 @@ class Upstream:
     def __init__(self) -> None:
         self.heard: list[str | bytes] = []
         self.joined: list[str | None] = []
+        self.here = 0
+        self.most_here = 0
         self.answer: Callable[[str | bytes], list[str]] = lambda text: []
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
@@ -83,11 +85,14 @@ class Upstream:
         self.joined.append(session)
         session = session or f"sess_{len(self.joined)}"
         await socket.send_str(message("connection_established", {"session_id": session}))
+        self.here += 1
+        self.most_here = max(self.here, self.most_here)
         async for said in socket:
             if said.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 self.heard.append(said.data)
                 for text in self.answer(said.data):
                     await socket.send_str(text)
+        self.here -= 1
         return socket
 
     async def until_heard(self, count: int) -> None:

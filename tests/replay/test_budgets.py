@@ -4,10 +4,18 @@ import pytest
 
 from megabot_cli.errors import WrongUsage
 from megabot_cli.replay.budgets import Budget, Figures
+from megabot_cli.replay.spread import Spread
+
+
+def spreads(first: list[float], total: list[float]) -> dict[str, Spread]:
+    return {
+        "first_chunk_ms": Spread(first), "total_ms": Spread(total), "lateness_ms": Spread(),
+    }  # fmt: skip
+
 
 FIGURES = Figures(
-    now={"first_chunk_ms": [10, 20, 300], "total_ms": [100, 200], "lateness_ms": []},
-    recorded={"first_chunk_ms": [10, 20, 100], "total_ms": [100, 200], "lateness_ms": []},
+    now=spreads([10, 20, 300], [100, 200]),
+    recorded=spreads([10, 20, 100], [100, 200]),
     counts={"sent": 3, "missing": 1},
 )
 

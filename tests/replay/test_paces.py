@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import socket
+import weakref
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.bounds import Place
@@ -85,7 +88,7 @@ async def test_fixed_sends_so_many_a_second(
     played = await replay_of(a_talk(tmp_path), endpoint, pace="fixed", per_s=20).play()
     assert played.report.duration_s >= 0.1
     assert played.report.passed
-    assert len(played.figures.now["lateness_ms"]) == 3
+    assert played.figures.now["lateness_ms"].count == 3
 
 
 async def test_reply_waits_for_the_answer_and_the_pause_after_it(
@@ -166,6 +169,45 @@ async def test_each_round_has_sessions_and_ids_of_its_own(
     assert len({json.loads(text)["id"] for text in heard.heard}) == 9
     assert (played.report.rounds, played.report.sent, played.report.same) == (3, 9, 9)
     assert len(played.cases) == 9
+
+
+async def test_rounds_without_end_take_no_more_memory_than_a_few(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    path = a_talk(tmp_path)
+    asked_for = ReplayOptions(pace="fast")
+    with open_recording(path) as reader:
+        conversation = read_conversation(reader, asked_for)
+    clients: weakref.WeakSet[MegaBotClient] = weakref.WeakSet()
+
+    def new_client(name: str, session_id: str | None) -> MegaBotClient:
+        made = endpoint.new_client(name, session_id)
+        clients.add(made)
+        return made
+
+    replay = Replay(conversation, asked_for, new_client, with_cases=False)
+    played = await replay.play(rounds=20)
+    gc.collect()
+    assert len(clients) <= 2
+    assert (played.report.rounds, played.report.same, played.cases) == (20, 60, [])
+    assert replay.so_far().report == played.report
+
+
+async def test_a_round_under_way_counts_with_those_that_ended(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    replay = replay_of(a_talk(tmp_path), endpoint, pace="original")
+    work = asyncio.ensure_future(replay.play(rounds=0))
+    await heard.until_heard(8)
+    work.cancel()
+    await asyncio.wait([work])
+    report = replay.so_far().report
+    assert (report.rounds, report.sent) == (3, 8)
+    assert replay.so_far().report.sent == 8
 
 
 async def test_context_goes_first_and_is_not_compared(
@@ -345,3 +387,31 @@ async def test_marks_are_told_as_they_pass(
     await finish(asyncio.get_running_loop().create_task(replay.play(), name="replay"))
     assert [text for text, _ in told] == ["here it breaks", "over"]
     assert told[0][1] <= 1
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({}, ["first", "between", "last"]),
+        ({"selection": Selection(until=Place("number", 7))}, ["first", "between"]),
+        ({"limit": 1}, []),
+        ({"selection": Selection(clients=("c1",))}, ["between"]),
+        ({"selection": Selection(clients=("c2",))}, []),
+    ],
+    ids=["all", "bounds", "limit", "words", "other words"],
+)
+def test_marks_are_told_that_stand_among_what_was_chosen(
+    tmp_path: Path, more: dict[str, Any], told: list[str]
+) -> None:
+    records = [
+        Record(n=1, t=0, kind="mark", note="first"),
+        asked(2, 0, "one"), answered(3, 10, 2),
+        Record(n=4, t=20_000, kind="mark", note="between"),
+        asked(5, 40, "two"),
+        asked(6, 50, "another's", "c2"),
+        Record(n=7, t=60_000, kind="mark", note="last"),
+    ]  # fmt: skip
+    path = write_recording(tmp_path / "marked.jsonl", records)
+    with open_recording(path) as reader:
+        conversation = read_conversation(reader, ReplayOptions(**more))
+    assert [mark.text for mark in conversation.marks] == told

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, Sequence
@@ -7,19 +8,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from megabot_cli.errors import CouldNotConnect
+from megabot_cli.client.connection import MegaBotClient
+from megabot_cli.errors import ConnectionLost, CouldNotConnect
 from megabot_cli.gateway.assistants.interface import Turn
+from megabot_cli.protocol.backoff import Linear
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
-from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.player import NewClient, Replay, play
+from megabot_cli.replay.lane import NewClient
+from megabot_cli.replay.options import Pace, ReplayOptions
+from megabot_cli.replay.player import Replay, play
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.segment_reader import open_recording
-from tests.replay.conftest import NEVER, Endpoint, OpenGateway, Upstream, write_recording
+from tests.replay.conftest import NEVER, Endpoint, OpenGateway, Upstream, serving, write_recording
 from tests.replay.texts import answer, message, say
 
 FAST = ReplayOptions(pace="fast", settle_s=10)
@@ -126,6 +131,23 @@ async def test_other_words_pass_as_the_same_shape_but_not_as_exact(
     assert "good morning" in report.differences[0].recorded
     assert json.loads(json.dumps(report.as_dict()))["same_shape"] == 3
     assert any("same shape" in line for line in report.lines())
+
+
+@pytest.mark.parametrize(("redacted", "failed"), [(True, 0), (False, 1)])
+async def test_what_went_out_with_a_pseudonym_fails_nowhere_for_other_words(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, redacted: bool, failed: int
+) -> None:
+    heard, endpoint = upstream
+    heard.answer = lambda text: [answer("now", reply_to=json.loads(text)["id"])]
+    paths = ["$.payload.content"] if redacted else None
+    records = [sent(1, say("token", "m1"), redacted=paths), came(2, answer("then", reply_to="m1"))]
+    path = write_recording(tmp_path / "x.jsonl", records)
+    options = ReplayOptions(pace="fast", expect="exact")
+    with open_recording(path) as reader:
+        replaying = Replay(read_conversation(reader, options), options, endpoint.new_client)
+    played = await replaying.play()
+    assert (played.report.failed, played.report.passed) == (failed, not failed)
+    assert [case.failed for case in played.cases] == [bool(failed)]
 
 
 async def test_a_recording_torn_in_the_middle_of_an_answer_replays(
@@ -405,6 +427,48 @@ async def test_how_far_it_is_can_be_asked_at_any_time(
     assert (progress.sent, progress.to_send, progress.outstanding) == (3, 3, 0)
     assert (progress.replies, progress.left_s) == (report.replies, 0)
     assert playing.has_sent
+
+
+@pytest.mark.parametrize("pace", ["original", "fast"])
+async def test_what_waited_for_a_connection_that_did_not_come_back_was_not_sent(
+    tmp_path: Path, pace: Pace
+) -> None:
+    gone = asyncio.Event()
+
+    async def hangs_up(request: web.Request) -> web.StreamResponse:
+        if gone.is_set():
+            return web.Response(status=503)
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(message("connection_established", {"session_id": "s1"}))
+        await socket.receive()
+        gone.set()
+        await socket.close(code=1011)
+        return socket
+
+    times = [0, 200_000, 400_000]
+    records = [sent(n, say("x", f"m{n}"), t=t) for n, t in enumerate(times, start=1)]
+    path = write_recording(tmp_path / "x.jsonl", records)
+    options = ReplayOptions(pace=pace)
+    upstream = Upstream()
+    upstream.serve = hangs_up  # type: ignore[assignment, method-assign]
+    async with serving(upstream) as endpoint:
+
+        def new_client(name: str, session_id: str | None) -> MegaBotClient:
+            # At the fastest pace the limit spreads them.
+            return MegaBotClient(
+                endpoint.url,
+                messages_per_second=5,
+                burst=1,
+                reconnect=Linear(first_s=0.1, attempts=2),
+            )
+
+        with open_recording(path) as reader:
+            playing = Replay(read_conversation(reader, options), options, new_client)
+        with pytest.raises(ConnectionLost):
+            await playing.play()
+    report = playing.so_far().report
+    assert (report.sent, report.uncompared) == (1, 1)
 
 
 async def test_an_upstream_that_is_not_there_could_not_be_connected_to(tmp_path: Path) -> None:

@@ -43,6 +43,31 @@ def test_the_time_left_is_what_somebody_knows_it_to_be() -> None:
     assert progress.text().endswith("2/s  1:30 left")
 
 
+def test_nobody_guesses_the_time_left_where_nobody_can() -> None:
+    clock = Clock()
+    progress = Progress(MemoryConsole(terminal=True), "replay", 10, clock=clock)
+    clock.now += 2
+    progress.reach(4, "paused", guesses=False)
+    assert progress.text().endswith("4/10  2/s  paused")
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        (79, "replay  ███████░░░░░░░░░░░   40%  4/10  2/s  3.0 s left  12 ms late, 79 replies"),
+        (60, "replay   40%  4/10  2/s  3.0 s left  12 ms late, 79 replies"),
+        (56, "replay   40%  4/10  3.0 s left  12 ms late, 79 replies"),
+    ],
+)
+def test_where_the_line_is_short_the_bar_is_and_then_the_rate(columns: int, shown: str) -> None:
+    clock = Clock()
+    progress = Progress(MemoryConsole(terminal=True), "replay", 10, clock=clock)
+    clock.now += 2
+    progress.reach(4, "12 ms late, 79 replies")
+    assert progress.text(columns) == shown
+    assert len(shown) <= columns
+
+
 def test_without_a_total_it_counts() -> None:
     clock = Clock()
     progress = Progress(MemoryConsole(terminal=True), "read", clock=clock)

@@ -1,0 +1,430 @@
+"""One round of a replay: a socket for each recorded client, each in its own order."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack
+from functools import partial
+from typing import Final
+
+import msgspec
+
+from megabot_cli.client.ids import IdMint
+from megabot_cli.protocol import flat
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import Answer
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.rewriting import IdMap, renewed, rewrite
+from megabot_cli.replay.compare import Comparer
+from megabot_cli.replay.conversation import (
+    Conversation,
+    RecordedMark,
+    RecordedMessage,
+)
+from megabot_cli.replay.judging import judge, times
+from megabot_cli.replay.lane import Lane, NewClient, Visit
+from megabot_cli.replay.lateness import Lateness
+from megabot_cli.replay.leaving import Leaving
+from megabot_cli.replay.lifetimes import Course
+from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.outcome import Round
+from megabot_cli.replay.plan import offsets_s
+from megabot_cli.replay.report import ReplayReport
+from megabot_cli.replay.transport import Transport
+
+# Where nothing was recorded in answer, something that comes would come at once.
+_FOR_EXTRAS_S: Final = 0.2
+# A client is opened so long before it came, that its first message be not late.
+_LEAD_S: Final = 1.0
+# At the fastest pace so many leave in one write: then what has come is heard.
+_AT_ONCE: Final = 64
+
+# What always gets an answer, or a refusal.
+_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """How far a replay is. `left_s` is None at a pace that the upstream decides."""
+
+    sent: int
+    to_send: int
+    replies: int
+    outstanding: int
+    late_ms: float
+    left_s: float | None
+
+
+class Run:
+    """One round, under way or over: `connect` it, then let it `go`."""
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        options: ReplayOptions,
+        transport: Transport,
+        on_mark: Callable[[RecordedMark], None] | None,
+    ) -> None:
+        self._conversation = conversation
+        self._options = options
+        self._transport = transport
+        self._on_mark = on_mark
+        self._marks = deque(conversation.marks)
+        self._ids = IdMap(IdMint())
+        self._lanes: dict[str, Lane] = {}
+        self._messages = conversation.to_send()
+        self._visits: dict[tuple[str, str], Visit] = {}
+        self._clock_runs = asyncio.Event()
+        offsets = offsets_s([message.t for message in self._messages], options)
+        places = [message.place for message in self._messages]
+        self._offsets = dict(zip(places, offsets, strict=True))
+        self._context_sent = 0
+        self._sent_at: dict[int, float] = {}
+        self._lateness = Lateness()
+        self._late_s = 0.0
+        self._moved = asyncio.Event()
+        transport.on_stop = self._wake
+        self._started_at = time.monotonic()
+        self._ended_at: float | None = None
+        self._cut_short = True  # until it has come to its end
+        self._last_offset = max(offsets, default=0.0)
+
+    async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
+        """Open the clients that are there from the start; the fellows of a lane join the session
+        of its first. Where that was recorded, the others come and go when they did."""
+        for name, clients in self._conversation.lanes().items():
+            lane = self._lanes[name] = Lane(self._conversation.answers, self._ids)
+            for client in clients:
+                self._visits[name, client] = Visit(lane, client)
+        for message in self._messages:
+            self._visits[message.lane, message.client].places.add(message.place)
+        for message in (*self._conversation.context(), *self._messages):
+            if message.session is not None:
+                self._lanes[message.lane].recorded_sessions.add(message.session)
+        self._open = partial(Lane.open, new_client=new_client, cleanup=cleanup)
+        self._settle_lives()
+        for visit in self._visits.values():
+            if visit.opens_at is None:
+                await self._arrive(visit)
+
+    def _settle_lives(self) -> None:
+        """Find out when clients come and go. Where no time decides when messages leave, and
+        where something is said before all others, a client is there from the start."""
+        if self._options.pace in ("fast", "step"):
+            return
+        firsts: dict[tuple[str, str], float] = {}
+        for message in self._messages:
+            firsts.setdefault((message.lane, message.client), self._offsets[message.place])
+        course = Course([m.t for m in self._messages], list(self._offsets.values()))
+        said_before = {(m.lane, m.client) for m in self._conversation.context()}
+        lead = _LEAD_S * self._transport.speed
+        lives = self._conversation.lives
+        for key, first in firsts.items():
+            visit = self._visits[key]
+            opened, closed = lives.opened.get(visit.client), lives.closed.get(visit.client)
+            if opened is not None and key not in said_before:
+                opens_at = min(course.position(opened), first) - lead
+                visit.opens_at = opens_at if opens_at > 0 else None
+            if closed is not None:
+                visit.closes_at = course.position(closed)
+
+    async def go(self) -> None:
+        """Send everything, then wait for what is still to come."""
+        by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
+        for message in self._messages:
+            by_client[message.lane, message.client].append(message)
+        async with asyncio.TaskGroup() as tasks:
+            visits = [
+                tasks.create_task(work(visit), name=f"replay: {what}")
+                for visit in self._visits.values()
+                for what, work in (
+                    ("listen", self._listen), ("come", self._come), ("leave", self._leave)
+                )
+                if what == "listen" or visit.is_partial
+            ]  # fmt: skip
+            await self._send_context()
+            self._started_at = time.monotonic()
+            self._transport.start()
+            self._clock_runs.set()
+            async with asyncio.TaskGroup() as senders:
+                for key, messages in by_client.items():
+                    senders.create_task(
+                        self._speak(self._visits[key], messages), name="replay: send"
+                    )
+            if not self._transport.stopped:
+                self._pass_marks(None)
+            await self._settle()
+            for task in visits:
+                task.cancel()
+        self._ended_at = time.monotonic()
+        self._cut_short = self._transport.stopped
+
+    async def _arrive(self, visit: Visit) -> None:
+        await self._open(visit.lane, visit.client)
+        visit.opened.set()
+
+    async def _come(self, visit: Visit) -> None:
+        """Open a client that comes later, when its time has come."""
+        await self._clock_runs.wait()
+        if visit.opens_at is None:
+            return
+        if await self._transport.until(visit.opens_at, is_message=False) is not None:
+            await self._arrive(visit)
+
+    async def _leave(self, visit: Visit) -> None:
+        """Close a client that had gone, once nothing of it is left to send and to hear."""
+        await self._clock_runs.wait()
+        if visit.closes_at is None:
+            return
+        await visit.has_spoken.wait()
+        if await self._transport.until(visit.closes_at, is_message=False) is None:
+            return
+        while not visit.places.isdisjoint(visit.lane.outstanding):
+            if self._transport.stopped or not await self._something_comes():
+                return
+        await visit.lane.close(visit.client)
+
+    async def _speak(self, visit: Visit, messages: list[RecordedMessage]) -> None:
+        send = self._send_packs if self._options.pace == "fast" else self._send_all
+        await send(visit.lane, messages)
+        visit.has_spoken.set()
+
+    async def _send_context(self) -> None:
+        """Say again what was said before, and hear what comes to it, as quickly as it does."""
+        by_lane: defaultdict[str, list[RecordedMessage]] = defaultdict(list)
+        for message in self._conversation.context():
+            by_lane[message.lane].append(message)
+        async with asyncio.TaskGroup() as senders:
+            for lane, messages in by_lane.items():
+                senders.create_task(
+                    self._send_before(self._lanes[lane], messages), name="replay: context"
+                )
+
+    async def _send_before(self, lane: Lane, messages: list[RecordedMessage]) -> None:
+        for message in messages:
+            if self._transport.stopped:
+                return
+            await self._send(lane, message)
+            self._sent_at.pop(message.place)
+            self._context_sent += 1
+            await self._answered(lane, message.place)
+            lane.outstanding.discard(message.place)  # it has been waited for
+
+    async def _send_all(self, lane: Lane, messages: list[RecordedMessage]) -> None:
+        before: RecordedMessage | None = None
+        for message in messages:
+            due = await self._turn_of(lane, message, before)
+            if self._transport.stopped:
+                return
+            self._pass_marks(message.n)
+            await self._send(lane, message)
+            if due is not None:
+                self._late_s = self._lateness.note(due, time.monotonic())
+            before = message
+
+    async def _send_packs(self, lane: Lane, messages: list[RecordedMessage]) -> None:
+        """Send as quickly as rate limit and upstream take it, many in one write."""
+        left = deque(messages)
+        client = lane.clients[messages[0].client]
+        leaving = Leaving(self._sent_at)
+        while left and await self._transport.turn():
+            with leaving.or_not():
+                await client.send_texts(self._pack(lane, left, leaving), leaving)
+            await asyncio.sleep(0)  # what has come meanwhile is heard
+
+    def _pack(
+        self, lane: Lane, left: deque[RecordedMessage], leaving: Leaving
+    ) -> Iterator[str | bytes]:
+        """The next messages, each made new when it is asked for; no more once it is steered."""
+        for _ in range(min(_AT_ONCE, len(left))):
+            message = left.popleft()
+            if self._marks:
+                self._pass_marks(message.n)
+            leaving.place = message.place
+            yield self._made_new(lane, message)
+            if self._transport.paused or self._transport.stopped:
+                return
+
+    def _made_new(self, lane: Lane, message: RecordedMessage) -> str | bytes:
+        """The message as it is sent now; its answer is waited for from here on."""
+        text = message.text
+        if isinstance(text, str) and not self._options.keep_ids:
+            plain = renewed(text, self._ids, time.time())
+            if plain is not None:
+                lane.sending_plainly(
+                    message.client, message.place, plain[1], awaited=self._is_awaited(message)
+                )
+                return plain[0]
+            text = rewrite(text, self._ids, time.time())
+        head = peek(text) if isinstance(text, str) else None
+        message_id = head.id if head is not None else None
+        awaited = self._is_awaited(message)
+        lane.sending(message.client, message.place, message_id, text, awaited=awaited)
+        return text
+
+    def _is_awaited(self, message: RecordedMessage) -> bool:
+        """Whether an answer is to come before the replay is over, or its context said."""
+        recorded = self._conversation.answers.get(message.place)
+        if recorded is None:  # context that was read without what came to it
+            return message.type in _ANSWERED
+        return (message.compared or message.context) and bool(recorded.parts)
+
+    def _pass_marks(self, n: int | None) -> None:
+        """Tell the marks that stand before record `n`, all that are left without one."""
+        while self._marks and (n is None or self._marks[0].n < n):
+            mark = self._marks.popleft()
+            if self._on_mark is not None:
+                self._on_mark(mark)
+
+    async def _turn_of(
+        self, lane: Lane, message: RecordedMessage, before: RecordedMessage | None
+    ) -> float | None:
+        """Wait until the message may leave; return when it was due, where time decides that."""
+        if self._options.pace in ("original", "fixed", "step"):
+            due = await self._transport.until(self._offsets[message.place])
+            return due if self._options.pace != "step" else None
+        if self._options.pace == "reply":
+            if before is None:  # clients that came one after the other then do so now
+                await self._transport.until(self._offsets[message.place])
+            else:
+                await self._answered(lane, before.place)
+                await self._transport.sleep(self._think_s(before, message))
+        await self._transport.turn()
+        return None
+
+    def _think_s(self, before: RecordedMessage, message: RecordedMessage) -> float:
+        """How long its client waited, then, after the answer before."""
+        answered_at = self._conversation.answers[before.place].last_at
+        since = before.t / 1e6 if answered_at is None else answered_at
+        think_s = max(0.0, message.t / 1e6 - since)
+        longest = self._options.max_gap_s
+        return think_s if longest is None else min(think_s, longest)
+
+    async def _answered(self, lane: Lane, place: int) -> None:
+        """Return when as much has come to it as then, or nothing has for `settle_s`."""
+        while place in lane.outstanding and not self._transport.stopped:
+            if not await self._something_comes():
+                return
+
+    async def _something_comes(self) -> bool:
+        moved = self._moved
+        try:
+            async with asyncio.timeout(self._options.settle_s):
+                await moved.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _send(self, lane: Lane, message: RecordedMessage) -> None:
+        leaving = Leaving(self._sent_at)
+        leaving.place = message.place
+        if message.client not in lane.clients:  # it is about to come
+            await self._visits[message.lane, message.client].opened.wait()
+        text = self._made_new(lane, message)
+        with leaving.or_not():
+            await lane.clients[message.client].send_text(text, leaving)
+
+    async def _listen(self, visit: Visit) -> None:
+        await visit.opened.wait()
+        lane, client = visit.lane, visit.client
+        connection = lane.clients[client]
+        while came := await connection.receive_all():
+            now = time.monotonic()
+            for received in came:
+                lane.heard(client, received, now)
+            self._wake()
+
+    def _wake(self) -> None:
+        """Let whoever waits for something to come look again."""
+        self._moved.set()
+        self._moved = asyncio.Event()
+
+    async def _settle(self) -> None:
+        """Return when every recorded answer has come, or nothing has for `settle_s`."""
+        while any(lane.outstanding for lane in self._lanes.values()):
+            if self._transport.stopped or not await self._something_comes():
+                return
+        recorded = self._conversation.answers
+        if any(not recorded[message.place].parts for message in self._messages):
+            await asyncio.sleep(_FOR_EXTRAS_S)
+
+    def progress(self) -> Progress:
+        left_s = None
+        if self._options.pace in ("original", "fixed"):
+            left_s = max(0.0, self._last_offset - self._transport.position) / self._transport.speed
+        lanes = self._lanes.values()
+        return Progress(
+            sent=len(self._sent_at),
+            to_send=len(self._messages),
+            replies=sum(lane.replies for lane in lanes),
+            outstanding=sum(len(lane.outstanding) for lane in lanes),
+            late_ms=self._late_s * 1000,
+            left_s=left_s,
+        )
+
+    def answers(self) -> dict[int, Answer]:
+        """What came to each message, by its place; without what was under way at a stop."""
+        lanes, under_way = self._lanes.values(), self._under_way()
+        return {
+            place: answer
+            for lane in lanes
+            for place, answer in lane.answers.items()
+            if place not in under_way
+        }
+
+    def _under_way(self) -> set[int]:
+        """The messages whose answer somebody did not wait for."""
+        if not self._cut_short:
+            return set()
+        return {place for lane in self._lanes.values() for place in lane.outstanding}
+
+    def outcome(self) -> Round:
+        """Compare every answer with the recorded one, as far as it went.
+
+        What was under way when somebody stopped it is nobody's fault, and not compared.
+        """
+        lanes = self._lanes.values()
+        under_way = self._under_way()
+        sent_at = {place: at for place, at in self._sent_at.items() if place not in under_way}
+        recorded = self._conversation.answers
+        replayed = self.answers()
+        # A secret that the recording does not tell is compared with none.
+        comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
+        expect = self._options.expect
+        sent = [message for message in self._messages if message.place in sent_at]
+        judgement = judge(sent, recorded, replayed, comparer, expect)
+        then = times(recorded, {m.place: m.t / 1e6 for m in sent})
+        now = times(replayed, sent_at)
+        ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
+        verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
+        report = ReplayReport(
+            sent=len(self._sent_at),
+            held_back=self._conversation.held_back(),
+            clients=sum(lane.opened for lane in lanes),
+            replies=sum(lane.replies for lane in lanes),
+            unasked=sum(lane.unasked for lane in lanes),
+            same=verdicts["same"],
+            same_shape=verdicts["same_shape"],
+            different=verdicts["different"],
+            missing=verdicts["missing"],
+            extra=verdicts["extra"],
+            uncompared=judgement.uncompared + len(self._sent_at) - len(sent_at),
+            expect=expect,
+            failed=judgement.failed,
+            passed=not judgement.failed,
+            context=self._context_sent,
+            duration_s=ended_at - self._started_at,
+            differences=judgement.differences,
+            warnings=self._conversation.warnings,
+        )
+        return Round(
+            report,
+            judgement.cases,
+            {**now, "lateness_ms": self._lateness.values_ms()},
+            {**then, "lateness_ms": []},
+            self._lateness.late(),
+            replayed,
+        )
