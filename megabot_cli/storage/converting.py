@@ -19,6 +19,7 @@ from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.pytest_text import Expect, PytestWriter
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.transcript import transcript
+from megabot_cli.storage.losses import gap_at_end
 from megabot_cli.storage.record_reader import RecordReader, SourceReader
 from megabot_cli.storage.sealed_segment import SealedSegment, Write
 from megabot_cli.storage.served_recording import KeptPayloads
@@ -71,8 +72,9 @@ def write_part(
 ) -> Converted:
     """A sealed recording of some lines, each as it stands in the source, its number included.
 
-    Labels tell `made_by`, and that holes in the numbers are meant. `recording` is its id where
-    it has one already: that of the folder it lies in.
+    Labels tell `made_by`, and that holes in the numbers are meant: what was lost is among the
+    lines, as `with_losses` gives them. `recording` is its id where it has one already: that of
+    the folder it lies in.
     """
     segment = _segment(source, write, {"made_by": made_by, HOLES: made_by}, recording)
     for record, line in lines:
@@ -95,6 +97,8 @@ def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object
         segment.add(record, line)
         if segment.records % 1000 == 0:
             seen(1000)
+    if source.lost_at_end is not None:
+        segment.add(*gap_at_end(n + 1, segment.last_t, source.lost_at_end))
     segment.seal()
     return Converted(segment.records)
 
