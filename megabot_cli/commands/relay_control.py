@@ -14,6 +14,7 @@ from megabot_cli.commands.rows import LIST_FORMS, show_facts, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
+from megabot_cli.errors import WrongUsage
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -179,6 +180,8 @@ def mark(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the mark says.")],
 ) -> None:
     """Put a mark into the recording."""
+    if not (text := text.strip()):
+        raise WrongUsage("TEXT is empty", "Say what `--from` shall find.")
     done = _tell(context.obj, "mark", text=text)
     where = done.get("recording")
     _say(context.obj, done, f"marked in {where}" if where else "marked for taps; nothing records")

@@ -49,7 +49,9 @@ def test_clients_are_listed_while_they_are_there(relay: Running) -> None:
 
 
 def test_a_mark_a_level_and_a_dump(relay: Running) -> None:
-    assert relay.operator.types("relay", "mark", "deployed").returncode == 0
+    assert relay.operator.types("relay", "mark", "  deployed ").returncode == 0
+    empty = relay.operator.types("relay", "mark", " ")
+    assert (empty.returncode, "TEXT is empty" in empty.stderr) == (2, True)
     assert "warning" in relay.operator.types("relay", "level", "warning").stderr
     assert relay.operator.types("relay", "level", "loud").returncode == 2
     dumped = relay.operator.types("relay", "dump", "--reason", "why not")
