@@ -16,7 +16,7 @@ from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
 from megabot_cli.storage import line_source
 from megabot_cli.storage.line_source import cannot_read, open_source
-from megabot_cli.storage.more_secrets import MoreSecrets
+from megabot_cli.storage.more_secrets import NO_MORE, MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
 from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader, open_recording
@@ -31,7 +31,6 @@ _HAR = re.compile(_BOM + rb'\{\s*"log"\s*:')
 # Also the records of one that has lost its header: they are no messages.
 _RECORDING = re.compile(rb'\s*\{\s*"(?:format"\s*:\s*"megabot|n"\s*:\s*\d+\s*,\s*"t"\s*:)')
 _BARE = re.compile(_BOM + rb'[{"]')
-_NO_SECRETS: Final = MoreSecrets()
 
 
 def open_any(
@@ -39,7 +38,7 @@ def open_any(
     form: Form = "auto",
     *,
     strict: bool = False,
-    secrets: MoreSecrets = _NO_SECRETS,
+    secrets: MoreSecrets = NO_MORE,
     at_once: bool = False,
 ) -> SourceReader:
     """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
