@@ -69,6 +69,9 @@ def test_a_dump_of_what_was_chosen_is_found_by_the_name_it_is_listed_with(relay:
     )
     shown = relay.operator.types("recordings", "show", name, "--events", "--fields", "note")
     assert shown.stdout == "chosen\n"
+    header = json.loads((Path(dumped.stdout.strip()) / "000001.jsonl").read_text().split("\n")[0])
+    assert header["previous"] is None  # the whole dump, which is gone
+    assert "made_from" not in header["labels"]
     empty = relay.operator.types("relay", "dump", "--type", "no_such")
     assert empty.returncode == 0
     assert "nothing was wanted" in empty.stderr
