@@ -21,12 +21,12 @@ from megabot_cli.errors import ExpectationFailed, WrongUsage
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.record_reader import RecordReader
-    from megabot_cli.storage.recordings_list import RecordingInfo
+    from megabot_cli.storage.recordings_list import RecordingInfo, Unreadable
     from megabot_cli.storage.verification import Verification
 
 EXAMPLES = (
@@ -35,6 +35,8 @@ EXAMPLES = (
     ("megabot recordings grep 'timed? out'", "Whatever mentions a timeout, in all recordings"),
     ("megabot recordings sanitize last safe.jsonl", "To hand over"),
 )
+
+_MOST_UNREADABLE = 5  # that are named
 
 RecordingName = Annotated[
     str, typer.Argument(metavar="RECORDING", help="An id or its beginning, last, a path, or -.")
@@ -54,7 +56,9 @@ def list_recordings(
     from megabot_cli.storage.recordings_list import list_recordings as find_all
 
     invocation: Invocation = context.obj
-    found = find_all(invocation.recordings_folder)
+    unreadable: list[Unreadable] = []
+    found = find_all(invocation.recordings_folder, unreadable)
+    tell_unreadable(invocation, unreadable)
     show_rows(
         invocation,
         [_facts(each) for each in found],
@@ -131,6 +135,9 @@ def show(
     invocation: Invocation = context.obj
     form: Any = invocation.output
     laid_out = layout(fields, template, form)
+    if conversation and laid_out is not None:
+        word = "--fields" if fields else "--template"
+        raise WrongUsage(f"--conversation has no {word}", "Leave out one of the two.")
     events = events or wanted.asks_for_events
     chooses = not wanted.everything
     if not events and not conversation:
@@ -253,7 +260,10 @@ def _print_verdict(invocation: Invocation, found: Verification) -> None:
             f"{size(found.bytes)} of payload",
         ),
         ("length", format_duration(found.duration_s)),
-        ("missing", f"{found.holes} holes, {found.torn_bytes} torn bytes, {found.bad_lines} bad"),
+        (
+            "missing",
+            f"{counted(found.holes, 'hole')}, {found.torn_bytes} torn bytes, {found.bad_lines} bad",
+        ),
         ("told lost", f"{found.lost} in {counted(found.gaps, 'gap')}"),
         ("redacted", str(found.redactions)),
     ]
@@ -279,6 +289,16 @@ def on_pages(invocation: Invocation, name: str) -> AbstractContextManager[None]:
     if name == "-" or invocation.options.no_input:
         return nullcontext()
     return paged(invocation.console, os.environ)
+
+
+def tell_unreadable(invocation: Invocation, unreadable: Sequence[Unreadable]) -> None:
+    """Name the folders of recordings that no list shows, for a loss is not to go unseen."""
+    from megabot_cli.terminal.text import safe_line
+
+    for each in unreadable[:_MOST_UNREADABLE]:
+        invocation.console.warn(safe_line(f"{each.name} cannot be read: {each.why}"))
+    if more := unreadable[_MOST_UNREADABLE:]:
+        invocation.console.warn(f"{counted(len(more), 'more folder')} cannot be read either")
 
 
 def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:

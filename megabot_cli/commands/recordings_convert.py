@@ -109,6 +109,7 @@ def _write(
 ) -> Converted:
     from megabot_cli.storage import converting
     from megabot_cli.storage.choosing import choose
+    from megabot_cli.storage.losses import with_losses
 
     lines = converting.watched(choose(reader, wanted), seen)
     if making.to == "har":
@@ -123,4 +124,5 @@ def _write(
         )
     if making.is_whole:
         return converting.write_whole(reader, write, seen)
-    return converting.write_part(reader, lines, write, "convert")
+    part = converting.watched(with_losses(reader, wanted), seen)
+    return converting.write_part(reader, part, write, "convert")

@@ -42,11 +42,12 @@ def cut(
     """Make a recording of a part of another.
 
     Numbers and times stay those of the source, and each line as it stands there; the labels
-    say what the part was made from, and that holes in the numbers are meant.
+    say what the part was made from, and that holes in the numbers are meant. What the source
+    lost, there or at its end, becomes a `gap`.
     """
-    from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.converting import watched, write_part
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.losses import with_losses
     from megabot_cli.terminal.progress import Progress
 
     invocation: Invocation = context.obj
@@ -56,7 +57,7 @@ def cut(
         writing_to(invocation, destination, force=force) as write,
         Progress(invocation.console, "cutting") as progress,
     ):
-        lines = watched(choose(reader, wanted), progress.advance)
+        lines = watched(with_losses(reader, wanted), progress.advance)
         converted = write_part(reader, lines, write, "cut")
         if not converted.written:
             _require_marks(reader)

@@ -8,7 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
-from megabot_cli.commands.recordings import at_once, find, unix_time
+from megabot_cli.commands.recordings import at_once, find, open_source, tell_unreadable, unix_time
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import MegabotError, NotFound
@@ -61,7 +61,6 @@ def grep(
 
     from megabot_cli.recording.selection import expression
     from megabot_cli.terminal.record_printer import RecordPrinter
-    from megabot_cli.terminal.text import safe_line
 
     invocation: Invocation = context.obj
     expression(pattern, "PATTERN")
@@ -79,20 +78,38 @@ def grep(
         printer = RecordPrinter(invocation.console, form, events=events, layout=laid_out)
     sources = _sources(invocation, recordings)
     found = 0
+    counts: dict[str, int] = {}
     for name, source in sources:
         here = _search(invocation, source, wanted, printer, named=len(sources) > 1)
         found += here
-        # A program gets the name as it is, to open what it names.
-        shown = safe_line(name) if invocation.console.out_is_terminal else name
-        if names and here:
-            invocation.console.line(shown)
-        elif count:
-            invocation.console.line(f"{shown}: {here}" if len(sources) > 1 else str(here))
+        if count or (names and here):
+            counts[name] = here
+            if form not in ("json", "jsonl"):
+                _say(invocation, name, str(here) if count else None, alone=len(sources) == 1)
+            elif form == "jsonl":
+                invocation.console.json(_fact(name, here, count=count))
+    if form == "json" and (count or names):
+        facts = [_fact(name, here, count=count) for name, here in counts.items()]
+        invocation.console.json(facts, indent=2)
     if not found:
         if pattern and not recordings and _names_a_recording(invocation, pattern):
             hint = f"{pattern!r} was the pattern; to look through it: recordings grep '' {pattern}"
             raise NotFound("Nothing was found", hint)
         raise NotFound("Nothing was found", _where_to_look(pattern, given, events=events))
+
+
+def _say(invocation: Invocation, name: str, count: str | None, *, alone: bool) -> None:
+    from megabot_cli.terminal.text import safe_line
+
+    # A program gets the name as it is, to open what it names.
+    shown = safe_line(name) if invocation.console.out_is_terminal else name
+    if count is not None:
+        shown = count if alone else f"{shown}: {count}"
+    invocation.console.line(shown)
+
+
+def _fact(name: str, here: int, *, count: bool) -> dict[str, Any]:
+    return {"recording": name, "count": here} if count else {"recording": name}
 
 
 def _names_a_recording(invocation: Invocation, name: str) -> bool:
@@ -108,7 +125,8 @@ def _where_to_look(pattern: str, given: Selection, *, events: bool) -> str | Non
     from megabot_cli.commands.selection_words import flags_of
 
     if pattern:
-        return "An empty pattern, '', finds every message."
+        every = "event too" if events else "message; --events looks at marks and closings too"
+        return f"An empty pattern, '', finds every {every}."
     if flags := flags_of(given):
         return f"Chosen by {', '.join(flags)}; `megabot recordings stats` lists the types."
     return None if events else "--events looks at openings, closings and gaps too."
@@ -116,14 +134,26 @@ def _where_to_look(pattern: str, given: Selection, *, events: bool) -> str | Non
 
 def _sources(invocation: Invocation, names: list[str] | None) -> list[tuple[str, Path | str]]:
     """What to look through: (name, where it is), oldest first."""
-    from megabot_cli.storage.recordings_list import list_recordings
+    from megabot_cli.storage.recordings_list import Unreadable, list_recordings
 
     if names:
-        return [(name, find(invocation, name)) for name in names]
-    found = list_recordings(invocation.recordings_folder)
+        found_by_name = [(name, find(invocation, name)) for name in names]
+        return [(_id_of(invocation, name, place), place) for name, place in found_by_name]
+    unreadable: list[Unreadable] = []
+    found = list_recordings(invocation.recordings_folder, unreadable)
+    tell_unreadable(invocation, unreadable)
     if not found:
         raise NotFound(f"There are no recordings in {invocation.recordings_folder}")
     return [(each.id, each.path) for each in reversed(found)]
+
+
+def _id_of(invocation: Invocation, name: str, place: Path | str) -> str:
+    """The whole id where the start of one was typed, or `last`; a path as it was typed."""
+    from pathlib import Path
+
+    if isinstance(place, Path) and place.parent == invocation.recordings_folder:
+        return place.name
+    return name
 
 
 def _search(
@@ -136,17 +166,16 @@ def _search(
 ) -> int:
     """Show what is wanted of one recording; return how much that was."""
     from megabot_cli.storage.choosing import choose
-    from megabot_cli.storage.segment_reader import open_recording
     from megabot_cli.terminal.text import safe_line
 
     found = 0
-    with open_recording(source) as reader, at_once(invocation, str(source)):
+    with open_source(invocation, source) as reader, at_once(invocation, str(source)):
         header = reader.header
         started_at = unix_time(header.started_at if header else "")
         for record, line in choose(reader, wanted):
             if printer is not None:
                 if named and not found and printer.for_people:
-                    title = header.recording if header else str(source)
+                    title = (header and header.recording) or str(source)
                     invocation.console.line(invocation.console.paint(safe_line(title), "bold"))
                 printer.show(record, started_at + record.t / 1e6, line)
             found += 1

@@ -46,13 +46,15 @@ def sanitize(
 
     Redacted is what a recorder with today's configuration would redact, and what `--key` and
     `--pattern` name. Equal secrets get equal pseudonyms; those that stand there stay. Lines
-    without secrets stay as they are, with their numbers and times.
+    without secrets stay as they are, with their numbers and times. What the source lost becomes
+    a `gap`.
 
     Streamed answers are looked at as a whole: a secret over several chunks, up to 4096
     characters long, goes from all of them. What a recorder took out in pieces stays so.
     """
     from megabot_cli.storage.converting import watched
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.losses import with_losses
     from megabot_cli.storage.sanitizing import Dropping
     from megabot_cli.storage.sanitizing import sanitize as write_again
     from megabot_cli.terminal.progress import Progress
@@ -65,7 +67,7 @@ def sanitize(
         writing_to(invocation, destination, force=force) as write,
         Progress(invocation.console, "sanitizing") as progress,
     ):
-        lines = watched(reader.lines(), progress.advance)
+        lines = watched(with_losses(reader), progress.advance)
         done = write_again(reader, lines, write, secrets, dropping)
     tell_warnings(invocation, reader)
     invocation.console.note(

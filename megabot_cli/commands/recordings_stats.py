@@ -50,7 +50,7 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
             if number % _REDRAW_RECORDS == 0:
                 progress.reach(number, "records")
         summary = counted.summary()
-        name = reader.header.recording if reader.header else recording
+        name = (reader.header and reader.header.recording) or recording
         warnings = list(reader.warnings)
     if invocation.output == "json":
         found = {"recording": name, **summary.as_dict()}

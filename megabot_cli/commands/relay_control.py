@@ -188,6 +188,8 @@ def mark(
     text: Annotated[str, typer.Argument(metavar="TEXT", help="What the mark says.")],
 ) -> None:
     """Put a mark into the recording."""
+    if not (text := text.strip()):
+        raise WrongUsage("TEXT is empty", "Say what `--from` shall find.")
     done = _tell(context.obj, "mark", text=text)
     where = done.get("recording")
     _say(context.obj, done, f"marked in {where}" if where else "marked for taps; nothing records")

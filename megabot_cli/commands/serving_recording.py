@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from megabot_cli.commands.recordings import find
+from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.values import rate
 from megabot_cli.errors import WrongUsage
 
@@ -97,7 +98,7 @@ def open_answering(invocation: Invocation, options: AnsweringOptions) -> OpenRec
 
     pacing = options.pacing()
     likeness = Likeness(options.match, options.ignore)
-    served = open_exchanges(find(invocation, options.recording), likeness)
+    served = open_exchanges(find(invocation, options.recording), likeness, more_secrets(invocation))
     for warning in served.warnings:
         invocation.console.warn(safe_line(warning))
     if not served.clean and not served.warnings:

@@ -13,9 +13,8 @@ import msgspec
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek, seconds
 from megabot_cli.protocol.messages import MESSAGE_TYPES
 from megabot_cli.recording.answers import ids_in, messages_in, payload_of
-from megabot_cli.recording.record import Record
+from megabot_cli.recording.record import LATEST_S, Record
 
-_LATEST_S: Final = 253_402_300_799  # the last second that a date can say
 _MOST_REMEMBERED: Final = 10_000
 _FLAT_OF_CLIENTS: Final = ("set_mode", "command", "approve_action", "reject_action")
 
@@ -77,7 +76,7 @@ def said_at_s(text: str) -> float | None:
         return None
     if not isinstance(at, int | float) or isinstance(at, bool):
         return None
-    return at_s if 0 <= (at_s := seconds(at)) <= _LATEST_S else None
+    return at_s if 0 <= (at_s := seconds(at)) <= LATEST_S else None
 
 
 class Directions:

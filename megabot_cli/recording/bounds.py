@@ -72,14 +72,17 @@ def parse_place(text: str, flag: str) -> Place:
     if offset is not None:
         parts = offset.groupdict()
         return Place("offset", round(sum(float(parts[u]) * _UNIT_US[u] for u in parts if parts[u])))
-    return _wall(word) or Place("mark", name=word.removeprefix("mark="))
+    return _wall(word, flag) or Place("mark", name=word.removeprefix("mark="))
 
 
-def _wall(word: str) -> Place | None:
+def _wall(word: str, flag: str) -> Place | None:
     if _TIME_OF_DAY.match(word):
-        hours, minutes, *seconds = word.split(":")
-        us = (int(hours) * 60 + int(minutes)) * 60_000_000
-        return Place("day", us + round(float(seconds[0]) * 1e6 if seconds else 0))
+        hours, minutes, *rest = word.split(":")
+        seconds = float(rest[0]) if rest else 0.0
+        if int(hours) > 23 or int(minutes) > 59 or seconds >= 60:
+            hint = f"A mark of that name is mark={word}."
+            raise WrongUsage(f"{flag}: {word} is no time of day.", hint)
+        return Place("day", (int(hours) * 60 + int(minutes)) * 60_000_000 + round(seconds * 1e6))
     try:
         at = datetime.fromisoformat(word)
     except ValueError:

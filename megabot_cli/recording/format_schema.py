@@ -27,8 +27,6 @@ def format_schema() -> str:
     kinds = [kind for kind in KINDS if kind != "end"]
     record["kind"] |= {"examples": kinds, "not": {"const": "end"}}
     record["direction"] = {"enum": ["to_upstream", "to_client"]}
-    record["n"]["minimum"] = 1
-    record["t"]["minimum"] = 0
     parts["End"]["properties"]["kind"] = {"const": "end"}
     for name, required in _REQUIRED.items():
         parts[name]["required"] = required

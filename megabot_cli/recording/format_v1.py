@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Sequence
+from datetime import UTC, datetime
 from typing import Any, Final
 
 import msgspec
 
 from megabot_cli.errors import BadData
-from megabot_cli.recording.record import MessageLine, Record
+from megabot_cli.recording.record import LATEST_S, Count, MessageLine, Number, Offset, Record
 
 FORMAT: Final = "megabot-recording"
 MAJOR: Final = 1
@@ -51,15 +52,15 @@ class End(msgspec.Struct, kw_only=True, omit_defaults=True):
     that stands before this line.
     """
 
-    n: int
-    t: int
+    n: Number
+    t: Offset
     kind: str = "end"
-    records: int | None = None
-    bytes: int | None = None
-    first_t: int | None = None
-    last_t: int | None = None
-    counts: dict[str, int] | None = None
-    redactions: int | None = None
+    records: Count | None = None
+    bytes: Count | None = None
+    first_t: Offset | None = None
+    last_t: Offset | None = None
+    counts: dict[str, Count] | None = None
+    redactions: Count | None = None
     sha256: str | None = None
 
 
@@ -67,6 +68,7 @@ _encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)
 _record_decoder = msgspec.json.Decoder(Record)
 _end_decoder = msgspec.json.Decoder(End)
+_LATEST_YEAR = datetime.fromtimestamp(LATEST_S, UTC).year
 _version = re.compile(r"(\d{1,6})\.(\d{1,6})\Z")
 
 
@@ -95,7 +97,10 @@ def encode_end(end: End) -> bytes:
 
 
 def decode_header(line: bytes) -> Header:
-    """Read line 1. BadData when it is no header or its major version is newer than ours."""
+    """Read line 1. BadData when it is no header or its major version is newer than ours.
+
+    A date with which nobody can reckon is as good as none: `started_at` is empty then.
+    """
     try:
         header = _header_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -108,7 +113,17 @@ def decode_header(line: bytes) -> Header:
             f"The recording has format version {header.version}; this megabot reads {VERSION}.",
             f"Install a newer megabot, one that reads version {version[1]} recordings.",
         )
+    if not _can_be_reckoned_with(header.started_at):
+        header.started_at = ""
     return header
+
+
+def _can_be_reckoned_with(stamp: str) -> bool:
+    try:
+        at = datetime.fromisoformat(stamp)
+    except ValueError:
+        return True  # it is no date, and who wants one says so
+    return 1970 <= at.year < _LATEST_YEAR
 
 
 def _no_recording() -> BadData:
@@ -130,8 +145,6 @@ def decode_line(line: bytes) -> Record | End:
             return _end_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise BadLine(str(fault)) from None
-    if record.n < 1 or record.t < 0:
-        raise BadLine("n counts from 1 and t from 0")
     return record
 
 
@@ -154,7 +167,7 @@ def decode_block(lines: bytes) -> list[Record] | None:
     if len(records) != count:
         return None
     for record in records:
-        if record.kind == "end" or record.n < 1 or record.t < 0:
+        if record.kind == "end":
             return None
     return records
 
@@ -182,6 +195,6 @@ def glance(fields: Collection[str], matches: Callable[[Record], bool]) -> Callab
             record = decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return True
-        return matches(record) or record.kind == "end" or record.n < 1 or record.t < 0
+        return matches(record) or record.kind == "end"
 
     return is_wanted

@@ -15,10 +15,9 @@ import msgspec
 
 from megabot_cli.protocol.envelope import MILLISECONDS_FROM, UNREADABLE
 from megabot_cli.recording.harmless_json import harmless
-from megabot_cli.recording.record import Record
+from megabot_cli.recording.record import LATEST_S, Record
 
 MESSAGES: Final = "_webSocketMessages"
-_LATEST_S: Final = 253_402_300_799  # the last second that a date can say
 _DIRECTIONS: Final = {"send": "to_upstream", "receive": "to_client"}
 _TYPES: Final = {direction: name for name, direction in _DIRECTIONS.items()}
 
@@ -71,7 +70,7 @@ def decode_message(content: bytes) -> HarMessage:
         message = _decoder.decode(content)
     except UNREADABLE as fault:
         raise BadMessage(str(fault)) from None
-    if not 0 <= message.time <= _LATEST_S * 1000:
+    if not 0 <= message.time <= LATEST_S * 1000:
         raise BadMessage("its time is none")
     if message.type not in _DIRECTIONS and message.type != "error":
         raise BadMessage("its type is neither send, receive nor error")
@@ -214,4 +213,4 @@ def unix_us(stamp: str) -> int | None:
         whole = int(at.replace(microsecond=0).timestamp())
     except (ValueError, OverflowError):
         return None
-    return whole * 1_000_000 + at.microsecond if whole >= 0 else None
+    return whole * 1_000_000 + at.microsecond if 0 <= whole <= LATEST_S else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -24,17 +24,28 @@ KINDS: Final = (
 )
 """The kinds of version 1.0. A later minor version may add some: unknown ones are kept."""
 
+LATEST_S: Final = 32_503_680_000
+"""Unix time of the year 3000. What is said to have happened later has no time that one can use:
+dates and clocks end not far behind it."""
+
+_LONGEST_US: Final = 1000 * 366 * 86_400 * 1_000_000
+
+# A recording is untrusted input: bounded, so that nothing that is computed with them overflows.
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Number = Annotated[int, msgspec.Meta(ge=1, le=2**53)]
+Offset = Annotated[int, msgspec.Meta(ge=0, le=_LONGEST_US)]
+
 
 class Record(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """What one line says. A field that is None is not known and not written.
 
     `n` counts from 1 through the whole recording; `t` is microseconds since the
-    recording's `started_at` and never goes back. `size` is the payload's bytes on the wire
-    before anything was redacted.
+    recording's `started_at` and never goes back, a thousand years at most. `size` is the
+    payload's bytes on the wire before anything was redacted.
     """
 
-    n: int
-    t: int
+    n: Number
+    t: Offset
     kind: str
     direction: str | None = None
     client: str | None = None
@@ -45,16 +56,16 @@ class Record(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     type: str | None = None
     reply_to: str | None = None
     opcode: str | None = None
-    size: int | None = None
+    size: Count | None = None
     data: str | None = None
     data_b64: str | None = None
     redacted: list[str] | None = None
-    code: int | None = None
+    code: Count | None = None
     reason: str | None = None
     by: str | None = None
     note: str | None = None
-    lost: int | None = None
-    lost_bytes: int | None = None
+    lost: Count | None = None
+    lost_bytes: Count | None = None
 
     def payload(self) -> str | bytes | None:
         """What travelled: text as str, binary as bytes, None when the record carries none.

@@ -13,18 +13,29 @@ from typing import Final
 
 import msgspec
 
-# A key whose name, without separators and case, ends in one of these holds a secret:
-# `token`, `access_token`, `X-API-Key`, `githubToken`; not `tokens`, `max_tokens`, `tokenizer`.
+# A key whose name, without separators, case and a number behind it, ends in one of these holds a
+# secret: `token`, `access_token`, `X-API-Key`, `password2`; not `max_tokens`, `tokenizer`.
 SECRET_ENDINGS: Final = (
     "password",
     "passwd",
+    "passwords",
+    "passwordconfirm",
+    "passwordconfirmation",
     "passphrase",
+    "pwd",
     "token",
+    "accesstokens",
+    "refreshtokens",
+    "apitokens",
+    "authtokens",
     "secret",
+    "secrets",
     "apikey",
+    "apikeys",
     "privatekey",
     "accesskey",
     "signingkey",
+    "secretkey",
     "authorization",
     "cookie",
     "cookies",
@@ -33,11 +44,14 @@ SECRET_ENDINGS: Final = (
     "jwt",
 )
 
+# `total_tokens` and the like count something, be it in letters.
+_SECRET_WHOLE: Final = ("tokens",)
+
 # Under these a number is a secret too; under `token` it counts something.
-SECRET_NUMBERS: Final = ("password", "passwd", "passphrase")
+SECRET_NUMBERS: Final = tuple(name for name in SECRET_ENDINGS if name.startswith(("pass", "pwd")))
 
 _KEYS = re.compile(r"(?:api|private|access|signing)[_ -]?key")
-_BEFORE_KEY = re.compile(r"(?:api|private|access|signing)[_-]?\Z")
+_BEFORE_KEY = re.compile(r"(?:api|private|access|signing|secret)[_-]?\Z")
 _LONGEST_BEFORE_KEY = len("signing_")
 
 # Keys that services give out, by how they begin. What stands before one is no letter of it:
@@ -64,17 +78,33 @@ _JWT = re.compile(r"ey[JA][A-Za-z0-9_-]{4,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*){
 _JWT_RUN = re.compile(r"[A-Za-z0-9_-]*")
 # RFC 6750. Talk about bearer tokens is no bearer token.
 _AFTER_BEARER = re.compile(
-    r"(?:\s|%20|\+)+(?!(?:tokens?|auth[a-z]*|schemes?|credentials?|headers?)\b)"
+    r"(?:\s|%20|\+)+(?!(?:tokens?|auth[a-z]*|schemes?|credentials?|headers?|of|and|or|in|is|are|"
+    r"with|for|to|the|from|as|by|not|was|has|must|should|can|may|will|e\.g|i\.e)\b)"
     r"(?P<secret>[a-z0-9._~+/-]{3,}=*)"
 )
+_PROSE = re.compile(r"(?:[a-z]{1,15}[/-])*[a-z]{1,15}[.,]*\Z")  # words; no key of any service
 _USER_PART = re.compile(r"://[^\s/:@\"'\\‹]*:(?P<secret>[^\s/@\"'\\]+)@")
 
-_BARE = r"(?P<secret>[^\s\"'\\&;<>#]+)"
+# Quotes as they are printed stand about a secret, as plain ones do.
+_QUOTES = "“”„‟‘’‚«»…"
+_BARE = rf"[{_QUOTES}]?(?P<secret>[^\s\"'\\&;<>#{_QUOTES}]+)"
 _AFTER_NAME = re.compile(rf"={_BARE}")  # query, form, setting
+# Of what stands behind `token: ` and `secret = ` only what is no word: prose and code have those.
+_AFTER_NAME_SPACED = re.compile(
+    r"(?:[ \t]*:[ \t]*|[ \t]+=[ \t]*|=[ \t]+)"
+    r"(?:(?:bearer|basic|digest)[ \t]+)?"
+    r"(?P<secret>(?=[a-z_.~+/=-]*\d)(?=[\d_.~+/=-]*[a-z])[a-z0-9_.~+/=-]{6,}+)(?![\w(\[])"
+)
+_OPTION = re.compile(
+    r"(?:[a-z0-9]{1,20}-){0,4}?"
+    r"(?:password|passwd|passphrase|pwd|token|secret|credential|jwt"
+    r"|(?:api|private|access|signing|secret)-?key)"
+    rf"[ \t]+(?!(?:password|token|secret|key|string|str|text|file|value|-))[\"']?{_BARE}"
+)
 _AFTER_HEADER_NAME = re.compile(
     rf"(?:=|[ \t]*:[ \t]*(?:(?:bearer|basic|digest|token|apikey)[ \t]+)?){_BARE}"
 )
-_AFTER_COOKIE = re.compile(r"s?[ \t]*[:=][ \t]*(?P<secret>[^\r\n\"'\\<>]+)")
+_AFTER_COOKIE = re.compile(rf"s?[ \t]*[:=][ \t]*(?P<secret>[^\r\n\"'\\<>{_QUOTES}]+)")
 # Pairs in text that is not JSON as a whole: Python's repr, torn JSON, JSON in JSON in JSON.
 # In JSON the quote after `token=` may belong to the next string, so these are not for it.
 _AFTER_NAME_QUOTED = re.compile(
@@ -86,6 +116,7 @@ _AFTER: Final = {
     "password": _AFTER_HEADER_NAME,
     "passwd": _AFTER_HEADER_NAME,
     "passphrase": _AFTER_HEADER_NAME,
+    "pwd": _AFTER_NAME,
     "authorization": _AFTER_HEADER_NAME,
     "key": _AFTER_HEADER_NAME,
     "cookie": _AFTER_COOKIE,
@@ -94,6 +125,8 @@ _AFTER: Final = {
     "credential": _AFTER_NAME,
     "jwt": _AFTER_NAME,
 }
+_SPACED: Final = ("token", "secret", "credential", "jwt", "pwd")
+_DIGITS: Final = "0123456789"
 _PUNCTUATION = ".,:)]}"  # what ends a sentence or a bracket around a secret
 
 Place = tuple[int, int]
@@ -125,6 +158,7 @@ def has_trace(text: str) -> bool:
         )
         or ("cre" in low and ("secret" in low or "credent" in low))
         or ("pass" in low and ("passw" in low or "passp" in low))
+        or "pwd" in low
         or "bearer" in low
         or ("K" in text and "AKIA" in text)
         # Of so many random letters some are capitals.
@@ -142,13 +176,27 @@ def find_shapes(text: str, *, in_json: bool) -> Iterator[Place]:
     for start, key in _SERVICE_KEYS.items():
         if start in low:
             yield from _service_keys(text, low, start, key)
-    yield from _all(low, "bearer", _AFTER_BEARER, len("bearer"))
+    yield from _bearers(text, low)
     yield from _all(low, "://", _USER_PART, 0)
     for name, after in _AFTER.items():
         if name in low:
             yield from _named(low, name, after)
+            if name in _SPACED:
+                yield from _named(low, name, _AFTER_NAME_SPACED)
             if not in_json:
                 yield from _named(low, name, _AFTER_NAME_QUOTED)
+    if not in_json:
+        yield from _trimmed(low, _all(low, "--", _OPTION, len("--")))
+
+
+def _bearers(text: str, low: str) -> Iterator[Place]:
+    """A scheme is written with a capital, or alone; else only what is no word is a token."""
+    for start, end in _all(low, "bearer", _AFTER_BEARER, len("bearer")):
+        before = low.rfind("bearer", 0, start)
+        is_scheme = text[before] == "B" or not (text[:before].strip() or text[end:].strip())
+        secret = text[start:end]
+        if is_scheme or secret != low[start:end] or _PROSE.match(secret) is None:
+            yield start, end
 
 
 def _jwts(text: str, low: str) -> Iterator[Place]:
@@ -172,7 +220,12 @@ def _service_keys(text: str, low: str, start: str, key: re.Pattern[str]) -> Iter
 
 
 def _named(low: str, name: str, after: re.Pattern[str]) -> Iterator[Place]:
-    for start, end in _all(low, name, after, len(name), only_keys=name == "key"):
+    yield from _trimmed(low, _all(low, name, after, len(name), only_keys=name == "key"))
+
+
+def _trimmed(low: str, places: Iterator[Place]) -> Iterator[Place]:
+    """The places without the punctuation at their end."""
+    for start, end in places:
         trimmed = end
         while trimmed > start and low[trimmed - 1] in _PUNCTUATION:
             trimmed -= 1
@@ -223,11 +276,12 @@ class SecretNames(msgspec.Struct, frozen=True):
 
     def hold_text(self, key: str) -> bool:
         name = plain_name(key)
-        return name.endswith(SECRET_ENDINGS) or name in self.exact
+        bare = name.rstrip(_DIGITS)
+        return bare.endswith(SECRET_ENDINGS) or bare in _SECRET_WHOLE or name in self.exact
 
     def hold_numbers(self, key: str) -> bool:
         name = plain_name(key)
-        return name.endswith(SECRET_NUMBERS) or name in self.exact
+        return name.rstrip(_DIGITS).endswith(SECRET_NUMBERS) or name in self.exact
 
     def traces(self) -> tuple[str, ...]:
         """What stands, as `plain_name` has it, in every text with one of the operator's keys."""

@@ -28,7 +28,8 @@ class Selection(msgspec.Struct, frozen=True):
 
     `types` and `kinds` are globs (`chat_*`). `sessions`, `clients`, `links` and `ids` are too,
     or whole ids, or at least six characters that an id ends with, as lines show it. `grep` is
-    a regular expression sought in the payload, `where` a condition (CEL) over the record.
+    a regular expression sought in the payload, or in the note or reason of what has none, `where`
+    a condition (CEL) over the record.
     `from_us` and `until_us` are microseconds since the recording began, the first inclusive,
     the second not; `begin` and `until` are the same as places that people name. `limit` counts
     records that are wanted; with each of them `around` records before and after it are given
@@ -159,9 +160,9 @@ class Matcher:
         if wanted.kinds:
             yield _like("kind", wanted.kinds)
         if wanted.grep is not None:
-            asked("data")
+            self._fields |= {"data", "note", "reason"}
             search = expression(wanted.grep, "--grep").search
-            yield lambda record: search(record.data or "") is not None
+            yield lambda record: search(_words_of(record)) is not None
         if self._where is not None:
             self._fields |= self._where.record_fields
             yield self._where.holds
@@ -280,6 +281,11 @@ class Chooser:
         else:
             self._before.append(here)
         return ()
+
+
+def _words_of(record: Record) -> str:
+    """What a record says: its payload; a mark its words, and a closing why."""
+    return record.data or record.note or record.reason or ""
 
 
 def _one_of(name: str, values: Sequence[str]) -> Callable[[Record], bool]:

@@ -32,7 +32,8 @@ class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
 
     `kind` is `request`, `unasked`, `answer` where what was asked is not among the records or
     was told before (`reply_to` and `asked_n`, where known), or the kind of a record that is no
-    message. `n` and `at_s` are those of its first record; `first_s` and `whole_s` count from there.
+    message. `n` and `at_s` are those of its first record; `first_s` and `whole_s` count from there;
+    there is no `whole_s` where what came breaks off.
     """
 
     n: int
@@ -64,6 +65,7 @@ def facts_of(turn: Turn) -> TurnFacts:
     is_event = not turn.is_request and not answer.parts
     payload = None if isinstance(turn.text, bytes) else turn.payload
     words = words_of(payload)
+    said = _said(turn)
     note = record.note or record.reason
     if is_event and record.code is not None:
         note = f"{record.code} {note or ''}".strip()
@@ -77,10 +79,10 @@ def facts_of(turn: Turn) -> TurnFacts:
         client=record.client,
         text=words,
         payload=payload if words is None else None,
-        said=list(_said(turn)),
+        said=said,
         messages=answer.messages,
         first_s=_after(turn, answer.first_at),
-        whole_s=_after(turn, answer.last_at),
+        whole_s=_after(turn, answer.last_at) if all(each.whole for each in said) else None,
         refused=turn.refused,
         note=note if is_event else None,
         reply_to=turn.reply_to,

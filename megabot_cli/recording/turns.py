@@ -158,7 +158,9 @@ class Turns:
             turn = self._told(lane, record, head)
         part = turn.answer.add(head, text, record.t / 1e6)
         turn.last_us = record.t
-        turn.refused = turn.refused or record.kind == "inject"
+        # The relay answers no request but to refuse it; what else it says answers none.
+        answers = turn.is_request or turn.belongs
+        turn.refused = turn.refused or (record.kind == "inject" and answers)
         for key in _keys_of(text):
             lane.by_key.setdefault(key, turn)
         if turn.is_request or turn.belongs:

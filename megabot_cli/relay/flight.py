@@ -121,7 +121,7 @@ def write_dump(
     works for a while: not for the event loop's thread.
     """
     if not items:
-        raise NotFound("Nothing has passed yet that could be written")
+        raise NotFound("Nothing passed in the time that the flight recorder keeps (--ring)")
     began = now - (now_ns - items[0][0]) / 1e9
     recording = make_id("rec", int(began * 1000), os.urandom(5))
     redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns)

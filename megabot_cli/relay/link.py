@@ -42,6 +42,7 @@ EXPIRY_CHECK_S = 0.25
 # An upstream that let us in before may be wrong about a credential for a moment.
 MOST_REFUSALS = 3
 
+_LETS_GO = "the relay lets go"
 BATCH = 10  # messages, as the specification's own client wraps them
 
 
@@ -163,16 +164,30 @@ class Link:
             if CAN_HEAR and isinstance(socket, HeardUpstream):
                 pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
             code = await read_all(socket, self._listener.link_message, self._parts.witness)
+        except asyncio.CancelledError:
+            self._tell_closed()
+            raise
         finally:
             if pulse is not None:
                 self._parts.heartbeat.forget(pulse)
             numbers.link_up_s += self.up_s
             self._transport = None
-            await hang_up(socket, CloseCode.SERVICE_RESTART, "the relay lets go")
+            await hang_up(socket, CloseCode.SERVICE_RESTART, _LETS_GO)
         self._listener.link_lost(code, MEANING.get(code, f"code {code}"))
         self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
         numbers.link_losses[code] += 1
         await self._back_off(None)
+
+    def _tell_closed(self) -> None:
+        """The relay itself ends the link, which nobody else will say."""
+        self._parts.witness.fact(
+            "close",
+            link=self.id,
+            session=self.life.session_id,
+            code=CloseCode.SERVICE_RESTART,
+            reason=_LETS_GO,
+            by="relay",
+        )
 
     def _dial_ended(self, *, well: bool, fault: MegabotError | None = None) -> None:
         parts, after_s = self._parts, fault.retry_after_s if fault is not None else None

@@ -77,7 +77,7 @@ class Operations:
 
         PartlyFailed where the recording has stopped.
         """
-        self._relay.main.parts.witness.fact("mark", note=text)
+        self._relay.main.parts.witness.fact("mark", note=text.strip())
         recorder = self._relay.recorder
         if recorder is not None and recorder.fault is not None:
             raise PartlyFailed(

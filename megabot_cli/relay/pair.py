@@ -20,6 +20,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.protocol.batching import counts_as
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.greeting import GREETING, greeted
 from megabot_cli.relay.checks import Checks, Objection
 from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.paced_way import PacedWay
@@ -408,8 +409,10 @@ class Pair:
                 if request is not None:
                     answered.append(request)
                     continue
-            if kind == "connection_established":
-                self.session_id = _session_of(data) or self.session_id
+            if kind == GREETING:
+                named = greeted(data)
+                self.session_id = named.session_id or self.session_id
+                self._witness.meet(self.link_id, named.user_id)
             if requests:
                 # For figures alone: here everything is for the one client there is.
                 routed = routing.route(head, data, now)
@@ -421,22 +424,3 @@ class Pair:
             numbers.routes[Route.EXACT] += len(answered)
             took_s = [now - each.sent_at for each in answered if each.completed_at is None]
             numbers.reply_s.observe_all(took_s)
-
-
-class _GreetingPayload(msgspec.Struct):
-    session_id: str | None = None
-
-
-class _Greeting(msgspec.Struct):
-    payload: _GreetingPayload | None = None
-
-
-_greeting_decoder = msgspec.json.Decoder(_Greeting)
-
-
-def _session_of(data: bytes) -> str | None:
-    try:
-        payload = _greeting_decoder.decode(data).payload
-    except UNREADABLE:
-        return None
-    return payload.session_id if payload is not None else None

@@ -298,7 +298,9 @@ class Session:
             self._downward.link_resumed()
         self._name()
         note = ", ".join(filter(None, (verdict.value, self._parts.label)))
-        self._witness.fact("open", link=self.link.id, session=self.session_id, note=note)
+        user = greeting.user_id
+        self._witness.meet(self.link.id, user)
+        self._witness.fact("open", link=self.link.id, session=self.session_id, user=user, note=note)
         self._witness.message(
             "to_client",
             greeting.text.encode(),

@@ -18,6 +18,7 @@ from megabot_cli.relay.taps import Taps
 from megabot_cli.storage.recorder import Recorder
 
 PATIENCE_S = 0.01
+_MOST_USERS = 4096  # that are remembered by their link
 MOST_BODY = 4000  # characters of a message in a log line
 
 log = structlog.get_logger("relay")
@@ -83,6 +84,7 @@ class Witness:
         self.looks = False
         taps.on_change = self._look_or_not
         self._look_or_not()
+        self._users: dict[str, str] = {}  # by link
         self._started_ns = time.monotonic_ns()
         self.started_at = datetime.now(UTC)  # what `t` of a tap's records counts from
 
@@ -166,9 +168,14 @@ class Witness:
     ) -> None:
         fields = self._base(kind)
         fields.update(direction=direction, client=client, link=link, session=session)
-        fields["size"] = len(data)
+        fields.update(user=self._user_of(link), size=len(data))
         if head is not None:
-            fields.update(user=head.user_id, id=head.id, type=head.type, reply_to=head.reply_to)
+            fields.update(
+                user=head.user_id or fields["user"],
+                id=head.id,
+                type=head.type,
+                reply_to=head.reply_to,
+            )
         if binary:
             fields.update(opcode="binary", data_b64=base64.b64encode(data).decode())
         else:
@@ -203,9 +210,21 @@ class Witness:
             )
         if len(self.taps):
             fields = self._base(kind)
-            fields.update(client=client, link=link, session=session, user=user)
+            fields.update(client=client, link=link, session=session)
+            fields["user"] = user or self._user_of(link)
             fields.update(code=code, reason=reason, by=by, note=note)
             self.taps.show(fields)
+
+    def meet(self, link: str, user: str | None) -> None:
+        """Whom the upstream has greeted on a link, for taps: the recorder reads it by itself."""
+        if user is None:
+            return
+        if len(self._users) >= _MOST_USERS and link not in self._users:
+            del self._users[next(iter(self._users))]
+        self._users[link] = user
+
+    def _user_of(self, link: str | None) -> str | None:
+        return self._users.get(link) if link is not None else None
 
     def _base(self, kind: str) -> dict[str, Any]:
         return {"t": (time.monotonic_ns() - self._started_ns) // 1000, "kind": kind}

@@ -7,6 +7,7 @@ import time
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import msgspec
 
@@ -14,11 +15,12 @@ from megabot_cli.errors import WrongUsage
 from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording import har
 from megabot_cli.recording.bare_messages import write_line
-from megabot_cli.recording.derived_header import HOLES, derived_header
+from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.pytest_text import Expect, PytestWriter
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.transcript import transcript
+from megabot_cli.storage.losses import gap_at_end
 from megabot_cli.storage.record_reader import RecordReader, SourceReader
 from megabot_cli.storage.sealed_segment import SealedSegment, Write
 from megabot_cli.storage.served_recording import KeptPayloads
@@ -71,8 +73,9 @@ def write_part(
 ) -> Converted:
     """A sealed recording of some lines, each as it stands in the source, its number included.
 
-    Labels tell `made_by`, and that holes in the numbers are meant. `recording` is its id where
-    it has one already: that of the folder it lies in.
+    Labels tell `made_by`, and that holes in the numbers are meant: what was lost is among the
+    lines, as `with_losses` gives them. `recording` is its id where it has one already, that of
+    the folder it lies in: it takes the place of the source, which it does not name then.
     """
     segment = _segment(source, write, {"made_by": made_by, HOLES: made_by}, recording)
     for record, line in lines:
@@ -95,6 +98,8 @@ def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object
         segment.add(record, line)
         if segment.records % 1000 == 0:
             seen(1000)
+    if source.lost_at_end is not None:
+        segment.add(*gap_at_end(n + 1, segment.last_t, source.lost_at_end))
     segment.seal()
     return Converted(segment.records)
 
@@ -102,8 +107,13 @@ def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object
 def _segment(
     source: SourceReader, write: Write, labels: dict[str, str], recording: str | None = None
 ) -> SealedSegment:
+    unnamed: dict[str, Any] = {}
+    if recording is not None:
+        unnamed = {"without": (MADE_FROM,), "previous": None}
     recording = recording or new_recording_id()
-    header = derived_header(source.header_line, recording=recording, tool=TOOL, labels=labels)
+    header = derived_header(
+        source.header_line, recording=recording, tool=TOOL, labels=labels, **unnamed
+    )
     return SealedSegment(write, header)
 
 

@@ -11,13 +11,16 @@ from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from megabot_cli.errors import BadData, MegabotError
+from megabot_cli.recording.bounds import Place
+from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
 from megabot_cli.storage import line_source
 from megabot_cli.storage.line_source import cannot_read, open_source
-from megabot_cli.storage.more_secrets import MoreSecrets
+from megabot_cli.storage.more_secrets import NO_MORE, MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
 from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader, open_recording
+from megabot_cli.storage.segment_writer import PART, is_being_written
 
 Form = Literal["auto", "recording", "har", "jsonl"]
 
@@ -28,7 +31,6 @@ _HAR = re.compile(_BOM + rb'\{\s*"log"\s*:')
 # Also the records of one that has lost its header: they are no messages.
 _RECORDING = re.compile(rb'\s*\{\s*"(?:format"\s*:\s*"megabot|n"\s*:\s*\d+\s*,\s*"t"\s*:)')
 _BARE = re.compile(_BOM + rb'[{"]')
-_NO_SECRETS: Final = MoreSecrets()
 
 
 def open_any(
@@ -36,7 +38,7 @@ def open_any(
     form: Form = "auto",
     *,
     strict: bool = False,
-    secrets: MoreSecrets = _NO_SECRETS,
+    secrets: MoreSecrets = NO_MORE,
     at_once: bool = False,
 ) -> SourceReader:
     """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
@@ -124,24 +126,48 @@ class _SourceRecording(RecordingReader):
         self, sources: Sequence[Path | str], opened: BinaryIO | None = None, *, strict: bool
     ) -> None:
         self._opened = opened
+        self.lost_at_end: int | None = None
         super().__init__(sources, strict=strict)
 
     @property
     def header_line(self) -> bytes:
         return self._first.header_line
 
-    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
-        """As `lines`, with how many records are missing before each, by its number."""
+    def numbered(self, begin: Place | None = None) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`, with how many records are missing before each: by its number, or by the bad
+        lines where a label says that holes are meant."""
+        with_holes = self.header is not None and HOLES in self.header.labels
         # What comes before the first segment that is left was removed on purpose.
         first = self.header is not None and self.header.segment == 1
         last_n: int | None = 0 if first else None
+        lost, segment, is_reached = 0, self._first, begin is None
         for segment in self.segments():
-            for record, line in segment:
-                lost = record.n - last_n - 1 if last_n is not None else 0
+            if not is_reached:  # what is passed over is not lost
+                lost, last_n = 0, None
+            bad_lines = 0
+            for record, line in segment if begin is None else segment.search(begin=begin):
+                if with_holes:
+                    lost += segment.bad_lines - bad_lines
+                elif last_n is not None:
+                    lost += max(0, record.n - last_n - 1)
+                bad_lines = segment.bad_lines
                 last_n = record.n  # the record is the caller's from here on
-                yield record, line, max(0, lost)
+                is_reached = is_reached or (begin is not None and begin.reached_by(record))
+                yield record, line, lost
+                lost = 0
+            if with_holes or segment.end is None:
+                lost += segment.bad_lines - bad_lines
+            elif last_n is not None:
+                lost += max(0, segment.end.n - last_n - 1)
             if segment.end is not None:  # which has a number too
                 last_n = segment.end.n
+        self.lost_at_end = self._lost_at_end(segment, lost)
+
+    def _lost_at_end(self, last: SegmentReader, lost: int) -> int | None:
+        path = Path(self._sources[-1])
+        if last.end is not None or (path.suffix == PART and is_being_written(path)):
+            return lost or None
+        return lost + (last.torn_bytes > 0)
 
     def _open(self, source: Path | str) -> SegmentReader:
         if self._opened is None:

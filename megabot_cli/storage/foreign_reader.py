@@ -9,6 +9,7 @@ from typing import BinaryIO, Final, Self
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import payload_of
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.har import iso_time
 from megabot_cli.recording.held_streams import HeldStreams, without_secrets
@@ -77,10 +78,15 @@ class ForeignReader(ABC):
         for record in self:
             yield record, encode_record(record)[:-1]
 
-    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
+    def numbered(self, begin: Place | None = None) -> Iterator[tuple[Record, bytes, int]]:
         """As `lines`; nothing is missing from what is numbered here."""
         for record, line in self.lines():
             yield record, line, 0
+
+    @property
+    def lost_at_end(self) -> int | None:
+        """What could not be read, wherever it stood: no number tells where."""
+        return self.bad_lines + (self.torn_bytes > 0) or None
 
     def _without_secrets(self) -> Iterator[Record]:
         if self._at_once:

@@ -135,6 +135,11 @@ def open_source(source: Path | str) -> BinaryIO:
     return file
 
 
+def is_compressed(file: BinaryIO) -> bool:
+    """Whether what is read is unpacked on the way, so that its bytes are not those of the file."""
+    return isinstance(getattr(file, "raw", None), (_Inflated, Decompressed))
+
+
 def cannot_read(source: Path | str, fault: OSError) -> MegabotError:
     """What an operator is told when the system does not give us a file."""
     if isinstance(fault, FileNotFoundError):

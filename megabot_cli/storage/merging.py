@@ -15,6 +15,7 @@ from megabot_cli.recording.har import unix_us
 from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.converting import TOOL, Converted, new_recording_id
+from megabot_cli.storage.losses import gap_at_end
 from megabot_cli.storage.record_reader import SourceReader
 from megabot_cli.storage.sealed_segment import SealedSegment, Write
 
@@ -112,10 +113,12 @@ def _common(values: Iterable[str]) -> str:
 def _moments(source: _Source) -> Iterator[Moment]:
     """The records of a source by wall time, which never goes back, and what it lost before each."""
     at_us = source.started_us
-    with_holes = HOLES in source.header.labels
     for record, line, lost in source.reader.numbered():
         at_us = max(at_us, source.started_us + record.t)
-        yield at_us, source, record, line, 0 if with_holes else lost
+        yield at_us, source, record, line, lost
+    if source.reader.lost_at_end is not None:
+        gap, line = gap_at_end(0, 0, source.reader.lost_at_end)
+        yield at_us, source, gap, line, 0
 
 
 class _Renaming:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from megabot_cli.errors import WrongUsage
 
@@ -33,3 +33,6 @@ class MoreSecrets:
         from megabot_cli.recording.redaction import Redactor
 
         return Redactor(os.urandom(32), self.keys, self.patterns)
+
+
+NO_MORE: Final = MoreSecrets()

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.record import Record
 
@@ -50,6 +51,17 @@ class SourceReader(RecordReader, Protocol):
     @property
     def header_line(self) -> bytes: ...
 
-    def numbered(self) -> Iterator[tuple[Record, bytes, int]]:
-        """As `lines`, with how many records are missing before each, by its number."""
+    @property
+    def lost_at_end(self) -> int | None:
+        """How many records are missing behind the last, after all were `numbered`.
+
+        None: none. 0: nobody knows, for the end of the recording is not there.
+        """
+        ...
+
+    def numbered(self, begin: Place | None = None) -> Iterator[tuple[Record, bytes, int]]:
+        """As `lines`, with how many records are missing before each.
+
+        What is well before `begin`, a time or a number, may be passed over.
+        """
         ...

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.greeting import GREETING, greeted
 from megabot_cli.recording.format_v1 import (
     MAX_PAYLOAD_BYTES,
     Header,
@@ -123,6 +124,7 @@ class RecordingWriter:
         self._housekeeping = Housekeeping(folder.parent, settings)
         self._start_ns = clock()
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
+        self._users: dict[str | None, str] = {}  # by link, as its greeting or a fact told
         self._segment: SegmentWriter | None = None
         self._segment_since_ns = 0
         self._synced_ns = self._looked_ns = 0
@@ -288,6 +290,9 @@ class RecordingWriter:
             message_id, message_type, metadata = head.id, head.type, head.metadata
             if metadata is not None:
                 user, reply_to = metadata.user_id, metadata.reply_to
+            if message_type == GREETING:
+                self._meet(kind, direction, link, text)
+        user = user or self._users.get(link)
         if message_type in STREAMED:
             cleaned = self._streams.clean_pieces(text, link)
             if cleaned is not None:
@@ -301,6 +306,18 @@ class RecordingWriter:
             n, t, kind, direction, client, link, session, user, message_id, message_type,
             reply_to, None, len(data), text,
         )  # fmt: skip
+
+    def _meet(self, kind: str, direction: str | None, link: str | None, text: str) -> None:
+        """Remember whom the upstream greets on a link: its records are that user's from now on."""
+        if kind == "message" and direction == "to_client":
+            self._remember_user(link, greeted(text).user_id)
+
+    def _remember_user(self, link: str | None, user: str | None) -> None:
+        if link is None or user is None:
+            return
+        if len(self._users) >= _MOST_NAMES and link not in self._users:
+            del self._users[next(iter(self._users))]
+        self._users[link] = user
 
     def _clean_names(self, *names: str | None) -> tuple[str | None, ...]:
         """Names as they may be shown; clients and sessions come again and again."""
@@ -316,7 +333,13 @@ class RecordingWriter:
             lost, lost_bytes = data.take()
             return Record(n=n, t=t, kind="gap", lost=lost, lost_bytes=lost_bytes)
         try:
-            return self._streams.redact_record(_as_record(n, t, item), cleaned)
+            record = _as_record(n, t, item)
+            if record.kind == "open":
+                self._remember_user(record.link, record.user)
+            elif record.type == GREETING and record.data is not None:
+                self._meet(record.kind, record.direction, record.link, record.data)
+            record.user = record.user or self._users.get(record.link)
+            return self._streams.redact_record(record, cleaned)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen
             return _lost(n, t, item[1], fault)
 

@@ -41,15 +41,34 @@ class RecordingInfo(msgspec.Struct, frozen=True):
     live: bool
 
 
-def list_recordings(folder: Path) -> list[RecordingInfo]:
-    """The recordings in `folder`, newest first. What cannot be read as one is left out."""
+class Unreadable(msgspec.Struct, frozen=True):
+    """A folder of segments that cannot be read as a recording, and why."""
+
+    name: str
+    why: str
+
+
+def list_recordings(
+    folder: Path, unreadable: list[Unreadable] | None = None
+) -> list[RecordingInfo]:
+    """The recordings in `folder`, newest first. What cannot be read as one is left out, and
+    put among the `unreadable`."""
     found = []
     for path in recording_folders(folder):
         try:
             found.append(describe_recording(path))
-        except (MegabotError, FileNotFoundError):
-            continue  # not of ours, or removed while we looked
+        except (NotFound, FileNotFoundError):
+            continue  # removed while we looked
+        except MegabotError as fault:
+            if unreadable is not None:
+                unreadable.append(Unreadable(path.name, _why(fault)))
     return sorted(found, key=lambda info: (info.started_at, info.id), reverse=True)
+
+
+def _why(fault: MegabotError) -> str:
+    """What to install belongs to it; where to look for recordings does not, in a list of them."""
+    wants_newer = fault.hint is not None and fault.hint.startswith("Install")
+    return f"{fault.message} {fault.hint}" if wants_newer else fault.message
 
 
 def describe_recording(path: Path) -> RecordingInfo:

@@ -44,6 +44,7 @@ def sanitize(
 ) -> Sanitized:
     """Write the lines again; one that holds nothing to redact stays as it is.
 
+    What was lost is among the lines, as `with_losses` gives them.
     Equal secrets have equal pseudonyms in the whole of it. `n` and `t` stay those of the
     source. WrongUsage for a pattern that is no regular expression.
     """

@@ -15,7 +15,8 @@ Write = Callable[[bytes], object]
 class SealedSegment:
     """Writes a header, then lines, then the `end` that goes with them. Lines have no newline.
 
-    Nothing is kept but counts. Whoever leaves out `seal` leaves an unclean recording.
+    Nothing is kept but counts and the last time. Whoever leaves out `seal` leaves an unclean
+    recording.
     """
 
     def __init__(self, write: Write, header_line: bytes) -> None:
@@ -26,7 +27,7 @@ class SealedSegment:
         self._redactions = 0
         self._first_t: int | None = None
         self._n = 0
-        self._t = 0
+        self.last_t = 0
         self.records = 0
         self._append(header_line)
 
@@ -38,16 +39,16 @@ class SealedSegment:
         self._redactions += len(record.redacted or ())
         self._first_t = record.t if self._first_t is None else self._first_t
         self._n = max(self._n, record.n)
-        self._t = max(self._t, record.t)
+        self.last_t = max(self.last_t, record.t)
 
     def seal(self) -> None:
         end = End(
             n=self._n + 1,
-            t=self._t,
+            t=self.last_t,
             records=self.records,
             bytes=self._bytes,
             first_t=self._first_t,
-            last_t=self._t if self.records else None,
+            last_t=self.last_t if self.records else None,
             counts=dict(self._counts),
             redactions=self._redactions,
             sha256=self._digest.hexdigest(),

@@ -30,6 +30,7 @@ from megabot_cli.storage.line_source import (
     Line,
     cannot_read,
     first_line_of,
+    is_compressed,
     lines_of,
     open_source,
 )
@@ -206,7 +207,10 @@ class SegmentReader:
 
     def _tear(self, line: Line) -> None:
         self.torn_bytes = line.size
-        self._warn(f"{self.name}: torn at byte {line.offset}; {line.size} bytes are dropped")
+        where = f"at byte {line.offset}"
+        if is_compressed(self._file):  # where that is in the file nobody can tell
+            where += " of what could be unpacked"
+        self._warn(f"{self.name}: torn {where}; {line.size} bytes are dropped")
 
     def _warn(self, text: str) -> None:
         if self._strict:

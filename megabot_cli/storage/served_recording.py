@@ -12,7 +12,8 @@ import msgspec
 from megabot_cli.errors import MegabotError
 from megabot_cli.recording.exchanges import ExchangeReading, Exchanges, Kind
 from megabot_cli.recording.likeness import Likeness
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.more_secrets import NO_MORE, MoreSecrets
 
 _IN_MEMORY_BYTES: Final = 64 * 1024 * 1024
 _KINDS: Final[tuple[Kind, ...]] = ("text", "binary", "close")
@@ -60,15 +61,18 @@ class ServedRecording(msgspec.Struct):
     warnings: list[str]
 
 
-def open_exchanges(source: Path | str, likeness: Likeness) -> ServedRecording:
+def open_exchanges(
+    source: Path | str, likeness: Likeness, secrets: MoreSecrets = NO_MORE
+) -> ServedRecording:
     """Read a recording through, to answer from it; a damaged one gives what it holds.
 
-    NotFound and BadData as from `open_recording`; BadData too where nothing can be told.
+    What others wrote is read too, without its secrets and what else `secrets` names. NotFound
+    and BadData as from `open_any`; BadData too where nothing can be told.
     """
     payloads = KeptPayloads()
     try:
         reading = ExchangeReading(likeness, payloads.keep)
-        with open_recording(source) as reader:
+        with open_any(source, secrets=secrets) as reader:
             for record in reader:
                 reading.take(record)
             return ServedRecording(

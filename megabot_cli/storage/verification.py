@@ -97,6 +97,7 @@ class _Check:
         self._n: int | None = None
         self._is_part = False
         self._t = 0
+        self._went_back_in: str | None = None
         if redactor is not None:
             found.secrets_found = 0
 
@@ -153,7 +154,9 @@ class _Check:
             self._problem(f"{name}: record {n} follows record {self._n}")
         if t < self._t:
             self.found.time_went_back += 1
-            self._problem(f"{name}: at record {n} time goes back")
+            if self._went_back_in != name:  # all that follow may be behind as well
+                self._problem(f"{name}: at record {n} time goes back")
+            self._went_back_in = name
         self._n, self._t = n, max(t, self._t)
         self.found.duration_s = self._t / 1e6
 

@@ -71,11 +71,13 @@ class ConversationPrinter:
         )
 
     def _pace(self, turn: TurnFacts) -> str:
-        if turn.first_s is None or turn.whole_s is None:
+        if turn.first_s is None:
             return ""
         first = f"first after {_seconds(turn.first_s)}, " if turn.messages > 1 else ""
         count = f", {turn.messages} messages" if turn.messages > 1 else ""
         by = " by the relay itself" if turn.refused else ""
+        if turn.whole_s is None:
+            return f"breaks off{by}: first after {_seconds(turn.first_s)}{count}"
         return f"answered{by}: {first}whole after {_seconds(turn.whole_s)}{count}"
 
     def _said(self, said: Said) -> None:

@@ -39,6 +39,13 @@ def test_nothing_is_no_place() -> None:
         parse_place("  ", "--until")
 
 
+@pytest.mark.parametrize("text", ["25:00:00", "12:99", "12:00:60"])
+def test_what_no_clock_shows_is_no_time_but_may_be_a_mark(text: str) -> None:
+    with pytest.raises(WrongUsage, match=f"{text} is no time of day"):
+        parse_place(text, "--from")
+    assert parse_place(f"mark={text}", "--from") == Place("mark", name=text)
+
+
 def test_a_wall_time_is_settled_from_the_start_of_the_recording() -> None:
     assert parse_place("2026-11-23T04:12:11Z", "--from").settled(STARTED_AT_S).value == 2_000_000
     assert parse_place("2026-11-23T04:00:00Z", "--from").settled(STARTED_AT_S).value == 0

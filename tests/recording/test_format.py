@@ -11,11 +11,13 @@ from megabot_cli.recording.format_v1 import (
     BadLine,
     End,
     Header,
+    decode_block,
     decode_header,
     decode_line,
     encode_end,
     encode_header,
     encode_record,
+    glance,
 )
 from megabot_cli.recording.record import Record, as_fields
 from tests.recording.arbitrary import records, thorough
@@ -92,3 +94,20 @@ def test_the_payload_of_a_record_is_what_travelled() -> None:
     assert Record(n=1, t=0, kind="message", data_b64="/w==").payload() == b"\xff"
     assert Record(n=1, t=0, kind="message", data_b64="?").payload() is None
     assert Record(n=1, t=0, kind="mark").payload() is None
+
+
+@pytest.mark.parametrize(
+    "odd", [{"t": 3 * 10**17}, {"t": 10**400}, {"n": 2**60}, {"size": 10**400}, {"lost": -1}]
+)
+def test_a_number_beyond_all_reason_makes_a_bad_line(odd: dict[str, int]) -> None:
+    line = json.dumps({"n": 1, "t": 0, "kind": "message", **odd}).encode()
+    with pytest.raises(BadLine):
+        decode_line(line)
+    assert decode_block(line + b"\n") is None
+    assert glance(("type",), lambda _: False)(line) or "size" in odd or "lost" in odd
+
+
+@pytest.mark.parametrize("year", ["0001", "1969", "3000", "9999"])
+def test_a_beginning_that_nobody_can_reckon_with_is_not_known(year: str) -> None:
+    line = encode_header(Header(recording="rec_1", started_at=f"{year}-12-31T23:59:59Z"))
+    assert decode_header(line).started_at == ""

@@ -372,6 +372,9 @@ async def test_both_directions_are_recorded_and_the_session_is_known(
     assert asked.direction == "to_upstream"
     answer = next(record for record in records if record.type == "chat_receive")
     assert (answer.session, answer.reply_to) == (session, "m1")
+    greeting = next(record for record in records if record.type == "connection_established")
+    user = json.loads(greeting.data or "")["payload"]["user_id"]
+    assert {each.user for each in records if each.kind == "message"} == {user}
 
 
 async def test_a_stopping_relay_closes_both_sides_with_1012(stage: Stage) -> None:

@@ -14,6 +14,7 @@ from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.protocol.batching import unwrap, wrap
 from megabot_cli.relay.wire import upstream_transport
+from megabot_cli.storage.segment_reader import open_recording
 from tests.relay.conftest import Peer, Stage, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -402,6 +403,26 @@ async def test_what_waits_for_an_absent_upstream_when_the_relay_stops_is_told_by
     await stopping
 
 
+async def test_a_recording_says_whose_each_link_was_and_that_the_relay_closed_it(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, record=True)
+    peer, session = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hi")
+    await answer_to(peer, "m1")
+    await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        records = list(reader)
+    greeting = next(each for each in records if each.type == "connection_established")
+    user = json.loads(greeting.data or "")["payload"]["user_id"]
+    first = next(each.n for each in records if each.user == user)
+    assert {each.user for each in records if each.n >= first} == {user}
+    (closed,) = [each for each in records if each.kind == "close" and each.client is None]
+    assert (closed.link, closed.session, closed.code) == (greeting.link, session, 1012)
+    assert (closed.by, closed.reason) == ("relay", "the relay lets go")
+
+
 async def test_a_tap_shows_both_directions_as_records_without_secrets(
     stage: Stage, gateway: Gateway
 ) -> None:
@@ -417,6 +438,7 @@ async def test_a_tap_shows_both_directions_as_records_without_secrets(
         records.append(json.loads(await tap.text()))
     sent = next(record for record in records if record.get("direction") == "to_upstream")
     assert (sent["id"], sent["type"], sent["session"]) == ("m1", "chat_send", session)
+    assert len({record["user"] for record in records if "link" in record}) == 1
     assert "hunter2" not in json.dumps(records)
     assert [record["n"] for record in records] == list(range(1, len(records) + 1))
 

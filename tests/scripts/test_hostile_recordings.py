@@ -58,6 +58,11 @@ def hostile_recording(path: Path) -> Path:
         *(json.dumps({"n": n, "t": n, **about, "data": text}) for n, text in enumerate(texts, 10)),
         f'{{"n":13,"t":13,"kind":"mark","note":"x","later":{deep_object}}}',
         f'{{"n":14,"t":14,"kind":"later","data":{deep}}}',
+        *(
+            json.dumps({**about, "data": "x", "n": 15, "t": 15, **odd_number})
+            for odd_number in ({"t": 3 * 10**17}, {"t": 10**400}, {"n": 10**30}, {"size": 10**400})
+        ),
+        json.dumps({"n": 16, "t": 10**16, **about, "data": '{"id":"late","type":"chat_send"}'}),
         deep, deep_object, "no record", "q" * 2**20,
     ]  # fmt: skip
     file = path / f"evil{evil.replace('/', '')}.jsonl"

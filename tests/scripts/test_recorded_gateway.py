@@ -80,3 +80,13 @@ def test_what_is_forwarded_must_not_come_back(processes: Processes) -> None:
     done = processes.run("gateway", *flags, env={"MEGABOT_URL": url})
     assert done.wait() == 2
     assert "this gateway itself" in done.errors
+
+
+def test_what_a_browser_exported_is_answered_from(stranger: Operator) -> None:
+    har = Path(__file__).parents[1] / "golden" / "har" / "chromium_156.har"
+    ask = f"{sys.executable} -m megabot_cli send 'Grüße 😀, what is the weather?'"
+    done = stranger.shell(
+        f"megabot gateway --from-recording {har} --pace fast --listen :0 -- {ask}"
+    )
+    assert "Served: matched 1, missed 0" in done.stderr
+    assert "21.5" in done.stdout

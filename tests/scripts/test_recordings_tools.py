@@ -397,3 +397,68 @@ def test_what_was_chosen_in_vain_is_told(stranger: Operator, tmp_path: Path) -> 
     assert done.returncode == 0
     assert "warning: nothing was found of what --key and --pattern name" in done.stderr
     assert "warning: nothing was found of what --drop names" in done.stderr
+
+
+def test_a_search_reads_what_others_wrote_and_says_it_in_json(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"id":"m","type":"chat_send","payload":{"content":"weather"}}\n')
+    line = ("rec", "grep", "weather", str(CHROMIUM), str(bare))
+    assert "weather" in stranger.types(*line, "-o", "raw").stdout
+    counted = json.loads(stranger.types(*line, "--count", "--json").stdout)
+    assert [each["recording"] for each in counted] == [str(CHROMIUM), str(bare)]
+    assert counted[1]["count"] == 1
+    named = stranger.types(*line, "--names", "--jsonl").stdout.splitlines()
+    assert [json.loads(each) for each in named] == [
+        {"recording": str(CHROMIUM)}, {"recording": str(bare)},
+    ]  # fmt: skip
+    assert stranger.types("rec", "stats", str(bare)).stdout.startswith(str(bare))
+
+
+def test_a_recording_that_cannot_be_read_is_told_by_who_looks_through_all(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    folder = stranger.home / "recordings"
+    for name, old, new in (("rec_a", "1.0", "1.0"), ("rec_b", '"1.0"', '"2.0"')):
+        (folder / name).mkdir(parents=True)
+        text = (SEALED / "000001.jsonl").read_text().replace(old, new, 1)
+        (folder / name / "000001.jsonl").write_text(text)
+    for line in (("rec", "list"), ("rec", "grep", "", "--count")):
+        done = stranger.types(*line)
+        assert done.returncode == 0
+        assert "rec_b cannot be read" in done.stderr
+        assert "Install a newer megabot" in done.stderr
+    done = stranger.types("rec", "grep", "", "last", "--names")
+    assert done.stdout == "rec_a\n"
+
+
+def test_events_are_found_by_their_words(stranger: Operator, tmp_path: Path) -> None:
+    source = tmp_path / "marked.jsonl"
+    header = (SEALED / "000001.jsonl").read_text().splitlines()[0]
+    source.write_text(
+        f'{header}\n{{"n":1,"t":1,"kind":"mark","note":"deployed 1.4"}}\n'
+        '{"n":2,"t":2,"kind":"close","code":1000,"reason":"deployed too"}\n'
+    )
+    line = ("rec", "grep", "deployed", str(source), "--count")
+    assert stranger.types(*line, "--events").stdout == "2\n"
+    missed = stranger.types(*line)
+    assert missed.returncode == 9
+    assert "--events" in missed.stderr
+
+
+def test_a_conversation_refuses_the_fields_that_it_would_leave_unused(stranger: Operator) -> None:
+    for words in (("--fields", "id"), ("--template", "{id}")):
+        done = stranger.types("rec", "show", str(SEALED), "--conversation", *words)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert f"--conversation has no {words[0]}" in done.stderr
+
+
+def test_a_doubled_segment_is_one_problem_and_no_list_of_them(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    for number in ("000001", "000002"):
+        (tmp_path / f"{number}.jsonl").write_bytes((SEALED / "000001.jsonl").read_bytes())
+    done = stranger.types("rec", "verify", str(tmp_path))
+    assert done.returncode == 13
+    assert done.stderr.count("time goes back") == 1

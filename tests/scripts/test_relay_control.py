@@ -49,7 +49,9 @@ def test_clients_are_listed_while_they_are_there(relay: Running) -> None:
 
 
 def test_a_mark_a_level_and_a_dump(relay: Running) -> None:
-    assert relay.operator.types("relay", "mark", "deployed").returncode == 0
+    assert relay.operator.types("relay", "mark", "  deployed ").returncode == 0
+    empty = relay.operator.types("relay", "mark", " ")
+    assert (empty.returncode, "TEXT is empty" in empty.stderr) == (2, True)
     assert "warning" in relay.operator.types("relay", "level", "warning").stderr
     assert relay.operator.types("relay", "level", "loud").returncode == 2
     dumped = relay.operator.types("relay", "dump", "--reason", "why not")
@@ -67,6 +69,9 @@ def test_a_dump_of_what_was_chosen_is_found_by_the_name_it_is_listed_with(relay:
     )
     shown = relay.operator.types("recordings", "show", name, "--events", "--fields", "note")
     assert shown.stdout == "chosen\n"
+    header = json.loads((Path(dumped.stdout.strip()) / "000001.jsonl").read_text().split("\n")[0])
+    assert header["previous"] is None  # the whole dump, which is gone
+    assert "made_from" not in header["labels"]
     empty = relay.operator.types("relay", "dump", "--type", "no_such")
     assert empty.returncode == 0
     assert "nothing was wanted" in empty.stderr

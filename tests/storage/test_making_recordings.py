@@ -14,22 +14,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from megabot_cli.errors import BadData, WrongUsage
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import decode_line, encode_record
 from megabot_cli.recording.held_streams import HeldStreams
 from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.secret_shapes import PSEUDONYM
 from megabot_cli.recording.selection import Selection
-from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.converting import write_part, write_whole
 from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.losses import with_losses
 from megabot_cli.storage.merging import merge
 from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.sanitizing import Dropping, Sanitized, sanitize
+from megabot_cli.storage.sealed_segment import SealedSegment
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import Verification, verify
 from tests.recording.arbitrary import CANARY, planted_texts, records, thorough
-from tests.storage.conftest import marks, segment_bytes
+from tests.storage.conftest import NewRecorder, marks, segment_bytes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recording_1_0"
 SEALED = GOLDEN / "sealed"
@@ -47,7 +49,7 @@ def header_of(path: Path) -> dict[str, Any]:
 
 def cut(source: Path, made: Path, **wanted: Any) -> Verification:
     with open_any(source) as reader, made.open("wb") as file:
-        lines = choose(reader, Selection(**wanted))
+        lines = with_losses(reader, Selection(**wanted))
         write_part(reader, lines, file.write, "cut")
     return verify(made)
 
@@ -71,12 +73,25 @@ def sanitized(
 ) -> Sanitized:
     with open_any(source) as reader, made.open("wb") as file:
         secrets = MoreSecrets(keys, patterns)
-        return sanitize(reader, reader.lines(), file.write, secrets, Dropping(**drop))
+        return sanitize(reader, with_losses(reader), file.write, secrets, Dropping(**drop))
 
 
 def recorded(path: Path, some: list[Record], **header: Any) -> Path:
-    path.write_bytes(segment_bytes(some, **header))
+    """A sealed recording, so that what is made of it has no gap at its end."""
+    path.write_bytes(sealed_bytes(segment_bytes(some, **header)))
     return path
+
+
+def sealed_bytes(unsealed: bytes) -> bytes:
+    made = io.BytesIO()
+    header, *lines = unsealed.splitlines()
+    segment = SealedSegment(made.write, header)
+    for line in lines:
+        record = decode_line(line)
+        assert isinstance(record, Record)
+        segment.add(record, line)
+    segment.seal()
+    return made.getvalue()
 
 
 # -- cut ------------------------------------------------------------------------------------
@@ -108,7 +123,7 @@ def test_the_header_of_a_cut_says_what_it_was_made_from(tmp_path: Path) -> None:
 
 def test_a_cut_of_a_later_minor_version_keeps_its_version_and_keys(tmp_path: Path) -> None:
     made = tmp_path / "cut.jsonl"
-    cut(LATER, made, limit=100)
+    cut(LATER, made, limit=4)
     source = gzip.decompress(LATER.read_bytes()).splitlines()
     assert lines_of(made)[1:-1] == [line for line in source[1:] if b'"kind":"end"' not in line]
     before, after = json.loads(source[0]), header_of(made)
@@ -121,6 +136,75 @@ def test_a_cut_that_was_changed_afterwards_is_unclean(tmp_path: Path) -> None:
     cut(SEALED, made, types=("chat_*",))
     made.write_bytes(made.read_bytes().replace(b"Hello ", b"hello "))
     assert not verify(made).clean
+
+
+# -- what a source lost -------------------------------------------------------------------------
+
+
+def damaged(tmp_path: Path) -> Path:
+    """Ten marks, of which the fifth and sixth are no records any more, sealed."""
+    source = recorded(tmp_path / "damaged", marks(10))
+    lines = lines_of(source)
+    lines[5] = b'{"n":5, garbage'
+    lines[6] = b"\0" * 20
+    source.write_bytes(b"\n".join(lines) + b"\n")
+    return source
+
+
+def told(path: Path) -> list[tuple[int, str, int | None]]:
+    with open_recording(path) as reader:
+        return [(each.n, each.kind, each.lost) for each in reader if each.kind == "gap"]
+
+
+def test_a_part_tells_what_was_lost_where_it_was_cut_from(tmp_path: Path) -> None:
+    source, made = damaged(tmp_path), tmp_path / "made"
+    assert cut(source, made, begin=Place("number", 3), until=Place("number", 9)).gaps == 1
+    assert told(made) == [(5, "gap", 2)]
+    for wanted in ({"kinds": ("message",)}, {"kinds": ("mark",), "around": 2}):
+        cut(source, made, **wanted)
+        assert told(made) == [(5, "gap", 2)]
+    for elsewhere in ({"begin": Place("number", 8)}, {"limit": 4}, {"until": Place("offset", 40)}):
+        cut(source, made, **elsewhere)
+        assert told(made) == []
+    sanitized(source, made)
+    assert told(made) == [(5, "gap", 2)]
+    assert (verify(made).clean, verify(made).lost) == (True, 2)
+
+
+def test_a_part_of_a_part_tells_the_lines_that_were_no_records(tmp_path: Path) -> None:
+    source = damaged(tmp_path)
+    source.write_bytes(source.read_bytes().replace(b'"labels":{}', b'"labels":{"holes":"cut"}'))
+    cut(source, tmp_path / "made", begin=Place("number", 2))
+    assert told(tmp_path / "made") == [(5, "gap", 2)]
+
+
+@pytest.mark.parametrize("torn_bytes", [0, 7])
+def test_what_is_made_of_a_recording_that_breaks_off_says_so(
+    tmp_path: Path, torn_bytes: int
+) -> None:
+    content = segment_bytes(marks(5))
+    source = tmp_path / "torn"
+    source.write_bytes(content[: len(content) - torn_bytes])
+    last, lost = (4, 1) if torn_bytes else (5, None)
+    sanitized(source, tmp_path / "sanitized")
+    cut(source, tmp_path / "cut", begin=Place("number", 2))
+    whole(source, tmp_path / "whole")
+    merged(tmp_path / "merged", source)
+    for name in ("sanitized", "cut", "whole", "merged"):
+        assert told(tmp_path / name) == [(last + 1, "gap", lost)], name
+        assert verify(tmp_path / name).gaps == 1
+    cut(source, tmp_path / "cut", limit=3)
+    assert told(tmp_path / "cut") == []
+
+
+def test_what_is_made_of_a_recording_under_way_has_no_gap_at_its_end(
+    tmp_path: Path, new_recorder: NewRecorder
+) -> None:
+    recorder = new_recorder()
+    recorder.put("mark", note="here")
+    assert recorder.flush(5.0)
+    assert cut(recorder.folder, tmp_path / "made").records == 1
+    assert told(tmp_path / "made") == []
 
 
 # -- the whole ------------------------------------------------------------------------------
@@ -154,7 +238,7 @@ def test_what_was_removed_before_the_first_segment_is_no_loss(tmp_path: Path) ->
 def test_records_are_merged_by_wall_time(tmp_path: Path) -> None:
     first = recorded(tmp_path / "a", marks(3))
     text = segment_bytes(marks(3)).replace(b"04:12:09Z", b"04:12:09.000015Z")
-    (tmp_path / "b").write_bytes(text.replace(b"rec_1", b"rec_2"))
+    (tmp_path / "b").write_bytes(sealed_bytes(text.replace(b"rec_1", b"rec_2")))
     found = merged(tmp_path / "made", tmp_path / "b", first)
     assert [(record.n, record.t, record.note) for record in found] == [
         (1, 10, "no 1"), (2, 20, "no 2"), (3, 25, "no 1"),
@@ -278,7 +362,7 @@ def test_keys_of_a_later_version_are_kept_but_for_their_secrets(tmp_path: Path) 
         b'"version":"1.0"', b'"version":"1.7","more":{"secret":"hush"}'
     )
     (tmp_path / "a").write_bytes(
-        text + line + line.replace(b'"token":"hush"', b'"y":12345678901234567890')
+        sealed_bytes(text + line + line.replace(b'"token":"hush"', b'"y":12345678901234567890'))
     )
     sanitized(tmp_path / "a", tmp_path / "made")
     content = (tmp_path / "made").read_bytes()

@@ -474,3 +474,33 @@ def test_messages_that_came_together_are_records_of_their_own_in_their_order(
     assert [record.payload() for record in records[-2:]] == [b"\x00", b"\xff"]
     assert {record.client for record in records[:-2]} == {"client_1"}
     assert recorder.records_written == len(texts) + 3
+
+
+def test_records_of_a_link_carry_the_user_that_its_greeting_named(
+    new_recorder: NewRecorder,
+) -> None:
+    recorder = new_recorder()
+
+    def message(direction: str, text: str, link: str, kind: str = "message") -> None:
+        data = text.encode()
+        recorder.keep_message(direction, data, None, link, f"s_{link}", "client_1", False, kind)
+
+    def greeting(**payload: str) -> str:
+        return json.dumps({"id": "g", "type": "connection_established", "payload": payload})
+
+    message("to_client", '{"id":"early"}', "link_1")
+    message("to_client", greeting(session_id="s", user_id="ann"), "link_1")
+    message("to_client", greeting(token="abc", user_id="bob"), "link_2")
+    message("to_upstream", greeting(user_id="mallory"), "link_1")
+    message("to_client", greeting(user_id="mallory"), "link_1", "inject")
+    message("to_upstream", '{"id":"q","type":"chat_send"}', "link_1")
+    message("to_upstream", '{"id":"q","metadata":{"user_id":"eve"}}', "link_1")
+    message("to_upstream", '{"id":"q","payload":{"token":"abc"}}', "link_2")
+    recorder.put("open", link="link_3", user="carl")
+    recorder.put("open", link="link_3", client="client_2")
+    recorder.put("close", link="link_2", code=1000)
+    recorder.put("mark", note="nobody's")
+    recorder.close()
+    assert [record.user for record in read(recorder.folder)] == [
+        None, "ann", "bob", "ann", "ann", "ann", "eve", "bob", "carl", "carl", "bob", None,
+    ]  # fmt: skip

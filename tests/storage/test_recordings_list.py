@@ -9,6 +9,7 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import NotFound
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recordings_list import (
+    Unreadable,
     describe_recording,
     find_recording,
     list_recordings,
@@ -152,3 +153,17 @@ def test_last_of_none_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as refused:
         find_recording(tmp_path, "last")
     assert "megabot relay" in (refused.value.hint or "")
+
+
+def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path) -> None:
+    for name, first_line in (("rec_new", b'"version":"2.0"'), ("rec_odd", b"garbage")):
+        (tmp_path / name).mkdir()
+        content = segment_bytes(marks(1)).replace(b'"version":"1.0"', first_line)
+        (tmp_path / name / "000001.jsonl").write_bytes(content)
+    unreadable: list[Unreadable] = []
+    assert list_recordings(tmp_path, unreadable) == []
+    new, odd = unreadable
+    assert (new.name, odd.name) == ("rec_new", "rec_odd")
+    assert "version 2.0" in new.why
+    assert "Install a newer megabot" in new.why
+    assert "not the header" in odd.why

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from megabot_cli.recording.record import Record
@@ -91,3 +92,33 @@ def test_long_words_are_wrapped_at_the_width() -> None:
         n=1, t=0, kind="message", direction="to_upstream", type="chat_send", id="m", data=said
     )
     assert all(len(line) <= 40 for line in shown([record], width=40).splitlines())
+
+
+def asked_and(*came: Mapping[str, object], kind: str = "message") -> str:
+    """A question, and messages to the client that the relay or the upstream sent."""
+    asked = {"id": "q", "type": "chat_send", "payload": {"content": "well?"}}
+    records = [Record(n=1, t=0, kind="message", direction="to_upstream", data=json.dumps(asked))]
+    for n, message in enumerate(came, 2):
+        text = json.dumps(message)
+        records.append(
+            Record(n=n, t=n * 1000, kind=kind, direction="to_client", type=str(message["type"]),
+                   data=text)
+        )  # fmt: skip
+    return shown(records, "jsonl") + shown(records)
+
+
+def test_an_answer_that_breaks_off_has_no_time_at_which_it_was_whole() -> None:
+    chunk = {"id": "a", "type": "chat_stream", "metadata": {"reply_to": "q"},
+             "payload": {"chunk": "We", "sequence": 1, "is_complete": False}}  # fmt: skip
+    text = asked_and(chunk)
+    assert json.loads(text.splitlines()[0])["whole_s"] is None
+    assert "breaks off: first after 2 ms" in text
+    assert "whole after" not in text
+
+
+def test_only_what_answers_a_request_is_a_refusal_of_the_relay() -> None:
+    greeting = {"id": "g", "type": "connection_established", "payload": {"session_id": "s"}}
+    refusal = {"id": "e", "type": "error", "payload": {}, "metadata": {"reply_to": "q"}}
+    first, second, *_ = asked_and(refusal, greeting, kind="inject").splitlines()
+    assert json.loads(first)["refused"] is True
+    assert json.loads(second)["refused"] is False
