@@ -34,14 +34,14 @@ def known_credential(invocation: Invocation, origin: str) -> Credential | None:
     return invocation.credentials.load(invocation.configuration.profile_name, origin)
 
 
-def is_from_environment(invocation: Invocation) -> bool:
-    return variable_in_use(invocation) is not None
-
-
-def variable_in_use(invocation: Invocation) -> str | None:
-    """The variable whose credential is sent to the profile's address, whatever that is."""
+def variable_in_force(invocation: Invocation) -> str | None:
+    """The variable that a credential comes from, before any that is stored."""
     names = ("MEGABOT_TOKEN", "MEGABOT_API_KEY")
     return next((name for name in names if invocation.environ.get(name)), None)
+
+
+def is_from_environment(invocation: Invocation) -> bool:
+    return variable_in_force(invocation) is not None
 
 
 def ssl_for(profile: ProfileSettings) -> ssl.SSLContext | bool:
@@ -151,7 +151,7 @@ async def open_client(
             yield client
         return
     invocation.console.detail(f"straight to {profile.url}")
-    if variable := variable_in_use(invocation):
+    if variable := variable_in_force(invocation):
         invocation.console.detail(f"with the credential in {variable}")
     async with open_http(invocation) as http:
         tokens = token_source(invocation, http)
