@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from megabot_cli.errors import BadConfiguration, NotPermitted
+
 if TYPE_CHECKING:
     from megabot_cli.client.observing import MessageLog
     from megabot_cli.commands.invocation import Invocation
@@ -26,7 +28,10 @@ def open_recorder(invocation: Invocation, folder: Path, made_by: str) -> Recorde
         upstream=configuration.profile.url,
         labels={"made_by": made_by},
     )
-    recorder.start()
+    try:
+        recorder.start()
+    except (BadConfiguration, NotPermitted) as fault:  # the folder is a flag's, no setting's
+        raise type(fault)(fault.message, "Name another folder with --record.") from None
     return recorder
 
 

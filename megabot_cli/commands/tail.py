@@ -103,6 +103,11 @@ def tail(
         raise WrongUsage("--direct has no history", "--from reads the relay's recording.")
     if since is not None and wanted.begin is not None:
         raise WrongUsage("--since and --from exclude each other")
+    if assemble and invocation.output not in ("line", "wide"):
+        raise WrongUsage(
+            f"--assemble has no meaning with -o {invocation.output}, which has every chunk",
+            "Leave one of them out.",
+        )
     show(
         invocation,
         sources or [],

@@ -123,6 +123,12 @@ def test_what_the_upstream_says_cannot_steer_the_terminal(ann: Operator) -> None
     assert "\\e]52" in done.stdout
 
 
+def test_a_folder_where_nothing_can_be_kept_is_the_flag_s(ann: Operator) -> None:
+    done = ann.types("send", "hi", "--record", "/proc/x")
+    assert done.returncode in (5, 12)
+    assert "Name another folder with --record." in done.stderr
+
+
 def test_what_passes_is_kept_as_a_recording_that_replays(ann: Operator, tmp_path: Path) -> None:
     done = ann.types("send", "keep me", "--record", str(tmp_path / "kept"))
     assert done.returncode == 0, done.stderr
