@@ -44,7 +44,7 @@ def test_a_session_is_gone_on_with(ann: Operator) -> None:
     [
         ({"MEGABOT_TOKEN": "wrong"}, (), 4),
         ({"MEGABOT_TOKEN": "x"}, ("--url", "ws://127.0.0.1:9/ws"), 7),
-        ({"MEGABOT_TOKEN": "x"}, ("--url", "ws://127.0.0.1:9/a b"), 12),
+        ({"MEGABOT_TOKEN": "x"}, ("--url", "ws://127.0.0.1:9/a b"), 2),
     ],
 )
 def test_what_goes_wrong_is_told_as_ever(

@@ -122,7 +122,7 @@ def test_a_field_that_no_record_has_is_told_with_what_may_be_meant(
         (("convert", str(SEALED), "--to", "pdf"), 2, "pdf"),
         (("convert", "nope.har", "--to", "jsonl"), 9, "nope.har"),
         (("convert", __file__, "--to", "jsonl"), 11, "test_recordings_tools.py"),
-        (("convert", str(SEALED), "/nope/x.har", "--to", "har"), 1, "/nope/x.har"),
+        (("convert", str(SEALED), "/nope/x.har", "--to", "har"), 2, "/nope/x.har"),
         (("convert", str(SEALED), "/dev/null", "--to", "har", "--force"), 2, "/dev/null"),
         (("convert", str(SEALED), "--from", "har", "--to", "jsonl"), 11, "folder"),
         (("convert", str(SEALED), "--to", "pytest", "--type", "nothing"), 2, "no request"),

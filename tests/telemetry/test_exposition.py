@@ -129,7 +129,11 @@ def test_every_label_value_is_there_before_anything_has_happened() -> None:
 def test_the_lists_of_label_values_are_the_relays_own_words() -> None:
     assert set(WORDS["state"]) == {state.value for state in LinkState}
     assert set(WORDS["verdict"]) == {verdict.value for verdict in Verdict}
-    assert set(WORDS["claim"]) == {claim.value for claim in Claim} | {"left", "given_back"}
+    assert set(WORDS["claim"]) == {claim.value for claim in Claim} | {
+        "left",
+        "given_back",
+        "given_again",
+    }
     routes = {value for name, value in vars(Route).items() if name.isupper()}
     assert set(WORDS["route"]) == routes
 
