@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.session_words import SessionWord
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import ToolPrograms, programs
 from megabot_cli.errors import WrongUsage
@@ -20,15 +21,7 @@ from megabot_cli.errors import WrongUsage
 )
 def chat(
     context: typer.Context,
-    session: Annotated[
-        str | None,
-        typer.Option(
-            "-s",
-            "--session",
-            metavar="ID",
-            help="Go on in this session; of the relay's, the end will do.",
-        ),
-    ] = None,
+    session: SessionWord = None,
     new: Annotated[
         bool, typer.Option("--new", help="Begin a new session, as without --session.")
     ] = False,

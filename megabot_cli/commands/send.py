@@ -21,6 +21,7 @@ from megabot_cli.commands.sending import (
     preview,
     said_quickly,
 )
+from megabot_cli.commands.session_words import SessionWord
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import (
     MostlyOneOf,
@@ -75,15 +76,7 @@ def send(
     metadata: Annotated[
         list[str] | None, typer.Option("--metadata", metavar="K=V", help="Metadata to send along.")
     ] = None,
-    session: Annotated[
-        str | None,
-        typer.Option(
-            "-s",
-            "--session",
-            metavar="ID",
-            help="Go on in this session; of the relay's, the end will do.",
-        ),
-    ] = None,
+    session: SessionWord = None,
     or_new: Annotated[
         bool, typer.Option("--or-new", help="Where that session is gone, begin a new one.")
     ] = False,

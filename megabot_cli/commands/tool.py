@@ -8,6 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
+from megabot_cli.commands.session_words import SessionWord
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration, json_object, pairs
 
@@ -29,15 +30,7 @@ def tool(
     params: Annotated[
         str | None, typer.Option("--params", metavar="JSON", help="All parameters, an object.")
     ] = None,
-    session: Annotated[
-        str | None,
-        typer.Option(
-            "-s",
-            "--session",
-            metavar="ID",
-            help="Go on in this session; of the relay's, the end will do.",
-        ),
-    ] = None,
+    session: SessionWord = None,
     timeout: Annotated[
         float | None,
         typer.Option(

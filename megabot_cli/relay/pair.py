@@ -260,7 +260,7 @@ class Pair:
                     case WSMsgType.PING:
                         await other.ping(message.data)
                     case WSMsgType.PONG if self._client_left or message.data == self._pings.data:
-                        pass
+                        pass  # it answers our ping, or a ping of somebody who has left
                     case WSMsgType.PONG:
                         await other.pong(message.data)
                     case WSMsgType.CLOSE:

@@ -222,3 +222,16 @@ async def gateway(stage: Stage) -> AsyncIterator[Gateway]:
     gateway = await stage.open_gateway()
     yield gateway
     await gateway.stop()
+
+
+async def hears_nothing(peer: Peer, for_s: float = 0.15) -> bool:
+    """Whether nothing arrives for a while."""
+    try:
+        message = await peer.socket.receive(timeout=for_s)
+    except TimeoutError:
+        return True
+    raise AssertionError(message)
+
+
+def enveloped(kind: str, message_id: str, **payload: object) -> dict[str, object]:
+    return {"id": message_id, "type": kind, "payload": payload, "timestamp": 0}

@@ -7,8 +7,7 @@ import json
 from typing import Any
 
 from megabot_cli.gateway.server import Gateway
-from tests.relay.conftest import Peer, Stage
-from tests.relay.test_shared import enveloped, hears_nothing
+from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing
 from tests.support.upstream import ScriptedUpstream
 
 MARKED = ("megabot.relay.v1",)

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from megabot_cli.relay.server import Relay
-from tests.relay.conftest import Peer, Stage, until
-from tests.relay.test_shared import enveloped, hears_nothing
+from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
 from tests.support.upstream import Connection, ScriptedUpstream
 
 MARKED = ("megabot.relay.v1",)

@@ -1,0 +1,139 @@
+"""`shared` mode: what a client sent in a batch or as gzip, and what came so, is its own too."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+from tests.relay.conftest import Stage, enveloped, hears_nothing, until
+from tests.relay.test_shared import Unnamed, answer_each, hears_of, open_relay
+from tests.support.upstream import Connection, ScriptedUpstream, greet_and_wait
+
+
+async def test_what_a_client_batched_is_answered_to_it_alone(stage: Stage) -> None:
+    async with ScriptedUpstream(answer_each) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        asker, _ = await stage.greeted(relay.url)
+        other, _ = await stage.greeted(relay.url)
+        for turn in ("a", "b"):  # at first it is not known that the upstream names requests
+            questions = [enveloped("chat_send", f"{turn}{n}", content="?") for n in range(3)]
+            await asker.send("batch", turn, messages=[*questions, enveloped("x", f"{turn}x", k=1)])
+            await hears_of(asker, f"{turn}0", f"{turn}1", f"{turn}2", f"{turn}x")
+        assert await hears_nothing(other)
+        assert not relay.numbers.routes["broadcast"]
+
+
+async def test_a_batch_goes_up_as_it_came_where_answers_name_their_request(stage: Stage) -> None:
+    texts: list[str | bytes] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        question = await connection.receive()
+        await connection.send("chat_receive", {"content": "yes"}, reply_to=question["id"])
+        texts.append(await connection.receive_text())
+        await connection.send("chat_receive", {"content": "no"}, reply_to="q2")
+        await connection.cut()
+
+    async with ScriptedUpstream(keep) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        asker, _ = await stage.greeted(relay.url)
+        await asker.send("chat_send", "q0", content="named?")
+        await asker.message("chat_receive")
+        questions = [enveloped("chat_send", name, content="?") for name in ("q1", "q2")]
+        text = json.dumps(enveloped("batch", "b", messages=questions), indent=1)
+        await asker.socket.send_str(text)
+        assert (await asker.message("chat_receive"))["metadata"]["reply_to"] == "q2"
+        assert texts == [text]
+        # What of it has no answer when the link falls is told, as of any request.
+        upstream.script = greet_and_wait
+        unknown = await asker.message("connection_error", limit_s=10)
+        assert unknown["metadata"]["reply_to"] == "q1"
+        assert unknown["payload"]["error"] == "delivery_unknown"
+
+
+async def test_an_upstream_that_names_no_request_gets_those_of_a_batch_one_at_a_time(
+    stage: Stage,
+) -> None:
+    script = Unnamed()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        questions = [enveloped("chat_send", name, content="?") for name in ("a1", "a2")]
+        await first.send("batch", "b", messages=questions)
+        await until(lambda: script.asked == ["a1"])
+        await second.send("chat_send", "m2", content="two")
+        for _ in range(3):
+            script.may_answer.release()
+        for name in ("a1", "a2"):
+            assert (await first.message("chat_receive"))["payload"]["content"] == f"for {name}"
+        assert (await second.message("chat_receive"))["payload"]["content"] == "for m2"
+        assert await hears_nothing(first)
+
+
+async def test_each_answer_in_a_batch_from_upstream_goes_to_its_asker_alone(stage: Stage) -> None:
+    async def answer_both_at_once(connection: Connection) -> None:
+        await connection.greet()
+        replies: list[dict[str, object]] = []
+        while len(replies) < 2:
+            question = await connection.receive()
+            reply = enveloped("status_update", f"to {question['id']}", status="working")
+            replies.append({**reply, "metadata": {"reply_to": question["id"]}})
+        await connection.send("batch", {"messages": [*replies, enveloped("x", "n1", k=1)]})
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_both_at_once) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("session_join", "j1", session_id="s")
+        await second.send("session_join", "j2", session_id="s")
+        for peer, name in ((first, "to j1"), (second, "to j2")):
+            assert [(await peer.message())["id"] for _ in range(2)] == [name, "n1"]
+            assert await hears_nothing(peer, 0.05)
+
+
+async def test_what_was_sent_as_gzip_is_answered_to_its_sender_alone(stage: Stage) -> None:
+    async def answer_as_gzip(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            data = await connection.receive_text()
+            question = json.loads(gzip.decompress(data) if isinstance(data, bytes) else data)
+            for each in question["payload"].get("messages", [question]):
+                reply = enveloped("chat_receive", f"to {each['id']}", content="x" * 2000)
+                reply["metadata"] = {"reply_to": each["id"]}
+                await connection.send_bytes(gzip.compress(json.dumps(reply).encode()))
+
+    async with ScriptedUpstream(answer_as_gzip) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        asker, _ = await stage.greeted(relay.url)
+        other, _ = await stage.greeted(relay.url)
+        single = enveloped("chat_send", "q1", content="x" * 2000)
+        batch = enveloped(
+            "batch", "b", messages=[enveloped("chat_send", "q2", content="?"), single]
+        )
+        for message in (single, batch):
+            await asker.socket.send_bytes(gzip.compress(json.dumps(message).encode()))
+        for name in ("q1", "q2", "q1"):
+            answer = json.loads(gzip.decompress(await asker.socket.receive_bytes(timeout=5)))
+            assert answer["metadata"]["reply_to"] == name
+        assert await hears_nothing(other)
+        assert not relay.numbers.malformed_to_upstream
+
+
+async def test_gzip_of_more_than_a_message_may_hold_is_passed_on_unread(stage: Stage) -> None:
+    got: list[str | bytes] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        got.append(await connection.receive_text())
+        await connection.until_gone()
+
+    async with ScriptedUpstream(keep) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        asker, _ = await stage.greeted(relay.url)
+        bomb = gzip.compress(json.dumps(enveloped("chat_send", "q", content="0" * 2**21)).encode())
+        await asker.socket.send_bytes(bomb)
+        await until(lambda: got)
+        assert got == [bomb]
+        assert relay.numbers.malformed_to_upstream == 1
