@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 
 from megabot_cli.client.connection import MegaBotClient, Received
+from megabot_cli.protocol.greeting import GREETING
 from megabot_cli.recording.answers import Answer, Correlator, Part
 from megabot_cli.recording.rewriting import IdMap
 
@@ -79,11 +80,15 @@ class Lane:
             self.outstanding.add(place)
 
     def heard(self, client: str, received: Received, at: float) -> None:
-        """A message came over one of the sockets, at `at` on the monotonic clock."""
-        if not self._is_news(client, received):
+        """A message came over one of the sockets, at `at` on the monotonic clock.
+
+        The greeting tells nothing but that we are connected: it answers nobody, and is not counted.
+        """
+        head = received.head
+        if (head is not None and head.type == GREETING) or not self._is_news(client, received):
             return
         self.replies += 1
-        grown = self._correlator_of(client).came(received.text, at, received.head)
+        grown = self._correlator_of(client).came(received.text, at, head)
         self.unasked += not grown
         for place, part in grown:
             if part.type == "tool_call":

@@ -42,10 +42,10 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     `failed` counts those that are not what `expect` allows: of an answer to a message that went
     out with a pseudonym for its secret that is the same shape. `rounds` is how often it was
     played, `context` how many messages were sent before; `stopped` that somebody ended it early.
-    `replies` counts messages that came, `unasked` those of them that answer nothing. `lateness`
-    is about paces that time decides. Of `differences` the first hundred are kept. `varying` are
-    paths whose values were not the same in all rounds, with the number of answers in which they
-    varied.
+    `replies` counts messages that came after the greeting, `unasked` those of them that answer
+    nothing. `lateness` is about paces that time decides. Of `differences` the first hundred are
+    kept. `varying` are paths whose values were not the same in all rounds, with the number of
+    answers in which they varied.
     """
 
     sent: int

@@ -243,7 +243,7 @@ async def test_context_is_answered_before_the_first_message_chosen_leaves(
 
     heard.answer = answer_and_look
     assert (await replay.play()).report.passed
-    assert replies_before == [1, 2, 3]  # the greeting, then an answer each
+    assert replies_before == [0, 1, 2]  # an answer each; the greeting is none
 
 
 async def test_what_is_ignored_makes_no_difference(
