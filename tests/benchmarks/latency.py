@@ -12,7 +12,7 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from tests.benchmarks.message_path import CLIENTS, NAIVE, OURS, WAYS, pin, process
+from tests.benchmarks.message_path import CLIENTS, NAIVE, OURS, WAYS, children, pin, process
 
 
 def round_trips(url: str, seconds: float, *, clients: int = 1, rate: int = 0) -> dict[str, Any]:
@@ -68,7 +68,10 @@ def report_recording(rounds: int, seconds: float = 3.0, rate: int = 4000) -> Non
                 for name, runs in sorted(taken.items(), reverse=number % 2 == 0):
                     more = ["--record"] if name == "on" else []
                     with process(OURS, upstream, mode, "warn", *more) as (pid, url):
-                        pin(pid, 0)
+                        # All of the relay has one core: beside the load its recorder would hold
+                        # up that, and the upstream.
+                        for each in (pid, *children(pid)):
+                            pin(each, 0)
                         runs.append(round_trips(url, seconds, clients=CLIENTS, rate=rate))
         off = median(taken["off"], "p99_ms")
         for name, runs in taken.items():
