@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 from megabot_cli.terminal.console import Console
+from megabot_cli.terminal.live_line import LiveLine
 from megabot_cli.terminal.text import display_width, fit
 
 REDRAW_S = 0.1  # more often is a flicker, not news
@@ -15,7 +14,7 @@ _BAR_WIDTH = 24
 _SHORTEST_BAR = 6
 
 
-class Progress:
+class Progress(LiveLine):
     """A bar with rate and time left; without a `total` it only counts.
 
     Use as a context manager: the bar is gone when the work is. Draws nothing unless stderr
@@ -30,7 +29,7 @@ class Progress:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = console
+        super().__init__(console)
         self._label = label
         self._total = total
         self._clock = clock
@@ -40,23 +39,6 @@ class Progress:
         self._guesses = True
         self._started_at = clock()
         self._drawn_at: float | None = None
-        self._on_screen = False
-        self._active = console.shows_progress
-
-    def __enter__(self) -> Self:
-        if self._active:
-            self._console.live_area = self
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        fault: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._active:
-            self.hide()
-            self._console.live_area = None
 
     def reach(
         self,
@@ -84,16 +66,9 @@ class Progress:
     def advance(self, by: int = 1, remark: str = "") -> None:
         self.reach(self._done + by, remark)
 
-    def hide(self) -> None:
-        if self._on_screen:
-            self._console.draw("\r\x1b[K")
-            self._on_screen = False
-
     def show(self) -> None:
         if self._drawn_at is not None:
-            columns = (self._console.width or 80) - 1  # a full last column would wrap the line
-            self._console.draw("\r\x1b[K" + fit(self.text(columns), columns))
-            self._on_screen = True
+            self._draw(fit(self.text(self._columns), self._columns))
 
     def text(self, columns: int | None = None) -> str:
         """The bar as one line: label, share, count, rate, time left, remark. Where that is too
