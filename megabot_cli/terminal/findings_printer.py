@@ -6,35 +6,25 @@ import textwrap
 
 from megabot_cli.doctor.findings import Finding, Verdict
 from megabot_cli.terminal.console import Console, Style
+from megabot_cli.terminal.live_line import LiveLine
 from megabot_cli.terminal.text import fit, safe_line
 
 _STYLES: dict[Verdict, Style] = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "dim"}
 _VERDICT_WIDTH = len("skipped")
 
 
-class FindingsPrinter:
+class FindingsPrinter(LiveLine):
     """Findings on stdout; on a terminal stderr says meanwhile what one waits for."""
 
     def __init__(self, console: Console, widest_name: int) -> None:
-        self._console = console
+        super().__init__(console)
         self._widest = widest_name
         self._waiting = ""
-        self._on_screen = False
-
-    def __enter__(self) -> FindingsPrinter:
-        if self._console.shows_progress:
-            self._console.live_area = self
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._console.live_area is self:
-            self.hide()
-            self._console.live_area = None
 
     def begin(self, what: str) -> None:
         """Say what is being looked at now."""
         self._waiting = what
-        if self._console.live_area is self:
+        if self._active:
             self.show()
 
     def show_finding(self, finding: Finding) -> None:
@@ -59,13 +49,6 @@ class FindingsPrinter:
         room = max(30, self._console.width - indent)
         return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
 
-    def hide(self) -> None:
-        if self._on_screen:
-            self._console.draw("\r\x1b[K")
-            self._on_screen = False
-
     def show(self) -> None:
         if self._waiting:
-            columns = (self._console.width or 80) - 1
-            self._console.draw("\r\x1b[K" + fit(f"… {self._waiting}", columns))
-            self._on_screen = True
+            self._draw(fit(f"… {self._waiting}", self._columns))
