@@ -12,7 +12,15 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
-from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
+from megabot_cli.relay.routing import (
+    ENDS,
+    Request,
+    Route,
+    Routing,
+    note_slow,
+    read_keys,
+    refusal_code,
+)
 from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import Unfolding, messages_within
 from megabot_cli.relay.upward import Upward
@@ -200,6 +208,8 @@ class Downward:
             if request.client not in by_name:
                 late += 1
         numbers.reply_s.observe_all(took_s)
+        if took_s and numbers.slow_replies.may_be_one(max(took_s), now):
+            note_slow(numbers, answered, self._link.life.session_id, now)
         numbers.routes[Route.EXACT] += len(answered) - late
         if late:
             numbers.routes[Route.LATE] += late
@@ -235,7 +245,7 @@ class Downward:
         routed = self._routing.route(head, data, now)
         client, route, progress = routed.client, routed.route, routed.progress
         if progress is not None:
-            self._numbers.note(progress.first_chunk_s, progress.reply_s)
+            progress.note(self._numbers, self._link.life.session_id, now)
         late = client is not None and client not in self._roster.by_name
         self._numbers.routes[Route.LATE if late else route] += 1
         if self._upward.held.count and head.type in _MAY_RELEASE:

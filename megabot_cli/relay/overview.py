@@ -49,6 +49,7 @@ def status(relay: Relay) -> Facts:
         "routes": dict(numbers.routes),
         "replies": _latency(numbers.reply_s.counts, numbers.reply_s.bounds),
         "first_chunks": _latency(numbers.first_chunk_s.counts, numbers.first_chunk_s.bounds),
+        "slowest_replies": slowest_replies(relay),
     }
     if len(relay.identities) > 1:
         facts["profiles"] = {
@@ -76,6 +77,22 @@ def status(relay: Relay) -> Facts:
             facts["flight_recorder"]["trigger"] = relay.trigger.text
             facts["flight_recorder"]["hits"] = relay.trigger.hits
     return facts
+
+
+def slowest_replies(relay: Relay) -> list[Facts]:
+    """The slowest of the last minute, the slowest first; `age_s` since the reply came."""
+    now, clean = relay.main.parts.loop.time(), relay.clean
+    return [
+        {
+            "took_s": round(each.took_s, 6),
+            "type": clean(each.kind),
+            "id": clean(each.id),
+            "client": clean(each.client),
+            "session": clean(each.session or "") or None,
+            "age_s": round(now - each.at, 3),
+        }
+        for each in relay.numbers.slow_replies.slowest(now)
+    ]
 
 
 def clients(relay: Relay) -> list[Facts]:

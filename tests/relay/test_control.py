@@ -67,6 +67,38 @@ async def test_status_clients_and_sessions_tell_what_is_there(
     assert (facts["session"], facts["state"], facts["clients"]) == (session, "up", 1)
 
 
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
+async def test_the_slowest_replies_are_told_with_whose_they_are(
+    stage: Stage, mode: str, named: bool
+) -> None:
+    async def answers(connection: Connection) -> None:
+        await connection.greet("sess_1")
+        while True:
+            message = await connection.receive()
+            await asyncio.sleep(message["payload"]["after"])
+            more = {"reply_to": message["id"]} if named else {}
+            await connection.stream("so", "it is", **more)
+            await connection.send("chat_receive", {"content": "so it is"}, **more)
+
+    async with ScriptedUpstream(answers) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        peer = await stage.connect(relay.url, query={"client_id": "ada"})
+        await peer.message("connection_established")
+        for message_id, after_s in (("quick", 0.0), ("slow", 0.2), ("middle", 0.1)):
+            await peer.send("chat_send", message_id, after=after_s)
+            await peer.message("chat_receive")
+        told = (await ask(stage, relay, "status"))["slowest_replies"]
+        (client,) = await ask(stage, relay, "clients")
+        await relay.stop()
+    assert [each["id"] for each in told] == ["slow", "middle", "quick"]
+    assert 0.2 <= told[0]["took_s"] < 2
+    assert 0 <= told[0]["age_s"] < 5
+    assert told[0]["type"] == "chat_send"
+    assert {each["client"] for each in told} == {client["name"] or client["id"]}
+    assert {each["session"] for each in told} == {"sess_1"}
+
+
 @pytest.mark.parametrize("mode", ["session", "dedicated"])
 async def test_a_client_can_be_closed_by_its_id(stage: Stage, gateway: Gateway, mode: str) -> None:
     relay = await stage.open_relay(gateway.url, mode=mode)
