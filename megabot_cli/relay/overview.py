@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from megabot_cli.errors import MegabotError
     from megabot_cli.relay.identity import Identity
     from megabot_cli.relay.local_client import LocalClient
     from megabot_cli.relay.pair import Pair
@@ -56,7 +57,7 @@ def status(relay: Relay) -> Facts:
             name: {
                 "upstream": identity.origin,
                 "sessions": len(identity.sessions),
-                "fault": identity.fault.message if identity.fault is not None else None,
+                "fault": _told(identity.fault, relay.clean),
             }
             for name, identity in relay.identities.items()
         }
@@ -162,8 +163,12 @@ def _session(session: Session, identity: Identity, clean: Callable[[str], str]) 
         "cursor": session.ring.cursor(),
         "kept": {"messages": len(session.ring), "bytes": session.ring.kept_bytes},
         "attempts": life.attempts,
-        "fault": fault.message if fault is not None else None,
+        "fault": _told(fault, clean),
     }
+
+
+def _told(fault: MegabotError | None, clean: Callable[[str], str]) -> str | None:
+    return clean(fault.message) if fault is not None else None
 
 
 def _latency(counts: list[int], bounds: tuple[float, ...]) -> Facts:

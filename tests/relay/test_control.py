@@ -19,7 +19,7 @@ from megabot_cli.config.schema import (
     RelaySettings,
     Settings,
 )
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, CouldNotConnect
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay import trigger
 from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
@@ -65,6 +65,20 @@ async def test_status_clients_and_sessions_tell_what_is_there(
     assert client["messages"]["to_upstream"] == 1
     (facts,) = await ask(stage, relay, "sessions")
     assert (facts["session"], facts["state"], facts["clients"]) == (session, "up", 1)
+
+
+async def test_a_fault_is_told_without_the_secret_that_it_speaks_of(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    await stage.greeted(relay.url)
+    relay.sessions[0].link.fault = CouldNotConnect(f"nobody takes {stage.api_key} any more")
+    async with stage.http.get(f"{relay.admin_url}/readyz") as response:
+        ready = await response.text()
+    told = [await ask(stage, relay, what) for what in ("status", "sessions")]
+    assert "nobody takes" in told[0]["fault"]
+    assert "nobody takes" in told[1][0]["fault"]
+    assert stage.api_key not in f"{told}{ready}"
 
 
 @pytest.mark.parametrize("named", [True, False])
