@@ -42,6 +42,8 @@ class TlsDoor:
         while True:
             try:
                 connection, _ = await loop.sock_accept(self._listener)
+            except ConnectionAbortedError:  # it hung up first
+                continue
             except OSError:
                 await asyncio.sleep(_AGAIN_S)
                 continue
