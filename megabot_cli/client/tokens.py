@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -68,6 +68,19 @@ class TokenSource:
         self._refusal: tuple[float, str, NotAuthenticated] | None = None  # when, of which secret
         self.refusals = 0  # in a row: times that all who asked together were refused
         self.outcomes: Counter[str] = Counter()  # of renewals: renewed, refused, failed
+        self._tell: Callable[[list[str]], None] | None = None
+
+    def tell_secrets(self, tell: Callable[[list[str]], None]) -> None:
+        """Call `tell` with the secrets in use: now, and with others before they are used."""
+        self._tell = tell
+        self._tell_of(self._credential)
+
+    def _tell_of(self, credential: Credential | None) -> None:
+        if self._tell is None:
+            return
+        proofs = (credential.secret, credential.refresh_token) if credential is not None else ()
+        password = self._login[1] if self._login is not None else None
+        self._tell([secret for secret in (*proofs, password) if secret])
 
     @property
     def expires_at(self) -> float | None:
@@ -192,7 +205,9 @@ class TokenSource:
                 if not self._is_due(stored):
                     return self._keep(stored)
                 old = stored
+                self._tell_of(old)
             credential = await self._obtain(old)
+            self._tell_of(credential)
             if self._store is not None:
                 await asyncio.to_thread(self._store.save, self._profile, credential)
             return self._keep(credential)
@@ -211,6 +226,7 @@ class TokenSource:
     def _keep(self, credential: Credential) -> Credential:
         self._credential = credential
         self._obtained_at = time.time()
+        self._tell_of(credential)
         return credential
 
     async def _stored(self) -> Credential | None:

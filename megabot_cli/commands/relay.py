@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.config.load import Flag
     from megabot_cli.config.schema import Settings
+    from megabot_cli.recording.known_secrets import KnownSecrets
     from megabot_cli.relay.identity import Served, Upstream
     from megabot_cli.relay.reloading import Reread
     from megabot_cli.relay.server import Relay
@@ -171,18 +172,23 @@ async def _serve(invocation: Invocation, options: ServeOptions) -> None:
     """Serve the upstream, or the gateway that is started for it."""
     from megabot_cli.commands.embedded_gateway import embedded_gateway
     from megabot_cli.commands.serving import configure_logs
+    from megabot_cli.recording.known_secrets import KnownSecrets
 
-    configure_logs(invocation)
+    known = KnownSecrets()
+    configure_logs(invocation, known)
     if not options.gateway:
-        await _serve_upstream(invocation, options)
+        await _serve_upstream(invocation, options, known)
         return
     async with embedded_gateway(invocation) as gateway:
         invocation.configure({"profiles.*.url": _flag("--gateway", gateway.url)})
-        await _serve_upstream(invocation, options, login=gateway.login)
+        await _serve_upstream(invocation, options, known, login=gateway.login)
 
 
 async def _serve_upstream(
-    invocation: Invocation, options: ServeOptions, login: tuple[str, str] | None = None
+    invocation: Invocation,
+    options: ServeOptions,
+    known: KnownSecrets,
+    login: tuple[str, str] | None = None,
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
     from megabot_cli.commands.running import on_signals
@@ -196,11 +202,11 @@ async def _serve_upstream(
     )
 
     supervisor = Supervisor.of(os.environ)
-    recorder = _open_recorder(invocation)
+    recorder = _open_recorder(invocation, known)
     if recorder is not None:
         recorder.prepare()  # while the relay is imported
     token_file = invocation.places.state / "client-token"
-    relay = _open_relay(invocation, recorder, token_file, login, options)
+    relay = _open_relay(invocation, recorder, token_file, login, options, known)
     try:
         upstreams = await _started(relay)
     except NotAuthenticated as refusal:
@@ -287,7 +293,7 @@ def _reload(relay: Relay, supervisor: Supervisor) -> None:
     supervisor.ready()
 
 
-def _open_recorder(invocation: Invocation) -> Recorder | None:
+def _open_recorder(invocation: Invocation, known: KnownSecrets) -> Recorder | None:
     from megabot_cli.storage.recorder import Recorder
 
     configuration = invocation.configuration
@@ -301,6 +307,7 @@ def _open_recorder(invocation: Invocation) -> Recorder | None:
         upstream=configuration.profile.url,
         apart=settings.writer == "process"
         or (settings.writer == "auto" and (os.cpu_count() or 1) > 1),
+        known=known,
     )
 
 
@@ -310,6 +317,7 @@ def _open_relay(
     token_file: Path,
     login: tuple[str, str] | None,
     options: ServeOptions,
+    known: KnownSecrets,
 ) -> Relay:
     from megabot_cli.recording.redaction import Redactor
     from megabot_cli.relay.operations import Dumps
@@ -329,7 +337,10 @@ def _open_relay(
         debug=invocation.options.debug or invocation.options.verbose > 1,
         debug_bodies=options.debug_bodies,
         redactor=Redactor(
-            os.urandom(16), settings.recording.redact_keys, settings.recording.redact_patterns
+            os.urandom(16),
+            settings.recording.redact_keys,
+            settings.recording.redact_patterns,
+            known,
         ),
         dumps=Dumps(invocation.recordings_folder, settings.recording),
         read_settings=lambda: _reread(invocation, settings, served, gateway=options.gateway),

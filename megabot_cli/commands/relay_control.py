@@ -267,7 +267,7 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
 
 @forms("text", "jsonl")
 @examples(
-    ("megabot relay top", "A live screen: rates, links, clients; q ends it"),
+    ("megabot relay top", "A live screen: rates, clients, slow answers; q ends it"),
     ("megabot relay top --jsonl --every 10s", "A line every ten seconds, for a log"),
 )
 def top(
@@ -282,7 +282,8 @@ def top(
 ) -> None:
     """Watch it work, live.
 
-    In a pipe it prints one look after another, or with --jsonl one line each.
+    Rates, links, clients, and the slowest answers of the last minute. In a pipe it prints one look
+    after another, or with --jsonl one line each.
     """
     from megabot_cli.terminal.asking import Asked
     from megabot_cli.terminal.relay_screen import Screen

@@ -13,6 +13,7 @@ from megabot_cli.errors import MegabotError
 
 if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.recording.known_secrets import KnownSecrets
 
 _STOPPING = ("SIGINT", "SIGTERM", "SIGHUP")
 
@@ -81,8 +82,8 @@ async def serve_until_signal(
             await first_of(drain(), second.wait())
 
 
-def configure_logs(invocation: Invocation) -> None:
-    """Send log lines to stderr as the global options say, secrets replaced."""
+def configure_logs(invocation: Invocation, known: KnownSecrets | None = None) -> None:
+    """Send log lines to stderr as the global options say, secrets replaced; `known` ones too."""
     import os
 
     from megabot_cli.recording.redaction import Redactor
@@ -94,6 +95,6 @@ def configure_logs(invocation: Invocation) -> None:
         level="error" if options.quiet else "debug" if options.verbose > 1 else "info",
         format=form,
         debug=options.debug,
-        scrub=Redactor(os.urandom(16)).clean,
+        scrub=Redactor(os.urandom(16), known=known).clean,
         color=invocation.console.err_color,
     )

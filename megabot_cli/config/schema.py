@@ -292,9 +292,16 @@ class RelaySettings(Section, frozen=True):
     max_unknown: Annotated[
         int, Meta(ge=1, description="Connections without a whole request; the oldest goes.")
     ] = 32
-    max_clients: Annotated[int, Meta(ge=1, description="Clients at once.")] = 256
+    max_clients: Annotated[
+        int, Meta(ge=1, description="Clients at once, of all profiles together.")
+    ] = 256
     max_clients_per_session: Annotated[
-        int, Meta(ge=1, description="Clients on one session; not for mode shared.")
+        int,
+        Meta(
+            ge=1,
+            description="Clients on one session, in mode session; in the others max_clients alone "
+            "bounds them.",
+        ),
     ] = 64
     drain_s: Annotated[
         NotNegative, Meta(description="How long work under way may take when stopping.")

@@ -3,7 +3,8 @@
 aiohttp negotiates the extension but lets nobody choose level, memory, window, threshold or
 context takeover. What goes below its public surface for that stands here;
 `tests/gateway/test_deflating.py` fails when aiohttp is built differently, and frames are
-then compressed aiohttp's way.
+then compressed aiohttp's way. Nor does aiohttp mind a client that masks nothing, which here
+ends the connection.
 """
 
 from __future__ import annotations
@@ -13,7 +14,11 @@ import re
 import zlib
 from typing import Any, Literal
 
-from aiohttp import WSMsgType, hdrs, web
+import aiohttp.web_ws
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, hdrs, web
+from aiohttp._websocket.reader import WebSocketReader
+
+from megabot_cli.protocol.frames import MaskWatch
 
 LEVEL = 3
 MEMORY_LEVEL = 7
@@ -33,6 +38,33 @@ def deflate(message: bytes, window_bits: int = WINDOW_BITS) -> bytes:
     compressor = zlib.compressobj(LEVEL, zlib.DEFLATED, -window_bits, MEMORY_LEVEL)
     squeezed = compressor.compress(message) + compressor.flush(zlib.Z_SYNC_FLUSH)
     return squeezed.removesuffix(_TAIL)
+
+
+class MaskedReader(WebSocketReader):
+    """aiohttp's parser of what clients send; a frame without a mask is refused with 1002, after
+    what came before it (RFC 6455, 5.1)."""
+
+    def __init__(self, queue: Any, *arguments: Any, **options: Any) -> None:
+        super().__init__(queue, *arguments, **options)
+        self._heard = queue
+        self._masks = MaskWatch()
+
+    def feed_data(self, data: Any) -> tuple[bool, bytes]:
+        data = bytes(data)
+        good = self._masks.take(data)
+        answer: tuple[bool, bytes] = super().feed_data(data if good is None else data[:good])
+        if good is None or answer[0]:
+            return answer
+        self._heard.set_exception(
+            WebSocketError(WSCloseCode.PROTOCOL_ERROR, "frame without a mask")
+        )
+        return True, b""
+
+
+# aiohttp makes it by this name. Where a relay runs in this process its own is there, or comes,
+# and looks at masks too.
+if vars(aiohttp.web_ws).get("WebSocketReader") is WebSocketReader:
+    aiohttp.web_ws.WebSocketReader = MaskedReader  # type: ignore[attr-defined]
 
 
 class DeflatingSocket(web.WebSocketResponse[Literal[False]]):

@@ -3,11 +3,14 @@
 A connection is known once a whole request head has come and the admission has looked at it.
 Until then it has a deadline, and of those unknown only so many are kept: the oldest goes.
 Nothing of aiohttp's inside is needed: its protocol is made here and watched from outside.
+Where a TLS handshake comes first it counts as well, and is cut by the socket that was accepted.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -41,21 +44,29 @@ class Doorkeeper:
         self._most_unknown = most_unknown
         self._on_turned_away = on_turned_away
         self._unknown: dict[Any, asyncio.TimerHandle] = {}
+        self._shaking_hands: dict[Any, socket.socket] = {}  # of these, those before TLS is up
         self._look_again: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
         """Connections that are not known yet."""
         return len(self._unknown)
 
-    def open(self) -> Protocol:
-        """The protocol for a connection that has just come in."""
+    def open(self, accepted: socket.socket | None = None) -> Protocol:
+        """The protocol for a connection that has just come in. With `accepted` a TLS handshake
+        comes first: `hear` is to be called when it is over, or `know` when it failed."""
         assert self.make is not None
         protocol: Protocol = self.make()
         if len(self._unknown) >= self._most_unknown:
             self._make_room()
             self._look_soon()
         self.expect(protocol)
+        if accepted is not None:
+            self._shaking_hands[protocol] = accepted
         return protocol
+
+    def hear(self, protocol: Any) -> None:
+        """Its TLS is up; what it wants is still to be said."""
+        self._shaking_hands.pop(protocol, None)
 
     def expect(self, protocol: Any) -> None:
         """Give a connection its time to send a whole request head."""
@@ -64,7 +75,8 @@ class Doorkeeper:
         self._unknown[protocol] = timer
 
     def know(self, protocol: Any) -> None:
-        """A whole request came over this connection."""
+        """A whole request came over this connection, or it has gone."""
+        self._shaking_hands.pop(protocol, None)
         timer = self._unknown.pop(protocol, None)
         if timer is not None:
             timer.cancel()
@@ -92,7 +104,7 @@ class Doorkeeper:
         ]
         for protocol, age_s in ages:
             # One that has just come has no transport yet.
-            if protocol.transport is None and age_s > JUST_NOW_S:
+            if self._is_gone(protocol) and age_s > JUST_NOW_S:
                 self.know(protocol)
         for protocol, age_s in ages:
             if len(self._unknown) < self._most_unknown or age_s <= CROWD_S:
@@ -102,8 +114,19 @@ class Doorkeeper:
         while len(self._unknown) >= MOST_AT_ONCE:
             self._turn_away(next(iter(self._unknown)), "crowded")
 
+    def _is_gone(self, protocol: Any) -> bool:
+        return protocol.transport is None and protocol not in self._shaking_hands
+
     def _turn_away(self, protocol: Any, why: str) -> None:
+        accepted = self._shaking_hands.get(protocol)
         self.know(protocol)
+        if accepted is not None:
+            log.info("socket.turned_away", why=why)
+            self._on_turned_away(why)
+            # Its transport is the loop's own affair as yet, and sees by this that it is over.
+            with contextlib.suppress(OSError):
+                accepted.shutdown(socket.SHUT_RDWR)
+            return
         transport = protocol.transport
         if transport is None or transport.is_closing():
             return  # it has gone by itself, or has just come and hangs up next
@@ -117,6 +140,7 @@ class Doorkeeper:
         for timer in self._unknown.values():
             timer.cancel()
         self._unknown.clear()
+        self._shaking_hands.clear()
 
 
 KEEPER = web.AppKey("doorkeeper", Doorkeeper)

@@ -18,6 +18,7 @@ from typing import Final
 import msgspec
 
 from megabot_cli.recording.json_walk import Leaf, Walk, path_of, unescape
+from megabot_cli.recording.known_secrets import KnownSecrets, begun_at_end, places_of
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.secret_shapes import (
     SCHEME,
@@ -51,13 +52,22 @@ class Redactor:
 
     `key` makes the pseudonyms: 32 random bytes, one key per recording. `keys` are more names
     (or paths, `$.payload.person.ssn`) whose values are secret, `patterns` more regular
-    expressions; where one has a group `secret`, only that goes.
+    expressions; where one has a group `secret`, only that goes. `known` are secrets that go
+    wherever they stand, also those that it learns of later.
     """
 
     policy = POLICY
 
-    def __init__(self, key: bytes, keys: Sequence[str] = (), patterns: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        keys: Sequence[str] = (),
+        patterns: Sequence[str] = (),
+        known: KnownSecrets | None = None,
+    ) -> None:
         self._key = key[:64]  # what blake2b takes
+        self.known = known if known is not None else KnownSecrets()
+        self._cached_for = self.known.now
         self._names = SecretNames.with_more(keys)
         self._patterns = tuple(re.compile(pattern) for pattern in patterns)
         self._named_patterns = tuple(self._names.patterns())
@@ -69,6 +79,9 @@ class Redactor:
         """Whether it is worth looking closer; False is certain. About 1 µs for 250 characters."""
         if has_trace(text):
             return True
+        for trace in self.known.now.traces:
+            if trace in text:
+                return True
         if self._more_traces:
             plain = plain_name(text)
             if any(trace in plain for trace in self._more_traces):
@@ -98,6 +111,11 @@ class Redactor:
             return []
         spans = _disjoint(list(self._find(text, "$", 0)))
         return [(span.start, span.end, span.stands_for) for span in spans]
+
+    def begun(self, text: str) -> tuple[int, int, str] | None:
+        """As a place of `places`, where a text ends with the beginning of a known secret."""
+        begun = begun_at_end(self.known.now, text)
+        return None if begun is None else (begun[0], len(text), self._pseudonym(begun[1]))
 
     def clean(self, text: str) -> str:
         """The text without its secrets."""
@@ -150,6 +168,9 @@ class Redactor:
                 text = getattr(record, name)
                 if text is not None:
                     setattr(record, name, self.clean(text))
+        if self._cached_for is not self.known.now:
+            self._cached_for = self.known.now
+            self._clean_short_text.cache_clear()
         # One by one, for this is on the way of every record.
         clean = self._clean_short_text
         if record.session is not None:
@@ -193,14 +214,15 @@ class Redactor:
 
     def _scalar(self, text: str, leaf: Leaf, walk: Walk, path: str) -> Iterator[_Span]:
         value = text[leaf.start : leaf.end]
+        known = self.known.now.values
         is_number = value[0] in "-0123456789"
-        if not is_number or not (leaf.under_secret or self._names.paths):
+        if not is_number or not (leaf.under_secret or self._names.paths or known):
             return
         names = walk.names()
         by_name = leaf.under_secret and any(
             isinstance(name, str) and self._names.hold_numbers(name) for name in names
         )
-        if by_name or self._is_secret_path(walk):
+        if by_name or value in known or self._is_secret_path(walk):
             stands_for = f'"{self._pseudonym(value)}"'
             yield _Span(leaf.start, leaf.end, stands_for, self._path(path, names))
 
@@ -237,6 +259,8 @@ class Redactor:
             yield _Span(start, len(text), self._pseudonym(secret), "")
 
     def _find_shapes(self, text: str, path: str, *, in_json: bool) -> Iterator[_Span]:
+        for start, end, secret in places_of(self.known.now, text):
+            yield _Span(start, end, self._pseudonym(secret), path)
         places = [*find_shapes(text, in_json=in_json), *_matches(text, self._patterns)]
         if not in_json:
             places += _matches(text, self._named_patterns)

@@ -130,13 +130,18 @@ class StreamRedactor:
         before = self._ends.pop(key, "")
         whole = before + chunk
         spans = self._redactor.places(whole)
-        if not is_last:
-            self._remember(key, end_of(whole, spans))
         start = len(before)
+        most = start + _BEFORE_SECRET  # what begins further on is seen in the chunk alone
+        if not is_last:
+            begun = self._redactor.begun(whole)
+            if begun is not None:
+                spans = [span for span in spans if span[1] <= begun[0]] + [begun]
+                most = len(whole)
+            self._remember(key, end_of(whole, spans))
         pieces = [
             (max(0, first - start), last - start, stands_for)
             for first, last, stands_for in spans
-            if last > start > first - _BEFORE_SECRET
+            if last > start and first < most
         ]
         return [piece for piece in pieces if not is_already_redacted(chunk[piece[0] : piece[1]])]
 

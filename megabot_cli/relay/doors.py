@@ -21,12 +21,12 @@ from megabot_cli.errors import BadConfiguration
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper
 from megabot_cli.listening.private_socket import bind_private_socket
 from megabot_cli.relay.admission import LOOPBACK_HOSTS
+from megabot_cli.relay.tls_door import TlsDoor
 
 log = structlog.get_logger("relay")
 
 MOST_LINE_BYTES = 4096  # of a request line, and so of a URL
 MOST_FIELD_BYTES = 8190
-TLS_HANDSHAKE_S = 10.0
 
 
 class Door(msgspec.Struct):
@@ -65,6 +65,7 @@ class Doors:
         self._on_turned_away = on_turned_away
         self._keepers: list[Doorkeeper] = []
         self._servers: list[asyncio.Server] = []
+        self._tls_doors: list[TlsDoor] = []
         self._runners: list[web.AppRunner] = []
         self._open: list[Door] = []
 
@@ -109,13 +110,16 @@ class Doors:
         )
         await runner.setup()
         keeper.make = runner.server
+        self._keepers.append(keeper)
+        self._runners.append(runner)
+        if door.tls is not None:
+            tls_door = TlsDoor(keeper, door.socket, door.tls)
+            tls_door.start()
+            self._tls_doors.append(tls_door)
+            return
         loop = asyncio.get_running_loop()
         create: Any = loop.create_unix_server if _is_unix(door) else loop.create_server
-        more = {"ssl_handshake_timeout": TLS_HANDSHAKE_S} if door.tls is not None else {}
-        server = await create(keeper.open, sock=door.socket, ssl=door.tls, **more)
-        self._keepers.append(keeper)
-        self._servers.append(server)
-        self._runners.append(runner)
+        self._servers.append(await create(keeper.open, sock=door.socket))
 
     @property
     def strangers(self) -> int:
@@ -125,10 +129,14 @@ class Doors:
         """Stop listening and end what is left of the requests."""
         for server in self._servers:
             server.close()
+        for tls_door in self._tls_doors:
+            tls_door.close()
         for keeper in self._keepers:
             keeper.stop()
         for runner in self._runners:
             await runner.cleanup()
+        for tls_door in self._tls_doors:
+            await tls_door.stopped()
         self.close()
 
     def close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.corner import with_corner, without_corner, without_inner_corners
+from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
@@ -12,7 +12,15 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
-from megabot_cli.relay.routing import ENDS, Request, Route, Routing, read_keys, refusal_code
+from megabot_cli.relay.routing import (
+    ENDS,
+    Request,
+    Route,
+    Routing,
+    note_slow,
+    read_keys,
+    refusal_code,
+)
 from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import Unfolding, messages_within
 from megabot_cli.relay.upward import Upward
@@ -65,7 +73,7 @@ class Downward:
         """Hand what came from upstream to whom it concerns, exactly as it came (`whole`: see
         `wire.Sink`)."""
         numbers, routing, ring = self._numbers, self._routing, self._ring
-        witness, upward = self._witness, self._upward
+        witness, upward, unfold = self._witness, self._upward, self._unfold
         numbers.messages_to_client += len(batch)
         numbers.bytes_to_client += sum(map(len, batch))
         if not (binary or all_ascii(batch)):
@@ -90,7 +98,7 @@ class Downward:
                 at = after  # where in `whole` this one's frame is (RFC 6455, 5.2)
                 after += len(data) + (2 if len(data) < 126 else 4)
                 try:
-                    head = self._unfold.head(data) if binary else decode_head(data)
+                    head = unfold.head(data) if binary else decode_head(data)
                 except UNREADABLE:
                     head = peek(data)
                 if tell is not None:
@@ -111,14 +119,15 @@ class Downward:
                     numbers.malformed_to_client += 1
                     metadata = None if head is None else head.metadata
                     if metadata is not None and metadata.megabot is not None:
-                        data, whole = without_corner(data), None
+                        data, whole = unfold.without_corner(data, binary), None
                 else:
                     metadata, request = head.metadata, None
-                    if kind == "batch" and (clean := without_inner_corners(data)) is not data:
-                        data, whole = clean, None
+                    if kind == "batch":
+                        clean = unfold.without_inner_corners(data, binary)
+                        data, whole = clean, whole if clean is data else None
                     if metadata is not None:
                         if metadata.megabot is not None:
-                            data, whole = without_corner(data), None
+                            data, whole = unfold.without_corner(data, binary), None
                         if kind == "chat_receive" and metadata.reply_to is not None:
                             request = requests.pop(metadata.reply_to, None)
                     if request is not None:  # what nearly every answer is, in fewer steps
@@ -200,6 +209,8 @@ class Downward:
             if request.client not in by_name:
                 late += 1
         numbers.reply_s.observe_all(took_s)
+        if took_s and numbers.slow_replies.may_be_one(max(took_s), now):
+            note_slow(numbers, answered, self._link.life.session_id, now)
         numbers.routes[Route.EXACT] += len(answered) - late
         if late:
             numbers.routes[Route.LATE] += late
@@ -235,7 +246,7 @@ class Downward:
         routed = self._routing.route(head, data, now)
         client, route, progress = routed.client, routed.route, routed.progress
         if progress is not None:
-            self._numbers.note(progress.first_chunk_s, progress.reply_s)
+            progress.note(self._numbers, self._link.life.session_id, now)
         late = client is not None and client not in self._roster.by_name
         self._numbers.routes[Route.LATE if late else route] += 1
         if self._upward.held.count and head.type in _MAY_RELEASE:

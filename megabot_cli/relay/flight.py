@@ -13,6 +13,7 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration, NotFound
 from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_writer import Item, RecordingWriter, queued_size
 
@@ -113,6 +114,7 @@ def write_dump(
     reason: str,
     now_ns: int,
     now: float,
+    known: KnownSecrets | None = None,
 ) -> Path:
     """Write kept items as a sealed recording of its own; returns its folder.
 
@@ -124,7 +126,7 @@ def write_dump(
         raise NotFound("Nothing passed in the time that the flight recorder keeps (--ring)")
     began = now - (now_ns - items[0][0]) / 1e9
     recording = make_id("rec", int(began * 1000), os.urandom(5))
-    redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns)
+    redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns, known)
     header = Header(
         recording=recording,
         started_at=datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),

@@ -14,6 +14,7 @@ from megabot_cli.client.tokens import TokenSource
 from megabot_cli.client.trust import trust
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.link_life import LinkState
@@ -47,6 +48,7 @@ class Identity:
         witness: Witness,
         numbers: RelayNumbers,
         engine: Engine,
+        known: KnownSecrets,
         alone: bool = True,
     ) -> None:
         profile = served.profile
@@ -69,6 +71,7 @@ class Identity:
             witness=witness,
             numbers=numbers,
             engine=engine,
+            known=known,
             identity=served.name,
             label="" if alone else served.name,
         )

@@ -106,6 +106,7 @@ class Operations:
             reason=reason,
             now_ns=time.monotonic_ns(),
             now=time.time(),
+            known=self._relay.known_secrets,
         )
         log.info("flight_recorder.written", path=str(path), reason=reason)
         return path

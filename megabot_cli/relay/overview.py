@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from megabot_cli.errors import MegabotError
     from megabot_cli.relay.identity import Identity
     from megabot_cli.relay.local_client import LocalClient
     from megabot_cli.relay.pair import Pair
@@ -49,13 +50,14 @@ def status(relay: Relay) -> Facts:
         "routes": dict(numbers.routes),
         "replies": _latency(numbers.reply_s.counts, numbers.reply_s.bounds),
         "first_chunks": _latency(numbers.first_chunk_s.counts, numbers.first_chunk_s.bounds),
+        "slowest_replies": slowest_replies(relay),
     }
     if len(relay.identities) > 1:
         facts["profiles"] = {
             name: {
                 "upstream": identity.origin,
                 "sessions": len(identity.sessions),
-                "fault": identity.fault.message if identity.fault is not None else None,
+                "fault": _told(identity.fault, relay.clean),
             }
             for name, identity in relay.identities.items()
         }
@@ -76,6 +78,22 @@ def status(relay: Relay) -> Facts:
             facts["flight_recorder"]["trigger"] = relay.trigger.text
             facts["flight_recorder"]["hits"] = relay.trigger.hits
     return facts
+
+
+def slowest_replies(relay: Relay) -> list[Facts]:
+    """The slowest of the last minute, the slowest first; `age_s` since the reply came."""
+    now, clean = relay.main.parts.loop.time(), relay.clean
+    return [
+        {
+            "took_s": round(each.took_s, 6),
+            "type": clean(each.kind),
+            "id": clean(each.id),
+            "client": clean(each.client),
+            "session": clean(each.session or "") or None,
+            "age_s": round(now - each.at, 3),
+        }
+        for each in relay.numbers.slow_replies.slowest(now)
+    ]
 
 
 def clients(relay: Relay) -> list[Facts]:
@@ -145,8 +163,12 @@ def _session(session: Session, identity: Identity, clean: Callable[[str], str]) 
         "cursor": session.ring.cursor(),
         "kept": {"messages": len(session.ring), "bytes": session.ring.kept_bytes},
         "attempts": life.attempts,
-        "fault": fault.message if fault is not None else None,
+        "fault": _told(fault, clean),
     }
+
+
+def _told(fault: MegabotError | None, clean: Callable[[str], str]) -> str | None:
+    return clean(fault.message) if fault is not None else None
 
 
 def _latency(counts: list[int], bounds: tuple[float, ...]) -> Facts:

@@ -27,7 +27,7 @@ from megabot_cli.relay.paced_way import PacedWay
 from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.reading import LOST, NO_CODE
-from megabot_cli.relay.routing import ASKS, Request, Route, Routing
+from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.way import Way
@@ -418,9 +418,11 @@ class Pair:
                 routed = routing.route(head, data, now)
                 numbers.routes[routed.route] += 1
                 if (progress := routed.progress) is not None:
-                    numbers.note(progress.first_chunk_s, progress.reply_s)
+                    progress.note(numbers, self.session_id, now)
         if answered:
             routing.answered(answered, now)
             numbers.routes[Route.EXACT] += len(answered)
             took_s = [now - each.sent_at for each in answered if each.completed_at is None]
             numbers.reply_s.observe_all(took_s)
+            if took_s and numbers.slow_replies.may_be_one(max(took_s), now):
+                note_slow(numbers, answered, self.session_id, now)

@@ -15,6 +15,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.protocol.envelope import build
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.heartbeat import Heartbeat
 from megabot_cli.relay.outbox import Turn
@@ -39,10 +40,12 @@ class RelayParts:
         witness: Witness,
         numbers: RelayNumbers,
         engine: Engine,
+        known: KnownSecrets,
         identity: str,
         label: str = "",
     ) -> None:
-        """`identity` is the name of the profile; so is `label` where a relay serves several."""
+        """`identity` is the name of the profile; so is `label` where a relay serves several.
+        `known` is told of every secret before it is used."""
         self.settings = settings
         self.limits = limits
         self.profile = profile
@@ -59,12 +62,14 @@ class RelayParts:
         self.masks = MaskSource()
         self.heartbeat = Heartbeat(self.loop, settings.heartbeat_s)
         self._open_tokens = open_tokens
+        self._known = known
         self.reload_tokens()
 
     def reload_tokens(self) -> None:
         """Read the stored credential again: somebody may have logged in since."""
         self.tokens = self._open_tokens()
         self.tokens.outcomes = self.numbers.auth_refreshes
+        self.tokens.tell_secrets(lambda secrets: self._known.learn(self.identity, secrets))
 
 
 def notice(

@@ -7,6 +7,8 @@ from typing import Final, Generic, TypeVar
 import msgspec
 
 from megabot_cli.protocol.envelope import UNREADABLE, Head
+from megabot_cli.telemetry.metrics import RelayNumbers
+from megabot_cli.telemetry.slow_replies import SlowReply
 
 # What a request of one kind is answered by, where the upstream does not say it by id.
 _KIND_OF_REPLY = {
@@ -91,10 +93,38 @@ class Passed(msgspec.Struct, gc=False):
 
 
 class Progress(msgspec.Struct, frozen=True):
-    """What a message from upstream meant for the request it answers."""
+    """What a message from upstream meant for the request it answers.
+
+    `settled`: the request, with `reply_s`.
+    """
 
     first_chunk_s: float | None = None
     reply_s: float | None = None
+    settled: Request | None = None
+
+    def note(self, numbers: RelayNumbers, session: str | None, now: float) -> None:
+        """Count what the answer took."""
+        numbers.note(self.first_chunk_s, self.reply_s)
+        if self.settled is not None and self.reply_s is not None:
+            _note_slow(numbers, self.settled, self.reply_s, session, now)
+
+
+def note_slow(
+    numbers: RelayNumbers, answered: list[Request], session: str | None, now: float
+) -> None:
+    """Keep those of the requests that are among the slowest of late; they were answered now."""
+    for request in answered:
+        if request.completed_at is None:  # else it was noted with its last chunk
+            _note_slow(numbers, request, now - request.sent_at, session, now)
+
+
+def _note_slow(
+    numbers: RelayNumbers, request: Request, took_s: float, session: str | None, now: float
+) -> None:
+    if numbers.slow_replies.may_be_one(took_s, now):
+        numbers.slow_replies.add(
+            SlowReply(took_s, now, request.kind, request.message_id, request.client, session)
+        )
 
 
 class Routed(msgspec.Struct, frozen=True):
@@ -340,7 +370,7 @@ class Routing:
             request.completed_at = now
         else:
             self._settle(request, now)
-        return Progress(first_chunk_s=first_chunk_s, reply_s=now - request.sent_at)
+        return Progress(first_chunk_s, now - request.sent_at, request)
 
     def _may_repeat(self) -> bool:
         return self.repeats_whole is not False

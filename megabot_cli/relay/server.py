@@ -15,7 +15,7 @@ import structlog
 from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import LimitSettings, RelaySettings
-from megabot_cli.errors import BadConfiguration, MegabotError, NotAuthenticated
+from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.recording.redaction import Redactor
@@ -34,7 +34,7 @@ from megabot_cli.relay.routes import AdminRoutes, ClientRoutes
 from megabot_cli.relay.session import Session
 from megabot_cli.relay.taps import Taps
 from megabot_cli.relay.token_keeping import keep_fresh
-from megabot_cli.relay.trigger import Trigger
+from megabot_cli.relay.trigger import trigger_of
 from megabot_cli.relay.witness import Witness
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recording_folder import is_sealed
@@ -52,8 +52,9 @@ class Relay:
     """Joins local clients with the upstreams of the profiles it serves.
 
     The first of `served` is for clients that name none. `recorder` is owned by the relay from
-    `start` on, and sealed by `drain` and `stop`. `redactor` cleans what taps and logs show;
-    `debug` logs each message, `debug_bodies` also what it says.
+    `start` on, and sealed by `drain` and `stop`. `redactor` cleans what taps and logs show, and
+    what it knows for secret learns of every secret that the relay uses: the recorder is to
+    share it. `debug` logs each message, `debug_bodies` also what it says.
     """
 
     def __init__(
@@ -86,7 +87,7 @@ class Relay:
         self.flight: FlightRecorder | None = None
         if settings.flight_recorder_s:
             self.flight = FlightRecorder(settings.flight_recorder_s, settings.flight_recorder_bytes)
-        self.trigger = _trigger(settings)
+        self.trigger = trigger_of(settings)
         self._dumps = dumps
         self._read_settings = read_settings
         self._stop_on_recorder_fault = stop_on_recorder_fault
@@ -94,6 +95,8 @@ class Relay:
         self._debug_bodies = debug_bodies
         self._redactor = redactor or Redactor(os.urandom(16))
         self.clean = self._redactor.clean
+        self.known_secrets = self._redactor.known
+        self.known_secrets.learn("client token", [client_token])
         self._tasks = TaskSet()
         self._doors = Doors(settings, self._turned_away)
         self._draining = False
@@ -189,6 +192,7 @@ class Relay:
                 witness=self._witness,
                 numbers=self.numbers,
                 engine=self._engine,
+                known=self.known_secrets,
                 alone=len(self._served) == 1,
             )
             if served.profile.tls.insecure:
@@ -382,7 +386,7 @@ class Relay:
     def why_down(self) -> str | None:
         """Why a link is not up, as the last fault says; None where all is well."""
         faults = (identity.fault for identity in self.identities.values())
-        return next((fault.message for fault in faults if fault is not None), None)
+        return next((self.clean(fault.message) for fault in faults if fault is not None), None)
 
     def _health(self) -> tuple[bool, dict[str, object]]:
         recorder = self.recorder
@@ -432,18 +436,6 @@ def _tell_unclean(recorder: Recorder) -> None:
         meaning="the relay before was killed; the file reads, but for its last tenth of a second",
         hint=f"megabot recordings verify {shlex.quote(str(path.parent))}",
     )
-
-
-def _trigger(settings: RelaySettings) -> Trigger | None:
-    """What writes the flight recorder by itself. Raises BadConfiguration."""
-    if settings.flight_recorder_trigger is None:
-        return None
-    if not settings.flight_recorder_s:
-        raise BadConfiguration(
-            "relay.flight_recorder_trigger writes the flight recorder, which is off",
-            "Say how much it keeps: --ring 5m, or relay.flight_recorder_s.",
-        )
-    return Trigger(settings.flight_recorder_trigger, settings.flight_recorder_s)
 
 
 async def _load_exposition() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from megabot_cli.config.schema import RelaySettings
 from megabot_cli.errors import BadConfiguration, MegabotError
 from megabot_cli.recording.conditions import Condition
 from megabot_cli.recording.record import Record
@@ -95,3 +96,15 @@ class Trigger:
         self._due = True
 
         return loop.create_task(work(), name="triggered dump")
+
+
+def trigger_of(settings: RelaySettings) -> Trigger | None:
+    """What writes the flight recorder by itself. Raises BadConfiguration."""
+    if settings.flight_recorder_trigger is None:
+        return None
+    if not settings.flight_recorder_s:
+        raise BadConfiguration(
+            "relay.flight_recorder_trigger writes the flight recorder, which is off",
+            "Say how much it keeps: --ring 5m, or relay.flight_recorder_s.",
+        )
+    return Trigger(settings.flight_recorder_trigger, settings.flight_recorder_s)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.batching import unwrap
-from megabot_cli.protocol.compression import inflate, is_gzip
+from megabot_cli.protocol.compression import compress, inflate, is_gzip
 from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES
+from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS
 from megabot_cli.relay.upstream_queue import Waiting
@@ -44,6 +47,19 @@ class Unfolding:
         """That of a binary message."""
         text = self.text(data, binary=True)
         return peek(text) if text else None
+
+    def without_corner(self, data: bytes, binary: bool) -> bytes:
+        """As `corner.without_corner`; a gzip message is packed anew where the corner was there."""
+        return self._inside(without_corner, data) if binary else without_corner(data)
+
+    def without_inner_corners(self, data: bytes, binary: bool) -> bytes:
+        """As `corner.without_inner_corners`, in the same way."""
+        return self._inside(without_inner_corners, data) if binary else without_inner_corners(data)
+
+    def _inside(self, clean: Callable[[bytes], bytes], data: bytes) -> bytes:
+        text = self.text(data, binary=True)
+        without = clean(text)
+        return data if without is text else compress(without)
 
     def batched(self, client: str, data: bytes, binary: bool, now: float) -> tuple[Waiting, ...]:
         """The messages of a client's batch, each as if it had come by itself."""

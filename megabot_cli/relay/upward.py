@@ -10,7 +10,6 @@ from collections.abc import Callable
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import Checks, Objection
-from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
@@ -101,7 +100,7 @@ class Upward:
         Returns the messages that go up: exactly as they came, but for `metadata.megabot`,
         which is ours to set.
         """
-        numbers, witness, name = self._numbers, self._witness, client.name
+        numbers, witness, name, unfold = self._numbers, self._witness, client.name, self._unfold
         count = len(batch)
         client.sent += count
         numbers.messages_to_upstream += count
@@ -125,7 +124,7 @@ class Upward:
         sent = []
         for data in batch:
             try:
-                head = self._unfold.head(data) if binary else decode_head(data)
+                head = unfold.head(data) if binary else decode_head(data)
             except UNREADABLE:
                 head = peek(data)
             if tell is not None:
@@ -138,9 +137,10 @@ class Upward:
                 if kind is None or message_id is None:
                     numbers.malformed_to_upstream += 1
                 if metadata is not None and metadata.megabot is not None:
-                    data, whole = without_corner(data), None
-                if kind == "batch" and (clean := without_inner_corners(data)) is not data:
-                    data, whole = clean, None
+                    data, whole = unfold.without_corner(data, binary), None
+                if kind == "batch":
+                    clean = unfold.without_inner_corners(data, binary)
+                    data, whole = clean, whole if clean is data else None
             try:
                 types[kind] += 1
             except KeyError:
@@ -155,7 +155,7 @@ class Upward:
                 client, Waiting(name, message_id, data, binary, now, None, urgent)
             ):
                 continue
-            if kind == "batch" and (inner := self._unfold.batched(name, data, binary, now)):
+            if kind == "batch" and (inner := unfold.batched(name, data, binary, now)):
                 batched = Waiting(name, message_id, data, binary, now, inner=inner)
                 went_up = self._send_batch(client, batched)
                 sent += went_up

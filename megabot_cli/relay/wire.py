@@ -21,15 +21,15 @@ from aiohttp import web
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
+from megabot_cli.protocol.frames import MASKED, MIDDLE, frame_end
+
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
 BINARY = 0x82
 
-_MASKED = 0x80
 _LENGTH = 0x7F
 _FIN = 0x80
 _OPCODE = 0x0F
 _CONTROL = 0x08  # opcodes from here on: close, ping, pong
-_MIDDLE = 126  # says that the length stands in the next two bytes
 _LONGEST = 0xFFFF  # of those
 
 # The head of a frame by the length of its message (RFC 6455, 5.2), and the same with a mask.
@@ -178,16 +178,16 @@ class DirectReader(WebSocketReader):
         while end - at >= _LEAST_HEAD and data[at] == TEXT:
             second = data[at + 1]
             size = second & _LENGTH
-            if size < _MIDDLE:
+            if size < MIDDLE:
                 body = at + 2
-            elif size == _MIDDLE:
+            elif size == MIDDLE:
                 size = data[at + 2] << 8 | data[at + 3]
-                if size < _MIDDLE:  # a head longer than it need be
+                if size < MIDDLE:  # a head longer than it need be
                     break
                 body = at + 4
             else:
                 break
-            if second < _MASKED:
+            if second < MASKED:
                 if peer_masks:
                     break  # to be refused, after what came before it
                 after = body + size
@@ -230,9 +230,9 @@ class DirectReader(WebSocketReader):
         queue, start = self._direct, at
         reads = self._at_a_head and queue.sink is not None and not queue._buffer
         while at < end:
-            after = _frame_end(data, at)
+            after = frame_end(data, at)
             if after:
-                self._check_mask(data[at + 1] >= _MASKED)
+                self._check_mask(data[at + 1] >= MASKED)
             simple = reads and data[at] == TEXT and not self._fragmented
             if not after or (simple and end < after <= at + self._most_held):
                 self._begun = data[at:]
@@ -269,22 +269,6 @@ class DirectReader(WebSocketReader):
     def _parse(self, piece: bytes) -> tuple[bool, bytes]:
         answer: tuple[bool, bytes] = super().feed_data(piece)
         return answer
-
-
-def _frame_end(data: bytes, at: int) -> int:
-    """Where the frame that begins at `at` ends; 0 while its head does not say it."""
-    if len(data) - at < 2:
-        return 0
-    size, head = data[at + 1], 2
-    if size >= _MASKED:
-        size, head = size - _MASKED, 6
-    if size >= _MIDDLE:
-        more = 2 if size == _MIDDLE else 8
-        if len(data) - at < 2 + more:
-            return 0
-        size = int.from_bytes(data[at + 2 : at + 2 + more], "big")
-        head += more
-    return at + head + size
 
 
 class ClientsReader(DirectReader):
@@ -412,11 +396,11 @@ def client_frames(messages: list[tuple[bytes, int]], masks: MaskSource) -> bytes
 def _masked_pieces(data: bytes, mask: bytes, first_byte: int) -> tuple[bytes, bytearray]:
     size = len(data)
     if size < 126:
-        head = _masked_short(first_byte, _MASKED | size, mask)
+        head = _masked_short(first_byte, MASKED | size, mask)
     elif size < 65536:
-        head = _masked_middle(first_byte, _MASKED | 126, size, mask)
+        head = _masked_middle(first_byte, MASKED | 126, size, mask)
     else:
-        head = _masked_long(first_byte, _MASKED | 127, size, mask)
+        head = _masked_long(first_byte, MASKED | 127, size, mask)
     masked = bytearray(data)
     websocket_mask(mask, masked)
     return head, masked

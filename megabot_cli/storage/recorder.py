@@ -16,6 +16,7 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration, MegabotError, NotPermitted
 from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_folder import unclean_end
 from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
@@ -37,6 +38,7 @@ class Recorder:
     once, on the writer's thread, when nothing more can be written; from then on records are
     counted in `dropped` and thrown away. `apart`: a process of its own redacts and encodes,
     so that the event loop never waits for the interpreter; its clock is the system's.
+    `known` are the secrets in use; more may come in use while this records.
 
     While `must_wait` is True the links are to read no further. Plain numbers for metrics:
     `depth`, `depth_bytes`, `lag_s`, `records_written`, `bytes_written`, `redactions`,
@@ -57,6 +59,7 @@ class Recorder:
         wall: Callable[[], float] = time.time,
         on_fault: Callable[[str], None] | None = None,
         apart: bool = False,
+        known: KnownSecrets | None = None,
     ) -> None:
         started_at = wall()
         self.id = make_id("rec", int(started_at * 1000), os.urandom(5))
@@ -67,7 +70,7 @@ class Recorder:
         self._on_fault = on_fault
         # The key is forgotten with this object: a pseudonym can never be undone.
         key = os.urandom(32)
-        redactor = Redactor(key, settings.redact_keys, settings.redact_patterns)
+        redactor = Redactor(key, settings.redact_keys, settings.redact_patterns, known)
         self._header = Header(
             recording=self.id,
             started_at=_utc(started_at),
@@ -77,7 +80,7 @@ class Recorder:
             labels={name: redactor.clean(text) for name, text in (labels or {}).items()},
         )
         self._writer: RecordingWriter | WriterProcess = (
-            WriterProcess(self.folder, self._header, settings, key)
+            WriterProcess(self.folder, self._header, settings, key, redactor.known)
             if apart
             else RecordingWriter(self.folder, self._header, settings, redactor, clock)
         )

@@ -18,6 +18,7 @@ from megabot_cli.recording.format_v1 import (
     Header,
     encode_records,
 )
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import STREAMED, Cleaned, StreamRedactor
@@ -124,6 +125,7 @@ class RecordingWriter:
         self._housekeeping = Housekeeping(folder.parent, settings)
         self._start_ns = clock()
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
+        self._names_for = redactor.known.now  # a name may hold what is known for secret later
         self._users: dict[str | None, str] = {}  # by link, as its greeting or a fact told
         self._segment: SegmentWriter | None = None
         self._segment_since_ns = 0
@@ -155,6 +157,9 @@ class RecordingWriter:
         Return how many they were and the size of their payloads. Where the disk refuses they
         are in the queue again.
         """
+        if self._names_for is not self._redactor.known.now:
+            self._names_for = self._redactor.known.now
+            self._names.clear()
         taken: list[Item] = []
         batch = _Batch(self._t)
         most = min(most, BATCH_RECORDS)
@@ -174,6 +179,10 @@ class RecordingWriter:
             queue.extendleft(reversed(taken))
             raise
         return len(batch.records), batch.payload_bytes
+
+    def know(self, secrets: list[str]) -> None:
+        """These are the secrets in use from now on; for one that shares them with nobody."""
+        self._redactor.known = KnownSecrets(secrets)
 
     def keep_house(self) -> None:
         """Begin a new segment, or have the disk keep this one, when it is time."""

@@ -40,6 +40,7 @@ except ImportError:  # no such system
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import Header
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_writer import (
     BATCH_RECORDS,
@@ -82,12 +83,19 @@ class WriterProcess:
     """As `RecordingWriter`, in a child process. Belongs to one thread, but for `pack`."""
 
     def __init__(
-        self, folder: Path, header: Header, settings: RecordingSettings, key: bytes
+        self,
+        folder: Path,
+        header: Header,
+        settings: RecordingSettings,
+        key: bytes,
+        known: KnownSecrets,
     ) -> None:
         self._folder = folder
         self._header = header
         self._settings = settings
         self._key = key
+        self._known = known
+        self._told = known.now
         self._child: subprocess.Popen[bytes] | None = None
         # How many bytes were put so far: cheaper than to add up what is packed. None: it is not.
         self.put_bytes: Callable[[], int] | None = None
@@ -124,7 +132,9 @@ class WriterProcess:
         self.start()
         header, settings = (msgspec.json.encode(each) for each in (self._header, self._settings))
         try:
-            self._ask("open", str(self._folder), header, settings, self._key)
+            self._told = self._known.now
+            secrets = list(self._told.values)
+            self._ask("open", str(self._folder), header, settings, self._key, secrets)
         except OSError:
             self._end()
             raise
@@ -167,6 +177,10 @@ class WriterProcess:
         It keeps house too: one answer of the child serves both. Where the disk refuses, the
         packs are kept.
         """
+        if self._told is not self._known.now:
+            # What was packed before the secret was known may hold it as well.
+            self._told = self._known.now
+            self._ask("know", list(self._told.values))
         self.pack(queue)
         taken: list[_Pack] = []
         travelling = 0
@@ -303,9 +317,12 @@ class Child:
         else:
             getattr(writer, word)(*arguments)
 
-    def _open(self, folder: str, header: bytes, settings: bytes, key: bytes) -> None:
+    def _open(
+        self, folder: str, header: bytes, settings: bytes, key: bytes, secrets: list[str]
+    ) -> None:
         decoded = msgspec.json.decode(settings, type=RecordingSettings)
-        redactor = Redactor(key, decoded.redact_keys, decoded.redact_patterns)
+        known = KnownSecrets(secrets)
+        redactor = Redactor(key, decoded.redact_keys, decoded.redact_patterns, known)
         self._writer = RecordingWriter(
             Path(folder),
             msgspec.json.decode(header, type=Header),

@@ -9,6 +9,7 @@ from collections import Counter
 import msgspec
 
 from megabot_cli.protocol.messages import MESSAGE_TYPES
+from megabot_cli.telemetry.slow_replies import SlowReplies
 
 LATENCY_BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -82,6 +83,7 @@ class RelayNumbers:
         self.first_chunk_s = Histogram()
         self.handshake_s = Histogram()
         self.loop_lag_s = Histogram()
+        self.slow_replies = SlowReplies()
 
     @property
     def dial_failures(self) -> int:

@@ -139,6 +139,7 @@ class Screen:
             f"first chunk p95 {_bound(chunks['p95_s'])}",
             *([f"fault       {facts['fault']}"] if facts.get("fault") else []),
             "",
+            *_slow(facts.get("slowest_replies", []), width),
             *_table(busiest, width),
         ]
 
@@ -159,6 +160,23 @@ class Screen:
         if not most:
             return ""
         return "".join(_BARS[round(rate / most * (len(_BARS) - 1))] for rate in self._rates)
+
+
+def _slow(replies: list[dict[str, Any]], width: int) -> list[str]:
+    """The slowest answers, if there are any: what they took stands first, for rows are cut at
+    their end."""
+    if not replies:
+        return []
+    rows = [
+        f"{_took(each['took_s']):>9}  {format_duration(each['age_s']):>5} ago  "
+        f"{each['type']} {each['id']}  of {each['client']}, {each['session'] or '-'}"
+        for each in replies
+    ]
+    return ["slowest answers of the last minute", *(fit(row, width) for row in rows), ""]
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds * 1000:.1f} ms" if seconds < 1 else f"{seconds:.2f} s"
 
 
 def _table(clients: list[dict[str, Any]], width: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -12,6 +13,7 @@ from aiohttp import web
 from tests.faults.rig import Rig
 from tests.faults.test_credential_faults import part
 from tests.faults.upstreams import Lasting
+from tests.relay.conftest import until
 from tests.support.upstream import Connection
 
 CANARY = "c4n4ry7Q9zL2mX8vB3nT"
@@ -135,3 +137,71 @@ async def test_no_secret_is_in_log_recording_tap_metrics_or_control_output(
         if CANARY in text
     }
     assert not found, found
+
+
+class Telltale(Lasting):
+    """An upstream that says what it was shown, in every way it has; it looks like no secret."""
+
+    async def tell(self, secret: str) -> None:  # type: ignore[override]
+        assert self.connection is not None
+        send = self.connection.send
+        await send("notification", {"text": f"you came with {secret} today"})
+        await send("notification", {secret: 1})
+        await self.connection.send_bytes(gzip.compress(f'{{"said": "{secret}"}}'.encode()))
+        await send("connection_error", {"code": 500, "message": f"what is {secret}?"})
+        middle = len(secret) - 3
+        await self.connection.stream("It is ", secret[:middle], f"{secret[middle:]}, I think")
+
+
+async def test_what_the_relay_itself_shows_upstream_is_kept_nowhere_also_when_it_is_renewed(
+    rig: Rig,
+) -> None:
+    upstream = Telltale()
+    tokens = ("gQ7-first-zK2m", "Lw9-second-Vb4x")
+    lifetimes = iter((6, 3600))
+
+    def issue(body: dict[str, Any]) -> web.Response:
+        token = tokens["refresh_token" in body]
+        answer = {"token": token, "refresh_token": f"{token}/again", "expires_in": next(lifetimes)}
+        return web.json_response(answer)
+
+    server = await rig.upstream(upstream, on_login=issue, on_refresh=issue)
+    login = await asyncio.to_thread(
+        rig.processes.run,
+        *("login", "--url", server.url, "--username", "ada", "--password-stdin"),
+        *("--storage", "file"),
+        typed="a password",
+    )
+    assert login.end() == 0, login.errors
+    await rig.open_relay(
+        server.url, *("--debug", "--debug-bodies", "--ring", "5m"), key=None, record=True
+    )
+    tail = rig.processes.megabot("tail", "--json", "--follow")
+    await rig.metric_reaches("taps", 1)
+    client = await rig.client()
+    await upstream.tell(tokens[0])
+    await until(lambda: server.refreshes, 10.0)
+    first = upstream.connection
+    assert first is not None
+    await first.close(1011, f"renewed: {tokens[0]}")
+    await until(lambda: upstream.connection is not first)
+    assert upstream.connection is not None
+    assert upstream.connection.headers["Authorization"] == f"Bearer {tokens[1]}"
+    for secret in (tokens[1], f"{tokens[1]}/again", tokens[0]):
+        await upstream.tell(secret)
+    await client.until(lambda: len(client.of_type("connection_error")) == 4)
+    last = upstream.connection
+    await last.close(1011, f"at last: {tokens[1]}")
+    await until(lambda: upstream.connection is not last)
+    said = await everything_it_said(rig)
+    await client.leave()
+    tail.kill()
+    said["tail"] = tail.output + tail.errors
+    stored = {
+        str(path): path.read_bytes().decode("utf-8", "replace")
+        for path in rig.processes.home.rglob("*")
+        if path.is_file() and "credentials" not in path.parts
+    }
+    for secret in (tokens[0][:9], tokens[1][:9]):
+        found = {name: text for name, text in (said | stored).items() if secret in text}
+        assert not found, (secret, list(found))

@@ -175,6 +175,22 @@ async def a_reserved_opcode(peer: Raw) -> None:
     assert peer.closed == 1002
 
 
+async def no_mask(peer: Raw) -> None:
+    peer.frame(1, chat("hello"))
+    await peer.until(b"chat_receive")
+    message = chat("again")
+    peer.write(bytes((0x81, len(message))) + message)
+    await peer.until(b"\x88")
+    assert peer.closed == 1002
+
+
+async def a_good_frame_and_a_ping_without_a_mask_in_one_read(peer: Raw) -> None:
+    message = chat("hello")
+    peer.write(bytes((0x81, 0x80 | len(message))) + bytes(4) + message + b"\x89\x00")
+    await peer.until(b"\x88")
+    assert peer.closed == 1002
+
+
 async def a_huge_ping(peer: Raw) -> None:
     peer.frame(9, b"x" * 200)
     await peer.until(b"\x88")
@@ -193,7 +209,8 @@ async def no_json(peer: Raw) -> None:
     [
         deflated_bomb, gzip_bomb, exactly_a_mebibyte, one_byte_more, much_more, nested_deeply,
         a_million_digits, a_hundred_thousand_fragments, fragments_without_end, no_utf8,
-        a_reserved_opcode, a_huge_ping, no_json,
+        a_reserved_opcode, a_huge_ping, no_json, no_mask,
+        a_good_frame_and_a_ping_without_a_mask_in_one_read,
     ],
     ids=lambda attack: attack.__name__,
 )  # fmt: skip

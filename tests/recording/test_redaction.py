@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given
 
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.secret_shapes import PSEUDONYM
@@ -288,3 +289,66 @@ def test_a_binary_record_with_a_secret_keeps_only_its_size() -> None:
     assert redacted.data_b64 is None
     assert PSEUDONYM.fullmatch(redacted.data or "")
     assert (redacted.size, redacted.redacted) == (10, ["$"])
+
+
+KNOWN = 'plain words/9"ü'
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        (f"no: {KNOWN}.", "no: ‹›."),
+        (json.dumps({"a": f"-{KNOWN}-"}), '{"a": "-‹›-"}'),
+        (json.dumps({"a": KNOWN}).replace("/", "\\/"), '{"a": "‹›"}'),
+        (json.dumps({"a": KNOWN}, ensure_ascii=False), '{"a": "‹›"}'),
+        (json.dumps({"a": json.dumps([KNOWN])}), '{"a": "[\\"‹›\\"]"}'),
+        (json.dumps({KNOWN: 1}), '{"‹›": 1}'),
+        ("GET /?k=plain%20words%2F9%22%C3%BC&b=1", "GET /?k=‹›&b=1"),
+        ("GET /?k=plain+words%2F9%22%C3%BC&b=1", "GET /?k=‹›&b=1"),
+        ('{"n": 12345678}', '{"n": "‹›"}'),
+        ("it is пароль-и-ключ", "it is ‹›"),
+        (json.dumps(["пароль-и-ключ"]), '["‹›"]'),
+        ("too short to be meant: seven77", "too short to be meant: seven77"),
+        ("another plain word/9", "another plain word/9"),
+    ],
+)
+def test_a_secret_in_use_goes_wherever_it_stands_and_however_it_is_spelt(
+    text: str, kept: str
+) -> None:
+    known = KnownSecrets([KNOWN, "12345678", "пароль-и-ключ", "seven77"])
+    assert PSEUDONYM.sub("‹›", Redactor(KEY, known=known).clean(text)) == kept
+
+
+def test_a_secret_in_bytes_is_found_in_any_of_its_spellings() -> None:
+    redactor = Redactor(KEY, known=KnownSecrets(["geheim-üöä"]))
+    assert redactor.redact_binary("\x00geheim-üöä".encode()) is not None
+    assert redactor.redact_binary(b"\x00geheim-uoa") is None
+
+
+def test_what_is_learnt_later_counts_from_then_on_also_for_names_seen_before() -> None:
+    known = KnownSecrets()
+    redactor = Redactor(KEY, known=known)
+
+    def client() -> str | None:
+        return redactor.redact_record(Record(n=1, t=0, kind="open", client="c-Lw9Vb4xR")).client
+
+    assert client() == "c-Lw9Vb4xR"
+    known.learn("a profile", ["Lw9Vb4xR"])
+    assert PSEUDONYM.sub("‹›", str(client())) == "c-‹›"
+
+
+def test_of_each_owner_the_last_four_are_remembered() -> None:
+    known = KnownSecrets()
+    known.learn("other", ["other-secret"])
+    for number in range(6):
+        known.learn("own", [f"secret-{number}"])
+        known.learn("own", [f"secret-{number}"])
+    held = {"other-secret", "secret-2", "secret-3", "secret-4", "secret-5"}
+    assert set(known.now.values) == held
+
+
+@thorough
+@given(any_texts)
+def test_any_text_with_a_known_secret_loses_it(text: str) -> None:
+    redactor = Redactor(KEY, known=KnownSecrets([CANARY]))
+    assert CANARY not in redactor.clean(f"{text} {CANARY}")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import StreamRedactor
@@ -131,3 +132,30 @@ def test_wherever_it_is_cut_its_second_half_is_never_written(
     pieces = [text[a:b] for a, b in pairwise(places)]
     said = written(StreamRedactor(Redactor(b"k" * 32)), pieces)
     assert secret[10:] not in said
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        ["it is ", "plain-to-see", "-and-secret", ", I think"],
+        ["it is plain-to-", "see-and-", "secret, I think"],
+        [f"{'a long beginning ' * 30} it is plain-to-s", "ee-and-secret, I think"],
+        ["it is ", *"plain-to-see-and-secret", ", I think"],
+    ],
+)
+def test_of_a_secret_in_use_that_is_streamed_seven_characters_stay_at_most(
+    pieces: list[str],
+) -> None:
+    known = KnownSecrets(["plain-to-see-and-secret"])
+    said = written(StreamRedactor(Redactor(b"k" * 32, known=known)), pieces)
+    assert "it is " in said
+    assert said.endswith("›, I think")
+    assert "plain-to" not in said
+    assert "see" not in said
+
+
+def test_what_only_begins_like_a_secret_in_use_is_lost_but_what_follows_is_kept() -> None:
+    known = KnownSecrets(["plain-to-see-and-secret"])
+    redactor = StreamRedactor(Redactor(b"k" * 32, known=known))
+    said = written(redactor, ["it is plain-to-s", "ay, no more"])
+    assert said.endswith("›ay, no more")

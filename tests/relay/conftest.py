@@ -8,7 +8,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import pytest
@@ -34,6 +34,10 @@ from megabot_cli.relay.operations import Dumps, ReadSettings
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.recorder import Recorder
 from tests.support.ports import kept_port
+from tests.support.upstream import ScriptedUpstream
+
+if TYPE_CHECKING:
+    from tests.relay.executors import Calling
 
 CHEAP_HASH = 2**4
 
@@ -222,6 +226,16 @@ async def gateway(stage: Stage) -> AsyncIterator[Gateway]:
     gateway = await stage.open_gateway()
     yield gateway
     await gateway.stop()
+
+
+@pytest.fixture
+async def calling() -> AsyncIterator[tuple[Calling, ScriptedUpstream]]:
+    """An upstream that calls tools when told to."""
+    from tests.relay.executors import Calling  # it needs what stands here
+
+    script = Calling()
+    async with ScriptedUpstream(script) as upstream:
+        yield script, upstream
 
 
 async def hears_nothing(peer: Peer, for_s: float = 0.15) -> bool:

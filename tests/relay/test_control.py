@@ -19,7 +19,7 @@ from megabot_cli.config.schema import (
     RelaySettings,
     Settings,
 )
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, CouldNotConnect
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay import trigger
 from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
@@ -65,6 +65,52 @@ async def test_status_clients_and_sessions_tell_what_is_there(
     assert client["messages"]["to_upstream"] == 1
     (facts,) = await ask(stage, relay, "sessions")
     assert (facts["session"], facts["state"], facts["clients"]) == (session, "up", 1)
+
+
+async def test_a_fault_is_told_without_the_secret_that_it_speaks_of(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    await stage.greeted(relay.url)
+    relay.sessions[0].link.fault = CouldNotConnect(f"nobody takes {stage.api_key} any more")
+    async with stage.http.get(f"{relay.admin_url}/readyz") as response:
+        ready = await response.text()
+    told = [await ask(stage, relay, what) for what in ("status", "sessions")]
+    assert "nobody takes" in told[0]["fault"]
+    assert "nobody takes" in told[1][0]["fault"]
+    assert stage.api_key not in f"{told}{ready}"
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
+async def test_the_slowest_replies_are_told_with_whose_they_are(
+    stage: Stage, mode: str, named: bool
+) -> None:
+    async def answers(connection: Connection) -> None:
+        await connection.greet("sess_1")
+        while True:
+            message = await connection.receive()
+            await asyncio.sleep(message["payload"]["after"])
+            more = {"reply_to": message["id"]} if named else {}
+            await connection.stream("so", "it is", **more)
+            await connection.send("chat_receive", {"content": "so it is"}, **more)
+
+    async with ScriptedUpstream(answers) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        peer = await stage.connect(relay.url, query={"client_id": "ada"})
+        await peer.message("connection_established")
+        for message_id, after_s in (("quick", 0.0), ("slow", 0.2), ("middle", 0.1)):
+            await peer.send("chat_send", message_id, after=after_s)
+            await peer.message("chat_receive")
+        told = (await ask(stage, relay, "status"))["slowest_replies"]
+        (client,) = await ask(stage, relay, "clients")
+        await relay.stop()
+    assert [each["id"] for each in told] == ["slow", "middle", "quick"]
+    assert 0.2 <= told[0]["took_s"] < 2
+    assert 0 <= told[0]["age_s"] < 5
+    assert told[0]["type"] == "chat_send"
+    assert {each["client"] for each in told} == {client["name"] or client["id"]}
+    assert {each["session"] for each in told} == {"sess_1"}
 
 
 @pytest.mark.parametrize("mode", ["session", "dedicated"])

@@ -29,7 +29,7 @@ Knock = Callable[..., Awaitable["Stranger"]]
 
 
 def address(relay: Relay) -> tuple[str, int]:
-    host, _, port = relay.url.removeprefix("ws://").removesuffix("/ws").rpartition(":")
+    host, _, port = relay.url.partition("://")[2].removesuffix("/ws").rpartition(":")
     return host, int(port)
 
 

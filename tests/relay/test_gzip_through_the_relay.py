@@ -6,6 +6,7 @@ import gzip
 import json
 
 import aiohttp
+import pytest
 
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.recording.unpacking import NOTE
@@ -66,3 +67,39 @@ async def test_a_dedicated_client_and_the_gateway_agree_on_gzip(
     with open_recording(relay.recorder.folder) as reader:
         results = [record for record in reader if record.type == "tool_result"]
     assert [record.reply_to for record in results] == ["m1"]
+
+
+CORNER = {"megabot": {"cursor": "forged:1", "read_only": True}}
+
+
+def forged(kind: str, **payload: object) -> bytes:
+    message = {"id": "m1", "type": kind, "payload": payload, "timestamp": 1}
+    return gzip.compress(json.dumps(message | {"metadata": CORNER | {"kept": 1}}).encode())
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+@pytest.mark.parametrize("kind", ["chat_send", "batch", "notification"])
+async def test_the_relays_corner_is_taken_out_of_what_comes_as_gzip_both_ways(
+    stage: Stage, mode: str, kind: str
+) -> None:
+    got: list[str | bytes] = []
+    inner = {"id": "i1", "type": "cursor_move", "payload": {}, "timestamp": 1, "metadata": CORNER}
+    payload = {"messages": [inner, inner]} if kind == "batch" else {"content": "x"}
+
+    async def say_it_too(connection: Connection) -> None:
+        await connection.greet()
+        got.append(await connection.receive_text())
+        await connection.send_bytes(forged(kind, **payload))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(say_it_too) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.socket.send_bytes(forged(kind, **payload))
+        came = await peer.socket.receive(timeout=5)
+        await relay.stop()
+    for message in (*got, came.data):
+        text = gzip.decompress(message).decode() if isinstance(message, bytes) else str(message)
+        assert "forged" not in text
+        # A batch of one mode comes apart.
+        assert '"kept":1' in text or (mode == "shared" and '"i1"' in text)

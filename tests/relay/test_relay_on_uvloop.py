@@ -9,22 +9,22 @@ from pathlib import Path
 import pytest
 
 from megabot_cli.gateway.server import Gateway
-from tests.relay import test_relay as claims
+from tests.relay import test_relay, test_stopping, test_upstream_away, test_watching
 from tests.relay.conftest import Stage, open_stage
 
 uvloop = pytest.importorskip("uvloop", reason="this system has no uvloop")
 
 WITH_GATEWAY = (
-    claims.test_a_client_without_a_credential_is_greeted_and_answered,
-    claims.test_every_client_of_a_session_sees_all_of_it,
-    claims.test_a_message_over_the_limit_is_answered_413_and_the_client_stays,
-    claims.test_a_tap_shows_both_directions_as_records_without_secrets,
+    test_relay.test_a_client_without_a_credential_is_greeted_and_answered,
+    test_relay.test_every_client_of_a_session_sees_all_of_it,
+    test_relay.test_a_message_over_the_limit_is_answered_413_and_the_client_stays,
+    test_watching.test_a_tap_shows_both_directions_as_records_without_secrets,
 )
 ALONE = (
-    claims.test_binary_is_forwarded_unchanged,
-    claims.test_clients_stay_while_the_upstream_is_away_and_what_waited_is_answered,
-    claims.test_a_client_that_does_not_read_is_closed_and_nobody_else_notices,
-    claims.test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012,
+    test_relay.test_binary_is_forwarded_unchanged,
+    test_upstream_away.test_clients_stay_while_the_upstream_is_away_and_what_waited_is_answered,
+    test_relay.test_a_client_that_does_not_read_is_closed_and_nobody_else_notices,
+    test_stopping.test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012,
 )
 
 

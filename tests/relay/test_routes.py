@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import aiohttp
 import pytest
 
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
 from tests.relay.conftest import Stage, until
+from tests.support.upstream import ScriptedUpstream
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["a session", "no session"])
@@ -37,6 +39,40 @@ async def test_one_client_too_many_on_a_session_is_closed_4504_and_others_may_co
     await first.socket.close()
     await until(lambda: len(relay.local_clients) == 2)
     await stage.greeted(relay.url, session)
+
+
+@pytest.mark.parametrize("naming", [True, False])
+async def test_in_shared_mode_clients_are_bounded_in_all_and_not_by_session(
+    stage: Stage, gateway: Gateway, naming: bool
+) -> None:
+    relay = await stage.open_relay(
+        gateway.url, mode="shared", max_clients_per_session=1, max_clients=3
+    )
+    _, session = await stage.greeted(relay.url)
+    asked = session if naming else None
+    for _ in range(2):
+        _, same = await stage.greeted(relay.url, asked)
+        assert same == session
+    refused = await stage.connect(relay.url, asked)
+    error = (await refused.message("connection_error"))["payload"]
+    assert (error["code"], error["error"]) == (429, "too_many_clients")
+    assert await refused.close_code() == 4504
+
+
+async def test_in_dedicated_mode_clients_are_bounded_in_all_and_before_the_upgrade(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        relay = await stage.open_relay(
+            upstream.url, mode="dedicated", max_clients_per_session=1, max_clients=2
+        )
+        for _ in range(2):
+            _, session = await stage.greeted(relay.url, "sess_9")
+            assert session == "sess_9"
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await stage.connect(relay.url, "sess_9")
+        assert refused.value.status == 503
+        await relay.stop()
 
 
 @pytest.mark.parametrize("mode", ["session", "shared"])

@@ -16,6 +16,7 @@ import pytest
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
@@ -214,3 +215,52 @@ def test_text_that_is_no_unicode_travels_with_a_mark_where_it_was_not(apart: New
     folder = recorder.close()
     assert folder is not None
     assert [record.note for record in read(folder)[:2]] == ["before", "no file ? here"]
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_secret_that_is_in_use_is_not_written_nor_one_that_comes_in_use_later(
+    tmp_path: Path, apart: bool
+) -> None:
+    known = KnownSecrets(["the-first-one"])
+    recorder = Recorder(
+        tmp_path, RecordingSettings(), tool="t", upstream="ws://h/ws", apart=apart, known=known
+    )
+    recorder.start()
+
+    def say(secret: str) -> None:
+        recorder.keep_message("to_client", f'{{"a":"{secret}!"}}'.encode(), None, "l", secret)
+        recorder.put("close", reason=f"no more {secret}")
+
+    say("the-first-one")
+    say("then-second")
+    assert recorder.flush(LIMIT_S)
+    known.learn("a profile", ["then-second"])
+    say("the-first-one")
+    say("then-second")
+    folder = recorder.close()
+    assert folder is not None
+    first, second = [], []
+    for record in read(folder)[:8]:
+        texts = f"{record.data} {record.session} {record.reason}"
+        first.append("the-first-one" in texts)
+        second.append("then-second" in texts)
+    assert first == [False] * 8
+    assert second == [False, False, True, True, False, False, False, False]
+
+
+def test_secrets_in_use_stand_in_no_argument_and_no_variable_of_the_process(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(
+        tmp_path,
+        RecordingSettings(),
+        tool="t",
+        upstream="ws://h/ws",
+        apart=True,
+        known=KnownSecrets(["the-first-one"]),
+    )
+    recorder.start()
+    process = Path(f"/proc/{child_of(recorder)}")
+    said = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
+    recorder.close()
+    assert b"the-first-one" not in said

@@ -53,3 +53,25 @@ def test_no_row_is_cut_in_the_middle_and_columns_without_room_are_named(
     told = [f"not shown for want of room: {left_out}"] if left_out else []
     assert table[2:] == told
     assert "first chunk p95 ≤ 100 ms" in lines
+
+
+def test_the_slowest_answers_stand_above_the_clients_and_rows_keep_to_the_width() -> None:
+    slow = {
+        "type": "chat_send",
+        "id": "msg_1m8h59z5xsanpfajt",
+        "client": "ada",
+        "session": "sess_1m8h59wrw5zjt63st",
+    }
+    facts = FACTS | {
+        "slowest_replies": [
+            slow | {"took_s": 12.345, "age_s": 3.0},
+            slow | {"took_s": 0.0123, "age_s": 61.0, "session": None},
+        ]
+    }
+    lines = Screen(MemoryConsole()).lines(facts, [CLIENT], 1.0, 80)
+    at = lines.index("slowest answers of the last minute")
+    assert lines[at + 1].split()[:6] == ["12.35", "s", "3.0", "s", "ago", "chat_send"]
+    assert "of ada" in lines[at + 1]
+    assert lines[at + 2].split()[:5] == ["12.3", "ms", "1:01", "ago", "chat_send"]
+    assert lines[at + 4].startswith("client  ")
+    assert max(map(len, lines[at : at + 4])) <= 80

@@ -1,0 +1,123 @@
+"""What waits for the rate limit loses nothing, and leaves as batches where that is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from megabot_cli.config.schema import LimitSettings
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.protocol.batching import unwrap, wrap
+from tests.relay.conftest import Stage, until
+from tests.relay.echo_upstream import echo_upstream
+from tests.relay.test_relay import answer_to
+from tests.support.upstream import Connection, ScriptedUpstream
+
+
+async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(
+        gateway.url, limits=LimitSettings(messages_per_second=50, burst=2, queue=100)
+    )
+    peer, _ = await stage.greeted(relay.url)
+    started_at = asyncio.get_running_loop().time()
+    for number in range(12):
+        await peer.send("chat_send", f"m{number}", content="quick")
+    for number in range(12):
+        await answer_to(peer, f"m{number}")
+    assert asyncio.get_running_loop().time() - started_at >= (12 - 2) / 50 - 0.02
+    assert relay.numbers.rate_limit_waits >= 1
+
+
+async def test_a_full_queue_is_answered_429_and_what_was_accepted_is_sent(stage: Stage) -> None:
+    async with echo_upstream() as url:
+        limits = LimitSettings(messages_per_second=20, burst=1, queue=3)
+        relay = await stage.open_relay(url, limits=limits)
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(6):
+            await peer.send("x", f"m{number}", n=1)
+        refused, echoed = set(), []
+        for _ in range(6):
+            message = await peer.message()
+            if message["type"] == "connection_error":
+                assert message["payload"]["code"] == 429
+                refused.add(message["metadata"]["reply_to"])
+            else:
+                echoed.append(message["id"])
+        assert refused == {"m4", "m5"}
+        assert echoed == ["m0", "m1", "m2", "m3"]
+
+
+async def test_what_waits_for_the_rate_limit_leaves_as_batches_with_every_text_unchanged(
+    stage: Stage,
+) -> None:
+    got: list[str] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            got.append(str(await connection.receive_text()))
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=10, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
+        peer, _ = await stage.greeted(relay.url)
+        texts = [
+            f'{{ "id":"m{n}", "type":"chat_send","payload":{{"content":"n {n}"}},"timestamp":1.0}}'
+            for n in range(26)
+        ]
+        for text in texts:
+            await peer.socket.send_str(text)
+        await until(lambda: sum(len(unwrap(text)) or 1 for text in got) == 26)
+        assert [inner for text in got for inner in unwrap(text) or [text]] == texts
+        assert len(got) <= 5
+        assert relay.numbers.batches >= 2
+
+
+@pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
+async def test_what_is_in_a_batch_of_a_clients_counts_each_for_the_rate_limit(
+    stage: Stage, mode: str
+) -> None:
+    times: list[float] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            await connection.receive_text()
+            times.append(asyncio.get_running_loop().time())
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=50, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits, mode=mode)
+        peer, _ = await stage.greeted(relay.url)
+        good = '{"id":"m%d","type":"my_type","payload":{"n":1},"timestamp":1}'
+        batch = wrap([good % number for number in range(10)], "b", 1.0)
+        for _ in range(4):  # the first leaves at once, the others wait in the queue
+            await peer.socket.send_str(batch)
+        await peer.socket.send_str(good % 11)
+        await until(lambda: len(times) == 5)
+        assert times[-1] - times[0] >= 40 / 50 - 0.1
+
+
+async def test_a_batch_takes_in_nothing_that_would_spoil_it(stage: Stage) -> None:
+    got: list[str] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            got.append(str(await connection.receive_text()))
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=20, burst=1, max_message_bytes=2000)
+        relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
+        peer, _ = await stage.greeted(relay.url)
+        good = '{"id":"m%d","type":"chat_send","payload":{"content":"%s"},"timestamp":1}'
+        texts = [good % (0, "x"), good % (1, "x"), "plain words", good % (2, "y" * 900)]
+        texts += [good % (3, "z" * 900), good % (4, "x"), good % (5, ""), good % (6, "x")]
+        for text in texts:
+            await peer.socket.send_str(text)
+        await until(lambda: sum(len(unwrap(text)) or 1 for text in got) == len(texts))
+        assert [inner for text in got for inner in unwrap(text) or [text]] == texts
+        assert "plain words" in got
+        assert texts[6] in got  # an empty content is against the rules
+        assert all(len(text) <= 2000 for text in got)

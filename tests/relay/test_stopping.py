@@ -1,0 +1,77 @@
+"""A relay that stops: work under way finishes, and what does not is told by id."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from megabot_cli.config.schema import LimitSettings
+from tests.relay.conftest import Stage, until
+from tests.support.upstream import Connection, ScriptedUpstream
+
+
+async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
+    stage: Stage,
+) -> None:
+    gateway = await stage.open_gateway(chunk_delay_s=0.02)
+    relay = await stage.open_relay(gateway.url, drain_s=10.0)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="finish this")
+    await peer.message("chat_stream")
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    await until(lambda: relay._draining)
+    async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
+        assert answer.status == 503
+    with pytest.raises(aiohttp.WSServerHandshakeError):
+        await stage.connect(relay.url)
+    assert (await peer.message("chat_receive", limit_s=10))["metadata"]["reply_to"] == "m1"
+    assert await peer.close_code() == 1012
+    await draining
+    await gateway.stop()
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+@pytest.mark.parametrize("at_once", [False, True])
+async def test_what_is_open_when_the_relay_stops_is_told_by_id_before_the_close(
+    stage: Stage, mode: str, at_once: bool
+) -> None:
+    async def never(connection: Connection) -> None:
+        await connection.greet()
+        await connection.until_gone()
+
+    async with ScriptedUpstream(never) as upstream:
+        limits = LimitSettings(messages_per_second=0.1, burst=1)
+        relay = await stage.open_relay(upstream.url, mode=mode, drain_s=0.3, limits=limits)
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(3):
+            await peer.send("chat_send", f"m{number}", content="no answer")
+        await until(lambda: relay.numbers.messages_to_upstream == 3)
+        stopping = asyncio.ensure_future(relay.stop() if at_once else relay.drain())
+        told = [await peer.message("connection_error") for _ in range(3)]
+        assert [(each["payload"]["error"], each["metadata"]["reply_to"]) for each in told] == [
+            ("delivery_unknown", "m0"),
+            ("upstream_unavailable", "m1"),
+            ("upstream_unavailable", "m2"),
+        ]
+        assert await peer.close_code() == 1012
+        await stopping
+
+
+async def test_what_waits_for_an_absent_upstream_when_the_relay_stops_is_told_by_id(
+    stage: Stage,
+) -> None:
+    gateway = await stage.open_gateway()
+    relay = await stage.open_relay(gateway.url, drain_s=0.3)
+    peer, _ = await stage.greeted(relay.url)
+    await gateway.stop()
+    await peer.message("status_update")
+    await peer.send("chat_send", "m1", content="never delivered")
+    await until(lambda: relay.gauges().waiting_to_upstream == 1)
+    stopping = asyncio.ensure_future(relay.drain())
+    refusal = await peer.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (503, "m1")
+    assert "the relay stopped" in refusal["payload"]["message"]
+    assert await peer.close_code() == 1012
+    await stopping

@@ -1,0 +1,85 @@
+"""What recordings, taps and metrics say of what passed."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import structlog
+
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.wire import upstream_transport
+from megabot_cli.storage.segment_reader import open_recording
+from tests.relay.conftest import Stage
+from tests.relay.test_relay import answer_to
+
+
+async def test_a_recording_says_whose_each_link_was_and_that_the_relay_closed_it(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, record=True)
+    peer, session = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hi")
+    await answer_to(peer, "m1")
+    await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        records = list(reader)
+    greeting = next(each for each in records if each.type == "connection_established")
+    user = json.loads(greeting.data or "")["payload"]["user_id"]
+    first = next(each.n for each in records if each.user == user)
+    assert {each.user for each in records if each.n >= first} == {user}
+    (closed,) = [each for each in records if each.kind == "close" and each.client is None]
+    assert (closed.link, closed.session, closed.code) == (greeting.link, session, 1012)
+    assert (closed.by, closed.reason) == ("relay", "the relay lets go")
+
+
+async def test_a_tap_shows_both_directions_as_records_without_secrets(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    tap = await stage.connect(relay.tap_url)
+    header = json.loads(await tap.text())
+    assert header["format"] == "megabot-recording"
+    peer, session = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="hi", password="hunter2")
+    await answer_to(peer, "m1")
+    records: list[dict[str, Any]] = []
+    while not records or records[-1].get("type") != "chat_receive":
+        records.append(json.loads(await tap.text()))
+    sent = next(record for record in records if record.get("direction") == "to_upstream")
+    assert (sent["id"], sent["type"], sent["session"]) == ("m1", "chat_send", session)
+    assert len({record["user"] for record in records if "link" in record}) == 1
+    assert "hunter2" not in json.dumps(records)
+    assert [record["n"] for record in records] == list(range(1, len(records) + 1))
+
+
+async def test_a_tap_whose_watcher_was_killed_is_no_defect(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    with structlog.testing.capture_logs() as logged:
+        for number in range(20):
+            tap = await stage.connect(relay.tap_url)
+            await tap.text()
+            transport = upstream_transport(tap.socket)
+            assert transport is not None
+            for each in range(10):
+                await peer.send("chat_send", f"m{number}_{each}", content="hi")
+            transport.abort()
+            await answer_to(peer, f"m{number}_9")
+    assert not [entry for entry in logged if entry["event"] == "task.failed"]
+
+
+async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="count me")
+    await answer_to(peer, "m1")
+    async with stage.http.get(f"{relay.admin_url}/metrics") as answer:
+        assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        text = await answer.text()
+    assert 'megabot_relay_messages_total{direction="to_upstream"} 1.0' in text
+    assert "megabot_relay_clients 1.0" in text
+    assert 'megabot_relay_links{profile="test",state="up"} 1.0' in text
+    assert "megabot_relay_reply_seconds_count 1.0" in text
+    assert "megabot_relay_first_chunk_seconds_count 1.0" in text
