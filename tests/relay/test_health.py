@@ -40,7 +40,10 @@ async def test_an_upstream_that_is_away_is_a_matter_of_readiness_and_not_of_heal
     assert facts["reason"], "why is told"
 
 
-async def test_one_link_that_is_up_is_enough_to_serve(stage: Stage, gateway: Gateway) -> None:
+async def test_one_link_that_is_up_is_enough_to_serve(
+    stage: Stage, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.link.random.random", lambda: 1.0)  # not back at once
     relay = await stage.open_relay(gateway.url)
     await stage.greeted(relay.url)
     await stage.greeted(relay.url)
