@@ -53,7 +53,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `timeline` counts messages in equal parts of the time, `bucket_s` each.
 
     `latency_histogram` has pairs of (milliseconds, answers that took at most so long and more
-    than the pair before); the last pair's bound is None.
+    than the pair before); the last pair's bound is None. Every request is `answered`, `broken_off`
+    or `unanswered`; `failed` are those of the answered that were refused.
     """
 
     records: int
@@ -74,6 +75,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     answered: int
     failed: int
     unanswered: dict[str, int]
+    broken_off: dict[str, int]
     first_chunk_ms: Spread
     total_ms: Spread
     latency_histogram: list[tuple[float | None, int]]
@@ -176,6 +178,7 @@ class Statistics:
             answered=len(replies.whole_us),
             failed=replies.failed,
             unanswered=dict(sorted(replies.unanswered.items())),
+            broken_off=dict(sorted(replies.broken_off.items())),
             first_chunk_ms=_spread(replies.first_us, 1000),
             total_ms=_spread(replies.whole_us, 1000),
             latency_histogram=_histogram(replies.whole_us),

@@ -65,9 +65,31 @@ def test_an_answer_that_names_nobody_is_the_oldest_request_s() -> None:
 
 def test_an_id_that_is_used_again_is_another_request() -> None:
     found = summary(
-        asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"), came(4, 30, "m")
-    )
+        asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"),
+        came(4, 30, "m", last=True),
+    )  # fmt: skip
     assert (found.requests, found.answered, found.total_ms.max) == (2, 2, 20.0)
+
+
+def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:
+    found = summary(
+        asked(1, 0, "m1"), came(2, 10, "m1"), came(3, 20, "m1", last=True),
+        asked(4, 30, "m2"), came(5, 40, "m2"), came(6, 50, "m2"),
+        asked(7, 60, "m3"), came(8, 70, "m3"), came(9, 80, "m3", "chat_receive"),
+        asked(10, 90, "m4"), came(11, 91, "m4"), came(12, 95, "m4", "connection_error"),
+        asked(13, 99, "m5"), asked(14, 99, "m6"), came(15, 100, "m6", "connection_error"),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.failed) == (6, 3, 1)
+    assert (found.broken_off, found.unanswered) == ({"chat_send": 2}, {"chat_send": 1})
+    assert (found.first_chunk_ms.max, found.total_ms.max) == (10.0, 20.0)
+    assert [slow.n for slow in found.slowest] == [1, 7, 14]
+
+
+def test_a_chunk_without_its_words_may_be_the_last() -> None:
+    chunk = came(2, 10, "m1")
+    chunk.data = None  # `recordings sanitize --drop-payload`
+    found = summary(asked(1, 0, "m1"), chunk)
+    assert (found.answered, found.broken_off) == (1, {})
 
 
 def test_it_counts_types_ways_sizes_gaps_closings_and_silence() -> None:
