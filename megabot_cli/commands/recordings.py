@@ -82,7 +82,7 @@ def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
     rows = [
         (
             each.id,
-            date_and_time(unix_time(each.started_at)),
+            date_and_time(unix_time(each.started_at)) if each.started_at else "unknown",
             "live" if each.live else "clean" if each.clean else "unclean",
             format_duration(each.duration_s),
             str(each.records),
@@ -343,7 +343,12 @@ def find(invocation: Invocation, name: str) -> Path | str:
     """Where the recording is that an operator means; `-` is stdin."""
     from megabot_cli.storage.recordings_list import find_recording
 
-    return "-" if name == "-" else find_recording(invocation.recordings_folder, name)
+    if name == "-":
+        return "-"
+    unreadable: list[Unreadable] = []
+    found = find_recording(invocation.recordings_folder, name, unreadable)
+    tell_unreadable(invocation, unreadable)
+    return found
 
 
 def unix_time(stamp: str) -> float:

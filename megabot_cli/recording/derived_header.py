@@ -17,6 +17,9 @@ HOLES: Final = "holes"
 MADE_FROM: Final = "made_from"
 """A label: the id of the recording that this one was cut from, or sanitized."""
 
+DUMPED_AT: Final = "dumped_at"
+"""A label: when a flight recorder wrote down what it had kept, an ISO time."""
+
 _fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
