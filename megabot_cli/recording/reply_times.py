@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import msgspec
@@ -58,6 +58,7 @@ class ReplyTimes:
         self._most_slow = most_slow
         self._open: dict[tuple[str, str], Request] = {}
         self._lanes: dict[str, deque[Request]] = {}
+        self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
     def take(self, record: Record) -> None:
         if record.kind not in ("message", "inject"):
@@ -76,6 +77,8 @@ class ReplyTimes:
 
     def _asked(self, record: Record) -> None:
         kind = record.type
+        if record.id is None and kind not in flat.ANSWERS and record.kind != "inject":
+            self._nameless[_lane(record)] += 1
         if kind is None or kind in _SILENT or record.kind == "inject":
             return
         if record.id is None and kind not in flat.ANSWERS:
@@ -96,6 +99,9 @@ class ReplyTimes:
         lane = _lane(record)
         if record.reply_to is not None:
             request = self._open.get((lane, record.reply_to))
+        elif record.type == "connection_error" and self._nameless[lane]:
+            self._nameless[lane] -= 1  # of a message that has a name it would give that
+            return
         else:
             request = self._oldest(lane)
         if request is None:

@@ -85,6 +85,17 @@ def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:
     assert [slow.n for slow in found.slowest] == [1, 7, 14]
 
 
+def test_the_refusal_of_a_message_without_a_name_is_no_answer_to_another() -> None:
+    broken = asked(3, 12, "")
+    broken.id = broken.type = None  # no JSON
+    found = summary(
+        asked(1, 0, "m1"), came(2, 10, "m1"), broken, came(4, 13, None, "connection_error"),
+        came(5, 20, "m1", last=True),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.failed) == (1, 1, 0)
+    assert found.total_ms.max == 20.0
+
+
 def test_a_chunk_without_its_words_may_be_the_last() -> None:
     chunk = came(2, 10, "m1")
     chunk.data = None  # `recordings sanitize --drop-payload`
