@@ -556,3 +556,14 @@ def test_a_header_that_is_no_utf8_and_has_no_end_is_taken_for_torn(tmp_path: Pat
     with open_any(source) as reader:
         assert list(reader) == []
         assert reader.header is None
+
+
+@pytest.mark.parametrize("key", ["id", "type", "reply_to", "session", "user", "client", "link"])
+def test_a_secret_beside_a_payload_without_any_goes_too(tmp_path: Path, key: str) -> None:
+    record = Record(n=1, t=0, kind="message", direction="to_upstream", data="{}")
+    setattr(record, key, f"token={CANARY}")
+    source = tmp_path / "source.jsonl"
+    source.write_bytes(segment_bytes([record]))
+    sanitized(source, tmp_path / "made.jsonl")
+    assert CANARY.encode() not in (tmp_path / "made.jsonl").read_bytes()
+    assert verify(tmp_path / "made.jsonl", secrets=True).secrets_found == 0
