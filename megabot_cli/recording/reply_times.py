@@ -96,6 +96,8 @@ class ReplyTimes:
             self._settle(self._open.pop(next(iter(self._open))))
 
     def _came(self, record: Record) -> None:
+        if record.opcode == "binary":
+            return  # nobody can tell what it answers
         lane = _lane(record)
         if record.reply_to is not None:
             request = self._open.get((lane, record.reply_to))

@@ -96,6 +96,14 @@ def test_the_refusal_of_a_message_without_a_name_is_no_answer_to_another() -> No
     assert found.total_ms.max == 20.0
 
 
+def test_what_is_binary_answers_no_request() -> None:
+    binary = came(2, 10, None, "")
+    binary.id = binary.type = binary.data = None
+    binary.opcode = "binary"
+    found = summary(asked(1, 0, "m1"), binary)
+    assert (found.answered, found.unanswered) == (0, {"chat_send": 1})
+
+
 def test_a_chunk_without_its_words_may_be_the_last() -> None:
     chunk = came(2, 10, "m1")
     chunk.data = None  # `recordings sanitize --drop-payload`
