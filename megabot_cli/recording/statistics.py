@@ -159,6 +159,7 @@ class Statistics:
         duration_s = (self._last_us - first_us) / 1e6
         messages = len(self._sizes)
         bucket_s, timeline = self._timeline.between(first_us, self._last_us)
+        per_s = messages / duration_s if duration_s else float(messages)
         return Summary(
             records=self._records,
             duration_s=duration_s,
@@ -166,8 +167,9 @@ class Statistics:
             bytes=self._bytes,
             to_upstream=self._directions["to_upstream"],
             to_client=self._directions["to_client"],
-            messages_per_s=messages / duration_s if duration_s else float(messages),
-            peak_per_s=max(timeline, default=0) / bucket_s if bucket_s else float(messages),
+            messages_per_s=per_s,
+            # What lasts less than a part of the line has no more at any time than on the whole.
+            peak_per_s=max(per_s, max(timeline, default=0) / bucket_s) if duration_s else per_s,
             sessions=len(self._names["session"]),
             clients=len(self._names["client"]),
             links=len(self._names["link"]),

@@ -140,6 +140,12 @@ def test_the_line_over_time_counts_every_message_in_few_parts(length_s: int) -> 
     assert found.bucket_s * len(found.timeline) >= found.duration_s
 
 
+def test_no_rate_on_the_whole_is_higher_than_the_highest() -> None:
+    for length_ms in (0, 0.005, 0.7, 1.1, 1000):
+        found = summary(*(asked(n, n * length_ms / 4, f"m{n}") for n in range(1, 6)))
+        assert found.messages_per_s <= found.peak_per_s
+
+
 def test_nothing_comes_to_nothing() -> None:
     found = summary()
     assert (found.messages, found.requests, found.timeline, found.types) == (0, 0, [0], [])
