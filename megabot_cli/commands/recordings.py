@@ -82,7 +82,7 @@ def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
     rows = [
         (
             each.id,
-            date_and_time(unix_time(each.started_at)),
+            date_and_time(unix_time(each.started_at)) if each.started_at else "unknown",
             "live" if each.live else "clean" if each.clean else "unclean",
             format_duration(each.duration_s),
             str(each.records),
@@ -218,6 +218,10 @@ def verify(
     recording is unclean, or holds a secret where none may be: `--key` and `--pattern` name
     more secrets, as for `sanitize`, and have them sought. Streamed answers are looked at as a
     whole.
+
+    Of a HAR file or bare messages it proves that they can be read, and that they hold no
+    secret, be it beside the messages. Nothing in them tells whether any is missing or was
+    changed.
     """
     import msgspec
 
@@ -236,37 +240,26 @@ def verify(
         invocation.console.json(msgspec.to_builtins(found), indent=2)
     else:
         _print_verdict(invocation, found)
+    what = "The recording" if found.form == "recording" else "The file"
     if found.secrets_found:
         raise ExpectationFailed(
-            f"The recording holds {found.secrets_found} secrets",
+            f"{what} holds {counted(found.secrets_found, 'secret')}",
             "Do not hand it on. `recordings sanitize` writes it again without what it is told.",
         )
     if not found.clean:
-        raise ExpectationFailed("The recording is not clean", _why_unclean(found))
+        raise ExpectationFailed(f"{what} is not clean", _why_unclean(found))
 
 
 def _print_verdict(invocation: Invocation, found: Verification) -> None:
-    from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.text import safe_line
-    from megabot_cli.terminal.views import print_facts, size
+    from megabot_cli.terminal.views import print_facts
 
     console = invocation.console
-    verdict = console.paint("clean", "green") if found.clean else console.paint("unclean", "red")
+    is_recording = found.form == "recording"
+    good, bad = ("clean", "unclean") if is_recording else ("reads", "reads in part")
+    verdict = console.paint(good, "green") if found.clean else console.paint(bad, "red")
     console.line(f"{safe_line(found.recording or str(found.path))}: {verdict}")
-    facts = [
-        (
-            "records",
-            f"{found.records} in {counted(found.segments, 'segment')}, "
-            f"{size(found.bytes)} of payload",
-        ),
-        ("length", format_duration(found.duration_s)),
-        (
-            "missing",
-            f"{counted(found.holes, 'hole')}, {found.torn_bytes} torn bytes, {found.bad_lines} bad",
-        ),
-        ("told lost", f"{found.lost} in {counted(found.gaps, 'gap')}"),
-        ("redacted", str(found.redactions)),
-    ]
+    facts = _counts_of(found) if is_recording else _counts_of_foreign(found)
     if found.secrets_found is not None:
         facts.append(("secrets", str(found.secrets_found)))
     print_facts(console, facts)
@@ -274,7 +267,38 @@ def _print_verdict(invocation: Invocation, found: Verification) -> None:
         console.warn(problem)
 
 
+def _counts_of(found: Verification) -> list[tuple[str, str]]:
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.views import size
+
+    segments = counted(found.segments, "segment")
+    missing = f"{counted(found.holes, 'hole')}, {found.torn_bytes} torn bytes"
+    return [
+        ("records", f"{found.records} in {segments}, {size(found.bytes)} of payload"),
+        ("length", format_duration(found.duration_s)),
+        ("missing", f"{missing}, {found.bad_lines} bad"),
+        ("told lost", f"{found.lost} in {counted(found.gaps, 'gap')}"),
+        ("redacted", str(found.redactions)),
+    ]
+
+
+def _counts_of_foreign(found: Verification) -> list[tuple[str, str]]:
+    from megabot_cli.terminal.progress import format_duration
+    from megabot_cli.terminal.views import size
+
+    form = {"har": "a HAR file", "jsonl": "bare messages"}[found.form]
+    return [
+        ("form", form),
+        ("messages", f"{found.messages}, {size(found.bytes)} of payload"),
+        ("length", format_duration(found.duration_s)),
+        ("missing", f"{found.torn_bytes} torn bytes, {found.bad_lines} bad, as far as it tells"),
+        ("not told", f"{', '.join(found.not_told)}: only a recording has them"),
+    ]
+
+
 def _why_unclean(found: Verification) -> str:
+    if found.form != "recording":
+        return "What can be read of it replays."
     if found.live:
         return "It is still being written."
     return "It reads and replays up to where it was torn." if not found.sealed else "See above."
@@ -319,7 +343,12 @@ def find(invocation: Invocation, name: str) -> Path | str:
     """Where the recording is that an operator means; `-` is stdin."""
     from megabot_cli.storage.recordings_list import find_recording
 
-    return "-" if name == "-" else find_recording(invocation.recordings_folder, name)
+    if name == "-":
+        return "-"
+    unreadable: list[Unreadable] = []
+    found = find_recording(invocation.recordings_folder, name, unreadable)
+    tell_unreadable(invocation, unreadable)
+    return found
 
 
 def unix_time(stamp: str) -> float:

@@ -32,7 +32,8 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
     """Count what is in a recording.
 
     How many messages of which types and sizes, how quickly answers came, where it was silent
-    or has gaps. Times are from a request to the first and to the last message of its answer.
+    or has gaps. Times are from a request to the first and to the last message of its answer;
+    an answer whose last chunk never came is broken off, and has none.
     """
     from megabot_cli.recording.statistics import Statistics
     from megabot_cli.storage.choosing import choose
@@ -143,12 +144,12 @@ def _print_replies(console: Console, found: Summary) -> None:
     if not found.requests:
         return
     console.line()
-    unanswered = sum(found.unanswered.values())
+    broken_off, unanswered = sum(found.broken_off.values()), sum(found.unanswered.values())
     facts = [
         (
             "requests",
             f"{found.requests}: {found.answered} answered, {found.failed} of them refused, "
-            f"{unanswered} not",
+            f"{broken_off} broken off, {unanswered} not",
         ),
     ]
     if found.answered:

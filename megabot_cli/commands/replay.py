@@ -155,6 +155,10 @@ def replay(
     they are not what --expect says. On a terminal space pauses, . sends one message, + and -
     change the speed, q ends it.
 
+    Clients that only listened are there as well, from when they came until they left; at the
+    paces fast and step all are there from the start. --client, --session, --link, --user and
+    the bounds in time choose them too; words about messages choose those who sent them alone.
+
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.
     """

@@ -9,6 +9,7 @@ import msgspec
 
 from megabot_cli.recording.format_v1 import Header, decode_header
 from megabot_cli.recording.harmless_json import harmless
+from megabot_cli.recording.line_edit import fields_of
 
 HOLES: Final = "holes"
 """A label: records were left out on purpose, and `n` is still that of the source. A hole in
@@ -17,7 +18,8 @@ HOLES: Final = "holes"
 MADE_FROM: Final = "made_from"
 """A label: the id of the recording that this one was cut from, or sanitized."""
 
-_fields_decoder = msgspec.json.Decoder(dict[str, msgspec.Raw])
+DUMPED_AT: Final = "dumped_at"
+"""A label: when a flight recorder wrote down what it had kept, an ISO time."""
 
 
 def derived_header(
@@ -37,7 +39,7 @@ def derived_header(
     its header.
     """
     header = decode_header(line) if line else Header(recording="")
-    fields: dict[str, Any] = dict(_fields_decoder.decode(line)) if line else _fields_of(header)
+    fields = fields_of(line) if line else _fields_of(header)
     kept = {name: value for name, value in header.labels.items() if name not in without}
     origin = header.labels.get(MADE_FROM) or header.recording
     fields |= {

@@ -91,7 +91,7 @@ class Expression:
         if not isinstance(answer, bool):
             raise BadData(
                 f"The condition gives {type(answer).__name__}, not true or false: {self.source}",
-                "Compare it with something, as in: nth % 3 == 0",
+                f"Compare it with something, as in: {self._words.example}",
             )
 
 

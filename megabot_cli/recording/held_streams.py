@@ -29,6 +29,8 @@ _LONGEST_SECRET: Final = 65_536  # one that is known to go on is waited for so l
 _MOST_HELD_BYTES: Final = 8 * 1024 * 1024  # of lines, over all streams
 _MOST_HELD: Final = 20_000
 
+_OF_ITS_OWN: Final = ("id", "type", "reply_to", "reason", "note", "by")
+
 Line = tuple[Record, bytes]
 Ready = tuple[Record, bytes, Cleaned | None]
 _Names = tuple[Any, ...]
@@ -41,6 +43,11 @@ def without_secrets(redactor: Redactor, record: Record, cleaned: Cleaned | None)
     if cleaned is not None:
         clean.data = cleaned.text
     clean = redactor.redact_record(clean)
+    # A recorder copies these out of the payload; nobody knows who wrote the file read here.
+    for name in _OF_ITS_OWN:
+        text = getattr(clean, name)
+        if text is not None:
+            setattr(clean, name, redactor.clean(text))
     if clean.redacted is not None or paths:
         clean.redacted = list(dict.fromkeys([*paths, *(clean.redacted or ())]))
     return clean

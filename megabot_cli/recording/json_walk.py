@@ -26,6 +26,7 @@ _SHORT: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][\w$-]*\Z")
 _LONGEST_NAME = 80  # of a key, in a path: a path is for people
 _DEEPEST_PATH = 100
+_NAMING: Final = ("name", "key")
 
 
 class Unescaped(msgspec.Struct):
@@ -84,7 +85,7 @@ class Leaf(msgspec.Struct):
 class _Frame:
     """One object or array that is open."""
 
-    __slots__ = ("in_value", "is_object", "name", "secret", "secret_value")
+    __slots__ = ("in_value", "is_object", "name", "names_secret", "secret", "secret_value")
 
     def __init__(self, *, is_object: bool, secret: bool) -> None:
         self.is_object = is_object
@@ -92,10 +93,11 @@ class _Frame:
         self.secret_value = secret  # the value that comes next is
         self.name: str | int = "" if is_object else 0
         self.in_value = not is_object
+        self.names_secret = False  # it says in words what its `value` is
 
     def colon(self, key: str, *, secret: bool) -> None:
         self.name = key
-        self.secret_value = self.secret or secret
+        self.secret_value = self.secret or secret or (self.names_secret and key == "value")
         self.in_value = True
 
     def comma(self) -> None:
@@ -109,7 +111,8 @@ class _Frame:
 class Walk:
     """Gives every key and every value of a JSON text, in order.
 
-    `is_secret` says of a key whether its value is a secret; then all inside that value is.
+    `is_secret` says of a key whether its value is a secret; then all inside that value is. So is
+    the `value` of an object whose `name` or `key` says so before it, as lists of headers have it.
     Text that is no JSON gives the strings and words in it.
     """
 
@@ -136,6 +139,8 @@ class Walk:
                 kind: Literal["key", "string"] = "string" if top.in_value else "key"
                 start, end = token.span("inside")
                 yield Leaf(kind, start, end, top.in_value and top.secret_value)
+                if top.in_value and top.name in _NAMING and len(string) <= _LONGEST_NAME:
+                    top.names_secret = self._is_secret(unescape(string).text)
             elif sign in "{[":
                 frames.append(_Frame(is_object=sign == "{", secret=top.secret_value))
             elif sign in "}]":

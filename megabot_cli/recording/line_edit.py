@@ -19,7 +19,7 @@ def edit_line(line: bytes, changed: Mapping[str, Any]) -> bytes:
 
     Neither has a newline. The line must be one that `decode_line` reads.
     """
-    fields: dict[str, Any] = dict(_decoder.decode(line))
+    fields = fields_of(line)
     if any(name not in fields and value is not None for name, value in changed.items()):
         # A new key stands where the format has it, before those that nobody knows.
         names = sorted({*fields, *changed}, key=lambda name: _places.get(name, len(KNOWN)))
@@ -33,7 +33,13 @@ def edit_line(line: bytes, changed: Mapping[str, Any]) -> bytes:
 
 def unknown_fields(line: bytes, known: tuple[str, ...] = KNOWN) -> dict[str, Any]:
     """The keys of a line that this version does not know, with their JSON."""
-    return {name: raw for name, raw in _decoder.decode(line).items() if name not in known}
+    return {name: raw for name, raw in fields_of(line).items() if name not in known}
+
+
+def fields_of(line: bytes) -> dict[str, Any]:
+    """A line as its keys with their JSON. What is no UTF-8 in it becomes U+FFFD: where a key that
+    nobody knows is passed over, nobody looks at its letters either."""
+    return dict(_decoder.decode(line.decode("utf-8", "replace")))
 
 
 def decode_fields(text: str) -> dict[str, Any]:

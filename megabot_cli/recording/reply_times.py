@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from array import array
-from collections import deque
+from collections import Counter, deque
 from typing import Final
 
 import msgspec
@@ -28,6 +28,7 @@ class Request(msgspec.Struct, gc=False):
     last_us: int | None = None
     failed: bool = False
     ended: bool = False
+    streaming: bool = False  # its newest chunk is not the last
 
 
 class _StreamPayload(msgspec.Struct):
@@ -43,7 +44,8 @@ _stream_decoder = msgspec.json.Decoder(_StreamMessage)
 
 class ReplyTimes:
     """Takes records in their order. `first_us` and `whole_us` have a value for each request
-    that was answered: microseconds to the first message of its answer and to the last."""
+    that was answered: microseconds to the first message of its answer and to the last. An answer
+    whose last chunk never came is `broken_off`; these and the `unanswered` go by type."""
 
     def __init__(self, most_slow: int = 5) -> None:
         self.first_us = array("q")
@@ -51,10 +53,12 @@ class ReplyTimes:
         self.requests = 0
         self.failed = 0
         self.unanswered: dict[str, int] = {}
+        self.broken_off: dict[str, int] = {}
         self.slowest: list[Request] = []
         self._most_slow = most_slow
         self._open: dict[tuple[str, str], Request] = {}
         self._lanes: dict[str, deque[Request]] = {}
+        self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
     def take(self, record: Record) -> None:
         if record.kind not in ("message", "inject"):
@@ -73,6 +77,8 @@ class ReplyTimes:
 
     def _asked(self, record: Record) -> None:
         kind = record.type
+        if record.id is None and kind not in flat.ANSWERS and record.kind != "inject":
+            self._nameless[_lane(record)] += 1
         if kind is None or kind in _SILENT or record.kind == "inject":
             return
         if record.id is None and kind not in flat.ANSWERS:
@@ -90,9 +96,14 @@ class ReplyTimes:
             self._settle(self._open.pop(next(iter(self._open))))
 
     def _came(self, record: Record) -> None:
+        if record.opcode == "binary":
+            return  # nobody can tell what it answers
         lane = _lane(record)
         if record.reply_to is not None:
             request = self._open.get((lane, record.reply_to))
+        elif record.type == "connection_error" and self._nameless[lane]:
+            self._nameless[lane] -= 1  # of a message that has a name it would give that
+            return
         else:
             request = self._oldest(lane)
         if request is None:
@@ -100,7 +111,12 @@ class ReplyTimes:
         if request.first_us is None:
             request.first_us = record.t
         request.last_us = record.t
-        if record.type in _ENDING or record.id is None or _ends_stream(record, request):
+        if record.type == "chat_stream":
+            request.streaming = not _is_last_chunk(record)
+            request.ended = not request.streaming
+        elif record.type == "chat_receive":
+            request.streaming = False
+        if record.type in _ENDING or record.id is None:
             request.ended = True
         if record.type == "connection_error":
             request.failed = True
@@ -113,10 +129,13 @@ class ReplyTimes:
         return waiting[0] if waiting else None
 
     def _settle(self, request: Request) -> None:
-        self.failed += request.failed
         if request.first_us is None or request.last_us is None:
             self.unanswered[request.type] = self.unanswered.get(request.type, 0) + 1
             return
+        if request.streaming:
+            self.broken_off[request.type] = self.broken_off.get(request.type, 0) + 1
+            return
+        self.failed += request.failed
         self.first_us.append(request.first_us - request.at_us)
         self.whole_us.append(request.last_us - request.at_us)
         slowest = self.slowest
@@ -134,11 +153,15 @@ def _took(request: Request) -> int:
     return (request.last_us or request.at_us) - request.at_us
 
 
-def _ends_stream(record: Record, request: Request) -> bool:
-    """Only of answers that name no request: elsewhere the last message is told by none after."""
-    if record.type != "chat_stream" or record.reply_to is not None or record.data is None:
+def _is_last_chunk(record: Record) -> bool:
+    """Whether a chunk ends its stream. Where what it said was left out, nobody knows that it does
+    not. Most chunks are told by their text alone."""
+    data = record.data
+    if data is None:
+        return True
+    if "true" not in data:
         return False
     try:
-        return _stream_decoder.decode(record.data).payload.is_complete
+        return _stream_decoder.decode(data).payload.is_complete
     except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
         return False

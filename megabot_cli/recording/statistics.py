@@ -53,7 +53,8 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """All of it. `timeline` counts messages in equal parts of the time, `bucket_s` each.
 
     `latency_histogram` has pairs of (milliseconds, answers that took at most so long and more
-    than the pair before); the last pair's bound is None.
+    than the pair before); the last pair's bound is None. Every request is `answered`, `broken_off`
+    or `unanswered`; `failed` are those of the answered that were refused.
     """
 
     records: int
@@ -74,6 +75,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     answered: int
     failed: int
     unanswered: dict[str, int]
+    broken_off: dict[str, int]
     first_chunk_ms: Spread
     total_ms: Spread
     latency_histogram: list[tuple[float | None, int]]
@@ -157,6 +159,7 @@ class Statistics:
         duration_s = (self._last_us - first_us) / 1e6
         messages = len(self._sizes)
         bucket_s, timeline = self._timeline.between(first_us, self._last_us)
+        per_s = messages / duration_s if duration_s else float(messages)
         return Summary(
             records=self._records,
             duration_s=duration_s,
@@ -164,8 +167,9 @@ class Statistics:
             bytes=self._bytes,
             to_upstream=self._directions["to_upstream"],
             to_client=self._directions["to_client"],
-            messages_per_s=messages / duration_s if duration_s else float(messages),
-            peak_per_s=max(timeline, default=0) / bucket_s if bucket_s else float(messages),
+            messages_per_s=per_s,
+            # What lasts less than a part of the line has no more at any time than on the whole.
+            peak_per_s=max(per_s, max(timeline, default=0) / bucket_s) if duration_s else per_s,
             sessions=len(self._names["session"]),
             clients=len(self._names["client"]),
             links=len(self._names["link"]),
@@ -176,6 +180,7 @@ class Statistics:
             answered=len(replies.whole_us),
             failed=replies.failed,
             unanswered=dict(sorted(replies.unanswered.items())),
+            broken_off=dict(sorted(replies.broken_off.items())),
             first_chunk_ms=_spread(replies.first_us, 1000),
             total_ms=_spread(replies.whole_us, 1000),
             latency_histogram=_histogram(replies.whole_us),

@@ -12,6 +12,7 @@ from pathlib import Path
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration, NotFound
 from megabot_cli.protocol.ids import make_id
+from megabot_cli.recording.derived_header import DUMPED_AT
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
@@ -125,15 +126,16 @@ def write_dump(
     if not items:
         raise NotFound("Nothing passed in the time that the flight recorder keeps (--ring)")
     began = now - (now_ns - items[0][0]) / 1e9
-    recording = make_id("rec", int(began * 1000), os.urandom(5))
+    # Named and listed by when it is made: of two that reach back to one moment the later is newer.
+    recording = make_id("rec", int(now * 1000), os.urandom(5))
     redactor = Redactor(os.urandom(32), settings.redact_keys, settings.redact_patterns, known)
     header = Header(
         recording=recording,
-        started_at=datetime.fromtimestamp(began, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        started_at=_iso_time(began),
         tool=tool,
         upstream=redactor.redact_query(upstream),
         redaction=redactor.policy,
-        labels={"flight_recorder": redactor.clean(reason)},
+        labels={"flight_recorder": redactor.clean(reason), DUMPED_AT: _iso_time(now)},
     )
     path = folder / recording
     first_ns = items[0][0]
@@ -153,3 +155,7 @@ def write_dump(
             "Name another folder with `recording.folder`.",
         ) from fault
     return path
+
+
+def _iso_time(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

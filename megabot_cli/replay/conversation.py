@@ -11,9 +11,15 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
-from megabot_cli.replay.lifetimes import Recorded
+from megabot_cli.replay.lifetimes import Present, Recorded
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.seeking import lane_of, records_from, said_before, with_lead
+from megabot_cli.replay.seeking import (
+    lane_of,
+    records_from,
+    said_before,
+    who_came_before,
+    with_lead,
+)
 from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
@@ -63,6 +69,7 @@ class Conversation(msgspec.Struct):
     warnings: list[str]
     marks: list[RecordedMark] = []
     lives: Recorded = msgspec.field(default_factory=Recorded)
+    silent: dict[str, str] = {}  # clients that were there and send nothing, with their lane
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -76,13 +83,20 @@ class Conversation(msgspec.Struct):
         return dict(Counter(m.held_back for m in self.messages if m.held_back is not None))
 
     def lanes(self) -> dict[str, list[str]]:
-        """The clients on each lane that have something to send, in the order they began."""
-        found: dict[str, list[str]] = {}
+        """The clients on each lane: in the order they came, or where that was not recorded,
+        began to speak."""
+        began: dict[tuple[str, str], int] = {}
         for message in (*self.context(), *self.to_send()):
-            clients = found.setdefault(message.lane, [])
-            if message.client not in clients:
-                clients.append(message.client)
+            began.setdefault((message.lane, message.client), message.t)
+        for client, lane in self.silent.items():
+            began[lane, client] = self.lives.opened[client]
+        found: dict[str, list[str]] = {}
+        for lane, client in sorted(began, key=lambda who: self._came_at(who[1], began[who])):
+            found.setdefault(lane, []).append(client)
         return found
+
+    def _came_at(self, client: str, spoke_at: int) -> int:
+        return min(spoke_at, self.lives.opened.get(client, spoke_at))
 
 
 def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversation:
@@ -94,6 +108,9 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
     reading = _Reading(options, started_at_s(reader))
     begin = with_lead(reader, reading.chooser.begin)
     records: Iterable[Record] = reader
+    if begin is not None and begin.kind == "number":
+        for record in who_came_before(reader, int(begin.value)):
+            reading.came_or_went(record)
     if begin is not None or reading.ends_early:
         records = records_from(reader, begin, reading.is_full, reading.concerns_chosen)
     for record in records:
@@ -113,6 +130,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         warnings=[*reader.warnings, *reading.warnings()],
         marks=reading.told_marks(),
         lives=reading.lives,
+        silent=reading.silent(),
     )
 
 
@@ -132,6 +150,7 @@ class _Reading:
         self._to_send = 0
         self._lost = 0
         self.lives = Recorded()
+        self._present = Present(options.selection)
         self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
@@ -141,9 +160,9 @@ class _Reading:
         if record.kind == "gap":
             self._lost += record.lost or 0
             self._doubt_what_is_open()
-        if record.kind in ("open", "close") and record.client is not None:
-            self.lives.take(record.kind, record.client, record.t)
         wanted = bool(self.chooser.offer(record))
+        if record.kind in ("open", "close"):
+            self.came_or_went(record)
         if record.kind == "mark" and self.chooser.is_within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
@@ -160,6 +179,13 @@ class _Reading:
             lane = lane_of(record)
             for place, _ in self.lanes[lane].came(payload, record.t / 1e6):
                 self._newest[lane] = place
+
+    def came_or_went(self, record: Record) -> None:
+        if record.client is None:
+            return
+        self.lives.take(record.kind, record.client, record.t)
+        if not self.is_full():
+            self._present.take(record, lane_of(record), begun=self.chooser.is_within)
 
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         place = len(self.messages)
@@ -215,6 +241,14 @@ class _Reading:
                 self._taken += 1
                 context.append(self._message(record, payload, -self._taken))
         self.messages[:0] = context
+
+    def silent(self) -> dict[str, str]:
+        """Clients that came before the last message is sent, and send none themselves."""
+        sent = [each for each in self.messages if each.held_back is None]
+        last = max((each.t for each in sent if not each.context), default=0)
+        lanes = {each.lane for each in sent}
+        found = self._present.besides({each.client for each in sent}, lanes)
+        return {who: lane for who, lane in found.items() if self.lives.opened[who] <= last}
 
     @property
     def ends_early(self) -> bool:

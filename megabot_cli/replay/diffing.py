@@ -10,6 +10,7 @@ import msgspec
 
 from megabot_cli.recording.likeness import Likeness
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.secret_shapes import PSEUDONYM
 from megabot_cli.recording.turn_facts import facts_of
 from megabot_cli.recording.turns import Turn, Turns
 from megabot_cli.replay.compare import Comparer, Verdict
@@ -106,7 +107,10 @@ def _requests(records: Iterable[Record]) -> Iterator[Turn]:
 
 def _key(turn: Turn, likeness: Likeness) -> tuple[str | None, bytes]:
     assert turn.text is not None
-    return (turn.head.type if turn.head is not None else None, likeness.key(turn.text))
+    text = turn.text
+    if isinstance(text, str):  # each recording has pseudonyms of its own for one secret
+        text = PSEUDONYM.sub("‹redacted›", text)
+    return (turn.head.type if turn.head is not None else None, likeness.key(text))
 
 
 def _note(turn: Turn, took_ms: list[float]) -> None:

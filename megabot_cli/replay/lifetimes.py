@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import accumulate
 
 import msgspec
+
+from megabot_cli.recording.record import Record
+from megabot_cli.recording.selection import Selection
 
 
 class Recorded(msgspec.Struct):
@@ -22,6 +25,39 @@ class Recorded(msgspec.Struct):
             self.closed.pop(client, None)
         else:
             self.closed[client] = t
+
+
+class Present:
+    """Clients that were there while messages were chosen, whether they said anything or not.
+
+    Words that choose among messages (`--type`, `--where` …) choose those who said them, and
+    nobody else; `--client` and the like say of each client whether it is wanted.
+    """
+
+    def __init__(self, selection: Selection) -> None:
+        wanted = selection
+        by_message = wanted.types or wanted.ids or wanted.kinds or wanted.grep or wanted.where
+        self._anybody = not by_message
+        self._is_wanted = Selection(clients=wanted.clients, links=wanted.links).matcher().matches
+        # Where the opening does not tell whose it is, what was said on the same lane does.
+        self._is_owned = Selection(sessions=wanted.sessions, users=wanted.users).matcher().matches
+        self._lanes: dict[str, tuple[str, bool]] = {}  # by client; whether it was told whose
+
+    def take(self, record: Record, lane: str, *, begun: bool) -> None:
+        """A client came or went; one that went before anything could be chosen was not there."""
+        assert record.client is not None
+        if record.kind == "open" and self._anybody and self._is_wanted(record):
+            self._lanes.setdefault(record.client, (lane, self._is_owned(record)))
+        elif record.kind == "close" and not begun:
+            self._lanes.pop(record.client, None)
+
+    def besides(self, speakers: Collection[str], lanes: Collection[str]) -> dict[str, str]:
+        """The lanes of those who are not among the `speakers`, by client; `lanes` are theirs."""
+        return {
+            client: lane
+            for client, (lane, is_owned) in self._lanes.items()
+            if client not in speakers and (is_owned or lane in lanes)
+        }
 
 
 class Course:

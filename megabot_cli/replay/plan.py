@@ -32,7 +32,8 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     """How much would be sent, by whom, how long it would take, and what would be held back.
 
     All is about one round; there are `rounds` of it, 0 for rounds without end. `context` are
-    the messages sent before. `duration_s` is None at a pace that the upstream decides.
+    the messages sent before, `silent` those of the clients that send none. `duration_s` is None
+    at a pace that the upstream decides.
     `redacted` counts messages in which a pseudonym stands for what was sent when recording.
     """
 
@@ -51,6 +52,7 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
     warnings: list[str]
     rounds: int = 1
     context: int = 0
+    silent: int = 0
 
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)
@@ -62,7 +64,8 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
         lines = [
             f"would send   {counted(self.messages, 'message')}, {counted(self.bytes, 'byte')}: "
             f"{kinds or 'none'}",
-            f"as           {counted(self.clients, 'client')} in {counted(self.lanes, 'session')}",
+            f"as           {counted(self.clients, 'client')} in {counted(self.lanes, 'session')}"
+            + (f", {self.silent} of them silent" if self.silent else ""),
             *((f"recorded at  {self.upstream}",) if self.upstream else ()),
             f"takes        {self._duration()}",
             f"answers      {self.answers} recorded, to compare with",
@@ -124,4 +127,5 @@ def plan_of(conversation: Conversation, options: ReplayOptions, rounds: int = 1)
         warnings=conversation.warnings,
         rounds=rounds,
         context=len(context),
+        silent=len(conversation.silent),
     )

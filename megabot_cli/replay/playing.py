@@ -9,6 +9,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
 from functools import partial
+from math import inf
 from typing import Final
 
 import msgspec
@@ -101,6 +102,8 @@ class Run:
                 self._visits[name, client] = Visit(lane, client)
         for message in self._messages:
             self._visits[message.lane, message.client].places.add(message.place)
+        for client, lane_name in self._conversation.silent.items():
+            self._visits[lane_name, client].has_spoken.set()
         for message in (*self._conversation.context(), *self._messages):
             if message.session is not None:
                 self._lanes[message.lane].recorded_sessions.add(message.session)
@@ -122,8 +125,10 @@ class Run:
         said_before = {(m.lane, m.client) for m in self._conversation.context()}
         lead = _LEAD_S * self._transport.speed
         lives = self._conversation.lives
-        for key, first in firsts.items():
-            visit = self._visits[key]
+        for key, visit in self._visits.items():
+            if key not in firsts and visit.client not in self._conversation.silent:
+                continue  # all it says is context
+            first = firsts.get(key, inf)
             opened, closed = lives.opened.get(visit.client), lives.closed.get(visit.client)
             if opened is not None and key not in said_before:
                 opens_at = min(course.position(opened), first) - lead
@@ -180,6 +185,7 @@ class Run:
         if visit.closes_at is None:
             return
         await visit.has_spoken.wait()
+        await visit.opened.wait()
         if await self._transport.until(visit.closes_at, is_message=False) is None:
             return
         while not visit.places.isdisjoint(visit.lane.outstanding):
@@ -404,6 +410,10 @@ class Run:
             sent=len(self._sent_at),
             held_back=self._conversation.held_back(),
             clients=sum(lane.opened for lane in lanes),
+            silent=sum(
+                self._visits[lane, client].opened.is_set()
+                for client, lane in self._conversation.silent.items()
+            ),
             replies=sum(lane.replies for lane in lanes),
             unasked=sum(lane.unasked for lane in lanes),
             same=verdicts["same"],

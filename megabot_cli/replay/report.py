@@ -42,6 +42,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     `failed` counts those that are not what `expect` allows: of an answer to a message that went
     out with a pseudonym for its secret that is the same shape. `rounds` is how often it was
     played, `context` how many messages were sent before; `stopped` that somebody ended it early.
+    Of the `clients` that were opened `silent` had nothing to send.
     `replies` counts messages that came after the greeting, `unasked` those of them that answer
     nothing. `lateness` is about paces that time decides. Of `differences` the first hundred are
     kept. `varying` are paths whose values were not the same in all rounds, with the number of
@@ -64,6 +65,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     passed: bool = True
     rounds: int = 1
     context: int = 0
+    silent: int = 0
     stopped: bool = False
     duration_s: float = 0.0
     lateness: LatenessSummary = LatenessSummary()
@@ -87,7 +89,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
         late, then, now = self.lateness, self.recorded_timing, self.replayed_timing
         lines = [
             f"sent       {counted(self.sent, 'message')} as {counted(self.clients, 'client')} "
-            f"in {self.duration_s:.1f} s"
+            + (f"({self.silent} silent) " if self.silent else "")
+            + f"in {self.duration_s:.1f} s"
             + (f", {held_back} held back" if held_back else "")
             + (f", after {self.context} of context" if self.context else "")
             + (f", in {self.rounds} rounds" if self.rounds > 1 else "")

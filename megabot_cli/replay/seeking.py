@@ -58,6 +58,17 @@ def records_from(
         yield record
 
 
+def who_came_before(reader: RecordReader, n: int) -> Iterator[Record]:
+    """The openings and closings before record `n`, of what was passed over: sought anew."""
+    kinds = [b'"kind":"open"', b'"kind":"close"']  # as all recorders write them
+    with _again(reader) as again:
+        for record, _ in again.search(kinds, escapes=False) if again is not None else ():
+            if record.n >= n:
+                return
+            if record.kind in ("open", "close"):
+                yield record
+
+
 def said_before(reader: RecordReader, begun: Mapping[str, int]) -> Iterator[Record]:
     """What each lane said before the record with which it begins: read anew."""
     last = max(begun.values(), default=0)

@@ -40,21 +40,25 @@ def open_any(
     strict: bool = False,
     secrets: MoreSecrets = NO_MORE,
     at_once: bool = False,
+    digest: bool = False,
 ) -> SourceReader:
     """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
 
     Secrets in a HAR file or in bare messages are redacted on the way, `secrets` are more of
     them; a recording is given as it is. `at_once` is for who shows bare messages while they
-    come, and keeps none: nothing is held back then to see secrets whole. NotFound and BadData
-    as from `open_recording`.
+    come, and keeps none: nothing is held back then to see secrets whole. `digest` is for who
+    compares what a recording's segments say of themselves. NotFound and BadData as from
+    `open_recording`.
     """
     if source != "-" and Path(source).is_dir():
         if form not in ("auto", "recording"):
             raise BadData(f"{source} is a folder, and no {form} file.")
-        return _SourceRecording(_segments(Path(source)), strict=strict)
+        return _SourceRecording(_segments(Path(source)), strict=strict, digest=digest)
     file = open_source(source)
     try:
-        return _open_file(file, source, form, secrets, strict=strict, at_once=at_once)
+        return _open_file(
+            file, source, form, secrets, strict=strict, at_once=at_once, digest=digest
+        )
     except BaseException:
         file.close()
         raise
@@ -68,6 +72,7 @@ def _open_file(
     *,
     strict: bool,
     at_once: bool,
+    digest: bool,
 ) -> SourceReader:
     name = _name_of(source)
     start = _start_of(file)
@@ -82,7 +87,7 @@ def _open_file(
 
         return JsonlReader(file, name, secrets, strict=strict, at_once=at_once)
     try:
-        return _SourceRecording([source], file, strict=strict)
+        return _SourceRecording([source], file, strict=strict, digest=digest)
     except BadData:
         if form == "recording" or start.startswith(b'{"'):
             raise
@@ -123,11 +128,16 @@ class _SourceRecording(RecordingReader):
     """
 
     def __init__(
-        self, sources: Sequence[Path | str], opened: BinaryIO | None = None, *, strict: bool
+        self,
+        sources: Sequence[Path | str],
+        opened: BinaryIO | None = None,
+        *,
+        strict: bool,
+        digest: bool,
     ) -> None:
         self._opened = opened
         self.lost_at_end: int | None = None
-        super().__init__(sources, strict=strict)
+        super().__init__(sources, strict=strict, digest=digest)
 
     @property
     def header_line(self) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import BinaryIO, Final, Self
+from typing import BinaryIO, ClassVar, Final, Literal, Self
 
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.envelope import peek
@@ -26,10 +26,13 @@ _ANY_TEXT: Final = ("utf-8", "surrogatepass")
 class ForeignReader(ABC):
     """Gives the records of a foreign file, without secrets; subclasses read it.
 
-    The same to use as a `RecordingReader`. `header` is made up: there is no recording yet.
+    The same to use as a `RecordingReader`. `header` is made up: there is no recording yet. `form`
+    is how its file is written.
     Records are held back until a secret that is cut in pieces can be seen whole; with `at_once`
     they are not, and the first letters of such a secret stay.
     """
+
+    form: ClassVar[Literal["har", "jsonl"]]
 
     def __init__(
         self,
@@ -82,6 +85,15 @@ class ForeignReader(ABC):
         """As `lines`; nothing is missing from what is numbered here."""
         for record, line in self.lines():
             yield record, line, 0
+
+    def as_they_stand(self) -> Iterator[Record]:
+        """Instead of iterating: the records with their secrets, for who looks for these."""
+        yield from self._records()
+        self.clean = not (self.bad_lines or self.torn_bytes)
+
+    def around(self) -> Iterator[tuple[str, str]]:
+        """What stands in the file beside the messages: where, and what, as JSON text."""
+        return iter(())
 
     @property
     def lost_at_end(self) -> int | None:

@@ -25,6 +25,7 @@ from megabot_cli.recording.har import (
     unix_us,
 )
 from megabot_cli.recording.json_scan import NoDocument, Place, Torn, elements, tokens, walk
+from megabot_cli.recording.json_walk import path_of
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.foreign_reader import ForeignReader
 from megabot_cli.storage.more_secrets import MoreSecrets
@@ -54,6 +55,8 @@ class _Entry(msgspec.Struct):
 
 class HarReader(ForeignReader):
     """`file` must be one that can be sought in."""
+
+    form = "har"
 
     def __init__(self, file: BinaryIO, name: str, secrets: MoreSecrets, *, strict: bool) -> None:
         super().__init__(file, name, secrets, strict=strict)
@@ -109,6 +112,34 @@ class HarReader(ForeignReader):
         while chunk := os.pread(self._descriptor, size, offset):
             yield chunk
             offset += len(chunk)
+
+    def around(self) -> Iterator[tuple[str, str]]:
+        """Headers, cookies, bodies and all else. A value stands under its key, a header under its
+        name."""
+        name: tuple[list[str | int], bytes] | None = None
+        with contextlib.suppress(Torn):  # told when the file was read through
+            for place in walk(tokens(self._chunks(0, _CHUNK_BYTES), flat=True)):
+                if place.event in ("begin", "end") or MESSAGES in place.names[3:4]:
+                    continue
+                text = place.text if place.text is not None else self._some_of(place)
+                above, key = place.names[:-1], place.names[-1] if place.names else ""
+                if place.event == "string":
+                    text = b'"' + text + b'"'
+                    if key == "name":
+                        name = (above, text)
+                where = path_of(place.names)
+                said = text.decode("utf-8", "replace")
+                if place.event == "flat":
+                    yield where, _with_its_name(said, above)
+                elif key == "value" and name is not None and name[0] == above:
+                    yield where, _named(name[1].decode("utf-8", "replace"), said, above)
+                else:
+                    yield where, "{" + msgspec.json.encode(str(key)).decode() + f":{said}}}"
+
+    def _some_of(self, place: Place) -> bytes:
+        """The inside of a string that is too long to be kept, as far as a message may go."""
+        length = min(place.end - place.start - 2, MAX_LINE_BYTES)
+        return os.pread(self._descriptor, length, place.start + 1)
 
     # -- what was said ---------------------------------------------------------------------
 
@@ -177,6 +208,22 @@ def _note(entry: _Entry, place: Place) -> None:
         with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
             request = msgspec.json.decode(place.text, type=dict[str, msgspec.Raw])
             _set(entry, "url", request.get("url", b'""'))
+
+
+def _with_its_name(text: str, above: list[str | int]) -> str:
+    """A flat object; one with a name and a value (a header, a cookie) as one with that key."""
+    with contextlib.suppress(msgspec.DecodeError, UnicodeError, RecursionError):
+        fields = msgspec.json.decode(text, type=dict[str, msgspec.Raw])
+        if {"name", "value"} <= fields.keys():
+            value = bytes(fields["value"]).decode("utf-8", "replace")
+            return _named(bytes(fields["name"]).decode("utf-8", "replace"), value, above)
+    return text
+
+
+def _named(name: str, value: str, above: list[str | int]) -> str:
+    """`above` are the keys that lead there: every cookie is a credential, whatever its name."""
+    key = '"cookie"' if "cookies" in above or name.lower() == '"set-cookie"' else name
+    return f"{{{key}:{value}}}"
 
 
 def _set(entry: _Entry, name: str, content: bytes | msgspec.Raw) -> None:

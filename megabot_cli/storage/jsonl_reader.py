@@ -16,6 +16,8 @@ from megabot_cli.storage.more_secrets import MoreSecrets
 class JsonlReader(ForeignReader):
     """Which way a message went is told by its type, when by its own timestamp."""
 
+    form = "jsonl"
+
     def __init__(
         self,
         file: BinaryIO,

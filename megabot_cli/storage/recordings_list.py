@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
 from megabot_cli.errors import MegabotError, NotFound
-from megabot_cli.recording.format_v1 import MAX_LINE_BYTES, BadLine, End, decode_line
+from megabot_cli.recording.derived_header import DUMPED_AT
+from megabot_cli.recording.format_v1 import MAX_LINE_BYTES, BadLine, End, Header, decode_line
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import ENDING, last_lines
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
@@ -24,8 +26,10 @@ _MOST_SHOWN: Final = 5
 class RecordingInfo(msgspec.Struct, frozen=True):
     """What a list says of one recording.
 
-    `started_at` is an ISO time; `records` counts what was recorded, without the format's own
-    `end` lines; `clean` means sealed, `live` that somebody is writing it now.
+    `started_at` is an ISO time, empty where nobody knows; `made_at` is the same, but for what a
+    flight recorder kept: then it is when that was written, and began some time before; `records`
+    counts what was recorded, without the format's own `end` lines; `clean` means sealed, `live`
+    that somebody is writing it now.
     """
 
     id: str
@@ -39,13 +43,16 @@ class RecordingInfo(msgspec.Struct, frozen=True):
     segments: int
     clean: bool
     live: bool
+    made_at: str = ""
 
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A folder of segments that cannot be read as a recording, and why."""
+    """A folder of segments that cannot be read as a recording, and why; `at` is when something
+    was written there last (Unix time)."""
 
     name: str
     why: str
+    at: float = 0.0
 
 
 def list_recordings(
@@ -61,8 +68,31 @@ def list_recordings(
             continue  # removed while we looked
         except MegabotError as fault:
             if unreadable is not None:
-                unreadable.append(Unreadable(path.name, _why(fault)))
-    return sorted(found, key=lambda info: (info.started_at, info.id), reverse=True)
+                unreadable.append(Unreadable(path.name, _why(fault), _written_at(path)))
+    return sorted(found, key=lambda info: (_unix_time(info.made_at), info.id), reverse=True)
+
+
+def _written_at(recording: Path) -> float:
+    with contextlib.suppress(OSError):
+        return max(segment.stat().st_mtime for segment in segments_of(recording))
+    return 0.0
+
+
+def _unix_time(stamp: str) -> float:
+    try:
+        return datetime.fromisoformat(stamp).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
+
+
+def _made_at(header: Header | None, first: Path) -> str:
+    """When a recording was made; one whose header does not say, when its first segment was."""
+    if header is not None:
+        for stamp in (header.labels.get(DUMPED_AT, ""), header.started_at):
+            if _unix_time(stamp):
+                return stamp
+    written_at = datetime.fromtimestamp(first.stat().st_mtime, UTC)
+    return written_at.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def _why(fault: MegabotError) -> str:
@@ -100,6 +130,7 @@ def describe_recording(path: Path) -> RecordingInfo:
         segments=len(segments),
         clean=isinstance(newest, End),
         live=segments[-1].suffix == PART and is_being_written(segments[-1]),
+        made_at=_made_at(header, segments[0]),
     )
 
 
@@ -149,17 +180,18 @@ def _last_of_all(segment: Path) -> Record | End | None:
     return last
 
 
-def find_recording(folder: Path, name: str) -> Path:
+def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None = None) -> Path:
     """The recording that an operator means: a path, `last`, an id, or the start of one id.
 
-    NotFound when there is none, or when several ids start so.
+    NotFound when there is none, or when several ids start so. Among the `unreadable` are put
+    those that may be newer than the last.
     """
     if os.sep in name or name in (".", "..") or Path(name).is_file():
         if Path(name).exists():
             return Path(name)
         raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
     if name == "last":
-        return _newest(folder)
+        return _newest(folder, unreadable)
     names = [path.name for path in recording_folders(folder)]
     found = [each for each in names if each == name] or [
         each for each in names if each.startswith((name, f"rec_{name}"))
@@ -174,11 +206,15 @@ def find_recording(folder: Path, name: str) -> Path:
     raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
 
 
-def _newest(folder: Path) -> Path:
-    recordings = list_recordings(folder)
+def _newest(folder: Path, unreadable: list[Unreadable] | None) -> Path:
+    not_read: list[Unreadable] = []
+    recordings = list_recordings(folder, not_read)
     if not recordings:
         raise NotFound(f"There are no recordings in {folder}.", _what_there_is(folder))
-    return recordings[0].path
+    newest = recordings[0]
+    if unreadable is not None:
+        unreadable += [each for each in not_read if each.at >= _unix_time(newest.made_at)]
+    return newest.path
 
 
 def _what_there_is(folder: Path) -> str:

@@ -64,7 +64,7 @@ def _written(folder: Path) -> list[tuple[Path, RunningRelay]]:
 def _read(path: Path) -> RunningRelay | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=RunningRelay)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, msgspec.DecodeError, UnicodeError):
         return None
 
 

@@ -355,6 +355,6 @@ def _is_torn_header(line: bytes | None) -> bool:
         return False
     try:
         msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return True
     return False

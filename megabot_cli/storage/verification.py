@@ -4,21 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 
 from megabot_cli.recording.derived_header import HOLES
-from megabot_cli.recording.format_v1 import End
+from megabot_cli.recording.format_v1 import End, encode_record
 from megabot_cli.recording.held_streams import HeldStreams, Ready
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import Cleaned
+from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.foreign_reader import ForeignReader
+from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.recording_folder import segments_of
-from megabot_cli.storage.segment_reader import SegmentReader, open_recording
+from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
 _MOST_PROBLEMS: Final = 50
+_NOT_TOLD: Final = ("sequence", "counts", "sha256")
 
 
 class Verification(msgspec.Struct, kw_only=True):
@@ -30,15 +34,21 @@ class Verification(msgspec.Struct, kw_only=True):
     segments of another recording (`foreign_segments`) do.
     `sha256_ok` and `counts_ok` are None when no segment has an `end` to compare with;
     `secrets_found` is None when nobody looked. `problems` tells people, at most fifty.
+
+    A HAR file or bare messages (`form`) are clean when all of them can be read. What only a
+    recording can prove is `not_told`: then `sealed` is False, and there are no holes.
     """
 
     path: str
+    form: Literal["recording", "har", "jsonl"] = "recording"
+    not_told: list[str] = []
     recording: str | None = None
     clean: bool = False
     sealed: bool = True
     live: bool = False
     segments: int = 0
     records: int = 0
+    messages: int = 0
     bytes: int = 0
     duration_s: float = 0.0
     redactions: int = 0
@@ -63,7 +73,8 @@ def verify(
     keys: Sequence[str] = (),
     patterns: Sequence[str] = (),
 ) -> Verification:
-    """Read a recording from end to end. NotFound or BadData when there is none to read.
+    """Read a recording, or a HAR file or bare messages, from end to end. NotFound or BadData when
+    there is none to read.
 
     With `secrets` every line is searched for what redaction would have replaced, and
     every streamed answer as a whole; `keys` and `patterns` are the operator's own, as for the
@@ -71,11 +82,15 @@ def verify(
     """
     redactor = Redactor(b"only to look, never to write", keys, patterns) if secrets else None
     check = _Check(Verification(path=str(source)), redactor)
-    with open_recording(source, digest=True) as reader:
+    found = check.found
+    with open_any(source, secrets=MoreSecrets(keys, patterns), digest=True) as reader:
+        if isinstance(reader, ForeignReader):
+            check.foreign(reader)
+            return found
+        assert isinstance(reader, RecordingReader)
         for segment in reader.segments():
             check.segment(segment)
     check.end()
-    found = check.found
     found.live = _is_live(source)
     found.clean = (
         found.sealed
@@ -122,6 +137,26 @@ class _Check:
             self._number(segment.end.n, segment.end.t, segment.name)
             self._compare(segment, segment.end)
 
+    def foreign(self, reader: ForeignReader) -> None:
+        """Read a foreign file: nothing in it tells whether all that there was is there."""
+        found = self.found
+        found.form, found.not_told, found.sealed = reader.form, list(_NOT_TOLD), False
+        for record in reader.as_they_stand():
+            found.records += 1
+            found.duration_s = record.t / 1e6
+            self._count(record)
+            if self._streams is not None:
+                self._seek_in(self._streams.add(record, encode_record(record)[:-1]))
+        self.end()
+        if self._redactor is not None:
+            for where, text in reader.around():
+                for _ in self._redactor.redact_text(text)[1]:
+                    self._secret(f"beside the messages: a secret at {where}")
+        found.bad_lines, found.torn_bytes = reader.bad_lines, reader.torn_bytes
+        found.clean = reader.clean
+        for warning in reader.warnings:
+            self._problem(warning)
+
     def end(self) -> None:
         """All segments were given: look at the streams that did not end."""
         if self._streams is not None:
@@ -161,6 +196,7 @@ class _Check:
         self.found.duration_s = self._t / 1e6
 
     def _count(self, record: Record) -> None:
+        self.found.messages += record.kind in ("message", "inject")
         self.found.bytes += record.size or 0
         self.found.redactions += len(record.redacted or ())
         if record.kind == "gap":
@@ -192,8 +228,11 @@ class _Check:
                 places.append("$.data_b64")
         places += cleaned.paths if cleaned is not None else []
         for place in places:
-            self.found.secrets_found = (self.found.secrets_found or 0) + 1
-            self._problem(f"{where}: a secret at {place}")
+            self._secret(f"{where}: a secret at {place}")
+
+    def _secret(self, text: str) -> None:
+        self.found.secrets_found = (self.found.secrets_found or 0) + 1
+        self._problem(text)
 
     def _problem(self, text: str) -> None:
         if len(self.found.problems) < _MOST_PROBLEMS:

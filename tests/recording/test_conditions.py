@@ -87,6 +87,13 @@ def test_what_is_no_condition_is_told_with_its_place(source: str, message: str) 
         Condition(source)
 
 
+def test_the_example_is_one_for_records() -> None:
+    with pytest.raises(BadData) as refused:
+        Condition("size + 1")
+    example = (refused.value.hint or "").partition(": ")[2]
+    assert Condition(example).fields == {"type", "payload"}
+
+
 def test_a_message_that_is_no_json_is_asked_without_a_traceback() -> None:
     record = Record(n=1, t=0, kind="message", data="{not json")
     assert not Condition("payload.code == 1").holds(record)

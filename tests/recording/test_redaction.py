@@ -31,6 +31,12 @@ def shown(text: str) -> str:
     ("text", "kept"),
     [
         ('{"token":"abc"}', '{"token":"‹›"}'),
+        ('{"name":"X-Api-Key","value":"abc"}', '{"name":"X-Api-Key","value":"‹›"}'),
+        ('[{"key":"API_KEY","value":["a"]},7]', '[{"key":"API_KEY","value":["‹›"]},7]'),
+        (
+            '{"name":"Set-Cookie","x":{"value":"b"},"value":"c"}',
+            '{"name":"Set-Cookie","x":{"value":"b"},"value":"‹›"}',
+        ),
         ('{ "Api-Key" : "a\\"b" , "n": 1.0e2 }', '{ "Api-Key" : "‹›" , "n": 1.0e2 }'),
         ('{"access_token":"a","refreshToken":"b"}', '{"access_token":"‹›","refreshToken":"‹›"}'),
         ('{"authorization":"Bearer abc"}', '{"authorization":"Bearer ‹›"}'),
@@ -88,6 +94,9 @@ def test_only_the_characters_of_the_secret_are_replaced(text: str, kept: str) ->
 @pytest.mark.parametrize(
     "text",
     [
+        '{"name":"Accept","value":"abc"}',
+        '{"name":"password","type":"string","values":3}',
+        '[{"name":"password"},{"value":"abc"}]',
         '{"max_tokens":15,"tokens":[1,2],"token":3,"tokenizer":"x","token_count":"4"}',
         '{"token":null,"secret":true,"password":"","cookie":[]}',
         '{"content":"Use a bearer token in the Authorization header, not the query."}',

@@ -65,9 +65,50 @@ def test_an_answer_that_names_nobody_is_the_oldest_request_s() -> None:
 
 def test_an_id_that_is_used_again_is_another_request() -> None:
     found = summary(
-        asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"), came(4, 30, "m")
-    )
+        asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"),
+        came(4, 30, "m", last=True),
+    )  # fmt: skip
     assert (found.requests, found.answered, found.total_ms.max) == (2, 2, 20.0)
+
+
+def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:
+    found = summary(
+        asked(1, 0, "m1"), came(2, 10, "m1"), came(3, 20, "m1", last=True),
+        asked(4, 30, "m2"), came(5, 40, "m2"), came(6, 50, "m2"),
+        asked(7, 60, "m3"), came(8, 70, "m3"), came(9, 80, "m3", "chat_receive"),
+        asked(10, 90, "m4"), came(11, 91, "m4"), came(12, 95, "m4", "connection_error"),
+        asked(13, 99, "m5"), asked(14, 99, "m6"), came(15, 100, "m6", "connection_error"),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.failed) == (6, 3, 1)
+    assert (found.broken_off, found.unanswered) == ({"chat_send": 2}, {"chat_send": 1})
+    assert (found.first_chunk_ms.max, found.total_ms.max) == (10.0, 20.0)
+    assert [slow.n for slow in found.slowest] == [1, 7, 14]
+
+
+def test_the_refusal_of_a_message_without_a_name_is_no_answer_to_another() -> None:
+    broken = asked(3, 12, "")
+    broken.id = broken.type = None  # no JSON
+    found = summary(
+        asked(1, 0, "m1"), came(2, 10, "m1"), broken, came(4, 13, None, "connection_error"),
+        came(5, 20, "m1", last=True),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.failed) == (1, 1, 0)
+    assert found.total_ms.max == 20.0
+
+
+def test_what_is_binary_answers_no_request() -> None:
+    binary = came(2, 10, None, "")
+    binary.id = binary.type = binary.data = None
+    binary.opcode = "binary"
+    found = summary(asked(1, 0, "m1"), binary)
+    assert (found.answered, found.unanswered) == (0, {"chat_send": 1})
+
+
+def test_a_chunk_without_its_words_may_be_the_last() -> None:
+    chunk = came(2, 10, "m1")
+    chunk.data = None  # `recordings sanitize --drop-payload`
+    found = summary(asked(1, 0, "m1"), chunk)
+    assert (found.answered, found.broken_off) == (1, {})
 
 
 def test_it_counts_types_ways_sizes_gaps_closings_and_silence() -> None:
@@ -97,6 +138,12 @@ def test_the_line_over_time_counts_every_message_in_few_parts(length_s: int) -> 
     assert sum(found.timeline) == 500
     assert 1 <= len(found.timeline) <= 121
     assert found.bucket_s * len(found.timeline) >= found.duration_s
+
+
+def test_no_rate_on_the_whole_is_higher_than_the_highest() -> None:
+    for length_ms in (0, 0.005, 0.7, 1.1, 1000):
+        found = summary(*(asked(n, n * length_ms / 4, f"m{n}") for n in range(1, 6)))
+        assert found.messages_per_s <= found.peak_per_s
 
 
 def test_nothing_comes_to_nothing() -> None:

@@ -26,6 +26,7 @@ from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
 from megabot_cli.relay.operations import Dumps
 from megabot_cli.relay.reloading import Reread, reread, take_over
 from megabot_cli.relay.server import Relay
+from megabot_cli.storage.recordings_list import find_recording, list_recordings
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.relay.conftest import Stage, until
@@ -174,9 +175,27 @@ async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
     with open_recording(Path(body["recording"])) as reader:
         types = [record.type for record in reader]
         assert reader.header is not None
-        assert reader.header.labels == {"flight_recorder": "a strange answer"}
+        assert reader.header.labels["flight_recorder"] == "a strange answer"
+        assert reader.header.labels["dumped_at"] > reader.header.started_at
     assert "chat_send" in types
     assert "chat_receive" in types
+
+
+async def test_the_last_recording_is_the_dump_that_was_made_last(
+    stage: Stage, gateway: Gateway
+) -> None:
+    folder = stage.folder / "dumps"
+    dumps = Dumps(folder, RecordingSettings())
+    relay = await stage.open_relay(gateway.url, flight_recorder_s=60.0, dumps=dumps)
+    peer, _ = await stage.greeted(relay.url)
+    # All reach back to the same moment.
+    for number in range(4):
+        await peer.send("chat_send", f"m{number}", content="hi")
+        await peer.message("chat_receive")
+        _, body = await tell(stage, relay, "dump")
+        assert find_recording(folder, "last") == Path(body["recording"])
+    listed = [info.id for info in list_recordings(folder)]
+    assert listed == sorted(listed, reverse=True)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +224,7 @@ async def test_a_record_that_is_waited_for_writes_the_flight_recorder_once(
     with open_recording(dump) as reader:
         ids = {record.id for record in reader}
         assert reader.header is not None
-        assert reader.header.labels == {"flight_recorder": f"trigger: {condition}"}
+        assert reader.header.labels["flight_recorder"] == f"trigger: {condition}"
     assert {"m0", "m1", "m2"} <= ids
     facts = (await ask(stage, relay, "status"))["flight_recorder"]
     assert facts["trigger"] == condition

@@ -10,16 +10,19 @@ import pytest
 
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.errors import CouldNotConnect
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
-from megabot_cli.replay import playing
+from megabot_cli.recording.selection import Selection
+from megabot_cli.replay import playing, seeking
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.lifetimes import Course, Recorded
 from megabot_cli.replay.options import Pace, ReplayOptions
+from megabot_cli.replay.plan import plan_of
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.segment_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording
-from tests.replay.texts import answer, say
+from tests.replay.texts import answer, message, say
 
 
 @pytest.fixture(autouse=True)
@@ -134,6 +137,107 @@ async def test_a_step_goes_to_the_next_message_past_what_is_none() -> None:
         await asyncio.gather(coming, sending)
     assert transport.position == 2.0
     transport.close()
+
+
+def with_listeners(tmp_path: Path) -> Path:
+    """A speaker; an executor, whose result is held back; one that listens; one of another
+    session; one that went before anything was said, and one that came after all."""
+    records: list[Record] = []
+
+    def add(kind: str, at_ms: int, client: str, link: str = "l1", **more: object) -> None:
+        about = {"client": client, "link": link, "session": f"s {link}", **more}
+        records.append(Record(n=len(records) + 1, t=at_ms * 1000, kind=kind, **about))  # type: ignore[arg-type]
+
+    def add_question(at_ms: int, name: str) -> None:
+        add("message", at_ms, "speaker", direction="to_upstream", id=name, type="chat_send",
+            data=say("x", name))  # fmt: skip
+        add("message", at_ms + 1, "speaker", direction="to_client", type="chat_receive",
+            reply_to=name, data=answer("yes", reply_to=name))  # fmt: skip
+
+    add("open", 0, "gone")
+    add("close", 1, "gone", by="client", code=1000)
+    add("open", 2, "listener")
+    add("open", 3, "speaker")
+    add("open", 4, "other", link="l2")
+    for place in range(3):
+        add_question(10 + place, f"m{place}")
+    add("open", 300, "executor")
+    result = message("tool_result", {"execution_id": "e", "status": "completed"}, message_id="r")
+    add("message", 310, "executor", direction="to_upstream", id="r", type="tool_result",
+        data=result)  # fmt: skip
+    add("close", 320, "listener", by="client", code=1000)
+    add_question(600, "last")
+    add("open", 700, "late")
+    return write_recording(tmp_path / "listeners.jsonl", records)
+
+
+LISTENERS = {"listener", "executor", "other"}
+
+
+@pytest.mark.parametrize(
+    ("pace", "most", "opened"),
+    [("original", 4, LISTENERS | {"gone"}), ("fast", 5, LISTENERS | {"gone"})],
+)
+async def test_clients_that_say_nothing_are_there_as_well(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, pace: Pace, most: int, opened: set[str]
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    replay = replay_of(with_listeners(tmp_path), endpoint, pace)
+    names: list[str] = []
+
+    def new_client(name: str, session_id: str | None) -> MegaBotClient:
+        names.append(name)
+        return endpoint.new_client(name, session_id)
+
+    replay._new_client = new_client
+    report = (await replay.play()).report
+    assert (report.same, report.clients, report.silent) == (4, 5, 4), report.lines()
+    assert set(names) == opened | {"speaker"}
+    assert heard.most_here <= most
+    # One session for each link; who came first began it.
+    assert heard.joined.count(None) == 2
+    assert names[0] == "gone"
+    assert "5 clients (4 silent)" in report.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "silent"),
+    [
+        (Selection(), LISTENERS | {"gone"}),
+        (Selection(clients=("speaker",)), set()),
+        (Selection(clients=("speaker", "listener")), {"listener"}),
+        (Selection(sessions=("s l1",)), {"listener", "executor", "gone"}),
+        (Selection(begin=Place("number", 10)), LISTENERS),
+        (Selection(until=Place("number", 10)), {"listener", "other", "gone"}),
+        (Selection(types=("chat_*",)), set()),
+        (Selection(where="size > 1"), set()),
+    ],
+    ids=["all", "client", "two", "session", "from", "until", "type", "where"],
+)
+@pytest.mark.parametrize("lead", [1, 10_000])
+def test_who_was_there_is_chosen_by_client_and_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lead: int, wanted: Selection, silent: set[str]
+) -> None:
+    monkeypatch.setattr(seeking, "_LEAD_RECORDS", lead)
+    options = ReplayOptions(selection=wanted)
+    with open_recording(with_listeners(tmp_path)) as reader:
+        conversation = read_conversation(reader, options)
+    assert set(conversation.silent) == silent
+    plan = plan_of(conversation, options)
+    assert (plan.silent, plan.clients) == (len(silent), len(silent) + bool(plan.messages))
+
+
+def test_with_limit_they_are_those_that_came_before_the_last_message(tmp_path: Path) -> None:
+    with open_recording(with_listeners(tmp_path)) as reader:
+        conversation = read_conversation(reader, ReplayOptions(limit=2))
+    assert set(conversation.silent) == {"listener", "other", "gone"}
+
+
+async def test_an_executor_that_may_answer_is_no_listener(tmp_path: Path) -> None:
+    with open_recording(with_listeners(tmp_path)) as reader:
+        conversation = read_conversation(reader, ReplayOptions(allow_tools=True))
+    assert set(conversation.silent) == {"listener", "other", "gone"}
 
 
 def test_a_moment_is_between_the_messages_it_was_between() -> None:

@@ -531,3 +531,39 @@ def test_a_stream_that_never_ends_holds_back_only_so_much() -> None:
         waiting += 1 - sum(1 for _ in held.add(other, b"y" * 1024 * 1024))
         most = max(most, waiting)
     assert most <= 9
+
+
+@pytest.mark.parametrize("place", ["header", "record"])
+def test_a_key_that_nobody_knows_may_be_no_utf8(tmp_path: Path, place: str) -> None:
+    header, first, *rest = segment_bytes(marks(3)).splitlines(keepends=True)
+    odd = b',"od\xf8d":"a\xffb"}\n'
+    header = header.replace(b"}\n", odd) if place == "header" else header
+    first = first.replace(b"}\n", odd) if place == "record" else first
+    source = tmp_path / "odd.jsonl"
+    source.write_bytes(b"".join([header, first, *rest]))
+    sanitized(source, tmp_path / "s.jsonl", keys=("note",))
+    with open_any(source) as reader, (tmp_path / "w.jsonl").open("wb") as file:
+        write_whole(reader, file.write, lambda _: None)
+    for made in ("s.jsonl", "w.jsonl"):
+        assert verify(tmp_path / made, secrets=True).records == 4, made  # and a gap: no end
+    assert len(merged(tmp_path / "m.jsonl", source, SEALED)) > 4
+
+
+def test_a_header_that_is_no_utf8_and_has_no_end_is_taken_for_torn(tmp_path: Path) -> None:
+    header = segment_bytes([]).rstrip(b"\n")
+    source = tmp_path / "odd.jsonl"
+    source.write_bytes(header.replace(b'"recording"', b'"recor\xffding"'))
+    with open_any(source) as reader:
+        assert list(reader) == []
+        assert reader.header is None
+
+
+@pytest.mark.parametrize("key", ["id", "type", "reply_to", "session", "user", "client", "link"])
+def test_a_secret_beside_a_payload_without_any_goes_too(tmp_path: Path, key: str) -> None:
+    record = Record(n=1, t=0, kind="message", direction="to_upstream", data="{}")
+    setattr(record, key, f"token={CANARY}")
+    source = tmp_path / "source.jsonl"
+    source.write_bytes(segment_bytes([record]))
+    sanitized(source, tmp_path / "made.jsonl")
+    assert CANARY.encode() not in (tmp_path / "made.jsonl").read_bytes()
+    assert verify(tmp_path / "made.jsonl", secrets=True).secrets_found == 0

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import gzip
+import os
 from pathlib import Path
 
 import pytest
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import NotFound
+from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recordings_list import (
     Unreadable,
@@ -57,6 +59,46 @@ def test_recordings_are_listed_newest_first_without_being_read_through(tmp_path:
     assert (infos[2].upstream, infos[2].tool) == ("ws://h/ws", "megabot 9")
     assert infos[2].bytes == sum(path.stat().st_size for path in old.folder.iterdir())
     assert infos[2].path == old.folder
+
+
+def listed(tmp_path: Path, name: str, first_line: bytes, mtime: float = 1_700_000_000) -> None:
+    (tmp_path / name).mkdir()
+    segment = tmp_path / name / "000001.jsonl.part"
+    segment.write_bytes(first_line)
+    os.utime(segment, (mtime, mtime))
+
+
+def headed(started_at: str, **labels: str) -> bytes:
+    return encode_header(Header(recording="", started_at=started_at, labels=labels))
+
+
+def test_the_newest_is_the_one_that_was_made_last(tmp_path: Path) -> None:
+    listed(tmp_path, "whole second", headed("2026-11-23T04:12:09Z"))
+    listed(tmp_path, "half a second later", headed("2026-11-23T04:12:09.5Z"))
+    listed(tmp_path, "elsewhere", headed("2026-11-23T06:12:10+02:00"))
+    # Five minutes that a flight recorder kept, written down after the others had begun.
+    listed(tmp_path, "dump", headed("2026-11-23T04:07:11Z", dumped_at="2026-11-23T04:12:11Z"))
+    # Its header was torn by a crash: when it was written is all that is known.
+    listed(tmp_path, "torn", b'{"format":"megabot-rec', 1_795_407_132)  # 04:12:12
+    found = list_recordings(tmp_path)
+    assert [info.path.name for info in found] == [
+        "torn", "dump", "elsewhere", "half a second later", "whole second",
+    ]  # fmt: skip
+    assert find_recording(tmp_path, "last").name == "torn"
+    assert (found[0].started_at, found[0].made_at) == ("", "2026-11-23T04:12:12Z")
+    assert (found[1].started_at, found[1].made_at) == (
+        "2026-11-23T04:07:11Z", "2026-11-23T04:12:11Z",
+    )  # fmt: skip
+
+
+def test_what_cannot_be_read_and_may_be_newer_than_the_last_is_told(tmp_path: Path) -> None:
+    listed(tmp_path, "good", headed("2026-11-23T04:12:09Z"))
+    newer = headed("2026-11-23T05:00:00Z").replace(b'"1.0"', b'"2.0"')
+    listed(tmp_path, "newer", newer, 1_795_410_000)
+    listed(tmp_path, "long ago", newer, 1_700_000_000)
+    unreadable: list[Unreadable] = []
+    assert find_recording(tmp_path, "last", unreadable).name == "good"
+    assert [each.name for each in unreadable] == ["newer"]
 
 
 def test_torn_long_and_packed_recordings_are_listed_too(tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from megabot_cli.recording.record import Record
+from megabot_cli.storage import har_reader
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import NewRecorder, marks, segment_bytes
 
@@ -123,3 +125,69 @@ def test_what_cannot_be_read_at_all_is_still_described(tmp_path: Path) -> None:
     found = verify(path)
     assert (found.clean, found.sealed, found.records, found.recording) == (False, False, 0, None)
     assert found.torn_bytes == 22
+
+
+GOLDEN_HAR = Path(__file__).parents[1] / "golden" / "har" / "chromium_156.har"
+
+
+def test_of_a_har_file_it_says_what_can_be_verified_and_what_cannot() -> None:
+    found = verify(GOLDEN_HAR)
+    assert (found.clean, found.form, found.messages) == (True, "har", 12)
+    assert found.not_told == ["sequence", "counts", "sha256"]
+    assert (found.sealed, found.sha256_ok, found.counts_ok) == (False, None, None)
+    assert found.secrets_found is None
+
+
+def test_bare_messages_are_verified_as_far_as_they_go(tmp_path: Path) -> None:
+    bare = tmp_path / "bare.jsonl"
+    hello = '{"id":"m1","type":"chat_send","payload":{"content":"hello"}}\n'
+    bare.write_text(hello * 2)
+    found = verify(bare, secrets=True)
+    assert (found.clean, found.form, found.messages, found.secrets_found) == (True, "jsonl", 2, 0)
+    bare.write_text(hello + "no message\n" + hello.replace("hello", JWT) + hello[:-9])
+    found = verify(bare, secrets=True)
+    assert (found.clean, found.messages, found.bad_lines, found.secrets_found) == (False, 2, 1, 1)
+    assert found.torn_bytes > 0
+
+
+@pytest.mark.parametrize("chunk_bytes", [64, 256 * 1024])
+@pytest.mark.parametrize(
+    "secret_place",
+    [
+        {"request": {"headers": [{"name": "Authorization", "value": "Bearer s3cr3t-value"}]}},
+        {"request": {"headers": [{"name": "X-Api-Key", "value": "hunter2hunter2"}]}},
+        {"request": {"cookies": [{"name": "sid", "value": "0123456789abcdef"}]}},
+        {"response": {"headers": [{"name": "set-cookie", "value": "sid=0123456789; Path=/"}]}},
+        {"request": {"url": "wss://a.example/ws?token=0123456789abcdef"}},
+        {"request": {"postData": {"text": '{"username":"u","password":"hunter2"}'}}},
+        {"response": {"content": {"text": "x" * 70_000 + f" {JWT}"}}},
+        {"_note": JWT},
+    ],
+    ids=["bearer", "api key", "cookie", "set-cookie", "url", "login", "long body", "own field"],
+)
+def test_a_secret_beside_the_messages_of_a_har_file_is_found(
+    secret_place: dict[str, object],
+    chunk_bytes: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(har_reader, "_CHUNK_BYTES", chunk_bytes)
+    message = {"type": "send", "time": 1700000000, "opcode": 1, "data": '{"type":"ping"}'}
+    page = tmp_path / "page.har"
+    for place, secrets in (({}, 0), (secret_place, 1)):
+        entries = [place, {"_webSocketMessages": [message]}]
+        page.write_text(json.dumps({"log": {"version": "1.2", "entries": entries}}))
+        found = verify(page, secrets=True)
+        assert (found.secrets_found, found.messages) == (secrets, 1), found.problems
+
+
+def test_a_secret_in_pieces_is_found_in_a_har_file(tmp_path: Path) -> None:
+    def chunk(text: str, *, last: bool) -> dict[str, object]:
+        payload = {"chunk": text, "is_complete": last, "sequence": 1}
+        said = {"id": "m", "type": "chat_stream", "payload": payload}
+        return {"type": "receive", "time": 1700000000, "opcode": 1, "data": json.dumps(said)}
+
+    page = tmp_path / "page.har"
+    messages = [chunk(JWT[:20], last=False), chunk(JWT[20:], last=True)]
+    page.write_text(json.dumps({"log": {"entries": [{"_webSocketMessages": messages}]}}))
+    assert verify(page, secrets=True).secrets_found
