@@ -58,7 +58,9 @@ class Recorder:
         on_fault: Callable[[str], None] | None = None,
         apart: bool = False,
     ) -> None:
-        started_at = wall()
+        # Read together: every record's time is told from here, also in a process that is only
+        # ready a third of a second later.
+        started_at, start_ns = wall(), clock()
         self.id = make_id("rec", int(started_at * 1000), os.urandom(5))
         self.folder = folder / self.id
         self._parent = folder
@@ -77,9 +79,9 @@ class Recorder:
             labels={name: redactor.clean(text) for name, text in (labels or {}).items()},
         )
         self._writer: RecordingWriter | WriterProcess = (
-            WriterProcess(self.folder, self._header, settings, key)
+            WriterProcess(self.folder, self._header, settings, key, start_ns)
             if apart
-            else RecordingWriter(self.folder, self._header, settings, redactor, clock)
+            else RecordingWriter(self.folder, self._header, settings, redactor, clock, start_ns)
         )
         self._previous: str | None = None
         self._thread: threading.Thread | None = None

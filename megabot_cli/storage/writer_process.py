@@ -82,12 +82,18 @@ class WriterProcess:
     """As `RecordingWriter`, in a child process. Belongs to one thread, but for `pack`."""
 
     def __init__(
-        self, folder: Path, header: Header, settings: RecordingSettings, key: bytes
+        self,
+        folder: Path,
+        header: Header,
+        settings: RecordingSettings,
+        key: bytes,
+        start_ns: int,
     ) -> None:
         self._folder = folder
         self._header = header
         self._settings = settings
         self._key = key
+        self._start_ns = start_ns
         self._child: subprocess.Popen[bytes] | None = None
         # How many bytes were put so far: cheaper than to add up what is packed. None: it is not.
         self.put_bytes: Callable[[], int] | None = None
@@ -124,7 +130,7 @@ class WriterProcess:
         self.start()
         header, settings = (msgspec.json.encode(each) for each in (self._header, self._settings))
         try:
-            self._ask("open", str(self._folder), header, settings, self._key)
+            self._ask("open", str(self._folder), header, settings, self._key, self._start_ns)
         except OSError:
             self._end()
             raise
@@ -303,7 +309,9 @@ class Child:
         else:
             getattr(writer, word)(*arguments)
 
-    def _open(self, folder: str, header: bytes, settings: bytes, key: bytes) -> None:
+    def _open(
+        self, folder: str, header: bytes, settings: bytes, key: bytes, start_ns: int
+    ) -> None:
         decoded = msgspec.json.decode(settings, type=RecordingSettings)
         redactor = Redactor(key, decoded.redact_keys, decoded.redact_patterns)
         self._writer = RecordingWriter(
@@ -312,6 +320,7 @@ class Child:
             decoded,
             redactor,
             time.monotonic_ns,
+            start_ns,
         )
         self._writer.open_segment()
 
