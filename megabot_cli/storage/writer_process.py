@@ -309,9 +309,7 @@ class Child:
         else:
             getattr(writer, word)(*arguments)
 
-    def _open(
-        self, folder: str, header: bytes, settings: bytes, key: bytes, start_ns: int
-    ) -> None:
+    def _open(self, folder: str, header: bytes, settings: bytes, key: bytes, start_ns: int) -> None:
         decoded = msgspec.json.decode(settings, type=RecordingSettings)
         redactor = Redactor(key, decoded.redact_keys, decoded.redact_patterns)
         self._writer = RecordingWriter(
