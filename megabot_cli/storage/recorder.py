@@ -416,7 +416,7 @@ def _cannot_record(folder: Path, fault: OSError) -> MegabotError:
     kind = NotPermitted if isinstance(fault, PermissionError) else BadConfiguration
     return kind(
         f"Cannot record in {folder}: {fault.strerror or fault}.",
-        "Name another folder with `recording.folder`, or do not record.",
+        "Name another folder (--record DIR or `recording.folder`), or do without (--no-record).",
     )
 
 
