@@ -900,12 +900,22 @@ _megabot_profiles() {
 
 # The sessions of the relays that run; each is asked for a second at most.
 _megabot_sessions() {
-    local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot file reply
+    local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot
+    local file facts asked reply
     [[ $OSTYPE == darwin* ]] && folder="$HOME/Library/Application Support/megabot"
     [[ -n ${MEGABOT_HOME-} ]] && folder=$MEGABOT_HOME/state
     for file in "$folder"/run/relay-*.json; do
-        [[ -r $file && $(<"$file") =~ \"admin_url\":\"(http://[^\"]+)\" ]] || continue
-        reply=$(curl -gsm 1 --noproxy '*' "${BASH_REMATCH[1]}/relay/sessions" 2>/dev/null)
+        # Of one that is dead the address may be somebody else's by now.
+        asked=${file##*-} && [[ -r $file ]] && kill -0 "${asked%.json}" 2>/dev/null || continue
+        facts=$(<"$file") asked=
+        [[ $facts =~ \"admin_url\":\"(http://[^\"]+)\" ]] &&
+            asked="url = \"${BASH_REMATCH[1]}/relay/sessions\""
+        [[ $facts =~ \"admin_url\":\"unix:([^\"]+)\" ]] &&
+            asked="unix-socket = \"${BASH_REMATCH[1]}\""$'\nurl = http://localhost/relay/sessions'
+        [[ $asked && $facts =~ \"token_file\":\"([^\"]+)\" && -r ${BASH_REMATCH[1]} ]] &&
+            asked+=$'\n'"header = \"Authorization: Bearer $(<"${BASH_REMATCH[1]}")\""
+        # On stdin: the arguments of a program can be read by others.
+        [[ $asked ]] && reply=$(printf '%s\n' "$asked" | curl -K - -gsm 1 --noproxy '*' 2>/dev/null)
         while [[ $reply =~ \"session\":\ ?\"([A-Za-z0-9_.-]+)\"(.*) ]]; do
             reply=${BASH_REMATCH[2]}
             _megabot_offer "${BASH_REMATCH[1]}"

@@ -135,7 +135,10 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
         message = " ".join(fault.format_message().split())  # choices come one a line
         message = _NO_NUMBER.sub("is no whole number", message)
     path = context.command_path if context is not None else "megabot"
-    return WrongUsage(message, _meant(fault) or f"`{path} --help` shows what there is.")
+    hint = f"`{path} --help` shows what there is."
+    if "unexpected extra argument" in message:  # `send hello world`
+        hint = f"Words that belong together want quotes; {hint}"
+    return WrongUsage(message, _meant(fault) or hint)
 
 
 def _nearest(typed: str, possible: Sequence[str]) -> list[str]:

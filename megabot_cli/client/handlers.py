@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
+from megabot_cli.client.fault_log import fault_log
 from megabot_cli.client.received import Received
 from megabot_cli.client.tasks import TaskSet
 
@@ -50,10 +51,7 @@ class Handlers:
         try:
             handler(received)
         except Exception as fault:  # a handler may be anything: no fault of it ends the connection
-            import structlog  # loads rich: only where there is something to say
-
-            log = structlog.get_logger()
-            log.error("handler.failed", handler=_name_of(handler), exc_info=fault)
+            fault_log().error("handler.failed", handler=_name_of(handler), exc_info=fault)
 
     async def _run(
         self, handler: Callable[[Received], Awaitable[None]], received: Received
@@ -61,10 +59,7 @@ class Handlers:
         try:
             await handler(received)
         except Exception as fault:
-            import structlog  # loads rich: only where there is something to say
-
-            log = structlog.get_logger()
-            log.error("handler.failed", handler=_name_of(handler), exc_info=fault)
+            fault_log().error("handler.failed", handler=_name_of(handler), exc_info=fault)
 
     async def stop(self) -> None:
         """Cancel what still runs, and return when all of it has ended."""
@@ -96,23 +91,20 @@ class Tools:
             return
         name, execution_id = call.get("tool_name"), call.get("execution_id")
         tool = self._by_name.get(name) if isinstance(name, str) else None
-        if tool is None or not isinstance(execution_id, str):
+        if tool is None or not isinstance(name, str) or not isinstance(execution_id, str):
             return
         parameters = call.get("parameters")
-        outcome = await _run(tool, parameters if isinstance(parameters, dict) else {})
+        outcome = await _run(name, tool, parameters if isinstance(parameters, dict) else {})
         await self._send({"execution_id": execution_id, **outcome})
 
 
-async def _run(tool: Tool, parameters: dict[str, Any]) -> dict[str, Any]:
+async def _run(name: str, tool: Tool, parameters: dict[str, Any]) -> dict[str, Any]:
     try:
         result = tool(**parameters)
         if inspect.isawaitable(result):
             result = await result
     except Exception as fault:  # whatever it is, whoever called waits for an answer
-        import structlog  # loads rich: only where there is something to say
-
-        log = structlog.get_logger()
-        log.warning("tool.failed", tool=_name_of(tool), fault=f"{type(fault).__name__}: {fault}")
+        fault_log().warning("tool.failed", tool=name, fault=f"{type(fault).__name__}: {fault}")
         return {"status": "failed", "output": f"{type(fault).__name__}: {fault}"[:1000]}
     output = result if isinstance(result, str) else ""
     return {"status": "completed", "result": result, "output": output}

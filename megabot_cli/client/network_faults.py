@@ -21,6 +21,18 @@ START_ONE = "Is it running? `megabot gateway` starts one here."
 NETWORK_FAULTS = (aiohttp.ClientError, OSError, ssl.SSLError, TimeoutError, ValueError)
 
 
+# By OpenSSL's numbers (X509_V_ERR_…): 9 not yet valid, 10 expired, 62 another name, 64 another
+# address. Of two faults OpenSSL tells the first that it meets; doctor tells all.
+_ANOTHER_HOST = "Use a host that it is made for in the profile's url; or another server answers."
+_TO_DO = {
+    9: "Is this machine's clock right? If so, the upstream shows a certificate too early.",
+    10: "Whoever runs the upstream must renew it, or this machine's clock is wrong.",
+    62: _ANOTHER_HOST,
+    64: _ANOTHER_HOST,
+}
+_NOT_KNOWN = "`tls.ca_file` names certificates to trust instead of the system's."
+
+
 def network_error(fault: BaseException, origin: str, timeout_s: float) -> MegabotError:
     """Say why nothing could be exchanged with `origin`."""
     match fault:
@@ -84,7 +96,7 @@ def _tls_error(
     if isinstance(inner, ssl.SSLCertVerificationError):
         return CouldNotConnect(
             f"The certificate of {origin} is not trusted: {inner.verify_message}",
-            "`tls.ca_file` names certificates to trust instead of the system's.",
+            _TO_DO.get(inner.verify_code, _NOT_KNOWN) + " `megabot doctor` shows the certificate.",
         )
     reason = getattr(inner, "reason", None) or type(inner).__name__
     return CouldNotConnect(

@@ -30,6 +30,7 @@ MOST_FOREIGN_CHARACTERS = 300
 
 LOG_IN = "Log in again with `megabot login`."
 _ANOTHER_MAY = "`megabot whoami` says whose credential this is; another one may be permitted."
+_ITS_OWN_FAULT = "Try again; where it stays so, whoever runs the upstream has to look."
 
 # Bad gateway, service unavailable, gateway timeout (RFC 9110, 15.6).
 _NOT_READY = (502, 503, 504)
@@ -106,7 +107,7 @@ def refusal_error(
         case code:
             return UpstreamRefused(
                 f"{who} answered with error {code}{said}",
-                hint,
+                hint or (_ITS_OWN_FAULT if code >= 500 else None),
                 retry_after_s=refusal.retry_after_s,
             )
 

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from megabot_cli.client.fault_log import fault_log
+
 
 class TaskSet:
     """Runs coroutines; a fault in one is logged and ends only that one."""
@@ -32,7 +34,4 @@ class TaskSet:
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (fault := task.exception()) is not None:
-            import structlog  # loads rich: only where there is something to say
-
-            log = structlog.get_logger()
-            log.error("task.failed", task=task.get_name(), exc_info=fault)
+            fault_log().error("task.failed", task=task.get_name(), exc_info=fault)

@@ -51,10 +51,16 @@ def _trust(context: tls.SSLContext, ca_file: str | None) -> None:
     try:
         context.load_verify_locations(Path(ca_file).expanduser())
     except OSError as fault:  # SSLError is one too
-        what = fault.strerror or "it cannot be read"
+        what = why_unread(fault)
         raise BadConfiguration(
             f"tls.ca_file {ca_file} is of no use: {what}", "It must be a file of PEM certificates."
         ) from None
+
+
+def why_unread(fault: OSError | ValueError) -> str:
+    """In words: OpenSSL's name the line of C that they come from."""
+    said = getattr(fault, "strerror", None) or str(fault) or "it cannot be read"
+    return re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", said)
 
 
 def _show(context: tls.SSLContext, settings: TlsSettings) -> None:
@@ -72,7 +78,7 @@ def _show(context: tls.SSLContext, settings: TlsSettings) -> None:
             certificate, Path(key).expanduser() if key is not None else None, password=lambda: ""
         )
     except (OSError, ValueError) as fault:
-        what = getattr(fault, "strerror", None) or str(fault) or "it cannot be read"
+        what = why_unread(fault)
         raise BadConfiguration(
             f"tls.client_cert_file {settings.client_cert_file} is of no use: {what}",
             "It must be a PEM certificate; the key, without a password, stands in "

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.commands.invocation import Invocation
 
-_MOST_NAMED: Final = 5
+_MOST_NAMED: Final = 3
 _LEAST_END: Final = 6  # characters, as in a selection
 _BEGINNING: Final = "sess_"
 
@@ -54,7 +54,7 @@ async def require_session(
     if relay is not None:
         there = await asyncio.to_thread(_sessions_of, invocation, client.session_id)
         if there:
-            named = ", ".join(there[:_MOST_NAMED])
+            named = ", ".join(reversed(there[-_MOST_NAMED:]))  # the newest is meant, as a rule
             more = " and others" if len(there) > _MOST_NAMED else ""
             hint = f"The relay has {named}{more}. {hint}"
         else:

@@ -27,7 +27,7 @@ from megabot_cli.commands.serving_recording import (
 )
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import MostlyOneOf, ScenarioName, duration, times_as_fast
-from megabot_cli.errors import WrongUsage
+from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.config.load import Configuration, Flag
@@ -386,6 +386,9 @@ def _open_users(invocation: Invocation, options: GatewayOptions, ledger: Ledger)
     from megabot_cli.gateway.accounts import Users
 
     if options.users_file is not None:
+        folder = options.users_file.parent
+        if not folder.is_dir():  # a slip of the fingers, and no wish for new folders
+            raise NotFound(f"There is no folder {folder} for the users file", "Look at --users.")
         if not options.users_file.exists():
             invocation.console.warn(f"There is no users file {options.users_file} yet; it is made")
         users = Users.load(options.users_file)

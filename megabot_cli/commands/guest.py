@@ -38,7 +38,10 @@ class Guest:
         try:
             process = await asyncio.create_subprocess_exec(*self._command, env=self.environment)
         except FileNotFoundError:
-            raise NotFound(f"There is no command {self._command[0]!r}") from None
+            raise NotFound(
+                f"There is no command {self._command[0]!r}",
+                "Name one that is on the PATH, or its path.",
+            ) from None
         except OSError as fault:
             raise WrongUsage(
                 f"{self._command[0]} cannot be run: {fault.strerror or fault}",

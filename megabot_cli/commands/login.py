@@ -67,6 +67,9 @@ def login(
         raise WrongUsage("--password-stdin and --api-key-stdin exclude each other")
     if no_store and storage == "keyring":
         raise WrongUsage("--no-store and --storage keyring exclude each other")
+    if invocation.may_ask:  # who types a password should know for whom
+        name, url = invocation.configuration.profile_name, invocation.configuration.profile.url
+        invocation.console.note(f"To log in at {url}, as profile {name!r}")
     proof = _read_proof(
         invocation, username, password_stdin=password_stdin, api_key_stdin=api_key_stdin
     )

@@ -223,7 +223,9 @@ def _draft(base: Draft, words: str | None, *, needs_words: bool) -> Draft:
         if base.type not in MESSAGE_TYPES and (meant := did_you_mean(base.type, MESSAGE_TYPES)):
             raise WrongUsage(f"TEXT is for chat_send; the type {base.type!r} is unknown", meant)
         raise WrongUsage(f"TEXT is for chat_send, not {base.type}", "Give its --payload instead.")
-    if not words and needs_words:
+    if words == "" and needs_words:
+        raise WrongUsage("There is nothing to send: the text is empty", "Look at what fills it.")
+    if words is None and needs_words:
         raise WrongUsage("There is nothing to send", "Give TEXT, - for stdin, --file or --payload.")
     if words is not None and "content" in base.payload:
         raise WrongUsage(

@@ -48,6 +48,11 @@ def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes
     from megabot_cli.commands.running import run
 
     sources = _sources(invocation, names, wishes)
+    if not wishes.follow and (pastless := [s.name for s in sources if s.kind == "upstream"]):
+        raise WrongUsage(
+            f"--no-follow shows what is past, and {pastless[0]} has no history",
+            "Leave one of them out, or name a recording.",
+        )
     wanted, events = _settled(wanted, wishes)
     screen = _screen(invocation, wanted, wishes, events=events, named=len(sources) > 1)
     wanted = msgspec.structs.replace(wanted, limit=None)  # the screen counts, for all of them
@@ -57,11 +62,16 @@ def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes
         with suppress(AllShown):
             if count != 0:
                 show_past(tails, count)
-            live = [tail for tail in tails if tail.source.is_live]
-            if wishes.follow and live:
+            live = [tail for tail in tails if tail.source.is_live and _goes_on(tail, wishes)]
+            if live:
                 run(follow(live))
     finally:
         screen.end()
+
+
+def _goes_on(tail: Tail, wishes: Wishes) -> bool:
+    """Whether more is to be read of it; stdin has no past, and an end of its own."""
+    return wishes.follow or tail.source.kind == "stdin"
 
 
 def _settled(wanted: Selection, wishes: Wishes) -> tuple[Selection, bool]:

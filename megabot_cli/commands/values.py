@@ -106,7 +106,10 @@ def programs(texts: Iterable[str], flag: str) -> dict[str, tuple[str, ...]]:
         if not name or not equals or not words:
             raise WrongUsage(f"{flag} {text!r} names no program", f"Write {flag} NAME=CMD.")
         if which(words[0]) is None:
-            raise NotFound(f"{flag} {name}: there is no program {words[0]!r}")
+            raise NotFound(
+                f"{flag} {name}: there is no program {words[0]!r}",
+                "Name one that is on the PATH, or its path.",
+            )
         found[name] = tuple(words)
     return found
 

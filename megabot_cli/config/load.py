@@ -5,6 +5,7 @@ Nothing is read here: the file's text and the environment are handed in.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -90,7 +91,9 @@ class Configuration(msgspec.Struct, frozen=True):
         known = [each.variable for each in catalogue()]
         said = []
         for name in self.unknown_variables:
-            meant = did_you_mean(name, known, near=0.8)
+            # A setting of a profile has one variable, for the profile in force.
+            shorter = re.sub("^MEGABOT_PROFILES?_[^_]+_", "MEGABOT_", name)
+            meant = did_you_mean(shorter, known, near=0.8)
             end = f". {meant}" if meant else ""
             said.append(f"{name} sets nothing: there is no such setting{end}")
         return tuple(said)

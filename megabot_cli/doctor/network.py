@@ -155,7 +155,7 @@ async def compare_clocks(
 def _judge_skew(ahead_s: float, *, trusted: bool) -> Finding:
     """`ahead_s`: by how much our clock is ahead. The header has whole seconds, cut off."""
     skew_s = round(ahead_s - 0.5, 1)
-    doubt = "" if trusted else ", as a machine says that is not trusted"
+    doubt = "" if trusted else "; its certificate is not trusted, so this is its word alone"
     if abs(skew_s) <= MOST_SKEW_S:
         return ok(f"the same as the upstream's{doubt}", skew_s=skew_s)
     way = "ahead of" if skew_s > 0 else "behind"

@@ -118,13 +118,17 @@ def _path_in(rows: Sequence[Row]) -> _Parse:
     return parse
 
 
+_FEW = 15
+
+
 def _no_field(name: str, flag: str, known: Sequence[str]) -> WrongUsage:
     first = name.partition(".")[0]
     near = get_close_matches(first, known, n=1)
-    hint = f"Did you mean {near[0]}?" if near and near[0] != first else None
-    return WrongUsage(
-        f"{flag}: there is no field {name!r}", hint or f"There are {', '.join(known)}."
-    )
+    guess = f"Did you mean {near[0]}?" if near and near[0] != first else None
+    there = f"There are {', '.join(known)}."
+    if guess and len(known) <= _FEW:  # a column's heading is often not the field's name
+        guess = f"{guess} {there}"
+    return WrongUsage(f"{flag}: there is no field {name!r}", guess or there)
 
 
 def _record_values(record: Record, said: Said, at: float, source: str | None) -> ValueOf:

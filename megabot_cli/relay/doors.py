@@ -15,6 +15,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from megabot_cli.client.trust import why_unread
 from megabot_cli.config.listen import parse_listen, unix_path
 from megabot_cli.config.schema import RelaySettings
 from megabot_cli.errors import BadConfiguration
@@ -181,11 +182,13 @@ def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
 def _load_certificate(context: ssl.SSLContext, settings: RelaySettings) -> None:
     assert settings.tls_cert_file is not None
     try:
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file)
-    except OSError as fault:  # SSLError is one too
+        # Without a password callback OpenSSL would ask on the terminal.
+        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
+    except (OSError, ValueError) as fault:  # SSLError is an OSError too
         raise BadConfiguration(
-            f"relay.tls_cert_file {settings.tls_cert_file} is of no use: {fault.strerror or fault}",
-            "It must be a PEM certificate with its chain; the key stands in relay.tls_key_file.",
+            f"relay.tls_cert_file {settings.tls_cert_file} is of no use: {why_unread(fault)}",
+            "It must be a PEM certificate with its chain; the key, without a password, stands in "
+            "relay.tls_key_file or in the same file.",
         ) from None
 
 

@@ -61,7 +61,9 @@ class Recorder:
         apart: bool = False,
         known: KnownSecrets | None = None,
     ) -> None:
-        started_at = wall()
+        # Read together: every record's time is told from here, also in a process that is only
+        # ready a third of a second later.
+        started_at, start_ns = wall(), clock()
         self.id = make_id("rec", int(started_at * 1000), os.urandom(5))
         self.folder = folder / self.id
         self._parent = folder
@@ -80,9 +82,9 @@ class Recorder:
             labels={name: redactor.clean(text) for name, text in (labels or {}).items()},
         )
         self._writer: RecordingWriter | WriterProcess = (
-            WriterProcess(self.folder, self._header, settings, key, redactor.known)
+            WriterProcess(self.folder, self._header, settings, key, redactor.known, start_ns)
             if apart
-            else RecordingWriter(self.folder, self._header, settings, redactor, clock)
+            else RecordingWriter(self.folder, self._header, settings, redactor, clock, start_ns)
         )
         self._previous: str | None = None
         self._thread: threading.Thread | None = None
@@ -417,7 +419,7 @@ def _cannot_record(folder: Path, fault: OSError) -> MegabotError:
     kind = NotPermitted if isinstance(fault, PermissionError) else BadConfiguration
     return kind(
         f"Cannot record in {folder}: {fault.strerror or fault}.",
-        "Name another folder with `recording.folder`, or do not record.",
+        "Name another folder (--record DIR or `recording.folder`), or do without (--no-record).",
     )
 
 

@@ -105,6 +105,7 @@ class RecordingWriter:
     """The writing end of one recording: numbers, redacts, encodes, rotates, seals.
 
     Belongs to one thread. Where it raises OSError nothing was written and no number is used.
+    `start_ns` is what `clock` said at the header's `started_at`; None: it is now.
     """
 
     def __init__(
@@ -114,6 +115,7 @@ class RecordingWriter:
         settings: RecordingSettings,
         redactor: Redactor,
         clock: Callable[[], int],
+        start_ns: int | None = None,
     ) -> None:
         self._folder = folder
         self._header = header
@@ -123,7 +125,7 @@ class RecordingWriter:
         self._streams = StreamRedactor(redactor)
         self._clock = clock
         self._housekeeping = Housekeeping(folder.parent, settings)
-        self._start_ns = clock()
+        self._start_ns = clock() if start_ns is None else start_ns
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
         self._names_for = redactor.known.now  # a name may hold what is known for secret later
         self._users: dict[str | None, str] = {}  # by link, as its greeting or a fact told

@@ -89,6 +89,7 @@ class WriterProcess:
         settings: RecordingSettings,
         key: bytes,
         known: KnownSecrets,
+        start_ns: int,
     ) -> None:
         self._folder = folder
         self._header = header
@@ -96,6 +97,7 @@ class WriterProcess:
         self._key = key
         self._known = known
         self._told = known.now
+        self._start_ns = start_ns
         self._child: subprocess.Popen[bytes] | None = None
         # How many bytes were put so far: cheaper than to add up what is packed. None: it is not.
         self.put_bytes: Callable[[], int] | None = None
@@ -133,8 +135,8 @@ class WriterProcess:
         header, settings = (msgspec.json.encode(each) for each in (self._header, self._settings))
         try:
             self._told = self._known.now
-            secrets = list(self._told.values)
-            self._ask("open", str(self._folder), header, settings, self._key, secrets)
+            begin = (self._key, list(self._told.values), self._start_ns)
+            self._ask("open", str(self._folder), header, settings, *begin)
         except OSError:
             self._end()
             raise
@@ -318,7 +320,13 @@ class Child:
             getattr(writer, word)(*arguments)
 
     def _open(
-        self, folder: str, header: bytes, settings: bytes, key: bytes, secrets: list[str]
+        self,
+        folder: str,
+        header: bytes,
+        settings: bytes,
+        key: bytes,
+        secrets: list[str],
+        start_ns: int,
     ) -> None:
         decoded = msgspec.json.decode(settings, type=RecordingSettings)
         known = KnownSecrets(secrets)
@@ -329,6 +337,7 @@ class Child:
             decoded,
             redactor,
             time.monotonic_ns,
+            start_ns,
         )
         self._writer.open_segment()
 

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, MutableMapping
+from datetime import datetime
 from typing import Any, Literal, TextIO
+
+from megabot_cli.recording.harmless_json import STEERING
 
 # structlog loads rich for tracebacks, which are never left to it (see `_explain_fault`): a
 # tenth of a second of every start.
@@ -101,7 +105,12 @@ def _cleaned(value: Any, scrub: Scrub) -> Any:
 
 
 # Upstreams and clients choose ids and reasons: none of them may steer the operator's terminal.
-_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(9), *range(11, 32), *range(127, 160))}
+_STEERING = re.compile(f"[{STEERING}]")
+
+
+def _visible(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
 
 
 def _make_harmless(
@@ -109,7 +118,17 @@ def _make_harmless(
 ) -> MutableMapping[str, Any]:
     for key, value in event.items():
         if isinstance(value, str):
-            event[key] = value.translate(_CONTROLS)
+            event[key] = _STEERING.sub(_visible, value)
+    return event
+
+
+def _shorten(
+    _logger: Any, _method: str, event: MutableMapping[str, Any]
+) -> MutableMapping[str, Any]:
+    """What fits a terminal: the time of day, as `tail` shows it, and no field that says nothing."""
+    event["timestamp"] = datetime.now().astimezone().isoformat(timespec="milliseconds")[11:23]
+    for key in [key for key, value in event.items() if value is None]:
+        del event[key]
     return event
 
 
@@ -161,7 +180,8 @@ def configure_logging(
     `auto` is a console on a terminal and JSON lines elsewhere. `scrub` replaces secrets
     in every text before it is written, however deep. `debug` lowers the level to debug and
     shows how faults came about; `color` None leaves it to the stream. Warnings of libraries
-    become lines of the same form.
+    become lines of the same form. A terminal gets the time of day, everything else the date
+    too, in UTC.
     """
     out = stream if stream is not None else sys.stderr
     on_console = format == "console" or (format == "auto" and out.isatty())
@@ -178,7 +198,14 @@ def configure_logging(
     if on_console:
         colors = out.isatty() if color is None else color
         processors.append(_make_harmless)
-        processors.append(structlog.dev.ConsoleRenderer(colors=colors, pad_event_to=24))
+        narrow = out.isatty()  # in a file, nothing else tells the day
+        if narrow:
+            processors.append(_shorten)
+        processors.append(
+            structlog.dev.ConsoleRenderer(
+                colors=colors, pad_event_to=16 if narrow else 24, pad_level=not narrow
+            )
+        )
     else:
         processors.append(structlog.processors.JSONRenderer())
     structlog.configure(

@@ -145,3 +145,9 @@ def test_any_foreign_text_is_cleaned_of_any_secret(text: str, secret: str) -> No
 def test_any_retry_after_is_seconds_or_nothing(value: str) -> None:
     seconds = retry_after_s({"Retry-After": value}, NOW)
     assert seconds is None or seconds >= 0
+
+
+@pytest.mark.parametrize(("code", "says"), [(500, "Try again"), (599, "Try again"), (418, None)])
+def test_a_fault_of_the_upstreams_own_says_what_to_do(code: int, says: str | None) -> None:
+    hint = refusal_error(Refusal(code), "The upstream").hint
+    assert hint is None if says is None else says in (hint or "")

@@ -15,7 +15,7 @@ from megabot_cli.client.trust import PinnedContext, tls_context
 from megabot_cli.config.schema import TlsSettings
 from megabot_cli.errors import BadConfiguration, CouldNotConnect, MegabotError
 from tests.client.conversations import echo
-from tests.support.certificates import Certificate, make_certificate
+from tests.support.certificates import Certificate, make_authority, make_certificate
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -131,3 +131,33 @@ def test_nothing_is_checked_less_than_before_where_nothing_is_pinned() -> None:
     plain = tls_context(TlsSettings())
     assert not isinstance(plain, PinnedContext)
     assert (plain.check_hostname, plain.verify_mode) == (True, ssl.CERT_REQUIRED)
+
+
+@pytest.mark.parametrize(
+    ("host", "days", "says", "to_do"),
+    [
+        ("127.0.0.1", -1, "certificate has expired", "must renew it"),
+        ("elsewhere.example", 2, "not valid for '127.0.0.1'", "Use a host that it is made for"),
+    ],
+)
+async def test_what_to_do_about_a_certificate_is_of_its_fault(
+    tmp_path: Path, host: str, days: int, says: str, to_do: str
+) -> None:
+    authority = make_authority(tmp_path)
+    shown = authority.issue(host, days=days)
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(shown.cert_file, shown.key_file)
+    with pytest.raises(CouldNotConnect, match=says) as refused:
+        await answer_over(server, ca_file=str(authority.cert_file))
+    assert to_do in (refused.value.hint or "")
+    assert "tls.ca_file" not in (refused.value.hint or "")
+
+
+def test_a_file_without_certificates_is_told_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "none.pem"
+    file.write_text("no certificate")
+    for settings in (TlsSettings(ca_file=str(file)), TlsSettings(client_cert_file=str(file))):
+        with pytest.raises(BadConfiguration) as refused:
+            tls_context(settings)
+        assert "_ssl.c" not in str(refused.value)
+        assert "[" not in str(refused.value)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import http.server
 import json
+import os
 import shutil
+import socket
+import socketserver
 import subprocess
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -251,29 +255,58 @@ def test_the_profiles_of_the_configuration_file_are_offered(tmp_path: Path, shel
     assert not (tmp_path / "found").exists()
 
 
+class _TcpServer(http.server.HTTPServer):
+    @property
+    def admin_url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _UnixServer(_TcpServer):
+    address_family = socket.AF_UNIX
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # no host to look up
+
+    @property
+    def admin_url(self) -> str:
+        return f"unix:{self.server_address}"
+
+
 @needs("curl")
+@pytest.mark.parametrize("kind", [_TcpServer, _UnixServer])
 @pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
-def test_the_sessions_of_a_running_relay_are_offered(tmp_path: Path, shell: str) -> None:
-    """What stands in an id is never run."""
+def test_the_sessions_of_a_running_relay_are_offered(
+    tmp_path: Path, shell: str, kind: type[_TcpServer]
+) -> None:
+    """Also by one that demands the client token. What stands in an id is never run."""
     ids = ["sess_1", "sess_2", "$(touch${IFS}found)"]
     answer = json.dumps([{"session": each, "clients": [{"session": None}]} for each in ids])
 
     class Relay(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/relay/sessions" else 404)
+            good = self.path == "/relay/sessions"
+            allowed = self.headers["Authorization"] == "Bearer the-token"
+            self.send_response(404 if not good else 200 if allowed else 401)
             self.end_headers()
-            self.wfile.write(answer.encode())
+            self.wfile.write(answer.encode() if good and allowed else b"{}")
 
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
 
-    with http.server.HTTPServer(("127.0.0.1", 0), Relay) as server:
+    key = tmp_path / "client-token"
+    key.write_text("the-token\n")
+    address: Any = ("127.0.0.1", 0) if kind is _TcpServer else str(tmp_path / "admin")
+    with kind(address, Relay) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         run = tmp_path / "state" / "run"
         run.mkdir(parents=True)
-        url = f"http://127.0.0.1:{server.server_address[1]}"
-        (run / "relay-default-1.json").write_text(f'{{"pid":1,"admin_url":"{url}","x":1}}')
-        (run / "relay-gone-2.json").write_text('{"pid":2,"admin_url":"http://127.0.0.1:9"}')
+        pid = os.getpid()
+        (run / f"relay-default-{pid}.json").write_text(
+            f'{{"pid":{pid},"admin_url":"{server.admin_url}","token_file":"{key}","x":1}}'
+        )
+        # Dead, and another listens there by now: it gets no token.
+        gone = f'{{"pid":4194305,"admin_url":"{server.admin_url}","token_file":"{key}"}}'
+        (run / "relay-gone-4194305.json").write_text(gone)
         found = shell_lists(shell, "_megabot_sessions", tmp_path)
         server.shutdown()
     assert found == ["sess_1", "sess_2"]

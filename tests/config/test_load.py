@@ -127,6 +127,11 @@ def test_variables_that_set_nothing_are_told() -> None:
     )
 
 
+def test_a_variable_that_names_its_profile_hears_that_none_does() -> None:
+    found = load(environment={"MEGABOT_PROFILES_STAGING_TLS_CA_FILE": "x"})
+    assert found.remarks[0].endswith("Did you mean 'MEGABOT_TLS_CA_FILE'?")
+
+
 @pytest.mark.parametrize(
     ("text", "says", "hints"),
     [

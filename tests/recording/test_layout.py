@@ -41,3 +41,9 @@ def test_any_record_can_be_laid_out(record: Record, text: str) -> None:
     everything = parse_fields("n,kind,type,payload,payload.a,metadata.b,text,redacted,time,source")
     everything.line(record, 0.0, text, str)
     everything.facts(record, 0.0, None)
+
+
+def test_a_row_of_few_fields_has_them_all_listed_beside_the_guess() -> None:
+    with pytest.raises(WrongUsage) as refused:
+        parse_fields("recording", [{"id": "rec_1", "records": 1}])
+    assert refused.value.hint == "Did you mean records? There are id, records."

@@ -160,7 +160,10 @@ def test_what_is_nearly_right_is_guessed_and_what_cannot_be_read_is_told_in_word
         ("config show relay.lisen", 9, "Did you mean 'relay.listen'?"),
         ("config show rely", 9, "Did you mean 'relay'?"),
         ("send hi --type chat_sned", 2, "Did you mean 'chat_send'?"),
-        ("send -", 2, "There is nothing to send"),
+        ("send -", 2, "There is nothing to send: the text is empty"),
+        ("send", 2, "Give TEXT, - for stdin"),
+        ("send hello world", 2, "Words that belong together want quotes"),
+        ("send hi --tool df=no-such-program", 9, "on the PATH, or its path"),
         ('send hi -d {"content":"ho"}', 2, "two texts for one message"),
         ("send hi --type session_join", 2, "TEXT is for chat_send, not session_join"),
         (

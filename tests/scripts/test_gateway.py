@@ -132,6 +132,16 @@ def test_a_users_file_is_said_to_be_kept_and_to_be_new(
         assert gateway.stop() == 0
 
 
+def test_a_users_file_in_a_folder_that_is_not_there_is_a_slip(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    file = tmp_path / "misspelt" / "users.json"
+    done = stranger.types("gateway", "--listen", ":0", "--users", str(file), "--", "true")
+    assert done.returncode == 9
+    assert f"There is no folder {file.parent} for the users file" in done.stderr
+    assert not file.parent.exists()
+
+
 def test_users_and_keys_change_while_it_runs_and_outlive_a_kill(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:

@@ -114,6 +114,11 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     lost = own.types("send", "hi", "--session", "sess_none")
     assert lost.returncode == 9
     assert f"The relay has {session}. --or-new goes on in a new one." in lost.stderr
+    for number in range(4):  # each begins one
+        again = own.types("send", "hi", "--session", f"sess_none{number}")
+    there = own.types("relay", "sessions", "--fields", "session").stdout.split()
+    newest = ", ".join(reversed(there[-4:-1]))
+    assert f"The relay has {newest} and others." in again.stderr
     gateway.kill()
     relay.wait_for_line("link.lost")
     with on_a_terminal(own, "send", "hi", "-s", session, "--timeout", "2s") as child:

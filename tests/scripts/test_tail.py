@@ -108,9 +108,11 @@ def test_what_is_wrong_with_a_recording_is_told(stranger: Operator, tmp_path: Pa
 
 def test_what_comes_on_stdin_is_followed_to_its_end(stranger: Operator) -> None:
     lines = (Path(SEALED) / "000001.jsonl").read_text()
-    done = stranger.types("tail", "-", "--template", "{type}\\t{payload.content}", typed=lines)
-    assert done.returncode == 0, done.stderr
-    assert "chat_receive\tHello there." in done.stdout.splitlines()
+    form = ("--template", "{type}\\t{payload.content}")
+    for more in ((), ("--no-follow",)):
+        done = stranger.types("tail", "-", *more, *form, typed=lines)
+        assert done.returncode == 0, done.stderr
+        assert "chat_receive\tHello there." in done.stdout.splitlines()
     nothing = stranger.types("tail", "-", typed="")
     assert (nothing.returncode, nothing.stdout) == (0, "")
 
@@ -144,6 +146,7 @@ def test_fields_are_columns_in_text_and_keys_in_json(stranger: Operator) -> None
         (("profile:nonsuch",), 9, "There is no profile 'nonsuch'\n"),
         (("relay",), 9, "No relay runs"),
         (("--direct",), 2, "upstream"),
+        (("upstream", "--no-follow"), 2, "upstream has no history"),
     ],
 )
 def test_wrong_use_is_told(

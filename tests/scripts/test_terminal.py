@@ -50,6 +50,7 @@ def echoes(child: Any) -> bool:
 
 def test_login_asks_for_what_is_missing_and_hides_the_password(stranger: Operator) -> None:
     with on_a_terminal(stranger, "login", "--storage", "file") as child:
+        child.expect("To log in at ws://127.0.0.1:[0-9]+/ws, as profile 'default'")
         child.expect("User name: ")
         child.sendline("ann")
         child.expect("Password of ann: ")

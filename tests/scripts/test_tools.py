@@ -100,8 +100,10 @@ def test_a_program_that_fails_is_a_failed_call(
     asked: Operator, tmp_path: Path, text: str, said: str
 ) -> None:
     done = asked.types("send", "weigh it", "--tool", program(tmp_path, text))
-    assert "It is failed" in done.stdout
+    assert done.stdout.startswith("It is failed"), "only the answer goes to stdout"
     assert said in done.stdout
+    (warned,) = [line for line in done.stderr.splitlines() if "tool.failed" in line]
+    assert warned.startswith("warning: tool.failed: tool weigh, ")
 
 
 def test_silence_ends_the_wait_and_what_comes_begins_it_anew(asked: Operator) -> None:

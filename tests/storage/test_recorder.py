@@ -108,8 +108,9 @@ def test_files_and_folders_are_the_owners_alone_whatever_the_umask(tmp_path: Pat
 def test_a_folder_that_cannot_be_made_is_bad_configuration(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     recorder = Recorder(tmp_path / "file", RecordingSettings(), tool="t", upstream="ws://h/ws")
-    with pytest.raises(BadConfiguration, match="Cannot record"):
+    with pytest.raises(BadConfiguration, match="Cannot record") as refused:
         recorder.start()
+    assert "--record DIR or `recording.folder`" in (refused.value.hint or "")
     recorder.put("mark")
     assert recorder.dropped == 1
     assert recorder.close() is None

@@ -208,6 +208,22 @@ def test_one_that_was_prepared_and_never_started_leaves_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_records_are_dated_from_when_the_recording_began_not_from_when_its_process_was_ready(
+    tmp_path: Path,
+) -> None:
+    recorder = Recorder(
+        tmp_path / "recordings", RecordingSettings(), tool="t", upstream="ws://h/ws", apart=True
+    )
+    began = time.monotonic()
+    recorder.start()
+    recorder.put("mark", note="now")
+    passed_us = (time.monotonic() - began) * 1e6
+    folder = recorder.close()
+    assert folder is not None
+    (record,) = read(folder)
+    assert record.t >= passed_us
+
+
 def test_text_that_is_no_unicode_travels_with_a_mark_where_it_was_not(apart: NewRecorder) -> None:
     recorder = apart()
     recorder.put("mark", note="before")

@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -139,6 +140,30 @@ def test_what_a_peer_chose_cannot_steer_the_terminal() -> None:
     said = out.getvalue()
     assert "\\x1b]0;mine\\x07\\x9b2J" in said
     assert not {"\x1b", "\x07", "\x9b"} & set(said)
+
+
+def test_what_a_peer_chose_cannot_turn_a_line_around() -> None:
+    out = lines(form="console")
+    structlog.get_logger().info("client.opened", session="ab\u202edc", deep={"id": "\u202e"})
+    assert "ab\\u202edc" in out.getvalue()
+    assert "\u202e" not in out.getvalue()
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_gets_the_time_of_day_and_no_field_that_says_nothing() -> None:
+    out = Terminal()
+    configure_logging(stream=out, color=False)
+    structlog.get_logger().info("client.opened", client="client_1", session=None)
+    assert re.fullmatch(
+        r"\d\d:\d\d:\d\d\.\d{3} \[info\] client\.opened +client=client_1\n", out.getvalue()
+    )
+    said = lines(form="console")
+    structlog.get_logger().info("client.opened", session=None)
+    assert re.match(r"\d{4}-\d\d-\d\dT.*Z ", said.getvalue())
 
 
 def test_colour_is_the_operators_choice() -> None:

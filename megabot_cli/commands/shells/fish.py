@@ -80,9 +80,19 @@ function __megabot_sessions --description 'Of the relays that run, asked for a s
     test (uname) = Darwin; and set folder $HOME/Library/'Application Support'/megabot
     set -q MEGABOT_HOME; and set folder $MEGABOT_HOME/state
     for file in $folder/run/relay-*.json
+        # Of one that is dead the address may be somebody else's by now.
+        kill -0 (string replace -r '.*-([0-9]+)\\.json$' '$1' $file) 2>/dev/null; or continue
         set -l url (string replace -rf '.*"admin_url":"(http://[^"]+)".*' '$1' < $file)
-        test -n "$url"; or continue
-        curl -gsm 1 --noproxy '*' $url/relay/sessions 2>/dev/null |
+        set -l socket (string replace -rf '.*"admin_url":"unix:([^"]+)".*' '$1' < $file)
+        set -l key (string replace -rf '.*"token_file":"([^"]+)".*' '$1' < $file)
+        set -l asked
+        test -n "$url"; and set asked "url = \\"$url/relay/sessions\\""
+        test -n "$socket"; and set asked "unix-socket = \\"$socket\\""
+        test -n "$socket"; and set -a asked 'url = http://localhost/relay/sessions'
+        test -n "$asked"; or continue
+        test -r "$key"; and set -a asked "header = \\"Authorization: Bearer "(cat $key)\\"
+        # On stdin: the arguments of a program can be read by others.
+        printf '%s\\n' $asked | curl -K - -gsm 1 --noproxy '*' 2>/dev/null |
             string match -ar '"session": ?"[A-Za-z0-9_.-]+"' | string replace -r '.*"(.+)"$' '$1'
     end
 end

@@ -34,13 +34,24 @@ __megabot_profiles() {
 }
 # Of the relays that run; each is asked for a second at most.
 __megabot_sessions() {
-    local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot file reply
+    local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot
+    local file facts asked reply
     local -a match mbegin mend names
     [[ $OSTYPE == darwin* ]] && folder="$HOME/Library/Application Support/megabot"
     [[ -n $MEGABOT_HOME ]] && folder=$MEGABOT_HOME/state
     for file in $folder/run/relay-*.json(N); do
-        [[ $(<$file) =~ '"admin_url":"(http://[^"]+)"' ]] || continue
-        reply=$(curl -gsm 1 --noproxy '*' $match[1]/relay/sessions 2>/dev/null)
+        # Of one that is dead the address may be somebody else's by now.
+        asked=${file:t:r} && kill -0 ${asked##*-} 2>/dev/null || continue
+        facts=$(<$file) asked=
+        [[ $facts =~ '"admin_url":"(http://[^"]+)"' ]] &&
+            asked="url = \\"$match[1]/relay/sessions\\""
+        [[ $facts =~ '"admin_url":"unix:([^"]+)"' ]] &&
+            asked="unix-socket = \\"$match[1]\\""$'\\nurl = http://localhost/relay/sessions'
+        [[ -n $asked && $facts =~ '"token_file":"([^"]+)"' && -r $match[1] ]] &&
+            asked+=$'\\n'"header = \\"Authorization: Bearer $(<$match[1])\\""
+        # On stdin: the arguments of a program can be read by others.
+        [[ -n $asked ]] &&
+            reply=$(print -r -- $asked | curl -K - -gsm 1 --noproxy '*' 2>/dev/null)
         while [[ $reply =~ '"session": ?"([A-Za-z0-9_.-]+)"(.*)' ]]; do
             names+=($match[1])
             reply=$match[2]

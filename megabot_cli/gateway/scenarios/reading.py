@@ -36,6 +36,7 @@ Path = tuple[str, ...]
 _MANUAL = "man megabot-scenarios shows what may stand there."
 _AT = re.compile(r"(?s)(.*?)(?: - at `\$(.*)`)?$")
 _PART = re.compile(r"\.([^.\[]+)|\[(\d+|\.\.\.)\]")
+_ODD_KEY = re.compile(r" - at `key` in `\$(.*)`$")
 _UNKNOWN_FIELD = re.compile(r"unknown field `(.*)`")
 _MISSING_FIELD = re.compile(r"missing required field `(.*)`")
 _WRONG_WORD = re.compile(r"(?s)Invalid enum value '(.*)'")
@@ -144,6 +145,8 @@ class _Reader:
 
     def _explained(self, fault: str, at: Path) -> BadConfiguration:
         """What msgspec found, in words of the file."""
+        if odd := _ODD_KEY.search(fault):
+            return self._odd_key((*at, *_path_of(odd[1])))
         found = _AT.match(fault)
         assert found is not None
         reason, path = found[1], (*at, *_path_of(found[2] or ""))
@@ -157,6 +160,16 @@ class _Reader:
         shown = "nothing" if value is None else f"{str(value)[:60]!r}"
         needed = reason.replace("`", "").replace(" | null", "")
         return self._wrong(path, f"{shown} cannot stand here: {needed[0].lower()}{needed[1:]}")
+
+    def _odd_key(self, path: Path) -> BadConfiguration:
+        """Of a key that YAML reads as a truth, a number or nothing."""
+        keys = _value_at(self._values, path)
+        odd = next((key for key in keys if not isinstance(key, str)), None)
+        if isinstance(odd, bool):
+            spelt = "yes, on or true" if odd else "no, off or false"
+            hint = f"YAML takes {spelt} for a truth. {_MANUAL}"
+            return self._wrong(path, "there is no such word here", hint)
+        return self._wrong(path, f"there is no word {odd!r} here")
 
     # What types alone cannot say of a rule
 

@@ -46,6 +46,8 @@ ROOT = Path(__file__).parents[3]
         ("rules:\n- match: {regex: '(a'}\n  steps: [pass]", "expression at character 1", "man"),
         ("rules:\n- name: x", "'steps' is missing", "man"),
         ("rules: [", "f.yaml:1", "quotes"),
+        ("rules:\n- {on: message, steps: [pass]}", "rules[0]: there is no such word", "yes, on"),
+        ("rules:\n- steps: [{1: 2}]", "steps[0]: there is no word 1 here", "man"),
         ("- a", "holds no settings", "name: value"),
         ("rules: []\nrules: []", "set twice", "Remove"),
     ],
