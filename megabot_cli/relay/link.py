@@ -248,8 +248,6 @@ class Link:
         self.life.move(LinkState.FAILED)
         self._log.error("link.refused", fault=refusal.message, hint=refusal.hint)
         self._listener.link_refused(refusal)
-        for waiting in self.queue.take_all():
-            self._listener.message_expired(waiting)
         self._try_again.clear()
         await self._try_again.wait()
         await self._turn_to_dial()

@@ -377,6 +377,9 @@ class Session:
     def give_up_open(self, why: str) -> None:
         """Nothing more will come of what is open: who asked hears it, by id."""
         self._tell_unknown(self.routing.take_all(), why)
+        self._give_up_waiting(why)
+
+    def _give_up_waiting(self, why: str) -> None:
         self._upward.give_up_held(why)
         for waiting in self.link.queue.take_all():
             self._upward.expired(waiting, why)
@@ -413,9 +416,11 @@ class Session:
         self._voice.status(client, "reconnecting", text)
 
     def link_refused(self, error: MegabotError) -> None:
-        """The upstream refuses our credential: clients cannot be served."""
+        """The upstream refuses our credential: clients cannot be served. What is open is told
+        by id before they go."""
         self._first_dial_ended()
-        self._upward.give_up_held(error.message)
+        self._tell_unknown(self.routing.take_all())
+        self._give_up_waiting(error.message)
         for client in list(self.clients.values()):
             self._voice.refuse(client, None, 401, "authentication_failed", error.message)
             client.close(CloseCode.CREDENTIAL_REFUSED, "the relay's credential was refused")

@@ -1,0 +1,59 @@
+"""Whatever a client's message was waiting for, it ends in an answer or an error that names it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from megabot_cli.config.schema import LimitSettings
+from megabot_cli.protocol.close_codes import CloseCode
+from tests.relay.conftest import Peer, Stage, until
+from tests.support.upstream import ScriptedUpstream
+
+
+async def errors(peer: Peer, count: int) -> list[tuple[str, str | None]]:
+    """What the next errors say, and of which message."""
+    told = [await peer.message("connection_error") for _ in range(count)]
+    return [(each["payload"]["error"], each.get("metadata", {}).get("reply_to")) for each in told]
+
+
+async def test_what_is_open_when_the_credential_is_refused_is_told_by_id_before_the_close(
+    stage: Stage,
+) -> None:
+    refuses = False
+
+    def gate(_request: web.Request) -> web.Response | None:
+        return web.Response(status=401) if refuses else None
+
+    async with ScriptedUpstream(gate=gate) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("chat_send", "m0", content="no answer")
+        await until(lambda: len(relay.sessions[0].routing))
+        refuses = True
+        await upstream.connections[0].cut()
+        await peer.message("status_update")
+        await peer.send("chat_send", "m1", content="waits")
+        assert await errors(peer, 3) == [
+            ("delivery_unknown", "m0"),
+            ("upstream_unavailable", "m1"),
+            ("authentication_failed", None),
+        ]
+        assert await peer.close_code() == 4500
+
+
+async def test_what_is_open_on_a_session_that_an_operator_closes_is_told_by_id(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        limits = LimitSettings(messages_per_second=0.1, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits)
+        peer, session = await stage.greeted(relay.url)
+        for number in range(2):
+            await peer.send("chat_send", f"m{number}", content="no answer")
+        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        assert relay.operations.close(session, CloseCode.NORMAL, "enough") == "session"
+        assert await errors(peer, 2) == [
+            ("delivery_unknown", "m0"),
+            ("upstream_unavailable", "m1"),
+        ]
+        assert await peer.close_code() == 1000
