@@ -27,7 +27,7 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.untold import Untold, UntoldErrors
+from megabot_cli.relay.untold import Untold, UntoldErrors, untold_in
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
@@ -201,9 +201,10 @@ class Session:
             self._leaves(old, sure=False)
 
     def _leaves(self, client: LocalClient, *, sure: bool) -> None:
-        self.absentees.goes(client, sure=sure)
-        if client.wishes.client_id is not None:
+        if self.absentees.goes(client, sure=sure):
             self._untold.expect(client.name)
+            for untold in filter(None, map(untold_in, client.unheard())):
+                self._untold.keep(client.name, untold)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""

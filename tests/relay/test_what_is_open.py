@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
 from aiohttp import web
 
-from megabot_cli.config.schema import LimitSettings
+from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.protocol.close_codes import CloseCode
-from tests.relay.conftest import Peer, Stage, until
+from tests.relay.conftest import Peer, Stage, hears_nothing, until
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -57,3 +58,30 @@ async def test_what_is_open_on_a_session_that_an_operator_closes_is_told_by_id(
             ("upstream_unavailable", "m1"),
         ]
         assert await peer.close_code() == 1000
+
+
+@pytest.mark.parametrize("at", ["it waits for it", "the relay has said goodbye"])
+async def test_an_error_for_a_client_that_was_closed_before_it_read_it_is_told_when_it_is_back(
+    stage: Stage, at: str
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        stall_s = 2.0 if at == "it waits for it" else 0.5
+        relay = await stage.open_relay(
+            upstream.url, wait_s=1.0, outbox=OutboxSettings(stall_s=stall_s, bytes=50_000_000)
+        )
+        peer, session = await stage.greeted(relay.url, client_id="ada")
+        transport = peer.socket._response.connection.transport  # type: ignore[union-attr]
+        assert transport is not None
+        transport.pause_reading()
+        for _ in range(30):
+            await upstream.connections[0].send("notification", {"message": "y" * 500_000})
+        await until(lambda: relay.local_clients[0].outbox.waiting_messages > 1)
+        await upstream.stop()
+        await until(lambda: not relay.sessions[0].link.up)
+        await peer.send("chat_send", "m0", content="in vain")
+        await until(lambda: relay.numbers.clients_closed[4008] == 1, limit_s=10)
+        transport.abort()
+        again, _ = await stage.greeted(relay.url, session, client_id="ada")
+        assert await errors(again, 1) == [("upstream_unavailable", "m0")]
+        await again.message("status_update")
+        assert await hears_nothing(again)
