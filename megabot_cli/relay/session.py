@@ -41,6 +41,8 @@ RESUMED_GRACE_S = 5.0
 LONGEST_GRACE_S = 30.0
 GRACE_CHECK_S = 0.5
 
+AT_WORK_CHECK_S = 0.5
+
 # Clients commonly give up on a greeting after 10 s: before that they hear what is wrong.
 GREETING_S = 4.0
 
@@ -235,7 +237,14 @@ class Session:
     def _linger_if_alone(self) -> None:
         if not self.clients and self._linger is None and not self._stopped:
             linger_s = self._parts.settings.linger_s
-            self._linger = self._parts.loop.call_later(linger_s, self._on_ended, self)
+            self._linger = self._parts.loop.call_later(linger_s, self._end_unless_at_work)
+
+    def _end_unless_at_work(self) -> None:
+        """What clients had sent before they left goes up first, or has waited in vain."""
+        if self.waiting:
+            self._linger = self._parts.loop.call_later(AT_WORK_CHECK_S, self._end_unless_at_work)
+        else:
+            self._on_ended(self)
 
     def _greet(self, client: LocalClient) -> None:
         if self.greeting is None or client.close_sent is not None:
