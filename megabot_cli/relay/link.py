@@ -404,8 +404,8 @@ class Link:
             return together[0] if together else None
         text = wrap([each.data.decode() for each in together], new_id("msg"), time.time())
         self._parts.numbers.batches += 1
-        first = together[0]
-        return Waiting(first.client, None, text.encode(), False, first.at, inner=tuple(together))
+        inner = tuple(together)
+        return Waiting("", None, text.encode(), False, together[0].at, inner=inner)
 
     def _watch_expiry(self) -> None:
         if self._expiry_timer is None and len(self.queue):
