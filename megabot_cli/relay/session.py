@@ -255,8 +255,9 @@ class Session:
         had = self.ring.top
         if recovery is not None and recovery.messages:
             had = recovery.messages[0].seq - 1
+        if not client.outbox.behind:  # what it has still to read of another epoch it may miss
+            client.outbox.sent_seq = client.greeted_seq = had
         self._voice.greet(client, self.greeting, self.ring.cursor(had), recovery)
-        client.outbox.sent_seq = client.greeted_seq = had
         if recovery is not None:
             verdict = recovery.reason or "recovered"
             self._numbers.recoveries[verdict] += 1
