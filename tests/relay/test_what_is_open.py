@@ -7,7 +7,7 @@ from aiohttp import web
 
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.protocol.close_codes import CloseCode
-from tests.relay.conftest import Peer, Stage, hears_nothing, until
+from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -85,3 +85,18 @@ async def test_an_error_for_a_client_that_was_closed_before_it_read_it_is_told_w
         assert await errors(again, 1) == [("upstream_unavailable", "m0")]
         await again.message("status_update")
         assert await hears_nothing(again)
+
+
+async def test_a_batch_that_is_refused_is_told_by_the_ids_of_the_requests_in_it_too(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream() as upstream:
+        limits = LimitSettings(messages_per_second=0.1, burst=1, queue=1)
+        relay = await stage.open_relay(upstream.url, limits=limits)
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(2):  # one leaves, one waits
+            await peer.send("chat_send", f"m{number}", content="?")
+        inner = [enveloped("chat_send", f"i{number}", content="?") for number in range(2)]
+        await peer.send("batch", "b", messages=[*inner, enveloped("x", "no request", k=1)])
+        assert await errors(peer, 3) == [("rate_limited", name) for name in ("b", "i0", "i1")]
+        assert await hears_nothing(peer)
