@@ -459,6 +459,26 @@ async def test_a_tap_whose_watcher_was_killed_is_no_defect(stage: Stage, gateway
     assert not [entry for entry in logged if entry["event"] == "task.failed"]
 
 
+async def test_a_tap_whose_watcher_has_stopped_reading_holds_no_stop_up(stage: Stage) -> None:
+    async with ScriptedUpstream() as upstream:
+        relay = await stage.open_relay(upstream.url)
+        tap = await stage.connect(relay.tap_url)
+        await tap.text()
+        transport = upstream_transport(tap.socket)
+        assert transport is not None
+        transport.pause_reading()
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(300):  # more than two kernels' buffers hold
+            await peer.send("x", f"m{number}", text="x" * 30_000)
+        await until(lambda: relay.numbers.messages_to_upstream == 300)
+        await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(8):
+                await relay.stop()
+        finally:
+            transport.abort()
+
+
 async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(gateway.url)
     peer, _ = await stage.greeted(relay.url)
