@@ -16,7 +16,7 @@ from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 from megabot_cli.relay.outbox import RETRY_S, Outbox, Stalled
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.untold import MOST_FOR_EACH
-from megabot_cli.relay.wire import SERVER_PING, server_frame
+from megabot_cli.relay.wire import SERVER_PING, Heard, server_frame
 
 log = structlog.get_logger("relay")
 
@@ -36,6 +36,24 @@ class Wishes(msgspec.Struct, frozen=True):
 
 
 NO_WISHES = Wishes()
+
+
+class Listening:
+    """Whether a client has given a sign of life, as `heartbeat` asks: it sent something, or there
+    is more for it than its socket takes. A ping would have to wait behind that; how long it may
+    stand still the outbox says."""
+
+    def __init__(self, socket: Heard, outbox: Outbox) -> None:
+        self._socket = socket
+        self._outbox = outbox
+
+    @property
+    def heard(self) -> bool:
+        return self._socket.heard or self._outbox.waiting_messages > 0
+
+    @heard.setter
+    def heard(self, heard: bool) -> None:
+        self._socket.heard = heard
 
 
 class LocalClient:

@@ -25,7 +25,7 @@ from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import peer_uid
 from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
-from megabot_cli.relay.local_client import CLOSE_S, LocalClient, Wishes
+from megabot_cli.relay.local_client import CLOSE_S, Listening, LocalClient, Wishes
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
@@ -192,7 +192,8 @@ class ClientRoutes:
     ) -> int:
         heartbeat, pulse = self._parts.heartbeat, None
         if CAN_HEAR and isinstance(socket, HeardSocket):
-            pulse = heartbeat.watch(socket, client.ping, client.fell_silent)
+            listening = Listening(socket, client.outbox)
+            pulse = heartbeat.watch(listening, client.ping, client.fell_silent)
         try:
             return await read_all(socket, session.sink(client), self._parts.witness)
         finally:
