@@ -84,6 +84,7 @@ async def dial(
     compression: Compression = "deflate",
     await_greeting: bool = True,
     autoping: bool = True,
+    autoclose: bool = True,
     query: Mapping[str, str] | None = None,
     protocols: Sequence[str] = (),
     ssl: tls.SSLContext | bool = True,
@@ -93,9 +94,10 @@ async def dial(
 
     `timeout_s` is for everything together; `heartbeat_s` and `max_message_bytes` 0 mean
     none. `query` are further parameters, `protocols` subprotocols to offer, `socket_class`
-    what the socket is. Redirects are refused. Raises `NotAuthenticated`, `NotPermitted`,
-    `RateLimited`, `UpstreamRefused` for a refusal and `CouldNotConnect` for no answer; no
-    error holds the credential or the URL it went in.
+    what the socket is; without `autoping` and `autoclose` whoever reads answers. Redirects are
+    refused. Raises `NotAuthenticated`, `NotPermitted`, `RateLimited`, `UpstreamRefused` for a
+    refusal and `CouldNotConnect` for no answer; no error holds the credential or the URL it
+    went in.
     """
     given = {"session_id": session_id, "user_id": user_id, "platform": platform}
     given["compression"] = "gzip" if compression == "gzip" else None
@@ -121,6 +123,7 @@ async def dial(
                 max_msg_size=max_message_bytes + 1 if max_message_bytes else 0,
                 compress=_DEFLATE_WINDOW_BITS if compression == "deflate" else 0,
                 autoping=autoping,
+                autoclose=autoclose,
                 protocols=protocols,
                 ssl=ssl,
             )

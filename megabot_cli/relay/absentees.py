@@ -42,25 +42,27 @@ class Absentees:
 
     # -- they go ---------------------------------------------------------------------------
 
-    def goes(self, client: LocalClient, *, sure: bool) -> None:
-        """Note where it would have to go on. `sure`: it wanted to go, and had what it wanted.
+    def goes(self, client: LocalClient, *, sure: bool) -> bool:
+        """Note where it would have to go on; True: when it comes back it is known again.
 
-        Else it may have had less than its socket took: how much it read nobody knows.
+        `sure`: it wanted to go, and had what it wanted. Else it may have had less than its
+        socket took: how much it read nobody knows.
         """
         outbox = client.outbox
         if client.goes_by_cursor and client.close_sent in WITH_CURSOR:
             self._told[client.name] = None
             self._forget_oldest(self._told)
         if client.wishes.client_id is None:
-            return
+            return client.name in self._told
         if not client.greeted:  # if it was here before, that is where it still is
             self.remember(client.name, self._left.get(client.name) or self._now(sure=True))
-            return
+            return True
         seq = outbox.sent_seq if outbox.behind else self._ring.top
         sure = sure and not client.unsent
         if outbox.sent_seq == client.greeted_seq:
             seq, sure = client.greeted_seq, True  # it was sent nothing: all of it is missing
         self.remember(client.name, self._now(seq, sure=sure))
+        return True
 
     def remember(self, client_id: str, left: Left) -> None:
         self._left.pop(client_id, None)  # it is the youngest now

@@ -90,6 +90,7 @@ class Dedicated:
         socket = HeardSocket(
             heartbeat=self._parts.settings.heartbeat_s,
             autoping=False,
+            autoclose=False,
             max_msg_size=limits.max_message_bytes * 4,
             compress=False,
             decode_text=False,

@@ -29,8 +29,8 @@ async def dial_upstream(
 ) -> Dialed:
     """One connection, dialled and greeted. Raises as `client.dial.dial` does.
 
-    `transparent`: a WebSocket of any kind will do. No greeting is awaited, and pings are
-    left for whoever reads.
+    `transparent`: a WebSocket of any kind will do. No greeting is awaited, and pings
+    and closes are left for whoever reads.
     """
     tokens = parts.tokens
     credential = await tokens.current()
@@ -51,6 +51,7 @@ async def dial_upstream(
                 compression=_OF_A_LINK[parts.profile.compression],
                 await_greeting=not transparent,
                 autoping=not transparent,
+                autoclose=not transparent,
                 query=query,
                 protocols=protocols,
                 ssl=parts.tls,

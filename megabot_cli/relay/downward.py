@@ -269,7 +269,7 @@ class Downward:
         """Hand out what a batch holds, each as if it had come by itself; False: it may go on
         as it came."""
         inner = [(peek(each) or Head(), each) for each in messages_within(batch)]
-        if not self._to_askers_only and all(head.type != "tool_call" for head, _ in inner):
+        if not self._to_askers_only and all(head.type not in _FOR_US for head, _ in inner):
             for head, data in inner:
                 if self._routing.requests:
                     self._concerns(head, data, now)  # one of them may be answered

@@ -33,9 +33,12 @@ class Executions:
     def called(self, execution_id: str, executor: str | None) -> str | None:
         """A call came: note who carries it out and return that name; None: whoever likes.
 
-        One that is repeated stays with whom it had.
+        One that is repeated stays with whom it had; where nobody was to carry it out, and
+        somebody is now, it is theirs.
         """
         if execution_id in self._open:
+            if self._open[execution_id] is None:
+                self._open[execution_id] = executor
             return self._open[execution_id]
         if execution_id in self._answered:
             return None

@@ -248,8 +248,6 @@ class Link:
         self.life.move(LinkState.FAILED)
         self._log.error("link.refused", fault=refusal.message, hint=refusal.hint)
         self._listener.link_refused(refusal)
-        for waiting in self.queue.take_all():
-            self._listener.message_expired(waiting)
         self._try_again.clear()
         await self._try_again.wait()
         await self._turn_to_dial()
@@ -406,8 +404,8 @@ class Link:
             return together[0] if together else None
         text = wrap([each.data.decode() for each in together], new_id("msg"), time.time())
         self._parts.numbers.batches += 1
-        first = together[0]
-        return Waiting(first.client, None, text.encode(), False, first.at, inner=tuple(together))
+        inner = tuple(together)
+        return Waiting("", None, text.encode(), False, together[0].at, inner=inner)
 
     def _watch_expiry(self) -> None:
         if self._expiry_timer is None and len(self.queue):

@@ -15,7 +15,8 @@ from megabot_cli.client.tasks import TaskSet
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 from megabot_cli.relay.outbox import RETRY_S, Outbox, Stalled
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.wire import SERVER_PING, server_frame
+from megabot_cli.relay.untold import MOST_FOR_EACH
+from megabot_cli.relay.wire import SERVER_PING, Heard, server_frame
 
 log = structlog.get_logger("relay")
 
@@ -35,6 +36,24 @@ class Wishes(msgspec.Struct, frozen=True):
 
 
 NO_WISHES = Wishes()
+
+
+class Listening:
+    """Whether a client has given a sign of life, as `heartbeat` asks: it sent something, or there
+    is more for it than its socket takes. A ping would have to wait behind that; how long it may
+    stand still the outbox says."""
+
+    def __init__(self, socket: Heard, outbox: Outbox) -> None:
+        self._socket = socket
+        self._outbox = outbox
+
+    @property
+    def heard(self) -> bool:
+        return self._socket.heard or self._outbox.waiting_messages > 0
+
+    @heard.setter
+    def heard(self, heard: bool) -> None:
+        self._socket.heard = heard
 
 
 class LocalClient:
@@ -63,6 +82,7 @@ class LocalClient:
         self.sent = 0  # messages it has sent
         self.session_cursor: Callable[[int], str] | None = None
         self.close_sent: int | None = None
+        self._unheard: list[bytes] = []  # what the relay said to it and will not reach it here
         self._last_word: tuple[int, str] | None = None  # the close that comes after what waits
         self._socket = socket
         self._transport = transport
@@ -78,7 +98,20 @@ class LocalClient:
 
     def send(self, data: bytes) -> None:
         """Give this client one text message."""
-        self.outbox.offer(server_frame(data))
+        if self.outbox.closed:
+            self._note_unheard(data)
+        else:
+            self.outbox.offer(server_frame(data))
+
+    def unheard(self) -> list[bytes]:
+        """Take and write nothing more; returns what the relay itself has said in vain."""
+        self._note_unheard(*self.outbox.close().notices)
+        return self._unheard
+
+    def _note_unheard(self, *notices: bytes) -> None:
+        if self.wishes.client_id is not None or self.goes_by_cursor:  # it may come back
+            room = MOST_FOR_EACH - len(self._unheard)
+            self._unheard += notices[: max(0, room)]
 
     @property
     def cursor(self) -> str | None:
@@ -102,8 +135,9 @@ class LocalClient:
         self._numbers.merged += count
 
     def _stalled(self, stalled: Stalled) -> None:
+        self._note_unheard(*stalled.lost.notices)
         if self._last_word is not None:
-            self._count_lost(stalled.lost)
+            self._count_lost(stalled.lost.count)
             self.close(*self._last_word)
             return
         self.log.warning("client.stalled", reason=stalled.reason, cursor=self.cursor)
@@ -116,8 +150,9 @@ class LocalClient:
         self.close_sent = code
         self.outbox.write_now()
         lost = self.outbox.close()
+        self._note_unheard(*lost.notices)
         if code in _FOR_GOOD:
-            self._count_lost(lost)
+            self._count_lost(lost.count)
         self._tasks.start(self._close(code, reason), f"close {self.id}")
 
     def finish(self, code: int, reason: str) -> None:

@@ -154,6 +154,7 @@ def _close_in(sessions: Sessions, name: str, code: CloseCode, reason: str) -> st
             session.link.drop()
             return "link"
         if name in session.names:
+            session.give_up_open("the session was closed")
             for client in list(session.clients.values()):
                 client.close(code, reason)
             sessions.end(session)

@@ -48,11 +48,18 @@ class Turn:
                 log.exception("socket.not_written")
 
 
+class Lost(msgspec.Struct, frozen=True):
+    """What is thrown away: how many messages, and those of them that no ring keeps."""
+
+    count: int = 0
+    notices: tuple[bytes, ...] = ()
+
+
 class Stalled(msgspec.Struct, frozen=True):
-    """Why a client cannot stay, and how many messages are thrown away."""
+    """Why a client cannot stay, and what is thrown away."""
 
     reason: str
-    lost: int
+    lost: Lost
 
 
 class Outbox:
@@ -296,9 +303,11 @@ class Outbox:
         lost = self.close()
         self._on_stalled(Stalled(reason, lost))
 
-    def close(self) -> int:
-        """Take and write nothing more; returns how many messages that throws away."""
-        lost = len(self._frames) + len(self._backlog)
+    def close(self) -> Lost:
+        """Take and write nothing more; returns what that throws away."""
+        waiting = [*self._backlog, *zip(self._frames, self._seqs, strict=True)]
+        notices = tuple(open_server_frame(frame)[0] for frame, seq in waiting if not seq)
+        lost = Lost(len(waiting), notices)
         self._cut_short = self.behind
         self.closed = self._in_the_way = True
         self._taken += len(self._frames)

@@ -132,7 +132,7 @@ class Pair:
             first = next(each for each in (up, down, self._told_to_end) if each.done())
             end = first.result()
             if end.by == "client" and len(self._paced):
-                await self._send_the_rest(down)
+                await self._send_the_rest(end, down)
         finally:
             for reading in (up, down):
                 reading.cancel()
@@ -149,12 +149,14 @@ class Pair:
         self._tell_to_end(End(int(code), reason, "relay"))
         await self._over.wait()
 
-    async def _send_the_rest(self, down: asyncio.Task[End]) -> None:
+    async def _send_the_rest(self, end: End, down: asyncio.Task[End]) -> None:
         """What a client had sent before it left goes on at the limit's pace, and its close after
         that; for as long as messages wait elsewhere, and while the upstream is there."""
         self._client_left = True
         self._pings.stop()
         self._watch_upstream()
+        if end.code != LOST:  # who says goodbye does not wait for that
+            await self._say_goodbye(sendable(end.code), end.reason)
         sent = self._parts.loop.create_task(self._paced.until_nothing_waits(), name="pair rest")
         try:
             await asyncio.wait(

@@ -39,8 +39,9 @@ class Recovery(msgspec.Struct, frozen=True):
 class Ring:
     """The newest messages of one session, bounded in number, bytes and age.
 
-    `epoch` names one unbroken run of `seq`, which counts from 1. A cursor is
-    `epoch:seq` of the last message a client has had. Plain state: times are handed in.
+    `epoch` names one unbroken run of `seq`, which counts from 1, and over all epochs: a number
+    of one is never taken for another's. A cursor is `epoch:seq` of the last message a client
+    has had. Plain state: times are handed in.
     """
 
     def __init__(self, epoch: str, *, messages: int, size_bytes: int, age_s: float) -> None:
@@ -100,7 +101,6 @@ class Ring:
     def begin_epoch(self, epoch: str) -> None:
         """What was before cannot be joined to what follows: no cursor of before is good."""
         self.epoch = epoch
-        self.top = 0
         self._kept.clear()
         self._bytes = 0
 

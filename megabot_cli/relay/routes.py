@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
 from megabot_cli.relay.doors import peer_uid
 from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
-from megabot_cli.relay.local_client import LocalClient, Wishes
+from megabot_cli.relay.local_client import CLOSE_S, Listening, LocalClient, Wishes
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
@@ -70,7 +71,7 @@ class ClientRoutes:
         self._tap_header = tap_header
         self._admin_url = admin_url
         self._owners = SocketOwners()
-        self._tap_sockets: set[web.WebSocketResponse[bool]] = set()
+        self._tap_sockets: dict[web.WebSocketResponse[bool], asyncio.Transport | None] = {}
 
     def app(self) -> web.Application:
         app = web.Application(middlewares=[known, self._admit])
@@ -191,7 +192,8 @@ class ClientRoutes:
     ) -> int:
         heartbeat, pulse = self._parts.heartbeat, None
         if CAN_HEAR and isinstance(socket, HeardSocket):
-            pulse = heartbeat.watch(socket, client.ping, client.fell_silent)
+            listening = Listening(socket, client.outbox)
+            pulse = heartbeat.watch(listening, client.ping, client.fell_silent)
         try:
             return await read_all(socket, session.sink(client), self._parts.witness)
         finally:
@@ -238,13 +240,13 @@ class ClientRoutes:
         await socket.prepare(request)
         taps = self._parts.witness.taps
         tap = taps.open(self._redactor, wanted)
-        self._tap_sockets.add(socket)
+        self._tap_sockets[socket] = client_transport(request)
         feeder = self._tasks.start(self._feed(socket, tap), "tap")
         try:
             async for _ in socket:  # a tap has nothing to say; this sees it leave
                 continue
         finally:
-            self._tap_sockets.discard(socket)
+            del self._tap_sockets[socket]
             taps.close(tap)
             feeder.cancel()
         return socket
@@ -258,8 +260,20 @@ class ClientRoutes:
                     await socket.send_str(line.decode().rstrip("\n"))
 
     async def close_taps(self) -> None:
-        for socket in list(self._tap_sockets):
-            await socket.close(code=CloseCode.SERVICE_RESTART, message=b"the relay stops")
+        closing = (self._close_tap(*each) for each in self._tap_sockets.items())
+        await asyncio.gather(*closing)
+
+    async def _close_tap(
+        self, socket: web.WebSocketResponse[bool], transport: asyncio.Transport | None
+    ) -> None:
+        """A watcher that has stopped reading holds nobody up."""
+        try:
+            with suppress(TimeoutError, ConnectionError):
+                async with asyncio.timeout(CLOSE_S):
+                    await socket.close(code=CloseCode.SERVICE_RESTART, message=b"the relay stops")
+        finally:
+            if transport is not None:
+                transport.abort()
 
 
 def _wanted(text: str | None) -> Matcher | None:

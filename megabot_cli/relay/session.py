@@ -27,7 +27,7 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.untold import Untold, UntoldErrors
+from megabot_cli.relay.untold import Untold, UntoldErrors, untold_in
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
@@ -40,6 +40,8 @@ log = structlog.get_logger("relay")
 RESUMED_GRACE_S = 5.0
 LONGEST_GRACE_S = 30.0
 GRACE_CHECK_S = 0.5
+
+AT_WORK_CHECK_S = 0.5
 
 # Clients commonly give up on a greeting after 10 s: before that they hear what is wrong.
 GREETING_S = 4.0
@@ -201,9 +203,10 @@ class Session:
             self._leaves(old, sure=False)
 
     def _leaves(self, client: LocalClient, *, sure: bool) -> None:
-        self.absentees.goes(client, sure=sure)
-        if client.wishes.client_id is not None:
+        if self.absentees.goes(client, sure=sure):
             self._untold.expect(client.name)
+            for untold in filter(None, map(untold_in, client.unheard())):
+                self._untold.keep(client.name, untold)
 
     def detach(self, client: LocalClient, code: int, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
@@ -234,7 +237,14 @@ class Session:
     def _linger_if_alone(self) -> None:
         if not self.clients and self._linger is None and not self._stopped:
             linger_s = self._parts.settings.linger_s
-            self._linger = self._parts.loop.call_later(linger_s, self._on_ended, self)
+            self._linger = self._parts.loop.call_later(linger_s, self._end_unless_at_work)
+
+    def _end_unless_at_work(self) -> None:
+        """What clients had sent before they left goes up first, or has waited in vain."""
+        if self.waiting:
+            self._linger = self._parts.loop.call_later(AT_WORK_CHECK_S, self._end_unless_at_work)
+        else:
+            self._on_ended(self)
 
     def _greet(self, client: LocalClient) -> None:
         if self.greeting is None or client.close_sent is not None:
@@ -245,8 +255,9 @@ class Session:
         had = self.ring.top
         if recovery is not None and recovery.messages:
             had = recovery.messages[0].seq - 1
+        if not client.outbox.behind:  # what it has still to read of another epoch it may miss
+            client.outbox.sent_seq = client.greeted_seq = had
         self._voice.greet(client, self.greeting, self.ring.cursor(had), recovery)
-        client.outbox.sent_seq = client.greeted_seq = had
         if recovery is not None:
             verdict = recovery.reason or "recovered"
             self._numbers.recoveries[verdict] += 1
@@ -377,6 +388,9 @@ class Session:
     def give_up_open(self, why: str) -> None:
         """Nothing more will come of what is open: who asked hears it, by id."""
         self._tell_unknown(self.routing.take_all(), why)
+        self._give_up_waiting(why)
+
+    def _give_up_waiting(self, why: str) -> None:
         self._upward.give_up_held(why)
         for waiting in self.link.queue.take_all():
             self._upward.expired(waiting, why)
@@ -413,9 +427,11 @@ class Session:
         self._voice.status(client, "reconnecting", text)
 
     def link_refused(self, error: MegabotError) -> None:
-        """The upstream refuses our credential: clients cannot be served."""
+        """The upstream refuses our credential: clients cannot be served. What is open is told
+        by id before they go."""
         self._first_dial_ended()
-        self._upward.give_up_held(error.message)
+        self._tell_unknown(self.routing.take_all())
+        self._give_up_waiting(error.message)
         for client in list(self.clients.values()):
             self._voice.refuse(client, None, 401, "authentication_failed", error.message)
             client.close(CloseCode.CREDENTIAL_REFUSED, "the relay's credential was refused")

@@ -6,6 +6,8 @@ from collections import OrderedDict
 
 import msgspec
 
+from megabot_cli.protocol.envelope import UNREADABLE
+
 MOST_FOR_EACH = 100  # as many as may wait while a link is down
 
 
@@ -16,6 +18,36 @@ class Untold(msgspec.Struct, frozen=True):
     code: int
     error: str
     message: str
+
+
+class _Metadata(msgspec.Struct):
+    reply_to: str
+
+
+class _Payload(msgspec.Struct):
+    code: int
+    error: str
+    message: str
+
+
+class _Refusal(msgspec.Struct):
+    type: str
+    payload: _Payload
+    metadata: _Metadata
+
+
+_decoder = msgspec.json.Decoder(_Refusal)
+
+
+def untold_in(notice: bytes) -> Untold | None:
+    """The error that a notice of the relay's holds; None: it is about no message."""
+    try:
+        said = _decoder.decode(notice)
+    except UNREADABLE:
+        return None
+    if said.type != "connection_error":
+        return None
+    return Untold(said.metadata.reply_to, *msgspec.structs.astuple(said.payload))
 
 
 class UntoldErrors:

@@ -20,7 +20,12 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     at: float  # monotonic seconds
     kind: str | None = None  # of a request that an answer follows
     urgent: bool = False  # the upstream waits for it
-    inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch of the relay's
+    inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch
+
+    def apart(self) -> tuple[Waiting, ...]:
+        """The messages that clients sent: what is wrapped for none of them is the relay's own
+        batch."""
+        return self.inner if self.inner and not self.client else (self,)
 
     def leaving(self) -> Leaving:
         """The same for the short time until it is written."""
@@ -132,9 +137,9 @@ class UpstreamQueue:
         return together
 
     def put_back(self, messages: list[Waiting]) -> None:
-        """Messages that were taken and could not be written are first in line again."""
-        apart = [each for waiting in messages for each in waiting.inner or (waiting,)]
-        for waiting in reversed(apart):
+        """Messages that were taken and could not be written are first in line again, a client's
+        batch as it came."""
+        for waiting in reversed([each for taken in messages for each in taken.apart()]):
             self._lane(waiting).appendleft(waiting)
             self._note(waiting)
 

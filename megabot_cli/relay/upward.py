@@ -20,7 +20,7 @@ from megabot_cli.relay.routing import ASKS, Routing, read_keys
 from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
-from megabot_cli.relay.utf8 import all_ascii, is_utf8
+from megabot_cli.relay.utf8 import all_ascii, up_to_what_is_no_text
 from megabot_cli.relay.voice import Voice
 from megabot_cli.telemetry.metrics import OTHER
 
@@ -107,7 +107,7 @@ class Upward:
         numbers.bytes_to_upstream += sum(map(len, batch))
         broken = False
         if not (binary or all_ascii(batch)):
-            batch, broken = _up_to_what_is_no_text(batch)
+            batch, broken = up_to_what_is_no_text(batch)
         link, session_id = self._link.id, self._link.life.session_id
         if witness.together is not None:
             witness.together("to_upstream", batch, link, session_id, client.id, binary)
@@ -354,7 +354,8 @@ class Upward:
         self._missed(waiting)
         if waiting.urgent:
             self._give_back(waiting)
-        self._refuse(client, waiting, overflow.code, overflow.error, overflow.message)
+        for each in (waiting, *_requests_in(waiting)):
+            self._refuse(client, each, overflow.code, overflow.error, overflow.message)
         return False
 
     def _refuse(
@@ -420,10 +421,8 @@ class Upward:
         also by the ids of the requests in it."""
         self._arrived(waiting)
         self._missed(waiting)
-        self._tell_undelivered(waiting, why)
-        for each in waiting.inner:
-            if each.kind is not None:
-                self._tell_undelivered(each, why)
+        for each in (waiting, *_requests_in(waiting)):
+            self._tell_undelivered(each, why)
 
     def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
         client = self._find(waiting.client)
@@ -440,10 +439,5 @@ class Upward:
         self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
 
 
-def _up_to_what_is_no_text(batch: list[bytes]) -> tuple[list[bytes], bool]:
-    """What may be looked at (RFC 6455, 7.1.7: nothing behind bytes that are no UTF-8), and
-    whether anything may not."""
-    for place, data in enumerate(batch):
-        if not is_utf8(data):
-            return batch[:place], True
-    return batch, False
+def _requests_in(batched: Waiting) -> list[Waiting]:
+    return [each for each in batched.inner if each.kind is not None]

@@ -117,9 +117,12 @@ async def test_pings_and_pongs_pass_with_their_data(stage: Stage) -> None:
 async def test_the_upstreams_close_code_and_reason_reach_the_client(
     stage: Stage, code: int, reason: str
 ) -> None:
+    answered: list[int | None] = []
+
     async def close_at_once(connection: Connection) -> None:
         await connection.receive_text()
         await connection.close(code, reason)
+        answered.append(connection.socket.close_code)
 
     async with ScriptedUpstream(close_at_once) as upstream:
         relay = await open_relay(stage, upstream.url)
@@ -131,6 +134,8 @@ async def test_the_upstreams_close_code_and_reason_reach_the_client(
             code,
             reason,
         )
+        await until(lambda: answered)
+        assert answered == [code]  # who answers a close repeats its code (RFC 6455, 5.5.1)
 
 
 async def test_the_clients_close_code_and_reason_reach_the_upstream(stage: Stage) -> None:
@@ -146,6 +151,7 @@ async def test_the_clients_close_code_and_reason_reach_the_upstream(stage: Stage
         await peer.socket.close(code=4321, message=b"enough")
         await until(lambda: codes)
         assert codes == [4321]
+        assert peer.socket.close_code == 4321  # as the upstream answered
 
 
 async def test_a_cut_line_is_told_by_cutting(stage: Stage) -> None:

@@ -88,8 +88,10 @@ def test_after_a_new_session_no_cursor_of_before_is_good() -> None:
     kept = filled(5)
     kept.begin_epoch("epoch_2")
     assert missed(kept, "epoch_1:5") == "other_epoch"
-    assert kept.add(b"first", now=9.0) == 1
-    assert missed(kept, "epoch_2:0") == [1]
+    assert missed(kept, "epoch_2:5") == []
+    assert kept.add(b"first", now=9.0) == 6  # a number of before is none of this epoch
+    assert missed(kept, "epoch_2:5") == [6]
+    assert missed(kept, "epoch_2:4") == "too_old"
 
 
 @given(

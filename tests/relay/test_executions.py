@@ -26,6 +26,14 @@ def test_a_repeated_call_stays_with_whom_it_had() -> None:
     assert calls.called("exec_1", "bob") == "ada"
 
 
+def test_a_call_repeated_to_an_executor_that_came_meanwhile_is_its_own() -> None:
+    executions = Executions()
+    assert executions.called("e1", None) is None
+    assert executions.called("e1", "a") == "a"
+    assert executions.called("e1", "b") == "a"
+    assert executions.claim("e1", "b") is Claim.NOT_YOURS
+
+
 def test_an_answer_to_an_unknown_call_may_go_up() -> None:
     assert Executions().claim("exec_9", "ada") is Claim.UNKNOWN
 

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 import structlog
 
+from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.relay import wire
 from megabot_cli.relay.heartbeat import QUIET_LOOKS, SILENT_LOOKS, SLICES, Heartbeat
 from megabot_cli.relay.server import Relay
@@ -208,6 +209,31 @@ async def test_who_reads_slowly_what_had_no_room_is_not_taken_for_dead(stage: St
             await asyncio.sleep(0.05)
         await peer.socket.send_str("alive")
         assert relay.gauges().clients == 1
+
+
+async def test_a_client_that_reads_slowly_and_says_nothing_is_not_taken_for_dead(
+    stage: Stage,
+) -> None:
+    count = 40
+
+    async def pour(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive_text()
+        for _ in range(count):
+            await connection.send_bytes(bytes(1_000_000))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(pour) as upstream:
+        relay = await stage.open_relay(
+            upstream.url, heartbeat_s=0.6, outbox=OutboxSettings(bytes=100_000_000)
+        )
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("x", "go")
+        await until(lambda: relay.local_clients[0].outbox.waiting_messages > 20)
+        for _ in range(count):
+            await asyncio.sleep(0.06)
+            assert len(await peer.socket.receive_bytes(timeout=5)) == 1_000_000
+        assert not relay.numbers.clients_closed
 
 
 @pytest.mark.parametrize("pongs", [True, False])

@@ -121,3 +121,26 @@ async def test_a_batch_takes_in_nothing_that_would_spoil_it(stage: Stage) -> Non
         assert "plain words" in got
         assert texts[6] in got  # an empty content is against the rules
         assert all(len(text) <= 2000 for text in got)
+
+
+async def test_a_clients_own_batch_leaves_as_it_came_also_where_the_relay_makes_some(
+    stage: Stage,
+) -> None:
+    got: list[str] = []
+
+    async def keep(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            got.append(str(await connection.receive_text()))
+
+    async with ScriptedUpstream(keep) as upstream:
+        limits = LimitSettings(messages_per_second=10, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
+        peer, _ = await stage.greeted(relay.url)
+        good = '{"id":"m%d","type":"x","payload":{},"timestamp":1}'
+        own = wrap([good % 3, good % 4], "own", 1.0)
+        for text in [good % 0, good % 1, good % 2, own, good % 5]:
+            await peer.socket.send_str(text)
+        await until(lambda: good % 5 in got)
+        assert [good % 0, own, good % 5] == [got[0], *got[2:]]
+        assert unwrap(got[1]) == [good % 1, good % 2]

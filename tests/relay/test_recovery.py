@@ -248,7 +248,7 @@ async def test_a_new_session_upstream_begins_a_new_epoch(stage: Stage) -> None:
         greeting = await peer.message("connection_established")
         epoch, _, seq = corner(greeting)["cursor"].partition(":")
         assert epoch != before
-        assert seq == "0"
+        assert seq == "1"  # no number is of two epochs
 
 
 async def test_a_slow_client_is_closed_with_the_cursor_to_go_on_from(
@@ -404,3 +404,35 @@ async def test_coming_and_going_during_traffic_leaves_no_gap_and_no_repeat(
     for seen in all_seen:
         assert len(seen) > 100
         assert seen == list(range(seen[0], seen[0] + len(seen)))
+
+
+@pytest.mark.parametrize("named", [True, False])
+async def test_what_a_slow_client_had_not_read_when_a_new_session_began_it_has_missed(
+    stage: Stage, counting: tuple[Counting, ScriptedUpstream], named: bool
+) -> None:
+    script, upstream = counting
+    outbox = OutboxSettings(stall_s=0.5, bytes=50_000_000)
+    relay = await stage.open_relay(upstream.url, outbox=outbox)
+    name = {"client_id": "ada"} if named else {}
+    peer, _ = await stage.greeted(relay.url, **name)
+    transport = peer.socket._response.connection.transport  # type: ignore[union-attr]
+    assert transport is not None
+    transport.pause_reading()
+    await script.send(30, text="x" * 500_000)
+    await until(lambda: relay.local_clients[0].outbox.waiting_messages > 1)
+
+    async def begin_anew(connection: Connection) -> None:
+        await connection.greet("sess_new")
+        script.connection = connection
+        await connection.until_gone()
+
+    upstream.script = begin_anew
+    assert script.connection is not None
+    await script.connection.cut()
+    await until(lambda: relay.numbers.resumes["new_session"])
+    cursor = relay.local_clients[0].cursor
+    await until(lambda: relay.numbers.clients_closed[4008] == 1, limit_s=10)
+    cut(peer)
+    again = await stage.connect(relay.url, "sess_new", name or {"cursor": str(cursor)})
+    verdict = corner(await again.message("connection_established"))
+    assert (verdict["recovered"], verdict.get("reason")) == (False, "too_old")

@@ -6,7 +6,7 @@ import pytest
 
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.relay.send_pace import HALVED_S, SendPace
-from tests.relay.conftest import Stage
+from tests.relay.conftest import Stage, enveloped, hears_nothing
 from tests.support.upstream import Connection, ScriptedUpstream
 
 
@@ -86,4 +86,27 @@ async def test_the_upstreams_objection_reaches_its_asker_and_slows_the_link(stag
         answered = [(await peer.message("chat_receive"))["metadata"]["reply_to"] for _ in range(5)]
         assert answered == ["m1", "m2", "m3", "m4", "m5"]
         assert relay.numbers.rate_limit_waits - began == 5
+        assert relay.numbers.upstream_rate_limits == 1
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_an_objection_within_a_batch_slows_the_link_too_and_one_to_itself_is_its_own(
+    stage: Stage, mode: str
+) -> None:
+    async def objects(connection: Connection) -> None:
+        await connection.greet()
+        asked = await connection.receive()
+        slower = enveloped("connection_error", "e1", error="rate_limited", message="", code=429)
+        slower["metadata"] = {"reply_to": asked["id"]}
+        renew = enveloped("connection_error", "e2", error="expired", message="", code=401)
+        await connection.send("batch", {"messages": [slower, renew]})
+        await connection.until_gone()
+
+    async with ScriptedUpstream(objects) as upstream:
+        limits = LimitSettings(messages_per_second=20, burst=20)
+        relay = await stage.open_relay(upstream.url, mode=mode, limits=limits)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("chat_send", "m0", content="hello")
+        assert (await peer.message())["id"] == "e1"
+        assert await hears_nothing(peer)
         assert relay.numbers.upstream_rate_limits == 1

@@ -67,6 +67,22 @@ async def test_without_an_executor_all_see_it_and_the_first_answer_counts(
     assert [result["id"] for result in script.results] == ["r1"]
 
 
+async def test_a_call_made_again_to_executors_that_came_meanwhile_is_carried_out_by_one(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    watcher, session = await stage.greeted(relay.url)
+    await script.call()
+    await watcher.message("tool_call")
+    first, _ = await stage.greeted(relay.url, session, role="executor")
+    second, _ = await stage.greeted(relay.url, session, role="executor")
+    await script.call()
+    await first.message("tool_call")
+    assert await hears_nothing(second)
+    assert await hears_nothing(watcher)
+
+
 async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:

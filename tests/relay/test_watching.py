@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -10,8 +11,9 @@ import structlog
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.wire import upstream_transport
 from megabot_cli.storage.segment_reader import open_recording
-from tests.relay.conftest import Stage
+from tests.relay.conftest import Stage, until
 from tests.relay.test_relay import answer_to
+from tests.support.upstream import ScriptedUpstream
 
 
 async def test_a_recording_says_whose_each_link_was_and_that_the_relay_closed_it(
@@ -83,3 +85,23 @@ async def test_metrics_count_what_passed(stage: Stage, gateway: Gateway) -> None
     assert 'megabot_relay_links{profile="test",state="up"} 1.0' in text
     assert "megabot_relay_reply_seconds_count 1.0" in text
     assert "megabot_relay_first_chunk_seconds_count 1.0" in text
+
+
+async def test_a_tap_whose_watcher_has_stopped_reading_holds_no_stop_up(stage: Stage) -> None:
+    async with ScriptedUpstream() as upstream:
+        relay = await stage.open_relay(upstream.url)
+        tap = await stage.connect(relay.tap_url)
+        await tap.text()
+        transport = upstream_transport(tap.socket)
+        assert transport is not None
+        transport.pause_reading()
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(300):  # more than two kernels' buffers hold
+            await peer.send("x", f"m{number}", text="x" * 30_000)
+        await until(lambda: relay.numbers.messages_to_upstream == 300)
+        await asyncio.sleep(0.2)
+        try:
+            async with asyncio.timeout(8):
+                await relay.stop()
+        finally:
+            transport.abort()
