@@ -29,7 +29,10 @@ def _add(context: typer.Context, option: typer.CallbackParam, value: int) -> Non
 def _output(context: typer.Context, option: typer.CallbackParam, value: Any) -> None:
     invocation: Invocation = context.obj
     if value:
-        invocation.options.output = value if isinstance(value, str) else str(option.name)
+        name = value if isinstance(value, str) else str(option.name)
+        # Lines of JSON are JSON: with both flags it is lines, also those that `send` reads.
+        if (invocation.options.output, name) != ("jsonl", "json"):
+            invocation.options.output = name
 
 
 def _version(context: typer.Context, option: typer.CallbackParam, value: bool) -> None:

@@ -87,11 +87,14 @@ def test_what_makes_no_sense_is_wrong_usage(ann: Operator, line: tuple[str, ...]
     assert ann.types(*line).returncode == 2
 
 
-def test_many_messages_give_one_line_each_in_their_order(ann: Operator) -> None:
+@pytest.mark.parametrize("more", [(), ("--json",)], ids=["", "both flags"])
+def test_many_messages_give_one_line_each_in_their_order(
+    ann: Operator, more: tuple[str, ...]
+) -> None:
     lines = [*(f"word{n}" for n in range(5)), json.dumps(
         {"id": "mine", "type": "chat_send", "payload": {"content": "enveloped"}}
     )]  # fmt: skip
-    done = ann.types("send", "--jsonl", "-", typed="\n".join(lines))
+    done = ann.types("send", "--jsonl", "-", *more, typed="\n".join(lines))
     assert done.returncode == 0, done.stderr
     results = [json.loads(line) for line in done.stdout.splitlines()]
     assert [each["line"] for each in results] == [1, 2, 3, 4, 5, 6]
