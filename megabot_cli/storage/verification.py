@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from megabot_cli.errors import BadData
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.format_v1 import End, encode_record
 from megabot_cli.recording.held_streams import HeldStreams, Ready
@@ -141,8 +142,11 @@ class _Check:
         """Read a foreign file: nothing in it tells whether all that there was is there."""
         found = self.found
         found.form, found.not_told, found.sealed = reader.form, list(_NOT_TOLD), False
+        has_messages = reader.form != "jsonl"
         for record in reader.as_they_stand():
             found.records += 1
+            # Any JSON object a line could be one; a file of which none says its type is none.
+            has_messages = has_messages or record.type is not None or (record.data or "")[:1] != "{"
             found.duration_s = record.t / 1e6
             self._count(record)
             if self._streams is not None:
@@ -154,6 +158,11 @@ class _Check:
                     self._secret(f"beside the messages: a secret at {where}")
         found.bad_lines, found.torn_bytes = reader.bad_lines, reader.torn_bytes
         found.clean = reader.clean
+        if found.records and not has_messages:
+            raise BadData(
+                f"{found.path} holds no messages: none of its objects has a type.",
+                "`megabot recordings list` shows the recordings there are.",
+            )
         for warning in reader.warnings:
             self._problem(warning)
 
