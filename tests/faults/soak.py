@@ -83,6 +83,7 @@ class Soak:
             await asyncio.sleep(ASK_EACH_S * self.chance.uniform(0.5, 1.5))
             if self.chance.random() < 0.01:
                 self._vanish(client)
+                await client.closed.wait()  # it knows, also where this was its last deed
         assert client is not None
         if client.closed.is_set():
             self._forgive(ledger)
