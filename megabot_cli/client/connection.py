@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl as tls
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
@@ -19,16 +19,16 @@ import aiohttp
 
 from megabot_cli.client.answers import Answer, PendingAnswer, Until
 from megabot_cli.client.batches import Batches
-from megabot_cli.client.correlation import RESUME_PATIENCE_S, Correlation
+from megabot_cli.client.correlation import RESUME_PATIENCE_S
 from megabot_cli.client.credentials import given_credential
 from megabot_cli.client.dial import Compression, Greeting, Socket, connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.ids import new_id
-from megabot_cli.client.inbox import Inbox
 from megabot_cli.client.kept_connection import KeptConnection, Listener
 from megabot_cli.client.observing import MessageLog
-from megabot_cli.client.reacting import Reacting, State
+from megabot_cli.client.reacting import State
 from megabot_cli.client.received import ClientEvent, EventKind, Received
+from megabot_cli.client.receiving import Receiving
 from megabot_cli.client.reconnect import Attempts, Loss
 from megabot_cli.client.sending import Sender
 from megabot_cli.client.tokens import TokenSource
@@ -42,7 +42,6 @@ from megabot_cli.errors import (
     WrongUsage,
 )
 from megabot_cli.protocol.backoff import Backoff, Linear
-from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import build, peek
 from megabot_cli.protocol.limits import TokenBucket
@@ -56,7 +55,7 @@ __all__ = ["Answer", "ClientEvent", "MegaBotClient", "Received"]
 ARRIVING_FACTOR = 4
 
 
-class MegaBotClient(Reacting):
+class MegaBotClient(Receiving):
     """A connection that logs in, resumes its session after a loss, and keeps the limits.
 
     Give one of `token`, `api_key`, `username` with `password`, or `tokens`; none where
@@ -114,7 +113,7 @@ class MegaBotClient(Reacting):
             raise WrongUsage("Give only one of token, api_key, username with password, and tokens")
         if (username is None) != (password is None):
             raise WrongUsage("username and password go together")
-        super().__init__(log_messages)
+        super().__init__(log_messages, self._tell_gap)
         self.session_id = session_id
         self.user_id = user_id
         self.capabilities: tuple[str, ...] = ()
@@ -159,9 +158,6 @@ class MegaBotClient(Reacting):
             most = max_message_bytes or ARRIVING_FACTOR * 1024 * 1024
             self._batches = Batches(self._sender.send, size=10, delay_s=0.1, max_bytes=most)
         self._resume_patience_s = resume_patience_s
-        self._questions = Correlation()
-        self._inbox = Inbox(self._tell_gap)
-        self._connection: KeptConnection | None = None
         self._close_turn = asyncio.Lock()
 
     def __repr__(self) -> str:
@@ -172,9 +168,8 @@ class MegaBotClient(Reacting):
         return self._state
 
     @property
-    def missed(self) -> int:
-        """Messages that came but were let go before anybody iterated so far."""
-        return self._inbox.missed
+    def rate_limited(self) -> bool:
+        return self._sender.rate_limited
 
     @property
     def unsigned(self) -> int:
@@ -273,27 +268,6 @@ class MegaBotClient(Reacting):
         self._state = "reconnecting"
         self._tell("lost", str(loss), close_code=loss.code)
 
-    def _heard(self, received: Received) -> None:
-        """One message, or those in a batch, each for itself."""
-        inner = unwrap(received.text) if received.head and received.head.type == "batch" else []
-        for text in inner:
-            self._take(Received(text, peek(text), received.at))
-        if not inner:
-            self._take(received)
-
-    def _take(self, received: Received) -> None:
-        meter = self._meter
-        meter.messages_received += 1
-        meter.bytes_received += len(received.text)
-        if received.head is not None and received.head.type == "connection_error":
-            meter.errors += 1
-        if self._log is not None:
-            self._log.add("received", received.text)
-        self._inbox.put(received)
-        self._questions.see(received, time.monotonic())
-        if self._handlers:
-            self._handlers.dispatch(received)
-
     def _ended(self, fault: MegabotError) -> None:
         """The connection was given up, or the upstream ended it as one ends what is done."""
         well = fault.close_code == CloseCode.NORMAL
@@ -320,22 +294,6 @@ class MegaBotClient(Reacting):
         self._tell(
             "dropped", f"{counted(missed, 'message')} came faster than anybody read", missed=missed
         )
-
-    # -- receiving ---------------------------------------------------------------------
-
-    def __aiter__(self) -> AsyncIterator[Received]:
-        """Every message in order, from the greeting on, those that came before included.
-
-        Ends when the client or the upstream closes; raises what the client ended with when
-        it had to give up. At most 10 000 messages (64 Mi characters) wait for a reader:
-        beyond that the oldest go, counted in `missed` and told as a `dropped` event. Two
-        iterations at the same time share the messages between them.
-        """
-        return aiter(self._inbox)
-
-    async def receive_all(self) -> list[Received]:
-        """What iteration would give without waiting, one message at least; none at the end."""
-        return await self._inbox.get_all()
 
     # -- sending ---------------------------------------------------------------------------
 
@@ -369,16 +327,13 @@ class MegaBotClient(Reacting):
         self._check_open()
         await self._sender.send(text, on_write)
 
-    async def send_texts(
-        self, texts: Iterable[str | bytes], on_write: Callable[[], None] | None = None
+    async def send_pack(
+        self, texts: Sequence[str | bytes], on_write: Callable[[int], None]
     ) -> None:
-        """As `send_text` with each in turn, asked for when the one before has left."""
+        """As `send_text` with each in turn, and nobody between, in one write where no rate limit
+        spreads them. `on_write` hears just before how many leave."""
         self._check_open()
-        await self._sender.send_all(texts, on_write)
-
-    def _check_open(self) -> None:
-        if self._state == "new":
-            raise RuntimeError("the client is not open: use `async with`")
+        await self._sender.send_pack(texts, on_write)
 
     def _written(
         self, message_id: str, message_type: str, payload: Any, metadata: dict[str, Any] | None

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from base64 import b32encode
 from typing import Final
 
 from megabot_cli.protocol.ids import DIGITS, Prefix, base32, make_id
 
 _AT_ONCE: Final = 256
-_TO_OURS: Final = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", DIGITS.encode())
+_DIGIT_OF: Final = DIGITS.encode() * 8  # of a byte that chance chose: each is as likely
 
 
 def new_id(prefix: Prefix) -> str:
@@ -28,12 +27,18 @@ class IdMint:
         self._chance = ""
         self._used = 0
 
+    def many(self, prefix: Prefix, count: int) -> list[str]:
+        """As many calls would give, in a third of their time."""
+        head = f"{prefix}_{base32(time.time_ns() // 1_000_000, 9)}"
+        chance = os.urandom(8 * count).translate(_DIGIT_OF).decode()
+        return [f"{head}{chance[start : start + 8]}" for start in range(0, 8 * count, 8)]
+
     def __call__(self, prefix: Prefix) -> str:
         now_ms = time.time_ns() // 1_000_000
         if now_ms != self._at_ms:
             self._at_ms, self._time = now_ms, base32(now_ms, 9)
         if self._used == len(self._chance):
-            self._chance = b32encode(os.urandom(5 * _AT_ONCE)).translate(_TO_OURS).decode()
+            self._chance = os.urandom(8 * _AT_ONCE).translate(_DIGIT_OF).decode()
             self._used = 0
         start = self._used
         self._used = start + 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import msgspec
@@ -111,8 +111,16 @@ class Observed:
         """What has passed so far."""
         return self._meter.snapshot()
 
-    def _sent(self, text: str | bytes) -> None:
-        self._meter.messages_sent += 1
-        self._meter.bytes_sent += len(text)
+    def _sent(self, texts: Sequence[str | bytes]) -> None:
+        self._meter.messages_sent += len(texts)
+        self._meter.bytes_sent += sum(map(len, texts))
         if self._log is not None:
-            self._log.add("sent", text)
+            for text in texts:
+                self._log.add("sent", text)
+
+    def _came(self, texts: Sequence[str | bytes]) -> None:
+        self._meter.messages_received += len(texts)
+        self._meter.bytes_received += sum(map(len, texts))
+        if self._log is not None:
+            for text in texts:
+                self._log.add("received", text)

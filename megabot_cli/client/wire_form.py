@@ -37,6 +37,15 @@ class WireForm:
         self._most_bytes = most_bytes
         self.unsigned = 0
 
+    @property
+    def demands_signatures(self) -> bool:
+        return self._require
+
+    @property
+    def leaves_texts_alone(self) -> bool:
+        """Whether what is sent travels as it is."""
+        return self._signer is None and not self._gzip
+
     def outgoing(self, text: str | bytes) -> tuple[bytes, aiohttp.WSMsgType]:
         """One message as it goes onto the wire: str as text, bytes as binary.
 

@@ -8,13 +8,14 @@ waits for its answer.
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
 
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.batching import unwrap
-from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
 from megabot_cli.protocol.messages import ChatStream
 from megabot_cli.protocol.streams import Stream, stream_key
 
@@ -32,71 +33,87 @@ UNASKED: Final = frozenset(
 )
 _NAMED: Final = ("execution_id", "task_id", "stream_id")
 _KEYS: Final = frozenset(_NAMED)
+_ANY_KEY: Final = b'_id"'  # how each of them ends
 
 
 class _Payload(msgspec.Struct):
     payload: Any = msgspec.UNSET
 
 
+class Reply(Head, gc=False):
+    """The outer fields of a message, and its payload as the text that it is; empty without one."""
+
+    payload: msgspec.Raw = msgspec.Raw()
+
+
 _payload_decoder = msgspec.json.Decoder(_Payload)
+decode_reply: Final = msgspec.json.Decoder(Reply).decode
+"""Read a message; raises `envelope.UNREADABLE` for what `peek` reads in another way, or not."""
 
 
-class Part:
-    """One step of an answer: a whole message, or a stream however it was cut into chunks."""
+class Part(msgspec.Struct, eq=False, gc=False):
+    """One step of an answer: a whole message, or a stream however it was cut into chunks.
 
-    __slots__ = ("payload", "stream", "type")
+    Given as `raw`, the payload is decoded when somebody asks for it.
+    """
 
-    def __init__(self, message_type: str | None, payload: Any = None) -> None:
-        self.type = message_type
-        self.payload = payload
-        self.stream: Stream | None = None
+    type: str | None
+    _payload: Any = None
+    raw: msgspec.Raw | None = None
+    stream: Stream | None = None
+
+    @property
+    def payload(self) -> Any:
+        if self.raw is not None:
+            self._payload, self.raw = _decoded(self.raw), None
+        return self._payload
 
     @property
     def is_whole(self) -> bool:
         return self.stream is None or self.stream.finished
 
+    def forget_words(self) -> None:
+        self._payload = self.raw = None
+        if self.is_whole:
+            self.stream = None
 
-class Answer:
+
+class Answer(msgspec.Struct, eq=False, gc=False):
     """All that came back to one message. Times are seconds on the caller's clock."""
 
-    __slots__ = ("_streams", "ended", "first_at", "last_at", "messages", "parts")
-
-    def __init__(self) -> None:
-        self.parts: list[Part] = []
-        self.messages = 0
-        self.first_at: float | None = None
-        self.last_at: float | None = None
-        self.ended = False
-        self._streams: dict[str, Part] | None = None  # most answers are none
+    parts: list[Part] = []
+    messages: int = 0
+    first_at: float | None = None
+    last_at: float | None = None
+    ended: bool = False
+    _streams: dict[str, Part] | None = None  # those that have not ended; most answers are none
 
     @property
     def is_whole(self) -> bool:
-        return all(part.is_whole for part in self.parts)
+        return not self._streams
 
     def add(self, head: Head | None, text: str | bytes, at: float) -> Part:
         """Take one message; return the part that it is or has grown."""
-        return self.take(head, payload_of(text), at)
+        return self.take(head, Part(_type_of(head), payload_of(text)), at)
 
-    def take(self, head: Head | None, payload: Any, at: float) -> Part:
-        """As `add`, of a message whose payload is decoded."""
+    def take(self, head: Head | None, part: Part, at: float) -> Part:
+        """As `add`, of a message that is a part by itself, if it is no piece of a stream."""
         self.messages += 1
-        self.first_at = at if self.first_at is None else self.first_at
+        if self.first_at is None:
+            self.first_at = at
         self.last_at = at
-        message_type = head.type if head is not None else None
-        chunk = _chunk(payload) if message_type == "chat_stream" else None
-        if head is not None and chunk is not None:
-            return self._grow(head, chunk)
-        part = Part(message_type, payload)
+        if head is not None and part.type == "chat_stream":
+            chunk = _chunk(part.payload)
+            if chunk is not None:
+                return self._grow(head, chunk)
         self.parts.append(part)
-        self.ended = self.ended or message_type in _ENDING
+        self.ended = self.ended or part.type in _ENDING
         return part
 
     def forget_words(self) -> None:
         """Keep only how far the answer is, for who needs to know no more."""
         for part in self.parts:
-            part.payload = None
-            if part.is_whole:
-                part.stream = None
+            part.forget_words()
 
     def _grow(self, head: Head, chunk: ChatStream) -> Part:
         key = stream_key(head, chunk)
@@ -147,12 +164,13 @@ class Correlator:
                 self._by_id.setdefault(head.id, place)
             self._remember_keys(payload_of(inner), place)
 
-    def sent_plainly(self, place: int, message_id: str) -> None:
-        """As `sent`, of a message that has this id, is no batch, and names nothing else."""
-        self.answers[place] = Answer()
-        self._waiting.append(place)
-        self._last = place
-        self._by_id[message_id] = place
+    def sent_plainly(self, places: Sequence[int], ids: Sequence[str]) -> None:
+        """As `sent` with each in turn, of messages, one at least, that have these ids, are no
+        batches, and name nothing else."""
+        self.answers.update((place, Answer()) for place in places)
+        self._waiting.extend(places)
+        self._last = places[-1]
+        self._by_id.update(zip(ids, places, strict=True))
 
     def came(
         self, text: str | bytes, at: float, head: Head | None = None
@@ -161,38 +179,50 @@ class Correlator:
 
         `head` are its outer fields, where somebody has read them already.
         """
+        reply = _read(text)
+        if reply is not None:
+            taken = self.take(reply, Part(reply.type, raw=reply.payload), at)
+            return [taken] if taken is not None else []
         one = head is not None and head.type != "batch"
         grown = []
         for outer, message in [(head, text)] if one else messages_in(text):
-            payload = payload_of(message)
-            place = self._owner(outer, payload)
-            if place is not None:
-                part = self.answers[place].take(outer, payload, at)
-                if outer is not None and outer.reply_to is not None:
-                    self._remember_keys(part.payload, place)
-                grown.append((place, part))
+            taken = self.take(outer, Part(_type_of(outer), payload_of(message)), at)
+            if taken is not None:
+                grown.append(taken)
         return grown
+
+    def take(self, head: Head | None, part: Part, at: float) -> tuple[int, Part] | None:
+        """As `came`, of one message that is no batch, as the part that it would be."""
+        named = head.reply_to if head is not None else None
+        place = self._owner(part) if named is None else self._by_id.get(named)
+        if place is None:
+            return None
+        grown = self.answers[place].take(head, part, at)
+        if named is not None and _may_name(grown):
+            self._remember_keys(grown.payload, place)
+        return place, grown
 
     def place_of(self, message_id: str) -> int | None:
         """The place of the message that a reply to this id belongs to."""
         return self._by_id.get(message_id)
 
-    def _owner(self, head: Head | None, payload: Any) -> int | None:
-        if head is not None and head.reply_to is not None:
-            return self._by_id.get(head.reply_to)
-        for key in _keys_of(payload):
-            if key in self._by_key:
-                return self._by_key[key]
-        if head is not None and head.type in UNASKED:
+    def _owner(self, part: Part) -> int | None:
+        """The message that is answered by one which names none."""
+        if self._by_key and _may_name(part):
+            for key in _keys_of(part.payload):
+                if key in self._by_key:
+                    return self._by_key[key]
+        message_type = part.type
+        if message_type in UNASKED:
             return None
-        if head is not None and head.type == "chat_receive" and self._repeats_last(payload):
+        if message_type == "chat_receive" and self._repeats_last(part):
             return self._served
-        if head is not None and head.type == "connection_error":
+        if message_type == "connection_error":
             # Of a message that has a name it would give that.
             while self._nameless:
                 if not self.answers[place := self._nameless.popleft()].parts:
                     return place
-        expecting = self._expecting(head.type if head is not None else None)
+        expecting = self._expecting(message_type) if self._expected else None
         return self._oldest_waiting() if expecting is None else expecting
 
     def _expecting(self, message_type: str | None) -> int | None:
@@ -204,13 +234,14 @@ class Correlator:
             expected.popleft()
         return None
 
-    def _repeats_last(self, payload: Any) -> bool:
+    def _repeats_last(self, whole: Part) -> bool:
         """Whether a whole answer says again what was just streamed to its end."""
         if self._served is None or not self.answers[self._served].parts:
             return False
         part = self.answers[self._served].parts[-1]
         if part.stream is None:
             return False
+        payload = whole.payload
         content = payload.get("content") if isinstance(payload, dict) else None
         return part.stream.text == content
 
@@ -234,6 +265,36 @@ def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:
     if head is not None and head.type == "batch":
         return [(peek(inner), inner) for inner in unwrap(text)]
     return [(head, text)]
+
+
+def _read(text: str | bytes) -> Reply | None:
+    """A message with a payload; None for a batch, and for what is read in another way."""
+    try:
+        reply = decode_reply(text)
+    except UNREADABLE:
+        return None
+    return reply if reply.payload and reply.type != "batch" else None
+
+
+def _type_of(head: Head | None) -> str | None:
+    return head.type if head is not None else None
+
+
+def _decoded(raw: msgspec.Raw) -> Any:
+    """A payload's value; its text where it has none."""
+    try:
+        return msgspec.json.decode(raw)
+    except UNREADABLE:
+        return bytes(raw).decode(errors="replace")
+
+
+def _may_name(part: Part) -> bool:
+    """Whether its payload may name an exchange; read without decoding it."""
+    raw = part.raw
+    if raw is None:
+        return True
+    text = bytes(raw)
+    return _ANY_KEY in text or b"\\" in text
 
 
 def payload_of(text: str | bytes) -> Any:

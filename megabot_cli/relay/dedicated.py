@@ -12,13 +12,13 @@ import structlog
 from aiohttp import hdrs, web
 
 from megabot_cli.client.dial import Dialed, hang_up
+from megabot_cli.client.wire import HeardSocket, client_transport
 from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, RateLimited
 from megabot_cli.listening.answers import json_line
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.pair import Pair
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.wire import HeardSocket, client_transport
 
 log = structlog.get_logger("relay")
 

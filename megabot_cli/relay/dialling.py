@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from megabot_cli.client.dial import Compression, Dialed, dial
+from megabot_cli.client.wire import HeardUpstream
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.wire import HeardUpstream
 
 # What the upstream sends is not ours to cut; our own limit is for clients.
 _ARRIVING_FACTOR = 4

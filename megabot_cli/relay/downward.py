@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from megabot_cli.client.wire import BINARY, TEXT, server_frame
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.engine import SessionRing
@@ -25,7 +26,6 @@ from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import Unfolding, messages_within
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
-from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 from megabot_cli.telemetry.metrics import OTHER
 
 _FOR_US = frozenset(

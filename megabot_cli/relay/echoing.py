@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from megabot_cli.client.wire import BINARY, TEXT, server_frame
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.corner import with_corner
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.unfolding import Unfolding, messages_within
-from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 
 
 class Echo:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from megabot_cli.relay.wire import Heard
+from megabot_cli.client.wire import Heard
 
 SLICES = 5  # so that ten thousand idle connections are not pinged in one turn of the loop
 QUIET_LOOKS = 5  # looks that make one heartbeat: then it is pinged

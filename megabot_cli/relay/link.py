@@ -12,6 +12,16 @@ import structlog
 
 from megabot_cli.client.dial import Greeting, hang_up
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.wire import (
+    BINARY,
+    CAN_HEAR,
+    TEXT,
+    HeardUpstream,
+    Sink,
+    client_frames,
+    client_ping,
+    upstream_transport,
+)
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
 from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as, wrap
@@ -24,16 +34,6 @@ from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.send_pace import SendPace
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.upstream_queue import Leaving, Overflow, Waiting
-from megabot_cli.relay.wire import (
-    BINARY,
-    CAN_HEAR,
-    TEXT,
-    HeardUpstream,
-    Sink,
-    client_frames,
-    client_ping,
-    upstream_transport,
-)
 
 log = structlog.get_logger("relay")
 

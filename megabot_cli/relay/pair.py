@@ -17,6 +17,17 @@ from aiohttp import WSMsgType
 
 from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.wire import (
+    BINARY,
+    TEXT,
+    Sink,
+    Socket,
+    client_frame,
+    client_frames,
+    deliver_to,
+    server_frame,
+    upstream_transport,
+)
 from megabot_cli.protocol.batching import counts_as
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
@@ -31,17 +42,6 @@ from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.way import Way
-from megabot_cli.relay.wire import (
-    BINARY,
-    TEXT,
-    Sink,
-    Socket,
-    client_frame,
-    client_frames,
-    deliver_to,
-    server_frame,
-    upstream_transport,
-)
 from megabot_cli.telemetry.metrics import OTHER
 from megabot_cli.wording import counted
 

@@ -6,10 +6,7 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from megabot_cli.relay.heartbeat import Pulse
-from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.way import Way
-from megabot_cli.relay.wire import (
+from megabot_cli.client.wire import (
     CAN_HEAR,
     Heard,
     HeardSocket,
@@ -18,6 +15,9 @@ from megabot_cli.relay.wire import (
     client_frame,
     server_frame,
 )
+from megabot_cli.relay.heartbeat import Pulse
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.way import Way
 
 PING = 0x89  # FIN and opcode 9 (RFC 6455, 5.5.2)
 

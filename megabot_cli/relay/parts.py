@@ -13,13 +13,13 @@ import aiohttp
 from megabot_cli.client.endpoint import Endpoint
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.tokens import TokenSource
+from megabot_cli.client.wire import MaskSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.protocol.envelope import build
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.heartbeat import Heartbeat
 from megabot_cli.relay.outbox import Turn
-from megabot_cli.relay.wire import MaskSource
 from megabot_cli.relay.witness import Witness
 from megabot_cli.telemetry.metrics import RelayNumbers
 

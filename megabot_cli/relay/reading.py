@@ -7,7 +7,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from megabot_cli.relay.wire import Sink, Socket, deliver_to
+from megabot_cli.client.wire import Sink, Socket, deliver_to
 from megabot_cli.relay.witness import Witness
 
 log = structlog.get_logger("relay")

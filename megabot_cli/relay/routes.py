@@ -12,6 +12,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.client.wire import CAN_HEAR, HeardSocket, client_transport
 from megabot_cli.config.spelling import as_clause, did_you_mean
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.listening.answers import Pages, index, json_line, nothing_at
@@ -29,7 +30,6 @@ from megabot_cli.relay.local_client import CLOSE_S, Listening, LocalClient, Wish
 from megabot_cli.relay.parts import notice
 from megabot_cli.relay.reading import LOST, read_all
 from megabot_cli.relay.taps import Tap
-from megabot_cli.relay.wire import CAN_HEAR, HeardSocket, client_transport
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ import structlog
 from megabot_cli.client.dial import Greeting
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.client.wire import Sink
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
@@ -31,7 +32,6 @@ from megabot_cli.relay.untold import Untold, UntoldErrors, untold_in
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
-from megabot_cli.relay.wire import Sink
 
 log = structlog.get_logger("relay")
 

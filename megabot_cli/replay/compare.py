@@ -166,6 +166,8 @@ def _says_the_same(old: Part, new: Part) -> bool:
     """Whether two parts are the same to the letter, so that nothing of them need be left out."""
     if old.stream is not None or new.stream is not None:
         return False
+    if old.raw is not None and new.raw is not None and bytes(old.raw) == bytes(new.raw):
+        return True
     try:
         return msgspec.json.encode(old.payload) == msgspec.json.encode(new.payload)
     except (UnicodeError, RecursionError, OverflowError):

@@ -11,6 +11,7 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.rewriting import Template, template_of
 from megabot_cli.replay.lifetimes import Present, Recorded
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.seeking import (
@@ -49,6 +50,7 @@ class RecordedMessage(msgspec.Struct):
     compared: bool = True
     broken_off: bool = False
     context: bool = False  # said before what was chosen; sent first
+    template: Template | None = None  # where it is made new, if it names but itself
 
 
 class RecordedMark(msgspec.Struct, frozen=True):
@@ -70,6 +72,7 @@ class Conversation(msgspec.Struct):
     marks: list[RecordedMark] = []
     lives: Recorded = msgspec.field(default_factory=Recorded)
     silent: dict[str, str] = {}  # clients that were there and send nothing, with their lane
+    ids_clash: bool = False  # whether two clients used one id
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -131,6 +134,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         marks=reading.told_marks(),
         lives=reading.lives,
         silent=reading.silent(),
+        ids_clash=reading.ids_clash,
     )
 
 
@@ -154,6 +158,8 @@ class _Reading:
         self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
+        self._used_by: dict[str, str] = {}
+        self.ids_clash = False
 
     def take(self, record: Record) -> None:
         self._taken += 1
@@ -207,18 +213,24 @@ class _Reading:
             self._by_id[record.id] = message
 
     def _message(self, record: Record, payload: str | bytes, place: int) -> RecordedMessage:
+        client = record.client or record.link or "client"
+        if record.id is not None and self._used_by.setdefault(record.id, client) != client:
+            self.ids_clash = True
+        held_back = _why_not(payload, self._options)
+        sent_anew = held_back is None and not self._options.keep_ids
         return RecordedMessage(
             place=place,
             n=record.n,
             t=record.t,
-            client=record.client or record.link or "client",
+            client=client,
             lane=lane_of(record),
             session=record.session,
             type=record.type,
             id=record.id,
             text=payload,
             redacted=bool(record.redacted),
-            held_back=_why_not(payload, self._options),
+            held_back=held_back,
+            template=template_of(payload) if sent_anew and isinstance(payload, str) else None,
             compared=place >= 0,
             context=place < 0,
         )

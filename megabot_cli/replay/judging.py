@@ -32,6 +32,8 @@ def judge(
     replayed: Mapping[int, Answer],
     comparer: Comparer,
     expect: Expectation,
+    *,
+    with_cases: bool = True,
 ) -> Judgement:
     """Compare the answer of every message; both mappings go by the message's place.
 
@@ -50,12 +52,14 @@ def judge(
             continue
         if found.verdict is Verdict.SAME:
             same += 1
-            judgement.cases.append(Case(_name(message), Verdict.SAME))
+            if with_cases:
+                judgement.cases.append(Case(_name(message), Verdict.SAME))
             continue
         judgement.counts[found.verdict] += 1
         at_most = "shape" if message.redacted and expect == "exact" else expect
         failed = fails(found.verdict, at_most)
-        judgement.cases.append(Case(_name(message), found.verdict, _told(found), failed))
+        if with_cases:
+            judgement.cases.append(Case(_name(message), found.verdict, _told(found), failed))
         judgement.failed += failed
         if len(judgement.differences) < MOST_DIFFERENCES:
             judgement.differences.append(_difference(message, found))
@@ -90,13 +94,15 @@ def times(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> dict[s
 
     Both mappings are in seconds on one clock.
     """
-    first, total = [], []
-    for place, at in sent_at.items():
-        answer = answers.get(place)
-        if answer is not None and answer.first_at is not None and answer.last_at is not None:
-            first.append((answer.first_at - at) * 1000)
-            total.append((answer.last_at - at) * 1000)
-    return {"first_chunk_ms": first, "total_ms": total}
+    answered = [
+        (at, answer.first_at, answer.last_at)
+        for place, at in sent_at.items()
+        if (answer := answers.get(place)) is not None
+    ]
+    return {
+        "first_chunk_ms": [(first - at) * 1000 for at, first, _ in answered if first is not None],
+        "total_ms": [(last - at) * 1000 for at, _, last in answered if last is not None],
+    }
 
 
 def timing(took: Mapping[str, Spread]) -> Timing:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from typing import Final
 
 from megabot_cli.client.connection import MegaBotClient, Received
+from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.envelope import UNREADABLE, peek
 from megabot_cli.protocol.greeting import GREETING
-from megabot_cli.recording.answers import Answer, Correlator, Part
+from megabot_cli.recording.answers import Answer, Correlator, Part, decode_reply
 from megabot_cli.recording.rewriting import IdMap
 
 NewClient = Callable[[str, str | None], MegaBotClient]
 """Makes the client that stands for a recorded one (its name); given a session, it joins that."""
+
+
+# What is more than one step of an answer.
+_NOT_SIMPLE: Final = frozenset((None, "batch", "chat_stream", "tool_call", GREETING))
 
 
 class Lane:
@@ -73,11 +80,42 @@ class Lane:
         if awaited:
             self.outstanding.add(place)
 
-    def sending_plainly(self, client: str, place: int, message_id: str, *, awaited: bool) -> None:
-        """As `sending`, of a message that names nothing but itself."""
-        self._correlator_of(client).sent_plainly(place, message_id)
-        if awaited:
-            self.outstanding.add(place)
+    def sending_plainly(
+        self, client: str, places: Sequence[int], ids: Sequence[str], awaited: Iterable[int]
+    ) -> None:
+        """As `sending`, of messages that name nothing but themselves; `awaited` are places."""
+        self._correlator_of(client).sent_plainly(places, ids)
+        self.outstanding.update(awaited)
+
+    def heard_texts(self, client: str, texts: Sequence[bytes], at: float) -> None:
+        """As `heard`, of messages that came together, in half of the time for what is simple."""
+        take, seen = self._correlator_of(client).take, self._seen
+        answers, recorded, outstanding = self._answers, self._recorded, self.outstanding
+        replies = 0
+        for text in texts:
+            try:
+                reply = decode_reply(text)
+            except UNREADABLE:
+                reply = None
+            if reply is None or reply.id is None or reply.type in _NOT_SIMPLE or not reply.payload:
+                for received in _each_in(text, at):
+                    self.heard(client, received, at)
+                continue
+            if reply.id in seen:
+                continue
+            seen.add(reply.id)
+            replies += 1
+            taken = take(reply, Part(reply.type, None, reply.payload), at)
+            if taken is None:
+                self.unasked += 1
+                continue
+            place = taken[0]
+            then = recorded.get(place)
+            if (
+                then is not None and len(then.parts) == len(answers[place].parts) == 1
+            ) or self._is_answered(place):
+                outstanding.discard(place)
+        self.replies += replies
 
     def heard(self, client: str, received: Received, at: float) -> None:
         """A message came over one of the sockets, at `at` on the monotonic clock.
@@ -154,6 +192,14 @@ class Visit:
     @property
     def is_partial(self) -> bool:
         return self.opens_at is not None or self.closes_at is not None
+
+
+def _each_in(text: bytes, at: float) -> Iterator[Received]:
+    """The message itself, or those in it when it is a batch that can be opened."""
+    head = peek(text)
+    inner = unwrap(text) if head is not None and head.type == "batch" else []
+    for each in inner or [text.decode()]:
+        yield Received(each, peek(each), at)
 
 
 def _execution_id(part: Part) -> str | None:

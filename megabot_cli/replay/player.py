@@ -57,13 +57,20 @@ class Replay:
         self.rounds_begun = 0
         self._run: Run | None = None  # the last that has begun
         self._under_way = False
+        self._with_cases = with_cases
         self._ended = Totals(with_cases=with_cases)
         self.transport = Transport(options.speed, paused=options.pace == "step")
 
     async def play(self, rounds: int = 1) -> Played:
         """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
         while not self.transport.stopped and (not rounds or self.rounds_begun < rounds):
-            run = Run(self._conversation, self._options, self.transport, self.on_mark)
+            run = Run(
+                self._conversation,
+                self._options,
+                self.transport,
+                self.on_mark,
+                with_cases=self._with_cases,
+            )
             self._run, self._under_way = run, True
             self.rounds_begun += 1
             try:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
 from math import inf
@@ -14,12 +14,10 @@ from typing import Final
 
 import msgspec
 
-from megabot_cli.client.ids import IdMint
-from megabot_cli.protocol import flat
-from megabot_cli.protocol.envelope import peek
+from megabot_cli.client import wire  # noqa: F401  sockets made from here on can be listened to
+from megabot_cli.client.received import Received
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.recording.rewriting import IdMap, renewed, rewrite
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import (
     Conversation,
@@ -31,9 +29,11 @@ from megabot_cli.replay.lane import Lane, NewClient, Visit
 from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.leaving import Leaving
 from megabot_cli.replay.lifetimes import Course
+from megabot_cli.replay.naming import Names
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Round
 from megabot_cli.replay.plan import offsets_s
+from megabot_cli.replay.renewal import Renewal
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport
 
@@ -43,9 +43,6 @@ _FOR_EXTRAS_S: Final = 0.2
 _LEAD_S: Final = 1.0
 # At the fastest pace so many leave in one write: then what has come is heard.
 _AT_ONCE: Final = 64
-
-# What always gets an answer, or a refusal.
-_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -68,20 +65,24 @@ class Run:
         options: ReplayOptions,
         transport: Transport,
         on_mark: Callable[[RecordedMark], None] | None,
+        *,
+        with_cases: bool = True,
     ) -> None:
+        self._with_cases = with_cases
         self._conversation = conversation
         self._options = options
         self._transport = transport
         self._on_mark = on_mark
         self._marks = deque(conversation.marks)
-        self._ids = IdMap(IdMint())
+        self._names = Names(apart=conversation.ids_clash)
+        self._renewal = Renewal(self._names, conversation.answers, keep_ids=options.keep_ids)
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
         self._visits: dict[tuple[str, str], Visit] = {}
         self._clock_runs = asyncio.Event()
-        offsets = offsets_s([message.t for message in self._messages], options)
-        places = [message.place for message in self._messages]
-        self._offsets = dict(zip(places, offsets, strict=True))
+        self._is_timed = options.pace != "fast"
+        offsets = offsets_s([m.t for m in self._messages], options) if self._is_timed else []
+        self._offsets = dict(zip([m.place for m in self._messages], offsets, strict=False))
         self._context_sent = 0
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
@@ -97,10 +98,10 @@ class Run:
         """Open the clients that are there from the start; the fellows of a lane join the session
         of its first. Where that was recorded, the others come and go when they did."""
         for name, clients in self._conversation.lanes().items():
-            lane = self._lanes[name] = Lane(self._conversation.answers, self._ids)
+            lane = self._lanes[name] = Lane(self._conversation.answers, self._names.common)
             for client in clients:
                 self._visits[name, client] = Visit(lane, client)
-        for message in self._messages:
+        for message in self._messages if self._is_timed else ():
             self._visits[message.lane, message.client].places.add(message.place)
         for client, lane_name in self._conversation.silent.items():
             self._visits[lane_name, client].has_spoken.set()
@@ -233,50 +234,24 @@ class Run:
 
     async def _send_packs(self, lane: Lane, messages: list[RecordedMessage]) -> None:
         """Send as quickly as rate limit and upstream take it, many in one write."""
-        left = deque(messages)
         client = lane.clients[messages[0].client]
-        leaving = Leaving(self._sent_at)
-        while left and await self._transport.turn():
+        at_once = 1 if client.rate_limited else _AT_ONCE
+        at = 0
+        while at < len(messages) and await self._transport.turn():
+            pack = messages[at : at + (1 if self._transport.paused else at_once)]
+            if self._marks:
+                self._pass_marks(pack[0].n)
+                pack = self._before_a_mark(pack)
+            at += len(pack)
+            leaving = Leaving(self._sent_at, [message.place for message in pack])
             with leaving.or_not():
-                await client.send_texts(self._pack(lane, left, leaving), leaving)
+                await client.send_pack(self._renewal.of_all(lane, pack), leaving)
             await asyncio.sleep(0)  # what has come meanwhile is heard
 
-    def _pack(
-        self, lane: Lane, left: deque[RecordedMessage], leaving: Leaving
-    ) -> Iterator[str | bytes]:
-        """The next messages, each made new when it is asked for; no more once it is steered."""
-        for _ in range(min(_AT_ONCE, len(left))):
-            message = left.popleft()
-            if self._marks:
-                self._pass_marks(message.n)
-            leaving.place = message.place
-            yield self._made_new(lane, message)
-            if self._transport.paused or self._transport.stopped:
-                return
-
-    def _made_new(self, lane: Lane, message: RecordedMessage) -> str | bytes:
-        """The message as it is sent now; its answer is waited for from here on."""
-        text = message.text
-        if isinstance(text, str) and not self._options.keep_ids:
-            plain = renewed(text, self._ids, time.time())
-            if plain is not None:
-                lane.sending_plainly(
-                    message.client, message.place, plain[1], awaited=self._is_awaited(message)
-                )
-                return plain[0]
-            text = rewrite(text, self._ids, time.time())
-        head = peek(text) if isinstance(text, str) else None
-        message_id = head.id if head is not None else None
-        awaited = self._is_awaited(message)
-        lane.sending(message.client, message.place, message_id, text, awaited=awaited)
-        return text
-
-    def _is_awaited(self, message: RecordedMessage) -> bool:
-        """Whether an answer is to come before the replay is over, or its context said."""
-        recorded = self._conversation.answers.get(message.place)
-        if recorded is None:  # context that was read without what came to it
-            return message.type in _ANSWERED
-        return (message.compared or message.context) and bool(recorded.parts)
+    def _before_a_mark(self, pack: list[RecordedMessage]) -> list[RecordedMessage]:
+        """Those that go before anybody is told of the next mark: one at least."""
+        upto = self._marks[0].n if self._marks else inf
+        return pack[:1] + [message for message in pack[1:] if message.n < upto]
 
     def _pass_marks(self, n: int | None) -> None:
         """Tell the marks that stand before record `n`, all that are left without one."""
@@ -325,23 +300,26 @@ class Run:
         return True
 
     async def _send(self, lane: Lane, message: RecordedMessage) -> None:
-        leaving = Leaving(self._sent_at)
-        leaving.place = message.place
+        leaving = Leaving(self._sent_at, (message.place,))
         if message.client not in lane.clients:  # it is about to come
             await self._visits[message.lane, message.client].opened.wait()
-        text = self._made_new(lane, message)
+        text = self._renewal.of(lane, message)
         with leaving.or_not():
             await lane.clients[message.client].send_text(text, leaving)
 
     async def _listen(self, visit: Visit) -> None:
         await visit.opened.wait()
         lane, client = visit.lane, visit.client
-        connection = lane.clients[client]
-        while came := await connection.receive_all():
-            now = time.monotonic()
-            for received in came:
-                lane.heard(client, received, now)
+
+        def hear_texts(texts: list[bytes]) -> None:
+            lane.heard_texts(client, texts, time.monotonic())
             self._wake()
+
+        def hear(received: Received) -> None:
+            lane.heard(client, received, time.monotonic())
+            self._wake()
+
+        await lane.clients[client].listen(hear_texts, hear)
 
     def _wake(self) -> None:
         """Let whoever waits for something to come look again."""
@@ -374,12 +352,12 @@ class Run:
     def answers(self) -> dict[int, Answer]:
         """What came to each message, by its place; without what was under way at a stop."""
         lanes, under_way = self._lanes.values(), self._under_way()
-        return {
-            place: answer
-            for lane in lanes
-            for place, answer in lane.answers.items()
-            if place not in under_way
-        }
+        together: dict[int, Answer] = {}
+        for lane in lanes:
+            together.update(lane.answers)
+        for place in under_way:
+            together.pop(place, None)
+        return together
 
     def _under_way(self) -> set[int]:
         """The messages whose answer somebody did not wait for."""
@@ -401,7 +379,7 @@ class Run:
         comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
         expect = self._options.expect
         sent = [message for message in self._messages if message.place in sent_at]
-        judgement = judge(sent, recorded, replayed, comparer, expect)
+        judgement = judge(sent, recorded, replayed, comparer, expect, with_cases=self._with_cases)
         then = times(recorded, {m.place: m.t / 1e6 for m in sent})
         now = times(replayed, sent_at)
         ended_at = self._ended_at if self._ended_at is not None else time.monotonic()

@@ -24,8 +24,17 @@ class Spread:
         self.extend(values)
 
     def extend(self, values: Iterable[float]) -> None:
-        for value in values:
-            self._add(value)
+        values = values if isinstance(values, Sequence) else list(values)
+        if not values:
+            return
+        if len(self._kept) + len(values) > self._most:
+            for value in values:
+                self._add(value)
+            return
+        self.greatest = max(values) if not self.count else max(self.greatest, max(values))
+        self.count += len(values)
+        self._sum += sum(values)
+        self._kept.extend(values)
 
     def _add(self, value: float) -> None:
         self.count += 1

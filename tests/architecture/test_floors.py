@@ -83,7 +83,7 @@ def modules() -> list[Path]:
 
 
 def room_of(path: Path) -> str:
-    """`megabot_cli/relay/wire.py` is in the room `relay`, `megabot_cli/app.py` in `app`."""
+    """`megabot_cli/client/wire.py` is in the room `relay`, `megabot_cli/app.py` in `app`."""
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 

@@ -18,7 +18,7 @@ from functools import partial
 import uvloop
 from yarl import URL
 
-from megabot_cli.relay.wire import client_frame
+from megabot_cli.client.wire import client_frame
 
 _SENT_AT = re.compile(rb"sent_at=(\d+\.\d+)")
 _OVERLAP = len(b"sent_at=00000000000.000000")

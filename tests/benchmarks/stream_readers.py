@@ -11,7 +11,7 @@ import time
 import aiohttp
 import uvloop
 
-from megabot_cli.relay.wire import client_frame
+from megabot_cli.client.wire import client_frame
 
 AT_ONCE = 50
 

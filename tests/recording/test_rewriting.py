@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from megabot_cli.protocol.ids import Prefix
-from megabot_cli.recording.rewriting import IdMap, _edits, _sought_edits, renewed, rewrite
+from megabot_cli.recording.rewriting import (
+    IdMap,
+    _edits,
+    _sought_edits,
+    rewrite,
+    stamps,
+    template_of,
+)
 from tests.recording.arbitrary import any_texts, thorough
 
 NOW_S = 1_800_000_000.25
@@ -186,21 +193,26 @@ def test_a_message_made_new_the_quick_way_is_the_one_that_is_rewritten(
     fields: list[tuple[str, Any]], form: dict[str, Any]
 ) -> None:
     text = json.dumps(dict(fields), **form)
-    quick = renewed(text, ids(), NOW_S)
-    assert quick is None or quick == (rewrite(text, ids(), NOW_S), "msg_new1")
+    template = template_of(text)
+    if template is not None:
+        assert template.filled(text, "msg_new1", stamps(NOW_S)) == rewrite(text, ids(), NOW_S)
 
 
 def test_an_ordinary_question_goes_the_quick_way_and_what_names_others_does_not() -> None:
     for form in ({"separators": (",", ":")}, {}):
         question = {"id": "m1", "type": "chat_send", "payload": {"content": "m1"}, "timestamp": 1}
         text = json.dumps(question, **form)  # type: ignore[arg-type]
-        quick = renewed(text, ids(), NOW_S)
-        assert quick is not None
-        assert json.loads(quick[0]) == question | {"id": "msg_new1", "timestamp": 1_800_000_000}
+        template = template_of(text)
+        assert template is not None
+        assert template.id == "m1"
+        assert json.loads(template.filled(text, "msg_new1", stamps(NOW_S))) == question | {
+            "id": "msg_new1",
+            "timestamp": 1_800_000_000,
+        }
         for more in (
             {"metadata": {"reply_to": "m0"}},
             {"payload": {"execution_id": "e1"}},
             {"type": "batch"},
             {"session_id": "s"},
         ):
-            assert renewed(json.dumps(question | more), ids(), NOW_S) is None
+            assert template_of(json.dumps(question | more)) is None

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from megabot_cli.client.wire import client_frame, server_frame, upstream_transport
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.transports import unseen
-from megabot_cli.relay.wire import client_frame, server_frame, upstream_transport
 from tests.relay.conftest import Peer, Stage, until
 
 MASK = b"\x01\x02\x03\x04"

@@ -9,8 +9,8 @@ import aiohttp
 import pytest
 import structlog
 
+from megabot_cli.client import wire
 from megabot_cli.config.schema import OutboxSettings
-from megabot_cli.relay import wire
 from megabot_cli.relay.heartbeat import QUIET_LOOKS, SILENT_LOOKS, SLICES, Heartbeat
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Stage, until

@@ -8,8 +8,8 @@ from typing import Any
 
 import structlog
 
+from megabot_cli.client.wire import upstream_transport
 from megabot_cli.gateway.server import Gateway
-from megabot_cli.relay.wire import upstream_transport
 from megabot_cli.storage.segment_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.relay.test_relay import answer_to

@@ -15,7 +15,7 @@ from aiohttp._websocket.reader import WebSocketReader
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.relay.wire import (
+from megabot_cli.client.wire import (
     BINARY,
     TEXT,
     ClientsReader,
@@ -26,6 +26,7 @@ from megabot_cli.relay.wire import (
     client_frame,
     client_transport,
     deliver_to,
+    room_for_more,
     server_frame,
     upstream_transport,
 )
@@ -73,7 +74,7 @@ def test_masks_are_four_bytes_and_do_not_repeat() -> None:
 
 
 async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> None:
-    """When this fails, aiohttp is built differently: mend `relay/wire.py`, nothing else."""
+    """When this fails, aiohttp is built differently: mend `client/wire.py`, nothing else."""
     heard: list[bytes] = []
     past_the_queue: list[tuple[bytes, bool]] = []
 
@@ -106,6 +107,7 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
             transport = upstream_transport(socket)
             assert transport is not None
             transport.write(client_frame(b"hello", MaskSource().take()))
+            await room_for_more(socket)
             answer = await socket.receive(timeout=5)
             assert answer.data == "grüße".encode()
             straight: list[bytes] = []

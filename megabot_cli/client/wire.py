@@ -420,3 +420,11 @@ def upstream_transport(
     """The transport of a link. aiohttp shows it only through the response it grew from."""
     connection = socket._response.connection
     return connection.transport if connection is not None else None
+
+
+async def room_for_more(socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
+    """Return when what was written past aiohttp's writer has mostly left.
+
+    Raises aiohttp.ClientConnectionResetError where the connection is gone.
+    """
+    await socket._writer.protocol._drain_helper()

@@ -1,0 +1,222 @@
+"""A client that is listened to: what comes is told at once, together, and kept for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from megabot_cli.client import MegaBotClient, wire  # wire: our readers, from the first socket on
+from megabot_cli.client.received import Received
+from megabot_cli.errors import BadData, ConnectionLost
+from megabot_cli.protocol.compression import compress
+from tests.client.conftest import until
+from tests.client.conversations import Twice, client_of
+from tests.support.upstream import Connection, ScriptedUpstream
+
+assert wire
+
+
+class Ears:
+    """What was told, by the way it came."""
+
+    def __init__(self) -> None:
+        self.packs: list[list[bytes]] = []
+        self.others: list[str | bytes] = []
+
+    def texts(self, texts: list[bytes]) -> None:
+        self.packs.append(texts)
+
+    def other(self, received: Received) -> None:
+        self.others.append(received.text)
+
+    @property
+    def said(self) -> list[str]:
+        return [json.loads(text)["payload"] for pack in self.packs for text in pack]
+
+    def listen(self, client: MegaBotClient) -> asyncio.Task[None]:
+        return asyncio.get_running_loop().create_task(
+            client.listen(self.texts, self.other), name="listen"
+        )
+
+
+async def on_a_word(connection: Connection, say: Callable[[], Any]) -> None:
+    await connection.greet()
+    await connection.receive()
+    await say()
+    await connection.until_gone()
+
+
+async def test_texts_that_came_together_are_told_together_and_the_greeting_before_them() -> None:
+    async def script(connection: Connection) -> None:
+        frames = [
+            wire.server_frame(json.dumps({"id": f"m{n}", "type": "x", "payload": f"n{n}"}).encode())
+            for n in range(3)
+        ]
+        await on_a_word(connection, lambda: connection.send_raw(b"".join(frames)))
+
+    ears = Ears()
+    async with ScriptedUpstream(script) as upstream, client_of(upstream) as client:
+        listening = ears.listen(client)
+        await client.send("custom", {})
+        await until(lambda: ears.said == ["n0", "n1", "n2"])
+        assert len(ears.packs) == 1
+        assert [json.loads(other)["type"] for other in ears.others] == ["connection_established"]
+        assert client.metrics().messages_received == 4
+    await asyncio.wait_for(listening, 5)
+
+
+async def test_binary_and_gzip_are_told_one_by_one() -> None:
+    async def script(connection: Connection) -> None:
+        async def say() -> None:
+            await connection.send_bytes(b"\x00\x01")
+            await connection.send_bytes(compress(b'{"id":"z","type":"x","payload":"unfolded"}'))
+            await connection.send("x", "plain")
+
+        await on_a_word(connection, say)
+
+    ears = Ears()
+    async with ScriptedUpstream(script) as upstream, client_of(upstream) as client:
+        listening = ears.listen(client)
+        await client.send("custom", {})
+        await until(lambda: ears.said == ["plain"])
+        assert ears.others[1] == b"\x00\x01"
+        assert json.loads(ears.others[2])["payload"] == "unfolded"
+    await listening
+
+
+async def test_a_text_that_is_no_utf8_ends_the_connection() -> None:
+    async def script(connection: Connection) -> None:
+        frame = wire.server_frame(b'{"id":"m","type":"x","payload":"\xff"}')
+        await on_a_word(connection, lambda: connection.send_raw(frame))
+
+    ears = Ears()
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(upstream, reconnect=None) as client,
+    ):
+        listening = ears.listen(client)
+        await client.send("custom", {})
+        with pytest.raises(ConnectionLost) as lost:
+            await asyncio.wait_for(listening, 5)
+        assert lost.value.close_code == 1007
+        await until(lambda: upstream.connections[0].socket.close_code == 1007)
+    assert ears.said == []
+
+
+async def test_a_listener_that_fails_ends_the_client_and_its_fault_is_told() -> None:
+    async def script(connection: Connection) -> None:
+        await on_a_word(connection, lambda: connection.send("x", "plain"))
+
+    def fail(texts: list[bytes]) -> None:
+        raise ZeroDivisionError
+
+    async with ScriptedUpstream(script) as upstream:
+        client = client_of(upstream)
+        await client.open()
+        listening = asyncio.get_running_loop().create_task(
+            client.listen(fail, lambda _: None), name="listen"
+        )
+        await client.send("custom", {})
+        with pytest.raises(ConnectionLost, match="fault of its own"):
+            await asyncio.wait_for(listening, 5)
+        with pytest.raises(ZeroDivisionError):
+            await client.close()
+
+
+async def test_what_comes_after_a_loss_is_told_as_well() -> None:
+    async def fall(connection: Connection) -> None:
+        await connection.greet()
+        await connection.send("x", "before")
+        await connection.receive()
+        await connection.cut()
+
+    async def go_on(connection: Connection) -> None:
+        await connection.greet()
+        await connection.send("x", "after")
+        await connection.until_gone()
+
+    ears = Ears()
+    async with (
+        ScriptedUpstream(Twice(fall, go_on)) as upstream,
+        client_of(upstream) as client,
+    ):
+        listening = ears.listen(client)
+        await client.send("custom", {})
+
+        def everything() -> list[Any]:
+            others = [json.loads(other)["payload"] for other in ears.others]
+            return [each for each in others if isinstance(each, str)] + ears.said
+
+        await until(lambda: everything() == ["before", "after"])
+    await listening
+
+
+# Sending together
+
+
+@pytest.mark.parametrize("deflates", [False, True])
+async def test_a_pack_arrives_in_order_and_is_told_when_it_leaves(*, deflates: bool) -> None:
+    heard: list[str | bytes] = []
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            heard.append(await connection.receive_text())
+
+    pack: list[str | bytes] = ["grüße", b"\x00\xff", "x" * 70_000, "last"]
+    left: list[int] = []
+    async with (
+        ScriptedUpstream(script, compress=deflates) as upstream,
+        client_of(upstream) as client,
+    ):
+        await client.send_pack(pack, left.append)
+        await until(lambda: len(heard) == 4)
+        assert client.metrics().messages_sent == 4
+    assert heard == pack
+    assert left == ([1, 1, 1, 1] if deflates else [4])
+
+
+async def test_a_pack_keeps_the_rate_limit() -> None:
+    loop = asyncio.get_running_loop()
+    left: list[float] = []
+    async with (
+        ScriptedUpstream() as upstream,
+        client_of(upstream, messages_per_second=20, burst=1) as client,
+    ):
+        await client.send_pack(["a", "b", "c"], lambda _: left.append(loop.time()))
+    assert left[2] - left[0] > 0.08
+
+
+async def test_of_a_pack_with_half_a_character_the_rest_before_it_leaves() -> None:
+    left: list[int] = []
+    async with ScriptedUpstream() as upstream, client_of(upstream) as client:
+        with pytest.raises(BadData, match="half of a character"):
+            await client.send_pack(["a", "\ud800", "c"], left.append)
+    assert left == [1]
+
+
+async def test_a_pack_waits_for_a_connection_that_is_being_restored() -> None:
+    heard: list[str | bytes] = []
+
+    async def go_on(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            heard.append(await connection.receive_text())
+
+    async def fall(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.cut()
+
+    async with (
+        ScriptedUpstream(Twice(fall, go_on)) as upstream,
+        client_of(upstream) as client,
+    ):
+        await client.send("custom", {})
+        await until(lambda: client.state == "reconnecting" or len(upstream.connections) == 2)
+        await client.send_pack(["a", "b"], lambda _: None)
+        await until(lambda: heard == ["a", "b"])
