@@ -30,6 +30,7 @@ from megabot_cli.protocol.compression import Overlong, inflate, is_gzip
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.protocol.messages import Batch
 from megabot_cli.protocol.validation import Problem, read
+from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.gateway.scenarios.performing import Performance
@@ -306,7 +307,8 @@ class Connection:
 
     def _full_text(self) -> str:
         rate = self._limits.messages_per_second
-        return f"{len(self._inbox)} messages wait already; at most {rate:g} a second are handled."
+        pace = f"at most {rate:g} a second are handled" if rate else "answers are under way"
+        return f"{counted(len(self._inbox), 'message')} in the queue already; {pace}."
 
     def _handle_ready(self) -> bool:
         """Handle what may be handled now; True when nothing is left."""

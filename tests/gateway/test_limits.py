@@ -48,7 +48,21 @@ async def test_a_full_queue_is_429_by_name_and_loses_nothing_accepted(
         refused = [one["payload"] for one in peer.received if one["type"] == "connection_error"]
         assert refused
         assert {(one["code"], one["error"]) for one in refused} == {(429, "rate_limited")}
+        told = {one["message"] for one in refused}
+        assert told == {"10 messages in the queue already; at most 100 a second are handled."}
         await peer.answer(await peer.say("after the storm"))
+
+
+async def test_without_a_rate_what_is_refused_hears_of_the_answers_under_way(
+    open_house: OpenHouse,
+) -> None:
+    limits = {"messages_per_second": 0.0, "queue": 1}
+    house = await open_house(limits=limits, gateway={"latency_s": 0.2})
+    async with house.connected() as peer:
+        for n in range(400):
+            await peer.say(f"{n}")
+        refused = (await peer.until("connection_error"))["payload"]
+    assert refused["message"] == "1 message in the queue already; answers are under way."
 
 
 async def test_the_rate_is_each_connections_own(open_house: OpenHouse) -> None:
