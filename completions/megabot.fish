@@ -316,7 +316,7 @@ complete -c megabot -n '__megabot_at gateway keys revoke' -l data -r -F -d 'The 
 complete -c megabot -n '__megabot_at gateway keys revoke' -s o -l output -x -a 'text'
 complete -c megabot -n '__megabot_at replay' -l to -x -a 'upstream clients dry-run' -d 'upstream, a URL, clients, or dry-run.  [default: upstream]'
 complete -c megabot -n '__megabot_at replay' -l dry-run -d 'Say what would be sent; short for --to dry-run.'
-complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast reply step fixed:10/s' -d 'original, fast (as the rate limit allows), fixed:10/s, reply (after each answer), step (a key each).  [default: original]'
+complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast reply step fixed:10/s' -d 'original, fast (as the rate limit and the upstream allow, with at most a hundred unanswered), fixed:10/s, reply (after each answer), step (a key each).  [default: original]'
 complete -c megabot -n '__megabot_at replay' -l speed -x -d 'Times as fast, 0.1 to 1000.  [default: 1.0]'
 complete -c megabot -n '__megabot_at replay' -l max-gap -x -d 'Cut longer pauses to this.'
 complete -c megabot -n '__megabot_at replay' -l expect -x -a 'exact shape none' -d 'How like the recorded answers the new ones must be.  [default: shape]'

@@ -5215,7 +5215,7 @@ $global:MegabotCommands = @'
    },
    {
     "name": "--pace",
-    "help": "original, fast (as the rate limit allows), fixed:10/s, reply (after each answer), step (a key each).  [default: original]"
+    "help": "original, fast (as the rate limit and the upstream allow, with at most a hundred unanswered), fixed:10/s, reply (after each answer), step (a key each).  [default: original]"
    },
    {
     "name": "--speed",

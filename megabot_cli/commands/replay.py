@@ -62,8 +62,8 @@ def replay(
             "--pace",
             parser=MostlyOneOf("original", "fast", "reply", "step", "fixed:10/s"),
             metavar="PACE",
-            help="original, fast (as the rate limit allows), fixed:10/s, reply (after each "
-            "answer), step (a key each).",
+            help="original, fast (as the rate limit and the upstream allow, with at most a hundred "
+            "unanswered), fixed:10/s, reply (after each answer), step (a key each).",
         ),
     ] = "original",
     speed: Annotated[

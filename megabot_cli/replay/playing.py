@@ -41,8 +41,12 @@ from megabot_cli.replay.transport import Transport
 _FOR_EXTRAS_S: Final = 0.2
 # A client is opened so long before it came, that its first message be not late.
 _LEAD_S: Final = 1.0
-# At the fastest pace so many leave in one write: then what has come is heard.
-_AT_ONCE: Final = 64
+# At the fastest pace so many leave in one write: then what has come is heard. Half of those that
+# may be unanswered, so that some are on their way while others are answered.
+_AT_ONCE: Final = 50
+# So many may be unanswered on one session at that pace, for more would be refused: it is what
+# the specification lets wait.
+_MOST_UNANSWERED: Final = 100
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -236,9 +240,14 @@ class Run:
         """Send as quickly as rate limit and upstream take it, many in one write."""
         client = lane.clients[messages[0].client]
         at_once = 1 if client.rate_limited else _AT_ONCE
-        at = 0
+        at = given_up = 0
         while at < len(messages) and await self._transport.turn():
-            pack = messages[at : at + (1 if self._transport.paused else at_once)]
+            room = _MOST_UNANSWERED - len(lane.outstanding) + given_up
+            if room <= 0 and not self._transport.paused:
+                if not await self._something_comes():
+                    given_up = len(lane.outstanding)  # what did not come holds nothing up again
+                continue
+            pack = messages[at : at + (1 if self._transport.paused else min(at_once, room))]
             if self._marks:
                 self._pass_marks(pack[0].n)
                 pack = self._before_a_mark(pack)

@@ -27,6 +27,7 @@ from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import read_ignored, write_ignored
 from megabot_cli.storage.segment_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording
+from tests.replay.test_player import came, sent
 from tests.replay.texts import answer, message, say
 
 
@@ -415,3 +416,47 @@ def test_marks_are_told_that_stand_among_what_was_chosen(
     with open_recording(path) as reader:
         conversation = read_conversation(reader, ReplayOptions(**more))
     assert [mark.text for mark in conversation.marks] == told
+
+
+async def test_as_fast_as_possible_is_no_faster_than_an_upstream_answers(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    waiting: list[str] = []
+
+    def in_hundreds(text: str | bytes) -> list[str]:
+        """Nothing is answered before a hundred are asked, and more than that are refused."""
+        asked = json.loads(text)
+        waiting.append(answer(asked["payload"]["content"], reply_to=asked["id"]))
+        if len(waiting) < 100:
+            return []
+        answers, waiting[:] = list(waiting), []
+        return answers
+
+    heard.answer = in_hundreds
+    records = []
+    for number in range(450):
+        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
+        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
+    path = write_recording(tmp_path / "x.jsonl", records)
+    work = asyncio.ensure_future(replay_of(path, endpoint, pace="fast", settle_s=0.3).play())
+    most = 0
+    while not work.done():
+        await asyncio.sleep(0.001)
+        most = max(most, len(waiting))
+    report = (await work).report
+    assert most < 100
+    assert (report.sent, report.same, report.missing) == (450, 400, 50), report.lines()
+
+
+async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    records = []
+    for number in range(250):
+        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
+        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
+    path = write_recording(tmp_path / "x.jsonl", records)
+    played = await replay_of(path, upstream[1], pace="fast", settle_s=0.2).play()
+    assert (played.report.sent, played.report.missing) == (250, 250)
+    assert played.report.duration_s < 3
