@@ -307,7 +307,10 @@ class Downward:
         execution_id = read_keys(data).execution_id
         if execution_id is None:
             return False  # nobody can tell what became of it
-        return not self._executions.may_begin(execution_id, client.name)
+        if not self._executions.may_begin(execution_id, client.name):
+            return True
+        self._executions.handed(execution_id, client.id)
+        return False
 
     def _for(self, client: LocalClient, data: bytes, seq: int) -> bytes:
         """A message as one client gets it: with our corner, if it reads it."""
@@ -322,6 +325,7 @@ class Downward:
         look on; without an executor all may answer, and the first answer counts."""
         execution_id = read_keys(data).execution_id
         executor = self._roster.executor
+        again = execution_id is not None and self._executions.is_open(execution_id)
         if execution_id is not None:
             if self._results.asked_again(execution_id):
                 self._drop("duplicate", f"the call {execution_id} has been answered before")
@@ -334,6 +338,11 @@ class Downward:
                 return
         now = self._time()
         to = executor.name if executor is not None else self._concerns(head, data, now)
+        if executor is None and execution_id is not None:
+            new = self._new_to(execution_id, to)
+            if again:
+                self._show_call_to(new, execution_id, data, now)
+                return
         seq = self._hand_out(data, to, now)
         if executor is not None and self._roster.corners:
             self._let_look_on(executor, data, seq)
@@ -341,6 +350,22 @@ class Downward:
     def _is_new_to(self, executor: LocalClient | None, execution_id: str) -> bool:
         """Whether whoever carries a call out is there, and has not been given it."""
         return executor is not None and not self._executions.handed(execution_id, executor.id)
+
+    def _new_to(self, execution_id: str, to: str | None) -> list[LocalClient]:
+        """Those whom a call for everybody, or for one (`to`), concerns and who have not had it."""
+        by_name = self._roster.by_name
+        concerned = by_name.values() if to is None else filter(None, [by_name.get(to)])
+        handed = self._executions.handed
+        return [client for client in concerned if not handed(execution_id, client.id)]
+
+    def _show_call_to(
+        self, clients: list[LocalClient], execution_id: str, data: bytes, now: float
+    ) -> None:
+        """A call is made again, and there is still no executor: once is enough for each."""
+        if not clients:
+            self._drop("duplicate", f"the call {execution_id} is known to all who are here")
+        for client in clients:
+            self._hand_out(data, client.name, now)
 
     def _let_look_on(self, executor: LocalClient, data: bytes, seq: int) -> None:
         corner = {"cursor": self._ring.cursor(seq), "read_only": True}

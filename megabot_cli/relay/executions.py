@@ -6,6 +6,7 @@ from collections import OrderedDict
 from enum import Enum
 
 MOST_REMEMBERED = 1000
+HANDED_FACTOR = 10  # without an executor a call is handed to everybody
 
 
 class Claim(Enum):
@@ -22,10 +23,11 @@ class Executions:
 
     def __init__(self, limit: int = MOST_REMEMBERED) -> None:
         self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
-        self._handed: OrderedDict[str, str] = OrderedDict()  # execution → connection
+        self._handed: OrderedDict[tuple[str, str], None] = OrderedDict()  # execution, connection
         # With who was to carry it out: an answer may be given back.
         self._answered: OrderedDict[str, str | None] = OrderedDict()
         self._limit = limit
+        self._most_handed = limit * HANDED_FACTOR
 
     def __len__(self) -> int:
         return len(self._open)
@@ -67,11 +69,17 @@ class Executions:
 
     def handed(self, execution_id: str, connection: str) -> bool:
         """Note that a call is given to this connection; True where it has it already."""
-        before = self._handed.get(execution_id)
-        self._handed[execution_id] = connection
-        if len(self._handed) > self._limit:
+        pair = execution_id, connection
+        if pair in self._handed:
+            return True
+        self._handed[pair] = None
+        if len(self._handed) > self._most_handed:
             self._handed.popitem(last=False)
-        return before == connection
+        return False
+
+    def is_open(self, execution_id: str) -> bool:
+        """Whether a call has come before and has no answer yet."""
+        return execution_id in self._open
 
     def answered(self, execution_id: str) -> bool:
         return execution_id in self._answered

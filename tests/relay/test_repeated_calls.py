@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import functools
 
+import pytest
+
 from tests.relay.conftest import Stage, hears_nothing, until
 from tests.relay.executors import MARKED, Calling, answer, cursor_of
 from tests.support.upstream import ScriptedUpstream
@@ -156,3 +158,41 @@ async def test_an_executor_at_work_is_not_called_twice(
     assert await hears_nothing(executor, 0.05)
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_a_call_made_again_without_an_executor_is_shown_once_to_each(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], mode: str
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, mode=mode)
+    first, session = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url, session)
+    await script.call_as("once", "exec_1")
+    for peer in (first, second):
+        assert (await peer.message())["id"] == "once"
+    late, _ = await stage.greeted(relay.url, session)
+    await script.call_as("again", "exec_1")
+    await script.call_as("and again", "exec_1")
+    assert (await late.message())["id"] == "again"
+    for peer in (first, second, late):
+        assert await hears_nothing(peer, 0.05)
+    await answer(first, "r1", "done")
+    await until(lambda: script.results)
+    assert relay.numbers.drops["duplicate"] == 1
+
+
+async def test_a_call_out_of_the_ring_is_not_shown_again_when_it_is_made_again(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    staying, session = await stage.greeted(relay.url)
+    cursor = relay.sessions[0].ring.cursor()
+    await script.call_as("once", "exec_1")
+    await staying.message("tool_call")
+    back = await stage.connect(relay.url, session, {"cursor": cursor})
+    assert [(await back.message())["type"] for _ in range(2)][1] == "tool_call"
+    await script.call_as("again", "exec_1")
+    for peer in (staying, back):
+        assert await hears_nothing(peer, 0.05)
