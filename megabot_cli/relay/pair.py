@@ -34,6 +34,7 @@ from megabot_cli.relay.way import Way
 from megabot_cli.relay.wire import (
     BINARY,
     TEXT,
+    HeardSocket,
     Sink,
     Socket,
     client_frame,
@@ -62,7 +63,7 @@ class Pair:
     def __init__(
         self,
         parts: RelayParts,
-        client: Socket,
+        client: HeardSocket,
         client_transport: asyncio.Transport,
         upstream: aiohttp.ClientWebSocketResponse[bool],
     ) -> None:
@@ -233,6 +234,7 @@ class Pair:
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._client.close(code=code, message=reason_bytes(reason))
+                await self._client.part()
         except (TimeoutError, ConnectionError):
             self._log.debug("client.cut", code=code)
         finally:

@@ -168,9 +168,7 @@ class ClientRoutes:
             )
         return await dedicated.serve(request)
 
-    async def _converse(
-        self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
-    ) -> None:
+    async def _converse(self, client: LocalClient, socket: HeardSocket, session: Session) -> None:
         self.clients[client.id] = client
         self._parts.numbers.clients_accepted += 1
         client.log.info("client.opened", session=session.session_id)
@@ -186,6 +184,7 @@ class ClientRoutes:
             client.outbox.close()
             self._parts.numbers.clients_closed[code] += 1
             client.log.info("client.closed", session=session.session_id, code=code, by=by)
+        await socket.part()
 
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
