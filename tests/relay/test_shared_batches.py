@@ -6,7 +6,8 @@ import gzip
 import json
 
 from tests.relay.conftest import Stage, enveloped, hears_nothing, until
-from tests.relay.test_shared import Unnamed, answer_each, hears_of, open_relay
+from tests.relay.test_shared import answer_each, hears_of, open_relay
+from tests.relay.test_shared_unnamed import Unnamed
 from tests.support.upstream import Connection, ScriptedUpstream, greet_and_wait
 
 
