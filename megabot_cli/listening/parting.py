@@ -9,9 +9,10 @@ the other side ends: that waits until nothing more comes.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
-from aiohttp import WebSocketError
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType
 
 PART_S = 2.0
 QUIET_S = 0.3
@@ -94,3 +95,45 @@ class PartsFromPeer:
         transport = self._req.transport if self.must_part and self._req is not None else None
         if transport is not None:
             await part(transport)
+
+
+class PartsFromServer:
+    """The same for a client's socket: the first `close` only tells, and with the second one the
+    server has its time."""
+
+    _closed: bool
+    _close_code: int | None
+    _reader: Any
+    _response: Any
+    _writer: Any
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
+        """As aiohttp's own, where the server has kept to the protocol."""
+        if not isinstance(self._reader.exception(), WebSocketError):
+            closed: bool = await super().close(code=code, message=message)  # type: ignore[misc]
+            return closed
+        if not self._closed:
+            self._set_closed()  # type: ignore[attr-defined]
+            with contextlib.suppress(ConnectionError):
+                await self._writer.close(code, message)
+            return True
+        connection = self._response.connection
+        try:
+            if connection is not None and connection.transport is not None:
+                await part(connection.transport)
+        finally:
+            self._response.close()
+        return False
+
+
+def give_no_code(socket: Any) -> None:
+    """Have a socket's close go without a code, as the close that it passes on came."""
+    writer = socket._writer
+
+    async def close(_code: int, _message: bytes) -> None:
+        try:
+            await writer.send_frame(b"", WSMsgType.CLOSE)
+        finally:
+            writer._closing = True
+
+    writer.close = close

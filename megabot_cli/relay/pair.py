@@ -17,8 +17,9 @@ from aiohttp import WSMsgType
 
 from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
+from megabot_cli.listening.parting import give_no_code
 from megabot_cli.protocol.batching import counts_as
-from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
+from megabot_cli.protocol.close_codes import NO_CODE, CloseCode, reason_bytes, sendable
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.greeting import GREETING, greeted
 from megabot_cli.relay.checks import Checks, Objection
@@ -26,7 +27,7 @@ from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.paced_way import PacedWay
 from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts, notice
-from megabot_cli.relay.reading import LOST, NO_CODE
+from megabot_cli.relay.reading import LOST
 from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
@@ -157,7 +158,7 @@ class Pair:
         self._pings.stop()
         self._watch_upstream()
         if end.code != LOST:  # who says goodbye does not wait for that
-            await self._say_goodbye(sendable(end.code), end.reason)
+            await self._say_goodbye(end)
         sent = self._parts.loop.create_task(self._paced.until_nothing_waits(), name="pair rest")
         try:
             await asyncio.wait(
@@ -225,12 +226,14 @@ class Pair:
             self._upstream_transport.abort()
             await hang_up(self._upstream)  # it has no line left; aiohttp lets go of it
             return
-        code = sendable(end.code)
-        await asyncio.gather(
-            hang_up(self._upstream, code, end.reason), self._say_goodbye(code, end.reason)
-        )
+        if end.code == NO_CODE:
+            give_no_code(self._upstream)
+        await asyncio.gather(hang_up(self._upstream, end.code, end.reason), self._say_goodbye(end))
 
-    async def _say_goodbye(self, code: int, reason: str) -> None:
+    async def _say_goodbye(self, end: End) -> None:
+        code, reason = sendable(end.code), end.reason
+        if end.code == NO_CODE:
+            give_no_code(self._client)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._client.close(code=code, message=reason_bytes(reason))

@@ -7,12 +7,12 @@ from typing import Any
 import aiohttp
 import structlog
 
+from megabot_cli.protocol.close_codes import NO_CODE
 from megabot_cli.relay.wire import Sink, Socket, deliver_to
 from megabot_cli.relay.witness import Witness
 
 log = structlog.get_logger("relay")
 
-NO_CODE = 1005
 LOST = 1006
 
 

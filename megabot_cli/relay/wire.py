@@ -10,7 +10,6 @@ read the public way, only slower.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import struct
 from typing import Any, Protocol
@@ -22,7 +21,7 @@ from aiohttp import web
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
-from megabot_cli.listening.parting import PartsFromPeer, part
+from megabot_cli.listening.parting import PartsFromPeer, PartsFromServer
 from megabot_cli.protocol.frames import MASKED, MIDDLE, frame_end
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
@@ -327,7 +326,7 @@ class HeardSocket(PartsFromPeer, web.WebSocketResponse[bool]):
         """Started when the socket opens, and after each arrival: never, here."""
 
 
-class HeardUpstream(aiohttp.ClientWebSocketResponse[bool]):
+class HeardUpstream(PartsFromServer, aiohttp.ClientWebSocketResponse[bool]):
     """The same for a link: `client.dial` is told to make it one."""
 
     heard = True
@@ -337,23 +336,6 @@ class HeardUpstream(aiohttp.ClientWebSocketResponse[bool]):
 
     def _reset_heartbeat(self) -> None:
         """See `HeardSocket`."""
-
-    async def close(self, *, code: int = aiohttp.WSCloseCode.OK, message: bytes = b"") -> bool:
-        """As aiohttp's own; a server that broke the protocol is only told so by the first call,
-        and has with the second one until it hangs up (`listening.parting`)."""
-        if not isinstance(self._reader.exception(), aiohttp.WebSocketError):
-            return await super().close(code=code, message=message)
-        if not self._closed:
-            self._set_closed()
-            with contextlib.suppress(ConnectionError):
-                await self._writer.close(code, message)
-            return True
-        try:
-            if (transport := upstream_transport(self)) is not None:
-                await part(transport)
-        finally:
-            self._response.close()
-        return False
 
 
 CAN_HEAR = all(

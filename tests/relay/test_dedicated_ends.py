@@ -10,6 +10,7 @@ import pytest
 import structlog
 
 from megabot_cli.config.schema import LimitSettings
+from megabot_cli.storage.segment_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.relay.test_dedicated import open_relay
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -201,3 +202,66 @@ async def test_a_drain_lets_the_answer_under_way_finish(stage: Stage) -> None:
         assert json.loads(await peer.text())["payload"]["content"] == "late"
         assert await peer.close_code() == 1012
         await stopping
+
+
+class Closing:
+    """An upstream of plain aiohttp that closes, or is closed, without a code."""
+
+    def __init__(self, begins: bool) -> None:
+        self.begins = begins
+        self.heard: list[tuple[object, object, str | None]] = []
+
+    async def __call__(self, connection: Connection) -> None:
+        await connection.receive_text()
+        if self.begins:
+            await connection.send_raw(b"\x88\x00")
+        reader = connection.socket._reader
+        assert reader is not None
+        message = await reader.read()
+        self.heard.append((message.type, message.data, message.extra))
+
+
+@pytest.mark.parametrize("by", ["client", "upstream"])
+async def test_a_close_without_a_code_stays_one_on_both_sides_and_in_the_recording(
+    stage: Stage, by: str
+) -> None:
+    empty = (aiohttp.WSMsgType.CLOSE, 0, "")
+    script = Closing(by == "upstream")
+    async with ScriptedUpstream(script) as upstream:
+        relay = await open_relay(stage, upstream.url, record=True)
+        peer = await stage.connect(relay.url, autoclose=False)
+        await peer.socket.send_str("go")
+        if by == "client":
+            await until(lambda: relay.numbers.messages_to_upstream)
+            await peer.socket.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+        message = await peer.socket.receive(timeout=5)
+        assert (message.type, message.data, message.extra) == empty
+        if by == "upstream":
+            await peer.socket.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+        await until(lambda: script.heard)
+        assert script.heard == [empty]
+        await until(lambda: not relay.gauges().clients)
+        await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        (closed,) = [each for each in reader if each.kind == "close"]
+    assert (closed.code, closed.reason, closed.by) == (None, None, by)
+    assert relay.numbers.clients_closed == {1005: 1}
+
+
+async def test_a_close_without_a_code_waits_for_what_the_rate_limit_holds(stage: Stage) -> None:
+    script = Keeping()
+    async with ScriptedUpstream(script) as upstream:
+        limits = LimitSettings(messages_per_second=40, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        peer = await stage.connect(relay.url, autoclose=False)
+        await until(lambda: len(upstream.connections) == 2)
+        script.ended = False
+        for number in range(6):
+            await peer.socket.send_str(str(number))
+        await peer.socket.send_frame(b"", aiohttp.WSMsgType.CLOSE)
+        message = await peer.socket.receive(timeout=5)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 0)
+        await until(lambda: script.ended)
+        assert script.got == [str(number) for number in range(6)]
+        assert script.ended_with == 0
