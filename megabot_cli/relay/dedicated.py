@@ -104,7 +104,13 @@ class Dedicated:
         if transport is None or transport.is_closing():
             await hang_up(dialed.socket, CloseCode.GOING_AWAY)
             return socket if socket.prepared else web.Response(), None
-        return socket, Pair(self._parts, socket, transport, dialed.socket)
+        return socket, Pair(
+            self._parts,
+            socket,
+            transport,
+            dialed.socket,
+            gzip=request.query.get("compression") == "gzip",
+        )
 
     def _wait_s(self) -> float:
         """How long nobody dials: the upstream asks for that, or has just not been there."""

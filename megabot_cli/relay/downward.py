@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.corner import with_corner, without_corner
+from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
@@ -22,7 +23,7 @@ from megabot_cli.relay.routing import (
     refusal_code,
 )
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.unfolding import Unfolding, messages_within
+from megabot_cli.relay.unfolding import Overgrown, Unfolding, messages_within, too_big
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.wire import BINARY, TEXT, server_frame
@@ -50,7 +51,7 @@ class Downward:
         *,
         to_askers_only: bool,
     ) -> None:
-        self._unfold = Unfolding(parts)
+        self._unfold = Unfolding(parts, ARRIVING_FACTOR)
         self._time = parts.loop.time
         self._numbers = parts.numbers
         self._witness = parts.witness
@@ -117,6 +118,8 @@ class Downward:
                     types[OTHER] += 1
                 if head is None or head.id is None or kind is None:
                     numbers.malformed_to_client += 1
+                    if binary and isinstance(head, Overgrown):
+                        raise too_big()
                     metadata = None if head is None else head.metadata
                     if metadata is not None and metadata.megabot is not None:
                         data, whole = unfold.without_corner(data, binary), None
