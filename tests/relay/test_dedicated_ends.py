@@ -8,6 +8,7 @@ import json
 import aiohttp
 import pytest
 import structlog
+from aiohttp import web
 
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.storage.segment_reader import open_recording
@@ -16,7 +17,19 @@ from tests.relay.test_dedicated import open_relay
 from tests.support.upstream import Connection, ScriptedUpstream
 
 
-@pytest.mark.parametrize(("code", "reason"), [(1000, ""), (1000, "done"), (4321, "warum nicht é")])
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        (1000, ""),
+        (1000, "done"),
+        (1001, ""),
+        (1003, "text only"),
+        (1011, ""),
+        (1012, ""),
+        (1013, "busy"),
+        (4321, "warum nicht é"),
+    ],
+)
 async def test_the_upstreams_close_code_and_reason_reach_the_client(
     stage: Stage, code: int, reason: str
 ) -> None:
@@ -265,3 +278,43 @@ async def test_a_close_without_a_code_waits_for_what_the_rate_limit_holds(stage:
         await until(lambda: script.ended)
         assert script.got == [str(number) for number in range(6)]
         assert script.ended_with == 0
+
+
+async def test_who_waits_for_its_upstream_when_a_drain_begins_is_not_let_in(stage: Stage) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+    codes: list[int | None] = []
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        asked.set()
+        await may_answer.wait()
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        codes.append(socket.close_code)
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", serve)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        may_answer.set()
+        relay = await open_relay(stage, f"ws://127.0.0.1:{runner.addresses[0][1]}/ws", drain_s=5.0)
+        may_answer.clear()
+        asked.clear()
+        codes.clear()
+        connecting = asyncio.ensure_future(stage.connect(relay.url))
+        await asked.wait()
+        draining = asyncio.ensure_future(relay.drain())
+        await asyncio.sleep(0)
+        may_answer.set()
+        with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+            await connecting
+        assert refused.value.status == 503
+        assert relay.numbers.refusals == {"draining": 1}
+        await draining
+        await until(lambda: codes)
+        assert codes == [1001]
+    finally:
+        await runner.cleanup()
