@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from aiohttp import WebSocketError, WSCloseCode, WSMsgType
+from aiohttp import ClientError, WebSocketError, WSCloseCode, WSMsgType
 
 PART_S = 2.0
 QUIET_S = 0.3
@@ -81,7 +81,18 @@ class PartsFromPeer:
 
     must_part = False
     _exception: BaseException | None
+    _reader: Any
     _req: Any
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = False
+    ) -> bool:
+        """As aiohttp's own, which waits for a peer that does not read; and what failed in us is no
+        normal end."""
+        if code == WSCloseCode.OK and _is_our_fault(self._reader):
+            code = WSCloseCode.INTERNAL_ERROR
+        closed: bool = await super().close(code=code, message=message, drain=drain)  # type: ignore[misc]
+        return closed
 
     def _close_transport(self) -> None:
         """aiohttp hangs up here, whatever the peer is still sending."""
@@ -110,6 +121,8 @@ class PartsFromServer:
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
         """As aiohttp's own, where the server has kept to the protocol."""
         if not isinstance(self._reader.exception(), WebSocketError):
+            if code == WSCloseCode.OK and _is_our_fault(self._reader):
+                code = WSCloseCode.INTERNAL_ERROR
             closed: bool = await super().close(code=code, message=message)  # type: ignore[misc]
             return closed
         if not self._closed:
@@ -124,6 +137,12 @@ class PartsFromServer:
         finally:
             self._response.close()
         return False
+
+
+def _is_our_fault(reader: Any) -> bool:
+    """Whether reading ended because whoever was handed a message failed."""
+    fault = reader.exception() if reader is not None else None
+    return fault is not None and not isinstance(fault, WebSocketError | OSError | ClientError)
 
 
 def give_no_code(socket: Any) -> None:
