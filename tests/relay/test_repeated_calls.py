@@ -8,18 +8,15 @@ import functools
 import pytest
 
 from tests.relay.conftest import Stage, hears_nothing, until
-from tests.relay.executors import MARKED, Calling, answer, cursor_of
+from tests.relay.executors import MARKED, Calling, answer, at_work, cursor_of
 from tests.support.upstream import ScriptedUpstream
 
 
 async def test_a_call_repeated_after_a_resume_is_not_carried_out_again(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    script, _ = calling
+    _, executor, _ = await at_work(stage, calling)
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
     await script.call()
@@ -79,12 +76,9 @@ async def test_an_executor_that_comes_back_does_not_get_what_it_was_failed_for(
 async def test_a_result_that_was_lost_with_the_link_is_given_again_to_an_upstream_that_asks(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, session = await stage.greeted(relay.url, role="executor")
+    script, _ = calling
+    relay, executor, session = await at_work(stage, calling, message_id="same")
     other, _ = await stage.greeted(relay.url, session)
-    await script.call_as("same", "exec_1")
-    await executor.message("tool_call")
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
     for turn, message_id in enumerate(("same", "another", "third"), 2):
@@ -107,10 +101,7 @@ async def test_a_result_that_waited_in_vain_is_given_to_an_upstream_that_asks_ag
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
     script, upstream = calling
-    relay = await stage.open_relay(upstream.url, wait_s=0.2)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call_as("same", "exec_1")
-    await executor.message("tool_call")
+    relay, executor, _ = await at_work(stage, calling, message_id="same", wait_s=0.2)
     before = script.connection
     await upstream.stop()
     await executor.message("status_update")
@@ -146,11 +137,8 @@ async def test_what_a_lost_executor_was_failed_for_is_told_again_to_an_upstream_
 async def test_an_executor_at_work_is_not_called_twice(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    script, _ = calling
+    relay, executor, _ = await at_work(stage, calling)
     await script.resumed(relay)
     await script.call_as("another", "exec_1")
     for _ in range(2):
