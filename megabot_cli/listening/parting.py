@@ -85,10 +85,12 @@ class PartsFromPeer:
     _req: Any
 
     async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = False
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
     ) -> bool:
-        """As aiohttp's own, which waits for a peer that does not read; and what failed in us is no
-        normal end."""
+        """As aiohttp's own; but what failed in us is no normal end, and who broke the protocol is
+        not waited for until it reads: it has its time in `part`."""
+        fault = self._reader.exception() if self._reader is not None else None
+        drain = drain and not isinstance(fault, WebSocketError)
         if code == WSCloseCode.OK and _is_our_fault(self._reader):
             code = WSCloseCode.INTERNAL_ERROR
         closed: bool = await super().close(code=code, message=message, drain=drain)  # type: ignore[misc]
