@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.greeting import GREETING
 from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.engine import SessionRing
@@ -30,7 +33,7 @@ from megabot_cli.relay.wire import BINARY, TEXT, server_frame
 from megabot_cli.telemetry.metrics import OTHER
 
 _FOR_US = frozenset(
-    {"tool_call", "connection_error", "batch"}
+    {"tool_call", "connection_error", "batch", GREETING}
 )  # types that are more than passed on
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
@@ -50,6 +53,7 @@ class Downward:
         upward: Upward,
         *,
         to_askers_only: bool,
+        greeted_anew: Callable[[bytes], bool],
     ) -> None:
         self._unfold = Unfolding(parts, ARRIVING_FACTOR)
         self._time = parts.loop.time
@@ -63,6 +67,7 @@ class Downward:
         self._results = results
         self._upward = upward
         self._to_askers_only = to_askers_only
+        self._greeted_anew = greeted_anew  # True: clients have been told
         self.heard_at = 0.0  # of the event loop's clock: when the upstream last said something
         self._repeats: Repeats | None = None  # while the upstream may say things again
 
@@ -155,6 +160,8 @@ class Downward:
                             seq = ring.top
                             continue
                         if kind == "connection_error" and self._is_for_the_link(head, data):
+                            continue
+                        if kind == GREETING and self._greeted_anew(self._unfold.text(data, binary)):
                             continue
                         if to_askers_only or requests:
                             to = self._concerns(head, self._unfold.text(data, binary), now)

@@ -55,6 +55,10 @@ class Voice:
         payload: dict[str, object] = {"status": status, "message": message}
         self.tell(client, notice("status_update", payload, session_id=self.session_id))
 
+    def upstream_away(self, client: LocalClient, why: str) -> None:
+        text = f"the upstream is away: {why}; messages wait and are sent when it is back"
+        self.status(client, "reconnecting", text)
+
     def greet(
         self,
         client: LocalClient,
