@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import zlib
 from typing import Any
 
 from aiohttp import ClientError, WebSocketError, WSCloseCode, WSMsgType
@@ -91,8 +92,8 @@ class PartsFromPeer:
         not waited for until it reads: it has its time in `part`."""
         fault = self._reader.exception() if self._reader is not None else None
         drain = drain and not isinstance(fault, WebSocketError)
-        if code == WSCloseCode.OK and _is_our_fault(self._reader):
-            code = WSCloseCode.INTERNAL_ERROR
+        if code == WSCloseCode.OK:
+            code = _code_for(fault)
         closed: bool = await super().close(code=code, message=message, drain=drain)  # type: ignore[misc]
         return closed
 
@@ -123,8 +124,8 @@ class PartsFromServer:
     async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
         """As aiohttp's own, where the server has kept to the protocol."""
         if not isinstance(self._reader.exception(), WebSocketError):
-            if code == WSCloseCode.OK and _is_our_fault(self._reader):
-                code = WSCloseCode.INTERNAL_ERROR
+            if code == WSCloseCode.OK:
+                code = _code_for(self._reader.exception())
             closed: bool = await super().close(code=code, message=message)  # type: ignore[misc]
             return closed
         if not self._closed:
@@ -141,10 +142,13 @@ class PartsFromServer:
         return False
 
 
-def _is_our_fault(reader: Any) -> bool:
-    """Whether reading ended because whoever was handed a message failed."""
-    fault = reader.exception() if reader is not None else None
-    return fault is not None and not isinstance(fault, WebSocketError | OSError | ClientError)
+def _code_for(fault: BaseException | None) -> int:
+    """What ended the reading, where aiohttp knows no code for it."""
+    if isinstance(fault, zlib.error):
+        return WSCloseCode.PROTOCOL_ERROR  # what the peer sent as deflate is none
+    if fault is None or isinstance(fault, OSError | ClientError):
+        return WSCloseCode.OK
+    return WSCloseCode.INTERNAL_ERROR  # whoever was handed a message failed at it
 
 
 def give_no_code(socket: Any) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import zlib
 from typing import Any, Protocol
 
 import aiohttp
@@ -89,6 +90,12 @@ class DirectQueue(WebSocketDataQueue):
         if size > _LARGE_BYTES:
             self._hand_on()
             self.collects = self.sink is not None
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """aiohttp takes deflate that cannot be read for a fault of its own."""
+        if isinstance(exc, zlib.error):
+            exc = aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, "broken deflate")
+        super().set_exception(exc, *cause)
 
     def read_is_over(self) -> None:
         """All messages of one read from the network are there."""

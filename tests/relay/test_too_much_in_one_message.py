@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.wire import upstream_transport
 from tests.relay.conftest import Stage, until
 from tests.relay.test_doors import Stranger
 from tests.relay.test_relay_on_uvloop import name, run
@@ -106,6 +107,39 @@ async def test_an_upstream_of_a_pair_sees_it_and_so_does_the_client(stage: Stage
         assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1009)
         await until(lambda: codes)
         assert codes == [1009]
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+async def test_deflate_that_is_none_breaks_the_protocol_and_is_told_so(
+    stage: Stage, mode: str
+) -> None:
+    codes: list[int | None] = []
+
+    async def garbage(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive_text()
+        await connection.send_raw(b"\xc1\x04\xff\xff\xff\xff")
+        codes.append(await connection.until_gone())
+
+    async with ScriptedUpstream(garbage, compress=True) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.socket.send_str("go")
+        await until(lambda: codes)
+        assert codes == [1002]
+        if mode == "dedicated":
+            assert await peer.close_code() == 1002
+        else:
+            assert relay.numbers.link_losses == {1002: 1}
+        await relay.stop()
+
+
+async def test_so_it_is_at_the_gateway_which_is_deflated_to(stage: Stage, gateway: Gateway) -> None:
+    peer = await stage.connect(gateway.url, headers={"X-API-Key": stage.api_key}, compress=15)
+    transport = upstream_transport(peer.socket)
+    assert transport is not None
+    transport.write(b"\xc1\x84\0\0\0\0\xff\xff\xff\xff")
+    assert await peer.close_code() == 1002
 
 
 async def test_who_never_ends_is_cut_after_a_while(stage: Stage, gateway: Gateway) -> None:
