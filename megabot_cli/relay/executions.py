@@ -26,6 +26,7 @@ class Executions:
         self._handed: OrderedDict[tuple[str, str], None] = OrderedDict()  # execution, connection
         # With who was to carry it out: an answer may be given back.
         self._answered: OrderedDict[str, str | None] = OrderedDict()
+        self._unasked: OrderedDict[str, None] = OrderedDict()  # answered, and no call was seen
         self._limit = limit
         self._most_handed = limit * HANDED_FACTOR
 
@@ -44,6 +45,7 @@ class Executions:
             return self._open[execution_id]
         if execution_id in self._answered:
             return None
+        self._unasked.pop(execution_id, None)
         self._open[execution_id] = executor
         if len(self._open) > self._limit:
             self._open.popitem(last=False)
@@ -51,9 +53,12 @@ class Executions:
 
     def claim(self, execution_id: str, client: str) -> Claim:
         """A client wants to answer a call; only the first answer is one."""
-        if execution_id in self._answered:
+        if execution_id in self._answered or execution_id in self._unasked:
             return Claim.AGAIN
         if execution_id not in self._open:
+            self._unasked[execution_id] = None
+            if len(self._unasked) > self._limit:
+                self._unasked.popitem(last=False)
             return Claim.UNKNOWN
         executor = self._open[execution_id]
         if executor is not None and executor != client:
@@ -90,6 +95,9 @@ class Executions:
 
     def give_back(self, execution_id: str) -> bool:
         """The answer could not be taken after all: the call is open again, if it had been."""
+        if execution_id in self._unasked:
+            del self._unasked[execution_id]
+            return True
         if execution_id not in self._answered:
             return False
         self._open[execution_id] = self._answered.pop(execution_id)

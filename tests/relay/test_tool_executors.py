@@ -64,6 +64,26 @@ async def test_without_an_executor_all_see_it_and_the_first_answer_counts(
     assert [result["id"] for result in script.results] == ["r1"]
 
 
+async def test_of_a_call_that_no_relay_has_seen_the_first_answer_counts_too(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    """As after a restart of the relay."""
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    first, session = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url, session)
+    await answer(first, "r1", "done", "exec_of_before")
+    await until(lambda: script.results)
+    await answer(second, "r2", "done too", "exec_of_before")
+    refusal = await second.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (409, "r2")
+    await script.call("exec_of_before")
+    await second.message("tool_call")
+    await answer(second, "r3", "now it was called", "exec_of_before")
+    await until(lambda: len(script.results) == 2)
+    assert [result["id"] for result in script.results] == ["r1", "r3"]
+
+
 async def test_a_call_made_again_to_executors_that_came_meanwhile_is_carried_out_by_one(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
