@@ -185,3 +185,27 @@ async def test_without_validation_a_pair_keeps_the_limit_all_the_same(stage: Sta
         await peer.send("chat_send", "big", content="x" * 1000)
         refusal = await peer.message("connection_error")
         assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (413, "big")
+
+
+async def test_it_ends_so_too_while_the_recorder_asks_for_patience(stage: Stage) -> None:
+    codes: list[int | None] = []
+
+    async def bomb(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive_text()
+        for number in range(20):
+            await connection.send("notification", {"title": str(number)})
+        await connection.send_bytes(folded("n", 50 * MIB, "notification"))
+        codes.append(await connection.until_gone())
+
+    async with ScriptedUpstream(bomb) as upstream:
+        relay = await stage.open_relay(upstream.url, record=True)
+        peer = await joined(stage, relay.url)
+        assert relay.recorder is not None
+        relay.recorder.must_wait = True
+        await peer.send("chat_send", "go", content="x")
+        for number in range(20):
+            assert (await peer.message("notification"))["payload"] == {"title": str(number)}
+        await until(lambda: codes)
+        assert codes == [1009]
+        await relay.stop()
