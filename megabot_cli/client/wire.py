@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import struct
+import zlib
 from typing import Any, Protocol
 
 import aiohttp
@@ -21,6 +22,7 @@ from aiohttp import web
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
+from megabot_cli.listening.parting import PartsFromPeer, PartsFromServer
 from megabot_cli.protocol.frames import MASKED, MIDDLE, frame_end
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
@@ -88,6 +90,12 @@ class DirectQueue(WebSocketDataQueue):
         if size > _LARGE_BYTES:
             self._hand_on()
             self.collects = self.sink is not None
+
+    def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
+        """aiohttp takes deflate that cannot be read for a fault of its own."""
+        if isinstance(exc, zlib.error):
+            exc = aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, "broken deflate")
+        super().set_exception(exc, *cause)
 
     def read_is_over(self) -> None:
         """All messages of one read from the network are there."""
@@ -309,7 +317,7 @@ class Heard(Protocol):
     heard: bool
 
 
-class HeardSocket(web.WebSocketResponse[bool]):
+class HeardSocket(PartsFromPeer, web.WebSocketResponse[bool]):
     """A client's socket without aiohttp's own heartbeat, whose timers cost more than a message.
 
     Created with `heartbeat`, it is told of arriving bytes; where aiohttp is built differently
@@ -325,7 +333,7 @@ class HeardSocket(web.WebSocketResponse[bool]):
         """Started when the socket opens, and after each arrival: never, here."""
 
 
-class HeardUpstream(aiohttp.ClientWebSocketResponse[bool]):
+class HeardUpstream(PartsFromServer, aiohttp.ClientWebSocketResponse[bool]):
     """The same for a link: `client.dial` is told to make it one."""
 
     heard = True

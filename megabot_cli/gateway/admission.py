@@ -26,7 +26,9 @@ class CredentialRefused(Exception):
 class Admission:
     """Accepts a JWT or an API key by `Authorization: Bearer`, `X-API-Key` or `?token=`.
 
-    The first of the three that is there decides; a browser can only use the last.
+    The first of the three that is there decides; a browser can only use the last. An
+    `Authorization` of another scheme is somebody else's, a proxy's say. Two different tokens in
+    header and query are refused: nobody can tell which of them is meant.
     """
 
     def __init__(self, users: Users, keys: Keys) -> None:
@@ -61,13 +63,20 @@ class Admission:
 
 
 def _credential(request: web.Request) -> str:
-    authorization = request.headers.get("Authorization")
-    if authorization is not None:
-        scheme, _, credential = authorization.strip().partition(" ")
-        if scheme.lower() != "bearer" or not credential.strip():
-            raise CredentialRefused("Authorization must be: Bearer, then a token or API key")
-        return credential.strip()
-    credential = request.headers.get("X-API-Key") or request.query.get("token") or ""
+    authorization = request.headers.get("Authorization", "")
+    bearer, in_query = _bearer_of(authorization), request.query.get("token", "")
+    if bearer and in_query and bearer != in_query:
+        raise CredentialRefused("Authorization and ?token= carry different tokens: send one")
+    credential = bearer or request.headers.get("X-API-Key") or in_query
     if not credential:
-        raise CredentialRefused("No token or API key provided")
+        raise CredentialRefused(
+            "Authorization must be: Bearer, then a token or API key"
+            if authorization
+            else "No token or API key provided"
+        )
     return credential
+
+
+def _bearer_of(authorization: str) -> str:
+    scheme, _, credential = authorization.strip().partition(" ")
+    return credential.strip() if scheme.lower() == "bearer" else ""

@@ -192,6 +192,7 @@ class Connection:
             self.session.detach(self, undelivered + unsent, time.monotonic())
             if self._said_goodbye:
                 self.session.goodbye()
+            await self._socket.part()
             # A closed transport stays as long as it has something to write to a dead peer.
             asyncio.get_running_loop().call_later(GOODBYE_S, self.abort)
 

@@ -18,6 +18,7 @@ import aiohttp.web_ws
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, hdrs, web
 from aiohttp._websocket.reader import WebSocketReader
 
+from megabot_cli.listening.parting import PartsFromPeer
 from megabot_cli.protocol.frames import MaskWatch
 
 LEVEL = 3
@@ -67,7 +68,7 @@ if vars(aiohttp.web_ws).get("WebSocketReader") is WebSocketReader:
     aiohttp.web_ws.WebSocketReader = MaskedReader  # type: ignore[attr-defined]
 
 
-class DeflatingSocket(web.WebSocketResponse[Literal[False]]):
+class DeflatingSocket(PartsFromPeer, web.WebSocketResponse[Literal[False]]):
     """A server's socket that compresses text of 1024 bytes and more, where the client offers.
 
     `deflates` says whether it was agreed on, after `prepare`.

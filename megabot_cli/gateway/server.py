@@ -34,6 +34,7 @@ from megabot_cli.gateway.sessions import Session, SessionTable
 from megabot_cli.gateway.signatures import Signing, open_signing
 from megabot_cli.gateway.throttle import LoginThrottle
 from megabot_cli.gateway.workspace import Workspaces
+from megabot_cli.listening.answers import can_upgrade
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper, known
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 
@@ -249,7 +250,7 @@ class Gateway:
             writer_limit=2**62,
             decode_text=False,
         )
-        if not socket.can_prepare(request):
+        if not can_upgrade(socket, request):
             raise routes.Refused(
                 426,
                 "upgrade_required",

@@ -27,6 +27,14 @@ def nothing_at(path: str, pages: Pages) -> str:
     return f"there is nothing at {path[:100]!r}; {meant or 'GET / lists what there is'}"
 
 
+def can_upgrade(socket: web.WebSocketResponse[Any], request: web.Request) -> bool:
+    """Whether a request is a WebSocket handshake; aiohttp's own fails at a key beyond ASCII."""
+    try:
+        return bool(socket.can_prepare(request))
+    except ValueError:
+        return False
+
+
 def json_line(
     facts: Any, status: int = 200, headers: Mapping[str, str] | None = None
 ) -> web.Response:

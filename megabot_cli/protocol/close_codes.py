@@ -26,6 +26,8 @@ class CloseCode(IntEnum):
     SESSION_ENDED = 4508
 
 
+NO_CODE = 1005  # of a close frame that gave none
+
 MEANING: Mapping[int, str] = MappingProxyType(
     {
         1000: "done",

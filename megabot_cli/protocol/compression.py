@@ -32,6 +32,14 @@ def is_gzip(data: bytes) -> bool:
     return data.startswith(_MAGIC)
 
 
+def beginning(data: bytes, most_bytes: int) -> bytes:
+    """So much of the text in a gzip message, however long it is; nothing of what is no gzip."""
+    try:
+        return zlib.decompressobj(_GZIP_WBITS).decompress(data, most_bytes)
+    except zlib.error:
+        return b""
+
+
 def inflate(data: bytes, most_bytes: int) -> bytes:
     """The text in a gzip message; at most `most_bytes` are ever produced, 0 is no limit.
 

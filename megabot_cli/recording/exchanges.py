@@ -14,6 +14,7 @@ from typing import Final, Literal
 import msgspec
 
 from megabot_cli.errors import BadData
+from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.answers import Answer, Correlator, ids_in, messages_in, payload_of
 from megabot_cli.recording.likeness import NOTHING_WILD, Likeness, Surroundings
@@ -258,10 +259,13 @@ class ExchangeReading:
 
     def _closed(self, record: Record) -> None:
         """The upstream hung up: after the last thing it was asked, if there was any."""
-        if record.by not in (None, "upstream") or record.client is not None or record.code is None:
+        code = record.code
+        if code is None and record.by == "upstream":
+            code = CloseCode.NORMAL  # it gave none, which is the nearest
+        if record.by not in (None, "upstream") or record.client is not None or code is None:
             return
         lane = self._lanes[self._lane_of(record)]
-        told = msgspec.json.encode([record.code, record.reason or ""])
+        told = msgspec.json.encode([int(code), record.reason or ""])
         steps = self._exchanges[lane.exchanges[-1]].steps if lane.exchanges else lane.unasked
         steps.add(record.t, self._keep("close", told))
 

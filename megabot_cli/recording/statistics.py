@@ -131,7 +131,7 @@ class Statistics:
             self._gaps += 1
             self._lost += record.lost or 0
         elif record.kind == "close":
-            self._close_codes[str(record.code or "unknown")] += 1
+            self._close_codes[str(record.code or "none")] += 1
 
     def _message(self, record: Record) -> None:
         size = record.size or 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
-from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.protocol.close_codes import NO_CODE, CloseCode
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.local_client import LocalClient
@@ -13,7 +13,6 @@ from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.ring import Kept, Recovery
 from megabot_cli.relay.roster import Roster
 
-NO_CODE = 1005  # a close frame that gave none
 WITH_CURSOR = (CloseCode.SLOW_CLIENT, CloseCode.NO_PONG)  # the reason says where to go on
 
 

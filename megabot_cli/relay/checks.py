@@ -7,6 +7,7 @@ import msgspec
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.protocol.validation import Problem, check, passes
+from megabot_cli.relay.unfolding import Overgrown, Unfolding
 from megabot_cli.telemetry.metrics import RelayNumbers
 
 _NOT_TEXT = Problem("$", "text", "binary", "messages are text")
@@ -29,6 +30,14 @@ class Checks:
         self._mode = settings.validation
         self._limit = limits.max_message_bytes
         self._numbers = numbers
+
+    def judge_binary(self, data: bytes, head: Head | None, unfold: Unfolding) -> Objection | None:
+        """As `judge`: of gzip the text within is judged."""
+        if isinstance(head, Overgrown):
+            text = f"uncompressed, the message has more than {head.most_bytes} bytes"
+            return Objection(413, "message_too_large", text)
+        within = unfold.text(data, binary=True)
+        return self.judge(within or data, head, binary=not within)
 
     def judge(self, data: bytes, head: Head | None, *, binary: bool) -> Objection | None:
         """None: it may go. In mode `warn` what breaks the rules is counted and goes."""

@@ -33,6 +33,7 @@ class Dedicated:
         self._parts = parts
         self._pairs: set[Pair] = set()
         self._dialling = 0  # clients whose upstream is being dialled: they have their place
+        self._draining = False
         self.fault: MegabotError | None = None  # why the last dial failed
 
     def __len__(self) -> int:
@@ -85,6 +86,10 @@ class Dedicated:
             log.warning("client.not_joined", fault=fault.message, hint=fault.hint)
             self._parts.numbers.refusals["upstream"] += 1
             return _refused_by_upstream(fault), None
+        if self._draining:  # it began while the upstream was dialled
+            await hang_up(dialed.socket, CloseCode.GOING_AWAY)
+            self._parts.numbers.refusals["draining"] += 1
+            return _refused("draining", "the relay is stopping", 503), None
         chosen = dialed.socket.protocol
         limits = self._parts.limits
         socket = HeardSocket(
@@ -104,7 +109,13 @@ class Dedicated:
         if transport is None or transport.is_closing():
             await hang_up(dialed.socket, CloseCode.GOING_AWAY)
             return socket if socket.prepared else web.Response(), None
-        return socket, Pair(self._parts, socket, transport, dialed.socket)
+        return socket, Pair(
+            self._parts,
+            socket,
+            transport,
+            dialed.socket,
+            gzip=request.query.get("compression") == "gzip",
+        )
 
     def _wait_s(self) -> float:
         """How long nobody dials: the upstream asks for that, or has just not been there."""
@@ -153,12 +164,20 @@ class Dedicated:
         self._dial_ended(None)
         return dialed
 
+    def drain(self) -> None:
+        """From now on nobody is let in, not even who waits for its upstream already."""
+        self._draining = True
+
     async def stop(self) -> None:
         """Close all pairs with 1012, both sides."""
         pairs = list(self._pairs)
         await asyncio.gather(
             *(pair.close(CloseCode.SERVICE_RESTART, "the relay stops") for pair in pairs)
         )
+
+
+def _refused(error: str, message: str, status: int) -> web.Response:
+    return json_line({"error": error, "message": message, "code": status}, status)
 
 
 def _not_now(fault: MegabotError | None, wait_s: float) -> web.Response:

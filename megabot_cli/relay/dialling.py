@@ -10,7 +10,7 @@ from megabot_cli.errors import NotAuthenticated
 from megabot_cli.relay.parts import RelayParts
 
 # What the upstream sends is not ours to cut; our own limit is for clients.
-_ARRIVING_FACTOR = 4
+ARRIVING_FACTOR = 4
 
 # A link's messages are read, routed and handed to clients who asked for no gzip: it takes
 # permessage-deflate in its place.
@@ -47,7 +47,7 @@ async def dial_upstream(
                 dialect=parts.profile.dialect,
                 timeout_s=parts.settings.dial_timeout_s,
                 heartbeat_s=parts.settings.heartbeat_s,
-                max_message_bytes=parts.limits.max_message_bytes * _ARRIVING_FACTOR,
+                max_message_bytes=parts.limits.max_message_bytes * ARRIVING_FACTOR,
                 compression=_OF_A_LINK[parts.profile.compression],
                 await_greeting=not transparent,
                 autoping=not transparent,

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from megabot_cli.client.wire import BINARY, TEXT, server_frame
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.greeting import GREETING
 from megabot_cli.relay.corner import with_corner, without_corner
+from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.link import Link
@@ -23,13 +27,13 @@ from megabot_cli.relay.routing import (
     refusal_code,
 )
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.unfolding import Unfolding, messages_within
+from megabot_cli.relay.unfolding import Overgrown, Unfolding, messages_within, too_big
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.telemetry.metrics import OTHER
 
 _FOR_US = frozenset(
-    {"tool_call", "connection_error", "batch"}
+    {"tool_call", "connection_error", "batch", GREETING}
 )  # types that are more than passed on
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
@@ -49,8 +53,9 @@ class Downward:
         upward: Upward,
         *,
         to_askers_only: bool,
+        greeted_anew: Callable[[bytes], bool],
     ) -> None:
-        self._unfold = Unfolding(parts)
+        self._unfold = Unfolding(parts, ARRIVING_FACTOR)
         self._time = parts.loop.time
         self._numbers = parts.numbers
         self._witness = parts.witness
@@ -62,6 +67,7 @@ class Downward:
         self._results = results
         self._upward = upward
         self._to_askers_only = to_askers_only
+        self._greeted_anew = greeted_anew  # True: clients have been told
         self.heard_at = 0.0  # of the event loop's clock: when the upstream last said something
         self._repeats: Repeats | None = None  # while the upstream may say things again
 
@@ -117,6 +123,8 @@ class Downward:
                     types[OTHER] += 1
                 if head is None or head.id is None or kind is None:
                     numbers.malformed_to_client += 1
+                    if binary and isinstance(head, Overgrown):
+                        raise too_big()
                     metadata = None if head is None else head.metadata
                     if metadata is not None and metadata.megabot is not None:
                         data, whole = unfold.without_corner(data, binary), None
@@ -152,6 +160,8 @@ class Downward:
                             seq = ring.top
                             continue
                         if kind == "connection_error" and self._is_for_the_link(head, data):
+                            continue
+                        if kind == GREETING and self._greeted_anew(self._unfold.text(data, binary)):
                             continue
                         if to_askers_only or requests:
                             to = self._concerns(head, self._unfold.text(data, binary), now)
@@ -307,7 +317,10 @@ class Downward:
         execution_id = read_keys(data).execution_id
         if execution_id is None:
             return False  # nobody can tell what became of it
-        return not self._executions.may_begin(execution_id, client.name)
+        if not self._executions.may_begin(execution_id, client.name):
+            return True
+        self._executions.handed(execution_id, client.id)
+        return False
 
     def _for(self, client: LocalClient, data: bytes, seq: int) -> bytes:
         """A message as one client gets it: with our corner, if it reads it."""
@@ -322,6 +335,7 @@ class Downward:
         look on; without an executor all may answer, and the first answer counts."""
         execution_id = read_keys(data).execution_id
         executor = self._roster.executor
+        again = execution_id is not None and self._executions.is_open(execution_id)
         if execution_id is not None:
             if self._results.asked_again(execution_id):
                 self._drop("duplicate", f"the call {execution_id} has been answered before")
@@ -334,6 +348,11 @@ class Downward:
                 return
         now = self._time()
         to = executor.name if executor is not None else self._concerns(head, data, now)
+        if executor is None and execution_id is not None:
+            new = self._new_to(execution_id, to)
+            if again:
+                self._show_call_to(new, execution_id, data, now)
+                return
         seq = self._hand_out(data, to, now)
         if executor is not None and self._roster.corners:
             self._let_look_on(executor, data, seq)
@@ -341,6 +360,22 @@ class Downward:
     def _is_new_to(self, executor: LocalClient | None, execution_id: str) -> bool:
         """Whether whoever carries a call out is there, and has not been given it."""
         return executor is not None and not self._executions.handed(execution_id, executor.id)
+
+    def _new_to(self, execution_id: str, to: str | None) -> list[LocalClient]:
+        """Those whom a call for everybody, or for one (`to`), concerns and who have not had it."""
+        by_name = self._roster.by_name
+        concerned = by_name.values() if to is None else filter(None, [by_name.get(to)])
+        handed = self._executions.handed
+        return [client for client in concerned if not handed(execution_id, client.id)]
+
+    def _show_call_to(
+        self, clients: list[LocalClient], execution_id: str, data: bytes, now: float
+    ) -> None:
+        """A call is made again, and there is still no executor: once is enough for each."""
+        if not clients:
+            self._drop("duplicate", f"the call {execution_id} is known to all who are here")
+        for client in clients:
+            self._hand_out(data, client.name, now)
 
     def _let_look_on(self, executor: LocalClient, data: bytes, seq: int) -> None:
         corner = {"cursor": self._ring.cursor(seq), "read_only": True}

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from enum import Enum
 
 MOST_REMEMBERED = 1000
+HANDED_FACTOR = 10  # without an executor a call is handed to everybody
 
 
 class Claim(Enum):
@@ -22,10 +23,12 @@ class Executions:
 
     def __init__(self, limit: int = MOST_REMEMBERED) -> None:
         self._open: OrderedDict[str, str | None] = OrderedDict()  # execution → client's name
-        self._handed: OrderedDict[str, str] = OrderedDict()  # execution → connection
+        self._handed: OrderedDict[tuple[str, str], None] = OrderedDict()  # execution, connection
         # With who was to carry it out: an answer may be given back.
         self._answered: OrderedDict[str, str | None] = OrderedDict()
+        self._unasked: OrderedDict[str, None] = OrderedDict()  # answered, and no call was seen
         self._limit = limit
+        self._most_handed = limit * HANDED_FACTOR
 
     def __len__(self) -> int:
         return len(self._open)
@@ -42,6 +45,7 @@ class Executions:
             return self._open[execution_id]
         if execution_id in self._answered:
             return None
+        self._unasked.pop(execution_id, None)
         self._open[execution_id] = executor
         if len(self._open) > self._limit:
             self._open.popitem(last=False)
@@ -49,9 +53,12 @@ class Executions:
 
     def claim(self, execution_id: str, client: str) -> Claim:
         """A client wants to answer a call; only the first answer is one."""
-        if execution_id in self._answered:
+        if execution_id in self._answered or execution_id in self._unasked:
             return Claim.AGAIN
         if execution_id not in self._open:
+            self._unasked[execution_id] = None
+            if len(self._unasked) > self._limit:
+                self._unasked.popitem(last=False)
             return Claim.UNKNOWN
         executor = self._open[execution_id]
         if executor is not None and executor != client:
@@ -67,11 +74,17 @@ class Executions:
 
     def handed(self, execution_id: str, connection: str) -> bool:
         """Note that a call is given to this connection; True where it has it already."""
-        before = self._handed.get(execution_id)
-        self._handed[execution_id] = connection
-        if len(self._handed) > self._limit:
+        pair = execution_id, connection
+        if pair in self._handed:
+            return True
+        self._handed[pair] = None
+        if len(self._handed) > self._most_handed:
             self._handed.popitem(last=False)
-        return before == connection
+        return False
+
+    def is_open(self, execution_id: str) -> bool:
+        """Whether a call has come before and has no answer yet."""
+        return execution_id in self._open
 
     def answered(self, execution_id: str) -> bool:
         return execution_id in self._answered
@@ -82,6 +95,9 @@ class Executions:
 
     def give_back(self, execution_id: str) -> bool:
         """The answer could not be taken after all: the call is open again, if it had been."""
+        if execution_id in self._unasked:
+            del self._unasked[execution_id]
+            return True
         if execution_id not in self._answered:
             return False
         self._open[execution_id] = self._answered.pop(execution_id)

@@ -134,6 +134,11 @@ class Identity:
         for session in self.sessions:
             session.take_over()
 
+    def drain(self) -> None:
+        """Let nobody in who has not been let in yet."""
+        if self.dedicated is not None:
+            self.dedicated.drain()
+
     async def stop_pairs(self) -> None:
         if self.dedicated is not None:
             await self.dedicated.stop()

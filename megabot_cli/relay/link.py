@@ -26,6 +26,7 @@ from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
 from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as, wrap
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
+from megabot_cli.protocol.greeting import greeted
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
@@ -221,6 +222,15 @@ class Link:
             self._log.info("link.came_back", session=self.life.session_id, verdict=verdict.value)
         self._listener.link_up(greeting, verdict)
         self._pump()
+
+    def goes_on_in(self, greeting: bytes) -> str | None:
+        """The other session that the upstream greets us in meanwhile; None: it is the same one."""
+        name = greeted(greeting).session_id
+        if not name or name == self.life.session_id:
+            return None
+        self.life.renamed(name)
+        self._parts.numbers.resumes[Verdict.NEW_SESSION] += 1
+        return name
 
     async def _back_off(self, fault: MegabotError | None) -> None:
         self.fault = fault

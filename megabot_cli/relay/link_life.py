@@ -82,6 +82,10 @@ class LinkLife:
             return Verdict.UNKNOWN
         return Verdict.RESUMED if session_id == asked else Verdict.NEW_SESSION
 
+    def renamed(self, session_id: str) -> None:
+        """The upstream goes on in another session, on the connection that there is."""
+        self.session_id = session_id
+
     def lost(self, chance: float, retry_after_s: float | None = None) -> float:
         """The connection or the dial failed; returns how long to wait before the next.
 

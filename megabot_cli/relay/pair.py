@@ -7,8 +7,8 @@ not read, the other is not read from either: nothing piles up, and nobody else i
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
-from collections.abc import Callable
 
 import aiohttp
 import msgspec
@@ -20,6 +20,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.client.wire import (
     BINARY,
     TEXT,
+    HeardSocket,
     Sink,
     Socket,
     client_frame,
@@ -28,21 +29,17 @@ from megabot_cli.client.wire import (
     server_frame,
     upstream_transport,
 )
+from megabot_cli.listening.parting import give_no_code
 from megabot_cli.protocol.batching import counts_as
-from megabot_cli.protocol.close_codes import CloseCode, reason_bytes, sendable
-from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.protocol.greeting import GREETING, greeted
-from megabot_cli.relay.checks import Checks, Objection
+from megabot_cli.protocol.close_codes import NO_CODE, CloseCode, reason_bytes, sendable
 from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.paced_way import PacedWay
+from megabot_cli.relay.pair_looking import PairLooking
 from megabot_cli.relay.pair_pings import Pings
-from megabot_cli.relay.parts import RelayParts, notice
-from megabot_cli.relay.reading import LOST, NO_CODE
-from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
+from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.reading import LOST
 from megabot_cli.relay.transports import unseen
-from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.relay.way import Way
-from megabot_cli.telemetry.metrics import OTHER
 from megabot_cli.wording import counted
 
 log = structlog.get_logger("relay")
@@ -62,15 +59,16 @@ class Pair:
     def __init__(
         self,
         parts: RelayParts,
-        client: Socket,
+        client: HeardSocket,
         client_transport: asyncio.Transport,
         upstream: aiohttp.ClientWebSocketResponse[bool],
+        *,
+        gzip: bool = False,
     ) -> None:
         self.client_id = new_id("client")
         self.link_id = new_id("link")
         self.since = time.monotonic()
         self.sent = self.received = 0  # messages of the client, of the upstream
-        self.session_id: str | None = None  # as the upstream's greeting says, if it is one
         self._parts = parts
         self._numbers = parts.numbers
         self._witness = parts.witness
@@ -83,16 +81,22 @@ class Pair:
         self._keeps_masks = unseen(transport)
         self._up = Way(parts.turn, self._upstream_transport, client_transport)
         self._down = Way(parts.turn, client_transport, self._upstream_transport)
-        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
+        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
         self._checked = parts.settings.validation != "off"
         self._paced = PacedWay(parts, self._up)
         self._limited = self._paced.limited
-        self._routing = Routing(in_order=True, forgets=True)
+        self._looking = PairLooking(parts, self.client_id, self.link_id, self._say, gzip=gzip)
+        self._unfolds = gzip
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
         self._client_left = False
         self._over = asyncio.Event()
         self._pings = Pings(parts, self._up, self._down)
         self._log = log.bind(client=self.client_id, link=self.link_id)
+
+    @property
+    def session_id(self) -> str | None:
+        """As the upstream's greeting says, if it is one."""
+        return self._looking.session_id
 
     @property
     def waiting_bytes(self) -> int:
@@ -105,7 +109,7 @@ class Pair:
 
     @property
     def requests(self) -> int:
-        return len(self._routing)
+        return len(self._looking.routing)
 
     @property
     def connected_s(self) -> float:
@@ -114,7 +118,7 @@ class Pair:
     @property
     def idle(self) -> bool:
         """Nothing waits to be written, and no request to be answered as far as we look."""
-        return not len(self._paced) and not len(self._routing) and not self.waiting_bytes
+        return not len(self._paced) and not len(self._looking.routing) and not self.waiting_bytes
 
     # -- its life --------------------------------------------------------------------------
 
@@ -156,7 +160,7 @@ class Pair:
         self._pings.stop()
         self._watch_upstream()
         if end.code != LOST:  # who says goodbye does not wait for that
-            await self._say_goodbye(sendable(end.code), end.reason)
+            await self._say_goodbye(end)
         sent = self._parts.loop.create_task(self._paced.until_nothing_waits(), name="pair rest")
         try:
             await asyncio.wait(
@@ -224,15 +228,18 @@ class Pair:
             self._upstream_transport.abort()
             await hang_up(self._upstream)  # it has no line left; aiohttp lets go of it
             return
-        code = sendable(end.code)
-        await asyncio.gather(
-            hang_up(self._upstream, code, end.reason), self._say_goodbye(code, end.reason)
-        )
+        if end.code == NO_CODE:
+            give_no_code(self._upstream)
+        await asyncio.gather(hang_up(self._upstream, end.code, end.reason), self._say_goodbye(end))
 
-    async def _say_goodbye(self, code: int, reason: str) -> None:
+    async def _say_goodbye(self, end: End) -> None:
+        code, reason = sendable(end.code), end.reason
+        if end.code == NO_CODE:
+            give_no_code(self._client)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._client.close(code=code, message=reason_bytes(reason))
+                await self._client.part()
         except (TimeoutError, ConnectionError):
             self._log.debug("client.cut", code=code)
         finally:
@@ -274,6 +281,8 @@ class Pair:
                         return End(LOST, "", by)
                 if self._witness.must_wait:
                     await self._witness.caught_up()
+        except aiohttp.WebSocketError as fault:
+            return End(int(fault.code), str(fault), by)
         except ConnectionError:
             return End(LOST, "", "upstream" if by == "client" else "client")
         finally:
@@ -286,9 +295,11 @@ class Pair:
         numbers, count = self._numbers, len(batch)
         self.sent += count
         numbers.messages_to_upstream += count
-        numbers.bytes_to_upstream += sum(map(len, batch))
-        if self._checked or self._witness.watching:
-            batch = self._look_up(batch, binary)
+        size = sum(map(len, batch))
+        numbers.bytes_to_upstream += size
+        looks = self._checked or self._witness.watching or (binary and self._unfolds)
+        if looks or size > self._most_bytes:
+            batch = self._looking.look_up(batch, binary)
         first_byte = BINARY if binary else TEXT
         if self._limited:
             mask = self._parts.masks.take
@@ -300,74 +311,8 @@ class Pair:
             frames = [(data, first_byte) for data in batch]
             self._up.add([client_frames(frames, self._parts.masks)])
 
-    def _look_up(self, batch: list[bytes], binary: bool) -> list[bytes]:
-        """Tell who watches; returns the messages to which nobody objects."""
-        numbers, types, routing = self._numbers, self._numbers.types_to_upstream, self._routing
-        judge = self._checks.judge
-        now = self._parts.loop.time()
-        client = self.client_id
-        tell = self._tell_together("to_upstream", batch, binary)
-        accepted = []
-        for data in batch:
-            try:
-                head = None if binary else decode_head(data)
-            except UNREADABLE:
-                head = peek(data)
-            if tell is not None:
-                tell("to_upstream", data, head, binary)
-            kind = None if head is None else head.type
-            try:
-                types[kind] += 1
-            except KeyError:
-                types[OTHER] += 1
-            if head is None or head.id is None or kind is None:
-                numbers.malformed_to_upstream += 1
-            elif kind in ASKS:
-                routing.sent(head.id, client, now, kind)
-            objection = judge(data, head, binary=binary)
-            if objection is None:
-                accepted.append(data)
-            else:
-                self._object(head, objection)
-        return accepted
-
-    def _tell_together(
-        self, direction: str, batch: list[bytes], binary: bool
-    ) -> Callable[[str, bytes, Head | None, bool], None] | None:
-        """Tell who watches of all that came; else returns what tells of one of them."""
-        witness = self._witness
-        if witness.together is not None and (binary or all_ascii(batch)):
-            witness.together(
-                direction, batch, self.link_id, self.session_id, self.client_id, binary
-            )
-            return None
-        return self._tell if witness.watching else None
-
-    def _tell(self, direction: str, data: bytes, head: Head | None, binary: bool) -> None:
-        opaque = binary or not is_utf8(data)
-        self._witness.message(
-            direction, data, head, self.link_id, self.session_id, self.client_id, opaque
-        )
-
-    def _object(self, head: Head | None, objection: Objection) -> None:
-        self._numbers.error_answers[objection.error] += 1
-        payload: dict[str, object] = {
-            "error": objection.error,
-            "message": objection.message,
-            "code": objection.code,
-        }
-        message_id = head.id if head is not None else None
-        text = notice("connection_error", payload, reply_to=message_id)
-        self._witness.message(
-            "to_client",
-            text,
-            peek(text),
-            link=self.link_id,
-            session=self.session_id,
-            client=self.client_id,
-            kind="inject",
-        )
-        self._down.add([server_frame(text)])
+    def _say(self, frame: bytes) -> None:
+        self._down.add([frame])
 
     def take_down(self, batch: list[bytes], binary: bool, whole: bytes | None = None) -> None:
         """Messages of the upstream's: to the client with them."""
@@ -376,55 +321,10 @@ class Pair:
         numbers.messages_to_client += len(batch)
         numbers.bytes_to_client += sum(map(len, batch))
         numbers.deliveries += len(batch)
-        if self._checked or self._witness.watching:
-            self._look_down(batch, binary)
+        if self._checked or self._witness.watching or (binary and self._unfolds):
+            self._looking.look_down(batch, binary)
         if whole is not None:
             self._down.add([whole])
             return
         first_byte = BINARY if binary else TEXT
         self._down.add([server_frame(data, first_byte) for data in batch])
-
-    def _look_down(self, batch: list[bytes], binary: bool) -> None:
-        numbers, types, routing = self._numbers, self._numbers.types_to_client, self._routing
-        now = self._parts.loop.time()
-        tell = self._tell_together("to_client", batch, binary)
-        requests = routing.requests
-        answered: list[Request] = []
-        for data in batch:
-            try:
-                head = None if binary else decode_head(data)
-            except UNREADABLE:
-                head = peek(data)
-            if tell is not None:
-                tell("to_client", data, head, binary)
-            kind = None if head is None else head.type
-            try:
-                types[kind] += 1
-            except KeyError:
-                types[OTHER] += 1
-            if head is None or head.id is None or kind is None:
-                numbers.malformed_to_client += 1
-                continue
-            metadata = head.metadata
-            if kind == "chat_receive" and metadata is not None and metadata.reply_to is not None:
-                request = requests.pop(metadata.reply_to, None)
-                if request is not None:
-                    answered.append(request)
-                    continue
-            if kind == GREETING:
-                named = greeted(data)
-                self.session_id = named.session_id or self.session_id
-                self._witness.meet(self.link_id, named.user_id)
-            if requests:
-                # For figures alone: here everything is for the one client there is.
-                routed = routing.route(head, data, now)
-                numbers.routes[routed.route] += 1
-                if (progress := routed.progress) is not None:
-                    progress.note(numbers, self.session_id, now)
-        if answered:
-            routing.answered(answered, now)
-            numbers.routes[Route.EXACT] += len(answered)
-            took_s = [now - each.sent_at for each in answered if each.completed_at is None]
-            numbers.reply_s.observe_all(took_s)
-            if took_s and numbers.slow_replies.may_be_one(max(took_s), now):
-                note_slow(numbers, answered, self.session_id, now)

@@ -8,12 +8,14 @@ import aiohttp
 import structlog
 
 from megabot_cli.client.wire import Sink, Socket, deliver_to
+from megabot_cli.protocol.close_codes import NO_CODE
 from megabot_cli.relay.witness import Witness
 
 log = structlog.get_logger("relay")
 
-NO_CODE = 1005
 LOST = 1006
+
+_MESSAGES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
 
 
 async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
@@ -36,12 +38,13 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
         while True:
             deliver_to(socket, sink)
             message = await socket.receive()
-            if message.type is aiohttp.WSMsgType.TEXT:
-                take([message.data], False)
-            elif message.type is aiohttp.WSMsgType.BINARY:
-                take([message.data], True)
-            else:
+            if message.type not in _MESSAGES:
                 return _code(message)
+            try:
+                take([message.data], message.type is aiohttp.WSMsgType.BINARY)
+            except aiohttp.WebSocketError as fault:
+                await socket.close(code=fault.code, message=str(fault).encode())
+                return int(fault.code)
             if witness.must_wait:
                 await witness.caught_up()
     finally:

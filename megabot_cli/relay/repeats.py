@@ -11,13 +11,18 @@ from megabot_cli.protocol.envelope import UNREADABLE
 # An upstream hands in what it believes undelivered when a session resumes, not much later.
 REPEATS_S = 30.0
 
-_Fingerprint = tuple[str, str, bytes]
+_Fingerprint = tuple[str, str, bytes, bytes]
+
+
+class _Metadata(msgspec.Struct):
+    reply_to: msgspec.Raw = msgspec.Raw()
 
 
 class _Said(msgspec.Struct):
     id: str
     type: str
     payload: msgspec.Raw
+    metadata: _Metadata | None = None
 
 
 _decoder = msgspec.json.Decoder(_Said)
@@ -26,8 +31,9 @@ _decoder = msgspec.json.Decoder(_Said)
 class Repeats:
     """The messages that came before a link fell. Each is known again once.
 
-    A repeat has the id, the type and the payload of a message that came; its timestamp may
-    be new. Ids alone would not do: there are upstreams that give all chunks of a stream one.
+    A repeat has the id, the type and the payload of a message that came, and answers the same
+    one; its timestamp may be new. Ids alone would not do: there are upstreams that give all chunks
+    of a stream one, and others that count anew on each connection.
     """
 
     def __init__(self, had: Iterable[bytes], now: float) -> None:
@@ -52,4 +58,5 @@ def _fingerprint(data: bytes) -> _Fingerprint | None:
         said = _decoder.decode(data)
     except UNREADABLE:
         return None
-    return said.id, said.type, bytes(said.payload)
+    reply_to = said.metadata.reply_to if said.metadata is not None else b""
+    return said.id, said.type, bytes(said.payload), bytes(reply_to)

@@ -15,7 +15,7 @@ from megabot_cli.client.tasks import TaskSet
 from megabot_cli.client.wire import CAN_HEAR, HeardSocket, client_transport
 from megabot_cli.config.spelling import as_clause, did_you_mean
 from megabot_cli.errors import BadData, MegabotError
-from megabot_cli.listening.answers import Pages, index, json_line, nothing_at
+from megabot_cli.listening.answers import Pages, can_upgrade, index, json_line, nothing_at
 from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
@@ -130,7 +130,7 @@ class ClientRoutes:
             decode_text=False,
             protocols=(SUBPROTOCOL,),
         )
-        if not socket.can_prepare(request):
+        if not can_upgrade(socket, request):
             self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(_no_upgrade(request))
         try:
@@ -156,7 +156,7 @@ class ClientRoutes:
         return socket
 
     async def _serve_pair(self, request: web.Request, dedicated: Dedicated) -> web.StreamResponse:
-        if not web.WebSocketResponse().can_prepare(request):
+        if not can_upgrade(web.WebSocketResponse(), request):
             self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(_no_upgrade(request))
         limit = self._parts.settings.max_clients
@@ -168,9 +168,7 @@ class ClientRoutes:
             )
         return await dedicated.serve(request)
 
-    async def _converse(
-        self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
-    ) -> None:
+    async def _converse(self, client: LocalClient, socket: HeardSocket, session: Session) -> None:
         self.clients[client.id] = client
         self._parts.numbers.clients_accepted += 1
         client.log.info("client.opened", session=session.session_id)
@@ -186,6 +184,7 @@ class ClientRoutes:
             client.outbox.close()
             self._parts.numbers.clients_closed[code] += 1
             client.log.info("client.closed", session=session.session_id, code=code, by=by)
+        await socket.part()
 
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
@@ -229,7 +228,7 @@ class ClientRoutes:
         asked here, the rest is the watcher's to ask: it must not keep messages waiting.
         """
         socket = web.WebSocketResponse(heartbeat=self._parts.settings.heartbeat_s, compress=False)
-        if not socket.can_prepare(request):
+        if not can_upgrade(socket, request):
             self._parts.numbers.refusals["upgrade"] += 1
             return _refuse(Refusal(426, "upgrade", "a tap is a WebSocket: use `megabot tail`"))
         try:

@@ -271,6 +271,8 @@ class Relay:
             return
         self._draining = True
         self._clients.draining = True
+        for identity in self.identities.values():
+            identity.drain()
         log.info("relay.draining", clients=len(self._clients.clients))
         await self._wait_for(self._idle, self.settings.drain_s)
         self._give_up_open()

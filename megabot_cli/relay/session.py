@@ -102,6 +102,7 @@ class Session:
             self._results,
             self._upward,
             to_askers_only=shared,
+            greeted_anew=self._greeted_anew,
         )
         self._echo = Echo(parts, self.roster)
         self._on_named = on_named
@@ -193,7 +194,7 @@ class Session:
             return
         self._greet(client)
         if not self.link.up:
-            self._tell_away(client, self.link.why_down)
+            self._voice.upstream_away(client, self.link.why_down)
 
     def _replace(self, client: LocalClient) -> None:
         """A client that comes back under its name takes the place of its old connection."""
@@ -329,6 +330,17 @@ class Session:
         self._settle_pending(verdict)
         self._upward.release()
 
+    def _greeted_anew(self, text: bytes) -> bool:
+        """The upstream greets again. In another session clients go on as after a new link."""
+        if self.greeting is None or not (name := self.link.goes_on_in(text)):
+            return False
+        self.greeting = msgspec.structs.replace(self.greeting, session_id=name, text=text.decode())
+        self.ring.begin_epoch(new_id("epoch"))
+        self._name()
+        for client in list(self.clients.values()):
+            self._greet(client)
+        return True
+
     def _name(self) -> None:
         if self.session_id is not None and self.session_id not in self.names:
             self.names.add(self.session_id)
@@ -410,7 +422,7 @@ class Session:
             self._end_with_upstream()
             return
         for client in self.clients.values():
-            self._tell_away(client, f"{reason} ({code})")
+            self._voice.upstream_away(client, f"{reason} ({code})")
         self._lost_at = self._parts.loop.time()
         self._doubt_pending()
 
@@ -421,10 +433,6 @@ class Session:
         for client in list(self.clients.values()):
             client.finish(CloseCode.SESSION_ENDED, self.link.over)
         self._on_ended(self)
-
-    def _tell_away(self, client: LocalClient, why: str) -> None:
-        text = f"the upstream is away: {why}; messages wait and are sent when it is back"
-        self._voice.status(client, "reconnecting", text)
 
     def link_refused(self, error: MegabotError) -> None:
         """The upstream refuses our credential: clients cannot be served. What is open is told

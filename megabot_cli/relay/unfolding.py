@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+
+import msgspec
+from aiohttp import WebSocketError, WSCloseCode
 
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.batching import unwrap
-from megabot_cli.protocol.compression import compress, inflate, is_gzip
-from megabot_cli.protocol.envelope import Head, peek
+from megabot_cli.protocol.compression import Overlong, beginning, compress, inflate, is_gzip
+from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
 from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES
 from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.parts import RelayParts
@@ -26,27 +30,57 @@ def text_within(data: bytes, most_bytes: int) -> bytes | None:
         return None
 
 
+# The id of an envelope that begins with it, as nearly all do.
+_ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.){1,200}")')
+_LOOK_BYTES = 1024
+
+
+class Overgrown(Head, gc=False):
+    """In the place of the head of a message that unfolds to more than a message may have; `id`
+    where that could be told."""
+
+    most_bytes: int = 0
+
+
 def messages_within(text: bytes) -> list[bytes]:
     """The exact texts of a batch; none where it has not the form of one."""
     return [each.encode() for each in unwrap(text)]
 
 
-class Unfolding:
-    """The same, within the size that a message may have."""
+def too_big() -> WebSocketError:
+    """What ends the connection on which something `Overgrown` came that cannot be answered."""
+    code = WSCloseCode.MESSAGE_TOO_BIG
+    return WebSocketError(code, "uncompressed, a message is longer than any may be")
 
-    def __init__(self, parts: RelayParts) -> None:
+
+class Unfolding:
+    """The same, within the size that a message may have, or `factor` times that."""
+
+    def __init__(self, parts: RelayParts, factor: int = 1) -> None:
         self._parts = parts
+        self._factor = factor
+
+    @property
+    def _most_bytes(self) -> int:
+        return self._parts.limits.max_message_bytes * self._factor
 
     def text(self, data: bytes, binary: bool) -> bytes:
         """What of a message can be read; nothing of a binary one that is no gzip."""
         if not binary:
             return data
-        return text_within(data, self._parts.limits.max_message_bytes) or b""
+        return text_within(data, self._most_bytes) or b""
 
     def head(self, data: bytes) -> Head | None:
-        """That of a binary message."""
-        text = self.text(data, binary=True)
-        return peek(text) if text else None
+        """That of a binary message; `Overgrown` of one that is not read, for it is too long."""
+        if not is_gzip(data):
+            return None
+        try:
+            return peek(inflate(data, self._most_bytes or MAX_PAYLOAD_BYTES))
+        except Overlong:
+            limited = self._most_bytes
+            return Overgrown(id=_id_at_the_start(data), most_bytes=limited) if limited else None
+        except BadData:
+            return None
 
     def without_corner(self, data: bytes, binary: bool) -> bytes:
         """As `corner.without_corner`; a gzip message is packed anew where the corner was there."""
@@ -70,3 +104,21 @@ class Unfolding:
             urgent = head.type == "tool_result"
             inner.append(Waiting(client, head.id, text, False, now, asks, urgent))
         return tuple(inner)
+
+
+class Opaque(Unfolding):
+    """Where nobody has agreed on gzip: nothing that is binary is unfolded."""
+
+    def text(self, data: bytes, binary: bool) -> bytes:
+        return b"" if binary else data
+
+    def head(self, data: bytes) -> Head | None:
+        return None
+
+
+def _id_at_the_start(data: bytes) -> str | None:
+    found = _ID_FIRST.match(beginning(data, _LOOK_BYTES))
+    try:
+        return msgspec.json.decode(found[1], type=str) if found is not None else None
+    except UNREADABLE:
+        return None

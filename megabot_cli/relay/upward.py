@@ -145,8 +145,12 @@ class Upward:
                 types[kind] += 1
             except KeyError:
                 types[OTHER] += 1
-            if checked or len(data) > most_bytes:
-                objection = self._checks.judge(data, head, binary=binary)
+            if checked or binary or len(data) > most_bytes:
+                objection = (
+                    self._checks.judge_binary(data, head, unfold)
+                    if binary
+                    else self._checks.judge(data, head, binary=False)
+                )
                 if objection is not None:
                     self._object(client, head, objection)
                     continue

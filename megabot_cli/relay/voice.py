@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from megabot_cli.client.dial import Greeting
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.relay.corner import with_corner
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.ring import Recovery
+from megabot_cli.wording import counted
 
 
 class Voice:
@@ -51,6 +55,10 @@ class Voice:
         payload: dict[str, object] = {"status": status, "message": message}
         self.tell(client, notice("status_update", payload, session_id=self.session_id))
 
+    def upstream_away(self, client: LocalClient, why: str) -> None:
+        text = f"the upstream is away: {why}; messages wait and are sent when it is back"
+        self.status(client, "reconnecting", text)
+
     def greet(
         self,
         client: LocalClient,
@@ -60,16 +68,9 @@ class Voice:
     ) -> None:
         """`connection_established`; who asked for it hears its cursor and what it recovered.
 
-        A client of a flat upstream is greeted with the upstream's own words.
+        A client of a flat upstream is greeted with the upstream's own words; what it recovered it
+        hears in its dialect.
         """
-        if greeting.dialect == "flat":
-            self.tell(client, greeting.text.encode())
-            return
-        payload: dict[str, object] = {
-            "session_id": self.session_id,
-            "user_id": greeting.user_id,
-            "capabilities": list(greeting.capabilities),
-        }
         corner: dict[str, Any] | None = None
         if client.wishes.corner or recovery is not None:
             corner = {"cursor": cursor}
@@ -77,5 +78,39 @@ class Voice:
             corner["recovered"] = recovery.recovered
             if recovery.reason is not None:
                 corner["reason"] = recovery.reason
+        if greeting.dialect == "flat":
+            self._greet_flat(client, greeting.text.encode(), corner, recovery)
+            return
+        payload: dict[str, object] = {
+            "session_id": self.session_id,
+            "user_id": greeting.user_id,
+            "capabilities": list(greeting.capabilities),
+        }
         text = notice("connection_established", payload, session_id=self.session_id, corner=corner)
         self.tell(client, text)
+
+    def _greet_flat(
+        self,
+        client: LocalClient,
+        greeting: bytes,
+        corner: dict[str, Any] | None,
+        recovery: Recovery | None,
+    ) -> None:
+        if client.wishes.corner and corner is not None:
+            self.tell(client, with_corner(greeting, corner))
+            return
+        self.tell(client, greeting)
+        if recovery is not None:
+            said = {
+                "type": "status",
+                "content": _in_words(recovery),
+                "metadata": {"megabot": corner},
+            }
+            self.tell(client, msgspec.json.encode(said))
+
+
+def _in_words(recovery: Recovery) -> str:
+    follow = f"{counted(len(recovery.messages), 'message')} that you missed"
+    if recovery.reason is None:
+        return f"Recovered: {follow}"
+    return f"Not recovered ({recovery.reason}): {follow}, and there may have been more"

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from megabot_cli.protocol.close_codes import NO_CODE
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import StreamRedactor
@@ -196,6 +197,8 @@ class Witness:
         note: str | None = None,
     ) -> None:
         """Something happened that is no message: `open`, `close`, `drop`, `fault` …"""
+        if code == NO_CODE:
+            code = None  # it stands for a close that gave none
         for keeper in self._keepers:
             keeper.put(
                 kind,

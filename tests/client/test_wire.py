@@ -12,6 +12,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from aiohttp._websocket.reader import WebSocketReader
+from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,6 +22,7 @@ from megabot_cli.client.wire import (
     ClientsReader,
     DirectQueue,
     DirectReader,
+    HeardSocket,
     MaskSource,
     UpstreamsReader,
     client_frame,
@@ -342,3 +344,22 @@ async def test_a_frame_with_the_mask_of_the_other_side_ends_the_connection(
     assert isinstance(fault, aiohttp.WebSocketError)
     assert (fault.code, said in str(fault)) == (1002, True)
     assert came == [b"good"] * reads_directly
+
+
+async def test_who_takes_and_fails_ends_the_connection_with_1011() -> None:
+    def fail(_batch: list[bytes], _binary: bool, _whole: bytes | None = None, /) -> None:
+        raise ZeroDivisionError
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = HeardSocket(decode_text=False)
+        await socket.prepare(request)
+        deliver_to(socket, fail)
+        assert (await socket.receive()).type is aiohttp.WSMsgType.ERROR
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", serve)
+    async with TestClient(TestServer(app)) as client, client.ws_connect("/") as socket:
+        await socket.send_str("{}")
+        message = await socket.receive(timeout=5)
+        assert (message.type, message.data) == (aiohttp.WSMsgType.CLOSE, 1011)

@@ -47,6 +47,29 @@ async def test_an_api_key_is_taken_from_the_query(house: House) -> None:
     assert peer.received[0]["type"] == "connection_established"
 
 
+@pytest.mark.parametrize("authorization", ["Basic YWRhOmxvdmVsYWNl", "Bearer", "Bearer {key}", ""])
+@pytest.mark.parametrize("place", ["query", "X-API-Key"])
+async def test_a_credential_beside_an_authorization_that_holds_no_other_is_taken(
+    house: House, authorization: str, place: str
+) -> None:
+    headers = {"Authorization": authorization.format(key=house.key)}
+    query = {"token": house.key} if place == "query" else {}
+    peer = await greeting(house, headers=headers | ({} if query else {place: house.key}), **query)
+    assert peer.received[0]["type"] == "connection_established"
+
+
+@pytest.mark.parametrize("good", ["header", "query"])
+async def test_of_two_different_tokens_in_header_and_query_none_is_taken(
+    house: House, good: str
+) -> None:
+    given = {"header": "nonsense", "query": "nonsense", good: house.key}
+    headers = {"Authorization": f"Bearer {given['header']}"}
+    peer = await greeting(house, headers=headers, token=given["query"])
+    assert peer.received[0]["payload"]["code"] == 401
+    assert "different tokens" in peer.received[0]["payload"]["message"]
+    assert peer.socket.close_code == 1008
+
+
 async def test_the_greeting_names_session_user_and_capabilities(house: House) -> None:
     user_id = (await house.login())["user_id"]
     peer = await greeting(house, headers={"X-API-Key": house.key}, user_id="somebody", platform="x")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.peers.page_server import PageServer, serving_pages
 from tests.peers.programs import chromium, needs
 from tests.peers.stage import ANSWER, QUESTION, Stage
@@ -14,9 +16,11 @@ from tests.peers.stage import ANSWER, QUESTION, Stage
 REPORT_LIMIT_S = 40.0
 
 
-def visit(stage: Stage, pages: PageServer, url: str, folder: Path) -> dict[str, Any]:
+def visit(
+    stage: Stage, pages: PageServer, url: str, folder: Path, page: str = "chat"
+) -> dict[str, Any]:
     """Open the page, which talks to `url`; what it reports first."""
-    address = f"{pages.origin}/chat.html?{urlencode({'url': url, 'say': QUESTION})}"
+    address = f"{pages.origin}/{page}.html?{urlencode({'url': url, 'say': QUESTION})}"
     browser = stage.processes.start("chromium", chromium(address, folder / "profile"))
     try:
         return pages.reports.get(timeout=REPORT_LIMIT_S)
@@ -50,6 +54,16 @@ def test_a_page_of_a_listed_origin_talks_through_the_relay_without_a_token(
     report = visit(stage, pages, stage.relay_url, tmp_path)
     assert report["origin"] == pages.origin
     assert_answer_was_shown(report)
+
+
+@needs("chromium")
+@pytest.mark.parametrize("whose", ["relay", "gateway"])
+def test_a_page_sees_1009_for_a_message_that_is_far_too_big(
+    stage: Stage, pages: PageServer, tmp_path: Path, whose: str
+) -> None:
+    url = stage.relay_url if whose == "relay" else stage.gateway_url_with_token
+    report = visit(stage, pages, url, tmp_path, "too_big")
+    assert report["code"] == 1009
 
 
 @needs("chromium")

@@ -7,8 +7,8 @@ import json
 from typing import Any
 
 from megabot_cli.relay.server import Relay
-from tests.relay.conftest import Peer, enveloped, until
-from tests.support.upstream import Connection
+from tests.relay.conftest import Peer, Stage, enveloped, until
+from tests.support.upstream import Connection, ScriptedUpstream
 
 MARKED = ("megabot.relay.v1",)
 
@@ -51,6 +51,22 @@ class Calling:
         assert self.connection is not None
         payload = {"tool_name": "ls", "execution_id": execution_id, "parameters": {}}
         await self.connection.send("tool_call", payload, **metadata)
+
+
+async def at_work(
+    stage: Stage,
+    calling: tuple[Calling, ScriptedUpstream],
+    *,
+    message_id: str = "call_1",
+    **options: Any,
+) -> tuple[Relay, Peer, str]:
+    """A relay with an executor that has just been called for `exec_1`, and its session."""
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, **options)
+    executor, session = await stage.greeted(relay.url, role="executor")
+    await script.call_as(message_id, "exec_1")
+    assert (await executor.message("tool_call"))["payload"]["execution_id"] == "exec_1"
+    return relay, executor, session
 
 
 async def answer(peer: Peer, message_id: str, output: str, execution_id: str = "exec_1") -> None:

@@ -38,6 +38,19 @@ def test_an_answer_to_an_unknown_call_may_go_up() -> None:
     assert Executions().claim("exec_9", "ada") is Claim.UNKNOWN
 
 
+def test_of_an_unknown_call_too_only_the_first_answer_counts_until_it_is_called() -> None:
+    calls = Executions(limit=10)
+    assert calls.claim("exec_9", "ada") is Claim.UNKNOWN
+    assert calls.claim("exec_9", "bob") is Claim.AGAIN
+    assert calls.give_back("exec_9")
+    assert calls.claim("exec_9", "bob") is Claim.UNKNOWN
+    calls.called("exec_9", "ada")
+    assert calls.claim("exec_9", "ada") is Claim.FIRST
+    for number in range(20):
+        calls.claim(f"exec_{100 + number}", "ada")
+    assert calls.claim("exec_100", "ada") is Claim.UNKNOWN
+
+
 def test_what_a_lost_executor_began_is_begun_by_nobody_else() -> None:
     calls = Executions()
     calls.called("exec_1", "ada")
@@ -65,7 +78,8 @@ def test_a_connection_is_given_a_call_once() -> None:
     assert not calls.handed("exec_1", "client_1")
     assert calls.handed("exec_1", "client_1")
     assert not calls.handed("exec_1", "client_2")
-    for number in range(20):
+    assert calls.handed("exec_1", "client_1")
+    for number in range(200):
         calls.handed(f"more_{number}", "client_1")
     assert not calls.handed("exec_1", "client_2")
 

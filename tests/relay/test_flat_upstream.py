@@ -18,7 +18,8 @@ from megabot_cli.recording.record import Record
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordPrinter
-from tests.relay.conftest import Peer, Stage
+from tests.relay.conftest import Peer, Stage, hears_nothing, until
+from tests.relay.executors import MARKED
 
 TOKEN = "a-static-token"
 
@@ -164,6 +165,55 @@ async def test_an_upstream_that_comes_back_is_used_again(stage: Stage) -> None:
         assert answer["content"].startswith("You said “again”")
     finally:
         await second.stop()
+
+
+async def come_back(stage: Stage, url: str, **query: str) -> tuple[Peer, dict[str, Any]]:
+    peer = await stage.connect(url, query=query)
+    greeting = await peer.message()
+    assert sorted(greeting) == ["content", "sender", "timestamp", "type"]
+    return peer, await peer.message()
+
+
+async def test_a_client_that_comes_back_hears_in_its_dialect_what_it_recovered(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream)
+    staying = await stage.connect(relay.url, "s1")
+    await staying.message()
+    first = await stage.connect(relay.url, "s1", {"client_id": "ada"})
+    assert (await first.message())["content"] == GREETING
+    assert await hears_nothing(first, 0.05)  # it is new, and has missed nothing
+    await first.socket.close()
+    await until(lambda: relay.gauges().clients == 1)
+    missed = await said(staying, '{"type":"message","content":"meanwhile"}')
+    back, verdict = await come_back(stage, relay.url, session_id="s1", client_id="ada")
+    assert verdict["type"] == "status"
+    assert verdict["content"] == "Recovered: 1 message that you missed"
+    corner = verdict["metadata"]["megabot"]
+    assert corner["recovered"] is True
+    assert await back.message() == missed
+    _, verdict = await come_back(stage, relay.url, session_id="s1", cursor="epoch_gone:1")
+    assert verdict["content"].startswith("Not recovered (other_epoch): ")
+    told = verdict["metadata"]["megabot"]
+    assert (told["recovered"], told["reason"]) == (False, "other_epoch")
+    _, verdict = await come_back(stage, relay.url, session_id="s1", cursor=corner["cursor"])
+    assert verdict["metadata"]["megabot"]["recovered"] is True
+
+
+async def test_one_that_reads_the_corner_finds_it_in_the_upstreams_greeting(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream)
+    first = await stage.connect(relay.url, "s1", protocols=MARKED)
+    greeting = await first.message()
+    assert greeting["content"] == GREETING
+    cursor = greeting["metadata"]["megabot"]["cursor"]
+    await said(first, '{"type":"message","content":"hi"}')
+    back = await stage.connect(relay.url, "s1", {"cursor": cursor}, protocols=MARKED)
+    greeting = await back.message()
+    assert greeting["metadata"]["megabot"] == {"cursor": cursor, "recovered": True}
+    missed = await back.message()
+    assert missed["content"].startswith("You said")
 
 
 async def test_our_client_talks_through_the_relay(stage: Stage, upstream: FlatGateway) -> None:

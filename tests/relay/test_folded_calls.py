@@ -9,7 +9,7 @@ import json
 import pytest
 
 from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
-from tests.relay.executors import MARKED, Calling, call_of
+from tests.relay.executors import MARKED, Calling, at_work, call_of
 from tests.support.upstream import Connection, ScriptedUpstream
 
 
@@ -81,12 +81,9 @@ async def test_a_batch_without_a_call_reaches_a_session_as_it_came_and_answers_w
 async def test_results_within_a_batch_obey_the_same_rules(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream], packed: bool
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, session = await stage.greeted(relay.url, role="executor")
+    script, _ = calling
+    relay, executor, session = await at_work(stage, calling)
     other, _ = await stage.greeted(relay.url, session)
-    await script.call()
-    await executor.message("tool_call")
 
     async def send_batch(peer: Peer, prefix: str) -> None:
         result = {"execution_id": "exec_1", "status": "completed"}
@@ -113,12 +110,8 @@ async def test_results_within_a_batch_obey_the_same_rules(
 async def test_a_result_sent_as_gzip_obeys_the_same_rules(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, session = await stage.greeted(relay.url, role="executor")
+    relay, executor, session = await at_work(stage, calling)
     other, _ = await stage.greeted(relay.url, session)
-    await script.call()
-    await executor.message("tool_call")
     result = enveloped("tool_result", "r1", execution_id="exec_1", status="completed")
     await other.socket.send_bytes(gzip.compress(json.dumps(result).encode()))
     assert (await other.message("connection_error"))["payload"]["error"] == "not_the_executor"

@@ -10,12 +10,20 @@ import aiohttp
 import msgspec
 import pytest
 
+from megabot_cli.client.credentials import Credential
 from megabot_cli.client.dial import Compression
+from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.tokens import TokenSource
+from megabot_cli.config.schema import ProfileSettings, RelaySettings, Settings
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.identity import Served
+from megabot_cli.relay.reloading import Reread, reread
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.segment_reader import open_recording
-from tests.relay.conftest import Peer, Stage, until
+from tests.relay.conftest import Peer, Stage, hears_nothing, until
+from tests.relay.executors import MARKED, cursor_of
+from tests.relay.test_control import tell
 from tests.support.upstream import ScriptedUpstream
 
 NOWHERE = "ws://127.0.0.1:9/ws"
@@ -182,3 +190,97 @@ async def test_a_pair_of_another_profile_keeps_the_limit_of_all(
     with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
         await stage.connect(f"{relay.url}/staging")
     assert refused.value.status == 503
+
+
+async def metrics(stage: Stage, relay: Relay) -> list[str]:
+    async with stage.http.get(f"{relay.admin_url}/metrics") as response:
+        return (await response.text()).splitlines()
+
+
+async def test_metrics_tell_the_links_of_one_profile_from_those_of_the_other(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url, also=[stage.served("away", NOWHERE)])
+    await stage.greeted(relay.url)
+    await stage.greeted(relay.url)
+    await until(lambda: relay.gauges().profiles["away"].links.get("backing_off"))
+    lines = await metrics(stage, relay)
+    assert 'megabot_relay_links{profile="test",state="up"} 2.0' in lines
+    assert 'megabot_relay_links{profile="away",state="up"} 0.0' in lines
+    assert 'megabot_relay_links{profile="away",state="backing_off"} 1.0' in lines
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_neither_hears_what_is_said_on_the_other(
+    stage: Stage, gateway: Gateway, staging: Gateway, mode: str
+) -> None:
+    relay = await open_both(stage, gateway, staging, mode=mode)
+    one, name = await stage.greeted(relay.url)
+    other, _ = await stage.greeted(f"{relay.url}/staging", name)
+    await answer(one)
+    assert await hears_nothing(other, 0.05)
+    await answer(other)
+    assert await hears_nothing(one, 0.05)
+
+
+async def test_a_cursor_and_a_name_of_one_profile_are_strangers_to_the_other(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    first = await stage.connect(relay.url, "s1", {"client_id": "ada"}, protocols=MARKED)
+    cursor = await cursor_of(first)
+    other = await stage.connect(
+        f"{relay.url}/staging", "s1", {"client_id": "ada", "cursor": cursor}
+    )
+    greeting = await other.message("connection_established")
+    assert greeting["metadata"]["megabot"]["reason"] == "other_epoch"
+    assert await answer(first)  # it was not replaced
+
+
+async def test_a_reload_says_what_of_one_profile_waits_and_ends_no_session(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    def settings(**of_staging: Any) -> Settings:
+        other = ProfileSettings(url=staging.url, **of_staging)
+        return Settings(profiles={"test": ProfileSettings(url=gateway.url), "staging": other})
+
+    def read() -> Reread:
+        changed = settings(platform="another")
+        changed = msgspec.structs.replace(changed, relay=RelaySettings(validation="strict"))
+        return reread(settings(), changed, ("test", "staging"), gateway=False)
+
+    relay = await open_both(stage, gateway, staging, read_settings=read)
+    one, _ = await stage.greeted(relay.url)
+    other, _ = await stage.greeted(f"{relay.url}/staging")
+    _, body = await tell(stage, relay, "reload")
+    assert "profiles.staging.platform" in body["needs_restart"]
+    assert not any("profiles.test" in each for each in body["needs_restart"])
+    for peer in (one, other):
+        await answer(peer)
+        await peer.send("chat_send", "bad", content="")
+        assert (await peer.message("connection_error"))["payload"]["code"] == 400
+
+
+async def test_a_credential_that_is_good_again_brings_one_profile_up_and_leaves_the_other_be(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    secret = "mb_wrong"
+
+    def open_tokens(http: aiohttp.ClientSession) -> TokenSource:
+        endpoint = parse_endpoint(staging.url)
+        credential = Credential(kind="api_key", secret=secret, origin=endpoint.origin)
+        return TokenSource(http, endpoint, credential=credential)
+
+    wrong = Served("staging", ProfileSettings(url=staging.url), open_tokens)
+    relay = await stage.open_relay(gateway.url, also=[wrong])
+    one, _ = await stage.greeted(relay.url)
+    unlucky = await stage.connect(f"{relay.url}/staging")
+    assert await unlucky.close_code() == 4500
+    link = next(session.link.id for session in relay.main.sessions if session.clients)
+    secret = stage.api_key
+    await tell(stage, relay, "reauth")
+    other, _ = await stage.greeted(f"{relay.url}/staging")
+    for peer in (one, other):
+        await answer(peer)
+    assert link in {session.link.id for session in relay.main.sessions}
+    assert not relay.numbers.link_losses

@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import functools
 
+import pytest
+
 from tests.relay.conftest import Stage, hears_nothing, until
-from tests.relay.executors import MARKED, Calling, answer, cursor_of
+from tests.relay.executors import MARKED, Calling, answer, at_work, cursor_of
 from tests.support.upstream import ScriptedUpstream
 
 
 async def test_a_call_repeated_after_a_resume_is_not_carried_out_again(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    script, _ = calling
+    _, executor, _ = await at_work(stage, calling)
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
     await script.call()
@@ -77,12 +76,9 @@ async def test_an_executor_that_comes_back_does_not_get_what_it_was_failed_for(
 async def test_a_result_that_was_lost_with_the_link_is_given_again_to_an_upstream_that_asks(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, session = await stage.greeted(relay.url, role="executor")
+    script, _ = calling
+    relay, executor, session = await at_work(stage, calling, message_id="same")
     other, _ = await stage.greeted(relay.url, session)
-    await script.call_as("same", "exec_1")
-    await executor.message("tool_call")
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
     for turn, message_id in enumerate(("same", "another", "third"), 2):
@@ -105,10 +101,7 @@ async def test_a_result_that_waited_in_vain_is_given_to_an_upstream_that_asks_ag
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
     script, upstream = calling
-    relay = await stage.open_relay(upstream.url, wait_s=0.2)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call_as("same", "exec_1")
-    await executor.message("tool_call")
+    relay, executor, _ = await at_work(stage, calling, message_id="same", wait_s=0.2)
     before = script.connection
     await upstream.stop()
     await executor.message("status_update")
@@ -144,11 +137,8 @@ async def test_what_a_lost_executor_was_failed_for_is_told_again_to_an_upstream_
 async def test_an_executor_at_work_is_not_called_twice(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    script, _ = calling
+    relay, executor, _ = await at_work(stage, calling)
     await script.resumed(relay)
     await script.call_as("another", "exec_1")
     for _ in range(2):
@@ -156,3 +146,41 @@ async def test_an_executor_at_work_is_not_called_twice(
     assert await hears_nothing(executor, 0.05)
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_a_call_made_again_without_an_executor_is_shown_once_to_each(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], mode: str
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, mode=mode)
+    first, session = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url, session)
+    await script.call_as("once", "exec_1")
+    for peer in (first, second):
+        assert (await peer.message())["id"] == "once"
+    late, _ = await stage.greeted(relay.url, session)
+    await script.call_as("again", "exec_1")
+    await script.call_as("and again", "exec_1")
+    assert (await late.message())["id"] == "again"
+    for peer in (first, second, late):
+        assert await hears_nothing(peer, 0.05)
+    await answer(first, "r1", "done")
+    await until(lambda: script.results)
+    assert relay.numbers.drops["duplicate"] == 1
+
+
+async def test_a_call_out_of_the_ring_is_not_shown_again_when_it_is_made_again(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    staying, session = await stage.greeted(relay.url)
+    cursor = relay.sessions[0].ring.cursor()
+    await script.call_as("once", "exec_1")
+    await staying.message("tool_call")
+    back = await stage.connect(relay.url, session, {"cursor": cursor})
+    assert [(await back.message())["type"] for _ in range(2)][1] == "tool_call"
+    await script.call_as("again", "exec_1")
+    for peer in (staying, back):
+        assert await hears_nothing(peer, 0.05)

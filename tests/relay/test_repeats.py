@@ -23,6 +23,8 @@ def text(name: str, said: str = "hello", kind: str = "notification", **more: obj
         (text("m1", "other words"), False),
         (text("m1", kind="chat_stream"), False),
         (text("m2"), False),
+        (text("m1", metadata={"reply_to": "q2"}), False),  # the same words to another question
+        (text("m1", metadata={"trace": "x"}), True),
         (b"not json", False),
         (b'{"type": "pong"}', False),
     ],
@@ -72,3 +74,21 @@ async def test_only_a_session_that_goes_on_can_repeat_itself(stage: Stage, forge
             again.append((await peer.message("notification"))["payload"]["n"])
         assert again == ([0, 1, 2, "fresh"] if forgets else ["fresh"])
         assert relay.numbers.drops["duplicate"] == (0 if forgets else 3)
+
+
+async def test_the_same_answer_to_another_question_is_none(stage: Stage) -> None:
+    async def counts_anew_on_each_connection(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            asked = await connection.receive()
+            await connection.send("chat_receive", {"content": "yes"}, reply_to=asked["id"])
+            if asked["id"] == "q1":
+                await connection.cut()
+
+    async with ScriptedUpstream(counts_anew_on_each_connection) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        for question in ("q1", "q2"):
+            await peer.send("chat_send", question, content="?")
+            answer = await peer.message("chat_receive", 10)
+            assert answer["metadata"]["reply_to"] == question

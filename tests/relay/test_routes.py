@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import aiohttp
 import pytest
+from yarl import URL
 
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
@@ -142,3 +144,25 @@ async def test_a_path_that_is_not_there_is_answered_with_a_guess(
             assert (await response.text()).endswith("}\n")
     async with stage.http.post(f"{relay.admin_url}/metrics") as response:
         assert response.status == 405
+
+
+@pytest.mark.parametrize("where", ["session", "dedicated", "tap", "gateway"])
+async def test_a_key_that_is_no_base64_is_a_refusal_and_no_fault(
+    stage: Stage, gateway: Gateway, where: str
+) -> None:
+    mode = where if where == "dedicated" else "session"
+    relay = await stage.open_relay(gateway.url, mode=mode)
+    url = URL(gateway.url if where == "gateway" else relay.url)
+    reader, writer = await asyncio.open_connection(url.host, url.port)
+    path = "/relay/tap" if where == "tap" else "/ws"
+    for key in ("", "x", "\xff" * 24, "AAAA"):
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: {url.authority}\r\nConnection: Upgrade\r\n"
+            f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
+        )
+        writer.write(request.encode("latin-1"))
+        head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)
+        assert head.split()[1] in (b"400", b"426"), (key, head)
+        length = next(line for line in head.split(b"\r\n") if line.startswith(b"Content-Length"))
+        await reader.readexactly(int(length.split()[1]))
+    writer.close()

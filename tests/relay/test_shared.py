@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import Any
-
-import pytest
 
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
-from megabot_cli.relay import upward
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, hears_nothing, until
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -121,85 +117,6 @@ async def test_what_answers_nobody_is_for_all(stage: Stage) -> None:
         assert relay.numbers.routes["broadcast"] == 1
 
 
-class Unnamed:
-    """An upstream that names no request in its answers, as the specification's own does."""
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-        self.may_answer = asyncio.Semaphore(0)
-
-    async def __call__(self, connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            question = await connection.receive()
-            self.asked.append(question["id"])
-            await self.may_answer.acquire()
-            await connection.stream("for ", question["id"])
-            await connection.send("chat_receive", {"content": f"for {question['id']}"})
-
-
-async def test_an_upstream_that_names_no_request_gets_one_at_a_time(stage: Stage) -> None:
-    script = Unnamed()
-    async with ScriptedUpstream(script) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url)
-        second, _ = await stage.greeted(relay.url)
-        await first.send("chat_send", "m1", content="one")
-        await until(lambda: script.asked == ["m1"])
-        await second.send("chat_send", "m2", content="two")
-        await until(lambda: relay.numbers.messages_to_upstream == 2)
-        await asyncio.sleep(0.05)
-        assert script.asked == ["m1"]
-        script.may_answer.release()
-        assert (await first.message("chat_receive"))["payload"]["content"] == "for m1"
-        await until(lambda: script.asked == ["m1", "m2"])
-        script.may_answer.release()
-        assert (await second.message("chat_stream"))["payload"]["chunk"] == "for "
-        assert (await second.message("chat_receive"))["payload"]["content"] == "for m2"
-        assert await hears_nothing(first)
-        assert relay.numbers.routes["fifo"] >= 4
-
-
-async def test_no_request_waits_longer_in_all_than_one_that_is_never_answered(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upward, "HOLD_S", 1.0)
-    came_at: list[float] = []
-    clock = asyncio.get_running_loop().time
-
-    async def never_answer(connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            await connection.receive()
-            came_at.append(clock())
-
-    async with ScriptedUpstream(never_answer) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        peers = [(await stage.greeted(relay.url))[0] for _ in range(4)]
-        for number, peer in enumerate(peers):
-            await peer.send("chat_send", f"m{number}", content="x")
-        await until(lambda: len(came_at) == 4, limit_s=10)
-        assert came_at[1] - came_at[0] > 0.9
-        assert came_at[3] - came_at[1] < 0.5
-
-
-async def test_the_next_request_goes_when_the_asker_before_it_has_left(stage: Stage) -> None:
-    script = Unnamed()
-    async with ScriptedUpstream(script) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url)
-        second, _ = await stage.greeted(relay.url)
-        await first.send("chat_send", "m1", content="one")
-        await until(lambda: script.asked == ["m1"])
-        await first.socket.close()
-        await second.send("chat_send", "m2", content="two")
-        script.may_answer.release()
-        script.may_answer.release()
-        # The answer to m1 has no taker, and the second client is not given it.
-        assert (await second.message("chat_receive"))["payload"]["content"] == "for m2"
-        assert relay.numbers.routes["late"] >= 1
-
-
 async def test_an_answer_whose_asker_has_gone_reaches_nobody_else(stage: Stage) -> None:
     answer = asyncio.Event()
 
@@ -221,119 +138,6 @@ async def test_an_answer_whose_asker_has_gone_reaches_nobody_else(stage: Stage) 
         answer.set()
         await until(lambda: relay.numbers.routes["late"] == 1)
         assert await hears_nothing(second)
-
-
-async def test_an_asker_that_comes_back_under_its_name_gets_its_answer(stage: Stage) -> None:
-    answer = asyncio.Event()
-
-    async def answer_late(connection: Connection) -> None:
-        await connection.greet()
-        question = await connection.receive()
-        await answer.wait()
-        await connection.send("chat_receive", {"content": "late"}, reply_to=question["id"])
-        await connection.until_gone()
-
-    async with ScriptedUpstream(answer_late) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url, client_id="ada")
-        await first.send("chat_send", "m1", content="one")
-        await until(lambda: relay.numbers.messages_to_upstream == 1)
-        await first.socket.close()
-        await until(lambda: relay.gauges().clients == 0)
-        answer.set()
-        await until(lambda: relay.numbers.messages_to_client >= 1)
-        again = await stage.connect(relay.url, query={"client_id": "ada"})
-        greeting = await again.message("connection_established")
-        assert greeting["metadata"]["megabot"]["recovered"] is True
-        assert (await again.message())["payload"]["content"] == "late"
-        other = await stage.connect(relay.url, query={"cursor": "epoch:0"})
-        await other.message("connection_established")
-        assert await hears_nothing(other)
-
-
-class Slow:
-    """An upstream that answers, and tells everybody something, when it may."""
-
-    def __init__(self) -> None:
-        self.may_answer = asyncio.Semaphore(0)
-
-    async def __call__(self, connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            question = await connection.receive()
-            await self.may_answer.acquire()
-            await connection.send("chat_receive", {"content": "x"}, reply_to=question["id"])
-            await connection.send("notification", {"title": question["id"]})
-
-
-async def marked(stage: Stage, relay: Relay, **query: str) -> tuple[Peer, dict[str, Any]]:
-    """A client that reads the corner, and what its greeting says there."""
-    peer = await stage.connect(relay.url, query=query, protocols=("megabot.relay.v1",))
-    greeting = await peer.message("connection_established")
-    corner: dict[str, Any] = greeting["metadata"]["megabot"]
-    return peer, corner
-
-
-async def test_a_cursor_alone_tells_nobody_whose_answers_were_missed(stage: Stage) -> None:
-    script = Slow()
-    async with ScriptedUpstream(script) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, corner = await marked(stage, relay)
-        await first.send("chat_send", "m1", content="one")
-        await until(lambda: relay.numbers.messages_to_upstream == 1)
-        await first.socket.close()
-        await until(lambda: relay.gauges().clients == 0)
-        script.may_answer.release()
-        await until(lambda: relay.numbers.messages_to_client == 2)
-        again, verdict = await marked(stage, relay, cursor=corner["cursor"])
-        assert (verdict["recovered"], verdict["reason"]) == (False, "unknown")
-        after = (await again.message("notification"))["metadata"]["megabot"]["cursor"]
-        _, verdict = await marked(stage, relay, cursor=after)
-        assert verdict["recovered"] is True
-
-
-async def test_what_was_for_clients_with_a_name_is_no_loss_of_one_without(stage: Stage) -> None:
-    script = Slow()
-    async with ScriptedUpstream(script) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, corner = await marked(stage, relay)
-        named, _ = await marked(stage, relay, client_id="ada")
-        await named.send("chat_send", "m1", content="one")
-        script.may_answer.release()
-        await named.message("notification")
-        await first.socket.close()
-        await named.socket.close()
-        await until(lambda: relay.gauges().clients == 0)
-        again, verdict = await marked(stage, relay, cursor=corner["cursor"])
-        assert verdict["recovered"] is True
-        assert (await again.message())["type"] == "notification"
-
-
-async def test_a_client_that_was_closed_with_a_cursor_goes_on_by_it_as_itself(stage: Stage) -> None:
-    script = Slow()
-    async with ScriptedUpstream(script) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await marked(stage, relay)
-        for name in ("m1", "m2"):
-            await first.send("chat_send", name, content="x")
-        await until(lambda: relay.numbers.messages_to_upstream == 2)
-        relay.local_clients[0].fell_silent()
-        closing = await first.socket.receive()
-        assert closing.type.name == "CLOSE"
-        cursor = str(closing.extra).split()[0].removeprefix("cursor=")
-        await until(lambda: relay.gauges().clients == 0)
-        script.may_answer.release()
-        await until(lambda: relay.numbers.messages_to_client == 2)
-        again, verdict = await marked(stage, relay, cursor=cursor)
-        assert verdict["recovered"] is True
-        assert (await again.message())["metadata"]["reply_to"] == "m1"
-        other, verdict = await marked(stage, relay, cursor=cursor.partition("@")[0])
-        assert verdict["reason"] == "unknown"
-        await other.message("notification")
-        script.may_answer.release()
-        await again.message("notification")
-        assert (await again.message())["metadata"]["reply_to"] == "m2"
-        assert (await other.message())["type"] == "notification"
 
 
 async def test_work_that_a_request_began_stays_with_its_asker(stage: Stage) -> None:
@@ -358,85 +162,6 @@ async def test_work_that_a_request_began_stays_with_its_asker(stage: Stage) -> N
         assert relay.numbers.routes["key"] == 1
 
 
-async def test_nobody_but_the_relay_speaks_in_its_corner(stage: Stage) -> None:
-    seen: list[str | bytes] = []
-
-    async def look(connection: Connection) -> None:
-        await connection.greet()
-        seen.append(await connection.receive_text())
-        await connection.send("notification", {"title": "x"}, megabot={"read_only": True}, k=1)
-        await connection.until_gone()
-
-    async with ScriptedUpstream(look) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        plain, _ = await stage.greeted(relay.url)
-        marked = await stage.connect(relay.url, protocols=("megabot.relay.v1",))
-        greeting = await marked.message("connection_established")
-        cursor = greeting["metadata"]["megabot"]["cursor"]
-        text = (
-            '{"id":"m1","type":"x","payload":{"n": 1.0},"metadata":{"megabot":{"cursor":"mine"}}}'
-        )
-        await plain.socket.send_str(text)
-        notification = await plain.message("notification")
-        assert json.loads(seen[0]) == {"id": "m1", "type": "x", "payload": {"n": 1.0}}
-        assert notification["metadata"] == {"k": 1}
-        metadata = (await marked.message("notification"))["metadata"]
-        epoch, _, seq = cursor.partition(":")
-        assert metadata == {"k": 1, "megabot": {"cursor": f"{epoch}:{int(seq) + 1}"}}
-
-
-@pytest.mark.parametrize("mode", ["session", "shared"])
-@pytest.mark.parametrize(
-    ("text", "cleaned"),
-    [
-        pytest.param(
-            '{"type":"x","payload":1,"metadata":{"megabot":{"read_only":true},"k":1}}',
-            '{"type":"x","payload":1,"metadata":{"k":1}}',
-            id="no id",
-        ),
-        pytest.param('{"metadata":{"megabot":1},"x":1.0}', '{"x":1.0}', id="no type"),
-        pytest.param(
-            '{"id":"b","type":"batch","payload":{"messages":'
-            '[{"id":"m1","type":"x","payload":1,"metadata":{"megabot":1}}]}}',
-            '{"id":"b","type":"batch","payload":{"messages":[{"id":"m1","type":"x","payload":1}]}}',
-            id="in a batch",
-        ),
-    ],
-)
-async def test_nobody_speaks_in_it_where_there_is_no_envelope_or_one_within_another(
-    stage: Stage, mode: str, text: str, cleaned: str
-) -> None:
-    seen: list[str | bytes] = []
-
-    async def look(connection: Connection) -> None:
-        await connection.greet()
-        seen.append(await connection.receive_text())
-        await connection.send_text(text)
-        await connection.until_gone()
-
-    async with ScriptedUpstream(look) as upstream:
-        relay = await stage.open_relay(upstream.url, mode=mode)
-        plain, _ = await stage.greeted(relay.url)
-        await plain.socket.send_str(text)
-        inner = json.loads(cleaned).get("payload")
-        apart = mode == "shared" and isinstance(inner, dict)  # each message is for its asker
-        came = await plain.text()
-        assert came == cleaned if not apart else json.loads(came) == inner["messages"][0]
-        assert seen == [cleaned]
-
-
-@pytest.mark.parametrize("mode", ["session", "shared"])
-async def test_the_same_name_twice_replaces_the_first(
-    stage: Stage, gateway: Gateway, mode: str
-) -> None:
-    relay = await stage.open_relay(gateway.url, mode=mode)
-    first, session = await stage.greeted(relay.url, client_id="ada")
-    second, _ = await stage.greeted(relay.url, session, client_id="ada")
-    assert await first.close_code() == 4503
-    await second.send("chat_send", "m1", content="still here")
-    assert await second.message("chat_receive")
-
-
 async def test_two_that_use_the_same_message_id_each_get_their_own_answer(
     stage: Stage, gateway: Gateway
 ) -> None:
@@ -450,44 +175,3 @@ async def test_two_that_use_the_same_message_id_each_get_their_own_answer(
         for peer, name in ((first, "first"), (second, "second")):
             answer = await peer.message("chat_receive")
             assert f"from {name} {turn}" in answer["payload"]["content"]
-
-
-async def test_a_stream_without_a_whole_answer_after_it_holds_nobody_back_for_long(
-    stage: Stage,
-) -> None:
-    async def only_stream(connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            question = await connection.receive()
-            await connection.stream("for ", question["id"])
-
-    async with ScriptedUpstream(only_stream) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url)
-        second, _ = await stage.greeted(relay.url)
-        for turn in range(10):
-            await first.send("chat_send", f"a{turn}", content="one")
-            await second.send("chat_send", f"b{turn}", content="two")
-        async with asyncio.timeout(3):
-            for turn in range(10):
-                for peer, name in ((first, "a"), (second, "b")):
-                    assert (await peer.message("chat_stream"))["payload"]["chunk"] == "for "
-                    last = await peer.message("chat_stream")
-                    assert last["payload"]["chunk"] == f"{name}{turn}"
-
-
-async def test_a_client_whose_request_waits_is_not_overtaken_by_itself(stage: Stage) -> None:
-    script = Unnamed()
-    async with ScriptedUpstream(script) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url)
-        second, _ = await stage.greeted(relay.url)
-        await first.send("chat_send", "m1", content="one")
-        await until(lambda: script.asked == ["m1"])
-        await second.send("chat_send", "m2", content="two")
-        await second.send("notification", "n2", title="after two")
-        await until(lambda: relay.numbers.messages_to_upstream == 3)
-        for _ in range(3):
-            script.may_answer.release()
-        await until(lambda: len(script.asked) == 3)
-        assert script.asked == ["m1", "m2", "n2"]

@@ -6,7 +6,8 @@ import gzip
 import json
 
 from tests.relay.conftest import Stage, enveloped, hears_nothing, until
-from tests.relay.test_shared import Unnamed, answer_each, hears_of, open_relay
+from tests.relay.test_shared import answer_each, hears_of, open_relay
+from tests.relay.test_shared_unnamed import Unnamed
 from tests.support.upstream import Connection, ScriptedUpstream, greet_and_wait
 
 
@@ -119,21 +120,3 @@ async def test_what_was_sent_as_gzip_is_answered_to_its_sender_alone(stage: Stag
             assert answer["metadata"]["reply_to"] == name
         assert await hears_nothing(other)
         assert not relay.numbers.malformed_to_upstream
-
-
-async def test_gzip_of_more_than_a_message_may_hold_is_passed_on_unread(stage: Stage) -> None:
-    got: list[str | bytes] = []
-
-    async def keep(connection: Connection) -> None:
-        await connection.greet()
-        got.append(await connection.receive_text())
-        await connection.until_gone()
-
-    async with ScriptedUpstream(keep) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        asker, _ = await stage.greeted(relay.url)
-        bomb = gzip.compress(json.dumps(enveloped("chat_send", "q", content="0" * 2**21)).encode())
-        await asker.socket.send_bytes(bomb)
-        await until(lambda: got)
-        assert got == [bomb]
-        assert relay.numbers.malformed_to_upstream == 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from tests.relay.conftest import Stage, hears_nothing, until
-from tests.relay.executors import MARKED, Calling, answer
+from tests.relay.executors import MARKED, Calling, answer, at_work
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -33,12 +33,9 @@ async def test_the_oldest_executor_gets_the_call_and_others_see_it_read_only(
 async def test_only_the_executor_may_answer_and_only_once(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, session = await stage.greeted(relay.url, role="executor")
+    script, _ = calling
+    relay, executor, session = await at_work(stage, calling)
     other, _ = await stage.greeted(relay.url, session)
-    await script.call()
-    await executor.message("tool_call")
     await answer(other, "r0", "not mine")
     refusal = await other.message("connection_error")
     assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (409, "r0")
@@ -67,6 +64,26 @@ async def test_without_an_executor_all_see_it_and_the_first_answer_counts(
     assert [result["id"] for result in script.results] == ["r1"]
 
 
+async def test_of_a_call_that_no_relay_has_seen_the_first_answer_counts_too(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    """As after a restart of the relay."""
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    first, session = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url, session)
+    await answer(first, "r1", "done", "exec_of_before")
+    await until(lambda: script.results)
+    await answer(second, "r2", "done too", "exec_of_before")
+    refusal = await second.message("connection_error")
+    assert (refusal["payload"]["code"], refusal["metadata"]["reply_to"]) == (409, "r2")
+    await script.call("exec_of_before")
+    await second.message("tool_call")
+    await answer(second, "r3", "now it was called", "exec_of_before")
+    await until(lambda: len(script.results) == 2)
+    assert [result["id"] for result in script.results] == ["r1", "r3"]
+
+
 async def test_a_call_made_again_to_executors_that_came_meanwhile_is_carried_out_by_one(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
@@ -86,12 +103,9 @@ async def test_a_call_made_again_to_executors_that_came_meanwhile_is_carried_out
 async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url)
-    executor, session = await stage.greeted(relay.url, role="executor")
+    script, _ = calling
+    relay, executor, session = await at_work(stage, calling)
     younger, _ = await stage.greeted(relay.url, session, role="executor")
-    await script.call()
-    await executor.message("tool_call")
     await executor.socket.close()
     await until(lambda: script.results)
     payload = script.results[0]["payload"]
@@ -105,10 +119,7 @@ async def test_a_result_that_the_relay_refused_or_gave_up_has_not_answered_the_c
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
     script, upstream = calling
-    relay = await stage.open_relay(upstream.url, wait_messages=1, wait_s=0.3)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    relay, executor, _ = await at_work(stage, calling, wait_messages=1, wait_s=0.3)
     await upstream.stop()
     await executor.message("status_update")
     await executor.send("my_type", "first", n=1)  # takes the one place there is
@@ -133,12 +144,9 @@ async def test_a_result_goes_before_other_messages_that_wait(
 ) -> None:
     from megabot_cli.config.schema import LimitSettings
 
-    script, upstream = calling
+    script, _ = calling
     limits = LimitSettings(messages_per_second=20, burst=1)
-    relay = await stage.open_relay(upstream.url, limits=limits)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    _, executor, _ = await at_work(stage, calling, limits=limits)
     for number in range(5):
         await executor.send("notification", f"n{number}", title="x")
     await answer(executor, "r1", "urgent")
@@ -151,11 +159,8 @@ async def test_a_result_goes_before_other_messages_that_wait(
 async def test_a_drain_lets_a_tool_call_under_way_finish(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url, drain_s=10.0)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    script, _ = calling
+    relay, executor, _ = await at_work(stage, calling, drain_s=10.0)
     draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
     assert await hears_nothing(executor, 0.3)
     await answer(executor, "r1", "done")
@@ -167,11 +172,8 @@ async def test_a_drain_lets_a_tool_call_under_way_finish(
 async def test_what_a_drain_cannot_wait_for_is_told_as_it_is(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
-    script, upstream = calling
-    relay = await stage.open_relay(upstream.url, drain_s=0.2)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call()
-    await executor.message("tool_call")
+    script, _ = calling
+    relay, executor, _ = await at_work(stage, calling, drain_s=0.2)
     draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
     assert await executor.close_code() == 1012
     await draining
@@ -197,10 +199,7 @@ async def test_of_an_executor_that_leaves_the_upstream_gets_the_result_that_coul
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
     script, upstream = calling
-    relay = await stage.open_relay(upstream.url, wait_s=0.2)
-    executor, _ = await stage.greeted(relay.url, role="executor")
-    await script.call_as("same", "exec_1")
-    await executor.message("tool_call")
+    relay, executor, _ = await at_work(stage, calling, message_id="same", wait_s=0.2)
     before = script.connection
     await upstream.stop()
     await executor.message("status_update")

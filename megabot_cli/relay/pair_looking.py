@@ -1,0 +1,166 @@
+"""What is seen of the messages that pass between a dedicated client and its upstream."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from megabot_cli.client.wire import server_frame
+from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.greeting import GREETING, greeted
+from megabot_cli.relay.checks import Checks, Objection
+from megabot_cli.relay.dialling import ARRIVING_FACTOR
+from megabot_cli.relay.parts import RelayParts, notice
+from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
+from megabot_cli.relay.unfolding import Opaque, Overgrown, Unfolding, too_big
+from megabot_cli.relay.utf8 import all_ascii, is_utf8
+from megabot_cli.telemetry.metrics import OTHER
+
+
+class PairLooking:
+    """Counts, checks, and tells who watches. `say` gives the client a frame of the relay's own.
+
+    `gzip`: the two have agreed on it (`?compression=gzip`). Else what is binary is nobody's
+    business, whatever it looks like.
+    """
+
+    def __init__(
+        self,
+        parts: RelayParts,
+        client_id: str,
+        link_id: str,
+        say: Callable[[bytes], None],
+        *,
+        gzip: bool,
+    ) -> None:
+        self.client_id = client_id
+        self.link_id = link_id
+        self.session_id: str | None = None  # as the upstream's greeting says, if it is one
+        self.routing = Routing(in_order=True, forgets=True)
+        self._say = say
+        self._parts = parts
+        self._numbers = parts.numbers
+        self._witness = parts.witness
+        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
+        self._unfold_up = Unfolding(parts) if gzip else Opaque(parts)
+        self._unfold_down = Unfolding(parts, ARRIVING_FACTOR) if gzip else Opaque(parts)
+
+    def look_up(self, batch: list[bytes], binary: bool) -> list[bytes]:
+        """Tell who watches; returns the messages to which nobody objects."""
+        numbers, types, routing = self._numbers, self._numbers.types_to_upstream, self.routing
+        checks, unfold = self._checks, self._unfold_up
+        now = self._parts.loop.time()
+        client = self.client_id
+        tell = self._tell_together("to_upstream", batch, binary)
+        accepted = []
+        for data in batch:
+            try:
+                head = unfold.head(data) if binary else decode_head(data)
+            except UNREADABLE:
+                head = peek(data)
+            if tell is not None:
+                tell("to_upstream", data, head, binary)
+            kind = None if head is None else head.type
+            try:
+                types[kind] += 1
+            except KeyError:
+                types[OTHER] += 1
+            if head is None or head.id is None or kind is None:
+                numbers.malformed_to_upstream += 1
+            elif kind in ASKS:
+                routing.sent(head.id, client, now, kind)
+            objection = (
+                checks.judge_binary(data, head, unfold)
+                if binary
+                else checks.judge(data, head, binary=False)
+            )
+            if objection is None:
+                accepted.append(data)
+            else:
+                self._object(head, objection)
+        return accepted
+
+    def _tell_together(
+        self, direction: str, batch: list[bytes], binary: bool
+    ) -> Callable[[str, bytes, Head | None, bool], None] | None:
+        """Tell who watches of all that came; else returns what tells of one of them."""
+        witness = self._witness
+        if witness.together is not None and (binary or all_ascii(batch)):
+            witness.together(
+                direction, batch, self.link_id, self.session_id, self.client_id, binary
+            )
+            return None
+        return self._tell if witness.watching else None
+
+    def _tell(self, direction: str, data: bytes, head: Head | None, binary: bool) -> None:
+        opaque = binary or not is_utf8(data)
+        self._witness.message(
+            direction, data, head, self.link_id, self.session_id, self.client_id, opaque
+        )
+
+    def _object(self, head: Head | None, objection: Objection) -> None:
+        self._numbers.error_answers[objection.error] += 1
+        payload: dict[str, object] = {
+            "error": objection.error,
+            "message": objection.message,
+            "code": objection.code,
+        }
+        message_id = head.id if head is not None else None
+        text = notice("connection_error", payload, reply_to=message_id)
+        self._witness.message(
+            "to_client",
+            text,
+            peek(text),
+            link=self.link_id,
+            session=self.session_id,
+            client=self.client_id,
+            kind="inject",
+        )
+        self._say(server_frame(text))
+
+    def look_down(self, batch: list[bytes], binary: bool) -> None:
+        """The same of the upstream's, which pass in any case. Raises `too_big`."""
+        numbers, types, routing = self._numbers, self._numbers.types_to_client, self.routing
+        now = self._parts.loop.time()
+        tell = self._tell_together("to_client", batch, binary)
+        requests, unfold = routing.requests, self._unfold_down
+        answered: list[Request] = []
+        for data in batch:
+            try:
+                head = unfold.head(data) if binary else decode_head(data)
+            except UNREADABLE:
+                head = peek(data)
+            if tell is not None:
+                tell("to_client", data, head, binary)
+            kind = None if head is None else head.type
+            try:
+                types[kind] += 1
+            except KeyError:
+                types[OTHER] += 1
+            if head is None or head.id is None or kind is None:
+                numbers.malformed_to_client += 1
+                if binary and isinstance(head, Overgrown):
+                    raise too_big()
+                continue
+            metadata = head.metadata
+            if kind == "chat_receive" and metadata is not None and metadata.reply_to is not None:
+                request = requests.pop(metadata.reply_to, None)
+                if request is not None:
+                    answered.append(request)
+                    continue
+            if kind == GREETING:
+                named = greeted(unfold.text(data, binary))
+                self.session_id = named.session_id or self.session_id
+                self._witness.meet(self.link_id, named.user_id)
+            if requests:
+                # For figures alone: here everything is for the one client there is.
+                routed = routing.route(head, unfold.text(data, binary) if binary else data, now)
+                numbers.routes[routed.route] += 1
+                if (progress := routed.progress) is not None:
+                    progress.note(numbers, self.session_id, now)
+        if answered:
+            routing.answered(answered, now)
+            numbers.routes[Route.EXACT] += len(answered)
+            took_s = [now - each.sent_at for each in answered if each.completed_at is None]
+            numbers.reply_s.observe_all(took_s)
+            if took_s and numbers.slow_replies.may_be_one(max(took_s), now):
+                note_slow(numbers, answered, self.session_id, now)
