@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def open_recorder(invocation: Invocation, folder: Path, made_by: str) -> Recorder:
     """A recording of its own in `folder`, redacted as the relay's are."""
+    from megabot_cli.commands.secrets_in_use import secrets_in_use
     from megabot_cli.storage.recorder import Recorder
     from megabot_cli.version import __version__
 
@@ -27,6 +28,7 @@ def open_recorder(invocation: Invocation, folder: Path, made_by: str) -> Recorde
         tool=f"megabot {__version__}",
         upstream=configuration.profile.url,
         labels={"made_by": made_by},
+        known=secrets_in_use(invocation),
     )
     try:
         recorder.start()
