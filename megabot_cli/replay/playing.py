@@ -82,6 +82,9 @@ class Run:
         offsets = offsets_s([message.t for message in self._messages], options)
         places = [message.place for message in self._messages]
         self._offsets = dict(zip(places, offsets, strict=True))
+        # Asked before time counts: of 600 000 messages it takes a tenth of a second.
+        recorded = conversation.answers
+        self._may_bring_extras = any(not recorded[place].parts for place in places)
         self._context_sent = 0
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
@@ -353,8 +356,7 @@ class Run:
         while any(lane.outstanding for lane in self._lanes.values()):
             if self._transport.stopped or not await self._something_comes():
                 return
-        recorded = self._conversation.answers
-        if any(not recorded[message.place].parts for message in self._messages):
+        if self._may_bring_extras:
             await asyncio.sleep(_FOR_EXTRAS_S)
 
     def progress(self) -> Progress:
