@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from megabot_cli.client.observing import MessageLog
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.storage.recorder import Recorder
+    from megabot_cli.terminal.console import Console
 
 
 def open_recorder(invocation: Invocation, folder: Path, made_by: str) -> Recorder:
@@ -37,6 +38,16 @@ def open_recorder(invocation: Invocation, folder: Path, made_by: str) -> Recorde
     return recorder
 
 
+def end_recording(console: Console, recorder: Recorder) -> None:
+    """Seal it and say where it is, and what is not in it."""
+    from megabot_cli.wording import counted
+
+    recorder.close()
+    if recorder.fault is not None:
+        console.warn(f"{recorder.fault}; {counted(recorder.dropped, 'record')} not kept")
+    console.note(f"kept in {recorder.folder}")
+
+
 @contextmanager
 def kept_messages(invocation: Invocation, folder: Path, made_by: str) -> Iterator[MessageLog]:
     """A client's log that is a recording, sealed in the end."""
@@ -53,5 +64,4 @@ def kept_messages(invocation: Invocation, folder: Path, made_by: str) -> Iterato
     try:
         yield MessageLog(1, keep)
     finally:
-        recorder.close()
-        invocation.console.note(f"kept in {recorder.folder}")
+        end_recording(invocation.console, recorder)
