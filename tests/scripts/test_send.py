@@ -158,6 +158,13 @@ def test_what_could_not_be_kept_is_told(ann: Operator, tmp_path: Path) -> None:
     assert "records not kept" in done.stderr
 
 
+def test_a_recording_that_cannot_begin_leaves_nothing_behind(ann: Operator, tmp_path: Path) -> None:
+    done = ann.shell(f"ulimit -f 0; megabot send hi --record {tmp_path / 'kept'}")
+    assert done.returncode == 12, done.stderr
+    assert "File too large" in done.stderr
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 def test_an_empty_object_is_a_payload(ann: Operator) -> None:
     done = ann.types("send", "--type", "foo", "--payload", "{}", "--dry-run")
     assert done.returncode == 0, done.stderr
