@@ -339,7 +339,10 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         """Give the segments; each is to be read before the next is asked for."""
         clean = True
         for place, source in enumerate(self._sources):
-            segment = self._first if place == 0 else self._open(source)
+            segment = self._first if place == 0 else self._open_later(source)
+            if segment is None:
+                clean = False
+                continue
             told = len(segment.warnings)  # of its header: some read no further than they need
             self._tell(segment.warnings)
             yield segment
@@ -349,6 +352,25 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             clean = clean and segment.end is not None and not segment.bad_lines
             self.close()
         self.clean = clean
+
+    def _open_later(self, source: Path | str) -> SegmentReader | None:
+        """A segment that was there when the first was opened; None where it is gone since.
+
+        It may have been sealed or packed meanwhile, and have another name for it.
+        """
+        path = Path(source)
+        try:
+            return self._open(path)
+        except NotFound:
+            number = path.name.partition(".")[0]
+            now = [each for each in segments_of(path.parent) if each.name.startswith(f"{number}.")]
+            if now:
+                return self._open(now[0])
+        gone = f"{path.name}: removed while the recording was read"
+        if self._strict:
+            raise BadData(f"{gone}.", "Without --strict what can be read is read.")
+        self._tell([gone])
+        return None
 
     def _tell(self, warnings: Sequence[str]) -> None:
         self.warnings += warnings[: max(0, _MOST_WARNINGS - len(self.warnings))]
