@@ -400,7 +400,8 @@ class Run:
         recorded = self._conversation.answers
         replayed = self.answers()
         # A secret that the recording does not tell is compared with none.
-        comparer = Comparer(Redactor(os.urandom(32)), self._options.ignored)
+        redactor = Redactor(os.urandom(32), known=self._options.known)
+        comparer = Comparer(redactor, self._options.ignored)
         expect = self._options.expect
         sent = [message for message in self._messages if message.place in sent_at]
         judgement = judge(sent, recorded, replayed, comparer, expect)

@@ -35,6 +35,27 @@ def test_what_send_records_has_no_secret_of_its_own(stranger: Operator, tmp_path
         assert secret not in kept(tmp_path / "kept")
 
 
+def test_a_replay_tells_no_secret_and_compares_with_none(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    gateway = processes.megabot(
+        "gateway", "--listen", ":0", *USER, "--assistant", f"command:echo {ROSES}", typed=PASSWORD
+    )
+    ann = Operator(stranger.home, gateway.ready()["url"])
+    ann.logs_in()
+    key = {"MEGABOT_MODEL_KEY": ROSES}
+    done = ann.types("send", "hi", "--record", str(tmp_path / "kept"), env=key)
+    assert done.returncode == 0, done.stderr
+    (recording,) = (tmp_path / "kept").iterdir()
+    junit = tmp_path / "report.xml"
+    exactly = ("replay", str(recording), "--expect", "exact", "--junit", str(junit))
+    done = ann.types(*exactly, env=key)
+    assert (done.returncode, ROSES in done.stdout) == (0, False), done.stdout
+    assert ROSES not in junit.read_text()
+    other = ann.types(*exactly)
+    assert other.returncode == 13  # nobody has told it that this is a secret
+
+
 @pytest.mark.parametrize("name", ["report.json", "report.md"])
 def test_a_report_has_no_secret_however_it_is_spelt(
     stranger: Operator, tmp_path: Path, name: str
