@@ -13,6 +13,12 @@ KEYRING_ENTRY = "model-key"
 
 def model_key(invocation: Invocation) -> str | None:
     """From the environment, else from the system's keyring; None where neither has one."""
+    key = _found(invocation)
+    invocation.known_secrets.learn("model key", [key] if key is not None else [])
+    return key
+
+
+def _found(invocation: Invocation) -> str | None:
     for name in VARIABLES:
         if key := invocation.environ.get(name):
             return key

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from megabot_cli.doctor.findings import Finding
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy")
-_SECRETS = ("MEGABOT_TOKEN", "MEGABOT_API_KEY", "MEGABOT_MODEL_KEY", "MEGABOT_FLAT_TOKEN")
 
 
 def case_of(invocation: Invocation) -> Case:
@@ -128,11 +127,15 @@ def _upstream(invocation: Invocation, configuration: Configuration) -> Upstream:
 
 def write_report(invocation: Invocation, case: Case, findings: list[Finding], path: Path) -> None:
     """Put the report into a new file that only its owner can read."""
+    from megabot_cli.commands.secrets_in_use import secrets_in_use
     from megabot_cli.doctor.report import write_report as written
     from megabot_cli.storage.new_file import NewFile
 
     form = "json" if path.suffix.lower() == ".json" else "markdown"
-    text = written(form, __version__, _settings_shown(case), findings, _hidden(invocation, case))
+    known = secrets_in_use(invocation) if case.upstream is not None else invocation.known_secrets
+    text = written(
+        form, __version__, _settings_shown(case), findings, _hidden(invocation, case), known
+    )
     with NewFile(path) as file:
         file.write(text.encode())
 
@@ -151,10 +154,11 @@ def _settings_shown(case: Case) -> list[Any]:
 
 def _hidden(invocation: Invocation, case: Case) -> dict[str, str]:
     """What must not be in a report: secrets, and what tells who somebody is."""
+    from megabot_cli.commands.secrets_in_use import VARIABLES
     from megabot_cli.doctor.report import home_of
 
     hidden = {
-        invocation.environ[name]: "‹secret›" for name in _SECRETS if invocation.environ.get(name)
+        invocation.environ[name]: "‹secret›" for name in VARIABLES if invocation.environ.get(name)
     }
     if home := home_of(invocation.environ):
         hidden[home] = "~"

@@ -277,9 +277,10 @@ async def serve(
     invocation: Invocation, configuration: Configuration, options: GatewayOptions
 ) -> int:
     """Serve until a signal comes, or until the command that was given has ended."""
+    from megabot_cli.commands.secrets_in_use import secrets_in_environment
     from megabot_cli.commands.serving import configure_logs
 
-    configure_logs(invocation)
+    configure_logs(invocation, secrets_in_environment(invocation))
     if options.recording is None:
         return await _serve(invocation, configuration, options, None)
     async with recorded_answers(invocation, options.recording) as recorded:
@@ -303,6 +304,8 @@ async def _serve(
         if options.data is not None:
             _migrate(invocation, options.data, ledger)
         users = _open_users(invocation, options, ledger)
+        passwords = (options.password, users.made[1] if users.made is not None else None)
+        invocation.known_secrets.learn("password", [each for each in passwords if each])
         gateway = _open_gateway(invocation, configuration, users, ledger, recorded)
         guest = Guest(options.command)
         await gateway.start()
@@ -331,6 +334,7 @@ async def _serve_flat(
 ) -> int:
     """As `_serve`, for the flat dialect."""
     from megabot_cli.commands import flat_gateway as flat
+    from megabot_cli.commands.secrets_in_use import secrets_in_environment
     from megabot_cli.commands.serving import (
         announce,
         configure_logs,
@@ -338,13 +342,14 @@ async def _serve_flat(
         serve_until_signal,
     )
 
-    configure_logs(invocation)
+    configure_logs(invocation, secrets_in_environment(invocation))
     if options.data is not None:
         from megabot_cli.gateway.ledger import Ledger
 
         with contextlib.closing(Ledger.open(options.data)) as ledger:
             _migrate(invocation, options.data, ledger)
     token = flat.static_token(invocation.environ, options.data)
+    invocation.known_secrets.learn("flat token", [token.secret])
     gateway = flat.open_flat_gateway(invocation, configuration.settings, token)
     guest = Guest(options.command)
     await gateway.start()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from megabot_cli.client.credentials import CredentialStore
     from megabot_cli.commands.places import Places
     from megabot_cli.config.load import Configuration, Flag
+    from megabot_cli.recording.known_secrets import KnownSecrets
     from megabot_cli.storage.run_files import RunningRelay
     from megabot_cli.terminal.console import ColorChoice, Console
 
@@ -66,6 +67,13 @@ class Invocation:
         from megabot_cli.commands.places import find_places
 
         return find_places(self.environ, self.options.config)
+
+    @cached_property
+    def known_secrets(self) -> KnownSecrets:
+        """What this run has told of its secrets; `secrets_in_use` finds the others."""
+        from megabot_cli.recording.known_secrets import KnownSecrets
+
+        return KnownSecrets()
 
     @cached_property
     def configuration(self) -> Configuration:

@@ -171,10 +171,10 @@ def _flag(name: str, value: Any) -> Flag | None:
 async def _serve(invocation: Invocation, options: ServeOptions) -> None:
     """Serve the upstream, or the gateway that is started for it."""
     from megabot_cli.commands.embedded_gateway import embedded_gateway
+    from megabot_cli.commands.secrets_in_use import secrets_in_environment
     from megabot_cli.commands.serving import configure_logs
-    from megabot_cli.recording.known_secrets import KnownSecrets
 
-    known = KnownSecrets()
+    known = secrets_in_environment(invocation)
     configure_logs(invocation, known)
     if not options.gateway:
         await _serve_upstream(invocation, options, known)

@@ -167,6 +167,7 @@ def replay(
     from megabot_cli.commands import replaying
     from megabot_cli.commands.replay_report import Stage, check_files
     from megabot_cli.commands.running import run
+    from megabot_cli.commands.secrets_in_use import secrets_in_use
     from megabot_cli.config.load import Flag
     from megabot_cli.recording.selection import Selection as Words
     from megabot_cli.replay.budgets import Budget
@@ -229,6 +230,7 @@ def replay(
         settle_s=settle,
         with_context=with_context,
         ignored=tuple(ignored),
+        known=invocation.known_secrets if dry_run or to == DRY_RUN else secrets_in_use(invocation),
     )
     stage = Stage(
         find(invocation, recording),

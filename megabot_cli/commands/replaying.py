@@ -103,7 +103,7 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
     except asyncio.CancelledError:
         if replay is not None and replay.rounds_begun:
             invocation.console.note("interrupted; this is how far it came")
-            show(invocation, stage, replay.so_far())
+            show(invocation, stage, replay.so_far(interrupted=True))
         write_files(invocation, stage, replay, ("interrupted", "Somebody interrupted it"))
         raise
     except MegabotError as fault:

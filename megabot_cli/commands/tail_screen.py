@@ -68,6 +68,7 @@ class Screen:
     def __post_init__(self) -> None:
         self._began_at: float | None = None
         self._told_at = time.monotonic()
+        self._told_of_fault = False
 
     @property
     def only_shows(self) -> bool:
@@ -92,6 +93,9 @@ class Screen:
         self.printer.show(record, at, line, source if self.named else None)
         if live and self.kept is not None:
             _keep(self.kept, record)
+            if self.kept.fault is not None and not self._told_of_fault:
+                self._told_of_fault = True
+                self.console.warn(self.kept.fault)
         if self.counted is not None:
             self._count(self.counted, record, at)
         if self.fail_on is not None and record.kind in _MESSAGES and self.fail_on.holds(record):
@@ -107,8 +111,9 @@ class Screen:
         if self.counted is not None:
             self._sum_up(self.counted, "seen")
         if self.kept is not None:
-            self.kept.close()
-            self.console.note(f"kept in {self.kept.folder}")
+            from megabot_cli.commands.kept_messages import end_recording
+
+            end_recording(self.console, self.kept)
 
     def _count(self, counted: Statistics, record: Record, at: float) -> None:
         import msgspec

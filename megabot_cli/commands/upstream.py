@@ -74,11 +74,24 @@ def token_source(
     login: tuple[str, str] | None = None,
     profile: str | None = None,
 ) -> TokenSource:
-    """The valid credential of the profile, refreshed when it must be.
+    """The valid credential of the profile, refreshed when it must be; the invocation's known
+    secrets hear of each.
 
     With `login`, a name and a password, nothing stored is read or written. `profile` names
     another than the one in force: it has what is stored for it and nothing of the environment.
     """
+    tokens = _token_source(invocation, http, login, profile)
+    owner = profile or invocation.configuration.profile_name
+    tokens.tell_secrets(lambda secrets: invocation.known_secrets.learn(owner, secrets))
+    return tokens
+
+
+def _token_source(
+    invocation: Invocation,
+    http: aiohttp.ClientSession,
+    login: tuple[str, str] | None,
+    profile: str | None,
+) -> TokenSource:
     from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.client.tokens import TokenSource
 

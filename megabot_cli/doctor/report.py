@@ -15,6 +15,7 @@ from typing import Any
 import msgspec
 
 from megabot_cli.doctor.findings import Finding, counts
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 
 REPORT_VERSION = 1
@@ -58,9 +59,10 @@ def write_report(
     settings: Sequence[SettingShown],
     findings: Sequence[Finding],
     hidden: Mapping[str, str],
+    known: KnownSecrets | None = None,
 ) -> str:
     """The report as `json` or `markdown`. `hidden`: texts that must not stand in it, and what
-    stands in their place."""
+    stands in their place; `known`: secrets that go however they are spelt."""
     facts = {
         "report_version": REPORT_VERSION,
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -69,7 +71,7 @@ def write_report(
         "settings": msgspec.to_builtins(list(settings)),
         "checks": msgspec.to_builtins(list(findings)),
     }
-    clean = _cleaned(facts, hidden, Redactor(os.urandom(32)))
+    clean = _cleaned(facts, hidden, Redactor(os.urandom(32), known=known))
     if form == "json":
         return json.dumps(clean, ensure_ascii=False, indent=2) + "\n"
     return _as_markdown(clean)

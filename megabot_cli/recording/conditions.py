@@ -8,7 +8,7 @@ said that it may hold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any, Final, TypedDict
 
@@ -36,6 +36,7 @@ RECORD_WORDS: Final = Vocabulary(
     sample={**_SAMPLE, "text": "a", "timestamp": 1},
     open_fields=frozenset({"payload", "metadata"}),
     example='type == "connection_error" && payload.code >= 500',
+    loose_fields=frozenset({"timestamp"}),
 )
 
 
@@ -109,16 +110,47 @@ class Condition:
 
 
 def _surely_makes_sense(parts: list[syntax.Answer], fields: frozenset[str]) -> bool:
-    """Whether they speak of what may be anything, or are true or false of an invented record."""
-    if fields & RECORD_WORDS.open_fields:
-        return True
-    if "timestamp" in fields:
+    """Whether all that they ask speaks of what may be anything, or is true or false of an
+    invented record."""
+    is_open = bool(fields & RECORD_WORDS.open_fields)
+    if "timestamp" in fields and not is_open:
         return False
     said, record = Message().of, Record(**_SAMPLE)
     try:
-        return all(isinstance(answer_of(part, said)(record), bool) for part in parts)
+        return all(
+            _may_be_asked(each)
+            if _speaks_of_anything(each)
+            else isinstance(answer_of(each, said)(record), bool)
+            for part in parts
+            for each in _questions_in(part)
+        )
     except Unsure:
         return False
+
+
+def _speaks_of_anything(node: syntax.Answer | syntax.Value) -> bool:
+    anything = RECORD_WORDS.open_fields | RECORD_WORDS.loose_fields
+    return any(path[0] in anything for path in syntax.fields_in(node))
+
+
+def _may_be_asked(node: syntax.Answer | syntax.Value) -> bool:
+    """Whether there is nothing in it that would be wrong whatever the message says."""
+    if isinstance(node, syntax.Constant):
+        return True
+    if isinstance(node, syntax.Field) and len(node.path) == 1:
+        return True
+    return _speaks_of_anything(node) and all(map(_may_be_asked, syntax.inner_of(node)))
+
+
+def _questions_in(part: syntax.Answer) -> Iterator[syntax.Answer]:
+    """What it asks, each by itself: what is joined is not answered to its end."""
+    if isinstance(part, syntax.All | syntax.Any):
+        for each in part.parts:
+            yield from _questions_in(each)
+    elif isinstance(part, syntax.Not):
+        yield from _questions_in(part.part)
+    else:
+        yield part
 
 
 class Message:

@@ -185,7 +185,7 @@ class ExchangeReading:
         if number >= MOST_REQUESTS:
             raise BadData(
                 f"The recording holds more than {MOST_REQUESTS:,} requests",
-                "Record less at a time: `recording.rotate_bytes` makes more segments, and a "
+                "Record less at a time: `recording.segment_bytes` makes more segments, and a "
                 "segment can be served alone.",
             )
         message_id = head.id if head is not None else None

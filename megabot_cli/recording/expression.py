@@ -10,19 +10,22 @@ from typing import Any
 import msgspec
 
 from megabot_cli.errors import BadData
+from megabot_cli.recording.expression_parts import Part, parts_of
 
 
 class Vocabulary(msgspec.Struct, frozen=True):
     """What a condition may speak of.
 
     What an author may have mistyped is tried on `sample`. Of `open_fields`, which may hold
-    anything, nothing can be said before a message comes: they are not in it.
+    anything, nothing can be said before a message comes: they are not in it. `loose_fields` are
+    what the sample says in almost every message.
     """
 
     fields: tuple[str, ...]
     sample: dict[str, Any]
     open_fields: frozenset[str]
     example: str
+    loose_fields: frozenset[str] = frozenset()
 
 
 MESSAGE_WORDS = Vocabulary(
@@ -46,6 +49,7 @@ _FUNCTIONS = frozenset(
 
 # All that an evaluation can end with: a key or index that is not there, types that do not go
 # together, a pattern or number that is none.
+_NO_METHOD = "Undefined variable or function"  # of what it is asked of
 _UNANSWERABLE = (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError)
 
 
@@ -71,6 +75,7 @@ class Expression:
         self.fields = frozenset(named)
         if not self.fields & words.open_fields:
             self._try_out()
+        self._try_parts()
 
     def holds(self, values: dict[str, Any]) -> bool:
         """Whether it is true of a message. `values` has at least what `fields` names.
@@ -86,13 +91,48 @@ class Expression:
         try:
             answer = self._program.execute(dict(self._words.sample))
         except _UNANSWERABLE as fault:
-            reason = str(fault).partition(". ")[0]
-            raise BadData(f"{reason}, in the condition: {self.source}") from None
+            raise self._wrong(fault, parts_of(self.source)) from None
         if not isinstance(answer, bool):
             raise BadData(
                 f"The condition gives {type(answer).__name__}, not true or false: {self.source}",
                 f"Compare it with something, as in: {self._words.example}",
             )
+
+    def _try_parts(self) -> None:
+        """What types say is wrong is wrong also where the sample does not come by."""
+        whole = parts_of(self.source)
+        for part in whole.all() if whole is not None else ():
+            fault = self._fault_of(part, self._words.loose_fields)
+            if fault is not None and (isinstance(fault, TypeError) or _NO_METHOD in str(fault)):
+                raise self._wrong(fault, part)
+
+    def _fault_of(self, part: Part, unsure: frozenset[str] = frozenset()) -> Exception | None:
+        """What is wrong with a part by itself, as far as the sample tells without `unsure`."""
+        import cel
+
+        try:
+            program = cel.compile(self.source[part.start : part.end])
+            if not set(program.variables()) <= self._words.sample.keys() - unsure:
+                return None
+        except ValueError:
+            return None
+        try:
+            program.execute(dict(self._words.sample))
+        except _UNANSWERABLE as fault:
+            return fault
+        return None
+
+    def _wrong(self, fault: Exception, part: Part | None) -> BadData:
+        """The error that points at the part that is to blame, of one that fails."""
+        reason = str(fault).partition(". ")[0]
+        if part is None:
+            return BadData(f"{reason}, in the condition: {self.source}")
+        part = part.blame(lambda each: self._fault_of(each) is not None)
+        reason = str(self._fault_of(part) or fault).partition(". ")[0]
+        line_start = self.source.rfind("\n", 0, part.at) + 1
+        return BadData(
+            f"{reason} (column {part.at - line_start + 1}):\n{_marked(self.source, part.at)}"
+        )
 
 
 def _check_known(source: str, names: Iterable[str], known: Iterable[str], kind: str) -> None:

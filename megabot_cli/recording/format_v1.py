@@ -45,6 +45,13 @@ class Header(msgspec.Struct, kw_only=True):
     labels: dict[str, str] = {}
 
 
+class _Head(msgspec.Struct):
+    """What every major version's header has."""
+
+    format: str = FORMAT
+    version: str = VERSION
+
+
 class End(msgspec.Struct, kw_only=True, omit_defaults=True):
     """The last line of a sealed segment.
 
@@ -66,10 +73,16 @@ class End(msgspec.Struct, kw_only=True, omit_defaults=True):
 
 _encoder = msgspec.json.Encoder()
 _header_decoder = msgspec.json.Decoder(Header)
+_head_decoder = msgspec.json.Decoder(_Head)
 _record_decoder = msgspec.json.Decoder(Record)
 _end_decoder = msgspec.json.Decoder(End)
 _LATEST_YEAR = datetime.fromtimestamp(LATEST_S, UTC).year
+_RECORD_STARTS = re.compile(rb'\s*\{\s*"n"\s*:\s*\d+\s*,\s*"t"\s*:\s*\d+\s*,\s*"kind"\s*:\s*"')
 _version = re.compile(r"(\d{1,6})\.(\d{1,6})\Z")
+
+
+class NoHeader(BadData):
+    """The first line of a file is no header that anybody wrote; records may follow it."""
 
 
 class BadLine(ValueError):
@@ -97,22 +110,26 @@ def encode_end(end: End) -> bytes:
 
 
 def decode_header(line: bytes) -> Header:
-    """Read line 1. BadData when it is no header or its major version is newer than ours.
+    """Read line 1. NoHeader when it is none, BadData when its major version is newer than ours.
 
     A date with which nobody can reckon is as good as none: `started_at` is empty then.
     """
     try:
-        header = _header_decoder.decode(line)
+        head = _head_decoder.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise _no_recording() from None
-    version = _version.match(header.version)
-    if header.format != FORMAT or version is None:
+    version = _version.match(head.version)
+    if head.format != FORMAT or version is None:
         raise _no_recording()
     if int(version[1]) > MAJOR:
         raise BadData(
-            f"The recording has format version {header.version}; this megabot reads {VERSION}.",
+            f"The recording has format version {head.version}; this megabot reads {VERSION}.",
             f"Install a newer megabot, one that reads version {version[1]} recordings.",
         )
+    try:
+        header = _header_decoder.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        raise _no_recording() from None
     if not _can_be_reckoned_with(header.started_at):
         header.started_at = ""
     return header
@@ -126,8 +143,8 @@ def _can_be_reckoned_with(stamp: str) -> bool:
     return 1970 <= at.year < _LATEST_YEAR
 
 
-def _no_recording() -> BadData:
-    return BadData(
+def _no_recording() -> NoHeader:
+    return NoHeader(
         f"The first line is not the header of a {FORMAT}.",
         "`megabot recordings list` shows the recordings there are.",
     )
@@ -146,6 +163,12 @@ def decode_line(line: bytes) -> Record | End:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as fault:
         raise BadLine(str(fault)) from None
     return record
+
+
+def starts_as_record(line: bytes) -> bool:
+    """Whether a line begins as all that we write but headers: two lines of bare messages that
+    somebody else wrote do not."""
+    return _RECORD_STARTS.match(line) is not None
 
 
 def decode_block(lines: bytes) -> list[Record] | None:

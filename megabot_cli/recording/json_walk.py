@@ -26,7 +26,12 @@ _SHORT: Final = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"}
 _PLAIN_NAME = re.compile(r"[A-Za-z_$][\w$-]*\Z")
 _LONGEST_NAME = 80  # of a key, in a path: a path is for people
 _DEEPEST_PATH = 100
-_NAMING: Final = ("name", "key")
+# Keys whose value says what the value beside it is, and those of that value.
+_NAMING: Final = frozenset(("name", "key", "header", "field", "variable", "n", "k"))
+_VALUES: Final = frozenset(("value", "val", "v"))
+_FLAT_PAIRS: Final = frozenset(("rawheaders", "rawtrailers", "header"))  # as Node.js has headers
+# A row of names begins with one that is a secret's, too; a pair has no third, but for a flag.
+_ENDS_PAIR = re.compile(r"\s*(?:\]|\Z|,\s*(?:true|false|null|\Z))")
 
 
 class Unescaped(msgspec.Struct):
@@ -85,41 +90,57 @@ class Leaf(msgspec.Struct):
 class _Frame:
     """One object or array that is open."""
 
-    __slots__ = ("in_value", "is_object", "name", "names_secret", "secret", "secret_value")
+    __slots__ = (
+        "in_value", "is_object", "name", "pairs", "said", "secret", "secret_value", "unnamed"
+    )  # fmt: skip
 
-    def __init__(self, *, is_object: bool, secret: bool) -> None:
+    def __init__(self, *, is_object: bool, secret: bool, pairs: Literal["", "one", "many"]) -> None:
         self.is_object = is_object
         self.secret = secret  # all in it is, because it lies under a secret key itself
         self.secret_value = secret  # the value that comes next is
         self.name: str | int = "" if is_object else 0
         self.in_value = not is_object
-        self.names_secret = False  # it says in words what its `value` is
+        self.pairs = pairs  # of an array: it may be a name and its value, or many of them
+        self.said = ""  # the secret's name, where it is said in words what its value is
+        self.unnamed: tuple[str, Leaf] | None = None  # a value that may yet be called a secret
 
     def colon(self, key: str, *, secret: bool) -> None:
         self.name = key
-        self.secret_value = self.secret or secret or (self.names_secret and key == "value")
+        self.secret_value = self.secret or secret or (self.said != "" and key.lower() in _VALUES)
         self.in_value = True
 
     def comma(self) -> None:
         self.secret_value = self.secret
-        if self.is_object:
-            self.in_value = False
-        elif isinstance(self.name, int):
+        if isinstance(self.name, int):
             self.name += 1
+            if self.name % 2 == 0 or (self.pairs == "one" and self.name > 1):
+                self.said = ""
+            self.secret_value = self.secret or self.said != ""
+        elif self.is_object:
+            self.in_value = False
+
+    def names_next(self) -> bool:
+        """Whether the string that comes now says what another value is."""
+        if isinstance(self.name, int):
+            return (
+                self.name == 0 if self.pairs == "one" else self.pairs != "" and self.name % 2 == 0
+            )
+        return self.in_value and self.name.lower() in _NAMING
 
 
 class Walk:
     """Gives every key and every value of a JSON text, in order.
 
     `is_secret` says of a key whether its value is a secret; then all inside that value is. So is
-    the `value` of an object whose `name` or `key` says so before it, as lists of headers have it.
+    the `value` of an object whose `name` or `key` says so, as lists of headers have it, and the
+    second of a pair in a list of pairs. A value that stands before its name comes a second time.
     Text that is no JSON gives the strings and words in it.
     """
 
     def __init__(self, text: str, is_secret: Callable[[str], bool]) -> None:
         self._text = text
         self._is_secret = is_secret
-        self._frames = [_Frame(is_object=False, secret=False)]
+        self._frames = [_Frame(is_object=False, secret=False, pairs="")]
 
     def names(self) -> list[str | int]:
         """The keys that lead to the leaf just given, innermost last; an array gives its index.
@@ -127,6 +148,10 @@ class Walk:
         Of a leaf deeper than a path is worth, only the outer ones.
         """
         return [frame.name for frame in self._frames[1:_DEEPEST_PATH]]
+
+    def said(self) -> list[str]:
+        """What the leaf just given is called in words beside it, and not by a key."""
+        return [frame.said for frame in self._frames if frame.said]
 
     def __iter__(self) -> Iterator[Leaf]:
         frames = self._frames
@@ -138,11 +163,15 @@ class Walk:
                 string = token["inside"]
                 kind: Literal["key", "string"] = "string" if top.in_value else "key"
                 start, end = token.span("inside")
-                yield Leaf(kind, start, end, top.in_value and top.secret_value)
-                if top.in_value and top.name in _NAMING and len(string) <= _LONGEST_NAME:
-                    top.names_secret = self._is_secret(unescape(string).text)
+                leaf = Leaf(kind, start, end, top.in_value and self._holds_secret(top, token.end()))
+                yield leaf
+                if top.names_next() and len(string) <= _LONGEST_NAME:
+                    yield from self._name_of(top, unescape(string).text)
+                elif top.is_object and top.in_value and not leaf.under_secret:
+                    self._remember(top, leaf)
             elif sign in "{[":
-                frames.append(_Frame(is_object=sign == "{", secret=top.secret_value))
+                pairs = self._pairs_in(top) if sign == "[" else ""
+                frames.append(_Frame(is_object=sign == "{", secret=top.secret_value, pairs=pairs))
             elif sign in "}]":
                 if len(frames) > 1:
                     frames.pop()
@@ -152,7 +181,39 @@ class Walk:
             elif sign == ",":
                 top.comma()
             else:
-                yield Leaf("scalar", token.start(), token.end(), top.secret_value)
+                leaf = Leaf(
+                    "scalar", token.start(), token.end(), self._holds_secret(top, token.end())
+                )
+                yield leaf
+                if top.is_object and not leaf.under_secret:
+                    self._remember(top, leaf)
+
+    def _pairs_in(self, around: _Frame) -> Literal["", "one", "many"]:
+        """What an array is that begins in `around`."""
+        if isinstance(around.name, int):
+            return "one"
+        return "many" if around.name.replace("-", "").lower() in _FLAT_PAIRS else ""
+
+    def _holds_secret(self, top: _Frame, end: int) -> bool:
+        """Whether the value that ends here is a secret."""
+        if not top.secret_value or top.secret or top.pairs != "one":
+            return top.secret_value
+        return _ENDS_PAIR.match(self._text, end) is not None
+
+    def _name_of(self, top: _Frame, said: str) -> Iterator[Leaf]:
+        """`said` is what a value is called; gives the one that stood before it."""
+        if not self._is_secret(said):
+            return
+        top.said = said
+        if top.unnamed is not None:
+            naming, (top.name, leaf) = top.name, top.unnamed
+            top.unnamed = None
+            yield Leaf(leaf.kind, leaf.start, leaf.end, under_secret=True)
+            top.name = naming
+
+    def _remember(self, top: _Frame, leaf: Leaf) -> None:
+        if isinstance(top.name, str) and not top.said and top.name.lower() in _VALUES:
+            top.unnamed = top.name, leaf
 
 
 def path_of(names: Sequence[str | int]) -> str:

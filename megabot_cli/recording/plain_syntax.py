@@ -404,22 +404,26 @@ def fields_in(node: Answer | Value) -> list[Path]:
     """The paths that it names, in their order."""
     if isinstance(node, Field | Has):
         return [node.path]
-    if isinstance(node, Constant):
-        return []
-    inner: tuple[Answer | Value, ...]
-    if isinstance(node, All | Any):
-        inner = node.parts
-    elif isinstance(node, Compared | Sum):
-        inner = (node.left, node.right)
-    elif isinstance(node, Not):
-        inner = (node.part,)
-    elif isinstance(node, Among):
-        inner = (node.value,)
-    elif isinstance(node, Size):
-        inner = (node.of,)
-    else:
-        inner = (node.field,)
-    return [path for each in inner for path in fields_in(each)]
+    return [path for each in inner_of(node) for path in fields_in(each)]
+
+
+def inner_of(node: Answer | Value) -> tuple[Answer | Value, ...]:
+    """What it is made of."""
+    match node:
+        case Field() | Has() | Constant():
+            return ()
+        case All() | Any():
+            return node.parts
+        case Compared() | Sum():
+            return (node.left, node.right)
+        case Not():
+            return (node.part,)
+        case Among():
+            return (node.value,)
+        case Size():
+            return (node.of,)
+        case _:
+            return (node.field,)
 
 
 def patterns_in(node: Answer | Value) -> list[Matched | PerhapsMatched]:

@@ -85,11 +85,12 @@ def steps(answer):
         kind, payload = message.get("type"), message.get("payload")
         if kind == "status_update":
             continue
-        if kind == "chat_stream":
-            if not found or found[-1][0] != "chat_stream":
+        said = payload if isinstance(payload, dict) else {{}}
+        if kind == "chat_stream" and isinstance(said.get("chunk"), str):
+            if not found or found[-1][0] != "chat_stream" or not isinstance(found[-1][1], str):
                 found.append(["chat_stream", ""])
-            found[-1][1] += payload["chunk"]
-        elif kind != "chat_receive" or [["chat_stream", payload.get("content")]] != found[-1:]:
+            found[-1][1] += said["chunk"]
+        elif kind != "chat_receive" or [["chat_stream", said.get("content")]] != found[-1:]:
             found.append([kind, payload])
     return found
 
@@ -220,7 +221,8 @@ def _recorded(turn: Turn) -> list[list[Any]]:
         if part.type == "status_update" or place in turn.results:
             continue
         if part.stream is not None:
-            if found[-1:] and found[-1][0] == "chat_stream":
+            # One that is no chunk stands as it came.
+            if found and found[-1][0] == "chat_stream" and isinstance(found[-1][1], str):
                 found[-1][1] += part.stream.text
             else:
                 found.append(["chat_stream", part.stream.text])

@@ -220,7 +220,8 @@ class Redactor:
             return
         names = walk.names()
         by_name = leaf.under_secret and any(
-            isinstance(name, str) and self._names.hold_numbers(name) for name in names
+            isinstance(name, str) and self._names.hold_numbers(name)
+            for name in (*names, *walk.said())
         )
         if by_name or value in known or self._is_secret_path(walk):
             stands_for = f'"{self._pseudonym(value)}"'

@@ -112,6 +112,16 @@ _AFTER_NAME_QUOTED = re.compile(
     re.DOTALL,
 )
 
+# A pair in Python's repr of a list of them: `[('x-api-key', b'…'), …]`.
+_NAMES_IN_PAIR = "|".join(
+    sorted((re.escape(name) for name in SECRET_ENDINGS), key=len, reverse=True)
+).replace("key", "[_-]?key")
+_PAIR = re.compile(
+    rf"[(\[]\s?b?(?P<open>\\{{0,16}}[\"'])[\w -]{{0,60}}?(?:{_NAMES_IN_PAIR})\d{{0,4}}(?P=open)"
+    r"\s?,\s?b?(?P<shut>\\{0,16}[\"'])(?P<secret>(?:(?!(?P=shut)).)+)(?P=shut)\s?[)\]]",
+    re.DOTALL,
+)
+
 _AFTER: Final = {
     "password": _AFTER_HEADER_NAME,
     "passwd": _AFTER_HEADER_NAME,
@@ -187,6 +197,8 @@ def find_shapes(text: str, *, in_json: bool) -> Iterator[Place]:
                 yield from _named(low, name, _AFTER_NAME_QUOTED)
     if not in_json:
         yield from _trimmed(low, _all(low, "--", _OPTION, len("--")))
+        for pair in _PAIR.finditer(low):
+            yield pair.span("secret")
 
 
 def _bearers(text: str, low: str) -> Iterator[Place]:

@@ -305,8 +305,9 @@ class _Reading:
             lost = f"{counted(self._lost, 'record')} could not be written down when it was recorded"
             found.append(f"{lost}: answers under way then are not compared")
         if self._wordless:
-            number, words = self._wordless, "what it said" if self._wordless == 1 else "their words"
-            found.append(f"{counted(number, 'message')} cannot be sent: {words} were left out")
+            one = self._wordless == 1
+            words = "what it said was" if one else "their words were"
+            found.append(f"{counted(self._wordless, 'message')} cannot be sent: {words} left out")
         return [*found, *warnings_of(self.chooser)]
 
     def told_marks(self) -> list[RecordedMark]:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+import os
+import pickle
+import tempfile
+from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any, Final
+from contextlib import closing, contextmanager, suppress
+from itertools import zip_longest
+from typing import IO, Any, Final
 
 import msgspec
 
+from megabot_cli.errors import MegabotError
 from megabot_cli.recording.likeness import Likeness
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.secret_shapes import PSEUDONYM
@@ -17,6 +23,8 @@ from megabot_cli.replay.compare import Comparer, Verdict
 from megabot_cli.replay.spread import percentile
 
 _EXCERPT: Final = 200
+_MOST_IN_MEMORY: Final = 200  # requests that wait for the other side, of each
+_Key = tuple[str | None, bytes]
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,27 +68,20 @@ def diff(
     """Compare the answers to the requests that are alike, each time one was made to the same
     time on the other side; the order between different requests does not count.
 
-    What both sides say is kept in memory until it is compared.
+    Both are read side by side: what one side has said and the other not yet waits, the first of
+    it in memory and the rest in a file without a name.
     """
-    waiting: defaultdict[tuple[str | None, bytes], deque[Turn]] = defaultdict(deque)
     left_ms: list[float] = []
     right_ms: list[float] = []
     found: list[Difference] = []
-    for turn in _requests(left):
-        waiting[_key(turn, likeness)].append(turn)
-        _note(turn, left_ms)
     counts = dict.fromkeys(Verdict, 0)
-    for turn in _requests(right):
-        _note(turn, right_ms)
-        alike = waiting.get(_key(turn, likeness))
-        difference = _compare(alike.popleft() if alike else None, turn, comparer)
+    for one, other in _pairs(left, right, likeness):
+        _note(one, left_ms)
+        _note(other, right_ms)
+        difference = _compare(one, other, comparer)
         counts[difference.verdict] += 1
         if difference.verdict is not Verdict.SAME:
             found.append(difference)
-    for turns in waiting.values():
-        for turn in turns:
-            counts[Verdict.MISSING] += 1
-            found.append(_compare(turn, None, comparer))
     left_ms.sort()
     right_ms.sort()
     return RecordingDiff(
@@ -98,6 +99,107 @@ def diff(
     )
 
 
+def _pairs(
+    left: Iterable[Record], right: Iterable[Record], likeness: Likeness
+) -> Iterator[tuple[Turn | None, Turn | None]]:
+    """The requests that are alike; in the end those that only one side has."""
+    with closing(_Waiting()) as only_left, closing(_Waiting()) as only_right:
+        yield from _paired(left, right, likeness, only_left, only_right)
+
+
+def _paired(
+    left: Iterable[Record],
+    right: Iterable[Record],
+    likeness: Likeness,
+    only_left: _Waiting,
+    only_right: _Waiting,
+) -> Iterator[tuple[Turn | None, Turn | None]]:
+    for one, other in zip_longest(_requests(left), _requests(right)):
+        if one is not None:
+            key = _key(one, likeness)
+            alike = only_right.take(key)
+            if alike is not None:
+                yield one, alike
+            else:
+                only_left.add(key, one)
+        if other is not None:
+            key = _key(other, likeness)
+            alike = only_left.take(key)
+            if alike is not None:
+                yield alike, other
+            else:
+                only_right.add(key, other)
+    yield from ((turn, None) for turn in only_left.rest())
+    yield from ((None, turn) for turn in only_right.rest())
+
+
+class _Waiting:
+    """Requests of one side, until the other asks the same; first come, first served."""
+
+    def __init__(self) -> None:
+        self._turns: dict[_Key, deque[Turn | int]] = {}  # an integer is where one is in the file
+        self._in_memory = 0
+        self._file: IO[bytes] | None = None
+
+    def add(self, key: _Key, turn: Turn) -> None:
+        place = self._put_away(turn) if self._in_memory >= _MOST_IN_MEMORY else None
+        self._in_memory += place is None
+        self._turns.setdefault(key, deque()).append(turn if place is None else place)
+
+    def take(self, key: _Key) -> Turn | None:
+        turns = self._turns.get(key)
+        if turns is None:
+            return None
+        turn = turns.popleft()
+        if not turns:
+            del self._turns[key]
+        return self._got(turn)
+
+    def rest(self) -> Iterator[Turn]:
+        for turns in self._turns.values():
+            yield from map(self._got, turns)
+
+    def close(self) -> None:
+        if self._file is not None:
+            with suppress(OSError):  # what it still had to write nobody reads
+                self._file.close()
+
+    def _put_away(self, turn: Turn) -> int | None:
+        """Where it is in the file; None for what cannot be written down."""
+        try:
+            content = pickle.dumps(turn)
+        except RecursionError:
+            return None
+        with _told_of_disk():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115  `close` closes it
+            place = self._file.seek(0, os.SEEK_END)
+            self._file.write(content)
+        return place
+
+    def _got(self, turn: Turn | int) -> Turn:
+        if isinstance(turn, Turn):
+            self._in_memory -= 1
+            return turn
+        assert self._file is not None
+        with _told_of_disk():
+            self._file.seek(turn)
+        found: Turn = pickle.load(self._file)  # noqa: S301  we wrote it, where nobody else can
+        return found
+
+
+@contextmanager
+def _told_of_disk() -> Iterator[None]:
+    try:
+        yield
+    except OSError as fault:
+        raise MegabotError(
+            f"What is to be compared could not be kept in {tempfile.gettempdir()}: "
+            f"{fault.strerror}",
+            "TMPDIR names another folder.",
+        ) from fault
+
+
 def _requests(records: Iterable[Record]) -> Iterator[Turn]:
     turns = Turns()
     for record in records:
@@ -105,7 +207,7 @@ def _requests(records: Iterable[Record]) -> Iterator[Turn]:
     yield from (turn for turn in turns.rest() if turn.is_request)
 
 
-def _key(turn: Turn, likeness: Likeness) -> tuple[str | None, bytes]:
+def _key(turn: Turn, likeness: Likeness) -> _Key:
     assert turn.text is not None
     text = turn.text
     if isinstance(text, str):  # each recording has pseudonyms of its own for one secret
@@ -113,7 +215,7 @@ def _key(turn: Turn, likeness: Likeness) -> tuple[str | None, bytes]:
     return (turn.head.type if turn.head is not None else None, likeness.key(text))
 
 
-def _note(turn: Turn, took_ms: list[float]) -> None:
+def _note(turn: Turn | None, took_ms: list[float]) -> None:
     whole = _whole_ms(turn)
     if whole is not None:
         took_ms.append(whole)

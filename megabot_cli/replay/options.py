@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.selection import Selection
 
 Pace = Literal["original", "fast", "fixed", "reply", "step"]
@@ -26,7 +27,8 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `limit` counts messages to send. `with_context` sends first, and compares not, what the
     chosen sessions had said before. `ignored` are paths (`payload.options.seed`) that answers
-    are not compared by.
+    are not compared by. `known` are the secrets in use: they are compared with none, and told
+    nowhere.
     """
 
     pace: Pace = "original"
@@ -41,3 +43,4 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     settle_s: float = 10.0
     with_context: bool = False
     ignored: tuple[str, ...] = ()
+    known: KnownSecrets = msgspec.field(default_factory=KnownSecrets)

@@ -95,12 +95,12 @@ class Replay:
         """How far its round is, if one has begun."""
         return self._run.progress() if self._run is not None else None
 
-    def so_far(self) -> Played:
+    def so_far(self, *, interrupted: bool = False) -> Played:
         """All rounds together, also of a replay that has not come to its end."""
         totals = self._ended
         if self._under_way and self._run is not None:
             totals = totals.and_(self._run.outcome())
-        return totals.played(stopped=self.transport.stopped)
+        return totals.played(stopped=interrupted or self.transport.stopped)
 
     def status(self) -> dict[str, Any]:
         """How far it is, for whoever steers it."""

@@ -13,6 +13,7 @@ from typing import BinaryIO, Final, Literal
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.derived_header import HOLES
+from megabot_cli.recording.format_v1 import NoHeader
 from megabot_cli.recording.record import Record
 from megabot_cli.storage import line_source
 from megabot_cli.storage.line_source import cannot_read, open_source
@@ -30,6 +31,8 @@ _BOM: Final = rb"(?:\xef\xbb\xbf)?\s*"
 _HAR = re.compile(_BOM + rb'\{\s*"log"\s*:')
 # Also the records of one that has lost its header: they are no messages.
 _RECORDING = re.compile(rb'\s*\{\s*"(?:format"\s*:\s*"megabot|n"\s*:\s*\d+\s*,\s*"t"\s*:)')
+# Whatever the first line has become, such a second one no message is.
+_RECORDS_FOLLOW = re.compile(rb'[^\n]*\n\s*\{\s*"n"\s*:\s*\d+\s*,\s*"t"\s*:\s*\d+\s*,\s*"kind"\s*:')
 _BARE = re.compile(_BOM + rb'[{"]')
 
 
@@ -88,7 +91,7 @@ def _open_file(
         return JsonlReader(file, name, secrets, strict=strict, at_once=at_once)
     try:
         return _SourceRecording([source], file, strict=strict, digest=digest)
-    except BadData:
+    except NoHeader:
         if form == "recording" or start.startswith(b'{"'):
             raise
         raise BadData(
@@ -100,7 +103,7 @@ def _open_file(
 def form_of(start: bytes) -> Form:
     """What a file is that begins so. What is nothing we know is taken for a recording, whose
     reader says what is wrong."""
-    if _RECORDING.match(start):
+    if _RECORDING.match(start) or _RECORDS_FOLLOW.match(start):
         return "recording"
     if _HAR.match(start):
         return "har"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import threading
 import time
 from collections import deque
@@ -182,8 +183,12 @@ class Recorder:
             self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._previous = self._header.previous = unclean_end(self._parent)
             self.folder.mkdir(mode=0o700)
+        except OSError as fault:
+            raise _cannot_record(self._parent, fault) from fault
+        try:
             self._writer.open_segment()
         except OSError as fault:
+            shutil.rmtree(self.folder, ignore_errors=True)  # else it passes for a torn recording
             raise _cannot_record(self._parent, fault) from fault
         self._impeded = False
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)

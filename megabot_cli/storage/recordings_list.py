@@ -128,7 +128,7 @@ def describe_recording(path: Path) -> RecordingInfo:
         bytes=sum(segment.stat().st_size for segment in segments),
         duration_s=last.t / 1e6 if last is not None else 0.0,
         segments=len(segments),
-        clean=isinstance(newest, End),
+        clean=isinstance(newest, End) and header is not None,
         live=segments[-1].suffix == PART and is_being_written(segments[-1]),
         made_at=_made_at(header, segments[0]),
     )

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
@@ -19,9 +20,11 @@ from megabot_cli.recording.format_v1 import (
     BadLine,
     End,
     Header,
+    NoHeader,
     decode_block,
     decode_header,
     decode_line,
+    starts_as_record,
 )
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.bisection import is_plain, sought
@@ -47,6 +50,7 @@ _MOST_WARNINGS: Final = 20  # a file of a million bad lines is not worth a milli
 class SegmentReader:
     """One segment: its header at once, its records by iteration, then what was found.
 
+    `header` is None where that line is damaged and records follow it all the same.
     `end` is None while the segment is unclean. With `digest` the bytes before `end` are
     hashed on the way, for `sha256`.
     """
@@ -67,9 +71,8 @@ class SegmentReader:
         self._strict = strict
         self._digest = hashlib.sha256() if digest else None
         self._file = file
-        line = first_line_of(file)
-        self._lines = lines_of(file, name, line.size if line is not None else 0)
-        self._read_header(line)
+        self._early: list[Line] = []  # read already, to see whether records follow
+        self._read_header(first_line_of(file))
 
     def _read_header(self, line: Line | None) -> None:
         if line is None:
@@ -77,16 +80,40 @@ class SegmentReader:
         elif line.whole or not _is_torn_header(line.content):
             try:
                 self.header = decode_header(line.content or b"")
+            except NoHeader as fault:
+                self._do_without(line, fault)
             except BadData as fault:
                 raise BadData(f"{self.name}: {fault.message}", fault.hint) from None
-            self.header_line = line.content or b""
-            self._hash(line)
+            else:
+                self.header_line = line.content or b""
+                self._hash(line)
         else:
             self._tear(line)
+        self._offset = line.size if line is not None else 0
+
+    def _do_without(self, line: Line, fault: NoHeader) -> None:
+        """Go on without a header where records follow, and only there: else it is no recording."""
+        if line.content is not None and starts_as_record(line.content):
+            self._early.append(line)
+            self._lose_header("its header is missing")
+            return
+        may_follow = line.whole and line.content is not None
+        rest = lines_of(self._file, self.name, line.size) if may_follow else iter(())
+        following = next(rest, None)
+        if following is None or not starts_as_record(following.content or b""):
+            raise NoHeader(f"{self.name}: {fault.message}", fault.hint) from None
+        self._early.append(following)
+        self._hash(line)
+        self._lose_header("its header, the line at byte 0, is damaged")
+
+    def _lose_header(self, why: str) -> None:
+        self.bad_lines += 1
+        self._warn(f"{self.name}: {why}; when it began is not known")
 
     def __iter__(self) -> Iterator[tuple[Record, bytes]]:
         """Give each record with the exact line it stands on."""
-        for line in self._lines:
+        begins_at = max([self._offset, *(each.offset + each.size for each in self._early)])
+        for line in chain(self._early, lines_of(self._file, self.name, begins_at)):
             record = self._decode(line)
             if isinstance(record, Record):
                 self.records += 1
@@ -116,6 +143,8 @@ class SegmentReader:
         What is well before `begin`, a time or a number, is passed over where that can be done
         without reading it.
         """
+        early = (line.content for line in self._early if line.content is not None)
+        yield from self._decoded(early if wanted is None else filter(wanted, early))
         if begin is not None:
             self._file = sought(self._file, begin)
         search = LineSearch(self._file, literals, escapes=escapes, name=self.name)
@@ -126,6 +155,10 @@ class SegmentReader:
 
     def in_blocks(self) -> Iterator[Sequence[Record]]:
         """As `search` gives all records, but many at a time and without their lines."""
+        if self._early:
+            yield [
+                record for record, _ in self._decoded(line.content or b"" for line in self._early)
+            ]
         search = LineSearch(self._file, name=self.name)
         for block, end in search.blocks():
             if not end:
@@ -306,14 +339,41 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         """Give the segments; each is to be read before the next is asked for."""
         clean = True
         for place, source in enumerate(self._sources):
-            segment = self._first if place == 0 else self._open(source)
+            segment = self._first if place == 0 else self._open_later(source)
+            if segment is None:
+                clean = False
+                continue
+            told = len(segment.warnings)  # of its header: some read no further than they need
+            self._tell(segment.warnings)
             yield segment
             self.bad_lines += segment.bad_lines
             self.torn_bytes += segment.torn_bytes
-            self.warnings += segment.warnings[: max(0, _MOST_WARNINGS - len(self.warnings))]
+            self._tell(segment.warnings[told:])
             clean = clean and segment.end is not None and not segment.bad_lines
             self.close()
         self.clean = clean
+
+    def _open_later(self, source: Path | str) -> SegmentReader | None:
+        """A segment that was there when the first was opened; None where it is gone since.
+
+        It may have been sealed or packed meanwhile, and have another name for it.
+        """
+        path = Path(source)
+        try:
+            return self._open(path)
+        except NotFound:
+            number = path.name.partition(".")[0]
+            now = [each for each in segments_of(path.parent) if each.name.startswith(f"{number}.")]
+            if now:
+                return self._open(now[0])
+        gone = f"{path.name}: removed while the recording was read"
+        if self._strict:
+            raise BadData(f"{gone}.", "Without --strict what can be read is read.")
+        self._tell([gone])
+        return None
+
+    def _tell(self, warnings: Sequence[str]) -> None:
+        self.warnings += warnings[: max(0, _MOST_WARNINGS - len(self.warnings))]
 
     def _open(self, source: Path | str) -> SegmentReader:
         self._file = open_source(source)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
+import megabot_cli
 from megabot_cli.config.catalogue import Setting, catalogue, section_notes
 from megabot_cli.config.documents import example_file, json_schema
 from megabot_cli.config.load import load
@@ -29,6 +31,16 @@ def test_every_setting_says_what_it_means_and_takes() -> None:
 def test_every_section_says_what_it_is_about() -> None:
     sections = {setting.path[:-1] for setting in catalogue()}
     assert sections <= section_notes().keys()
+
+
+def test_a_setting_that_a_message_names_is_one() -> None:
+    named = {
+        name
+        for path in Path(megabot_cli.__file__).parent.rglob("*.py")
+        for name in re.findall(r"`((?:recording|relay|limits|gateway)\.[a-z_]+)`", path.read_text())
+    }
+    assert len(named) > 3
+    assert named <= {setting.name for setting in catalogue()}
 
 
 def test_no_two_settings_share_a_variable() -> None:

@@ -79,6 +79,8 @@ def test_it_does_not_hold_of_anything_else_nor_of_what_is_not_there(source: str)
     [
         ("typ == 'a'", "column 1"),
         ("size >> 3", "column 7"),
+        ("kind == 'message' && (type == 'a' || size < '3')", "column 43"),
+        ("payload.x > 3 && n < 'a'", "column 20"),
         ("size + 1", "not true or false"),
     ],
 )

@@ -68,6 +68,41 @@ def test_a_mistake_is_shown_at_its_column(source: str, column: int, hint: str) -
 
 
 @pytest.mark.parametrize(
+    ("source", "column"),
+    [
+        ("nth < 'a'", 5),
+        ("nth > 1 && (text == 'x' || user + 3 == 'a')", 33),
+        ("type == 'other' && nth > 'a'", 24),
+        ("payload.x == 1 && -user == 'a'", 19),
+        ("[1][3] == nth", 4),
+        ("user.size(3) == 1", 6),
+        ("int(text) == 1", 1),
+        ("nth == 1 ?\n  user < 3 : false", 8),
+    ],
+)
+def test_types_that_do_not_go_together_are_shown_where_they_meet(source: str, column: int) -> None:
+    with pytest.raises(BadData) as caught:
+        Expression(source)
+    told, line, mark = caught.value.message.splitlines()
+    assert f"(column {column}):" in told
+    assert mark.index("^") == column + 1
+    assert line.strip() in source
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "user.matches('[0-9]+') && int(user) > 3",
+        "[nth].map(x, x * 2).exists(y, y == 2) || text < 'a'",
+        "text.contains('''a'b''') || payload.a == r'\\d' // words, < and 'more'",
+        "(nth > 1 ? 'a' : type) == 'a' && {'a': nth}['a'] == 1",
+    ],
+)
+def test_what_depends_on_the_message_is_no_mistake(source: str) -> None:
+    Expression(source)
+
+
+@pytest.mark.parametrize(
     "source", ["nth % 3", "text", 'nth + "x" == text', "user == 3 + nth + user"]
 )
 def test_what_can_never_be_true_or_false_is_refused(source: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from types import SimpleNamespace
 from typing import Any
 
 from hypothesis import given
@@ -91,3 +92,16 @@ def test_any_words_are_literals_and_nothing_else(texts: list[str], upstream: str
     names = {name for name, _ in calls(text)}
     assert names <= {"request", "send", "send_text"}
     assert not any(ord(sign) < 32 and sign != "\n" for sign in text)
+
+
+def test_a_chunk_that_is_none_is_a_message_like_any_other() -> None:
+    odd = said(2, "to_client", "chat_stream", {"no": "chunk"}, reply_to="q")
+    text = made_of(asked(1, "Why?"), odd, chunk(3, "So", 1), chunk(4, ".", 2, last=True))
+    assert "['chat_stream', {'no': 'chunk'}]" in text
+    assert "['chat_stream', 'So.']" in text
+    names: dict[str, Any] = {}
+    exec(compile(text, "made", "exec"), names)  # noqa: S102  it defines functions alone
+    messages = [odd.data, chunk(3, "So", 1).data, chunk(4, ".", 2, last=True).data]
+    answer = SimpleNamespace(messages=messages)
+    assert names["steps"](answer) == [["chat_stream", {"no": "chunk"}], ["chat_stream", "So."]]
+    names["steps"](SimpleNamespace(messages=['{"type":"chat_receive","payload":"no object"}']))

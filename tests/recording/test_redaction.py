@@ -37,6 +37,24 @@ def shown(text: str) -> str:
             '{"name":"Set-Cookie","x":{"value":"b"},"value":"c"}',
             '{"name":"Set-Cookie","x":{"value":"b"},"value":"‹›"}',
         ),
+        ('{"Value":"b","Name":"Cookie"}', '{"Value":"‹›","Name":"Cookie"}'),
+        ('{"name":"password","value":12}', '{"name":"password","value":"‹›"}'),
+        (
+            '{"h":[["Authorization","Bearer abc"],["x-api-key","k"],["Accept","*/*"]]}',
+            '{"h":[["Authorization","Bearer ‹›"],["x-api-key","‹›"],["Accept","*/*"]]}',
+        ),
+        (
+            '[[["Set-Cookie",["a=b"]],["password",12]]]',
+            '[[["Set-Cookie",["‹›"]],["password","‹›"]]]',
+        ),
+        ('[ [ "x-api-key" , "k" , true ] ]', '[ [ "x-api-key" , "‹›" , true ] ]'),
+        ('[["x-api-key","torn', '[["x-api-key","‹›'),
+        ('{"x":"[[\\"token\\",\\"k\\"]]"}', '{"x":"[[\\"token\\",\\"‹›\\"]]"}'),
+        (
+            '{"rawHeaders":["Host","h","X-Api-Key","k"]}',
+            '{"rawHeaders":["Host","h","X-Api-Key","‹›"]}',
+        ),
+        ("[('x-api-key', 'k'), (b'Cookie', b'a b')]", "[('x-api-key', '‹›'), (b'Cookie', b'‹›')]"),
         ('{ "Api-Key" : "a\\"b" , "n": 1.0e2 }', '{ "Api-Key" : "‹›" , "n": 1.0e2 }'),
         ('{"access_token":"a","refreshToken":"b"}', '{"access_token":"‹›","refreshToken":"‹›"}'),
         ('{"authorization":"Bearer abc"}', '{"authorization":"Bearer ‹›"}'),
@@ -96,6 +114,8 @@ def test_only_the_characters_of_the_secret_are_replaced(text: str, kept: str) ->
     [
         '{"name":"Accept","value":"abc"}',
         '{"name":"password","type":"string","values":3}',
+        '{"required":["token","name"],"allowed_headers":["Authorization","X-Token"]}',
+        '[["token","name","made"],["t","n","m"]]',
         '[{"name":"password"},{"value":"abc"}]',
         '{"max_tokens":15,"tokens":[1,2],"token":3,"tokenizer":"x","token_count":"4"}',
         '{"token":null,"secret":true,"password":"","cookie":[]}',

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -8,6 +9,7 @@ import pytest
 from megabot_cli.recording.likeness import Likeness
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.replay import diffing
 from megabot_cli.replay.compare import Comparer, Verdict
 from megabot_cli.replay.diffing import RecordingDiff, diff
 from megabot_cli.storage.segment_reader import open_recording
@@ -77,3 +79,44 @@ def test_one_secret_has_another_pseudonym_in_each_recording() -> None:
 
     found = compared(redacted("4675cfeb"), redacted("bec79ddc"))
     assert (found.requests, found.same) == (3, 3), found.differences
+
+
+def asked(question: int, n: int) -> list[Record]:
+    """A question and its answer."""
+    said = f'{{"id":"m{question}","type":"chat_send","payload":{{"content":"{question}"}}}}'
+    told = f'{{"id":"r{question}","type":"chat_receive","payload":{{"content":"so {question}"}}}}'
+    return [
+        Record(n=n, t=n, kind="message", direction="to_upstream", link="l", id=f"m{question}",
+               type="chat_send", data=said),
+        Record(n=n + 1, t=n + 1, kind="message", direction="to_client", link="l",
+               type="chat_receive", data=told),
+    ]  # fmt: skip
+
+
+def test_what_waits_for_the_other_side_may_wait_on_the_disk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(diffing, "_MOST_IN_MEMORY", 3)
+    numbers = range(40)
+    left = [record for number in numbers for record in asked(number, number * 2 + 1)]
+    right = [record for number in numbers for record in asked(39 - number, number * 2 + 1)]
+    found = compared(left, right)
+    assert (found.requests, found.same, found.differences) == (40, 40, [])
+    other = [record for number in numbers for record in asked(100 + number, number * 2 + 1)]
+    found = compared(left, other)
+    assert (found.missing, found.extra) == (40, 40)
+    assert found.differences[39].request == "chat_send: 39"
+
+
+def test_both_sides_are_read_side_by_side() -> None:
+    taken = [0, 0]
+
+    def side(number: int) -> Iterator[Record]:
+        for question in range(100):
+            for record in asked(question, question * 2 + 1):
+                taken[number] += 1
+                assert abs(taken[0] - taken[1]) < 10
+                yield record
+
+    found = diff(side(0), side(1), Comparer(Redactor(b"k" * 32)), Likeness("payload"))
+    assert (found.requests, found.same) == (100, 100)

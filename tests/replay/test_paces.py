@@ -15,6 +15,7 @@ import pytest
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
@@ -23,6 +24,7 @@ from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played
 from megabot_cli.replay.player import Replay
+from megabot_cli.replay.playing import Run
 from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import read_ignored, write_ignored
 from megabot_cli.storage.segment_reader import open_recording
@@ -460,3 +462,22 @@ async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
     played = await replay_of(path, upstream[1], pace="fast", settle_s=0.2).play()
     assert (played.report.sent, played.report.missing) == (250, 250)
     assert played.report.duration_s < 3
+
+
+async def test_no_message_is_looked_at_again_in_the_end(tmp_path: Path) -> None:
+    class Counting(dict[int, Answer]):
+        looked_at = 0
+
+        def __getitem__(self, place: int) -> Answer:
+            self.looked_at += 1
+            return super().__getitem__(place)
+
+    options = ReplayOptions()
+    with open_recording(a_talk(tmp_path)) as reader:
+        conversation = read_conversation(reader, options)
+    recorded = conversation.answers = Counting(conversation.answers)
+    run = Run(conversation, options, Transport(), None)
+    assert recorded.looked_at
+    recorded.looked_at = 0
+    await run._settle()
+    assert recorded.looked_at == 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 
 from tests.scripts.conftest import Operator, start_gateway
-from tests.support.processes import Processes
+from tests.support.processes import Processes, megabot, wait_until
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 SEALED = GOLDEN / "recording_1_0" / "sealed"
@@ -162,3 +164,26 @@ def test_what_was_recorded_nowhere_is_not_said_to_be_recorded_at_nothing(
     done = stranger.types("replay", str(asked(tmp_path / "said.jsonl", "hi")), "--dry-run")
     assert "recorded at" not in done.stdout
     assert "recorded at" in stranger.types("replay", str(SEALED), "--dry-run").stdout
+
+
+def test_what_was_interrupted_is_told_as_stopped(
+    ann: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    said = asked(tmp_path / "said.jsonl", "first", "second")
+    control = tmp_path / "c"
+    command = megabot("replay", str(said), "--loop", "0", "--control", str(control), "--json")
+    running = processes.start("replay", command, env=ann.environment())
+
+    def has_sent() -> bool:
+        if not control.exists():
+            return False
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.connect(str(control))
+            asking.sendall(b"status\n")
+            return bool(json.loads(asking.recv(4096)).get("sent"))
+
+    wait_until(has_sent, "the first message")
+    running.signal(signal.SIGINT)
+    assert running.wait() == 130
+    report = json.loads(running.output)
+    assert (report["stopped"], report["sent"] > 0) == (True, True)

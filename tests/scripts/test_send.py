@@ -148,6 +148,23 @@ def test_what_passes_is_kept_as_a_recording_that_replays(ann: Operator, tmp_path
     assert ann.types("send", "hi", "--record", "/proc/no/where").returncode == 12
 
 
+def test_what_could_not_be_kept_is_told(ann: Operator, tmp_path: Path) -> None:
+    lines = "".join(f"line {number}\\n" for number in range(4))
+    done = ann.shell(
+        f"ulimit -f 8; printf '{lines}' | megabot send --jsonl - --record {tmp_path / 'kept'}"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning: the recording cannot be written: File too large; " in done.stderr
+    assert "records not kept" in done.stderr
+
+
+def test_a_recording_that_cannot_begin_leaves_nothing_behind(ann: Operator, tmp_path: Path) -> None:
+    done = ann.shell(f"ulimit -f 0; megabot send hi --record {tmp_path / 'kept'}")
+    assert done.returncode == 12, done.stderr
+    assert "File too large" in done.stderr
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 def test_an_empty_object_is_a_payload(ann: Operator) -> None:
     done = ann.types("send", "--type", "foo", "--payload", "{}", "--dry-run")
     assert done.returncode == 0, done.stderr

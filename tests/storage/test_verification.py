@@ -93,6 +93,7 @@ def test_segments_of_two_recordings_in_one_folder_are_told(tmp_path: Path) -> No
     ("record", "place"),
     [
         (Record(n=1, t=0, kind="message", data='{"payload":{"token":"x"}}'), "$.data"),
+        (Record(n=1, t=0, kind="message", data='{"h":[["x-api-key","k"]]}'), "$.data"),
         (Record(n=1, t=0, kind="close", reason=JWT), "$.reason"),
         (Record(n=1, t=0, kind="open", session=JWT), "$.session"),
         (Record(n=1, t=0, kind="message", data_b64="dG9rZW49YWJjZGVm"), "$.data_b64"),
