@@ -10,6 +10,8 @@ import socket
 import socketserver
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -65,19 +67,6 @@ def test_every_fault_is_in_the_page_of_exit_codes() -> None:
     assert told == {fault.exit_code: fault.code for fault in faults}
     again = ", ".join(str(fault.exit_code) for fault in faults if fault.retryable)
     assert again.replace(", 10", " and 10") in WORTH_ANOTHER_TRY
-
-
-def test_powershell_can_read_the_table_in_its_script() -> None:
-    """Names that differ in capitals alone are one to it, and a line cannot begin with '@."""
-    text = (COMPLETIONS / "megabot.ps1").read_text()
-    table = text.partition("@'\n")[2].partition("\n'@")[0]
-    assert text.isascii()
-    for entry in json.loads(table).values():
-        options = [option.lower() for option in entry["values"]]
-        assert len(set(options)) == len(options)
-        for each in (*entry["commands"], *entry["options"]):
-            assert each["name"]
-            assert each["help"]
 
 
 @needs("mandoc")
@@ -255,13 +244,13 @@ def test_the_profiles_of_the_configuration_file_are_offered(tmp_path: Path, shel
     assert not (tmp_path / "found").exists()
 
 
-class _TcpServer(http.server.HTTPServer):
+class TcpRelay(http.server.HTTPServer):
     @property
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class _UnixServer(_TcpServer):
+class UnixRelay(TcpRelay):
     address_family = socket.AF_UNIX
 
     def server_bind(self) -> None:
@@ -272,14 +261,10 @@ class _UnixServer(_TcpServer):
         return f"unix:{self.server_address}"
 
 
-@needs("curl")
-@pytest.mark.parametrize("kind", [_TcpServer, _UnixServer])
-@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
-def test_the_sessions_of_a_running_relay_are_offered(
-    tmp_path: Path, shell: str, kind: type[_TcpServer]
-) -> None:
-    """Also by one that demands the client token. What stands in an id is never run."""
-    ids = ["sess_1", "sess_2", "$(touch${IFS}found)"]
+@contextmanager
+def a_relay_of(home: Path, kind: type[TcpRelay], ids: list[str]) -> Iterator[TcpRelay]:
+    """One that demands the client token, and the run file of another that is dead: where that
+    listened this one does now, and gets no token."""
     answer = json.dumps([{"session": each, "clients": [{"session": None}]} for each in ids])
 
     class Relay(http.server.BaseHTTPRequestHandler):
@@ -293,22 +278,32 @@ def test_the_sessions_of_a_running_relay_are_offered(
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
 
-    key = tmp_path / "client-token"
+    key = home / "client-token"
     key.write_text("the-token\n")
-    address: Any = ("127.0.0.1", 0) if kind is _TcpServer else str(tmp_path / "admin")
+    address: Any = ("127.0.0.1", 0) if kind is TcpRelay else str(home / "admin")
     with kind(address, Relay) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        run = tmp_path / "state" / "run"
+        run = home / "state" / "run"
         run.mkdir(parents=True)
         pid = os.getpid()
         (run / f"relay-default-{pid}.json").write_text(
             f'{{"pid":{pid},"admin_url":"{server.admin_url}","token_file":"{key}","x":1}}'
         )
-        # Dead, and another listens there by now: it gets no token.
         gone = f'{{"pid":4194305,"admin_url":"{server.admin_url}","token_file":"{key}"}}'
         (run / "relay-gone-4194305.json").write_text(gone)
-        found = shell_lists(shell, "_megabot_sessions", tmp_path)
+        yield server
         server.shutdown()
+
+
+@needs("curl")
+@pytest.mark.parametrize("kind", [TcpRelay, UnixRelay])
+@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
+def test_the_sessions_of_a_running_relay_are_offered(
+    tmp_path: Path, shell: str, kind: type[TcpRelay]
+) -> None:
+    """What stands in an id is never run."""
+    with a_relay_of(tmp_path, kind, ["sess_1", "sess_2", "$(touch${IFS}found)"]):
+        found = shell_lists(shell, "_megabot_sessions", tmp_path)
     assert found == ["sess_1", "sess_2"]
     assert not (tmp_path / "found").exists()
 
