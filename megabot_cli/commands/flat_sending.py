@@ -7,7 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megabot_cli.errors import BadConfiguration, BadData, NotAuthenticated, TimedOut, WrongUsage
+from megabot_cli.errors import (
+    BadConfiguration,
+    BadData,
+    MegabotError,
+    NotAuthenticated,
+    TimedOut,
+    WrongUsage,
+)
 
 if TYPE_CHECKING:
     from megabot_cli.client.flat import FlatAnswer, FlatClient
@@ -76,8 +83,13 @@ async def open_flat_client(
         invocation.console.detail(f"through the relay {relay.url}")
         token = client_token(Path(relay.token_file))
         given["ssl"] = relay_tls(relay)
-        async with FlatClient(relay.url, token=token, send_in="header", **given) as client:
-            yield client
+        try:
+            async with FlatClient(relay.url, token=token, send_in="header", **given) as client:
+                yield client
+        except MegabotError as fault:
+            from megabot_cli.commands.relay_refusals import said_by_relay
+
+            raise said_by_relay(fault, relay) from None
         return
     invocation.console.detail(f"straight to {profile.url}")
     async with open_http(invocation) as http:
