@@ -28,9 +28,12 @@ from megabot_cli.terminal.console import (
     reader_is_gone,
 )
 
-# Typer keeps the word that was typed in its message alone.
 _NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?(?=\.|$)")
+# Typer keeps the word that was typed in its message alone.
 _NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of ", re.DOTALL)
+
+# Letters of a word in which two may be wrong: `--sesion` is no slip for `--version`.
+_LONG = 8
 
 
 def build() -> Group:
@@ -128,9 +131,11 @@ def _as_megabot_error(fault: BaseException) -> MegabotError:
 def _usage_error(fault: typer.TyperException) -> WrongUsage:
     context = getattr(fault, "ctx", None)
     possible = getattr(fault, "possibilities", None)
-    if possible:
+    if possible is not None:
         meant = _nearest(str(getattr(fault, "option_name", "")), possible)
-        message = f"{fault.message}. Did you mean {' or '.join(meant)}?"
+        message = fault.message
+        if meant:
+            message += f". Did you mean {' or '.join(meant)}?"
     else:
         message = " ".join(fault.format_message().split())  # choices come one a line
         message = _NO_NUMBER.sub("is no whole number", message)
@@ -142,11 +147,13 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
 
 
 def _nearest(typed: str, possible: Sequence[str]) -> list[str]:
-    """Those that begin as was typed; else the one that is most like it."""
-    from difflib import get_close_matches
+    """Those that begin as was typed; else the one that is a slip of the finger away, if any."""
+    from megabot_cli.config.spelling import slips
 
     begin = sorted(each for each in possible if each.startswith(typed))
-    return begin or get_close_matches(typed, possible, n=1) or sorted(possible)
+    most = 1 if len(typed.strip("-")) < _LONG else 2
+    near = [each for each in possible if slips(typed, each) <= most]
+    return begin or sorted(near, key=lambda each: slips(typed, each))[:1]
 
 
 def _meant(fault: typer.TyperException) -> str | None:

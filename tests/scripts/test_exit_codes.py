@@ -97,6 +97,14 @@ def test_what_was_typed_wrongly_is_told_in_a_few_words(ann: Operator, line: str,
     assert told in done.stderr.splitlines()[0]
 
 
+def test_what_only_looks_a_little_like_an_option_is_no_guess(ann: Operator) -> None:
+    done = ann.types("relay", "--sesion", "x")
+    assert done.stderr == (
+        "error: No such option: --sesion\nhint: `megabot relay --help` shows what there is.\n"
+    )
+    assert "Did you mean --session?" in ann.types("send", "--sesion", "x").stderr
+
+
 def test_help_may_be_asked_for_by_that_word(ann: Operator) -> None:
     for asked, flag in ((("help",), ("--help",)), (("help", "rec", "cut"), ("rec", "cut", "-h"))):
         done = ann.types(*asked)
