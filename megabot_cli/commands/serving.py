@@ -83,7 +83,10 @@ async def serve_until_signal(
 
 
 def configure_logs(invocation: Invocation, known: KnownSecrets | None = None) -> None:
-    """Send log lines to stderr as the global options say, secrets replaced; `known` ones too."""
+    """Send log lines to stderr as the global options say, secrets replaced; `known` ones too.
+
+    What runs for long with a variable that is misspelt says so where it begins.
+    """
     import os
 
     from megabot_cli.recording.redaction import Redactor
@@ -98,3 +101,5 @@ def configure_logs(invocation: Invocation, known: KnownSecrets | None = None) ->
         scrub=Redactor(os.urandom(16), known=known).clean,
         color=invocation.console.err_color,
     )
+    for remark in invocation.configuration.remarks:
+        invocation.console.warn(remark)
