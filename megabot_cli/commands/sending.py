@@ -162,7 +162,7 @@ async def open_talk(
     invocation: Invocation, options: SendOptions, waiting: Waiting | None = None
 ) -> AsyncIterator[MegaBotClient]:
     """A client in the session that was asked for; NotFound where that is gone."""
-    from megabot_cli.commands.asked_session import require_session
+    from megabot_cli.commands.asked_session import OR_NEW, require_session
 
     warns, is_lost = options.or_new, False
 
@@ -194,7 +194,7 @@ async def open_talk(
                 client,
                 options.session,
                 direct=options.direct,
-                else_new="--or-new goes on in a new one.",
+                else_new=OR_NEW,
             )
         warns = True
         yield client
