@@ -109,7 +109,7 @@ def _text(options: SendOptions) -> str:
 
     draft = options.draft
     if draft is None:
-        raise WrongUsage("--jsonl with - is not there in the flat dialect", _ONE_BY_ONE)
+        raise WrongUsage("--jsonl with - or --file is not there in the flat dialect", _ONE_BY_ONE)
     if draft.metadata:
         raise WrongUsage("A flat message has no place for --metadata")
     if options.tools or options.record is not None or "attachments" in draft.payload:
