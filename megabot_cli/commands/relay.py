@@ -134,7 +134,7 @@ def relay(
 
     invocation: Invocation = context.obj
     if record is not None and no_record:
-        raise WrongUsage("--record and --no-record exclude each other")
+        raise WrongUsage("--record and --no-record exclude each other", "Give one of them.")
     invocation.configure(
         {
             "relay.listen": _flag("--listen", listen),
@@ -155,9 +155,13 @@ def relay(
         }
     )
     if gateway and (upstream is not None or invocation.options.url is not None):
-        raise WrongUsage("--gateway is the upstream: it goes without --upstream and --url")
+        raise WrongUsage(
+            "--gateway is the upstream: it goes without --upstream and --url", "Leave them out."
+        )
     if debug_bodies and not invocation.options.debug:
-        raise WrongUsage("--debug-bodies says more of each message: it goes with --debug")
+        raise WrongUsage(
+            "--debug-bodies says more of each message: it goes with --debug", "Add --debug."
+        )
     run(_serve(invocation, ServeOptions(ready_file, gateway, debug_bodies)), loop="fast")
 
 

@@ -38,7 +38,9 @@ def announce(
         try:
             replace_private(ready_file, f"{line}\n".encode())
         except OSError as fault:
-            raise MegabotError(f"Could not write {ready_file}: {fault.strerror}") from None
+            raise MegabotError(
+                f"Could not write {ready_file}: {fault.strerror}", "--ready-file names another."
+            ) from None
     if not quietly:
         invocation.console.line(line)
 

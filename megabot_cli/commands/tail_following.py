@@ -224,9 +224,15 @@ async def _next_relay(invocation: Invocation) -> RunningRelay:
 async def follow_upstream(tail: Tail) -> None:
     """Show what the upstream sends to us; dial again for ever."""
     if len(tail.wanted.sessions) > 1:
-        raise WrongUsage("Without a relay, tail can be on one session only")
+        raise WrongUsage(
+            "Without a relay, tail can be on one session only",
+            "`megabot relay` shows all that are on it.",
+        )
     if tail.wanted.direction == "to_upstream":
-        raise WrongUsage("Without a relay, only what goes to_client can be seen")
+        raise WrongUsage(
+            "Without a relay, only what goes to_client can be seen",
+            "`megabot relay` shows both ways.",
+        )
     session = next(iter(tail.wanted.sessions), None)
     import msgspec
 

@@ -87,7 +87,9 @@ class Expression:
             answer = self._program.execute(dict(self._words.sample))
         except _UNANSWERABLE as fault:
             reason = str(fault).partition(". ")[0]
-            raise BadData(f"{reason}, in the condition: {self.source}") from None
+            raise BadData(
+                f"{reason}, in the condition: {self.source}", f"An example: {self._words.example}"
+            ) from None
         if not isinstance(answer, bool):
             raise BadData(
                 f"The condition gives {type(answer).__name__}, not true or false: {self.source}",
@@ -135,7 +137,9 @@ def _offset_of(source: str, name: str) -> int:
 def _not_understood(source: str, report: str, example: str) -> BadData:
     found = _PLACE.search(report)
     if found is None:
-        return BadData(f"The condition cannot be understood: {source[:200]}")
+        return BadData(
+            f"The condition cannot be understood: {source[:200]}", f"An example: {example}"
+        )
     line, column, reason = int(found[1]), int(found[2]), _shortened(found[3])
     lines = source.splitlines() or [""]
     before = sum(len(each) + 1 for each in lines[: line - 1])

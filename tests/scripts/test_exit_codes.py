@@ -105,6 +105,24 @@ def test_what_only_looks_a_little_like_an_option_is_no_guess(ann: Operator) -> N
     assert "Did you mean --session?" in ann.types("send", "--sesion", "x").stderr
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "recordings grep [ last",
+        "tail --grep (",
+        "send hi --until type=",
+        "send hi --fields a --template b",
+        "chat --new --session x",
+        "send --file /",
+        "tail relay relay",
+    ],
+)
+def test_an_error_names_the_next_step(ann: Operator, line: str) -> None:
+    done = ann.types(*line.split())
+    assert done.returncode in {2, 9, 11}
+    assert "\nhint: " in done.stderr
+
+
 def test_help_may_be_asked_for_by_that_word(ann: Operator) -> None:
     for asked, flag in ((("help",), ("--help",)), (("help", "rec", "cut"), ("rec", "cut", "-h"))):
         done = ann.types(*asked)
@@ -238,7 +256,7 @@ def test_12_when_the_port_is_taken(ann: Operator, gateway: str) -> None:
 def test_9_when_what_is_to_be_sent_is_no_file(ann: Operator) -> None:
     for flag in ("--file", "--attach"):
         done = ann.types("send", *(("hi",) if flag == "--attach" else ()), flag, "/", "--json")
-        assert (done.returncode, error_of(done)["message"]) == (9, "Cannot read /: Is a directory")
+        assert (done.returncode, error_of(done)["message"]) == (9, "/ is a folder")
 
 
 def test_14_when_part_of_a_batch_failed(ann: Operator) -> None:

@@ -116,7 +116,8 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     assert lost.returncode == 9
     assert f"The relay has {session}. --or-new goes on in a new one." in lost.stderr
     for number in range(4):  # each begins one
-        again = own.types("send", "hi", "--session", f"sess_none{number}")
+        own.types("send", "hi", "--session", f"sess_none{number}", "--or-new")
+    again = own.types("send", "hi", "--session", "sess_none")
     there = own.types("relay", "sessions", "--fields", "session").stdout.split()
     newest = ", ".join(reversed(there[-3:]))
     assert f"The relay has {newest} and others." in again.stderr
