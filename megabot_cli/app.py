@@ -28,7 +28,13 @@ from megabot_cli.terminal.console import (
     reader_is_gone,
 )
 
-_NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?(?=\.|$)")
+_IN_OUR_WORDS = (
+    (re.compile(r"is not a valid int(eger)?( range)?(?=\.|$)"), "is no whole number"),
+    (re.compile(r"is not a valid float( range)?(?=\.|$)"), "is no number"),
+    (re.compile(r"is not in the range x>=(\S+?)(?=\.?$)"), r"is less than \1"),
+    (re.compile(r"is not in the range x<=(\S+?)(?=\.?$)"), r"is more than \1"),
+    (re.compile(r"is not in the range (\S+)<=x<=(\S+?)(?=\.?$)"), r"is not from \1 to \2"),
+)
 # Typer keeps the word that was typed in its message alone.
 _NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of ", re.DOTALL)
 
@@ -138,7 +144,8 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
             message += f". Did you mean {' or '.join(meant)}?"
     else:
         message = " ".join(fault.format_message().split())  # choices come one a line
-        message = _NO_NUMBER.sub("is no whole number", message)
+        for theirs, ours in _IN_OUR_WORDS:
+            message = theirs.sub(ours, message)
     path = context.command_path if context is not None else "megabot"
     hint = f"`{path} --help` shows what there is."
     if "unexpected extra argument" in message:  # `send hello world`

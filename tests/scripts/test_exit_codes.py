@@ -86,6 +86,8 @@ def test_an_error_is_json_also_where_what_was_asked_for_stands_before_the_fault(
         ("--profil x", "Did you mean --profile?"),
         ("send hi --tiemout 3s", "Did you mean --timeout?"),
         ("tail -n x", "'x' is no whole number"),
+        ("tail -n -1", "-1 is less than 0"),
+        ("relay --rate-limit x", "'x' is no number"),
         ("bench --duration 0 --yes", "--duration 0 measures nothing"),
         ("login --no-store --storage keyring", "exclude each other"),
         ("help sned", "Did you mean 'send'?"),
