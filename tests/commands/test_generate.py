@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from megabot_cli.commands.generate import generated_files, main, stale_files
@@ -138,7 +139,11 @@ def bash_completes(line: str) -> list[str]:
         ("megabot --url ws://x:1/ws whoa", ["whoami"]),
         ("megabot -o js", ["json", "jsonl"]),
         ("megabot send --wait re", ["reply"]),
-        ("megabot send --wait type:chat_st", ["type:chat_stream"]),
+        ("megabot send --wait type:chat_st", ["chat_stream"]),  # bash has the rest
+        ("megabot replay last --pace fixed:1", ["10/s"]),
+        ("megabot tail --direction=to_u", ["to_upstream"]),
+        ("megabot send --wait=type:chat_st", ["chat_stream"]),
+        ("megabot --color=n tail --output=ra", ["raw"]),
         ("megabot replay last --to c", ["clients"]),
         ("megabot gateway --scenario fl", ["flaky-network"]),
         ("megabot tail upst", ["upstream"]),
@@ -149,6 +154,36 @@ def bash_completes(line: str) -> list[str]:
 )
 def test_bash_completes(line: str, offered: list[str]) -> None:
     assert bash_completes(line) == offered
+
+
+@needs("bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("megabot send --wait type:chat_stre", "send --wait type:chat_stream"),
+        ("megabot replay last --pace fixed:1", "replay last --pace fixed:10/s"),
+        ("megabot tail --direction=to_u", "tail --direction=to_upstream"),
+        ("megabot send --wait=type:chat_stre", "send --wait=type:chat_stream"),
+    ],
+)
+@pytest.mark.parametrize("breaks", ["", "COMP_WORDBREAKS=${COMP_WORDBREAKS//[:=]}; "])
+def test_bash_puts_what_it_completes_where_it_belongs(
+    typed: str, completed: str, breaks: str
+) -> None:
+    """In a shell that one types into: it takes a word apart at colons and at =, by itself."""
+    shell = pexpect.spawn(
+        "bash", ["--norc", "--noprofile", "-i"], encoding="utf-8", timeout=20,
+        dimensions=(24, 200), env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PS1": "> "},
+    )  # fmt: skip
+    shell.expect("> ")
+    load = f"source '{COMPLETIONS / 'megabot.bash'}'"
+    shell.sendline(f"{breaks}{load}; bind 'set bell-style none'; megabot() {{ echo got: $*; }}")
+    shell.expect("\n> ")
+    shell.send(f"{typed}\t\n")
+    shell.expect("got: ([^\r\n]*)")
+    assert shell.match is not None
+    assert shell.match[1] == completed
+    shell.close(force=True)
 
 
 def a_home_with(folder: Path) -> Path:
