@@ -186,6 +186,27 @@ def test_bash_puts_what_it_completes_where_it_belongs(
     shell.close(force=True)
 
 
+@needs("zsh")
+def test_zsh_completes_the_value_in_the_word_of_its_option_and_in_the_next() -> None:
+    shell = pexpect.spawn(
+        "zsh", ["-f", "-i"], encoding="utf-8", timeout=20, dimensions=(24, 200),
+        env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PS1": "> "},
+    )  # fmt: skip
+    shell.expect("> ")
+    load = f"autoload -Uz compinit && compinit -D -u; source '{COMPLETIONS / '_megabot'}'"
+    shell.sendline(f"unsetopt zle_bracketed_paste; {load}; print -r LOAD''ED")
+    shell.expect_exact("LOADED")
+    for typed, completed in (
+        ("megabot tail --direction=to_u", "megabot tail --direction=to_upstream"),
+        ("megabot tail --direction to_u", "megabot tail --direction to_upstream"),
+        ("megabot send --wait=type:chat_stre", "megabot send --wait=type:chat_stream"),
+    ):
+        shell.send(f"{typed}\t")
+        shell.send("\x01print -r '\x05'\n")  # Ctrl-A and Ctrl-E: the line as a word
+        shell.expect_exact(f"\n{completed}")
+    shell.close(force=True)
+
+
 def a_home_with(folder: Path) -> Path:
     """One recording, and one profile that is logged in."""
     (folder / "recordings" / "rec_1").mkdir(parents=True)
