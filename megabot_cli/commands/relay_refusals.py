@@ -22,8 +22,9 @@ def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
     _, is_of_upstream, words = fault.message.partition(f": {who_of('')}")
     if isinstance(fault, NotAuthenticated) and is_of_upstream:
         return _again(fault, who_of("") + words, _log_in(relay))
-    if is_of_upstream and _OF_NO_USE.search(words):  # what waited for the link was not delivered
-        return _again(fault, fault.message, _log_in(relay))
+    if is_of_upstream and _OF_NO_USE.search(words):
+        # What waited for the link was not delivered, and will not be a little later.
+        return NotAuthenticated(fault.message, _log_in(relay), close_code=fault.close_code)
     taken_for_upstream = who_of(parse_endpoint(relay.url).origin)
     if not fault.message.startswith(taken_for_upstream):
         return fault
