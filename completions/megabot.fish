@@ -136,7 +136,7 @@ complete -c megabot -n '__megabot_at whoami' -l template -x -d 'Show each as thi
 complete -c megabot -n '__megabot_at whoami' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at token' -l header -d 'As a header: `Authorization: Bearer …`.'
 complete -c megabot -n '__megabot_at token' -s o -l output -x -a 'text json'
-complete -c megabot -n '__megabot_at send' -l file -r -F -d 'Say what stands in a file.'
+complete -c megabot -n '__megabot_at send' -l file -r -F -d 'Say what stands in a file; with --jsonl each line.'
 complete -c megabot -n '__megabot_at send' -s t -l type -x -a 'connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch' -d 'The type of message.  [default: chat_send]'
 complete -c megabot -n '__megabot_at send' -s d -l payload -x -d 'The payload, or more of it.'
 complete -c megabot -n '__megabot_at send' -l metadata -x -d 'Metadata to send along.'

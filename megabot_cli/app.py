@@ -28,9 +28,18 @@ from megabot_cli.terminal.console import (
     reader_is_gone,
 )
 
+_IN_OUR_WORDS = (
+    (re.compile(r"is not a valid int(eger)?( range)?(?=\.|$)"), "is no whole number"),
+    (re.compile(r"is not a valid float( range)?(?=\.|$)"), "is no number"),
+    (re.compile(r"is not in the range x>=(\S+?)(?=\.?$)"), r"is less than \1"),
+    (re.compile(r"is not in the range x<=(\S+?)(?=\.?$)"), r"is more than \1"),
+    (re.compile(r"is not in the range (\S+)<=x<=(\S+?)(?=\.?$)"), r"is not from \1 to \2"),
+)
 # Typer keeps the word that was typed in its message alone.
-_NO_NUMBER = re.compile(r"is not a valid int(eger)?( range)?(?=\.|$)")
 _NO_CHOICE = re.compile(r"'(?P<word>.*)' is not one of ", re.DOTALL)
+
+# Letters of a word in which two may be wrong: `--sesion` is no slip for `--version`.
+_LONG = 8
 
 
 def build() -> Group:
@@ -128,12 +137,15 @@ def _as_megabot_error(fault: BaseException) -> MegabotError:
 def _usage_error(fault: typer.TyperException) -> WrongUsage:
     context = getattr(fault, "ctx", None)
     possible = getattr(fault, "possibilities", None)
-    if possible:
+    if possible is not None:
         meant = _nearest(str(getattr(fault, "option_name", "")), possible)
-        message = f"{fault.message}. Did you mean {' or '.join(meant)}?"
+        message = fault.message
+        if meant:
+            message += f". Did you mean {' or '.join(meant)}?"
     else:
         message = " ".join(fault.format_message().split())  # choices come one a line
-        message = _NO_NUMBER.sub("is no whole number", message)
+        for theirs, ours in _IN_OUR_WORDS:
+            message = theirs.sub(ours, message)
     path = context.command_path if context is not None else "megabot"
     hint = f"`{path} --help` shows what there is."
     if "unexpected extra argument" in message:  # `send hello world`
@@ -142,11 +154,13 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
 
 
 def _nearest(typed: str, possible: Sequence[str]) -> list[str]:
-    """Those that begin as was typed; else the one that is most like it."""
-    from difflib import get_close_matches
+    """Those that begin as was typed; else the one that is a slip of the finger away, if any."""
+    from megabot_cli.config.spelling import slips
 
     begin = sorted(each for each in possible if each.startswith(typed))
-    return begin or get_close_matches(typed, possible, n=1) or sorted(possible)
+    most = 1 if len(typed.strip("-")) < _LONG else 2
+    near = [each for each in possible if slips(typed, each) <= most]
+    return begin or sorted(near, key=lambda each: slips(typed, each))[:1]
 
 
 def _meant(fault: typer.TyperException) -> str | None:

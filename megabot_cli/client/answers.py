@@ -251,4 +251,7 @@ def _refusal(received: Received) -> MegabotError:
 
 def _unreadable(received: Received, fault: Exception) -> MegabotError:
     kind = received.head.type if received.head is not None else "message"
-    return UpstreamRefused(f"The upstream sent a {kind} that cannot be read: {fault}")
+    return UpstreamRefused(
+        f"The upstream sent a {kind} that cannot be read: {fault}",
+        "`megabot doctor` looks at what it speaks.",
+    )

@@ -309,7 +309,8 @@ def _replace_private(path: Path, content: _Stored) -> None:
 
 def _unusable(path: Path, fault: OSError) -> BadConfiguration:
     return BadConfiguration(
-        f"Credentials cannot be kept at {path}: {fault.strerror or type(fault).__name__}"
+        f"Credentials cannot be kept at {path}: {fault.strerror or type(fault).__name__}",
+        "Give its folder a mode that lets you write, or name another with MEGABOT_HOME.",
     )
 
 

@@ -289,7 +289,10 @@ class _Door:
             case aiohttp.WSMsgType.ERROR:
                 raise self._no_greeting("data that breaks the WebSocket protocol")
             case _:
-                raise CouldNotConnect(f"{self._who} hung up before it greeted us")
+                raise CouldNotConnect(
+                    f"{self._who} hung up before it greeted us",
+                    "Is it a MegaBot endpoint? `megabot doctor` looks.",
+                )
 
     def _read_greeting_text(self, data: bytes) -> Greeting:
         if self._dialect == "flat":

@@ -161,7 +161,10 @@ class FlatClient:
             raise BadData(f"this message is not valid: {problem}")
         size = len(text.encode())
         if 0 < self._max_bytes < size:
-            raise BadData(f"the message has {size} bytes; at most {self._max_bytes} may be sent")
+            raise BadData(
+                f"the message has {size} bytes; at most {self._max_bytes} may be sent",
+                "limits.max_message_bytes is the limit.",
+            )
         await self._sender.send(text)
 
     async def ask(self, content: str) -> FlatAnswer:

@@ -139,7 +139,7 @@ def closed_error(code: int, reason: str, who: str, *, secret: str | None = None)
         case CloseCode.CREDENTIAL_REFUSED:
             return NotAuthenticated(what, LOG_IN, close_code=code)
         case CloseCode.TOO_MANY_CLIENTS:
-            return RateLimited(what, close_code=code)
+            return RateLimited(what, "Try again when others have left.", close_code=code)
         case 1001 | 1006 | CloseCode.SERVICE_RESTART | CloseCode.TRY_AGAIN_LATER:
             return CouldNotConnect(what, "Try again a little later.", close_code=code)
         case _:

@@ -36,7 +36,7 @@ def ask_relay(relay: RunningRelay, what: str, wishes: dict[str, Any] | None = No
         with opener.open(request, timeout=REQUEST_LIMIT_S) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as refusal:
-        raise _refused(refusal.code, refusal.read()) from None
+        raise _refused(relay, refusal.code, refusal.read()) from None
     except (OSError, ValueError) as fault:
         reason = getattr(fault, "reason", fault)
         raise CouldNotConnect(
@@ -66,11 +66,16 @@ class _OneSocket(urllib.request.HTTPHandler):
         return self.do_open(Through, request)
 
 
-def _refused(status: int, body: bytes) -> Exception:
+def _refused(relay: RunningRelay, status: int, body: bytes) -> Exception:
+    from megabot_cli.commands.relay_refusals import wants_token
+
     try:
         facts = json.loads(body)
     except ValueError:
         facts = {}
     message = facts.get("message") or f"The relay refuses with {status}"
-    kinds = {401: NotPermitted, 403: NotPermitted, 404: NotFound, 507: PartlyFailed}
+    if status == 401:
+        message = f"The relay at {relay.admin_url} lets nobody in without its token"
+        return NotPermitted(message, wants_token(relay))
+    kinds = {403: NotPermitted, 404: NotFound, 507: PartlyFailed}
     return kinds.get(status, BadData)(message, facts.get("hint"))

@@ -65,7 +65,7 @@ def bench(
 
     invocation: Invocation = context.obj
     if rate_limit is not None and no_rate_limit:
-        raise WrongUsage("--rate and --no-rate-limit exclude each other")
+        raise WrongUsage("--rate and --no-rate-limit exclude each other", "Give one of them.")
     if not for_s:
         raise WrongUsage("--duration 0 measures nothing", "Write 5s, say.")
     invocation.configure({"profiles.*.url": Flag("--url", upstream) if upstream else None})

@@ -43,6 +43,6 @@ def chat(
 
     invocation: Invocation = context.obj
     if new and session is not None:
-        raise WrongUsage("--new and --session exclude each other")
+        raise WrongUsage("--new and --session exclude each other", "Give one of them.")
     tools = programs(tool or (), "--tool")
     run(converse(invocation, session=session, direct=direct, tools=tools))

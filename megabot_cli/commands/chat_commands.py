@@ -76,7 +76,9 @@ def _save(name: str, console: Console, talk: Talk) -> None:
     except FileExistsError:
         raise WrongUsage(f"{path} is there already", "Name another file.") from None
     except OSError as fault:
-        raise NotFound(f"Cannot write {path}: {fault.strerror}") from None
+        raise NotFound(
+            f"Cannot write {path}: {fault.strerror}", "Name another: /save FILE."
+        ) from None
     talk.saved.add(path)
     console.error_line(f"  {counted(len(talk.turns), 'question')} with what was answered: {path}")
 

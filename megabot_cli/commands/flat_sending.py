@@ -7,7 +7,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from megabot_cli.errors import BadConfiguration, BadData, NotAuthenticated, TimedOut, WrongUsage
+from megabot_cli.errors import (
+    BadConfiguration,
+    BadData,
+    MegabotError,
+    NotAuthenticated,
+    TimedOut,
+    WrongUsage,
+)
 
 if TYPE_CHECKING:
     from megabot_cli.client.flat import FlatAnswer, FlatClient
@@ -76,8 +83,13 @@ async def open_flat_client(
         invocation.console.detail(f"through the relay {relay.url}")
         token = client_token(Path(relay.token_file))
         given["ssl"] = relay_tls(relay)
-        async with FlatClient(relay.url, token=token, send_in="header", **given) as client:
-            yield client
+        try:
+            async with FlatClient(relay.url, token=token, send_in="header", **given) as client:
+                yield client
+        except MegabotError as fault:
+            from megabot_cli.commands.relay_refusals import said_by_relay
+
+            raise said_by_relay(fault, relay) from None
         return
     invocation.console.detail(f"straight to {profile.url}")
     async with open_http(invocation) as http:
@@ -97,7 +109,7 @@ def _text(options: SendOptions) -> str:
 
     draft = options.draft
     if draft is None:
-        raise WrongUsage("--jsonl with - is not there in the flat dialect", _ONE_BY_ONE)
+        raise WrongUsage("--jsonl with - or --file is not there in the flat dialect", _ONE_BY_ONE)
     if draft.metadata:
         raise WrongUsage("A flat message has no place for --metadata")
     if options.tools or options.record is not None or "attachments" in draft.payload:

@@ -161,7 +161,9 @@ class Invocation:
                 ) from None
             return None
         except (OSError, UnicodeDecodeError) as fault:
-            raise BadConfiguration(f"Could not read {path}: {fault}") from None
+            raise BadConfiguration(
+                f"Could not read {path}: {fault}", "--config FILE names another."
+            ) from None
 
     @property
     def recordings_folder(self) -> Path:

@@ -44,7 +44,7 @@ def layout(
     from megabot_cli.recording.layout import parse_fields, parse_template
 
     if fields is not None and template is not None:
-        raise WrongUsage("--fields and --template exclude each other")
+        raise WrongUsage("--fields and --template exclude each other", "Give one of them.")
     if form == "raw" or (form in ("json", "jsonl") and template is not None):
         raise WrongUsage(f"-o {form} has a form of its own", "Leave one of the two out.")
     if fields is not None:

@@ -64,9 +64,11 @@ def login(
 
     invocation: Invocation = context.obj
     if password_stdin and api_key_stdin:
-        raise WrongUsage("--password-stdin and --api-key-stdin exclude each other")
+        raise WrongUsage(
+            "--password-stdin and --api-key-stdin exclude each other", "Give one of them."
+        )
     if no_store and storage == "keyring":
-        raise WrongUsage("--no-store and --storage keyring exclude each other")
+        raise WrongUsage("--no-store and --storage keyring exclude each other", "Give one of them.")
     if invocation.may_ask:  # who types a password should know for whom
         name, url = invocation.configuration.profile_name, invocation.configuration.profile.url
         invocation.console.note(f"To log in at {url}, as profile {name!r}")

@@ -20,7 +20,8 @@ def send_quickly(invocation: Invocation, options: SendOptions, text: str) -> boo
     """Send one message to a plain address with a credential at hand.
 
     False where that does not do or does not work; nothing has been sent then, and the real
-    client says what is wrong. Raises ConnectionLost when nobody knows whether it arrived.
+    client says what is wrong. Raises ConnectionLost when nobody knows whether it arrived, and
+    NotFound where the session asked for is gone.
     """
     from megabot_cli.client.plain_socket import NotSoSimple, PlainSocket
     from megabot_cli.errors import ConnectionLost
@@ -51,8 +52,9 @@ def send_quickly(invocation: Invocation, options: SendOptions, text: str) -> boo
             head = peek(greeting)
             if head is None or head.type != "connection_established":
                 return False
-            if options.session not in (None, _session_of(greeting)):
-                return False
+            made = _session_of(greeting)
+            if options.session not in (None, made):
+                raise _WrongSession(made)
             try:
                 socket.send_text(text)
             except OSError:
@@ -62,7 +64,23 @@ def send_quickly(invocation: Invocation, options: SendOptions, text: str) -> boo
                 ) from None
     except NotSoSimple:
         return False
+    except _WrongSession as wrong:
+        if options.or_new or options.session is None or wrong.made is None:
+            return False
+        from megabot_cli.commands.asked_session import OR_NEW, no_such_session
+
+        raise no_such_session(
+            invocation, options.session, wrong.made, direct=options.direct, else_new=OR_NEW
+        ) from None
     return True
+
+
+class _WrongSession(Exception):
+    """The session asked for is not there; `made` is the one there is instead."""
+
+    def __init__(self, made: str | None) -> None:
+        super().__init__(made)
+        self.made = made
 
 
 def _session_of(greeting: bytes) -> str | None:

@@ -72,7 +72,10 @@ def diff(
         for warning in (*left.warnings, *right.warnings):
             invocation.console.warn(warning)
     if not found.requests:  # nothing that differs would pass for two that are the same
-        raise NotFound("There is no request to compare in what was chosen of the two recordings")
+        raise NotFound(
+            "There is no request to compare in what was chosen of the two recordings",
+            "Choose less narrowly.",
+        )
     if invocation.output == "json":
         invocation.console.json(found.as_dict(), indent=2)
     else:

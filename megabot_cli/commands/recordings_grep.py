@@ -143,7 +143,10 @@ def _sources(invocation: Invocation, names: list[str] | None) -> list[tuple[str,
     found = list_recordings(invocation.recordings_folder, unreadable)
     tell_unreadable(invocation, unreadable)
     if not found:
-        raise NotFound(f"There are no recordings in {invocation.recordings_folder}")
+        raise NotFound(
+            f"There are no recordings in {invocation.recordings_folder}",
+            "`megabot relay` records while it runs.",
+        )
     return [(each.id, each.path) for each in reversed(found)]
 
 

@@ -46,7 +46,7 @@ def merge(
 
     invocation: Invocation = context.obj
     if sources.count("-") > 1:
-        raise WrongUsage("Standard input can be read once only.")
+        raise WrongUsage("Standard input can be read once only.", "Name a file for the other.")
     secrets = more_secrets(invocation)
     with ExitStack() as stack:
         readers = [

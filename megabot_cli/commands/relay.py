@@ -15,7 +15,6 @@ from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import duration
 from megabot_cli.errors import NotAuthenticated, NotFound, PartlyFailed, WrongUsage
 from megabot_cli.version import __version__
-from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
     from megabot_cli.commands.supervisor import Supervisor
@@ -135,7 +134,7 @@ def relay(
 
     invocation: Invocation = context.obj
     if record is not None and no_record:
-        raise WrongUsage("--record and --no-record exclude each other")
+        raise WrongUsage("--record and --no-record exclude each other", "Give one of them.")
     invocation.configure(
         {
             "relay.listen": _flag("--listen", listen),
@@ -156,9 +155,13 @@ def relay(
         }
     )
     if gateway and (upstream is not None or invocation.options.url is not None):
-        raise WrongUsage("--gateway is the upstream: it goes without --upstream and --url")
+        raise WrongUsage(
+            "--gateway is the upstream: it goes without --upstream and --url", "Leave them out."
+        )
     if debug_bodies and not invocation.options.debug:
-        raise WrongUsage("--debug-bodies says more of each message: it goes with --debug")
+        raise WrongUsage(
+            "--debug-bodies says more of each message: it goes with --debug", "Add --debug."
+        )
     run(_serve(invocation, ServeOptions(ready_file, gateway, debug_bodies)), loop="fast")
 
 
@@ -191,6 +194,7 @@ async def _serve_upstream(
     login: tuple[str, str] | None = None,
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
+    from megabot_cli.commands.relay_words import never_reached, status_line
     from megabot_cli.commands.running import on_signals
     from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
     from megabot_cli.commands.supervisor import Supervisor
@@ -233,7 +237,7 @@ async def _serve_upstream(
             await relay.drain()
 
         with (
-            supervisor.heartbeat(lambda: _status_line(relay)),
+            supervisor.heartbeat(lambda: status_line(relay)),
             on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")),
         ):
             if on_terminal:
@@ -243,6 +247,8 @@ async def _serve_upstream(
                     await serve_until_signal(
                         relay.wait_stopped, drain, say_ready=say_ready, hang_up_stops=False
                     )
+        if "up" not in upstreams.values() and not relay.numbers.link_up_s:
+            invocation.console.warn(never_reached(relay))
         if relay.stopped_by is not None:
             raise PartlyFailed(
                 f"The relay stopped as recording.on_disk_full says: {relay.stopped_by}",
@@ -268,14 +274,6 @@ async def _started(relay: Relay) -> dict[str, Upstream]:
         if relay.recorder is not None:
             await asyncio.to_thread(remove_if_empty, relay.recorder.folder)
         raise
-
-
-def _status_line(relay: Relay) -> str:
-    """For whoever asks the service manager."""
-    now = relay.gauges()
-    state = "stopping, " if now.draining else "" if now.ready else f"{relay.why_down()}; "
-    clients = counted(now.clients, "client")
-    return f"{state}{clients}, {now.links['up']} of {now.links.total()} links up"
 
 
 def _reload(relay: Relay, supervisor: Supervisor) -> None:

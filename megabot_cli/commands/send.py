@@ -31,7 +31,7 @@ from megabot_cli.commands.values import (
     pairs,
     programs,
 )
-from megabot_cli.errors import BadData, NotFound, WrongUsage
+from megabot_cli.errors import BadData, WrongUsage
 
 _WAIT = re.compile(r"reply|none|type:(?P<type>\S+)")
 
@@ -57,7 +57,10 @@ def send(
         str | None, typer.Argument(metavar="[TEXT|-]", help="What to say; - reads stdin.")
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", metavar="FILE", help="Say what stands in a file.")
+        Path | None,
+        typer.Option(
+            "--file", metavar="FILE", help="Say what stands in a file; with --jsonl each line."
+        ),
     ] = None,
     message_type: Annotated[
         str,
@@ -145,17 +148,19 @@ def send(
 
     Only the answer goes to stdout, as it comes. With --json the envelopes do, exactly as
     they came; --fields and --template show something of each, -o table a line. With --jsonl
-    and - every line of stdin is a message, an envelope or bare text, and every line of the
-    result belongs to one of them: also where the connection breaks (the next ones are sent
-    once it is there again) or --timeout, which is for all together, is over. A --session that
-    is gone ends with 9 before anything is sent.
+    every line of stdin (-) or of --file is a message, an envelope or bare text, and every
+    line of the result belongs to one of them: also where the connection breaks (the next ones
+    are sent once it is there again) or --timeout, which is for all together, is over. A
+    --session that is gone ends with 9 before anything is sent.
     """
     from megabot_cli.commands.asked_session import whole_session
     from megabot_cli.commands.running import run
 
     invocation: Invocation = context.obj
     warn_of_misspelt(invocation, (message_type,))
-    many = text == "-" and invocation.output == "jsonl"
+    if text is not None and file is not None:
+        raise WrongUsage("TEXT and --file exclude each other", "Give one of them.")
+    many = invocation.output == "jsonl" and (text == "-" or file is not None)
     wanted = _wait("none" if no_wait else wait, until, count)
     warn_of_misspelt(invocation, (wanted.type,), "--wait type:")
     if no_wait and (until is not None or wait != "reply"):
@@ -185,6 +190,7 @@ def send(
         idle_s=idle_timeout,
         tools=programs(tool or (), "--tool"),
         record=record,
+        lines_in=file if many else None,
         layout=laid_out,
     )
     if dry_run:
@@ -197,22 +203,15 @@ def _words(text: str | None, file: Path | None) -> str | None:
     """What is to be said; stdin is read only where `-` asks for it."""
     from megabot_cli.terminal.stdin import read_text
 
-    if text is not None and file is not None:
-        raise WrongUsage("TEXT and --file exclude each other")
     if file is not None:
         return _read(file)
     return read_text() if text == "-" else text
 
 
 def _read(file: Path) -> str:
-    try:
-        return file.read_text(encoding="utf-8").removesuffix("\n")
-    except FileNotFoundError:
-        raise NotFound(f"There is no file {file}") from None
-    except UnicodeDecodeError as fault:
-        raise BadData(f"{file} is not UTF-8 text (byte {fault.start})") from None
-    except OSError as fault:
-        raise NotFound(f"Cannot read {file}: {fault.strerror or fault}") from None
+    from megabot_cli.commands.given_files import read_text_of
+
+    return read_text_of(file).removesuffix("\n")
 
 
 def _draft(base: Draft, words: str | None, *, needs_words: bool) -> Draft:
@@ -252,7 +251,9 @@ def attached(file: Path, most_bytes: int) -> dict[str, Any]:
             )
         content = file.read_bytes()
     except OSError as fault:
-        raise NotFound(f"Cannot read {file}: {fault.strerror}") from None
+        from megabot_cli.commands.given_files import unreadable
+
+        raise unreadable(file, fault) from None
     kind, _ = guess_type(file.name)
     return {
         "name": file.name,
@@ -265,7 +266,7 @@ def attached(file: Path, most_bytes: int) -> dict[str, Any]:
 def _wait(text: str, until: str | None, count: int) -> Wait:
     if until is not None:
         if text != "reply":
-            raise WrongUsage("--until and --wait exclude each other")
+            raise WrongUsage("--until and --wait exclude each other", "Give one of them.")
         from megabot_cli.commands.selection_words import condition
 
         condition(until, "--until")  # a wrong one is told before anything is sent

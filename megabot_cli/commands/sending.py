@@ -1,4 +1,4 @@
-"""How `send` talks: one message and its answer; many from stdin are for `sending_lines`."""
+"""How `send` talks: one message and its answer; many at once are for `sending_lines`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SendOptions:
     """What `send` was asked to do. `session` and `direct` say where it goes; `tools` are the
     programs that carry out MegaBot's tool calls, by the tool's name."""
 
-    draft: Draft | None  # None: many messages come on stdin, one a line
+    draft: Draft | None  # None: many messages come on stdin or in `lines_in`, one a line
     base: Draft
     wait: Wait
     timeout_s: float | None
@@ -65,6 +65,7 @@ class SendOptions:
     idle_s: float | None = None
     tools: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     record: Path | None = None  # keep what passes as a recording in this folder
+    lines_in: Path | None = None
     layout: Layout | None = None  # what is shown of each message, or of each line's result
 
 
@@ -92,11 +93,19 @@ def preview(invocation: Invocation, options: SendOptions) -> None:
 
 
 async def _preview_lines(invocation: Invocation, options: SendOptions) -> None:
-    from megabot_cli.terminal.stdin import lines
-
-    async for line in lines():
+    async for line in lines_of(options):
         if line.strip():
             invocation.console.line(_text(parse_line(line, options.base)))
+
+
+def lines_of(options: SendOptions) -> AsyncIterator[str]:
+    """Those of the file that was named, or of stdin."""
+    from megabot_cli.commands.given_files import open_to_read
+    from megabot_cli.terminal.stdin import lines
+
+    if options.lines_in is None:
+        return lines()
+    return lines(open_to_read(options.lines_in), str(options.lines_in))
 
 
 def _ready(draft: Draft) -> Ready:
@@ -162,7 +171,7 @@ async def open_talk(
     invocation: Invocation, options: SendOptions, waiting: Waiting | None = None
 ) -> AsyncIterator[MegaBotClient]:
     """A client in the session that was asked for; NotFound where that is gone."""
-    from megabot_cli.commands.asked_session import require_session
+    from megabot_cli.commands.asked_session import OR_NEW, require_session
 
     warns, is_lost = options.or_new, False
 
@@ -194,7 +203,7 @@ async def open_talk(
                 client,
                 options.session,
                 direct=options.direct,
-                else_new="--or-new goes on in a new one.",
+                else_new=OR_NEW,
             )
         warns = True
         yield client
@@ -337,7 +346,7 @@ def parse_line(line: str, base: Draft) -> Ready:
     envelope = json_object(line, "the line")
     metadata = envelope.get("metadata") or {}
     if not isinstance(metadata, dict):
-        raise BadData("the metadata of the line is no JSON object")
+        raise BadData("the metadata of the line is no JSON object", 'Write {"name": value}.')
     kind = str(envelope.get("type", base.type))
     made = _ready(Draft(kind, envelope.get("payload"), {**base.metadata, **metadata}))
     message_id = envelope.get("id")

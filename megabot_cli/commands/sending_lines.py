@@ -1,4 +1,5 @@
-"""How `send --jsonl -` talks: many messages from stdin, a line of the result for each."""
+"""How `send --jsonl -` talks, and `send --jsonl --file F`: many messages, a line of the result
+for each."""
 
 from __future__ import annotations
 
@@ -7,7 +8,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from megabot_cli.commands.sending import Ready, SendOptions, Wait, ask, open_talk, parse_line
+from megabot_cli.commands.sending import (
+    Ready,
+    SendOptions,
+    Wait,
+    ask,
+    lines_of,
+    open_talk,
+    parse_line,
+)
 from megabot_cli.errors import (
     ConnectionLost,
     CouldNotConnect,
@@ -28,16 +37,15 @@ _REST_S: Final = 1.0
 
 
 async def send_lines(invocation: Invocation, options: SendOptions) -> None:
-    """Send each line of stdin in its turn; each gives one line of the result.
+    """Send each line in its turn; each gives one line of the result.
 
     When time runs out, or the connection cannot be had again, what was not sent is told too.
     """
     from megabot_cli.commands.deadlines import deadline
     from megabot_cli.commands.waiting import waiting_for
     from megabot_cli.terminal.progress import Progress
-    from megabot_cli.terminal.stdin import lines
 
-    stdin = lines()
+    source = lines_of(options)
     waiting = waiting_for(invocation, direct=options.direct, limit_s=options.timeout_s)
     with Progress(invocation.console, "send") as progress:
         batch = _Batch(invocation, options, progress)
@@ -48,11 +56,11 @@ async def send_lines(invocation: Invocation, options: SendOptions) -> None:
             ):
                 waiting.connected()
                 batch.begun = True
-                await batch.send_all(client, stdin)
+                await batch.send_all(client, source)
         except MegabotError as fault:
             if not batch.begun:
                 raise
-            await batch.end_early(fault, stdin)
+            await batch.end_early(fault, source)
             raise batch.sum_up_early(fault) from None
     if batch.failed:
         raise PartlyFailed(
@@ -75,12 +83,12 @@ class _Batch:
     under_way: bool = False
     written: str | None = None  # the id of the message under way, once it has left
 
-    async def send_all(self, client: MegaBotClient, stdin: AsyncIterator[str]) -> None:
+    async def send_all(self, client: MegaBotClient, lines: AsyncIterator[str]) -> None:
         """Send them one after the other. Raises what leaves the others no chance."""
         from megabot_cli.commands.deadlines import Silence
 
         silence = Silence(client, self.options.idle_s)
-        async for line in stdin:
+        async for line in lines:
             if not self._take(line):
                 continue
             async with silence.bounded():
@@ -110,7 +118,7 @@ class _Batch:
         else:
             self._tell(facts)
 
-    async def end_early(self, fault: MegabotError, stdin: AsyncIterator[str]) -> None:
+    async def end_early(self, fault: MegabotError, lines: AsyncIterator[str]) -> None:
         """Tell of the message under way, and of all that were not sent any more."""
         import asyncio
 
@@ -119,7 +127,7 @@ class _Batch:
         while True:
             try:
                 async with asyncio.timeout(_REST_S):
-                    line = await anext(stdin)
+                    line = await anext(lines)
             except (StopAsyncIteration, TimeoutError, MegabotError):
                 return
             if self._take(line):

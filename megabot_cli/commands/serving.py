@@ -38,7 +38,9 @@ def announce(
         try:
             replace_private(ready_file, f"{line}\n".encode())
         except OSError as fault:
-            raise MegabotError(f"Could not write {ready_file}: {fault.strerror}") from None
+            raise MegabotError(
+                f"Could not write {ready_file}: {fault.strerror}", "--ready-file names another."
+            ) from None
     if not quietly:
         invocation.console.line(line)
 
@@ -83,7 +85,10 @@ async def serve_until_signal(
 
 
 def configure_logs(invocation: Invocation, known: KnownSecrets | None = None) -> None:
-    """Send log lines to stderr as the global options say, secrets replaced; `known` ones too."""
+    """Send log lines to stderr as the global options say, secrets replaced; `known` ones too.
+
+    What runs for long with a variable that is misspelt says so where it begins.
+    """
     import os
 
     from megabot_cli.recording.redaction import Redactor
@@ -98,3 +103,5 @@ def configure_logs(invocation: Invocation, known: KnownSecrets | None = None) ->
         scrub=Redactor(os.urandom(16), known=known).clean,
         color=invocation.console.err_color,
     )
+    for remark in invocation.configuration.remarks:
+        invocation.console.warn(remark)

@@ -102,7 +102,7 @@ def tail(
     if direct and wanted.begin is not None:
         raise WrongUsage("--direct has no history", "--from reads the relay's recording.")
     if since is not None and wanted.begin is not None:
-        raise WrongUsage("--since and --from exclude each other")
+        raise WrongUsage("--since and --from exclude each other", "Give one of them.")
     if assemble and invocation.output not in ("line", "wide"):
         raise WrongUsage(
             f"--assemble has no meaning with -o {invocation.output}, which has every chunk",

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.commands.tailing import Tail, history_of, same_as
-from megabot_cli.errors import CouldNotConnect, WrongUsage
+from megabot_cli.errors import CouldNotConnect, MegabotError, NotAuthenticated, WrongUsage
 
 if TYPE_CHECKING:
     import asyncio
@@ -121,10 +121,22 @@ async def _follow_tap(
                     continue
                 tail.show(passed, time.time())
     except aiohttp.WSServerHandshakeError as fault:
-        raise CouldNotConnect(f"The relay refused the tap: {fault.status}") from None
+        raise _refused(relay, fault.status) from None
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
     return watched
+
+
+def _refused(relay: RunningRelay, status: int) -> MegabotError:
+    from megabot_cli.commands.relay_refusals import wants_token
+
+    if status == 401:
+        return NotAuthenticated(
+            f"The relay at {relay.url} lets nobody in without its token", wants_token(relay)
+        )
+    again = "It may be stopping: try again in a moment."
+    hint = again if status == 503 else "`megabot relay status` says how it is; its log says why."
+    return CouldNotConnect(f"The relay at {relay.url} refused the tap: {status}", hint)
 
 
 def _tell_if_none_fits(tail: Tail, relay: RunningRelay) -> None:
@@ -132,7 +144,6 @@ def _tell_if_none_fits(tail: Tail, relay: RunningRelay) -> None:
     import msgspec
 
     from megabot_cli.commands.admin_request import ask_relay
-    from megabot_cli.errors import MegabotError
     from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
 
@@ -213,9 +224,15 @@ async def _next_relay(invocation: Invocation) -> RunningRelay:
 async def follow_upstream(tail: Tail) -> None:
     """Show what the upstream sends to us; dial again for ever."""
     if len(tail.wanted.sessions) > 1:
-        raise WrongUsage("Without a relay, tail can be on one session only")
+        raise WrongUsage(
+            "Without a relay, tail can be on one session only",
+            "`megabot relay` shows all that are on it.",
+        )
     if tail.wanted.direction == "to_upstream":
-        raise WrongUsage("Without a relay, only what goes to_client can be seen")
+        raise WrongUsage(
+            "Without a relay, only what goes to_client can be seen",
+            "`megabot relay` shows both ways.",
+        )
     session = next(iter(tail.wanted.sessions), None)
     import msgspec
 

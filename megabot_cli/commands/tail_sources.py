@@ -135,7 +135,7 @@ def _sources(invocation: Invocation, names: Sequence[str], wishes: Wishes) -> li
     if wishes.direct:
         raise WrongUsage("--direct goes without sources", "Name `upstream` instead.")
     if len(set(names)) < len(names):
-        raise WrongUsage("A source is named twice")
+        raise WrongUsage("A source is named twice", "Name each once.")
     return _told_apart([_source(invocation, name) for name in names])
 
 
@@ -144,7 +144,7 @@ def _told_apart(sources: list[Source]) -> list[Source]:
     paths = [source.path.resolve() for source in sources if source.kind == "recording"
              and source.path is not None]  # fmt: skip
     if len(set(paths)) < len(paths):
-        raise WrongUsage("A source is named twice")
+        raise WrongUsage("A source is named twice", "Name each once.")
     named = Counter(source.name for source in sources)
     return [
         replace(source, name=_end_of(source.path.resolve(), paths))

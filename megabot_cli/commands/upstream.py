@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from megabot_cli.errors import CouldNotConnect, NotAuthenticated
+from megabot_cli.errors import CouldNotConnect, MegabotError, NotAuthenticated
 
 if TYPE_CHECKING:
     import ssl
@@ -160,8 +160,13 @@ async def open_client(
         through = MegaBotClient(relay.url, api_key=client_token(Path(relay.token_file)), **given)
         if prepare is not None:
             prepare(through)
-        async with through as client:
-            yield client
+        try:
+            async with through as client:
+                yield client
+        except MegabotError as fault:
+            from megabot_cli.commands.relay_refusals import said_by_relay
+
+            raise said_by_relay(fault, relay) from None
         return
     invocation.console.detail(f"straight to {profile.url}")
     if variable := variable_in_force(invocation):

@@ -16,3 +16,17 @@ def did_you_mean(word: str, known: Iterable[str], *, near: float = 0.6) -> str |
 def as_clause(guess: str | None) -> str | None:
     """The guess as it goes on in a sentence that others began."""
     return guess and guess[0].lower() + guess[1:]
+
+
+def slips(typed: str, meant: str) -> int:
+    """How often the finger slipped: letters that are wrong, too many, missing, or swapped."""
+    before: list[int] = []
+    row = list(range(len(meant) + 1))
+    for i, letter in enumerate(typed, start=1):
+        two_before, before, row = before, row, [i]
+        for j, other in enumerate(meant, start=1):
+            least = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (typed[i - 2], letter) == (other, meant[j - 2]):
+                least = min(least, two_before[j - 2] + 1)
+            row.append(least)
+    return row[-1]

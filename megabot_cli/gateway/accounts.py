@@ -83,7 +83,9 @@ class Users:
         except FileNotFoundError:
             return cls(path=path, cost=cost)
         except OSError as fault:
-            raise BadConfiguration(f"The users file cannot be read: {fault}.") from fault
+            raise BadConfiguration(
+                f"{path} cannot be read: {fault.strerror or fault}.", "--users names another."
+            ) from fault
         return cls(_parse(content, path), path=path, cost=cost)
 
     def __len__(self) -> int:
@@ -110,7 +112,9 @@ class Users:
         if not 0 < len(name) <= MAX_NAME_LENGTH:
             raise BadData(f"A user name has 1 to {MAX_NAME_LENGTH} characters.")
         if not password:
-            raise BadData("A password must not be empty.")
+            raise BadData(
+                "A password must not be empty.", "Type one, or pipe it in with --password-stdin."
+            )
         hashed = passwords.hash_password(password, cost=self._cost)
         account = self._accounts.get(name)
         if account is None:
@@ -186,7 +190,9 @@ class Users:
     def _known(self, name: str) -> _Account:
         account = self._accounts.get(name)
         if account is None:
-            raise NotFound(f"There is no user {name}.")
+            raise NotFound(
+                f"There is no user {name}.", "`megabot gateway users list` shows those there are."
+            )
         return account
 
     def _save(self, name: str) -> None:
@@ -198,7 +204,9 @@ class Users:
         try:
             replace_private(self._path, msgspec.yaml.encode(self._accounts))
         except OSError as fault:
-            raise BadConfiguration(f"The users file cannot be written: {fault}.") from fault
+            raise BadConfiguration(
+                f"The users file cannot be written: {fault}.", "--users names another."
+            ) from fault
 
 
 def _accounts_in(ledger: Ledger) -> dict[str, _Account]:

@@ -126,7 +126,9 @@ class Expression:
         """The error that points at the part that is to blame, of one that fails."""
         reason = str(fault).partition(". ")[0]
         if part is None:
-            return BadData(f"{reason}, in the condition: {self.source}")
+            return BadData(
+                f"{reason}, in the condition: {self.source}", f"An example: {self._words.example}"
+            )
         part = part.blame(lambda each: self._fault_of(each) is not None)
         reason = str(self._fault_of(part) or fault).partition(". ")[0]
         line_start = self.source.rfind("\n", 0, part.at) + 1
@@ -175,7 +177,9 @@ def _offset_of(source: str, name: str) -> int:
 def _not_understood(source: str, report: str, example: str) -> BadData:
     found = _PLACE.search(report)
     if found is None:
-        return BadData(f"The condition cannot be understood: {source[:200]}")
+        return BadData(
+            f"The condition cannot be understood: {source[:200]}", f"An example: {example}"
+        )
     line, column, reason = int(found[1]), int(found[2]), _shortened(found[3])
     lines = source.splitlines() or [""]
     before = sum(len(each) + 1 for each in lines[: line - 1])

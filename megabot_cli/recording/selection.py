@@ -335,4 +335,7 @@ def expression(text: str, named: str) -> re.Pattern[str]:
         return re.compile(text)
     except re.error as fault:
         at = f" at character {fault.pos + 1}" if fault.pos is not None else ""
-        raise WrongUsage(f"{named} is no regular expression: {fault.msg}{at}.") from None
+        raise WrongUsage(
+            f"{named} is no regular expression: {fault.msg}{at}.",
+            "A \\ before any of .^$*+?()[]{}|\\ means the character itself.",
+        ) from None

@@ -172,7 +172,9 @@ def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
     """The certificate that clients see; None where there is none. Raises BadConfiguration."""
     if settings.tls_cert_file is None:
         if settings.tls_key_file is not None:
-            raise BadConfiguration("relay.tls_key_file needs relay.tls_cert_file")
+            raise BadConfiguration(
+                "relay.tls_key_file needs relay.tls_cert_file", "Name both, or neither."
+            )
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     _load_certificate(context, settings)

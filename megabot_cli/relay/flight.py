@@ -124,7 +124,10 @@ def write_dump(
     works for a while: not for the event loop's thread.
     """
     if not items:
-        raise NotFound("Nothing passed in the time that the flight recorder keeps (--ring)")
+        raise NotFound(
+            "Nothing passed in the time that the flight recorder keeps (--ring)",
+            "A longer --ring keeps more.",
+        )
     began = now - (now_ns - items[0][0]) / 1e9
     # Named and listed by when it is made: of two that reach back to one moment the later is newer.
     recording = make_id("rec", int(now * 1000), os.urandom(5))

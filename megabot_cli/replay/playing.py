@@ -86,10 +86,8 @@ class Run:
         self._clock_runs = asyncio.Event()
         self._is_timed = options.pace != "fast"
         offsets = offsets_s([m.t for m in self._messages], options) if self._is_timed else []
-        self._offsets = dict(zip([m.place for m in self._messages], offsets, strict=False))
-        offsets = offsets_s([message.t for message in self._messages], options)
         places = [message.place for message in self._messages]
-        self._offsets = dict(zip(places, offsets, strict=True))
+        self._offsets = dict(zip(places, offsets, strict=self._is_timed))
         # Asked before time counts: of 600 000 messages it takes a tenth of a second.
         recorded = conversation.answers
         self._may_bring_extras = any(not recorded[place].parts for place in places)

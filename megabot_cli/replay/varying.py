@@ -82,7 +82,10 @@ def write_ignored(path: Path, found: Mapping[str, int], answers: int) -> None:
     try:
         path.write_text("".join(lines), encoding="utf-8")
     except OSError as fault:
-        raise BadConfiguration(f"Cannot write {path}: {fault.strerror or fault}") from fault
+        raise BadConfiguration(
+            f"Cannot write {path}: {fault.strerror or fault}",
+            "Name a file in a folder of your own.",
+        ) from fault
 
 
 def read_ignored(path: Path) -> list[str]:

@@ -55,7 +55,7 @@ def open_any(
     """
     if source != "-" and Path(source).is_dir():
         if form not in ("auto", "recording"):
-            raise BadData(f"{source} is a folder, and no {form} file.")
+            raise BadData(f"{source} is a folder, and no {form} file.", "Name a file in it.")
         return _SourceRecording(_segments(Path(source)), strict=strict, digest=digest)
     file = open_source(source)
     try:

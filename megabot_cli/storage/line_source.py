@@ -147,8 +147,14 @@ def cannot_read(source: Path | str, fault: OSError) -> MegabotError:
             f"There is no recording {source}.", "`megabot recordings list` shows those there are."
         )
     if isinstance(fault, PermissionError):
-        return NotPermitted(f"{source} may not be read: {fault.strerror}.")
-    return BadData(f"{source} cannot be read: {fault.strerror or fault}.")
+        return NotPermitted(
+            f"{source} may not be read: {fault.strerror}.",
+            "`ls -l` says who may; `chmod` lets you.",
+        )
+    return BadData(
+        f"{source} cannot be read: {fault.strerror or fault}.",
+        "Is it a recording, and the disk well?",
+    )
 
 
 def first_line_of(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Line | None:

@@ -21,6 +21,7 @@ from megabot_cli.storage.segment_writer import PART, is_being_written
 
 _TAIL_BYTES: Final = 64 * 1024
 _MOST_SHOWN: Final = 5
+RECORDS: Final = "`megabot relay` records while it runs."
 
 
 class RecordingInfo(msgspec.Struct, frozen=True):
@@ -210,7 +211,7 @@ def _newest(folder: Path, unreadable: list[Unreadable] | None) -> Path:
     not_read: list[Unreadable] = []
     recordings = list_recordings(folder, not_read)
     if not recordings:
-        raise NotFound(f"There are no recordings in {folder}.", _what_there_is(folder))
+        raise NotFound(f"There are no recordings in {folder}.", RECORDS)
     newest = recordings[0]
     if unreadable is not None:
         unreadable += [each for each in not_read if each.at >= _unix_time(newest.made_at)]
@@ -220,4 +221,4 @@ def _newest(folder: Path, unreadable: list[Unreadable] | None) -> Path:
 def _what_there_is(folder: Path) -> str:
     if recording_folders(folder):
         return "`megabot recordings list` shows those there are; `last` is the newest."
-    return f"{folder} holds none yet: `megabot relay` records while it runs."
+    return f"{folder} holds none yet: {RECORDS}"

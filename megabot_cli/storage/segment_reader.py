@@ -404,7 +404,8 @@ def open_recording(
     except OSError as fault:
         raise cannot_read(path, fault) from fault
     if not segments:
-        hint = f"It holds recordings; name one, such as {inner[-1]}." if inner else None
+        listed = "Name one that `megabot recordings list` shows."
+        hint = f"It holds recordings; name one, such as {inner[-1]}." if inner else listed
         raise NotFound(f"{path} is not the folder of one recording.", hint)
     return RecordingReader(segments, strict=strict, digest=digest)
 

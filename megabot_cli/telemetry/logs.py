@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import Any, Literal, TextIO
 
 from megabot_cli.recording.harmless_json import STEERING
+from megabot_cli.telemetry.folding import Folded
 
 # structlog loads rich for tracebacks, which are never left to it (see `_explain_fault`): a
 # tenth of a second of every start.
@@ -201,11 +202,10 @@ def configure_logging(
         narrow = out.isatty()  # in a file, nothing else tells the day
         if narrow:
             processors.append(_shorten)
-        processors.append(
-            structlog.dev.ConsoleRenderer(
-                colors=colors, pad_event_to=16 if narrow else 24, pad_level=not narrow
-            )
+        renderer = structlog.dev.ConsoleRenderer(
+            colors=colors, pad_event_to=16 if narrow else 24, pad_level=not narrow
         )
+        processors.append(Folded(renderer, out) if narrow else renderer)
     else:
         processors.append(structlog.processors.JSONRenderer())
     structlog.configure(

@@ -56,21 +56,23 @@ def _read_all(limit: int) -> bytes:
     return content
 
 
-def _chunks(limit: int) -> Iterator[bytes]:
+def _chunks(limit: int, descriptor: int = STDIN) -> Iterator[bytes]:
     taken = 0
     try:
-        while taken <= limit and (chunk := os.read(STDIN, _CHUNK)):
+        while taken <= limit and (chunk := os.read(descriptor, _CHUNK)):
             taken += len(chunk)
             yield chunk
     except OSError:
         return  # a closed stdin is an empty one
 
 
-def _text(content: bytes) -> str:
+def _text(content: bytes, where: str = "stdin") -> str:
     try:
         return content.decode()
     except UnicodeDecodeError as fault:
-        raise BadData(f"stdin is not UTF-8 text (byte {fault.start})") from None
+        raise BadData(
+            f"{where} is not UTF-8 text (byte {fault.start})", "`iconv -t UTF-8` makes it that."
+        ) from None
 
 
 def ask(question: str) -> str:
@@ -82,7 +84,9 @@ def ask(question: str) -> str:
         answer = input()
     except EOFError:
         print(file=sys.stderr)
-        raise WrongUsage("There was no answer") from None
+        raise WrongUsage(
+            "There was no answer", "--help says what to give as an option instead."
+        ) from None
     except BaseException:
         print(file=sys.stderr)  # Ctrl-C: what comes next is on a line of its own
         raise
@@ -98,12 +102,15 @@ def ask_secret(question: str) -> str:
 
         print(file=sys.stderr)  # Ctrl-C, say: what comes next is on a line of its own
         if isinstance(ended, EOFError):
-            raise WrongUsage("There was no answer") from None
+            raise WrongUsage(
+                "There was no answer", "--help says what to give as an option instead."
+            ) from None
         raise
 
 
-async def lines() -> AsyncIterator[str]:
-    """The lines of stdin as they come, read ahead by a bounded number.
+async def lines(descriptor: int = STDIN, name: str = "stdin") -> AsyncIterator[str]:
+    """The lines of stdin, or of another open file, as they come, read ahead by a bounded number.
+    BadData, with its `name`, for what is no text.
 
     A thread reads: an event loop cannot wait for a file, and never hears of /dev/null.
     """
@@ -111,17 +118,25 @@ async def lines() -> AsyncIterator[str]:
 
     loop = asyncio.get_running_loop()
     waiting: asyncio.Queue[bytes | None] = asyncio.Queue(_LINES_AHEAD)
-    reader = threading.Thread(target=_feed, args=(loop, waiting), daemon=True, name="stdin")
+    reader = threading.Thread(
+        target=_feed, args=(loop, waiting, descriptor), daemon=True, name="stdin"
+    )
     reader.start()
     while (line := await waiting.get()) is not None:
-        yield _text(line).rstrip("\r\n")
+        yield _text(line, name).rstrip("\r\n")
 
 
-def _feed(loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[bytes | None]) -> None:
-    for line in _split(_chunks_for_ever()):
-        if not _hand_over(loop, waiting, line):
-            return
-    _hand_over(loop, waiting, None)
+def _feed(
+    loop: asyncio.AbstractEventLoop, waiting: asyncio.Queue[bytes | None], descriptor: int
+) -> None:
+    try:
+        for line in _split(_chunks_for_ever(descriptor)):
+            if not _hand_over(loop, waiting, line):
+                return
+        _hand_over(loop, waiting, None)
+    finally:
+        if descriptor != STDIN:
+            os.close(descriptor)
 
 
 def _hand_over(
@@ -140,9 +155,9 @@ def _hand_over(
     return True
 
 
-def _chunks_for_ever() -> Iterator[bytes]:
+def _chunks_for_ever(descriptor: int) -> Iterator[bytes]:
     with_limit_per_line_only = 1 << 62
-    yield from _chunks(with_limit_per_line_only)
+    yield from _chunks(with_limit_per_line_only, descriptor)
 
 
 def _split(chunks: Iterator[bytes]) -> Iterator[bytes]:

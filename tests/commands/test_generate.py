@@ -10,9 +10,12 @@ import socket
 import socketserver
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 from megabot_cli.commands.generate import generated_files, main, stale_files
@@ -65,19 +68,6 @@ def test_every_fault_is_in_the_page_of_exit_codes() -> None:
     assert told == {fault.exit_code: fault.code for fault in faults}
     again = ", ".join(str(fault.exit_code) for fault in faults if fault.retryable)
     assert again.replace(", 10", " and 10") in WORTH_ANOTHER_TRY
-
-
-def test_powershell_can_read_the_table_in_its_script() -> None:
-    """Names that differ in capitals alone are one to it, and a line cannot begin with '@."""
-    text = (COMPLETIONS / "megabot.ps1").read_text()
-    table = text.partition("@'\n")[2].partition("\n'@")[0]
-    assert text.isascii()
-    for entry in json.loads(table).values():
-        options = [option.lower() for option in entry["values"]]
-        assert len(set(options)) == len(options)
-        for each in (*entry["commands"], *entry["options"]):
-            assert each["name"]
-            assert each["help"]
 
 
 @needs("mandoc")
@@ -149,7 +139,11 @@ def bash_completes(line: str) -> list[str]:
         ("megabot --url ws://x:1/ws whoa", ["whoami"]),
         ("megabot -o js", ["json", "jsonl"]),
         ("megabot send --wait re", ["reply"]),
-        ("megabot send --wait type:chat_st", ["type:chat_stream"]),
+        ("megabot send --wait type:chat_st", ["chat_stream"]),  # bash has the rest
+        ("megabot replay last --pace fixed:1", ["10/s"]),
+        ("megabot tail --direction=to_u", ["to_upstream"]),
+        ("megabot send --wait=type:chat_st", ["chat_stream"]),
+        ("megabot --color=n tail --output=ra", ["raw"]),
         ("megabot replay last --to c", ["clients"]),
         ("megabot gateway --scenario fl", ["flaky-network"]),
         ("megabot tail upst", ["upstream"]),
@@ -160,6 +154,57 @@ def bash_completes(line: str) -> list[str]:
 )
 def test_bash_completes(line: str, offered: list[str]) -> None:
     assert bash_completes(line) == offered
+
+
+@needs("bash")
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("megabot send --wait type:chat_stre", "send --wait type:chat_stream"),
+        ("megabot replay last --pace fixed:1", "replay last --pace fixed:10/s"),
+        ("megabot tail --direction=to_u", "tail --direction=to_upstream"),
+        ("megabot send --wait=type:chat_stre", "send --wait=type:chat_stream"),
+    ],
+)
+@pytest.mark.parametrize("breaks", ["", "COMP_WORDBREAKS=${COMP_WORDBREAKS//[:=]}; "])
+def test_bash_puts_what_it_completes_where_it_belongs(
+    typed: str, completed: str, breaks: str
+) -> None:
+    """In a shell that one types into: it takes a word apart at colons and at =, by itself."""
+    shell = pexpect.spawn(
+        "bash", ["--norc", "--noprofile", "-i"], encoding="utf-8", timeout=20,
+        dimensions=(24, 200), env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PS1": "> "},
+    )  # fmt: skip
+    shell.expect("> ")
+    load = f"source '{COMPLETIONS / 'megabot.bash'}'"
+    shell.sendline(f"{breaks}{load}; bind 'set bell-style none'; megabot() {{ echo got: $*; }}")
+    shell.expect("\n> ")
+    shell.send(f"{typed}\t\n")
+    shell.expect("got: ([^\r\n]*)")
+    assert shell.match is not None
+    assert shell.match[1] == completed
+    shell.close(force=True)
+
+
+@needs("zsh")
+def test_zsh_completes_the_value_in_the_word_of_its_option_and_in_the_next() -> None:
+    shell = pexpect.spawn(
+        "zsh", ["-f", "-i"], encoding="utf-8", timeout=20, dimensions=(24, 200),
+        env={"PATH": "/usr/bin:/bin", "TERM": "dumb", "PS1": "> "},
+    )  # fmt: skip
+    shell.expect("> ")
+    load = f"autoload -Uz compinit && compinit -D -u; source '{COMPLETIONS / '_megabot'}'"
+    shell.sendline(f"unsetopt zle_bracketed_paste; {load}; print -r LOAD''ED")
+    shell.expect_exact("LOADED")
+    for typed, completed in (
+        ("megabot tail --direction=to_u", "megabot tail --direction=to_upstream"),
+        ("megabot tail --direction to_u", "megabot tail --direction to_upstream"),
+        ("megabot send --wait=type:chat_stre", "megabot send --wait=type:chat_stream"),
+    ):
+        shell.send(f"{typed}\t")
+        shell.send("\x01print -r '\x05'\n")  # Ctrl-A and Ctrl-E: the line as a word
+        shell.expect_exact(f"\n{completed}")
+    shell.close(force=True)
 
 
 def a_home_with(folder: Path) -> Path:
@@ -255,13 +300,13 @@ def test_the_profiles_of_the_configuration_file_are_offered(tmp_path: Path, shel
     assert not (tmp_path / "found").exists()
 
 
-class _TcpServer(http.server.HTTPServer):
+class TcpRelay(http.server.HTTPServer):
     @property
     def admin_url(self) -> str:
         return f"http://127.0.0.1:{self.server_address[1]}"
 
 
-class _UnixServer(_TcpServer):
+class UnixRelay(TcpRelay):
     address_family = socket.AF_UNIX
 
     def server_bind(self) -> None:
@@ -272,14 +317,10 @@ class _UnixServer(_TcpServer):
         return f"unix:{self.server_address}"
 
 
-@needs("curl")
-@pytest.mark.parametrize("kind", [_TcpServer, _UnixServer])
-@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
-def test_the_sessions_of_a_running_relay_are_offered(
-    tmp_path: Path, shell: str, kind: type[_TcpServer]
-) -> None:
-    """Also by one that demands the client token. What stands in an id is never run."""
-    ids = ["sess_1", "sess_2", "$(touch${IFS}found)"]
+@contextmanager
+def a_relay_of(home: Path, kind: type[TcpRelay], ids: list[str]) -> Iterator[TcpRelay]:
+    """One that demands the client token, and the run file of another that is dead: where that
+    listened this one does now, and gets no token."""
     answer = json.dumps([{"session": each, "clients": [{"session": None}]} for each in ids])
 
     class Relay(http.server.BaseHTTPRequestHandler):
@@ -293,22 +334,32 @@ def test_the_sessions_of_a_running_relay_are_offered(
         def log_message(self, *_: object) -> None:
             """Nobody reads it."""
 
-    key = tmp_path / "client-token"
+    key = home / "client-token"
     key.write_text("the-token\n")
-    address: Any = ("127.0.0.1", 0) if kind is _TcpServer else str(tmp_path / "admin")
+    address: Any = ("127.0.0.1", 0) if kind is TcpRelay else str(home / "admin")
     with kind(address, Relay) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        run = tmp_path / "state" / "run"
+        run = home / "state" / "run"
         run.mkdir(parents=True)
         pid = os.getpid()
         (run / f"relay-default-{pid}.json").write_text(
             f'{{"pid":{pid},"admin_url":"{server.admin_url}","token_file":"{key}","x":1}}'
         )
-        # Dead, and another listens there by now: it gets no token.
         gone = f'{{"pid":4194305,"admin_url":"{server.admin_url}","token_file":"{key}"}}'
         (run / "relay-gone-4194305.json").write_text(gone)
-        found = shell_lists(shell, "_megabot_sessions", tmp_path)
+        yield server
         server.shutdown()
+
+
+@needs("curl")
+@pytest.mark.parametrize("kind", [TcpRelay, UnixRelay])
+@pytest.mark.parametrize("shell", [pytest.param(each, marks=needs(each)) for each in SHELLS])
+def test_the_sessions_of_a_running_relay_are_offered(
+    tmp_path: Path, shell: str, kind: type[TcpRelay]
+) -> None:
+    """What stands in an id is never run."""
+    with a_relay_of(tmp_path, kind, ["sess_1", "sess_2", "$(touch${IFS}found)"]):
+        found = shell_lists(shell, "_megabot_sessions", tmp_path)
     assert found == ["sess_1", "sess_2"]
     assert not (tmp_path / "found").exists()
 

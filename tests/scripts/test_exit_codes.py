@@ -86,6 +86,8 @@ def test_an_error_is_json_also_where_what_was_asked_for_stands_before_the_fault(
         ("--profil x", "Did you mean --profile?"),
         ("send hi --tiemout 3s", "Did you mean --timeout?"),
         ("tail -n x", "'x' is no whole number"),
+        ("tail -n -1", "-1 is less than 0"),
+        ("relay --rate-limit x", "'x' is no number"),
         ("bench --duration 0 --yes", "--duration 0 measures nothing"),
         ("login --no-store --storage keyring", "exclude each other"),
         ("help sned", "Did you mean 'send'?"),
@@ -95,6 +97,32 @@ def test_what_was_typed_wrongly_is_told_in_a_few_words(ann: Operator, line: str,
     done = ann.types(*line.split())
     assert (done.returncode, done.stdout) == (2, "")
     assert told in done.stderr.splitlines()[0]
+
+
+def test_what_only_looks_a_little_like_an_option_is_no_guess(ann: Operator) -> None:
+    done = ann.types("relay", "--sesion", "x")
+    assert done.stderr == (
+        "error: No such option: --sesion\nhint: `megabot relay --help` shows what there is.\n"
+    )
+    assert "Did you mean --session?" in ann.types("send", "--sesion", "x").stderr
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "recordings grep [ last",
+        "tail --grep (",
+        "send hi --until type=",
+        "send hi --fields a --template b",
+        "chat --new --session x",
+        "send --file /",
+        "tail relay relay",
+    ],
+)
+def test_an_error_names_the_next_step(ann: Operator, line: str) -> None:
+    done = ann.types(*line.split())
+    assert done.returncode in {2, 9, 11}
+    assert "\nhint: " in done.stderr
 
 
 def test_help_may_be_asked_for_by_that_word(ann: Operator) -> None:
@@ -230,7 +258,7 @@ def test_12_when_the_port_is_taken(ann: Operator, gateway: str) -> None:
 def test_9_when_what_is_to_be_sent_is_no_file(ann: Operator) -> None:
     for flag in ("--file", "--attach"):
         done = ann.types("send", *(("hi",) if flag == "--attach" else ()), flag, "/", "--json")
-        assert (done.returncode, error_of(done)["message"]) == (9, "Cannot read /: Is a directory")
+        assert (done.returncode, error_of(done)["message"]) == (9, "/ is a folder")
 
 
 def test_14_when_part_of_a_batch_failed(ann: Operator) -> None:

@@ -103,6 +103,41 @@ def test_many_messages_give_one_line_each_in_their_order(
     assert results[-1]["reply"]["metadata"]["reply_to"] == "mine"
 
 
+def test_the_lines_of_a_file_are_messages_as_those_of_stdin_are(
+    ann: Operator, tmp_path: Path
+) -> None:
+    file = tmp_path / "questions.txt"
+    file.write_text("one\n\ntwo\n")
+    done = ann.types("send", "--jsonl", "--file", str(file))
+    assert done.returncode == 0, done.stderr
+    results = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [each["line"] for each in results] == [1, 3]
+    assert "two" in results[1]["answer"]
+    shown = ann.types("send", "--jsonl", "--file", str(file), "--dry-run")
+    contents = [json.loads(line)["payload"]["content"] for line in shown.stdout.splitlines()]
+    assert contents == ["one", "two"]
+    whole = ann.types("send", "--json", "--file", str(file), "--dry-run")
+    assert json.loads(whole.stdout)["payload"]["content"] == "one\n\ntwo"
+
+
+def test_a_file_that_cannot_be_read_is_told_with_what_to_do(ann: Operator, tmp_path: Path) -> None:
+    latin = tmp_path / "latin"
+    latin.write_bytes(b"caf\xe9\n")
+    for more in ((), ("--jsonl",)):
+        for path, code, told, hint in (
+            (tmp_path / "none", 9, "There is no file", "Check its name."),
+            (tmp_path / "no" / "file", 9, "There is no file", "There is no folder"),
+            (tmp_path, 9, "is a folder", "Name a file in it."),
+            (latin, 11, "is not UTF-8 text (byte 3)", "`iconv -t UTF-8`"),
+        ):
+            done = ann.types("send", "--file", str(path), *more)
+            assert (done.returncode, done.stdout) == (code, "")
+            assert told in done.stderr
+            assert hint in done.stderr
+    assert "Check its name; this is " in ann.types("send", "--file", "none").stderr
+    assert ann.types("send", "hi", "--attach", str(tmp_path)).returncode == 9
+
+
 def test_a_line_that_is_none_is_told_by_its_number_and_column(ann: Operator) -> None:
     done = ann.types("send", "--jsonl", "-", "--no-wait", typed='hi\n\n \n{"type":"x\n')
     results = [json.loads(line) for line in done.stdout.splitlines()]

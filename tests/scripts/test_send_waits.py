@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.conftest import Operator, start_gateway
+from tests.scripts.test_relay_and_recordings import start_relay
 from tests.scripts.test_terminal import ended, on_a_terminal
-from tests.support.processes import Processes
+from tests.support.processes import Process, Processes, wait_until
 
 
 def at_scenario(processes: Processes, folder: Path, text: str) -> Operator:
@@ -115,9 +116,10 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     assert lost.returncode == 9
     assert f"The relay has {session}. --or-new goes on in a new one." in lost.stderr
     for number in range(4):  # each begins one
-        again = own.types("send", "hi", "--session", f"sess_none{number}")
+        own.types("send", "hi", "--session", f"sess_none{number}", "--or-new")
+    again = own.types("send", "hi", "--session", "sess_none")
     there = own.types("relay", "sessions", "--fields", "session").stdout.split()
-    newest = ", ".join(reversed(there[-4:-1]))
+    newest = ", ".join(reversed(there[-3:]))
     assert f"The relay has {newest} and others." in again.stderr
     gateway.kill()
     relay.wait_for_line("link.lost")
@@ -132,6 +134,42 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     done = own.types("send", "hi", "--timeout", "1s")  # a new session, which the relay has not got
     assert done.returncode == 3
     assert "did not take the connection within 1 s\nhint: `megabot doctor`" in done.stderr
+
+
+def test_asking_for_a_session_that_is_gone_leaves_no_other_at_the_relay(
+    ann: Operator, processes: Processes
+) -> None:
+    for mode in ("session", "shared"):
+        relay = start_relay(processes, ann, "--no-record", "--mode", mode)
+        relay.ready()
+        there = ann.types("relay", "sessions", "--fields", "session").stdout
+        assert there.count("sess_") == 1
+        for line in (("send", "hi"), ("send", "hi", "--no-wait"), ("chat",), ("tool", "time")):
+            done = ann.types(*line, "--session", "sess_none")
+            assert done.returncode == 9
+            other = "The relay has no other." if mode == "shared" else f"The relay has {there}"
+            assert f"hint: {other.strip()}" in done.stderr
+            assert ann.types("relay", "sessions", "--fields", "session").stdout == there
+        relay.stop()
+
+
+def test_without_a_relay_one_session_is_made_where_another_was_asked_for(
+    ann: Operator, processes: Processes
+) -> None:
+    """To ask for one is to connect; `--no-wait` does not do so twice."""
+    url = start_gateway(processes, "--listen", ":0")
+    there = Operator(processes.home, url)
+    there.logs_in()
+    gateway = processes.running[0]
+    for line in (("send", "hi", "--no-wait"), ("send", "hi")):
+        before = opened(gateway)
+        assert there.types(*line, "--session", "sess_none").returncode == 9
+        wait_until(lambda: opened(gateway) != before, "a connection is logged")  # noqa: B023
+        assert opened(gateway) == before + 1
+
+
+def opened(gateway: Process) -> int:
+    return sum('"connection.opened"' in each for each in gateway.error_lines)
 
 
 def test_a_session_that_is_not_there_is_not_found_and_nothing_is_sent(ann: Operator) -> None:

@@ -18,7 +18,7 @@ _BASH_FRAME = r"""# {note}
 # Load with: source megabot.bash
 
 _megabot() {{
-    local line words cur prev path word place given
+    local line words cur prev path word place given before
     line=${{COMP_LINE:0:COMP_POINT}}
     # Split at blanks ourselves: bash also splits at the colons of ws://host:port.
     read -ra words <<<"$line"
@@ -26,8 +26,18 @@ _megabot() {{
     cur=${{words[-1]}}
     prev=
     (( ${{#words[@]}} > 1 )) && prev=${{words[-2]}}
+    before=
+    if [[ $cur == --*=* ]]; then  # the value of the option in this same word
+        prev=${{cur%%=*}}
+        before=$prev=
+        cur=${{cur#*=}}
+    fi
     COMPREPLY=()
+    _megabot_find
+    _megabot_trim
+}}
 
+_megabot_find() {{
     path=megabot
     given=0
     for (( place = 1; place < ${{#words[@]}} - 1; place++ )); do
@@ -53,7 +63,6 @@ _megabot() {{
 {arguments}
         esac
     fi
-    _megabot_trim
 }}
 
 _megabot_words() {{
@@ -62,12 +71,14 @@ _megabot_words() {{
     COMPREPLY=($(compgen -W "$words" -- "$cur"))
 }}
 
-# A word with a colon is several words to bash: leave off what is already there.
+# A word with a colon or = is several words to bash: leave off what is already there.
 _megabot_trim() {{
-    local already=${{cur%"${{cur##*:}}"}} place
-    [[ $cur == *:* && $COMP_WORDBREAKS == *:* ]] || return 0
+    local already= place
+    [[ $COMP_WORDBREAKS == *=* ]] && before=
+    [[ $COMP_WORDBREAKS == *:* ]] && already=${{cur%"${{cur##*:}}"}}
+    [[ $already ]] && before=
     for place in "${{!COMPREPLY[@]}}"; do
-        COMPREPLY[place]=${{COMPREPLY[place]#"$already"}}
+        COMPREPLY[place]=$before${{COMPREPLY[place]#"$already"}}
     done
 }}
 

@@ -120,10 +120,12 @@ def _zsh_option(option: Option) -> str:
         f":{option.takes.lower().replace(':', ' ')}:{_zsh_action(option)}" if option.takes else ""
     )
     repeat = "*" if option.repeats else f"({' '.join(option.names)})"
-    if len(option.names) == 1:
-        return quoted(f"{'*' if option.repeats else ''}{option.names[0]}[{help_text}]{value}")
-    names = "{" + ",".join(option.names) + "}"
-    return f"{quoted(repeat)}{names}{quoted(f'[{help_text}]{value}')}"
+    # With = behind it an option takes its value in the same word too, or in the next.
+    names = [f"{n}=" if option.takes and n.startswith("--") else n for n in option.names]
+    if len(names) == 1:
+        return quoted(f"{'*' if option.repeats else ''}{names[0]}[{help_text}]{value}")
+    braced = "{" + ",".join(names) + "}"
+    return f"{quoted(repeat)}{braced}{quoted(f'[{help_text}]{value}')}"
 
 
 def _zsh_action(what: Option | Argument) -> str:

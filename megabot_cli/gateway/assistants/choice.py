@@ -52,7 +52,9 @@ def _split(command: str) -> list[str]:
     try:
         words = shlex.split(command)
     except ValueError as fault:
-        raise BadConfiguration(f"The assistant's command cannot be read: {fault}") from None
+        raise BadConfiguration(
+            f"The assistant's command cannot be read: {fault}", "Is a quote open in it?"
+        ) from None
     if not words:
         raise BadConfiguration("The assistant's command is empty", "command:'./answer --fast'")
     return words

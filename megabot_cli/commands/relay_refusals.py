@@ -1,0 +1,55 @@
+"""What a running relay refuses with, in words that tell it from the upstream behind it."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from megabot_cli.errors import MegabotError, NotAuthenticated
+
+if TYPE_CHECKING:
+    from megabot_cli.storage.run_files import RunningRelay
+
+# In which words the relay's own client says that its credential is of no use.
+_OF_NO_USE = re.compile(r"refused the credential|no longer accepts")
+
+
+def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
+    """The same fault: said once, by whoever said it, and with what helps there."""
+    from megabot_cli.client.endpoint import parse_endpoint
+    from megabot_cli.client.refusals import who_of
+
+    _, is_of_upstream, words = fault.message.partition(f": {who_of('')}")
+    if isinstance(fault, NotAuthenticated) and is_of_upstream:
+        return _again(fault, who_of("") + words, _log_in(relay))
+    if is_of_upstream and _OF_NO_USE.search(words):
+        # What waited for the link was not delivered, and will not be a little later.
+        return NotAuthenticated(fault.message, _log_in(relay), close_code=fault.close_code)
+    taken_for_upstream = who_of(parse_endpoint(relay.url).origin)
+    if not fault.message.startswith(taken_for_upstream):
+        return fault
+    message = f"The relay at {relay.url}{fault.message.removeprefix(taken_for_upstream)}"
+    hint = fault.hint
+    if isinstance(fault, NotAuthenticated):
+        message = message.replace(" refused the credential", " lets nobody in without its token")
+        hint = wants_token(relay)
+    return _again(fault, message, hint)
+
+
+def wants_token(relay: RunningRelay) -> str:
+    """What to do where a relay does not take the token that we have."""
+    return f"Its token is in {relay.token_file}; where that was changed, start the relay anew."
+
+
+def _log_in(relay: RunningRelay) -> str:
+    from megabot_cli.client.refusals import LOG_IN
+
+    profile = "" if relay.profile == "default" else f" -p {relay.profile}"
+    login = LOG_IN.replace("megabot login", f"megabot{profile} login").rstrip(".")
+    return f"{login}, then `megabot{profile} relay reauth` has the relay read it."
+
+
+def _again(fault: MegabotError, message: str, hint: str | None) -> MegabotError:
+    return type(fault)(
+        message, hint, retry_after_s=fault.retry_after_s, close_code=fault.close_code
+    )

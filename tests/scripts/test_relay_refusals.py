@@ -1,0 +1,75 @@
+"""A relay that refuses: told once, by its name, with what helps there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.scripts.conftest import Operator, start_gateway
+from tests.scripts.test_relay_and_recordings import start_relay
+from tests.support.ports import kept_port
+from tests.support.processes import Processes, megabot, wait_until
+
+
+@pytest.fixture
+def port() -> Iterator[int]:
+    with kept_port() as port:
+        yield port
+
+
+def test_a_relay_that_wants_another_token_is_no_upstream_to_log_in_at(
+    stranger: Operator, processes: Processes
+) -> None:
+    stranger.logs_in()
+    relay = start_relay(processes, stranger, "--require-token", "--no-record")
+    url, admin_url = relay.ready()["url"], relay.ready()["admin_url"]
+    file = stranger.home / "state" / "client-token"
+    file.write_text("another")
+    for line in (("send", "hi"), ("send", "hi", "--no-wait"), ("chat",), ("tail",), ("tool", "x")):
+        done = stranger.types(*line)
+        assert done.returncode == 4, line
+        assert done.stderr.startswith(f"error: The relay at {url} lets nobody in without its token")
+        assert str(file) in "".join(done.stderr.split("\n"))
+        assert "log in" not in done.stderr.lower()
+    done = stranger.types("relay", "status")
+    assert done.returncode == 5
+    assert done.stderr.startswith(f"error: The relay at {admin_url} lets nobody in")
+
+
+def test_what_the_upstream_refuses_a_relay_is_said_once(
+    stranger: Operator, processes: Processes, port: int
+) -> None:
+    """Its gateway comes back without the users it had."""
+    url = start_gateway(processes, "--listen", f"127.0.0.1:{port}")
+    ann = Operator(stranger.home, url)
+    ann.logs_in()
+    relay = start_relay(processes, ann, "--no-record")
+    relay.ready()
+    processes.running[0].stop()
+    start_gateway(processes, "--listen", f"127.0.0.1:{port}")
+    wait_until(
+        lambda: any('"link.refused"' in line for line in relay.error_lines), "the link is refused"
+    )
+    done = ann.types("send", "hi")
+    assert done.returncode == 4  # at the door, or after it had waited for the link
+    said = " ".join(done.stderr.split())
+    assert said.count("refused the credential") == 1
+    assert f"The upstream at http://127.0.0.1:{port} refused the credential" in said
+    assert "then `megabot relay reauth` has the relay read it" in said
+
+
+def test_a_relay_that_is_full_is_called_a_relay(stranger: Operator, processes: Processes) -> None:
+    stranger.logs_in()
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
+    few = stranger.environment({"MEGABOT_RELAY_MAX_CLIENTS": "1"})
+    relay = processes.start("relay", command, env=few, typed="")
+    url = relay.ready()["url"]
+    chat = processes.start("chat", megabot("chat"), env=stranger.environment())
+    wait_until(
+        lambda: any('"client.opened"' in line for line in relay.error_lines), "the place is taken"
+    )
+    done = stranger.types("send", "hi")
+    assert done.returncode == 10
+    assert done.stderr.startswith(f"error: The relay at {url} asks to slow down: 1 client may")
+    chat.end()
