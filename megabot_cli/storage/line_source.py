@@ -13,7 +13,7 @@ import msgspec
 
 from megabot_cli.errors import BadData, MegabotError, NotFound, NotPermitted
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
-from megabot_cli.storage.frames import bytes_from, frame_starts
+from megabot_cli.storage.frames import Frame, bytes_from, frame_starts, frames_of
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -111,6 +111,16 @@ class Decompressed(io.RawIOBase):
         if self._begins_at is None:
             return []
         return frame_starts(self._source.fileno(), self._begins_at)
+
+    def frames(self) -> list[Frame]:
+        """Its frames, with the sizes of what they hold; none for a pipe."""
+        if self._begins_at is None:
+            return []
+        return frames_of(self._source.fileno(), self._begins_at)
+
+    def fileno(self) -> int:
+        """The descriptor of the file that is unpacked."""
+        return self._source.fileno()
 
     def from_frame(self, start: int) -> BinaryIO:
         """The same file, while it is open here, read from a frame on."""

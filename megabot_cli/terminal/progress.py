@@ -10,6 +10,8 @@ from megabot_cli.terminal.live_line import LiveLine
 from megabot_cli.terminal.text import display_width, fit
 
 REDRAW_S = 0.1  # more often is a flicker, not news
+_LATE_S = 1.0
+_MIB = 1024 * 1024
 _BAR_WIDTH = 24
 _SHORTEST_BAR = 6
 
@@ -86,6 +88,36 @@ class Progress(LiveLine):
             parts = [f"{share:4.0%}", count, f"{rate:.0f}/s", eta, self._remark]
             parts = _fitted(self._label, share, parts, columns)
         return "  ".join(part for part in parts if part)
+
+
+class LateProgress:
+    """A bar for what is over in a moment, as a rule: shown once it has taken a second.
+
+    To be called with what is done and how much there is, in bytes; it is gone when all is done.
+    """
+
+    def __init__(
+        self, console: Console, label: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
+        self._label = label
+        self._clock = clock
+        self._began_at: float | None = None
+        self._bar: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._began_at is None:
+            self._began_at = self._clock()
+        if self._bar is None and self._clock() - self._began_at >= _LATE_S:
+            self._bar = Progress(self._console, self._label, clock=self._clock)
+            self._bar.__enter__()
+        if self._bar is not None:
+            self._bar.reach(done // _MIB, "MiB", total=max(1, total // _MIB))
+        if done >= total:
+            self._began_at = None
+            if self._bar is not None:
+                self._bar.__exit__(None, None, None)
+                self._bar = None
 
 
 def _fitted(label: str, share: float, parts: list[str], columns: int | None) -> list[str]:
