@@ -220,10 +220,10 @@ def verify(
 ) -> None:
     """Prove that a recording is whole.
 
-    Every record is counted, the order and the checksum compared. Ends with 13 when the
-    recording is unclean, or holds a secret where none may be: `--key` and `--pattern` name
-    more secrets, as for `sanitize`, and have them sought. Streamed answers are looked at as a
-    whole.
+    Every record is counted, the order and the checksum compared, and an index beside a segment
+    with what that holds. Ends with 13 when the recording is unclean, an index tells what is not
+    so, or there is a secret where none may be: `--key` and `--pattern` name more secrets, as for
+    `sanitize`, and have them sought. Streamed answers are looked at as a whole.
 
     Of a HAR file or bare messages it proves that they can be read, and that they hold no
     secret, be it beside the messages. Nothing in them tells whether any is missing or was
