@@ -22,8 +22,8 @@ FIELDS: Final = ("kind", "direction", "type", "session", "client", "link", "user
 
 BLOCK_BYTES: Final = 1024 * 1024  # of lines: what can be skipped at the least
 # So that an index stays under a hundredth of its segment, whatever that holds.
-_MOST_IN_BLOCK: Final = 200  # values of one field
-_NEW_LETTERS: Final = 4096  # of values that a block brings
+_MOST_IN_BLOCK: Final = 150  # values of one field
+_NEW_BYTES: Final = 3072  # of values that a block brings
 _LONGEST_VALUE: Final = 200
 _MOST_VALUES: Final = 20_000  # of one field, in the whole segment
 
@@ -32,7 +32,7 @@ _values_of: Callable[[Any], tuple[str | None, ...]] = attrgetter(*FIELDS)
 
 Range = tuple[Annotated[int, msgspec.Meta(ge=0, le=2**62)], Count]
 Place = Annotated[int, msgspec.Meta(ge=0, le=_MOST_VALUES)]
-Value = Annotated[str, msgspec.Meta(max_length=4 * _LONGEST_VALUE)]
+Value = Annotated[str, msgspec.Meta(max_length=_LONGEST_VALUE)]
 
 
 class Block(msgspec.Struct, frozen=True):
@@ -183,21 +183,17 @@ class IndexBuilder:
 
     def _held(self) -> dict[str, list[int] | Literal["many"]]:
         held: dict[str, list[int] | Literal["many"]] = {}
-        left = _NEW_LETTERS
+        left = _NEW_BYTES
         for name, values in zip(FIELDS, map(set, zip(*self._facts, strict=True)), strict=False):
             places = self._places[name]
             new = sorted(values - places.keys(), key=lambda value: value or "")
-            lengths = [len(value or "") for value in new]
-            letters = sum(lengths) + 4 * len(new)
-            if (
-                len(values) > _MOST_IN_BLOCK
-                or letters > left
-                or len(places) + len(new) > _MOST_VALUES
-                or max(lengths, default=0) > _LONGEST_VALUE
-            ):
+            is_long = any(len(value or "") > _LONGEST_VALUE for value in new)
+            is_much = len(values) > _MOST_IN_BLOCK or len(places) + len(new) > _MOST_VALUES
+            size = 0 if is_long or is_much else len(_encode(new))
+            if is_long or is_much or size > left:
                 held[name] = MANY
                 continue
-            left -= letters
+            left -= size
             for value in new:
                 places[value] = len(places)
             held[name] = sorted(places[value] for value in values)

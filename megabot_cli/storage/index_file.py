@@ -9,6 +9,8 @@ import stat
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from megabot_cli.recording.format_v1 import End
 from megabot_cli.recording.segment_index import STARTS, IndexBuilder, SegmentIndex, encode_index
 from megabot_cli.storage.private_files import replace_private
@@ -20,7 +22,8 @@ LEAST_BYTES: Final = 1024 * 1024
 _OF_RECORDING = re.compile(r"\d{6,9}\.index\Z")
 _SEGMENT: Final = ".jsonl"
 _PACKED: Final = ".zst"
-_MOST_BYTES: Final = 64 * 1024 * 1024
+_MOST_BYTES: Final = 16 * 1024 * 1024
+_SPARE_BYTES: Final = 64 * 1024  # beyond its share of a short segment
 
 
 def index_path(segment: Path) -> Path | None:
@@ -54,10 +57,19 @@ def remove_unfinished(folder: Path) -> None:
 
 def write_index(segment: Path, index: SegmentIndex) -> None:
     """Put the index beside its segment. OSError where the disk refuses; what is there under that
-    name and is no index stays."""
+    name and is no index stays. One that would be longer than it may tells of no block."""
     path = index_path(segment)
-    if path is not None and (_is_index(path) or not os.path.lexists(path)):
-        replace_private(path, encode_index(index))
+    if path is None or (os.path.lexists(path) and not _is_index(path)):
+        return
+    content = encode_index(index)
+    if len(content) > _most_bytes(index.bytes):
+        content = encode_index(msgspec.structs.replace(index, values={}, blocks=[]))
+    replace_private(path, content)
+
+
+def _most_bytes(segment_bytes: int) -> int:
+    """How long an index may be: who reads one keeps it in memory."""
+    return min(_MOST_BYTES, segment_bytes // 80 + _SPARE_BYTES)
 
 
 def write_index_of_sealed(segment: Path, end: End, builder: IndexBuilder) -> None:
@@ -95,16 +107,16 @@ def index_text(segment: Path) -> str | None:
     return None
 
 
-def index_content(segment: Path, most_bytes: int) -> bytes | None:
-    """The bytes of the index beside a segment; None where there is none, or it is longer than it
-    can be. OSError where it cannot be read."""
+def index_content(segment: Path, segment_bytes: int) -> bytes | None:
+    """The bytes of the index beside a segment that has so many, unpacked; None where there is none,
+    or it is longer than it may be. OSError where it cannot be read."""
     path = index_path(segment)
     if path is None:
         return None
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         facts = os.fstat(descriptor)
-        most = min(_MOST_BYTES, most_bytes)
+        most = _most_bytes(segment_bytes)
         if not stat.S_ISREG(facts.st_mode) or facts.st_size > most:
             return None
         return file.read(most)

@@ -41,7 +41,6 @@ WORTH_BUILDING_BYTES: Final = 16 * 1024 * 1024
 """Of a segment that is read through, once, to make one: of what is shorter nobody notices."""
 
 _END_BYTES: Final = 64 * 1024
-_SPARE_BYTES: Final = 64 * 1024  # of an index, beyond a fiftieth of its segment
 
 Seen = Callable[[int, int], object]
 
@@ -53,7 +52,7 @@ def find_index(segment: Path, file: BinaryIO, first_at: int) -> SegmentIndex | N
     if size is None:
         return None
     try:
-        content = index_content(segment, size // 50 + _SPARE_BYTES)
+        content = index_content(segment, size)
         if content is None:
             return None
         index = decode_index(content)

@@ -417,3 +417,15 @@ def test_a_later_minor_version_is_used(segment: Path) -> None:
 def test_any_index_is_written_as_it_was_read(segment: Path) -> None:
     content = segment.with_suffix(".index").read_bytes()
     assert encode_index(decode_index(content)) == content
+
+
+def test_an_index_that_would_be_too_long_tells_of_no_block_and_is_not_made_again(
+    folder: Path,
+) -> None:
+    path = folder / "000001.jsonl"
+    path.write_bytes(content := sealed_bytes(messages(6000), n=6001))
+    index_in_blocks(path, content, 100)
+    index = index_of(path)
+    assert index is not None
+    assert index.blocks == []
+    assert numbers(path, _ONE_TYPE) == list(range(700, 800))
