@@ -11,6 +11,7 @@ from typing import BinaryIO, Final
 
 from megabot_cli.storage.line_source import Decompressed
 
+_NEWLINE: Final = 10
 _CHUNK_BYTES: Final = 256 * 1024
 
 Ranges = Sequence[tuple[int, int]]
@@ -25,6 +26,9 @@ class _Content:
     def read(self, offset: int, most: int) -> bytes:
         return os.pread(self._descriptor, most, offset)
 
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        return os.preadv(self._descriptor, [buffer], offset)
+
 
 class _Unpacked:
     """The same of a packed one: begun anew at a frame, where one lies before the place."""
@@ -37,6 +41,19 @@ class _Unpacked:
         self._at = 0
 
     def read(self, offset: int, most: int) -> bytes:
+        file = self._file_at(offset)
+        content: bytes = file.read1(most) if file is not None else b""  # type: ignore[attr-defined]
+        self._at += len(content)
+        return content
+
+    def read_into(self, buffer: memoryview, offset: int) -> int:
+        file = self._file_at(offset)
+        size: int = file.readinto1(buffer) if file is not None else 0  # type: ignore[attr-defined]
+        self._at += size
+        return size
+
+    def _file_at(self, offset: int) -> BinaryIO | None:
+        """What is unpacked, at that place of it; None where it ends before that."""
         frame = max(0, bisect_right(self._offsets, offset) - 1)
         if self._file is None or not self._offsets[frame] <= self._at <= offset:
             self._file = self._packed.from_frame(self._starts[frame])
@@ -44,11 +61,9 @@ class _Unpacked:
         while self._at < offset:
             passed = self._file.read(min(_CHUNK_BYTES, offset - self._at))
             if not passed:
-                return b""
+                return None
             self._at += len(passed)
-        content = self._file.read1(most)  # type: ignore[attr-defined]
-        self._at += len(content)
-        return bytes(content)
+        return self._file
 
 
 class _Ranges(io.RawIOBase):
@@ -68,22 +83,22 @@ class _Ranges(io.RawIOBase):
         assert isinstance(buffer, memoryview)
         while True:
             if self._at < self._stop:
-                content = self._source.read(self._at, min(len(buffer), self._stop - self._at))
+                size = self._source.read_into(buffer[: self._stop - self._at], self._at)
             elif not self._ends_line:
                 content = self._source.read(self._at, len(buffer))
-                content = content[: content.find(b"\n") + 1 or None]
+                size = content.find(b"\n") + 1 or len(content)
+                buffer[:size] = content[:size]
             elif self._left:
                 self._begin(*self._left.pop())
                 continue
             else:
                 return 0
-            if not content:
+            self._at += size
+            if size:
+                self._ends_line = buffer[size - 1] == _NEWLINE
+            else:
                 self._left.clear()  # torn: an end is an end
-                return 0
-            buffer[: len(content)] = content
-            self._at += len(content)
-            self._ends_line = content.endswith(b"\n")
-            return len(content)
+            return size
 
     def _begin(self, start: int, stop: int) -> None:
         """Go to the first line that begins in a range, which is where the range does."""

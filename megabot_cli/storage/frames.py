@@ -47,13 +47,8 @@ class Frame(NamedTuple):
     content_bytes: int | None
 
 
-def frame_starts(descriptor: int, offset: int) -> list[int]:
-    """The offsets at which frames with content begin, the first of them at or behind `offset`."""
-    return [frame.start for frame in frames_of(descriptor, offset)]
-
-
 def frames_of(descriptor: int, offset: int) -> list[Frame]:
-    """The frames with content from `offset` on.
+    """The frames with content, the first of them at or behind `offset`.
 
     Ends at what is no frame, torn or too finely cut: up to there they are what a decoder finds.
     """
