@@ -354,7 +354,7 @@ def indexing(invocation: Invocation) -> Callable[[int, int], object]:
     """Shows how far the index of a long segment is, where it is made before it can be used."""
     from megabot_cli.terminal.progress import LateProgress
 
-    return LateProgress(invocation.console, "indexing")
+    return LateProgress(invocation.console, "indexing, MiB")
 
 
 def find(invocation: Invocation, name: str) -> Path | str:

@@ -16,6 +16,7 @@ from megabot_cli.recording.segment_index import STARTS, IndexBuilder, SegmentInd
 from megabot_cli.storage.private_files import replace_private
 
 INDEX: Final = ".index"
+UNFINISHED: Final = f".*{INDEX}.*"
 LEAST_BYTES: Final = 1024 * 1024
 """Of a segment that has an index: what is shorter is read as quickly as one."""
 
@@ -48,11 +49,12 @@ def remove_index(segment: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def remove_unfinished(folder: Path) -> None:
-    """Remove what was left of indexes when somebody was killed who wrote one. OSError where the
-    system refuses."""
-    for left in folder.glob(f".*{INDEX}.*"):
-        left.unlink(missing_ok=True)
+def remove_leftovers(folder: Path) -> None:
+    """Remove the indexes in the folder of a recording without segments, and what was left when
+    somebody was killed who wrote one. OSError where the system refuses."""
+    for left in (*folder.glob(f"*{INDEX}"), *folder.glob(UNFINISHED)):
+        if left.match(UNFINISHED) or _is_index(left):
+            left.unlink(missing_ok=True)
 
 
 def write_index(segment: Path, index: SegmentIndex) -> None:

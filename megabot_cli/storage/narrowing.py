@@ -53,9 +53,12 @@ def _made(segment: Path, file: BinaryIO, seen: Seen) -> SegmentIndex | None:
     size = content_bytes(file)
     if size is None or size < WORTH_BUILDING_BYTES or not is_ours(segment.parent):
         return None
+    index = None
     with contextlib.suppress(OSError, MegabotError):
-        index = build_index(segment, seen)
+        try:
+            index = build_index(segment, seen)
+        finally:
+            seen(size, size)  # whatever became of it, it is over
         if index is not None:
             write_index(segment, index)
-        return index
-    return None
+    return index

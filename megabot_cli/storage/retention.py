@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from megabot_cli.storage.index_file import index_bytes, remove_index, remove_unfinished
+from megabot_cli.storage.index_file import index_bytes, remove_index, remove_leftovers
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
@@ -79,7 +79,7 @@ def remove(
             each.path.unlink(missing_ok=True)
             remove_index(each.path)
             if not segments_of(each.path.parent):
-                remove_unfinished(each.path.parent)
+                remove_leftovers(each.path.parent)
             if not any(each.path.parent.iterdir()):
                 each.path.parent.rmdir()
         except OSError as fault:

@@ -20,7 +20,7 @@ class Progress(LiveLine):
     """A bar with rate and time left; without a `total` it only counts.
 
     Use as a context manager: the bar is gone when the work is. Draws nothing unless stderr
-    is a terminal. `clock` gives seconds that never go back.
+    is a terminal. `clock` gives seconds that never go back; the work began at `started_at`, or now.
     """
 
     def __init__(
@@ -30,6 +30,7 @@ class Progress(LiveLine):
         total: int | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        started_at: float | None = None,
     ) -> None:
         super().__init__(console)
         self._label = label
@@ -39,7 +40,7 @@ class Progress(LiveLine):
         self._remark = ""
         self._left_s: float | None = None
         self._guesses = True
-        self._started_at = clock()
+        self._started_at = clock() if started_at is None else started_at
         self._drawn_at: float | None = None
 
     def reach(
@@ -109,10 +110,12 @@ class LateProgress:
         if self._began_at is None:
             self._began_at = self._clock()
         if self._bar is None and self._clock() - self._began_at >= _LATE_S:
-            self._bar = Progress(self._console, self._label, clock=self._clock)
+            self._bar = Progress(
+                self._console, self._label, clock=self._clock, started_at=self._began_at
+            )
             self._bar.__enter__()
         if self._bar is not None:
-            self._bar.reach(done // _MIB, "MiB", total=max(1, total // _MIB))
+            self._bar.reach(done // _MIB, total=max(1, total // _MIB))
         if done >= total:
             self._began_at = None
             if self._bar is not None:

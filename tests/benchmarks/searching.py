@@ -112,6 +112,7 @@ def write(path: Path, size_bytes: int, *, in_time: bool = False) -> int:
                 lines.append(encode_record(_record(chance, n, t, kind, f"sess_{session:03}")))
             batch = b"".join(lines)
         end = End(n=n + 1, t=t, records=n, bytes=written, sha256=digest.hexdigest())
+        end.counts = {"message": n}
         file.write(encode_end(end))
     return n
 

@@ -323,6 +323,7 @@ def test_it_is_counted_with_its_segment_and_goes_with_it(folder: Path, segment: 
     assert describe_recording(folder).bytes == size
     assert [each.bytes for each in kept_segments(folder.parent)] == [size]
     (folder / ".000001.index.abc").touch()  # somebody was killed
+    (folder / "000007.index").touch()  # somebody removed its segment
     assert remove(kept_segments(folder.parent)) == []
     assert not folder.exists()
 

@@ -122,5 +122,5 @@ def test_what_is_over_within_a_second_shows_no_bar_and_what_takes_longer_does() 
         clock.now += 0.6
         late(done << 20, 100 << 20)
     assert "indexing" in console.stderr
-    assert "50/100" in console.stderr
+    assert "50/100  42/s" in console.stderr  # since it began
     assert console.stderr.endswith("\r\x1b[K")
