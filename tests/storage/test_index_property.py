@@ -129,3 +129,34 @@ def test_any_selection_finds_the_same_with_and_without_an_index(
     # What is before the place to begin at, or behind the last that is wanted, nobody looks at.
     if wanted.begin is None and wanted.until is None and wanted.limit is None:
         assert bad_lines == expected[1]
+
+
+@given(
+    flips=st.lists(st.tuples(st.integers(0, 5000), st.integers(0, 255)), min_size=1, max_size=6),
+    packed=st.sampled_from(["not", "by us", "anywhere"]),
+    losses=st.booleans(),
+)
+@settings(deadline=None, max_examples=150)
+def test_any_damage_to_an_index_raises_nothing_and_makes_nothing_up(
+    tmp_path_factory: pytest.TempPathFactory,
+    flips: list[tuple[int, int]],
+    packed: str,
+    losses: bool,
+) -> None:
+    folder = tmp_path_factory.mktemp("damaged")
+    runs: list[_Run] = [
+        (9, kind, session, "client_1", "message", 0, 0, 0)
+        for kind in _TYPES
+        for session in _SESSIONS
+    ]
+    write(folder, [runs], packed=packed, block_bytes=400)
+    path = folder / "000001.index"
+    content = bytearray(path.read_bytes())
+    for place, value in flips:
+        content[place % len(content)] = value
+    wanted = Selection(types=("error",), sessions=("session_0001",))
+    path.write_bytes(content)
+    records, _ = found(folder, wanted, losses=losses)
+    path.unlink()
+    right = found(folder, wanted, losses=losses)[0]
+    assert [each for each in records if each not in right and each[0].kind != "gap"] == []
