@@ -6,6 +6,7 @@ import io
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
@@ -204,12 +205,12 @@ class _SourceRecording(RecordingReader):
         return self._begin(self._opened, source)
 
 
-def _missing_between(last_n: int, n: int, passed: list[tuple[int, int]]) -> int:
+def _missing_between(last_n: int, n: int, passed: deque[tuple[int, int]]) -> int:
     """How many numbers are missing between two records; those passed over in between are not,
     and are taken out of `passed`."""
     missing = n - last_n - 1
     while passed and passed[0][1] < n:
-        first, last = passed.pop(0)
+        first, last = passed.popleft()
         if first > last_n:
             missing -= last - first + 1
     return max(0, missing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -70,7 +70,7 @@ class SegmentReader:
     ) -> None:
         self.name = name
         self.path = path
-        self.passed: list[tuple[int, int]] = []
+        self.passed: deque[tuple[int, int]] = deque()
         self.header: Header | None = None
         self.header_line = b""
         self.end: End | None = None
@@ -159,7 +159,7 @@ class SegmentReader:
             return False
         part = narrowed(self.path, self._file, self._first_at, blocks, self._seen_indexing)
         if part is not None:
-            self._file, self.passed = part
+            self._file, self.passed = part.file, deque(part.passed)
         return part is not None
 
     def in_blocks(self) -> Iterator[Sequence[Record]]:
