@@ -21,7 +21,7 @@ from megabot_cli.errors import ExpectationFailed, WrongUsage
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
@@ -144,7 +144,13 @@ def show(
         wanted = wanted.of_messages()
     place, secrets = find(invocation, recording), more_secrets(invocation)
     with (
-        open_any(place, strict=strict, secrets=secrets, at_once=place == "-") as reader,
+        open_any(
+            place,
+            strict=strict,
+            secrets=secrets,
+            at_once=place == "-",
+            seen_indexing=indexing(invocation),
+        ) as reader,
         on_pages(invocation, recording),
         at_once(invocation, recording),
     ):
@@ -214,10 +220,10 @@ def verify(
 ) -> None:
     """Prove that a recording is whole.
 
-    Every record is counted, the order and the checksum compared. Ends with 13 when the
-    recording is unclean, or holds a secret where none may be: `--key` and `--pattern` name
-    more secrets, as for `sanitize`, and have them sought. Streamed answers are looked at as a
-    whole.
+    Every record is counted, the order and the checksum compared, and an index beside a segment
+    with what that holds. Ends with 13 when the recording is unclean, an index tells what is not
+    so, or there is a secret where none may be: `--key` and `--pattern` name more secrets, as for
+    `sanitize`, and have them sought. Streamed answers are looked at as a whole.
 
     Of a HAR file or bare messages it proves that they can be read, and that they hold no
     secret, be it beside the messages. Nothing in them tells whether any is missing or was
@@ -336,7 +342,19 @@ def open_source(
     """Open what was found; of a foreign file the operator's own secrets go as well."""
     from megabot_cli.storage.foreign import open_any
 
-    return open_any(source, secrets=more_secrets(invocation), at_once=at_once)
+    return open_any(
+        source,
+        secrets=more_secrets(invocation),
+        at_once=at_once,
+        seen_indexing=indexing(invocation),
+    )
+
+
+def indexing(invocation: Invocation) -> Callable[[int, int], object]:
+    """Shows how far the index of a long segment is, where it is made before it can be used."""
+    from megabot_cli.terminal.progress import LateProgress
+
+    return LateProgress(invocation.console, "indexing, MiB")
 
 
 def find(invocation: Invocation, name: str) -> Path | str:

@@ -41,15 +41,18 @@ MorePatterns = Annotated[
 
 @contextmanager
 def writing_to(invocation: Invocation, destination: str, *, force: bool) -> Iterator[Write]:
-    """Give what writes to `destination`: a private file that is whole or not there, or stdout.
+    """Give what writes to `destination`: a private file that is whole or not there, or stdout. A
+    long recording gets its index.
 
     On a terminal, what could steer it is made visible.
     """
     if destination != "-":
+        from megabot_cli.storage.index_finding import refresh_index
         from megabot_cli.storage.new_file import NewFile
 
         with NewFile(Path(destination), replace=force) as file:
             yield file.write
+        refresh_index(Path(destination))
         return
     output = _StandardOutput(invocation)
     yield output.write

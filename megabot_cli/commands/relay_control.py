@@ -250,6 +250,8 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
     from megabot_cli.storage.compressing import ENDING, compress
     from megabot_cli.storage.converting import new_recording_id, write_part
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.index_file import LEAST_BYTES
+    from megabot_cli.storage.index_finding import refresh_index
     from megabot_cli.storage.new_file import NewFile
 
     part = whole.parent / new_recording_id()
@@ -257,6 +259,7 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
     with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
         lines = choose(reader, wanted)
         written = write_part(reader, lines, file.write, "dump", recording=part.name).written
+    refresh_index(part / "000001.jsonl", LEAST_BYTES)
     for segment in list(whole.iterdir()):
         if segment.suffix == ENDING:  # as the relay was told to keep them
             compress(part / "000001.jsonl")

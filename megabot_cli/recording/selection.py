@@ -11,11 +11,13 @@ from operator import attrgetter
 import msgspec
 
 from megabot_cli.errors import WrongUsage
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.conditions import Condition
 from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.literals import Literals, ending_in_record, in_record
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.segment_index import FIELDS
 
 MESSAGES_AND_LOSSES = ("message", "inject", "gap", "drop", "fault")
 _OF_EVENTS = frozenset({"kind", "code", "reason", "by", "note", "lost", "lost_bytes"})
@@ -106,6 +108,8 @@ class Matcher:
         self._wanted = selection
         self._where = Condition(selection.where) if selection.where else None
         self._fields: set[str] = set()
+        self.about: dict[str, Callable[[Record], bool]] = {}
+        """The questions that are about one field which an index of a segment tells of."""
         self._questions = list(self._compile())
         self.matches = self._questions[0] if len(self._questions) == 1 else self._all
 
@@ -135,7 +139,7 @@ class Matcher:
         asked = self._fields.add
         if wanted.direction is not None:
             asked("direction")
-            yield lambda record: record.direction == wanted.direction
+            yield self._about("direction", lambda record: record.direction == wanted.direction)
         for name, values in (
             ("session", wanted.sessions),
             ("client", wanted.clients),
@@ -144,10 +148,10 @@ class Matcher:
         ):
             if values:
                 asked(name)
-                yield _identified(name, values)
+                yield self._about(name, _identified(name, values))
         if wanted.users:
             asked("user")
-            yield _one_of("user", wanted.users)
+            yield self._about("user", _one_of("user", wanted.users))
         if wanted.from_us is not None:
             first = wanted.from_us
             yield lambda record: record.t >= first
@@ -156,9 +160,9 @@ class Matcher:
             yield lambda record: record.t < last
         if wanted.types:
             asked("type")
-            yield _like("type", wanted.types)
+            yield self._about("type", _like("type", wanted.types))
         if wanted.kinds:
-            yield _like("kind", wanted.kinds)
+            yield self._about("kind", _like("kind", wanted.kinds))
         if wanted.grep is not None:
             self._fields |= {"data", "note", "reason"}
             search = expression(wanted.grep, "--grep").search
@@ -166,6 +170,11 @@ class Matcher:
         if self._where is not None:
             self._fields |= self._where.record_fields
             yield self._where.holds
+
+    def _about(self, name: str, question: Callable[[Record], bool]) -> Callable[[Record], bool]:
+        if name in FIELDS:
+            self.about[name] = question
+        return question
 
     def literals(self) -> list[Literals]:
         """What must stand in the line of a record that is wanted, the most telling first.
@@ -221,6 +230,23 @@ class Chooser:
     def begin(self) -> Place | None:
         """From where on records can be wanted; None: from the first."""
         return self._begin
+
+    def blocks(self, *, losses: bool = False) -> BlockChoice | None:
+        """How to pass over blocks of a segment that hold nothing wanted; None: all may.
+
+        With `losses` not those in which, or before which, a number is missing.
+        """
+        about = {} if self.matcher.takes_most else self.matcher.about
+        if not about and (self._begin is None or self._begin.kind == "mark"):
+            return None
+        return BlockChoice(
+            about,
+            self._begin,
+            self._until,
+            self._around,
+            losses,
+            limited=self._limit is not None,
+        )
 
     @property
     def unseen_marks(self) -> list[str]:

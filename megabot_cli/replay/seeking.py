@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Final
 
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.record import Record
@@ -61,12 +62,19 @@ def records_from(
 def who_came_before(reader: RecordReader, n: int) -> Iterator[Record]:
     """The openings and closings before record `n`, of what was passed over: sought anew."""
     kinds = [b'"kind":"open"', b'"kind":"close"']  # as all recorders write them
+    blocks = BlockChoice({"kind": _is_of_coming}, until=Place("number", n))
     with _again(reader) as again:
-        for record, _ in again.search(kinds, escapes=False) if again is not None else ():
+        if again is None:
+            return
+        for record, _ in again.search(kinds, escapes=False, blocks=blocks):
             if record.n >= n:
                 return
-            if record.kind in ("open", "close"):
+            if _is_of_coming(record):
                 yield record
+
+
+def _is_of_coming(record: Record) -> bool:
+    return record.kind in ("open", "close")
 
 
 def said_before(reader: RecordReader, begun: Mapping[str, int]) -> Iterator[Record]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Chooser, Matcher, Selection
@@ -20,8 +21,9 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
     elsewhere. A mark that was named and is not there is among its warnings at the end.
     """
     chooser = wanted.chooser(started_at_s(reader))
+    blocks = chooser.blocks()
     if chooser.looks_at_order:
-        for record, line in read_from(reader, chooser.begin):
+        for record, line in read_from(reader, chooser.begin, blocks=blocks):
             yield from chooser.offer(record, line)
             if chooser.finished:
                 return
@@ -29,9 +31,9 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
         return
     left = wanted.limit
     if left is None:
-        yield from _matching(reader, chooser.matcher)
+        yield from _matching(reader, chooser.matcher, blocks)
         return
-    for chosen in _matching(reader, chooser.matcher):
+    for chosen in _matching(reader, chooser.matcher, blocks):
         yield chosen
         left -= 1
         if left <= 0:
@@ -60,21 +62,28 @@ def warnings_of(chooser: Chooser) -> list[str]:
 
 
 def read_from(
-    reader: RecordReader, begin: Place | None, wanted: Wanted | None = None
+    reader: RecordReader,
+    begin: Place | None,
+    wanted: Wanted | None = None,
+    blocks: BlockChoice | None = None,
 ) -> Iterator[tuple[Record, bytes]]:
     """Give the records from `begin` on, and maybe some before it, each with its line.
 
     What stands before it is passed over where that can be done without reading it: not where
     a mark is the place, nor in a pipe or a foreign file. With `wanted`, as in `search`, others
-    may be left out.
+    may be left out, and what an index knows that `blocks` does not choose.
     """
     if not isinstance(reader, RecordingReader):
         return reader.lines()
     is_found = begin is not None and begin.kind != "mark"
-    return reader.search(begin=begin if is_found else None, wanted=wanted)
+    if blocks is None and is_found:
+        blocks = BlockChoice({}, begin)
+    return reader.search(begin=begin if is_found else None, wanted=wanted, blocks=blocks)
 
 
-def _matching(reader: RecordReader, matcher: Matcher) -> Iterator[tuple[Record, bytes]]:
+def _matching(
+    reader: RecordReader, matcher: Matcher, blocks: BlockChoice | None
+) -> Iterator[tuple[Record, bytes]]:
     if not isinstance(reader, RecordingReader):
         return (each for each in reader.lines() if matcher.matches(each[0]))
     if matcher.takes_most:
@@ -82,14 +91,17 @@ def _matching(reader: RecordReader, matcher: Matcher) -> Iterator[tuple[Record, 
         return (each for each in reader.search() if matches(each[0]))
     needed = matcher.literals()
     if not needed:
-        return reader.search(wanted=matcher.glance())
+        return reader.search(wanted=matcher.glance(), blocks=blocks)
     first = needed[0]
     # Our own recorder writes letters as they are; only in a payload may others have escaped them.
     ours = reader.header is not None and reader.header.tool.startswith("megabot ")
     texts = first.as_we_write() if ours else first.texts
     escapes = first.in_payload or not ours
     return reader.search(
-        [text.encode() for text in texts], escapes=escapes, wanted=matcher.glance()
+        [text.encode() for text in texts],
+        escapes=escapes,
+        wanted=matcher.glance(),
+        blocks=blocks,
     )
 
 

@@ -6,16 +6,19 @@ import io
 import os
 import re
 import stat
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
 from megabot_cli.errors import BadData, MegabotError
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.format_v1 import NoHeader
 from megabot_cli.recording.record import Record
 from megabot_cli.storage import line_source
+from megabot_cli.storage.index_finding import Seen
 from megabot_cli.storage.line_source import cannot_read, open_source
 from megabot_cli.storage.more_secrets import NO_MORE, MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
@@ -44,6 +47,7 @@ def open_any(
     secrets: MoreSecrets = NO_MORE,
     at_once: bool = False,
     digest: bool = False,
+    seen_indexing: Seen = max,
 ) -> SourceReader:
     """Open a file, the folder of a recording, or `-`; `auto` looks at how it begins.
 
@@ -56,11 +60,19 @@ def open_any(
     if source != "-" and Path(source).is_dir():
         if form not in ("auto", "recording"):
             raise BadData(f"{source} is a folder, and no {form} file.", "Name a file in it.")
-        return _SourceRecording(_segments(Path(source)), strict=strict, digest=digest)
+        segments = _segments(Path(source))
+        return _SourceRecording(segments, strict=strict, digest=digest, seen_indexing=seen_indexing)
     file = open_source(source)
     try:
         return _open_file(
-            file, source, form, secrets, strict=strict, at_once=at_once, digest=digest
+            file,
+            source,
+            form,
+            secrets,
+            strict=strict,
+            at_once=at_once,
+            digest=digest,
+            seen_indexing=seen_indexing,
         )
     except BaseException:
         file.close()
@@ -76,6 +88,7 @@ def _open_file(
     strict: bool,
     at_once: bool,
     digest: bool,
+    seen_indexing: Seen,
 ) -> SourceReader:
     name = _name_of(source)
     start = _start_of(file)
@@ -90,7 +103,9 @@ def _open_file(
 
         return JsonlReader(file, name, secrets, strict=strict, at_once=at_once)
     try:
-        return _SourceRecording([source], file, strict=strict, digest=digest)
+        return _SourceRecording(
+            [source], file, strict=strict, digest=digest, seen_indexing=seen_indexing
+        )
     except NoHeader:
         if form == "recording" or start.startswith(b'{"'):
             raise
@@ -137,16 +152,19 @@ class _SourceRecording(RecordingReader):
         *,
         strict: bool,
         digest: bool,
+        seen_indexing: Seen,
     ) -> None:
         self._opened = opened
         self.lost_at_end: int | None = None
-        super().__init__(sources, strict=strict, digest=digest)
+        super().__init__(sources, strict=strict, digest=digest, seen_indexing=seen_indexing)
 
     @property
     def header_line(self) -> bytes:
         return self._first.header_line
 
-    def numbered(self, begin: Place | None = None) -> Iterator[tuple[Record, bytes, int]]:
+    def numbered(
+        self, begin: Place | None = None, blocks: BlockChoice | None = None
+    ) -> Iterator[tuple[Record, bytes, int]]:
         """As `lines`, with how many records are missing before each: by its number, or by the bad
         lines where a label says that holes are meant."""
         with_holes = self.header is not None and HOLES in self.header.labels
@@ -158,11 +176,13 @@ class _SourceRecording(RecordingReader):
             if not is_reached:  # what is passed over is not lost
                 lost, last_n = 0, None
             bad_lines = 0
-            for record, line in segment if begin is None else segment.search(begin=begin):
+            is_part = blocks is not None and segment.narrow(blocks)
+            reads_on = segment.search(begin=None if is_part else begin)
+            for record, line in reads_on if is_part or begin is not None else segment:
                 if with_holes:
                     lost += segment.bad_lines - bad_lines
                 elif last_n is not None:
-                    lost += max(0, record.n - last_n - 1)
+                    lost += _missing_between(last_n, record.n, segment.passed)
                 bad_lines = segment.bad_lines
                 last_n = record.n  # the record is the caller's from here on
                 is_reached = is_reached or (begin is not None and begin.reached_by(record))
@@ -171,7 +191,7 @@ class _SourceRecording(RecordingReader):
             if with_holes or segment.end is None:
                 lost += segment.bad_lines - bad_lines
             elif last_n is not None:
-                lost += max(0, segment.end.n - last_n - 1)
+                lost += _missing_between(last_n, segment.end.n, segment.passed)
             if segment.end is not None:  # which has a number too
                 last_n = segment.end.n
         self.lost_at_end = self._lost_at_end(segment, lost)
@@ -185,10 +205,18 @@ class _SourceRecording(RecordingReader):
     def _open(self, source: Path | str) -> SegmentReader:
         if self._opened is None:
             return super()._open(source)
-        self._file = self._opened
-        return SegmentReader(
-            self._opened, _name_of(source), strict=self._strict, digest=self._digest
-        )
+        return self._begin(self._opened, source)
+
+
+def _missing_between(last_n: int, n: int, passed: deque[tuple[int, int]]) -> int:
+    """How many numbers are missing between two records; those passed over in between are not,
+    and are taken out of `passed`."""
+    missing = n - last_n - 1
+    while passed and passed[0][1] < n:
+        first, last = passed.popleft()
+        if first > last_n:
+            missing -= last - first + 1
+    return max(0, missing)
 
 
 def _segments(folder: Path) -> list[Path]:

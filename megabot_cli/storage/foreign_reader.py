@@ -9,6 +9,7 @@ from typing import BinaryIO, ClassVar, Final, Literal, Self
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import payload_of
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.har import iso_time
@@ -81,7 +82,9 @@ class ForeignReader(ABC):
         for record in self:
             yield record, encode_record(record)[:-1]
 
-    def numbered(self, begin: Place | None = None) -> Iterator[tuple[Record, bytes, int]]:
+    def numbered(
+        self, begin: Place | None = None, blocks: BlockChoice | None = None
+    ) -> Iterator[tuple[Record, bytes, int]]:
         """As `lines`; nothing is missing from what is numbered here."""
         for record, line in self.lines():
             yield record, line, 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 
 from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.storage import index_file
 from megabot_cli.storage.compressing import UNFINISHED, compress
 from megabot_cli.storage.retention import kept_segments, outlived, remove
 
@@ -77,7 +79,8 @@ class Housekeeping:
     def _retain(self) -> None:
         settings = self._settings
         with contextlib.suppress(OSError):
-            for left in self._folder.glob(f"*/*{UNFINISHED}"):
+            unfinished = (f"*/*{UNFINISHED}", f"*/{index_file.UNFINISHED}")
+            for left in chain.from_iterable(map(self._folder.glob, unfinished)):
                 # What another recorder is at now is young.
                 if time.time() - left.lstat().st_mtime > _LEFT_BEHIND_S:
                     left.unlink(missing_ok=True)

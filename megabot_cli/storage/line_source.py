@@ -13,7 +13,7 @@ import msgspec
 
 from megabot_cli.errors import BadData, MegabotError, NotFound, NotPermitted
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
-from megabot_cli.storage.frames import bytes_from, frame_starts
+from megabot_cli.storage.frames import Frame, bytes_from, frames_of
 
 _GZIP: Final = b"\x1f\x8b"
 _ZSTD: Final = b"\x28\xb5\x2f\xfd"
@@ -82,6 +82,7 @@ class Decompressed(io.RawIOBase):
 
         self._source = source
         self._begins_at = source.tell() if source.seekable() else None
+        self._frames: list[Frame] | None = None
         self._faults = zstandard.ZstdError
         decompressor = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW)
         self._reader = decompressor.stream_reader(
@@ -108,9 +109,18 @@ class Decompressed(io.RawIOBase):
 
     def frame_starts(self) -> list[int]:
         """Where in the file frames begin; none for a pipe."""
-        if self._begins_at is None:
-            return []
-        return frame_starts(self._source.fileno(), self._begins_at)
+        return [frame.start for frame in self.frames()]
+
+    def frames(self) -> list[Frame]:
+        """Its frames, with the sizes of what they hold; none for a pipe. Looked for once."""
+        if self._frames is None:
+            known = self._begins_at is not None
+            self._frames = frames_of(self._source.fileno(), self._begins_at or 0) if known else []
+        return self._frames
+
+    def fileno(self) -> int:
+        """The descriptor of the file that is unpacked."""
+        return self._source.fileno()
 
     def from_frame(self, start: int) -> BinaryIO:
         """The same file, while it is open here, read from a frame on."""

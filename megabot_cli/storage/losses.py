@@ -20,13 +20,14 @@ def with_losses(
 ) -> Iterator[tuple[Record, bytes]]:
     """Give the records that are wanted, each with its line, and a `gap` for what is missing.
 
-    Unlike `choose` it reads all between the bounds, for a loss may have been of what is wanted.
+    Unlike `choose` it reads all between the bounds but what an index says is whole and holds
+    nothing wanted: a loss may have been of what is wanted.
     """
     chooser = wanted.chooser(started_at_s(source))
     begin = chooser.begin if chooser.begin is not None and chooser.begin.kind != "mark" else None
     losses = _Losses()
     n = t = 0
-    for record, line, lost in source.numbered(begin):
+    for record, line, lost in source.numbered(begin, chooser.blocks(losses=True)):
         n, t = record.n, record.t
         offered = chooser.offer(record, line)
         if lost and (offered or chooser.is_within):

@@ -38,8 +38,12 @@ def _write_beside(path: Path, content: bytes) -> Path:
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     # mkstemp makes the file 0600 whatever the umask is.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:  # a full disk needs the room, and a signal leaves nothing half written
+        Path(name).unlink(missing_ok=True)
+        raise
     return Path(name)

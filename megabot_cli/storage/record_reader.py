@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Protocol, Self
 
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.record import Record
@@ -59,9 +60,12 @@ class SourceReader(RecordReader, Protocol):
         """
         ...
 
-    def numbered(self, begin: Place | None = None) -> Iterator[tuple[Record, bytes, int]]:
+    def numbered(
+        self, begin: Place | None = None, blocks: BlockChoice | None = None
+    ) -> Iterator[tuple[Record, bytes, int]]:
         """As `lines`, with how many records are missing before each.
 
-        What is well before `begin`, a time or a number, may be passed over.
+        What is well before `begin`, a time or a number, may be passed over, and what `blocks`,
+        which hears of losses, does not choose.
         """
         ...

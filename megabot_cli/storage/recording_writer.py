@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -248,14 +248,7 @@ class RecordingWriter:
             return
         segment = self._open()
         lines = batch.lines()
-        segment.write(
-            lines,
-            records=len(records),
-            kinds=Counter([record.kind for record in records]),
-            first_t=records[0].t,
-            last_t=batch.t,
-            redactions=batch.redactions,
-        )
+        segment.write(lines, records, redactions=batch.redactions)
         if self._settings.fsync == "always":
             segment.sync()
         self._n, self._t = self._n + len(records), batch.t

@@ -15,6 +15,7 @@ from megabot_cli.recording.derived_header import DUMPED_AT
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES, BadLine, End, Header, decode_line
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import ENDING, last_lines
+from megabot_cli.storage.index_file import index_bytes, remove_index
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
@@ -29,8 +30,8 @@ class RecordingInfo(msgspec.Struct, frozen=True):
 
     `started_at` is an ISO time, empty where nobody knows; `made_at` is the same, but for what a
     flight recorder kept: then it is when that was written, and began some time before; `records`
-    counts what was recorded, without the format's own `end` lines; `clean` means sealed, `live`
-    that somebody is writing it now.
+    counts what was recorded, without the format's own `end` lines; `bytes` are those of all its
+    files, with indexes; `clean` means sealed, `live` that somebody is writing it now.
     """
 
     id: str
@@ -126,7 +127,7 @@ def describe_recording(path: Path) -> RecordingInfo:
         upstream=header.upstream if header is not None else "",
         tool=header.tool if header is not None else "",
         records=max(0, records),
-        bytes=sum(segment.stat().st_size for segment in segments),
+        bytes=sum(segment.stat().st_size + index_bytes(segment) for segment in segments),
         duration_s=last.t / 1e6 if last is not None else 0.0,
         segments=len(segments),
         clean=isinstance(newest, End) and header is not None,
@@ -143,6 +144,7 @@ def remove_if_empty(recording: Path) -> None:
         if segments and not found.records and not found.live:
             for segment in segments:
                 segment.unlink()
+                remove_index(segment)
             recording.rmdir()
 
 

@@ -9,6 +9,7 @@ from typing import Final
 
 import msgspec
 
+from megabot_cli.storage.index_file import index_bytes, remove_index, remove_leftovers
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
@@ -16,7 +17,8 @@ _DAY_S: Final = 86_400.0
 
 
 class KeptSegment(msgspec.Struct, frozen=True):
-    """One segment: its recording, its size in bytes, and when it was last written (Unix time)."""
+    """One segment: its recording, its size in bytes with its index, and when it was last written
+    (Unix time)."""
 
     recording: str
     path: Path
@@ -39,7 +41,8 @@ def kept_segments(folder: Path) -> list[KeptSegment]:
             except OSError:
                 continue  # removed while we looked
             live = path.suffix == PART and is_being_written(path)
-            segment = KeptSegment(recording.name, path, facts.st_size, facts.st_mtime, live)
+            size = facts.st_size + index_bytes(path)
+            segment = KeptSegment(recording.name, path, size, facts.st_mtime, live)
             found.append(segment)
     return sorted(found, key=lambda each: (each.at, each.path))
 
@@ -74,6 +77,9 @@ def remove(
     for each in segments:
         try:
             each.path.unlink(missing_ok=True)
+            remove_index(each.path)
+            if not segments_of(each.path.parent):
+                remove_leftovers(each.path.parent)
             if not any(each.path.parent.iterdir()):
                 each.path.parent.rmdir()
         except OSError as fault:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from itertools import chain
@@ -14,6 +14,7 @@ from typing import BinaryIO, Final, Self
 import msgspec
 
 from megabot_cli.errors import BadData, NotFound
+from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import (
     FORMAT,
@@ -27,7 +28,9 @@ from megabot_cli.recording.format_v1 import (
     starts_as_record,
 )
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.segment_index import SegmentIndex
 from megabot_cli.storage.bisection import is_plain, sought
+from megabot_cli.storage.index_finding import Seen, find_index
 from megabot_cli.storage.line_search import LineSearch
 from megabot_cli.storage.line_source import (
     Line,
@@ -37,6 +40,7 @@ from megabot_cli.storage.line_source import (
     lines_of,
     open_source,
 )
+from megabot_cli.storage.narrowing import narrowed
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 from megabot_cli.wording import counted
 
@@ -51,16 +55,31 @@ class SegmentReader:
     """One segment: its header at once, its records by iteration, then what was found.
 
     `header` is None where that line is damaged and records follow it all the same.
-    `end` is None while the segment is unclean. With `digest` the bytes before `end` are
-    hashed on the way, for `sha256`.
+    `end` is None while the segment is unclean; `at` is the byte at which the line of the last
+    record begins. With `digest` the bytes before `end` are
+    hashed on the way, for `sha256`. `path` is where it is, if it is a file: an index may lie
+    beside it. `passed` are the records that `search` knew by that to pass over, by their first
+    and last number. `seen_indexing` as for `narrowing.narrowed`.
     """
 
-    def __init__(self, file: BinaryIO, name: str, *, strict: bool, digest: bool) -> None:
+    def __init__(
+        self,
+        file: BinaryIO,
+        name: str,
+        *,
+        strict: bool,
+        digest: bool,
+        path: Path | None = None,
+        seen_indexing: Seen = max,
+    ) -> None:
         self.name = name
+        self.path = path
+        self.passed: deque[tuple[int, int]] = deque()
         self.header: Header | None = None
         self.header_line = b""
         self.end: End | None = None
         self.end_at: int | None = None
+        self.at = 0
         self.records = 0
         self.counts: Counter[str] = Counter()
         self.bad_lines = 0
@@ -71,8 +90,11 @@ class SegmentReader:
         self._strict = strict
         self._digest = hashlib.sha256() if digest else None
         self._file = file
+        self._seen_indexing = seen_indexing
         self._early: list[Line] = []  # read already, to see whether records follow
-        self._read_header(first_line_of(file))
+        line = first_line_of(file)
+        self._first_at = line.size if line is not None else 0
+        self._read_header(line)
 
     def _read_header(self, line: Line | None) -> None:
         if line is None:
@@ -89,7 +111,6 @@ class SegmentReader:
                 self._hash(line)
         else:
             self._tear(line)
-        self._offset = line.size if line is not None else 0
 
     def _do_without(self, line: Line, fault: NoHeader) -> None:
         """Go on without a header where records follow, and only there: else it is no recording."""
@@ -112,7 +133,7 @@ class SegmentReader:
 
     def __iter__(self) -> Iterator[tuple[Record, bytes]]:
         """Give each record with the exact line it stands on."""
-        begins_at = max([self._offset, *(each.offset + each.size for each in self._early)])
+        begins_at = max([self._first_at, *(each.offset + each.size for each in self._early)])
         for line in chain(self._early, lines_of(self._file, self.name, begins_at)):
             record = self._decode(line)
             if isinstance(record, Record):
@@ -121,6 +142,7 @@ class SegmentReader:
                 if self.end is not None:
                     self.lines_after_end += 1
                 assert line.content is not None
+                self.at = line.offset
                 yield record, line.content
             elif record is not None:
                 self._close_with(record, line)
@@ -134,6 +156,7 @@ class SegmentReader:
         escapes: bool = True,
         begin: Place | None = None,
         wanted: Wanted | None = None,
+        blocks: BlockChoice | None = None,
     ) -> Iterator[tuple[Record, bytes]]:
         """Give the records, with their lines, in whose line one of `literals` may stand.
 
@@ -141,17 +164,32 @@ class SegmentReader:
         not given nothing is known. Without literals all are, with `wanted` those lines of which
         that is true. `escapes` as in `LineSearch`.
         What is well before `begin`, a time or a number, is passed over where that can be done
-        without reading it.
+        without reading it, and so are parts of which an index says that they hold nothing that
+        `blocks` chooses.
         """
         early = (line.content for line in self._early if line.content is not None)
         yield from self._decoded(early if wanted is None else filter(wanted, early))
-        if begin is not None:
+        if not (blocks is not None and self.narrow(blocks)) and begin is not None:
             self._file = sought(self._file, begin)
         search = LineSearch(self._file, literals, escapes=escapes, name=self.name)
         yield from self._decoded(search if wanted is None else filter(wanted, search))
         self._tell_too_long(search)
         if search.rest and (wanted is None or wanted(search.rest)):
             yield from self._last(search.rest)
+
+    def index(self) -> SegmentIndex | None:
+        """The index beside it; None without one that is about it."""
+        return find_index(self.path, self._file, self._first_at) if self.path is not None else None
+
+    def narrow(self, blocks: BlockChoice) -> bool:
+        """Have `search` read no more than what an index says can hold what is chosen; False where
+        there is none, or that is all."""
+        if self.path is None or self._strict or self._early:
+            return False
+        part = narrowed(self.path, self._file, self._first_at, blocks, self._seen_indexing)
+        if part is not None:
+            self._file, self.passed = part.file, deque(part.passed)
+        return part is not None
 
     def in_blocks(self) -> Iterator[Sequence[Record]]:
         """As `search` gives all records, but many at a time and without their lines."""
@@ -262,8 +300,14 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
     """
 
     def __init__(
-        self, sources: Sequence[Path | str], *, strict: bool = False, digest: bool = False
+        self,
+        sources: Sequence[Path | str],
+        *,
+        strict: bool = False,
+        digest: bool = False,
+        seen_indexing: Seen = max,
     ) -> None:
+        self._seen_indexing = seen_indexing
         self._sources = list(sources)
         self._strict = strict
         self._digest = digest
@@ -307,6 +351,7 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         escapes: bool = True,
         begin: Place | None = None,
         wanted: Wanted | None = None,
+        blocks: BlockChoice | None = None,
     ) -> Iterator[tuple[Record, bytes]]:
         """As `lines`, but only those in which one of `literals` may stand, and much quicker.
 
@@ -318,7 +363,9 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
                     yield record, line
             return
         for segment in self.segments():
-            yield from segment.search(literals, escapes=escapes, begin=begin, wanted=wanted)
+            yield from segment.search(
+                literals, escapes=escapes, begin=begin, wanted=wanted, blocks=blocks
+            )
 
     def in_blocks(self) -> Iterator[Sequence[Record]]:
         """As `search` gives all records, but many at a time, without their lines, in two thirds
@@ -333,7 +380,9 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         """The same recording from its start, to be closed by itself; None where it comes once."""
         if any(source == "-" or not Path(source).is_file() for source in self._sources):
             return None
-        return RecordingReader(self._sources, strict=self._strict)
+        return RecordingReader(
+            self._sources, strict=self._strict, seen_indexing=self._seen_indexing
+        )
 
     def segments(self) -> Iterator[SegmentReader]:
         """Give the segments; each is to be read before the next is asked for."""
@@ -376,10 +425,19 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         self.warnings += warnings[: max(0, _MOST_WARNINGS - len(self.warnings))]
 
     def _open(self, source: Path | str) -> SegmentReader:
-        self._file = open_source(source)
-        name = "standard input" if source == "-" else Path(source).name
+        return self._begin(open_source(source), source)
+
+    def _begin(self, file: BinaryIO, source: Path | str) -> SegmentReader:
+        self._file = file
         try:
-            return SegmentReader(self._file, name, strict=self._strict, digest=self._digest)
+            return SegmentReader(
+                file,
+                "standard input" if source == "-" else Path(source).name,
+                strict=self._strict,
+                digest=self._digest,
+                path=None if source == "-" else Path(source),
+                seen_indexing=self._seen_indexing,
+            )
         except BadData:
             self.close()
             raise

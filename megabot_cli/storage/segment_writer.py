@@ -8,9 +8,13 @@ import fcntl
 import hashlib
 import os
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from megabot_cli.recording.format_v1 import End, Header, encode_end, encode_header
+from megabot_cli.recording.record import MessageLine, Record
+from megabot_cli.recording.segment_index import IndexBuilder
+from megabot_cli.storage.index_file import write_index_of_sealed
 
 PART = ".part"
 
@@ -40,27 +44,22 @@ class SegmentWriter:
         try:
             _hold(self._descriptor)
             self._append(encode_header(header))
+            self._index = IndexBuilder(self.bytes)
         except OSError:
             os.close(self._descriptor)
             raise
 
     def write(
-        self,
-        lines: bytes,
-        *,
-        records: int,
-        kinds: Counter[str],
-        first_t: int,
-        last_t: int,
-        redactions: int,
+        self, lines: bytes, records: Sequence[Record | MessageLine], *, redactions: int
     ) -> None:
-        """Append whole lines in one write, or none of them."""
+        """Append the lines of records, which are in order, in one write, or none of them."""
         self._append(lines)
-        self.records += records
-        self._counts.update(kinds)
+        self._index.add_ordered(len(lines), records)
+        self.records += len(records)
+        self._counts.update([record.kind for record in records])
         if self._first_t is None:
-            self._first_t = first_t
-        self._last_t = last_t
+            self._first_t = records[0].t
+        self._last_t = records[-1].t
         self._redactions += redactions
 
     def sync(self) -> None:
@@ -76,7 +75,8 @@ class SegmentWriter:
             raise FileNotFoundError(errno.ENOENT, f"{self.path} has been removed")
 
     def seal(self, n: int, t: int) -> None:
-        """Write the `end` record (number `n`, at `t`), and give the file its final name."""
+        """Write the `end` record (number `n`, at `t`), give the file its final name, and put its
+        index beside it."""
         end = End(
             n=n,
             t=t,
@@ -93,6 +93,9 @@ class SegmentWriter:
         self.path.rename(self.sealed_path)
         sync_folder(self.path.parent)
         self.abandon()
+        # Who searches the segment without one makes it, or does without.
+        with contextlib.suppress(OSError):
+            write_index_of_sealed(self.sealed_path, end, self._index)
 
     def abandon(self) -> None:
         """Close the file as it is. May be called more than once."""

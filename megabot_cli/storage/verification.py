@@ -12,11 +12,13 @@ from megabot_cli.errors import BadData
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.format_v1 import End, encode_record
 from megabot_cli.recording.held_streams import HeldStreams, Ready
+from megabot_cli.recording.index_check import IndexCheck
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import Cleaned
 from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.foreign_reader import ForeignReader
+from megabot_cli.storage.index_file import index_text
 from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader
@@ -33,7 +35,8 @@ class Verification(msgspec.Struct, kw_only=True):
     Loss that the recording itself admits (`gaps`, `lost`) does not make it unclean, nor what
     was `left_out` of one that its labels call a part of another;
     segments of another recording (`foreign_segments`) do.
-    `sha256_ok` and `counts_ok` are None when no segment has an `end` to compare with;
+    `sha256_ok` and `counts_ok` are None when no segment has an `end` to compare with, `index_ok`
+    when none has an index that is about it;
     `secrets_found` is None when nobody looked. `problems` tells people, at most fifty.
 
     A HAR file or bare messages (`form`) are clean when all of them can be read. What only a
@@ -63,6 +66,7 @@ class Verification(msgspec.Struct, kw_only=True):
     torn_bytes: int = 0
     sha256_ok: bool | None = None
     counts_ok: bool | None = None
+    index_ok: bool | None = None
     secrets_found: int | None = None
     problems: list[str] = []
 
@@ -99,6 +103,7 @@ def verify(
         and not (found.bad_lines or found.torn_bytes)
         and found.sha256_ok is not False
         and found.counts_ok is not False
+        and found.index_ok is not False
     )
     return found
 
@@ -121,7 +126,11 @@ class _Check:
         found = self.found
         found.segments += 1
         self._begin(segment)
+        index = segment.index()
+        index_check = IndexCheck(index) if index is not None else None
         for record, line in segment:
+            if index_check is not None:
+                index_check.take(record, segment.at)
             self._number(record.n, record.t, segment.name)
             self._count(record)
             if self._streams is not None:
@@ -137,6 +146,8 @@ class _Check:
         else:
             self._number(segment.end.n, segment.end.t, segment.name)
             self._compare(segment, segment.end)
+        if index_check is not None:
+            self._judge_index(segment, index_check)
 
     def foreign(self, reader: ForeignReader) -> None:
         """Read a foreign file: nothing in it tells whether all that there was is there."""
@@ -189,6 +200,9 @@ class _Check:
             self._problem(f"{segment.name}: belongs to another recording, {header.recording}")
         if self._redactor is not None:
             self._seek_secrets(f"{segment.name}: header", segment.header_line, None)
+            index = index_text(segment.path) if segment.path is not None else None
+            for _ in self._redactor.redact_text(index)[1] if index is not None else ():
+                self._secret(f"{segment.name}: a secret in its index")
 
     def _number(self, n: int, t: int, name: str) -> None:
         if self._is_part and n > (self._n or 0):
@@ -225,6 +239,15 @@ class _Check:
             self._problem(f"{segment.name}: was changed after it was sealed (sha256 differs)")
         if not same_counts:
             self._problem(f"{segment.name}: holds other records than its end says")
+
+    def _judge_index(self, segment: SegmentReader, check: IndexCheck) -> None:
+        check.end(segment.bad_lines)
+        self.found.index_ok = check.lie is None and self.found.index_ok is not False
+        if check.lie is not None:
+            self._problem(
+                f"{segment.name}: its index does not say what stands at byte {check.lie} and "
+                "behind; without it, the segment is searched as it is"
+            )
 
     def _seek_secrets(
         self, where: str, line: bytes, record: Record | None, cleaned: Cleaned | None = None

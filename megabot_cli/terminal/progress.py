@@ -10,6 +10,8 @@ from megabot_cli.terminal.live_line import LiveLine
 from megabot_cli.terminal.text import display_width, fit
 
 REDRAW_S = 0.1  # more often is a flicker, not news
+_LATE_S = 1.0
+_MIB = 1024 * 1024
 _BAR_WIDTH = 24
 _SHORTEST_BAR = 6
 
@@ -18,7 +20,7 @@ class Progress(LiveLine):
     """A bar with rate and time left; without a `total` it only counts.
 
     Use as a context manager: the bar is gone when the work is. Draws nothing unless stderr
-    is a terminal. `clock` gives seconds that never go back.
+    is a terminal. `clock` gives seconds that never go back; the work began at `started_at`, or now.
     """
 
     def __init__(
@@ -28,6 +30,7 @@ class Progress(LiveLine):
         total: int | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
+        started_at: float | None = None,
     ) -> None:
         super().__init__(console)
         self._label = label
@@ -37,7 +40,7 @@ class Progress(LiveLine):
         self._remark = ""
         self._left_s: float | None = None
         self._guesses = True
-        self._started_at = clock()
+        self._started_at = clock() if started_at is None else started_at
         self._drawn_at: float | None = None
 
     def reach(
@@ -86,6 +89,38 @@ class Progress(LiveLine):
             parts = [f"{share:4.0%}", count, f"{rate:.0f}/s", eta, self._remark]
             parts = _fitted(self._label, share, parts, columns)
         return "  ".join(part for part in parts if part)
+
+
+class LateProgress:
+    """A bar for what is over in a moment, as a rule: shown once it has taken a second.
+
+    To be called with what is done and how much there is, in bytes; it is gone when all is done.
+    """
+
+    def __init__(
+        self, console: Console, label: str, *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._console = console
+        self._label = label
+        self._clock = clock
+        self._began_at: float | None = None
+        self._bar: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        if self._began_at is None:
+            self._began_at = self._clock()
+        if self._bar is None and self._clock() - self._began_at >= _LATE_S:
+            self._bar = Progress(
+                self._console, self._label, clock=self._clock, started_at=self._began_at
+            )
+            self._bar.__enter__()
+        if self._bar is not None:
+            self._bar.reach(done // _MIB, total=max(1, total // _MIB))
+        if done >= total:
+            self._began_at = None
+            if self._bar is not None:
+                self._bar.__exit__(None, None, None)
+                self._bar = None
 
 
 def _fitted(label: str, share: float, parts: list[str], columns: int | None) -> list[str]:

@@ -21,7 +21,7 @@ from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.bisection import sought
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.compressing import compress
-from megabot_cli.storage.frames import frame_starts
+from megabot_cli.storage.frames import frames_of
 from megabot_cli.storage.line_source import open_source
 from megabot_cli.storage.segment_reader import open_recording
 
@@ -118,7 +118,28 @@ def test_a_million_tiny_blocks_do_not_keep_the_walk(tmp_path: Path) -> None:
     path = tmp_path / "tiny.zst"
     path.write_bytes(packed(segment([1]), []) + b"\x28\xb5\x2f\xfd\x00\x58" + bytes(3_000_000))
     with path.open("rb") as file:
-        assert len(frame_starts(file.fileno(), 0)) == 2
+        assert len(frames_of(file.fileno(), 0)) == 2
+
+
+@given(sizes=st.lists(st.sampled_from([0, 1, 255, 256, 257, 65_791, 65_792, 70_000]), max_size=8))
+@settings(deadline=None)
+def test_what_frames_say_that_they_hold_is_what_they_hold(
+    tmp_path_factory: pytest.TempPathFactory, sizes: list[int]
+) -> None:
+    path = tmp_path_factory.mktemp("sizes") / "sizes.zst"
+    path.write_bytes(
+        b"".join(
+            zstandard.ZstdCompressor(write_content_size=number % 3 != 2).compress(b"x" * size)
+            for number, size in enumerate(sizes)
+        )
+    )
+    with path.open("rb") as file:
+        found = [frame.content_bytes for frame in frames_of(file.fileno(), 0)]
+    # Where it is not told it is not guessed; of nothing at all it may be told.
+    assert [
+        said in (None, size) and (said == size or number % 3 == 2)
+        for number, (said, size) in enumerate(zip(found, sizes, strict=True))
+    ] == [True] * len(sizes)
 
 
 def test_a_file_in_one_frame_is_read_from_its_start(tmp_path: Path) -> None:
@@ -143,7 +164,7 @@ def test_what_we_compress_is_begun_near_the_place(tmp_path: Path) -> None:
         first = io.BufferedReader(found.raw).readline()  # type: ignore[attr-defined]
         assert found is not file
         assert first
-        assert len(frame_starts(file.raw._source.fileno(), 0)) == 6  # type: ignore[attr-defined]
+        assert len(frames_of(file.raw._source.fileno(), 0)) == 6  # type: ignore[attr-defined]
     with open_recording(path) as reader:
         first_record, _ = next(iter(next(reader.segments()).search(begin=Place("number", 1000))))
     assert 700 < first_record.n < 1000

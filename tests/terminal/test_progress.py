@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from megabot_cli.terminal.memory_console import MemoryConsole
-from megabot_cli.terminal.progress import Progress, format_duration
+from megabot_cli.terminal.progress import LateProgress, Progress, format_duration
 
 
 class Clock:
@@ -109,3 +109,18 @@ def test_the_bar_never_wraps() -> None:
 )
 def test_durations_read_as_people_say_them(seconds: float, shown: str) -> None:
     assert format_duration(seconds) == shown
+
+
+def test_what_is_over_within_a_second_shows_no_bar_and_what_takes_longer_does() -> None:
+    clock, console = Clock(), MemoryConsole(terminal=True)
+    late = LateProgress(console, "indexing", clock=clock)
+    for done in (10, 20, 100):
+        clock.now += 0.4
+        late(done << 20, 100 << 20)
+    assert console.stderr == ""
+    for done in (10, 20, 50, 100):
+        clock.now += 0.6
+        late(done << 20, 100 << 20)
+    assert "indexing" in console.stderr
+    assert "50/100  42/s" in console.stderr  # since it began
+    assert console.stderr.endswith("\r\x1b[K")

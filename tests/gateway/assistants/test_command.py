@@ -195,7 +195,7 @@ async def test_the_pieces_are_the_output(text: str) -> None:
 def cut(house: House) -> None:
     """The line is gone, without a goodbye."""
     for connection in list(house.gateway._connections):
-        transport = connection._socket._req.transport  # type: ignore[union-attr]
+        transport = connection._socket._req.transport
         assert transport is not None
         transport.abort()
 
