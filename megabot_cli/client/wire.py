@@ -22,7 +22,7 @@ from aiohttp import web
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
-from megabot_cli.listening.parting import PartsFromPeer, PartsFromServer
+from megabot_cli.client.parting import PartsFromPeer, PartsFromServer
 from megabot_cli.protocol.frames import MASKED, MIDDLE, frame_end
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)

@@ -18,7 +18,7 @@ import aiohttp.web_ws
 from aiohttp import WebSocketError, WSCloseCode, WSMsgType, hdrs, web
 from aiohttp._websocket.reader import WebSocketReader
 
-from megabot_cli.listening.parting import PartsFromPeer
+from megabot_cli.client.parting import PartsFromPeer
 from megabot_cli.protocol.frames import MaskWatch
 
 LEVEL = 3

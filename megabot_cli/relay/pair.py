@@ -17,6 +17,7 @@ from aiohttp import WSMsgType
 
 from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.parting import give_no_code
 from megabot_cli.client.wire import (
     BINARY,
     TEXT,
@@ -29,7 +30,6 @@ from megabot_cli.client.wire import (
     server_frame,
     upstream_transport,
 )
-from megabot_cli.listening.parting import give_no_code
 from megabot_cli.protocol.batching import counts_as
 from megabot_cli.protocol.close_codes import NO_CODE, CloseCode, reason_bytes, sendable
 from megabot_cli.relay.local_client import CLOSE_S

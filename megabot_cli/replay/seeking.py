@@ -13,7 +13,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose, read_from
 from megabot_cli.storage.record_reader import RecordReader
-from megabot_cli.storage.segment_reader import RecordingReader
+from megabot_cli.storage.recording_reader import RecordingReader
 
 # Before the place to begin at: a reply that names nobody answers what was asked before it.
 _LEAD_RECORDS: Final = 10_000

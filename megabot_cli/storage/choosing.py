@@ -10,7 +10,8 @@ from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Chooser, Matcher, Selection
 from megabot_cli.storage.record_reader import RecordReader
-from megabot_cli.storage.segment_reader import RecordingReader, Wanted
+from megabot_cli.storage.recording_reader import RecordingReader
+from megabot_cli.storage.segment_reader import Wanted
 
 
 def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:

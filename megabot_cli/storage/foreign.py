@@ -23,7 +23,8 @@ from megabot_cli.storage.line_source import cannot_read, open_source
 from megabot_cli.storage.more_secrets import NO_MORE, MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
 from megabot_cli.storage.recording_folder import segments_of
-from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader, open_recording
+from megabot_cli.storage.recording_reader import RecordingReader, open_recording
+from megabot_cli.storage.segment_reader import SegmentReader
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
 Form = Literal["auto", "recording", "har", "jsonl"]

@@ -17,7 +17,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import ENDING, last_lines
 from megabot_cli.storage.index_file import index_bytes, remove_index
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
 _TAIL_BYTES: Final = 64 * 1024

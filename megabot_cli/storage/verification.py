@@ -21,7 +21,8 @@ from megabot_cli.storage.foreign_reader import ForeignReader
 from megabot_cli.storage.index_file import index_text
 from megabot_cli.storage.more_secrets import MoreSecrets
 from megabot_cli.storage.recording_folder import segments_of
-from megabot_cli.storage.segment_reader import RecordingReader, SegmentReader
+from megabot_cli.storage.recording_reader import RecordingReader
+from megabot_cli.storage.segment_reader import SegmentReader
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
 _MOST_PROBLEMS: Final = 50

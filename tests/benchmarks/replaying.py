@@ -20,7 +20,7 @@ from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played
 from megabot_cli.replay.player import Replay
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.benchmarks.message_path import pin, process
 from tests.benchmarks.send_loop import message
 

@@ -12,7 +12,7 @@ import pytest
 from megabot_cli.recording.segment_index import decode_index
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.verification import verify
 
 INDEX_1_0 = Path(__file__).parent / "index_1_0"

@@ -10,8 +10,8 @@ import pytest
 
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.plan import make_plan
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import describe_recording
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 
 VERSION_1_0 = Path(__file__).parent / "recording_1_0"

@@ -11,7 +11,7 @@ import pytest
 from megabot_cli.errors import CouldNotConnect
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream
 

@@ -12,7 +12,7 @@ from aiohttp import web
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Peer, Stage, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.support.upstream import Connection, ScriptedUpstream

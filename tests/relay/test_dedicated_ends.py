@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.config.schema import LimitSettings
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.relay.test_dedicated import open_relay
 from tests.support.upstream import Connection, ScriptedUpstream

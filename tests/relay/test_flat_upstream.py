@@ -15,7 +15,7 @@ from megabot_cli.config.schema import GatewaySettings, LimitSettings
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.flat import GREETING, FlatGateway
 from megabot_cli.recording.record import Record
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordPrinter
 from tests.relay.conftest import Peer, Stage, hears_nothing, until

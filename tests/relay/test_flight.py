@@ -13,8 +13,8 @@ from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay import trigger
 from megabot_cli.relay.flight import ITEM_BYTES, FlightRecorder
 from megabot_cli.relay.operations import Dumps
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import find_recording, list_recordings
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.relay.conftest import Stage, until
 from tests.relay.test_control import ask, tell

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from megabot_cli.config.schema import LimitSettings
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Peer, Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream
 

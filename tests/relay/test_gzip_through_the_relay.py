@@ -10,7 +10,7 @@ import pytest
 
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.recording.unpacking import NOTE
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream
 

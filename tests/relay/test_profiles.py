@@ -20,7 +20,7 @@ from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.identity import Served
 from megabot_cli.relay.reloading import Reread, reread
 from megabot_cli.relay.server import Relay
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Peer, Stage, hears_nothing, until
 from tests.relay.executors import MARKED, cursor_of
 from tests.relay.test_control import tell

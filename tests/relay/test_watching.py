@@ -10,7 +10,7 @@ import structlog
 
 from megabot_cli.client.wire import upstream_transport
 from megabot_cli.gateway.server import Gateway
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.relay.test_relay import answer_to
 from tests.support.upstream import ScriptedUpstream

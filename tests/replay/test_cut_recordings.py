@@ -20,7 +20,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import play
 from megabot_cli.replay.report import ReplayReport
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.recording.arbitrary import thorough
 from tests.replay.conftest import Upstream, serving
 from tests.replay.texts import answer, chunk, message, say

@@ -12,7 +12,7 @@ from megabot_cli.recording.redaction import Redactor
 from megabot_cli.replay import diffing
 from megabot_cli.replay.compare import Comparer, Verdict
 from megabot_cli.replay.diffing import RecordingDiff, diff
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 
 SEALED = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
 

@@ -14,7 +14,7 @@ from megabot_cli.gateway.flat import FlatGateway
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import play
 from megabot_cli.replay.report import ReplayReport
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Peer, open_stage
 
 TOKEN = "a-static-token"

@@ -20,7 +20,7 @@ from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.plan import plan_of
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.transport import Transport
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording
 from tests.replay.texts import answer, message, say
 

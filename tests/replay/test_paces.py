@@ -27,7 +27,7 @@ from megabot_cli.replay.player import Replay
 from megabot_cli.replay.playing import Run
 from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import read_ignored, write_ignored
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording
 from tests.replay.test_player import came, sent
 from tests.replay.texts import answer, message, say

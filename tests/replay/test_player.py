@@ -23,7 +23,7 @@ from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay, play
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.storage.recorder import Recorder
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import NEVER, Endpoint, OpenGateway, Upstream, serving, write_recording
 from tests.replay.texts import answer, message, say
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import play
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.relay.conftest import Peer, open_stage
 from tests.replay.conftest import Endpoint

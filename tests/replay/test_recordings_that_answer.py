@@ -14,7 +14,7 @@ from megabot_cli.recording.likeness import Likeness
 from megabot_cli.recording.pace import Pacing
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import play
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.served_recording import open_exchanges
 from tests.relay.conftest import Peer, Stage, open_stage
 from tests.replay.conftest import Endpoint

@@ -14,7 +14,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import Conversation, read_conversation
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.texts import answer, say
 
 QUESTIONS = 9_000

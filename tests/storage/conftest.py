@@ -12,7 +12,7 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.recorder import Recorder
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 
 NewRecorder = Callable[..., Recorder]
 

@@ -13,7 +13,7 @@ from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 
 
 def write(path: Path, gaps: list[int], bad: set[int]) -> list[Record]:

@@ -16,8 +16,8 @@ from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import LAST_FRAME_BYTES, UNFINISHED, compress
 from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import describe_recording
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 
 LINES = [

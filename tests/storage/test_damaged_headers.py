@@ -12,8 +12,8 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import describe_recording
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import segment_bytes
 

@@ -23,7 +23,7 @@ from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.compressing import compress
 from megabot_cli.storage.frames import frames_of
 from megabot_cli.storage.line_source import open_source
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 
 SKIPPABLE = struct.pack("<II", 0x184D2A57, 5) + b"\x28\xb5\x2f\xfd!"
 ENDLESS = struct.pack("<II", 0x184D2A50, 0xFFFFFFFF)

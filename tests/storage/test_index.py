@@ -20,9 +20,9 @@ from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.compressing import compress
 from megabot_cli.storage.index_finding import build_index, find_index, refresh_index
 from megabot_cli.storage.line_source import first_line_of, open_source
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import describe_recording, remove_if_empty
 from megabot_cli.storage.retention import kept_segments, remove
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import NewRecorder
 from tests.storage.indexed import index_in_blocks, messages, sealed_bytes

@@ -21,7 +21,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import MESSAGES_AND_LOSSES, Selection
 from megabot_cli.storage.choosing import choose, choose_many
 from megabot_cli.storage.line_search import LineSearch
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 
 
 def searched(content: bytes, *literals: bytes, most_bytes: int = 1000) -> list[bytes]:

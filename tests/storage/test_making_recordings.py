@@ -24,9 +24,9 @@ from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.losses import with_losses
 from megabot_cli.storage.merging import merge
 from megabot_cli.storage.more_secrets import MoreSecrets
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.sanitizing import Dropping, Sanitized, sanitize
 from megabot_cli.storage.sealed_segment import SealedSegment
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import Verification, verify
 from tests.recording.arbitrary import records, thorough
 from tests.storage.conftest import NewRecorder, marks, segment_bytes

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from megabot_cli.errors import BadData
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 
 SEALED = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
 

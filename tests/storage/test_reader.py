@@ -20,7 +20,7 @@ from megabot_cli.storage import line_source
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.line_source import lines_of
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from tests.recording.arbitrary import records as any_records
 from tests.recording.arbitrary import thorough
 from tests.storage.conftest import NewRecorder, marks, read, segment_bytes
@@ -119,7 +119,7 @@ def test_gzip_opens_as_it_is_also_torn_and_joined(tmp_path: Path) -> None:
 
 def test_standard_input_is_read_for_a_dash() -> None:
     program = (
-        "from megabot_cli.storage.segment_reader import open_recording\n"
+        "from megabot_cli.storage.recording_reader import open_recording\n"
         "with open_recording('-') as reader: print([record.n for record in reader])"
     )
     for content in (segment_bytes(marks(3)), gzip.compress(segment_bytes(marks(3)))):

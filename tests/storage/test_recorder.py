@@ -21,8 +21,8 @@ from megabot_cli.recording.format_v1 import Header, encode_record
 from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recording_writer import RecordingWriter
-from megabot_cli.storage.segment_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import NewRecorder, read
 

@@ -10,13 +10,13 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import NotFound
 from megabot_cli.recording.format_v1 import Header, encode_header
 from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import (
     Unreadable,
     describe_recording,
     find_recording,
     list_recordings,
 )
-from megabot_cli.storage.segment_reader import open_recording
 from tests.storage.conftest import marks, segment_bytes
 
 

@@ -14,7 +14,7 @@ from megabot_cli.recording.held_streams import HeldStreams
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.secret_shapes import PSEUDONYM
 from megabot_cli.storage.more_secrets import MoreSecrets
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.recording.arbitrary import CANARY, planted_texts, thorough
 from tests.storage.conftest import segment_bytes

@@ -18,7 +18,7 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.storage.recorder import Recorder
-from megabot_cli.storage.segment_reader import open_recording
+from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.verification import verify
 from megabot_cli.storage.writer_process import WriterProcess
 from tests.storage.conftest import read
