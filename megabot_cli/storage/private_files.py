@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 
 FOLDER_MODE = 0o700
@@ -35,6 +34,8 @@ def create_private(path: Path, content: bytes) -> bool:
 
 
 def _write_beside(path: Path, content: bytes) -> Path:
+    import tempfile  # 6 ms, which who only reads does not wait for
+
     path.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
     # mkstemp makes the file 0600 whatever the umask is.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
