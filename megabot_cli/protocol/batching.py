@@ -90,7 +90,7 @@ def counts_as(data: bytes) -> int:
     """
     if b"batch" not in data:
         return 1
-    return min(len(unwrap(data)) or 1, MAX_BATCH)
+    return min(len(_messages_in(data)) or 1, MAX_BATCH)
 
 
 class _BatchPayload(msgspec.Struct):
@@ -105,12 +105,22 @@ class _BatchMessage(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_BatchMessage)
 
 
-def unwrap(text: bytes | str) -> list[str]:
+def unwrap(text: bytes | str, most: int | None = None) -> list[str]:
     """Return the exact texts inside a batch, but for the white space around each.
 
-    Empty when it is no batch or does not have the form of one.
+    Empty when it is no batch, does not have the form of one, or holds more than `most`.
     """
+    found = _messages_in(text)
+    if most is not None and len(found) > most:
+        return []
     try:
-        return [bytes(raw).decode() for raw in _decoder.decode(text).payload.messages]
+        return [bytes(raw).decode() for raw in found]
+    except UNREADABLE:
+        return []
+
+
+def _messages_in(text: bytes | str) -> list[msgspec.Raw]:
+    try:
+        return _decoder.decode(text).payload.messages
     except UNREADABLE:
         return []

@@ -12,6 +12,7 @@ from megabot_cli.errors import BadData
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.compression import Overlong, beginning, compress, inflate, is_gzip
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
+from megabot_cli.protocol.messages import MAX_BATCH
 from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES
 from megabot_cli.relay.corner import without_corner, without_inner_corners
 from megabot_cli.relay.parts import RelayParts
@@ -30,6 +31,8 @@ def text_within(data: bytes, most_bytes: int) -> bytes | None:
         return None
 
 
+MOST_IN_A_BATCH = 10 * MAX_BATCH
+
 # The id of an envelope that begins with it, as nearly all do.
 _ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.){1,200}")')
 _LOOK_BYTES = 1024
@@ -43,8 +46,9 @@ class Overgrown(Head, gc=False):
 
 
 def messages_within(text: bytes) -> list[bytes]:
-    """The exact texts of a batch; none where it has not the form of one."""
-    return [each.encode() for each in unwrap(text)]
+    """The exact texts of a batch; none where it has not the form of one, or far more in it than
+    a batch may have: to take that apart would keep everybody waiting."""
+    return [each.encode() for each in unwrap(text, MOST_IN_A_BATCH)]
 
 
 def too_big() -> WebSocketError:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
+
+import pytest
 
 from tests.relay.conftest import Stage, enveloped, hears_nothing, until
 from tests.relay.test_shared import answer_each, hears_of, open_relay
@@ -120,3 +123,25 @@ async def test_what_was_sent_as_gzip_is_answered_to_its_sender_alone(stage: Stag
             assert answer["metadata"]["reply_to"] == name
         assert await hears_nothing(other)
         assert not relay.numbers.malformed_to_upstream
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_what_holds_far_more_than_a_batch_may_goes_on_as_it_came_and_keeps_nobody_waiting(
+    stage: Stage, mode: str
+) -> None:
+    heaps = ['{"id":"b","type":"batch","payload":{"messages":[' + "1," * 400_000 + "1]}}"] * 2
+
+    async def echo(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            await connection.send_text(str(await connection.receive_text()))
+
+    async with ScriptedUpstream(echo) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        peer, _ = await stage.greeted(relay.url)
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        for heap in heaps:
+            await peer.socket.send_str(heap)
+            assert await peer.text() == heap
+        assert loop.time() - began < 2.5
