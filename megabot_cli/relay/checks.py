@@ -7,9 +7,13 @@ import msgspec
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.protocol.validation import Problem, check, passes
+from megabot_cli.relay.routing import MOST_ID
 from megabot_cli.relay.unfolding import Overgrown, Unfolding
 from megabot_cli.telemetry.metrics import RelayNumbers
 
+# A message may be a mebibyte of nothing but an id. Shorter ones need no look at it: what is
+# remembered of them is little.
+LONG_BYTES = 8 * 1024
 _NOT_TEXT = Problem("$", "text", "binary", "messages are text")
 
 
@@ -19,6 +23,12 @@ class Objection(msgspec.Struct, frozen=True):
     code: int
     error: str
     message: str
+
+
+def name_of(head: Head | None) -> str | None:
+    """The id by which a message is refused; None without one, or with a very long one."""
+    name = head.id if head is not None else None
+    return name if name is None or len(name) <= MOST_ID else None
 
 
 class Checks:
@@ -44,6 +54,9 @@ class Checks:
         if self._limit and len(data) > self._limit:
             text = f"the message has {len(data)} bytes; at most {self._limit} may be sent"
             return Objection(413, "message_too_large", text)
+        if len(data) > LONG_BYTES and head is not None and len(head.id or "") > MOST_ID:
+            text = f"the id has {len(head.id or '')} characters; at most {MOST_ID} may be sent"
+            return Objection(400, "invalid_message", text)
         mode = self._mode
         if mode == "off" or (mode == "warn" and binary):
             return None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from megabot_cli.client.wire import server_frame
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.greeting import GREETING, greeted
-from megabot_cli.relay.checks import Checks, Objection
+from megabot_cli.relay.checks import Checks, Objection, name_of
 from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
@@ -66,8 +66,6 @@ class PairLooking:
                 types[OTHER] += 1
             if head is None or head.id is None or kind is None:
                 numbers.malformed_to_upstream += 1
-            elif kind in ASKS:
-                routing.sent(head.id, client, now, kind)
             objection = (
                 checks.judge_binary(data, head, unfold)
                 if binary
@@ -75,6 +73,8 @@ class PairLooking:
             )
             if objection is None:
                 accepted.append(data)
+                if kind in ASKS and head is not None and head.id is not None:
+                    routing.sent(head.id, client, now, kind)
             else:
                 self._object(head, objection)
         return accepted
@@ -104,7 +104,7 @@ class PairLooking:
             "message": objection.message,
             "code": objection.code,
         }
-        message_id = head.id if head is not None else None
+        message_id = name_of(head)
         text = notice("connection_error", payload, reply_to=message_id)
         self._witness.message(
             "to_client",

@@ -23,6 +23,7 @@ ENDS = frozenset({"chat_receive", "tool_result", "connection_error"})
 _KEYED = frozenset({"chat_stream", "chat_receive", "tool_call", "tool_result", "status_update"})
 
 MOST_REMEMBERED = 1000  # of requests under way, of settled ones, of keys
+MOST_ID = 1024  # characters of an id or a key: thousands of them are remembered
 
 # How long one id of two senders is unclear, when neither has been answered.
 UNCLEAR_S = 60.0
@@ -275,7 +276,8 @@ class Routing:
 
     def began(self, key: str, client: str) -> None:
         """Whatever names this execution, task or stream concerns that client."""
-        self._by_key.keep(key, client)
+        if len(key) <= MOST_ID:
+            self._by_key.keep(key, client)
 
     def route(self, head: Head, data: bytes, now: float) -> Routed:
         """Say whom a message from upstream concerns, and note what it answers."""

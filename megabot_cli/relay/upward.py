@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from collections import Counter
 from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.checks import Checks, Objection
+from megabot_cli.relay.checks import LONG_BYTES, Checks, Objection, name_of
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
@@ -85,7 +84,7 @@ class Upward:
         parts = self._parts
         self._checks = Checks(parts.settings, parts.limits, parts.numbers)
         self._checked = parts.settings.validation != "off"
-        self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
+        self._most_bytes = min(parts.limits.max_message_bytes or LONG_BYTES, LONG_BYTES)
 
     def stop(self) -> None:
         if self._hold_timer is not None:
@@ -199,7 +198,7 @@ class Upward:
         return sent
 
     def _object(self, client: LocalClient, head: Head | None, objection: Objection) -> None:
-        message_id = head.id if head is not None else None
+        message_id = name_of(head)
         self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
 
     def _may_answer(self, client: LocalClient, result: Waiting) -> bool:

@@ -175,3 +175,21 @@ def test_so_it_is_on_uvloop(
             await gateway.stop()
 
     run(tmp_path, scene)
+
+
+@pytest.mark.parametrize("validation", ["off", "warn", "strict"])
+@pytest.mark.parametrize("mode", ["session", "dedicated", "shared"])
+async def test_an_id_too_long_to_be_remembered_is_refused_without_saying_it_again(
+    stage: Stage, gateway: Gateway, mode: str, validation: str
+) -> None:
+    relay = await stage.open_relay(gateway.url, mode=mode, validation=validation)
+    peer, _ = await stage.greeted(relay.url)
+    if mode == "dedicated" and validation == "off":
+        return  # nobody looks, and nothing is remembered
+    await peer.send("chat_send", "x" * 100_000, content="hello")
+    refusal = await peer.message()
+    assert refusal["payload"]["code"] == 400
+    assert "100000 characters; at most 1024" in refusal["payload"]["message"]
+    assert "reply_to" not in refusal.get("metadata", {})
+    await peer.send("chat_send", "y" * 1024, content="hello")
+    assert (await peer.message())["metadata"]["reply_to"] == "y" * 1024
