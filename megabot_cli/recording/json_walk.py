@@ -113,7 +113,7 @@ class _Frame:
         self.secret_value = self.secret
         if isinstance(self.name, int):
             self.name += 1
-            if self.name % 2 == 0 or (self.pairs == "one" and self.name > 1):
+            if self.name % 2 == 0:
                 self.said = ""
             self.secret_value = self.secret or self.said != ""
         elif self.is_object:

@@ -11,10 +11,11 @@ import pytest
 
 from megabot_cli.client import MegaBotClient, wire  # wire: our readers, from the first socket on
 from megabot_cli.client.received import Received
-from megabot_cli.errors import BadData, ConnectionLost
+from megabot_cli.errors import BadData, ConnectionLost, RateLimited
+from megabot_cli.protocol.batching import wrap
 from megabot_cli.protocol.compression import compress
 from tests.client.conftest import until
-from tests.client.conversations import Twice, client_of
+from tests.client.conversations import Twice, client_of, read_all
 from tests.support.upstream import Connection, ScriptedUpstream
 
 assert wire
@@ -220,3 +221,111 @@ async def test_a_pack_waits_for_a_connection_that_is_being_restored() -> None:
         await until(lambda: client.state == "reconnecting" or len(upstream.connections) == 2)
         await client.send_pack(["a", "b"], lambda _: None)
         await until(lambda: heard == ["a", "b"])
+
+
+async def test_packs_that_nobody_reads_wait_and_are_lost_with_their_connection() -> None:
+    full = asyncio.Event()
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        await full.wait()
+        await connection.cut()
+
+    async def send_on(client: MegaBotClient) -> None:
+        for _ in range(100):
+            await client.send_pack(["x" * 1_000_000], lambda _: None)
+
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(upstream, reconnect=None) as client,
+    ):
+        sending = asyncio.get_running_loop().create_task(send_on(client), name="send")
+        await asyncio.wait([sending], timeout=0.3)
+        assert not sending.done()
+        full.set()
+        with pytest.raises(ConnectionLost, match="fell while a message was being sent"):
+            await asyncio.wait_for(sending, 5)
+
+
+async def test_a_pack_for_a_connection_that_is_closing_waits_for_the_next() -> None:
+    heard: list[list[str | bytes]] = []
+
+    async def script(connection: Connection) -> None:
+        heard.append(mine := [])  # type: ignore[var-annotated]
+        await connection.greet()
+        while True:
+            mine.append(await connection.receive_text())
+
+    left: list[int] = []
+    async with ScriptedUpstream(script) as upstream, client_of(upstream) as client:
+        socket = client._sender._socket
+        assert socket is not None
+        transport = wire.upstream_transport(socket)
+        assert transport is not None
+        transport.abort()
+        await client.send_pack(["a", "b"], left.append)
+        await until(lambda: heard == [[], ["a", "b"]])
+
+
+async def test_a_pack_leaves_in_the_form_that_the_client_has() -> None:
+    heard: list[str | bytes] = []
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            heard.append(await connection.receive_text())
+
+    long = '{"id":"m","type":"x","payload":"' + "x" * 2000 + '"}'
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(upstream, compression="gzip") as client,
+    ):
+        await client.send_pack([long, "short"], lambda _: None)
+        await until(lambda: len(heard) == 2)
+    assert heard == [compress(long.encode()), "short"]
+
+
+async def test_packs_wait_for_their_turn_and_so_many_and_no_more() -> None:
+    left: list[str] = []
+    async with (
+        ScriptedUpstream() as upstream,
+        client_of(upstream, messages_per_second=100, burst=1, queue=1) as client,
+    ):
+
+        async def send(name: str) -> None:
+            await client.send_pack([name, name], lambda _: left.append(name))
+
+        results = await asyncio.gather(*map(send, "abc"), return_exceptions=True)
+        assert [type(result) for result in results] == [type(None), type(None), RateLimited]
+        assert left == ["a", "a", "b", "b"]
+        for name in "de":
+            await send(name)  # who has sent does not wait any more
+
+
+async def test_who_is_not_open_is_not_listened_to() -> None:
+    client = MegaBotClient("ws://127.0.0.1:1/ws")
+    with pytest.raises(RuntimeError, match="not open"):
+        await asyncio.wait_for(client.listen(Ears().texts, Ears().other), 1)
+
+
+# What who iterates is told
+
+
+async def test_a_batch_is_told_as_the_messages_in_it_and_an_error_is_counted() -> None:
+    inner = [f'{{"id":"m{n}","type":"connection_error","payload":{{}}}}' for n in range(2)]
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        await connection.send_text(wrap(inner, "b", 0.0))
+        await connection.send("x", "plain")
+        await connection.close()
+
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(upstream, reconnect=None) as client,
+    ):
+        _, *told, plain = await read_all(client)
+        assert [received.text for received in told] == inner
+        assert plain.head is not None
+        assert plain.head.type == "x"
+        assert (client.metrics().messages_received, client.metrics().errors) == (4, 2)

@@ -54,6 +54,31 @@ def shown(text: str) -> str:
             '{"rawHeaders":["Host","h","X-Api-Key","k"]}',
             '{"rawHeaders":["Host","h","X-Api-Key","‹›"]}',
         ),
+        ('{"NAME":"Cookie","VALUE":"a b"}', '{"NAME":"Cookie","VALUE":"‹›"}'),
+        ('{"VALUE":12,"Name":"password"}', '{"VALUE":"‹›","Name":"password"}'),
+        (
+            '[{"v":"a","n":"token"},{"k":"token","val":"b"}]',
+            '[{"v":"‹›","n":"token"},{"k":"token","val":"‹›"}]',
+        ),
+        (
+            '[{"field":"token","value":"a"},{"value":"b","variable":"token"}]',
+            '[{"field":"token","value":"‹›"},{"value":"‹›","variable":"token"}]',
+        ),
+        ('{"header":"token","value":"a"}', '{"header":"token","value":"‹›"}'),
+        ('{"value":"a","name":"x","key":"token"}', '{"value":"‹›","name":"x","key":"token"}'),
+        (
+            '{"rawHeaders":["X-Api-Key","k","Host","h"]}',
+            '{"rawHeaders":["X-Api-Key","‹›","Host","h"]}',
+        ),
+        ('{"Raw-Headers":["A","b","Cookie","c"]}', '{"Raw-Headers":["A","b","Cookie","‹›"]}'),
+        (
+            '{"rawTrailers":["Cookie","c"],"header":["Host","h","Cookie","c"]}',
+            '{"rawTrailers":["Cookie","‹›"],"header":["Host","h","Cookie","‹›"]}',
+        ),
+        ('[["x-api-key","k",null],["a","b"]]', '[["x-api-key","‹›",null],["a","b"]]'),
+        ('[["x-api-key","k"', '[["x-api-key","‹›"'),
+        ('[["x-api-key","k",', '[["x-api-key","‹›",'),
+        ('{"cookie":[["a","b","c"],{"d":"e"}]}', '{"cookie":[["‹›","‹›","‹›"],{"d":"‹›"}]}'),
         ("[('x-api-key', 'k'), (b'Cookie', b'a b')]", "[('x-api-key', '‹›'), (b'Cookie', b'‹›')]"),
         ('{ "Api-Key" : "a\\"b" , "n": 1.0e2 }', '{ "Api-Key" : "‹›" , "n": 1.0e2 }'),
         ('{"access_token":"a","refreshToken":"b"}', '{"access_token":"‹›","refreshToken":"‹›"}'),
@@ -117,6 +142,9 @@ def test_only_the_characters_of_the_secret_are_replaced(text: str, kept: str) ->
         '{"required":["token","name"],"allowed_headers":["Authorization","X-Token"]}',
         '[["token","name","made"],["t","n","m"]]',
         '[{"name":"password"},{"value":"abc"}]',
+        '[["a","b","token","c"]]',
+        '{"name":"x","token":3,"value":"abc"}',
+        '{"name":"' + "a long story, " * 6 + 'password","value":"abc"}',
         '{"max_tokens":15,"tokens":[1,2],"token":3,"tokenizer":"x","token_count":"4"}',
         '{"token":null,"secret":true,"password":"","cookie":[]}',
         '{"content":"Use a bearer token in the Authorization header, not the query."}',
@@ -156,6 +184,9 @@ def test_the_paths_of_what_was_replaced_are_told() -> None:
         "$.payload.items[1].token",
         '$.payload["odd key"]',
     ]
+    text = '{"h":[{"value":"a","name":"Cookie"},["token","b"]]}'
+    assert Redactor(KEY).redact_text(text)[1] == ["$.h[0].value", "$.h[1][1]"]
+    assert Redactor(KEY).redact_text(f'{{"x":{{"a":1,"{JWT}":2}}}}')[1] == ["$.x"]
 
 
 def test_a_path_does_not_tell_a_secret_that_is_a_key() -> None:

@@ -1,11 +1,10 @@
-"""Paces, rounds, context, and being steered, against real sockets."""
+"""Paces, rounds and context, against real sockets."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 import json
-import socket
 import weakref
 from pathlib import Path
 from typing import Any
@@ -14,73 +13,30 @@ import pytest
 
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.errors import BadConfiguration
-from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.bounds import Place
-from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
-from megabot_cli.replay.controls import Controls, control_socket
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.outcome import Played
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.playing import Run
 from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import read_ignored, write_ignored
 from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import Endpoint, Upstream, write_recording
-from tests.replay.test_player import came, sent
+from tests.replay.records import (
+    a_talk,
+    answered,
+    answering,
+    asked,
+    came,
+    finish,
+    id_of,
+    replay_of,
+    said,
+    sent,
+)
 from tests.replay.texts import answer, message, say
-
-
-def asked(n: int, at_ms: int, text: str, client: str = "c1") -> Record:
-    return Record(
-        n=n, t=at_ms * 1000, kind="message", direction="to_upstream", client=client,
-        link=f"link of {client}", session="s1", id=f"m{n}", type="chat_send",
-        data=say(text, f"m{n}"),
-    )  # fmt: skip
-
-
-def answered(n: int, at_ms: int, to: int, client: str = "c1") -> Record:
-    text = answer("yes", reply_to=f"m{to}")
-    return Record(
-        n=n, t=at_ms * 1000, kind="message", direction="to_client", link=f"link of {client}",
-        session="s1", type="chat_receive", reply_to=f"m{to}", data=text,
-    )  # fmt: skip
-
-
-def a_talk(tmp_path: Path) -> Path:
-    """Three questions, each answered, the second 30 ms after the first answer."""
-    records = [
-        asked(1, 0, "one"), answered(2, 10, 1),
-        asked(3, 40, "two"), answered(4, 50, 3),
-        asked(5, 60, "three"), answered(6, 70, 5),
-    ]  # fmt: skip
-    return write_recording(tmp_path / "talk.jsonl", records)
-
-
-def answering(heard: Upstream, delay_s: float = 0.0) -> None:
-    heard.answer = lambda text: [answer("yes", reply_to=_id(text))]
-
-
-def _id(text: str | bytes) -> str | None:
-    head = peek(text)
-    return head.id if head else None
-
-
-def replay_of(path: Path, endpoint: Endpoint, **options: Any) -> Replay:
-    asked_for = ReplayOptions(expect="exact", **options)
-    with open_recording(path) as reader:
-        return Replay(read_conversation(reader, asked_for), asked_for, endpoint.new_client)
-
-
-def said(heard: Upstream) -> list[str]:
-    return [json.loads(text)["payload"]["content"] for text in heard.heard]
-
-
-async def finish(work: asyncio.Task[Played]) -> Played:
-    async with asyncio.timeout(10):
-        return await work
 
 
 async def test_fixed_sends_so_many_a_second(
@@ -102,7 +58,7 @@ async def test_reply_waits_for_the_answer_and_the_pause_after_it(
 
     def slow(text: str | bytes) -> list[str]:
         order.append(json.loads(text)["payload"]["content"])
-        return [answer("yes", reply_to=_id(text))]
+        return [answer("yes", reply_to=id_of(text))]
 
     heard.answer = slow
     played = await replay_of(a_talk(tmp_path), endpoint, pace="reply").play()
@@ -147,7 +103,7 @@ async def test_an_answer_that_was_under_way_when_it_was_stopped_is_not_compared(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path, cancelled: bool
 ) -> None:
     heard, endpoint = upstream
-    heard.answer = lambda text: [] if "two" in str(text) else [answer("yes", reply_to=_id(text))]
+    heard.answer = lambda text: [] if "two" in str(text) else [answer("yes", reply_to=id_of(text))]
     replay = replay_of(a_talk(tmp_path), endpoint, pace="reply")
     work = asyncio.ensure_future(replay.play())
     await heard.until_heard(2)
@@ -242,7 +198,7 @@ async def test_context_is_answered_before_the_first_message_chosen_leaves(
         progress = replay.progress()
         assert progress is not None
         replies_before.append(progress.replies)
-        return [answer("yes", reply_to=_id(text))]
+        return [answer("yes", reply_to=id_of(text))]
 
     heard.answer = answer_and_look
     assert (await replay.play()).report.passed
@@ -253,95 +209,11 @@ async def test_what_is_ignored_makes_no_difference(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
     heard, endpoint = upstream
-    heard.answer = lambda text: [answer("no", reply_to=_id(text))]
+    heard.answer = lambda text: [answer("no", reply_to=id_of(text))]
     path = a_talk(tmp_path)
     assert (await replay_of(path, endpoint, pace="fast").play()).report.same_shape == 3
     ignoring = replay_of(path, endpoint, pace="fast", ignored=("payload.content",))
     assert (await ignoring.play()).report.same == 3
-
-
-async def test_a_control_socket_steers_and_is_gone_afterwards(
-    upstream: tuple[Upstream, Endpoint], tmp_path: Path
-) -> None:
-    heard, endpoint = upstream
-    answering(heard)
-    replay = replay_of(a_talk(tmp_path), endpoint, pace="step")
-    path = tmp_path / "control"
-    async with control_socket(path, Controls(replay.transport, replay.status)):
-        assert path.stat().st_mode & 0o777 == 0o600
-        work = asyncio.ensure_future(replay.play())
-        reader, writer = await asyncio.open_unix_connection(path)
-
-        async def ask(line: str) -> dict[str, Any]:
-            writer.write(line.encode() + b"\n")
-            answered_with: dict[str, Any] = json.loads(await reader.readline())
-            return answered_with
-
-        await asyncio.sleep(0.05)
-        assert (await ask("step"))["paused"] is True
-        await heard.until_heard(1)
-        status = await ask("status")
-        assert (status["sent"], status["to_send"], status["round"]) == (1, 3, 1)
-        assert (await ask("speed 4"))["speed"] == 4
-        for odd in ("quick", "nan", "inf", "-1", "1001", ""):
-            said = (await ask(f"speed {odd}"))["error"]
-            assert said == f"speed {odd!r} is no number from 0.1 to 1000"
-        assert (await ask("jump"))["words"]
-        await ask("quit")
-        played = await finish(work)
-        writer.close()
-        with pytest.raises(BadConfiguration, match="Cannot listen"):
-            async with control_socket(tmp_path / "no" / "such", Controls(replay.transport, dict)):
-                pass
-    assert (played.report.stopped, played.report.sent) == (True, 1)
-    assert not path.exists()
-
-
-async def test_a_control_socket_hangs_up_on_who_still_listens(tmp_path: Path) -> None:
-    odd: list[dict[str, Any]] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: odd.append(context))
-    path = tmp_path / "control"
-    async with control_socket(path, Controls(Transport(), dict)):
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(b"status\n")
-        assert json.loads(await reader.readline())["ok"]
-    assert await reader.read() == b""
-    writer.close()
-    assert not odd
-
-
-async def test_two_replays_do_not_share_a_control_socket(tmp_path: Path) -> None:
-    path = tmp_path / "control"
-    with socket.socket(socket.AF_UNIX) as left_behind:
-        left_behind.bind(str(path))
-    async with control_socket(path, Controls(Transport(), dict)):
-        with pytest.raises(BadConfiguration, match="in use"):
-            async with control_socket(path, Controls(Transport(), dict)):
-                pass
-        reader, writer = await asyncio.open_unix_connection(path)
-        writer.write(b"status\n")
-        assert json.loads(await reader.readline())["ok"]
-    writer.close()
-    assert not path.exists()
-
-
-async def test_keys_do_what_they_mean() -> None:
-    transport = Transport()
-    controls = Controls(transport, dict)
-    paused = []
-    for _ in range(2):
-        controls.press(" ")
-        paused.append(transport.paused)
-    assert paused == [True, False]
-    controls.press("+")
-    controls.press("+")
-    controls.press("-")
-    controls.press("x")
-    assert transport.speed == 2
-    controls.press(".")
-    assert transport.paused
-    controls.press("q")
-    assert transport.stopped
 
 
 async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
@@ -351,7 +223,7 @@ async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
 
     def moody(text: str | bytes) -> list[str]:
         payload = {"content": "yes", "mood": len(heard.heard), "message_id": len(heard.heard)}
-        return [message("chat_receive", payload, reply_to=_id(text))]
+        return [message("chat_receive", payload, reply_to=id_of(text))]
 
     heard.answer = moody
     played = await replay_of(a_talk(tmp_path), endpoint, pace="fast").play(rounds=3)
@@ -362,62 +234,6 @@ async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
     assert "# in 3 of 3 answers" in listed.read_text()
     with pytest.raises(BadConfiguration, match="Cannot read"):
         read_ignored(tmp_path / "none.txt")
-
-
-async def test_marks_are_told_as_they_pass(
-    upstream: tuple[Upstream, Endpoint], tmp_path: Path
-) -> None:
-    heard, endpoint = upstream
-    answering(heard)
-    before, *rest = (
-        Record(n=1, t=0, kind="mark", note="too early"),
-        asked(2, 0, "one"), answered(3, 10, 2),
-        Record(n=4, t=20_000, kind="mark", note="here it breaks"),
-        asked(5, 40, "two"), answered(6, 50, 5),
-        Record(n=7, t=60_000, kind="mark", note="over"),
-    )  # fmt: skip
-    path = write_recording(tmp_path / "marked.jsonl", [before, *rest])
-    told: list[tuple[str, int]] = []
-    options = ReplayOptions(pace="fast", selection=Selection(begin=Place("number", 2)))
-    with open_recording(path) as reader:
-        conversation = read_conversation(reader, options)
-    replay = Replay(
-        conversation,
-        options,
-        endpoint.new_client,
-        on_mark=lambda mark: told.append((mark.text, len(heard.heard))),
-    )
-    await finish(asyncio.get_running_loop().create_task(replay.play(), name="replay"))
-    assert [text for text, _ in told] == ["here it breaks", "over"]
-    assert told[0][1] <= 1
-
-
-@pytest.mark.parametrize(
-    ("more", "told"),
-    [
-        ({}, ["first", "between", "last"]),
-        ({"selection": Selection(until=Place("number", 7))}, ["first", "between"]),
-        ({"limit": 1}, []),
-        ({"selection": Selection(clients=("c1",))}, ["between"]),
-        ({"selection": Selection(clients=("c2",))}, []),
-    ],
-    ids=["all", "bounds", "limit", "words", "other words"],
-)
-def test_marks_are_told_that_stand_among_what_was_chosen(
-    tmp_path: Path, more: dict[str, Any], told: list[str]
-) -> None:
-    records = [
-        Record(n=1, t=0, kind="mark", note="first"),
-        asked(2, 0, "one"), answered(3, 10, 2),
-        Record(n=4, t=20_000, kind="mark", note="between"),
-        asked(5, 40, "two"),
-        asked(6, 50, "another's", "c2"),
-        Record(n=7, t=60_000, kind="mark", note="last"),
-    ]  # fmt: skip
-    path = write_recording(tmp_path / "marked.jsonl", records)
-    with open_recording(path) as reader:
-        conversation = read_conversation(reader, ReplayOptions(**more))
-    assert [mark.text for mark in conversation.marks] == told
 
 
 async def test_as_fast_as_possible_is_no_faster_than_an_upstream_answers(

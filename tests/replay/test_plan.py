@@ -10,7 +10,7 @@ from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.plan import ReplayPlan, make_plan
 from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import write_recording
-from tests.replay.test_player import came, sent
+from tests.replay.records import came, sent
 from tests.replay.texts import answer, message, say
 
 

@@ -16,6 +16,9 @@ from megabot_cli.storage.recording_reader import open_recording
 
 NewRecorder = Callable[..., Recorder]
 
+LIMIT_S = 20.0
+"""So long a recorder may take for what it does at once."""
+
 
 @pytest.fixture
 def new_recorder(tmp_path: Path) -> Iterator[NewRecorder]:
@@ -33,6 +36,10 @@ def new_recorder(tmp_path: Path) -> Iterator[NewRecorder]:
     yield make
     for recorder in made:
         recorder.close()
+
+
+def recorder_with(folder: Path, clock: Callable[[], int]) -> Recorder:
+    return Recorder(folder, RecordingSettings(), tool="t", upstream="ws://h/ws", clock=clock)
 
 
 def read(source: Path | str) -> list[Record]:

@@ -2,35 +2,15 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import threading
-import time
-from collections import deque
-from collections.abc import Callable
-from itertools import count
 from pathlib import Path
-from typing import Any, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from megabot_cli.config.schema import RecordingSettings
-from megabot_cli.errors import BadConfiguration
-from megabot_cli.recording.format_v1 import Header, encode_record
-from megabot_cli.recording.record import MessageLine, Record
-from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recording_reader import open_recording
-from megabot_cli.storage.recording_writer import RecordingWriter
 from megabot_cli.storage.verification import verify
-from tests.storage.conftest import NewRecorder, read
-
-LIMIT_S = 20.0
-
-
-def recorder_with(folder: Path, clock: Callable[[], int]) -> Recorder:
-    return Recorder(folder, RecordingSettings(), tool="t", upstream="ws://h/ws", clock=clock)
+from tests.storage.conftest import LIMIT_S, NewRecorder, read, recorder_with
 
 
 def test_what_was_put_is_in_the_recording_as_it_travelled(new_recorder: NewRecorder) -> None:
@@ -105,17 +85,6 @@ def test_files_and_folders_are_the_owners_alone_whatever_the_umask(tmp_path: Pat
     assert recorder.folder.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_a_folder_that_cannot_be_made_is_bad_configuration(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    recorder = Recorder(tmp_path / "file", RecordingSettings(), tool="t", upstream="ws://h/ws")
-    with pytest.raises(BadConfiguration, match="Cannot record") as refused:
-        recorder.start()
-    assert "--record DIR or `recording.folder`" in (refused.value.hint or "")
-    recorder.put("mark")
-    assert recorder.dropped == 1
-    assert recorder.close() is None
-
-
 def test_a_record_is_on_disk_within_a_moment(new_recorder: NewRecorder) -> None:
     recorder = new_recorder()
     recorder.put("mark", note="now")
@@ -163,29 +132,6 @@ def test_segments_rotate_by_age_but_never_empty(tmp_path: Path) -> None:
     assert verify(recorder.folder).clean
 
 
-def test_what_waited_while_a_segment_was_sealed_comes_after_its_end(tmp_path: Path) -> None:
-    def message(at_ms: int) -> tuple[Any, ...]:
-        return (at_ms * 1_000_000, "message", "to_client", None, None, None, None, b"x" * 5000)
-
-    now = [0]
-    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
-    redactor = Redactor(b"x" * 32)
-    settings = RecordingSettings(segment_bytes=4096)
-    writer = RecordingWriter(tmp_path, header, settings, redactor, lambda: now[0])
-    writer.open_segment()
-    waiting = deque([message(1), message(2)])
-    now[0] = 90_000_000  # a busy machine: it is long after they came
-    writer.write_batch(waiting, 1)
-    writer.keep_house()
-    writer.write_batch(waiting, 1)
-    writer.seal()
-    writer.finish()
-    assert writer.segments == 2
-    found = verify(tmp_path)
-    assert found.clean, found.problems
-    assert [record.t for record in read(tmp_path)] == [1000, 2000]
-
-
 def test_time_never_goes_back_in_a_recording(tmp_path: Path) -> None:
     readings = iter([10_000, 10_000, 5_000, 90_000, 80_000])
     last = [0]
@@ -202,64 +148,6 @@ def test_time_never_goes_back_in_a_recording(tmp_path: Path) -> None:
     times = [record.t for record in read(recorder.folder)]
     assert times == sorted(times)
     assert times[0] >= 0
-
-
-def test_pressure_blocks_until_half_is_written(new_recorder: NewRecorder) -> None:
-    recorder = new_recorder(queue_records=50, flush_s=1)
-    for number in range(50):
-        assert not recorder.must_wait
-        recorder.put("mark", note=str(number))
-    assert recorder.must_wait
-    recorder.put("mark", note="50")  # a reader that was too late to stop loses nothing
-    wait_until(lambda: not recorder.must_wait)
-    recorder.close()
-    assert [record.note for record in read(recorder.folder)] == [str(n) for n in range(51)]
-    assert (recorder.blocks, recorder.lost, recorder.dropped) == (1, 0, 0)
-
-
-def test_bytes_are_pressure_as_well(new_recorder: NewRecorder) -> None:
-    recorder = new_recorder(queue_bytes=1000, flush_s=1)
-    recorder.put("message", data="x" * 1000)
-    assert recorder.blocks == 1
-    wait_until(lambda: not recorder.must_wait)
-
-
-def test_a_gap_says_how_much_was_dropped_and_where(new_recorder: NewRecorder) -> None:
-    recorder = new_recorder(queue_records=50, flush_s=1, on_pressure="gap")
-    total = 0
-    for _ in range(3):
-        while recorder.gaps == 0 or total % 100:
-            recorder.put("message", data=f"{total:04}")
-            total += 1
-        assert recorder.flush(LIMIT_S)
-        recorder.put("message", data=f"{total:04}")
-        total += 1
-    recorder.close()
-    records = read(recorder.folder)
-    seen = -1
-    for record in records:
-        if record.kind == "gap":
-            assert record.lost_bytes == 4 * (record.lost or 0)
-            seen += record.lost or 0
-        else:
-            seen += 1
-            assert record.data == f"{seen:04}"
-    assert seen == total - 1
-    assert recorder.lost > 0
-    found = verify(recorder.folder)
-    assert found.clean, found.problems
-    assert (found.lost, found.gaps) == (recorder.lost, recorder.gaps)
-    assert not recorder.must_wait
-
-
-def test_a_gap_at_the_very_end_is_written_too(new_recorder: NewRecorder) -> None:
-    recorder = new_recorder(queue_records=10, flush_s=1, on_pressure="gap")
-    for _ in range(30):
-        recorder.put("message", data="x")
-    recorder.close()
-    last = read(recorder.folder)[-1]
-    assert (last.kind, last.lost, last.lost_bytes) == ("gap", recorder.lost, recorder.lost)
-    assert recorder.lost == 30 - recorder.records_written + 1
 
 
 def test_an_odd_record_is_named_and_the_rest_is_kept(new_recorder: NewRecorder) -> None:
@@ -335,124 +223,6 @@ def test_every_fsync_policy_writes_the_same(new_recorder: NewRecorder, fsync: st
         assert recorder.flush(LIMIT_S)
     recorder.close()
     assert verify(recorder.folder).clean
-
-
-@pytest.mark.parametrize("apart", [False, True])
-@pytest.mark.parametrize("fsync", ["never", "interval"])
-def test_a_recording_that_somebody_removed_is_not_healthy(
-    tmp_path: Path, fsync: Literal["never", "interval"], apart: bool
-) -> None:
-    faults: list[str] = []
-    recorder = Recorder(
-        tmp_path,
-        RecordingSettings(fsync=fsync),
-        tool="t",
-        upstream="ws://h/ws",
-        on_fault=faults.append,
-        apart=apart,
-    )
-    recorder.start()
-    recorder.put("mark", note="before")
-    assert recorder.flush(LIMIT_S)
-    shutil.rmtree(recorder.folder)
-    deadline = time.monotonic() + LIMIT_S
-    while recorder.healthy and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert len(faults) == 1
-    assert "has been removed" in faults[0]
-    assert str(recorder.folder) in faults[0]
-    recorder.put("mark", note="after")
-    assert recorder.dropped == 1
-    recorder.close()
-
-
-def test_closing_twice_and_putting_afterwards_is_harmless(new_recorder: NewRecorder) -> None:
-    recorder = new_recorder()
-    recorder.put("mark")
-    assert recorder.close() == recorder.close() == recorder.folder
-    recorder.put("mark")
-    assert recorder.dropped == 1
-    assert verify(recorder.folder).clean
-    assert "recorder" not in {thread.name for thread in threading.enumerate()}
-
-
-def test_the_age_of_the_oldest_record_that_waits_is_told(tmp_path: Path) -> None:
-    ticks = count(0, 1_000_000_000)
-    recorder = recorder_with(tmp_path, lambda: next(ticks))
-    assert recorder.lag_s == 0.0
-    recorder.start()
-    recorder.close()
-    assert recorder.lag_s == 0.0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    done = threading.Event()
-    for _ in range(int(LIMIT_S / 0.01)):
-        if condition():
-            return
-        done.wait(0.01)
-    raise AssertionError("it never became so")
-
-
-NAMES = st.none() | st.text(max_size=8) | st.sampled_from(["client_1", "Bearer abcdefgh12345678"])
-
-
-@given(data=st.binary(max_size=60) | st.text(max_size=60).map(str.encode), names=NAMES)
-def test_the_quick_way_to_a_line_writes_what_the_careful_one_does(
-    data: bytes, names: str | None
-) -> None:
-    redactor = Redactor(b"k" * 32)
-    header = Header(recording="rec_1")
-    writer = RecordingWriter(Path(), header, RecordingSettings(), redactor, lambda: 0)
-    outer = (5000, "message", "to_client", names, "link_1", names, None)
-    quick = writer._plain(1, 5, outer, data)
-    if isinstance(quick, MessageLine):
-        careful = writer._record(1, 5, (*outer, data), None)
-        assert encode_record(quick) == encode_record(careful)
-
-
-def test_a_record_that_no_line_can_say_costs_the_others_nothing(tmp_path: Path) -> None:
-    def message(client: str) -> tuple[Any, ...]:
-        return (1000, "message", "to_client", client, "link_1", "sess_1", None, b"{}")
-
-    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
-    writer = RecordingWriter(tmp_path, header, RecordingSettings(), Redactor(b"x" * 32), lambda: 0)
-    writer.open_segment()
-    waiting = deque([message("client_1"), message("half \ud800"), message("client_2")])
-    assert writer.write_batch(waiting, 3) == (3, 6)
-    writer.seal()
-    writer.finish()
-    found = verify(tmp_path)
-    assert found.clean, found.problems
-    kinds = [(record.n, record.kind, record.client) for record in read(tmp_path)]
-    assert kinds == [(1, "message", "client_1"), (2, "fault", None), (3, "message", "client_2")]
-
-
-def test_a_message_line_has_the_fields_of_a_record_in_their_order() -> None:
-    ours, theirs = MessageLine.__struct_fields__, Record.__struct_fields__
-    assert ours == theirs[: len(ours)]
-
-
-def test_the_end_counts_each_kind(tmp_path: Path) -> None:
-    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
-    writer = RecordingWriter(tmp_path, header, RecordingSettings(), Redactor(b"x" * 32), lambda: 0)
-    writer.open_segment()
-    outer = ("to_client", None, "link_1", "sess_1", None)
-    together: list[bytes] = [b'{"type":"a"}', b"token=abcdefgh12345678", b"\xff"]
-    waiting: deque[Any] = deque(
-        [
-            (1000, "message", *outer, together),
-            (1000, "inject", *outer, b"{}"),
-            (1000, "message", *outer, []),
-        ]
-    )
-    assert writer.write_batch(waiting, 9) == (4, 37)
-    assert not waiting
-    writer.seal()
-    writer.finish()
-    end = json.loads((tmp_path / "000001.jsonl").read_text().splitlines()[-1])
-    assert end["counts"] == {"message": 3, "inject": 1}
-    assert verify(tmp_path).clean
 
 
 @pytest.mark.parametrize("apart", [False, True])
