@@ -204,7 +204,7 @@ class MegaBotClient(Receiving):
                 connector=connector_for(self._endpoint, self._ssl),
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
-        tokens = self._tokens or TokenSource(
+        tokens = self._tokens = self._tokens or TokenSource(
             http, self._endpoint, credential=self._credential, login=self._login, ssl=self._ssl
         )
         self._connection = KeptConnection(

@@ -10,6 +10,7 @@ from typing import Literal
 
 import msgspec
 
+from megabot_cli.client.tokens import TokenSource
 from megabot_cli.recording.redaction import Redactor
 
 
@@ -67,8 +68,8 @@ class Meter:
 
 
 class MessageLog:
-    """The newest messages both ways, at most `most`. Nothing secret is kept. `also` gets each
-    as it is, secrets included."""
+    """The newest messages both ways, at most `most`. Nothing secret is kept: neither what looks
+    like a secret nor what is known for one. `also` gets each as it is, secrets included."""
 
     def __init__(
         self,
@@ -84,6 +85,10 @@ class MessageLog:
             self._also(direction, text)
         shown = f"<{len(text)} bytes>" if isinstance(text, bytes) else text
         self._messages.append(LoggedMessage(direction, time.time(), self._redactor.clean(shown)))
+
+    def know(self, secrets: Sequence[str]) -> None:
+        """These are in use from now on; those before them may still be told."""
+        self._redactor.known.learn("", secrets)
 
     @classmethod
     def of(cls, wanted: int | MessageLog) -> MessageLog | None:
@@ -101,6 +106,7 @@ class Observed:
     def __init__(self, log_messages: int | MessageLog) -> None:
         self._meter = Meter()
         self._log = MessageLog.of(log_messages)
+        self._tokens: TokenSource | None = None
 
     @property
     def message_log(self) -> list[LoggedMessage]:
@@ -114,13 +120,19 @@ class Observed:
     def _sent(self, texts: Sequence[str | bytes]) -> None:
         self._meter.messages_sent += len(texts)
         self._meter.bytes_sent += sum(map(len, texts))
-        if self._log is not None:
-            for text in texts:
-                self._log.add("sent", text)
+        self._remember("sent", texts)
 
     def _came(self, texts: Sequence[str | bytes]) -> None:
         self._meter.messages_received += len(texts)
         self._meter.bytes_received += sum(map(len, texts))
-        if self._log is not None:
-            for text in texts:
-                self._log.add("received", text)
+        self._remember("received", texts)
+
+    def _remember(
+        self, direction: Literal["sent", "received"], texts: Sequence[str | bytes]
+    ) -> None:
+        if self._log is None:
+            return
+        if self._tokens is not None:  # asked each time, for it renews them
+            self._log.know(self._tokens.secrets)
+        for text in texts:
+            self._log.add(direction, text)

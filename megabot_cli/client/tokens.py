@@ -76,11 +76,18 @@ class TokenSource:
         self._tell_of(self._credential)
 
     def _tell_of(self, credential: Credential | None) -> None:
-        if self._tell is None:
-            return
+        if self._tell is not None:
+            self._tell(self._secrets_with(credential))
+
+    def _secrets_with(self, credential: Credential | None) -> list[str]:
         proofs = (credential.secret, credential.refresh_token) if credential is not None else ()
         password = self._login[1] if self._login is not None else None
-        self._tell([secret for secret in (*proofs, password) if secret])
+        return [secret for secret in (*proofs, password) if secret]
+
+    @property
+    def secrets(self) -> list[str]:
+        """Those in use now."""
+        return self._secrets_with(self._credential)
 
     @property
     def expires_at(self) -> float | None:

@@ -285,8 +285,7 @@ class Run:
                 await self._transport.until(self._offsets[message.place])
             else:
                 await self._answered(lane, before.place)
-                await self._transport.sleep(self._think_s(before, message))
-        await self._transport.turn()
+                await self._transport.turn(self._think_s(before, message))
         return None
 
     def _think_s(self, before: RecordedMessage, message: RecordedMessage) -> float:

@@ -36,7 +36,8 @@ class Transport:
         self.on_stop: Callable[[], None] = lambda: None
         self._at = time.monotonic()
         self._position = 0.0
-        self._waiting: dict[asyncio.Future[None], float | None] = {}
+        # Messages that wait by position, and whether a step has to be left for them.
+        self._waiting: dict[asyncio.Future[None], tuple[float, bool] | None] = {}
         self._due: list[tuple[float, int, asyncio.Future[None]]] = []
         self._tie = count()
         self._alarm: Alarm | None = None
@@ -70,20 +71,19 @@ class Transport:
             await self._until_moved(position, is_message=is_message)
         return None
 
-    async def turn(self) -> bool:
-        """Wait while it is paused, for a step at most. False: it was stopped."""
+    async def turn(self, after_s: float = 0.0) -> bool:
+        """Let so much of the replay's time pass, then wait while it is paused; a step ends both,
+        also one that was asked for before. False: it was stopped."""
+        position = self.position + after_s
+        if self.paused and self._steps:
+            self._steps -= 1
+            return not self.stopped
         while not self.stopped:
-            if not self.paused:
+            if self.position >= position and (not self.paused or self._steps):
+                self._steps -= self.paused
                 return True
-            if self._steps:
-                self._steps -= 1
-                return True
-            await self._until_moved(None)
+            await self._until_moved(position, wants_step=True)
         return False
-
-    async def sleep(self, seconds: float) -> bool:
-        """Let so much of the replay's time pass. False: it was stopped."""
-        return await self.until(self.position + seconds) is not None
 
     def pause(self) -> None:
         if not self.paused:
@@ -101,10 +101,11 @@ class Transport:
     def step(self) -> None:
         """Pause, and let the next message go."""
         self.pause()
-        if positions := [each for each in self._waiting.values() if each is not None]:
-            self._position = max(self._position, min(positions))
-        else:
-            self._steps = 1
+        self._steps = 1
+        if messages := [each for each in self._waiting.values() if each is not None]:
+            position, wants_step = min(messages)
+            self._position = max(self._position, position)
+            self._steps = int(wants_step)
         self._tell()
 
     def set_speed(self, speed: float) -> None:
@@ -140,11 +141,13 @@ class Transport:
             _wake(waiting)
         self.on_change()
 
-    async def _until_moved(self, position: float | None, *, is_message: bool = True) -> None:
+    async def _until_moved(
+        self, position: float, *, is_message: bool = True, wants_step: bool = False
+    ) -> None:
         """Return when the position is reached, or the transport was steered."""
         moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[moved] = position if is_message else None
-        if position is not None and not self.paused:
+        self._waiting[moved] = (position, wants_step) if is_message else None
+        if not self.paused:
             entry = self._reached_at(position), next(self._tie), moved
             heappush(self._due, entry)
             if self._due[0] is entry:

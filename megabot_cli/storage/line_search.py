@@ -81,9 +81,12 @@ class LineSearch:
             self.too_long += 1
 
     def _search(self, block: bytes, end: int) -> Iterator[bytes]:
-        """The lines of a block that ends, at `end`, with a newline."""
+        """The lines of a block of which the last ends, with its newline, at `end`; 0 where none
+        does."""
+        if not end:
+            return
         if not self._literals:
-            yield from block[: end - 1].split(b"\n") if end else ()
+            yield from block[: end - 1].split(b"\n")
             return
         if self._is_common:
             yield from self._each(block[: end - 1].split(b"\n"))

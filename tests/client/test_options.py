@@ -250,6 +250,26 @@ async def test_the_log_has_the_newest_messages_both_ways_without_secrets() -> No
     assert MegaBotClient().message_log == []
 
 
+async def test_the_log_knows_the_secrets_that_the_client_uses_whatever_they_look_like() -> None:
+    opaque = "correct-horse"
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        await connection.send("chat_receive", {"content": f"you came with {opaque}"})
+        await connection.until_gone()
+
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(upstream, log_messages=3, api_key=opaque) as client,
+    ):
+        await client.send("chat_send", {"content": opaque})
+        await until(lambda: client.metrics().messages_received == 2)
+        log = client.message_log
+    assert len(log) == 3
+    assert opaque not in str(log)
+    assert "you came with ‹redacted" in str(log)
+
+
 # A loss that was resumed
 
 

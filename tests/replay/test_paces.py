@@ -98,6 +98,30 @@ async def test_step_sends_a_message_a_step(
     assert (await finish(work)).report.same == 3
 
 
+async def test_a_step_sends_a_message_also_while_its_client_thinks_or_waits_for_an_answer(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    records = [
+        asked(1, 0, "one"), answered(2, 10, 1),
+        asked(3, 60_000, "two"), answered(4, 60_010, 3),
+        asked(5, 120_000, "three"), answered(6, 120_010, 5),
+    ]  # fmt: skip
+    path = write_recording(tmp_path / "slow.jsonl", records)
+    replay = replay_of(path, endpoint, pace="reply")
+    replay.transport.pause()
+    playing = asyncio.create_task(replay.play())
+    for count in (1, 2, 3):
+        await asyncio.sleep(0.1)
+        assert len(heard.heard) == count - 1
+        replay.transport.step()
+        async with asyncio.timeout(1):
+            while len(heard.heard) < count:
+                await asyncio.sleep(0.01)
+    assert (await finish(playing)).report.same == 3
+
+
 @pytest.mark.parametrize("cancelled", [False, True])
 async def test_an_answer_that_was_under_way_when_it_was_stopped_is_not_compared(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path, cancelled: bool

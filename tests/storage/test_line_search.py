@@ -54,6 +54,12 @@ def test_it_gives_the_lines_that_hold_a_text_or_hide_letters(
     assert list(LineSearch(Trickle(content))) == lines
 
 
+def test_a_line_that_comes_in_pieces_is_given_once_also_where_such_lines_are_many() -> None:
+    lines = [b"a"] * 40 + [b"a" + b"x" * 500 + b"a"] * 3
+    content = b"".join(line + b"\n" for line in lines)
+    assert list(LineSearch(Blocks(content), [b"a"])) == lines
+
+
 class Blocks(io.BytesIO):
     """Gives some dozens of short lines at a time."""
 
