@@ -16,7 +16,6 @@ import pytest
 from megabot_cli.commands.places import find_places
 from megabot_cli.commands.shells.scripts import BASH_COMPLETION, FILE_NAMES, place_of
 from megabot_cli.errors import BadConfiguration
-from tests.scripts.conftest import Operator
 from tests.support.processes import bare_environment, megabot
 
 ROOT = Path(__file__).parents[2]
@@ -112,7 +111,9 @@ def test_the_folders_of_the_environment_count(newcomer: Newcomer, tmp_path: Path
 
 
 @pytest.mark.parametrize("environ", [{}, {"HOME": ""}])
-def test_without_HOME_it_goes_where_the_account_has_its_home(environ: dict[str, str]) -> None:
+def test_without_that_variable_it_goes_where_the_account_has_its_home(
+    environ: dict[str, str],
+) -> None:
     home = Path(pwd.getpwuid(os.getuid()).pw_dir)
     assert place_of("fish", environ).file.is_relative_to(home)
     # ... which is where all other commands find it.
