@@ -27,7 +27,7 @@ _megabot_find() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--fail-on|--fields|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--since|--speed|--stats-every|--storage|--template|--timeout|--to|--tool|--trigger|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--fail-on|--fields|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--since|--speed|--stats-every|--storage|--template|--timeout|--to|--tool|--trigger|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-f|-n|-o|-p|-s|-t) continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -133,7 +133,7 @@ _megabot_find() {
         "megabot token -o"|"megabot token --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot token --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot token --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
-        "megabot send --file") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
+        "megabot send -f"|"megabot send --file") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot send -t"|"megabot send --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
         "megabot send -d"|"megabot send --payload") compopt +o default; return ;;
         "megabot send --metadata") compopt +o default; return ;;
@@ -701,15 +701,15 @@ _megabot_find() {
         "megabot token")
             _megabot_words "--header -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot send")
-            _megabot_words "--file -t --type -d --payload --metadata -s --session --or-new --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --fields --template --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-f --file -t --type -d --payload --metadata -s --session --or-new --wait --until --no-wait --timeout --idle-timeout --count --attach --tool --no-stream --record --fields --template --dry-run --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tool")
             _megabot_words "--param --params -s --session --timeout --direct --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot chat")
             _megabot_words "-s --session --new --tool --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot tail")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --since --follow --no-follow --assemble --events --fields --template --stats --stats-every --fail-on --record --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -n --lines --since --follow -f --no-follow --assemble --events --fields --template --stats --stats-every --fail-on --record --direct -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay")
-            _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --trigger --echo --allow-origin --require-token --insecure-remote --tls-insecure --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
+            _megabot_words "--listen --admin-listen --upstream --also --mode --record --no-record --rate-limit --ring --trigger --echo --allow-origin --require-token --insecure-remote -k --tls-insecure --gateway --ready-file --debug-bodies -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "status clients sessions top close drain reauth reload mark level dump" ;;
         "megabot relay status")
             _megabot_words "--fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot relay clients")

@@ -5,7 +5,7 @@ function __megabot_given --description 'The words so far that are no options'
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --fail-on --fields --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --since --speed --stats-every --storage --template --timeout --to --tool --trigger --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --fail-on --fields --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --since --speed --stats-every --storage --template --timeout --to --tool --trigger --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -f -n -o -p -s -t
             set skip 1
         else if not string match -q -- '-*' $word
             echo $word
@@ -136,7 +136,7 @@ complete -c megabot -n '__megabot_at whoami' -l template -x -d 'Show each as thi
 complete -c megabot -n '__megabot_at whoami' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_at token' -l header -d 'As a header: `Authorization: Bearer …`.'
 complete -c megabot -n '__megabot_at token' -s o -l output -x -a 'text json'
-complete -c megabot -n '__megabot_at send' -l file -r -F -d 'Say what stands in a file; with --jsonl each line.'
+complete -c megabot -n '__megabot_at send' -s f -l file -r -F -d 'Say what stands in a file; with --jsonl each line.'
 complete -c megabot -n '__megabot_at send' -s t -l type -x -a 'connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch' -d 'The type of message.  [default: chat_send]'
 complete -c megabot -n '__megabot_at send' -s d -l payload -x -d 'The payload, or more of it.'
 complete -c megabot -n '__megabot_at send' -l metadata -x -d 'Metadata to send along.'
@@ -185,7 +185,7 @@ complete -c megabot -n '__megabot_at tail' -l limit -x -d 'The first N only, in 
 complete -c megabot -n '__megabot_at tail' -l around -x -d 'With N records before and after each.'
 complete -c megabot -n '__megabot_at tail' -s n -l lines -x -d 'Begin with the last N that were recorded; --from with all since then.'
 complete -c megabot -n '__megabot_at tail' -l since -x -d 'From so long ago; as --from.'
-complete -c megabot -n '__megabot_at tail' -l follow -l no-follow -d 'Go on with what comes.'
+complete -c megabot -n '__megabot_at tail' -l follow -s f -l no-follow -d 'Go on with what comes.'
 complete -c megabot -n '__megabot_at tail' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at tail' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at tail' -l fields -x -d 'Show these fields only: id,payload.code.'
@@ -222,7 +222,7 @@ complete -c megabot -n '__megabot_at relay' -l echo -d 'Show clients what their 
 complete -c megabot -n '__megabot_at relay' -l allow-origin -x -d 'Pages that may connect.'
 complete -c megabot -n '__megabot_at relay' -l require-token -d 'Demand the client token from everybody.'
 complete -c megabot -n '__megabot_at relay' -l insecure-remote -d 'Listen beyond this machine without TLS.'
-complete -c megabot -n '__megabot_at relay' -l tls-insecure -d 'Do not verify the upstream'\''s certificate.'
+complete -c megabot -n '__megabot_at relay' -s k -l tls-insecure -d 'Do not verify the upstream'\''s certificate.'
 complete -c megabot -n '__megabot_at relay' -l gateway -d 'Run a gateway too, and be its client.'
 complete -c megabot -n '__megabot_at relay' -l ready-file -r -F -d 'Write the ready line here too.'
 complete -c megabot -n '__megabot_at relay' -l debug-bodies -d 'With --debug, log what messages say, without secrets.'

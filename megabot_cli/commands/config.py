@@ -62,7 +62,9 @@ def show(
         hint = did_you_mean(prefix, known) or "`megabot config show` lists all settings."
         raise NotFound(f"There is no setting {prefix!r}", hint)
     if invocation.output == "json":
-        invocation.console.line(_as_json(invocation, configuration, rows))
+        invocation.console.json(
+            _as_facts(invocation, configuration, rows), indent=invocation.indent
+        )
     else:
         _print(invocation, configuration, rows)
 
@@ -86,9 +88,11 @@ def without_secrets(value: Any) -> Any:
     return PSEUDONYM.sub("‹redacted›", Redactor(b"-").redact_query(shown))
 
 
-def _as_json(invocation: Invocation, configuration: Configuration, rows: list[Any]) -> str:
+def _as_facts(
+    invocation: Invocation, configuration: Configuration, rows: list[Any]
+) -> dict[str, Any]:
     path = invocation.places.config_file
-    shown = {
+    return {
         "file": str(path) if path.exists() else None,
         "profile": configuration.profile_name,
         "settings": {
@@ -96,7 +100,6 @@ def _as_json(invocation: Invocation, configuration: Configuration, rows: list[An
             for name, value, source in rows
         },
     }
-    return json.dumps(shown, ensure_ascii=False, indent=2)
 
 
 def _print(invocation: Invocation, configuration: Configuration, rows: list[Any]) -> None:

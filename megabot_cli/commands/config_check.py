@@ -80,7 +80,7 @@ def _show(invocation: Invocation, name: str, problems: list[MegabotError]) -> No
     rows = [_row(each) for each in problems]
     if invocation.output == "json":
         shown = {"file": name, "ok": not rows, "problems": rows}
-        invocation.console.json(shown, indent=2)
+        invocation.console.json(shown, indent=invocation.indent)
     elif invocation.output == "jsonl":
         for row in rows:
             invocation.console.json(row)

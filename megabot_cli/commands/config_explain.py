@@ -46,7 +46,7 @@ def explain(
     setting, path = _find(configuration, key)
     facts = _facts(configuration, setting, path)
     if invocation.output == "json":
-        invocation.console.json(facts, indent=2)
+        invocation.console.json(facts, indent=invocation.indent)
     else:
         _print(invocation, facts)
 

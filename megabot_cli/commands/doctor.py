@@ -57,7 +57,7 @@ def doctor(
         write_report(invocation, case, findings, report)
         invocation.console.note(f"The report is in {report}.")
     if invocation.output == "json":
-        invocation.console.json(_summary(case, findings), indent=2)
+        invocation.console.json(_summary(case, findings), indent=invocation.indent)
     _end(invocation, findings)
 
 

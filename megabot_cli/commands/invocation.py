@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from megabot_cli.storage.run_files import RunningRelay
     from megabot_cli.terminal.console import ColorChoice, Console
 
+# Usual forms of output, and what some commands have in the place of one.
+_SAME = {"text": ("line",), "table": ("text", "line"), "json": ("jsonl",), "jsonl": ("json",)}
+
 
 @dataclass
 class GlobalOptions:
@@ -199,8 +202,13 @@ class Invocation:
         return relay, relay is not None and relay.upstream == origin
 
     def settle_output(self, forms: tuple[str, ...]) -> None:
-        """Decide on the form of output among those the command has, the first by default."""
-        asked = self.options.output or forms[0]
+        """Decide on the form of output among those the command has, the first by default.
+
+        A usual one that it does not call so is the one of its own that comes to the same.
+        """
+        wanted = self.options.output or forms[0]
+        same = (wanted, *_SAME.get(wanted, ()))
+        asked = next((form for form in same if form in forms), wanted)
         if asked not in forms:
             from megabot_cli.config.spelling import did_you_mean
 
@@ -209,6 +217,11 @@ class Invocation:
                 did_you_mean(asked, forms) or f"It has: {', '.join(forms)}.",
             )
         self.output = asked
+
+    @property
+    def indent(self) -> int | None:
+        """How far one JSON value that is the whole result is indented; None: it is a line."""
+        return None if self.options.output == "jsonl" else 2
 
     @property
     def may_ask(self) -> bool:

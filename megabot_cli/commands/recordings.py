@@ -243,7 +243,7 @@ def verify(
         patterns=secrets.patterns,
     )
     if invocation.output == "json":
-        invocation.console.json(msgspec.to_builtins(found), indent=2)
+        invocation.console.json(msgspec.to_builtins(found), indent=invocation.indent)
     else:
         _print_verdict(invocation, found)
     what = "The recording" if found.form == "recording" else "The file"

@@ -77,7 +77,7 @@ def diff(
             "Choose less narrowly.",
         )
     if invocation.output == "json":
-        invocation.console.json(found.as_dict(), indent=2)
+        invocation.console.json(found.as_dict(), indent=invocation.indent)
     else:
         _print(invocation.console, found, most)
     if found.differences:

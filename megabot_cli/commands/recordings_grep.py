@@ -90,7 +90,7 @@ def grep(
                 invocation.console.json(_fact(name, here, count=count))
     if form == "json" and (count or names):
         facts = [_fact(name, here, count=count) for name, here in counts.items()]
-        invocation.console.json(facts, indent=2)
+        invocation.console.json(facts, indent=invocation.indent)
     if not found:
         if pattern and not recordings and _names_a_recording(invocation, pattern):
             hint = f"{pattern!r} was the pattern; to look through it: recordings grep '' {pattern}"

@@ -55,7 +55,7 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
         warnings = list(reader.warnings)
     if invocation.output == "json":
         found = {"recording": name, **summary.as_dict()}
-        invocation.console.json(found, indent=2)
+        invocation.console.json(found, indent=invocation.indent)
     else:
         print_summary(invocation.console, name, summary)
     for warning in warnings:

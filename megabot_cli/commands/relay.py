@@ -105,7 +105,7 @@ def relay(
         bool, typer.Option("--insecure-remote", help="Listen beyond this machine without TLS.")
     ] = False,
     tls_insecure: Annotated[
-        bool, typer.Option("--tls-insecure", help="Do not verify the upstream's certificate.")
+        bool, typer.Option("-k", "--tls-insecure", help="Do not verify the upstream's certificate.")
     ] = False,
     gateway: Annotated[
         bool, typer.Option("--gateway", help="Run a gateway too, and be its client.")

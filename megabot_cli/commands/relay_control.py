@@ -45,7 +45,7 @@ def status(
         show_facts(invocation, facts, fields, template)
         return
     if invocation.output == "json":
-        invocation.console.json(facts, indent=2)
+        invocation.console.json(facts, indent=invocation.indent)
     else:
         _print_status(invocation.console, facts)
 

@@ -37,7 +37,7 @@ def show_scenario(invocation: Invocation, named: str) -> None:
     rules = described(scenario)
     console = invocation.console
     # JSON is the form of the ready line; a check is for a person unless one asks for it.
-    if invocation.options.output == "json":
+    if invocation.options.wants_json:
         content = {"file": str(path), "seed": scenario.seed, "rules": rules}
         console.json(content)
         return

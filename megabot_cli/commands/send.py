@@ -59,7 +59,10 @@ def send(
     file: Annotated[
         Path | None,
         typer.Option(
-            "--file", metavar="FILE", help="Say what stands in a file; with --jsonl each line."
+            "-f",
+            "--file",
+            metavar="FILE",
+            help="Say what stands in a file; with --jsonl each line.",
         ),
     ] = None,
     message_type: Annotated[

@@ -60,7 +60,7 @@ def tail(
         ),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow/--no-follow", help="Go on with what comes.")
+        bool, typer.Option("--follow/--no-follow", "-f", help="Go on with what comes.")
     ] = True,
     assemble: Annotated[
         bool, typer.Option("--assemble", help="Show the chunks of an answer as one text.")

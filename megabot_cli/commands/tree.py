@@ -86,9 +86,10 @@ class Command(TyperCommand):
         below = [name for entry in self.children for name in (entry.name, *entry.aliases)]
         if strays[0] in below:
             ctx.fail(f"{strays[0]!r} stands before all options: `{ctx.command_path} {strays[0]}`.")
-        if arguments and not get_close_matches(strays[0], below):
+        meant = _meant_by(strays[0], below, self.name)
+        if arguments and not meant:
             ctx.fail(f"{strays[0]!r} is no command of ours; what is to be run stands after `--`.")
-        ctx.fail(_no_command(strays[0], below))
+        ctx.fail(_no_command(strays[0], meant))
 
     def invoke(self, ctx: Any) -> Any:
         ctx.obj.settle_output(self.forms)
@@ -116,9 +117,18 @@ class Command(TyperCommand):
         write_everywhere(formatter)
 
 
-def _no_command(word: str, known: Iterable[str]) -> str:
-    close = " or ".join(repr(name) for name in get_close_matches(word, known, n=3))
-    return f"There is no command {word!r}." + (f" Did you mean {close}?" if close else "")
+def _meant_by(word: str, known: Iterable[str], below: str | None) -> str:
+    """What may be meant; empty: nobody can tell. `below` names the command it was typed after."""
+    from megabot_cli.commands.other_names import line_for
+
+    line = line_for(word, below)
+    if line is not None:
+        return f"`{line}`"
+    return " or ".join(repr(name) for name in get_close_matches(word, known, n=3))
+
+
+def _no_command(word: str, meant: str) -> str:
+    return f"There is no command {word!r}." + (f" Did you mean {meant}?" if meant else "")
 
 
 def _write_examples(formatter: Any, shown: Sequence[Example]) -> None:
@@ -167,7 +177,7 @@ class Group(TyperGroup):
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args[0] not in self._by_name and not args[0].startswith("-"):
-            ctx.fail(_no_command(args[0], self._by_name))
+            ctx.fail(_no_command(args[0], _meant_by(args[0], self._by_name, self.name)))
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:

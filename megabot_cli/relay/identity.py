@@ -93,7 +93,10 @@ class Identity:
         return endpoint.socket_url if endpoint.unix_path is None else endpoint.origin
 
     async def dial_ahead(self) -> Upstream:
-        """Dial once and say how that went; a refused credential is no fault of this call."""
+        """Dial once and say how that went; a refused credential is no fault of this call.
+
+        That is not logged: the caller does it, or raises.
+        """
         if self.dedicated is not None:
             refusal = await self.dedicated.try_upstream()
             if isinstance(refusal, NotAuthenticated):
@@ -104,6 +107,11 @@ class Identity:
         if session.link.life.state is LinkState.FAILED:
             return "refused"
         return "up" if session.greeting is not None else "unreachable"
+
+    def tell_refusal(self) -> None:
+        """Log that the dial ahead was refused."""
+        for session in self.sessions:
+            session.link.tell_refusal()
 
     @property
     def fault(self) -> MegabotError | None:

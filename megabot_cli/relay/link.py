@@ -77,6 +77,7 @@ class Link:
         self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
         self.fault: MegabotError | None = None
         self.over: str | None = None  # why it will never be up again
+        self.watched = False  # who opened it waits for its first dial, and tells how that went
         self.queue = parts.engine.open_queue(parts.limits, parts.settings)
         self._parts = parts
         self._listener = listener
@@ -256,11 +257,18 @@ class Link:
         """The credential is of no use: say so, and try again only when told to."""
         self.fault = refusal
         self.life.move(LinkState.FAILED)
-        self._log.error("link.refused", fault=refusal.message, hint=refusal.hint)
+        if not self.watched or self.life.attempts:
+            self.tell_refusal()
+        self.watched = False
         self._listener.link_refused(refusal)
         self._try_again.clear()
         await self._try_again.wait()
         await self._turn_to_dial()
+
+    def tell_refusal(self) -> None:
+        """Log why nobody can be served."""
+        if (fault := self.fault) is not None:
+            self._log.error("link.refused", fault=fault.message, hint=fault.hint)
 
     def take_over(self) -> None:
         """What the settings say now holds for what leaves and waits from now on."""

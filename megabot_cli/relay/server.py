@@ -261,6 +261,9 @@ class Relay:
         if all(outcome == "refused" for outcome in outcomes):
             fault = self.main.fault
             raise fault if fault is not None else NotAuthenticated("The credential was refused")
+        for identity, outcome in zip(identities, outcomes, strict=True):
+            if outcome == "refused":
+                identity.tell_refusal()
         return upstreams
 
     # -- stopping ----------------------------------------------------------------------

@@ -40,8 +40,12 @@ class Sessions:
         return iter(list(self._all.values()))
 
     def open_ahead(self) -> Session:
-        """Dial the link that the first client without a session will get."""
+        """Dial the link that the first client without a session will get.
+
+        The caller tells it when the first dial is refused: `Link.tell_refusal`.
+        """
         self._ahead = self._open(None, None, None)
+        self._ahead.link.watched = True
         return self._ahead
 
     def find_or_open(

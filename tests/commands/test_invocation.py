@@ -44,6 +44,25 @@ def test_the_first_form_is_the_one_nobody_asked_for(tmp_path: Path) -> None:
         at(tmp_path, output="raw").settle_output(("line", "json"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "forms", "is_"),
+    [
+        ("text", ("line", "wide", "json"), "line"),
+        ("table", ("text", "json"), "text"),
+        ("table", ("text", "table"), "table"),
+        ("jsonl", ("text", "json"), "json"),
+        ("json", ("text", "jsonl"), "jsonl"),
+    ],
+)
+def test_a_usual_form_is_the_one_that_comes_to_the_same(
+    tmp_path: Path, asked: str, forms: tuple[str, ...], is_: str
+) -> None:
+    invocation = at(tmp_path, output=asked)
+    invocation.settle_output(forms)
+    assert invocation.output == is_
+    assert (invocation.indent is None) == (asked == "jsonl")
+
+
 def test_recordings_lie_where_the_settings_say(tmp_path: Path) -> None:
     assert at(tmp_path).recordings_folder == tmp_path / "recordings"
     (tmp_path / "config.yaml").write_text("recording:\n  folder: /elsewhere\n")

@@ -17,6 +17,7 @@ from megabot_cli.app import build
 from megabot_cli.commands.front_page import EVERYWHERE, front_page
 from megabot_cli.commands.global_options import global_options
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.other_names import MEANT
 from megabot_cli.commands.outline import Outline, everywhere, outline
 from megabot_cli.commands.table import COMMANDS, Entry
 from megabot_cli.commands.tree import load_entry
@@ -138,6 +139,10 @@ def test_an_alias_is_the_same_command() -> None:
         (["gateway", "-v", "--listen", ":0", "users"], "`megabot gateway users`"),
         (["relay", "stauts"], "Did you mean 'status'?"),
         (["relay", "--no-record", "zzz"], "There is no command 'zzz'."),
+        (["logs"], "Did you mean `megabot tail`?"),
+        (["relay", "stop"], "Did you mean `megabot relay drain`?"),
+        (["rec", "redact", "last"], "Did you mean `megabot recordings sanitize`?"),
+        (["gateway", "start"], "Did you mean `megabot gateway`?"),
         (["config", "show", "extra", "words"], "unexpected extra argument"),
         (["replay"], "Missing argument 'RECORDING'"),
         (["login", "--storage", "cloud"], "'auto', 'keyring', 'file', 'none'"),
@@ -151,6 +156,24 @@ def test_wrong_usage_is_told_with_a_guess(line: list[str], says: str) -> None:
     assert caught.value.exit_code == 2
 
 
+def test_what_others_call_a_command_leads_to_one_that_there_is() -> None:
+    known = {" ".join(each.path): each for each in commands()}
+    for below, names in MEANT.items():
+        taken = {each.path[-1] for each in commands() if below in each.path[-2:-1]}
+        assert taken.isdisjoint(names), below
+        for line in names.values():
+            words, _, option = line.partition(" --")
+            assert words in known, line
+            assert not option or f"--{option}" in names_of(known[words]), line
+
+
+def test_the_letters_that_every_tool_has_mean_here_what_they_mean_there() -> None:
+    known = {" ".join(each.path): each for each in commands()}
+    assert "-f" in names_of(known["megabot tail"])
+    assert "-f" in names_of(known["megabot send"])
+    assert "-k" in names_of(known["megabot relay"])
+
+
 def test_a_misspelt_option_is_told_with_a_guess() -> None:
     with pytest.raises(typer.TyperException) as caught:
         parse("send", "--timout", "3s", "x")
@@ -159,6 +182,11 @@ def test_a_misspelt_option_is_told_with_a_guess() -> None:
 
 def commands() -> list[Outline]:
     return list(ROOT.walk())
+
+
+def names_of(command: Outline) -> set[str]:
+    """All names of all options that it takes."""
+    return {name for option in (*command.options, *everywhere()) for name in option.names}
 
 
 @pytest.mark.parametrize("command", commands(), ids=lambda command: command.dashed)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 import shutil
 import stat
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from megabot_cli.commands.places import find_places
 from megabot_cli.commands.shells.scripts import BASH_COMPLETION, FILE_NAMES, place_of
 from megabot_cli.errors import BadConfiguration
-from tests.scripts.conftest import Operator
 from tests.support.processes import bare_environment, megabot
 
 ROOT = Path(__file__).parents[2]
@@ -108,12 +110,24 @@ def test_the_folders_of_the_environment_count(newcomer: Newcomer, tmp_path: Path
     assert facts["rc_file"] == str(tmp_path / ".zshrc")
 
 
-def test_without_a_home_it_says_what_to_do(stranger: Operator) -> None:
-    with pytest.raises(BadConfiguration, match="home folder"):
+@pytest.mark.parametrize("environ", [{}, {"HOME": ""}])
+def test_without_that_variable_it_goes_where_the_account_has_its_home(
+    environ: dict[str, str],
+) -> None:
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    assert place_of("fish", environ).file.is_relative_to(home)
+    # ... which is where all other commands find it.
+    assert find_places(environ).config_file.is_relative_to(home)
+
+
+def test_an_account_without_a_home_hears_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(number: int) -> NoReturn:
+        raise KeyError(number)
+
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    with pytest.raises(BadConfiguration, match="home folder") as caught:
         place_of("fish", {})
-    done = stranger.types("completions", "install", "fish", env={"HOME": ""})
-    assert done.returncode == 12
-    assert "completions show" in done.stderr
+    assert "completions show" in caught.value.hint
 
 
 def test_a_folder_that_cannot_be_made_and_a_shell_nobody_knows(newcomer: Newcomer) -> None:

@@ -42,6 +42,11 @@ def commands() -> Iterator[str]:
                 yield re.sub(r"\s+# .*", "", line)
 
 
+def block_of(language: str) -> str:
+    (text,) = [block["text"] for block in _BLOCK.finditer(README) if block["language"] == language]
+    return text
+
+
 @dataclass
 class Reader:
     """Somebody who types what stands there, in a folder with an application of their own."""
@@ -113,6 +118,7 @@ def open_reader(tmp_path: Path, ports: contextlib.ExitStack) -> Reader:
     (folder / "app.log").write_text("12:00:01 the cache is cold\n")
     (folder / "questions.txt").write_text("Who?\nHow?\n")
     (folder / "test_app.py").write_text(APPLICATION)
+    (folder / "mine.yaml").write_text(block_of("yaml"))
     (folder / "config").symlink_to(ROOT / "config")
     gateway, relay, admin = (f"127.0.0.1:{ports.enter_context(kept_port())}" for _ in range(3))
     env = {
@@ -150,8 +156,7 @@ def test_every_command_of_the_readme_runs(reader: Reader, processes: Processes) 
 
 async def run_the_python(reader: Reader) -> None:
     """The block for programs, against the relay that is up."""
-    (text,) = [block["text"] for block in _BLOCK.finditer(README) if block["language"] == "python"]
-    text = text.replace("127.0.0.1:3100", reader.env["MEGABOT_RELAY_LISTEN"])
+    text = block_of("python").replace("127.0.0.1:3100", reader.env["MEGABOT_RELAY_LISTEN"])
     space: dict[str, object] = {}
     exec("async def main():\n" + textwrap.indent(text, "    ") + "    return answer", space)  # noqa: S102
     answer = await space["main"]()  # type: ignore[operator]

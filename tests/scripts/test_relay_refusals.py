@@ -59,6 +59,33 @@ def test_what_the_upstream_refuses_a_relay_is_said_once(
     assert "then `megabot relay reauth` has the relay read it" in said
 
 
+def test_a_relay_that_cannot_start_for_its_credential_says_so_once(stranger: Operator) -> None:
+    stranger.logs_in()
+    done = stranger.types(
+        "relay", "--listen", ":0", "--admin-listen", ":0", env={"MEGABOT_TOKEN": "bogus"}
+    )
+    assert done.returncode == 4
+    assert done.stderr.count("no longer accepts this login") == 1
+    assert "error: The upstream at" in done.stderr
+
+
+def test_a_relay_that_serves_others_logs_whose_credential_is_refused(
+    stranger: Operator, processes: Processes, port: int
+) -> None:
+    """It goes on, so no error tells it at the end."""
+    stranger.logs_in()
+    start_gateway(processes, "--listen", f"127.0.0.1:{port}")
+    stranger.logs_in("--profile", "lost", "--url", f"ws://127.0.0.1:{port}/ws")
+    processes.running[-1].stop()
+    start_gateway(processes, "--listen", f"127.0.0.1:{port}")
+    relay = start_relay(processes, stranger, "--no-record", "--also", "lost")
+    assert relay.ready()["upstream_state"] == "up"
+    wait_until(
+        lambda: any('"link.refused"' in line for line in relay.error_lines), "the refusal is told"
+    )
+    assert sum('"link.refused"' in line for line in relay.error_lines) == 1
+
+
 def test_a_relay_that_is_full_is_called_a_relay(stranger: Operator, processes: Processes) -> None:
     stranger.logs_in()
     command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")

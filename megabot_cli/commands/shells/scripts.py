@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,13 +106,25 @@ def _folder(environ: Mapping[str, str], variable: str, below_home: str) -> Path:
 
 
 def _home(environ: Mapping[str, str]) -> Path:
-    home = environ.get("HOME") or environ.get("USERPROFILE")
+    home = environ.get("HOME") or environ.get("USERPROFILE") or _home_of_account()
     if not home:
         raise BadConfiguration(
             "Nobody knows where your home folder is",
             "Set HOME; or `megabot completions show SHELL` prints the script.",
         )
     return Path(home)
+
+
+def _home_of_account() -> str | None:
+    """What the system knows of whoever runs us; None: it knows nobody of that number."""
+    try:
+        import pwd  # not on Windows
+    except ImportError:
+        return None
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir
+    except KeyError:
+        return None
 
 
 def _quoted(path: Path) -> str:
