@@ -147,7 +147,7 @@ class Link:
             numbers.dial_faults[refusal.code] += 1
             if self.life.ever_up and self._parts.tokens.refusals < MOST_REFUSALS:
                 self._dial_ended(well=False, fault=refusal)
-                await self._back_off(refusal)
+                await self._back_off(refusal, self.life.refused(random.random()))  # noqa: S311
             else:
                 await self._wait_for_credential(refusal)
             return
@@ -233,9 +233,10 @@ class Link:
         self._parts.numbers.resumes[Verdict.NEW_SESSION] += 1
         return name
 
-    async def _back_off(self, fault: MegabotError | None) -> None:
+    async def _back_off(self, fault: MegabotError | None, delay_s: float | None = None) -> None:
         self.fault = fault
-        delay_s = self.life.lost(random.random(), fault.retry_after_s if fault else None)  # noqa: S311
+        if delay_s is None:
+            delay_s = self.life.lost(random.random(), fault.retry_after_s if fault else None)  # noqa: S311
         if fault is not None:
             self._log.warning(
                 "link.dial_failed",

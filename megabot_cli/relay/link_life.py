@@ -7,6 +7,10 @@ from enum import StrEnum
 from megabot_cli.protocol.backoff import Backoff
 
 
+# About, between two tries with a credential that was refused: three of them take a second.
+REFUSED_S = 0.4
+
+
 class LinkState(StrEnum):
     IDLE = "idle"
     AUTHENTICATING = "authenticating"
@@ -85,6 +89,13 @@ class LinkLife:
     def renamed(self, session_id: str) -> None:
         """The upstream goes on in another session, on the connection that there is."""
         self.session_id = session_id
+
+    def refused(self, chance: float) -> float:
+        """The credential was refused: as `lost`, but what may be a matter of a moment is asked
+        again soon, however many dials failed before."""
+        self.move(LinkState.BACKING_OFF)
+        self.attempts += 1
+        return REFUSED_S * (0.5 + chance)
 
     def lost(self, chance: float, retry_after_s: float | None = None) -> float:
         """The connection or the dial failed; returns how long to wait before the next.

@@ -62,6 +62,17 @@ def test_coming_up_starts_the_schedule_anew() -> None:
     assert delays == [0.5, 1.0, 0.5]
 
 
+def test_a_refused_credential_is_tried_again_soon_however_many_dials_failed_before() -> None:
+    life = new_life()
+    bring_up(life, "sess_1")
+    for chance in (1.0, 1.0, 1.0, 1.0, 1.0):
+        life.lost(chance)
+        life.move(LinkState.AUTHENTICATING)
+    assert life.refused(1.0) == pytest.approx(0.6)
+    life.move(LinkState.AUTHENTICATING)
+    assert life.refused(0.0) == pytest.approx(0.2)
+
+
 def test_an_upstream_that_says_when_to_come_back_is_obeyed() -> None:
     life = new_life()
     life.move(LinkState.AUTHENTICATING)

@@ -37,7 +37,7 @@ async def test_a_hundred_wait_and_the_next_is_refused_by_name(open_house: OpenHo
             if message["type"] == "connection_error":
                 payload = message["payload"]
                 assert (payload["error"], payload["code"]) == ("rate_limited", 429)
-                assert payload["message"].startswith("100 messages wait already")
+                assert payload["message"].startswith("100 messages in the queue already")
                 refused.append(replied_to(message))
     assert refused == asked[110:]  # ten at once, a hundred that wait
 
