@@ -267,6 +267,25 @@ async def test_as_fast_as_possible_is_no_faster_than_an_upstream_answers(
     assert (report.sent, report.same, report.missing) == (450, 400, 50), report.lines()
 
 
+async def test_as_fast_as_possible_leaves_a_hundred_unanswered_and_not_more(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    records = []
+    for number in range(150):
+        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
+        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
+    path = write_recording(tmp_path / "x.jsonl", records)
+    replay = replay_of(path, endpoint, pace="fast", settle_s=30)
+    work = asyncio.ensure_future(replay.play())
+    await heard.until_heard(100)
+    await asyncio.sleep(0.1)
+    assert len(heard.heard) == 100
+    replay.transport.stop()
+    work.cancel()
+    await asyncio.wait([work])
+
+
 async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
