@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+import zlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from aiohttp import ClientError, WebSocketError, WSMsgType
 
 from megabot_cli.client import parting
-from megabot_cli.client.parting import part
+from megabot_cli.client.parting import PartsFromPeer, PartsFromServer, give_no_code, part
 from tests.client.conftest import until
 
 
@@ -158,3 +161,103 @@ async def test_a_connection_that_has_gone_is_left_alone() -> None:
         ours.transport.close()
         await part(ours.transport)
         assert ours.transport.get_protocol() is ours
+
+
+# The sockets that part
+
+
+class Told:
+    """Stands for aiohttp's socket: what it is told to do."""
+
+    def __init__(self, fault: BaseException | None = None) -> None:
+        self.told: list[object] = []
+        self._reader = SimpleNamespace(exception=lambda: fault)
+        self._exception = fault
+        self._closed = False
+        self._req = None
+        self._response = SimpleNamespace(connection=None, close=lambda: self.told.append("gone"))
+        self._writer = self
+
+    async def close(self, *frame: object, code: int = 0, **more: object) -> bool:
+        self.told.append(frame or code)
+        self.told += [word for word, is_so in more.items() if is_so is True]
+        return True
+
+    def _close_transport(self) -> None:
+        self.told.append("cut")
+
+    def _set_closed(self) -> None:
+        self._closed = True
+        self.told.append("over")
+
+
+class OfPeer(PartsFromPeer, Told):  # type: ignore[misc]
+    pass
+
+
+class OfServer(PartsFromServer, Told):
+    async def close(self, *frame: Any, **more: Any) -> bool:
+        return await (Told.close(self, *frame) if frame else PartsFromServer.close(self, **more))
+
+
+BROKEN = WebSocketError(1002, "broken")
+
+
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (None, 1000), (ConnectionResetError(), 1000), (ClientError(), 1000),
+        (zlib.error(), 1002), (ZeroDivisionError(), 1011),
+    ],
+)  # fmt: skip
+async def test_what_failed_is_no_normal_end(fault: BaseException | None, code: int) -> None:
+    peers, servers = OfPeer(fault), OfServer(fault)
+    assert await peers.close()
+    assert await servers.close()
+    assert (peers.told, servers.told) == ([code, "drain"], [code])
+    assert await peers.close(code=1001)
+    assert await servers.close(code=1001)
+    assert (peers.told[2:], servers.told[1:]) == ([1001, "drain"], [1001])
+
+
+async def test_who_broke_the_protocol_is_not_waited_for_and_not_cut_off() -> None:
+    broken = OfPeer(BROKEN)
+    await broken.close(code=1002)
+    broken._close_transport()
+    assert (broken.told, broken.must_part) == ([1002], True)
+    sound = OfPeer()
+    sound._close_transport()
+    assert (sound.told, sound.must_part) == (["cut"], False)
+
+
+async def test_a_server_that_broke_it_is_told_first_and_parted_from_then() -> None:
+    broken = OfServer(BROKEN)
+    assert await broken.close(code=1002, message=b"why")
+    assert broken.told == ["over", (1002, b"why")]
+    assert not await broken.close()
+    assert broken.told[2:] == ["gone"]
+
+
+async def test_a_server_that_has_gone_need_not_be_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def lost(*_: object) -> bool:
+        raise ConnectionResetError
+
+    monkeypatch.setattr(Told, "close", lost)
+    assert await OfServer(BROKEN).close(code=1002)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_close_without_a_code_is_the_last_that_is_written(*, fails: bool) -> None:
+    written: list[object] = []
+
+    async def send_frame(content: bytes, kind: WSMsgType) -> None:
+        written.append((content, kind))
+        if fails:
+            raise ConnectionResetError
+
+    writer = SimpleNamespace(send_frame=send_frame, _closing=False, close=None)
+    give_no_code(SimpleNamespace(_writer=writer))
+    with pytest.raises(ConnectionResetError) if fails else contextlib.nullcontext():
+        await writer.close(1000, b"x")
+    assert written == [(b"", WSMsgType.CLOSE)]
+    assert writer._closing

@@ -286,6 +286,22 @@ async def test_as_fast_as_possible_leaves_a_hundred_unanswered_and_not_more(
     await asyncio.wait([work])
 
 
+async def test_as_fast_as_possible_stands_still_and_goes_step_by_step(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    replay = replay_of(a_talk(tmp_path), endpoint, pace="fast")
+    replay.transport.pause()
+    work = asyncio.ensure_future(replay.play())
+    for count in (0, 1, 2):
+        await heard.until_heard(count)
+        await asyncio.sleep(0.05)
+        assert len(heard.heard) == count
+        replay.transport.step()
+    assert (await finish(work)).report.same == 3
+
+
 async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,14 @@ def test_what_was_left_of_indexes_goes(tmp_path: Path) -> None:
 
 
 def test_a_folder_and_a_pipe_are_no_index(segment: Path) -> None:
-    segment.with_suffix(".index").mkdir()
+    path = segment.with_suffix(".index")
+    os.mkfifo(path)
+    assert index_content(segment, 100) is None
+    path.unlink()
+    path.mkdir()
     assert (index_bytes(segment), index_text(segment)) == (0, None)
     remove_index(segment)
-    assert segment.with_suffix(".index").is_dir()
+    assert path.is_dir()
 
 
 def test_what_is_no_segment_has_none(tmp_path: Path) -> None:
