@@ -276,11 +276,15 @@ async def test_as_fast_as_possible_leaves_a_hundred_unanswered_and_not_more(
         records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
         records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
     path = write_recording(tmp_path / "x.jsonl", records)
+    # With the hundredth, the first is answered.
+    heard.answer = lambda text: (
+        [answer("0", reply_to=id_of(heard.heard[0]))] if len(heard.heard) == 100 else []
+    )
     replay = replay_of(path, endpoint, pace="fast", settle_s=30)
     work = asyncio.ensure_future(replay.play())
-    await heard.until_heard(100)
+    await heard.until_heard(101)
     await asyncio.sleep(0.1)
-    assert len(heard.heard) == 100
+    assert len(heard.heard) == 101
     replay.transport.stop()
     work.cancel()
     await asyncio.wait([work])
