@@ -251,7 +251,7 @@ async def test_a_pack_for_a_connection_that_is_closing_waits_for_the_next() -> N
     heard: list[list[str | bytes]] = []
 
     async def script(connection: Connection) -> None:
-        heard.append(mine := [])  # type: ignore[var-annotated]
+        heard.append(mine := [])
         await connection.greet()
         while True:
             mine.append(await connection.receive_text())

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.segment_index import Block, IndexBuilder, SegmentIndex
+from megabot_cli.recording.segment_index import (
+    BadIndex,
+    Block,
+    IndexBuilder,
+    SegmentIndex,
+    decode_index,
+    encode_index,
+)
 
 
 def record(n: int, t: int = 0, **fields: str) -> Record:
@@ -113,3 +123,40 @@ def test_what_was_odd_in_one_block_is_not_so_in_the_next() -> None:
     builder.add(10, [record(1)])
     odd, sound = finished(builder).blocks
     assert (odd.odd, odd.records, sound.odd, sound.records) == (1, 0, 0, 1)
+
+
+def _index(*blocks: Block) -> bytes:
+    return encode_index(
+        SegmentIndex(
+            bytes=300, sha256="", modified_ns=0, values={"type": ["a", "b"]}, blocks=list(blocks)
+        )
+    )
+
+
+def _block(at: int, **fields: Any) -> Block:
+    block = Block(at=at, records=1, odd=0, n=(1, 1), t=(0, 0), holds={"type": [1]})
+    return msgspec.structs.replace(block, **fields)
+
+
+def test_blocks_in_order_are_an_index() -> None:
+    index = decode_index(_index(_block(100), _block(200)))
+    assert index.ends == [200, 300]
+    assert decode_index(_index()).ends == []
+
+
+@pytest.mark.parametrize(
+    "blocks",
+    [
+        [_block(0)],
+        [_block(300)],
+        [_block(100), _block(100)],
+        [_block(200), _block(100)],
+        [_block(100, n=(2, 1))],
+        [_block(100, t=(2, 1))],
+        [_block(100, holds={"type": [0, 2]})],
+        [_block(100, holds={"user": [0]})],
+    ],
+)
+def test_what_cannot_be_said_of_blocks_is_no_index(blocks: list[Block]) -> None:
+    with pytest.raises(BadIndex):
+        decode_index(_index(*blocks))

@@ -291,6 +291,45 @@ async def test_as_fast_as_possible_is_no_faster_than_an_upstream_answers(
     assert (report.sent, report.same, report.missing) == (450, 400, 50), report.lines()
 
 
+async def test_as_fast_as_possible_leaves_a_hundred_unanswered_and_not_more(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    records = []
+    for number in range(150):
+        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
+        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
+    path = write_recording(tmp_path / "x.jsonl", records)
+    # With the hundredth, the first is answered.
+    heard.answer = lambda text: (
+        [answer("0", reply_to=id_of(heard.heard[0]))] if len(heard.heard) == 100 else []
+    )
+    replay = replay_of(path, endpoint, pace="fast", settle_s=30)
+    work = asyncio.ensure_future(replay.play())
+    await heard.until_heard(101)
+    await asyncio.sleep(0.1)
+    assert len(heard.heard) == 101
+    replay.transport.stop()
+    work.cancel()
+    await asyncio.wait([work])
+
+
+async def test_as_fast_as_possible_stands_still_and_goes_step_by_step(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    replay = replay_of(a_talk(tmp_path), endpoint, pace="fast")
+    replay.transport.pause()
+    work = asyncio.ensure_future(replay.play())
+    for count in (0, 1, 2):
+        await heard.until_heard(count)
+        await asyncio.sleep(0.05)
+        assert len(heard.heard) == count
+        replay.transport.step()
+    assert (await finish(work)).report.same == 3
+
+
 async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:

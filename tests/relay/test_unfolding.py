@@ -1,0 +1,79 @@
+"""What is seen of a message that is folded, and where looking ends."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from megabot_cli.protocol.batching import counts_as, wrap
+from megabot_cli.protocol.compression import compress
+from megabot_cli.protocol.messages import MAX_BATCH
+from megabot_cli.relay.unfolding import (
+    MOST_IN_A_BATCH,
+    Opaque,
+    Overgrown,
+    Unfolding,
+    messages_within,
+)
+
+
+def unfolding(most_bytes: int = 0, factor: int = 1, kind: type[Unfolding] = Unfolding) -> Unfolding:
+    parts: Any = SimpleNamespace(limits=SimpleNamespace(max_message_bytes=most_bytes))
+    return kind(parts, factor)
+
+
+def message(kind: str, message_id: str = '"m"', filled: str = "") -> bytes:
+    return f'{{"id":{message_id},"type":"{kind}","payload":"{filled}"}}'.encode()
+
+
+def test_a_batch_of_ten_times_what_it_may_hold_is_taken_apart_and_no_longer_one() -> None:
+    def batch(count: int) -> bytes:
+        return wrap(["1"] * count, "b", 0.0).encode()
+
+    assert MOST_IN_A_BATCH == 10 * MAX_BATCH
+    assert len(messages_within(batch(MOST_IN_A_BATCH))) == MOST_IN_A_BATCH
+    assert messages_within(batch(MOST_IN_A_BATCH + 1)) == []
+    assert counts_as(batch(MAX_BATCH)) == counts_as(batch(MOST_IN_A_BATCH)) == MAX_BATCH
+
+
+@pytest.mark.parametrize(
+    ("message_id", "found"),
+    [('"m"', "m"), ('"\\u00e9\\""', 'é"'), ('"\\x"', None), ("7", None), (f'"{"i" * 201}"', None)],
+)
+def test_what_unfolds_to_too_much_is_told_with_its_id(message_id: str, found: str | None) -> None:
+    text = message("x", message_id, "y" * 2000)
+    head = unfolding(1000).head(compress(text))
+    assert isinstance(head, Overgrown)
+    assert (head.id, head.most_bytes) == (found, 1000)
+    whole = unfolding(1000, 3).head(compress(text))
+    assert not isinstance(whole, Overgrown)
+    assert unfolding(len(text)).text(compress(text), binary=True) == text
+    assert unfolding(len(text) - 1).text(compress(text), binary=True) == b""
+
+
+def test_what_is_no_gzip_or_broken_has_no_head() -> None:
+    assert unfolding().head(b"\x00\x01") is None
+    assert unfolding().head(compress(message("x"))[:-9]) is None
+    assert unfolding().head(message("x")) is None
+
+
+def test_where_nobody_agreed_on_gzip_nothing_is_unfolded() -> None:
+    opaque, folded = unfolding(kind=Opaque), compress(message("x"))
+    assert opaque.head(folded) is None
+    assert opaque.text(folded, binary=True) == b""
+    assert opaque.text(b"text", binary=False) == b"text"
+
+
+def test_what_has_no_corner_is_not_packed_anew() -> None:
+    folded = compress(message("x"))
+    assert unfolding().without_corner(folded, binary=True) is folded
+
+
+def test_each_message_of_a_batch_is_as_urgent_as_it_would_be_alone() -> None:
+    inner = [message("tool_result", '"r"'), message("chat_send", '"q"'), b"7"]
+    batch = wrap([text.decode() for text in inner], "b", 0.0).encode()
+    result, question, odd = unfolding().batched("client_1", batch, False, 5.0)
+    assert (result.urgent, question.urgent, odd.urgent) == (True, False, False)
+    assert (result.kind, question.kind, odd.kind) == (None, "chat_send", None)
