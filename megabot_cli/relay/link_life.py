@@ -6,7 +6,6 @@ from enum import StrEnum
 
 from megabot_cli.protocol.backoff import Backoff
 
-
 # About, between two tries with a credential that was refused: three of them take a second.
 REFUSED_S = 0.4
 
