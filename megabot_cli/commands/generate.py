@@ -21,6 +21,7 @@ def generated_files() -> dict[str, str]:
     from megabot_cli.config.documents import example_file, json_schema
     from megabot_cli.gateway.scenarios.documents import scenario_schema
     from megabot_cli.recording.format_schema import format_schema
+    from megabot_cli.recording.index_schema import index_schema
 
     root = outline(build())
     files = {f"man/{name}": page for name, page in command_pages(root).items()}
@@ -33,6 +34,7 @@ def generated_files() -> dict[str, str]:
     files["config/schema.json"] = json_schema()
     files["config/scenarios.schema.json"] = scenario_schema()
     files["config/recording.schema.json"] = format_schema()
+    files["config/index.schema.json"] = index_schema()
     files["config/megabot.example.yaml"] = example_file()
     return files
 

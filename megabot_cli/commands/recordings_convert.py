@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings import indexing
 from megabot_cli.commands.recordings_output import (
     Force,
     Source,
@@ -91,7 +92,12 @@ def convert(
     making = Making(to, expect, allow_tools, is_whole=wanted.everything)
     place = source_place(invocation, source)
     with (
-        open_any(place, from_form, secrets=more_secrets(invocation)) as reader,
+        open_any(
+            place,
+            from_form,
+            secrets=more_secrets(invocation),
+            seen_indexing=indexing(invocation),
+        ) as reader,
         writing_to(invocation, destination, force=force) as write,
         Progress(invocation.console, "converting") as progress,
     ):

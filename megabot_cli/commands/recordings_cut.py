@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.commands.recordings import indexing
 from megabot_cli.commands.recordings_output import (
     Destination,
     Force,
@@ -53,7 +54,9 @@ def cut(
     invocation: Invocation = context.obj
     place = source_place(invocation, source)
     with (
-        open_any(place, secrets=more_secrets(invocation)) as reader,
+        open_any(
+            place, secrets=more_secrets(invocation), seen_indexing=indexing(invocation)
+        ) as reader,
         writing_to(invocation, destination, force=force) as write,
         Progress(invocation.console, "cutting") as progress,
     ):

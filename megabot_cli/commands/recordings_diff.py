@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.recordings import find
+from megabot_cli.commands.recordings import find, indexing
 from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import IgnoreOption
@@ -58,10 +58,10 @@ def diff(
     invocation: Invocation = context.obj
     likeness = Likeness("payload", tuple(ignore or ()))
     comparer = Comparer(Redactor(os.urandom(32)))
-    secrets = more_secrets(invocation)
+    secrets, seen = more_secrets(invocation), indexing(invocation)
     with (
-        open_any(find(invocation, first), secrets=secrets) as left,
-        open_any(find(invocation, second), secrets=secrets) as right,
+        open_any(find(invocation, first), secrets=secrets, seen_indexing=seen) as left,
+        open_any(find(invocation, second), secrets=secrets, seen_indexing=seen) as right,
     ):
         found = compare(
             (record for record, _ in choose(left, wanted)),

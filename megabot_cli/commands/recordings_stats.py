@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.recordings import RecordingName, find
+from megabot_cli.commands.recordings import RecordingName, find, indexing
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.wording import counted
@@ -43,7 +43,7 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
     invocation: Invocation = context.obj
     counted = Statistics()
     with (
-        open_any(find(invocation, recording)) as reader,
+        open_any(find(invocation, recording), seen_indexing=indexing(invocation)) as reader,
         Progress(invocation.console, "counting") as progress,
     ):
         for number, (record, _) in enumerate(choose(reader, wanted), 1):

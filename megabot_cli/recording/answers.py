@@ -138,6 +138,8 @@ class Correlator:
     def __init__(self) -> None:
         self.answers: dict[int, Answer] = {}
         self._by_id: dict[str, int] = {}
+        # Ids that several messages have: those of two clients, or of one that asks again.
+        self._shared: dict[str, list[int]] = {}
         self._by_key: dict[str, int] = {}
         self._waiting: deque[int] = deque()
         # Flat messages without an answer, by the type that answers them.
@@ -158,6 +160,9 @@ class Correlator:
         elif head is None or head.id is None:
             self._nameless.append(place)
         if message_id is not None:
+            before = self._by_id.get(message_id)
+            if before is not None:
+                self._shared.setdefault(message_id, [before]).append(place)
             self._by_id[message_id] = place
         for head, inner in messages_in(text):
             if head is not None and head.id is not None:
@@ -197,13 +202,33 @@ class Correlator:
         place = self._owner(part) if named is None else self._by_id.get(named)
         if place is None:
             return None
+        if named in self._shared:
+            place = self._one_of(self._shared[named], part)
         grown = self.answers[place].take(head, part, at)
-        if named is not None and _may_name(grown):
-            self._remember_keys(grown.payload, place)
+        if named is not None and _may_name(part):  # of a stream, the chunk does
+            self._remember_keys(part.payload, place)
         return place, grown
 
+    def _one_of(self, places: list[int], part: Part) -> int:
+        """The message that is answered, of those with one id: the one whose exchange is named, or
+        for a new exchange that has none yet; the first whose answer has not come to its end; else
+        the last."""
+        keys = _keys_of(part.payload) if _may_name(part) else []
+        if known := [self._by_key[key] for key in keys if self._by_key.get(key) in places]:
+            return known[0]
+        if keys and (unanswered := [each for each in places if not self.answers[each].parts]):
+            return unanswered[0]
+        for place in places:
+            answer = self.answers[place]
+            is_told = bool(answer.parts) and answer.parts[-1].stream is not None
+            if not answer.ended and not (is_told and answer.is_whole):
+                return place
+        return places[-1]
+
     def place_of(self, message_id: str) -> int | None:
-        """The place of the message that a reply to this id belongs to."""
+        """The place of the message that has this id; of several the greatest."""
+        if message_id in self._shared:
+            return max(self._shared[message_id])
         return self._by_id.get(message_id)
 
     def _owner(self, part: Part) -> int | None:

@@ -97,6 +97,10 @@ class IdMap:
         known.update(zip(recorded, now, strict=True))
         return True
 
+    def has(self, recorded: str) -> bool:
+        """Whether anything stands for a recorded id so far."""
+        return recorded in self._now or (self._above is not None and self._above.has(recorded))
+
     def known(self, recorded: str) -> str:
         """The id that stands for a recorded one; itself where we never heard of it."""
         if recorded in self._now or self._above is None:

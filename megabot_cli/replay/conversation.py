@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -21,6 +21,7 @@ from megabot_cli.replay.seeking import (
     who_came_before,
     with_lead,
 )
+from megabot_cli.replay.tool_calls import Call, RecordedCalls
 from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
@@ -51,6 +52,7 @@ class RecordedMessage(msgspec.Struct):
     broken_off: bool = False
     context: bool = False  # said before what was chosen; sent first
     template: Template | None = None  # where it is made new, if it names but itself
+    call: Call | None = None  # of the upstream's, whose result it is
 
 
 class RecordedMark(msgspec.Struct, frozen=True):
@@ -73,6 +75,7 @@ class Conversation(msgspec.Struct):
     lives: Recorded = msgspec.field(default_factory=Recorded)
     silent: dict[str, str] = {}  # clients that were there and send nothing, with their lane
     ids_clash: bool = False  # whether two clients used one id
+    unasked_calls: Mapping[str, list[Call]] = {}  # of tools, which named no message; by lane
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -135,6 +138,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         lives=reading.lives,
         silent=reading.silent(),
         ids_clash=reading.ids_clash,
+        unasked_calls=reading.calls.unasked,
     )
 
 
@@ -160,6 +164,7 @@ class _Reading:
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
         self._used_by: dict[str, str] = {}
         self.ids_clash = False
+        self.calls = RecordedCalls()
 
     def take(self, record: Record) -> None:
         self._taken += 1
@@ -183,8 +188,10 @@ class _Reading:
             self._told_by_the_relay(record)
         else:
             lane = lane_of(record)
-            for place, _ in self.lanes[lane].came(payload, record.t / 1e6):
+            grown = self.lanes[lane].came(payload, record.t / 1e6)
+            for place, _ in grown:
                 self._newest[lane] = place
+            self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
 
     def came_or_went(self, record: Record) -> None:
         if record.client is None:
@@ -233,6 +240,7 @@ class _Reading:
             template=template_of(payload) if sent_anew and isinstance(payload, str) else None,
             compared=place >= 0,
             context=place < 0,
+            call=self.calls.answered_by(record.type, payload),
         )
 
     def settle_context(self, passed_over: RecordReader | None) -> None:

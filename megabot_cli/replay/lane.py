@@ -11,8 +11,9 @@ from megabot_cli.client.connection import MegaBotClient, Received
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import UNREADABLE, peek
 from megabot_cli.protocol.greeting import GREETING
-from megabot_cli.recording.answers import Answer, Correlator, Part, decode_reply
+from megabot_cli.recording.answers import Answer, Correlator, Part, decode_reply, payload_of
 from megabot_cli.recording.rewriting import IdMap
+from megabot_cli.replay.tool_calls import Call, UnaskedCalls, execution_id_of
 
 NewClient = Callable[[str, str | None], MegaBotClient]
 """Makes the client that stands for a recorded one (its name); given a session, it joins that."""
@@ -29,7 +30,9 @@ class Lane:
     recorded; where it is not known how, whose answer has not come to an end.
     """
 
-    def __init__(self, recorded: Mapping[int, Answer], ids: IdMap) -> None:
+    def __init__(
+        self, recorded: Mapping[int, Answer], ids: IdMap, unasked_calls: Sequence[Call] = ()
+    ) -> None:
         self.clients: dict[str, MegaBotClient] = {}  # those that are connected
         self.opened = 0
         self.recorded_sessions: set[str] = set()
@@ -44,6 +47,7 @@ class Lane:
         self._recorded = recorded
         self._ids = ids
         self._seen: set[str] = set()
+        self._unasked_calls = UnaskedCalls(unasked_calls)
 
     async def open(self, client: str, new_client: NewClient, cleanup: AsyncExitStack) -> None:
         """Connect one more, to the session of those before it."""
@@ -128,6 +132,8 @@ class Lane:
         self.replies += 1
         grown = self._correlator_of(client).came(received.text, at, head)
         self.unasked += not grown
+        if not grown and head is not None and head.type == "tool_call":
+            self._learn_unasked(received.text)
         for place, part in grown:
             if part.type == "tool_call":
                 self._learn(place, part)
@@ -154,7 +160,7 @@ class Lane:
 
     def _learn(self, place: int, part: Part) -> None:
         """A tool call of the upstream has a new id, which our result will have to name."""
-        now = _execution_id(part)
+        now = execution_id_of(part.payload)
         if now is None:
             return
         calls = [each for each in self.answers[place].parts if each.type == "tool_call"]
@@ -163,9 +169,19 @@ class Lane:
             return
         before = [each for each in recorded_answer.parts if each.type == "tool_call"]
         if len(calls) <= len(before):
-            recorded = _execution_id(before[len(calls) - 1])
+            recorded = execution_id_of(before[len(calls) - 1].payload)
             if recorded is not None:
                 self._ids.learn(recorded, now)
+
+    def _learn_unasked(self, text: str | bytes) -> None:
+        payload = payload_of(text)
+        now, recorded = execution_id_of(payload), self._unasked_calls.next_of(payload)
+        if now is not None and recorded is not None:
+            self._ids.learn(recorded, now)
+
+    def has_called(self, call: Call) -> bool:
+        """Whether that tool call has come in this replay, so that its result can name it."""
+        return self._ids.has(call.execution_id)
 
     def _is_answered(self, place: int) -> bool:
         """Whether as much has come as was recorded, or a refusal, after which nothing will."""
@@ -200,8 +216,3 @@ def _each_in(text: bytes, at: float) -> Iterator[Received]:
     inner = unwrap(text) if head is not None and head.type == "batch" else []
     for each in inner or [text.decode()]:
         yield Received(each, peek(each), at)
-
-
-def _execution_id(part: Part) -> str | None:
-    value = part.payload.get("execution_id") if isinstance(part.payload, dict) else None
-    return value if isinstance(value, str) else None

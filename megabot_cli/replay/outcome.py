@@ -29,6 +29,17 @@ class Played(msgspec.Struct, frozen=True):
     figures: Figures
 
 
+class Progress(msgspec.Struct, frozen=True):
+    """How far a replay is. `left_s` is None at a pace that the upstream decides."""
+
+    sent: int
+    to_send: int
+    replies: int
+    outstanding: int
+    late_ms: float
+    left_s: float | None
+
+
 class Round(msgspec.Struct, frozen=True):
     """What one round came to. `now` and `recorded` are times by name, in milliseconds, `late`
     the messages that left late."""

@@ -15,8 +15,8 @@ from megabot_cli.replay.conversation import (
 )
 from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.outcome import Played, Totals, cause_of
-from megabot_cli.replay.playing import Progress, Run
+from megabot_cli.replay.outcome import Played, Progress, Totals, cause_of
+from megabot_cli.replay.playing import Run
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.record_reader import RecordReader

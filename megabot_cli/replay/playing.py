@@ -9,10 +9,9 @@ from collections import defaultdict, deque
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
+from itertools import takewhile
 from math import inf
 from typing import Final
-
-import msgspec
 
 from megabot_cli.client import wire  # noqa: F401  sockets made from here on can be listened to
 from megabot_cli.client.received import Received
@@ -31,7 +30,7 @@ from megabot_cli.replay.leaving import Leaving
 from megabot_cli.replay.lifetimes import Course
 from megabot_cli.replay.naming import Names
 from megabot_cli.replay.options import ReplayOptions
-from megabot_cli.replay.outcome import Round
+from megabot_cli.replay.outcome import Progress, Round
 from megabot_cli.replay.plan import offsets_s
 from megabot_cli.replay.renewal import Renewal
 from megabot_cli.replay.report import ReplayReport
@@ -47,17 +46,6 @@ _AT_ONCE: Final = 50
 # So many may be unanswered on one session at that pace, for more would be refused: it is what
 # the specification lets wait.
 _MOST_UNANSWERED: Final = 100
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """How far a replay is. `left_s` is None at a pace that the upstream decides."""
-
-    sent: int
-    to_send: int
-    replies: int
-    outstanding: int
-    late_ms: float
-    left_s: float | None
 
 
 class Run:
@@ -106,7 +94,10 @@ class Run:
         """Open the clients that are there from the start; the fellows of a lane join the session
         of its first. Where that was recorded, the others come and go when they did."""
         for name, clients in self._conversation.lanes().items():
-            lane = self._lanes[name] = Lane(self._conversation.answers, self._names.common)
+            unasked_calls = self._conversation.unasked_calls.get(name, ())
+            lane = self._lanes[name] = Lane(
+                self._conversation.answers, self._names.common, unasked_calls
+            )
             for client in clients:
                 self._visits[name, client] = Visit(lane, client)
         for message in self._messages if self._is_timed else ():
@@ -222,6 +213,7 @@ class Run:
         for message in messages:
             if self._transport.stopped:
                 return
+            await self._called(lane, message)
             await self._send(lane, message)
             self._sent_at.pop(message.place)
             self._context_sent += 1
@@ -238,7 +230,8 @@ class Run:
             await self._send(lane, message)
             if due is not None:
                 self._late_s = self._lateness.note(due, time.monotonic())
-            before = message
+            if message.call is None:
+                before = message
 
     async def _send_packs(self, lane: Lane, messages: list[RecordedMessage]) -> None:
         """Send as quickly as rate limit and upstream take it, many in one write."""
@@ -246,12 +239,16 @@ class Run:
         at_once = 1 if client.rate_limited else _AT_ONCE
         at = given_up = 0
         while at < len(messages) and await self._transport.turn():
+            await self._called(lane, messages[at])
+            if self._transport.stopped:
+                return
             room = _MOST_UNANSWERED - len(lane.outstanding) + given_up
             if room <= 0 and not self._transport.paused:
                 if not await self._something_comes():
                     given_up = len(lane.outstanding)  # what did not come holds nothing up again
                 continue
             pack = messages[at : at + (1 if self._transport.paused else min(at_once, room))]
+            pack = pack[:1] + list(takewhile(lambda message: message.call is None, pack[1:]))
             if self._marks:
                 self._pass_marks(pack[0].n)
                 pack = self._before_a_mark(pack)
@@ -279,9 +276,13 @@ class Run:
         """Wait until the message may leave; return when it was due, where time decides that."""
         if self._options.pace in ("original", "fixed", "step"):
             due = await self._transport.until(self._offsets[message.place])
-            return due if self._options.pace != "step" else None
+            has_waited = await self._called(lane, message)
+            return due if self._options.pace != "step" and not has_waited else None
         if self._options.pace == "reply":
-            if before is None:  # clients that came one after the other then do so now
+            if message.call is not None:
+                await self._called(lane, message)
+                await self._transport.turn(self._pause_s(message.call.t / 1e6, message))
+            elif before is None:  # clients that came one after the other then do so now
                 await self._transport.until(self._offsets[message.place])
             else:
                 await self._answered(lane, before.place)
@@ -291,10 +292,22 @@ class Run:
     def _think_s(self, before: RecordedMessage, message: RecordedMessage) -> float:
         """How long its client waited, then, after the answer before."""
         answered_at = self._conversation.answers[before.place].last_at
-        since = before.t / 1e6 if answered_at is None else answered_at
-        think_s = max(0.0, message.t / 1e6 - since)
+        return self._pause_s(before.t / 1e6 if answered_at is None else answered_at, message)
+
+    def _pause_s(self, since_s: float, message: RecordedMessage) -> float:
+        think_s = max(0.0, message.t / 1e6 - since_s)
         longest = self._options.max_gap_s
         return think_s if longest is None else min(think_s, longest)
+
+    async def _called(self, lane: Lane, message: RecordedMessage) -> bool:
+        """Return when the tool call has come whose result the message is, or nothing has for
+        `settle_s`: without it the result could name none. Whether that was waited for."""
+        if message.call is None or lane.has_called(message.call):
+            return False
+        while not lane.has_called(message.call) and not self._transport.stopped:
+            if not await self._something_comes():
+                break
+        return True
 
     async def _answered(self, lane: Lane, place: int) -> None:
         """Return when as much has come to it as then, or nothing has for `settle_s`."""

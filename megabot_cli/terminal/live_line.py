@@ -5,22 +5,27 @@ from __future__ import annotations
 from types import TracebackType
 from typing import Self
 
-from megabot_cli.terminal.console import Console
+from megabot_cli.terminal.console import Console, LiveArea
 
 
 class LiveLine:
     """Use as a context manager. Nothing is drawn without a terminal.
 
-    The console calls `hide` before it writes anything else, and `show` after that.
+    The console calls `hide` before it writes anything else, and `show` after that. One within
+    another stands in its place meanwhile.
     """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._on_screen = False
         self._active = console.shows_progress
+        self._before: LiveArea | None = None
 
     def __enter__(self) -> Self:
         if self._active:
+            self._before = self._console.live_area
+            if self._before is not None:
+                self._before.hide()
             self._console.live_area = self
         return self
 
@@ -32,7 +37,7 @@ class LiveLine:
     ) -> None:
         if self._active:
             self.hide()
-            self._console.live_area = None
+            self._console.live_area = self._before
 
     @property
     def _columns(self) -> int:

@@ -44,6 +44,45 @@ def test_replies_go_to_the_message_they_name() -> None:
     assert (second.messages, second.first_at, second.last_at) == (3, 0.0, 3.0)
 
 
+def test_of_messages_with_one_id_the_first_without_its_whole_answer_gets_the_reply() -> None:
+    correlator = Correlator()
+    for place in (0, 1, 2):
+        correlator.sent(place, "m1", say("asked by three", "m1"))
+    heard(
+        correlator,
+        answer("one", reply_to="m1"),
+        chunk("t", 1, reply_to="m1"),
+        chunk("wo", 2, last=True, reply_to="m1"),
+        answer("three", reply_to="m1"),
+        answer("three again", reply_to="m1"),
+    )
+    assert [shape(correlator.answers[place]) for place in (0, 1, 2)] == [
+        ["chat_receive"],
+        ["chat_stream"],
+        ["chat_receive", "chat_receive"],
+    ]
+    assert correlator.place_of("m1") == 2
+
+
+def test_streams_of_two_messages_with_one_id_are_told_apart_by_their_own() -> None:
+    correlator = Correlator()
+    for place in (0, 1):
+        correlator.sent(place, "m1", say("asked by two", "m1"))
+
+    def piece(stream: str, text: str, sequence: int, *, last: bool = False) -> str:
+        payload = {"chunk": text, "sequence": sequence, "is_complete": last, "stream_id": stream}
+        return message("chat_stream", payload, reply_to="m1")
+
+    heard(
+        correlator,
+        piece("s1", "o", 1),
+        piece("s2", "t", 1),
+        piece("s2", "wo", 2, last=True),
+        piece("s1", "ne", 2, last=True),
+    )
+    assert [texts_of(correlator.answers[place]) for place in (0, 1)] == [["one"], ["two"]]
+
+
 def test_a_reply_to_somebody_else_belongs_to_nobody_here() -> None:
     correlator = asked("a")
     assert correlator.came(answer("x", reply_to="other"), 0.0) == []

@@ -111,14 +111,12 @@ async def test_a_step_sends_a_message_also_while_its_client_thinks_or_waits_for_
     path = write_recording(tmp_path / "slow.jsonl", records)
     replay = replay_of(path, endpoint, pace="reply")
     replay.transport.pause()
-    playing = asyncio.create_task(replay.play())
+    playing = asyncio.ensure_future(replay.play())
     for count in (1, 2, 3):
         await asyncio.sleep(0.1)
         assert len(heard.heard) == count - 1
         replay.transport.step()
-        async with asyncio.timeout(1):
-            while len(heard.heard) < count:
-                await asyncio.sleep(0.01)
+        await heard.until_heard(count)
     assert (await finish(playing)).report.same == 3
 
 

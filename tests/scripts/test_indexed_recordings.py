@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import stat
+import sys
 from pathlib import Path
+from typing import Any
 
+import pexpect
 import pytest
 
 from tests.scripts.conftest import Operator
@@ -57,3 +61,29 @@ def test_a_long_recording_that_was_cut_has_an_index_and_a_short_one_none(
     assert not (tmp_path / "part.index").exists()
     shown = stranger.types("rec", "show", str(part), "--json").stdout.splitlines()
     assert [json.loads(line)["n"] for line in shown] == list(range(200, 300))
+
+
+@pytest.mark.parametrize("command", ["cut", "convert", "stats", "diff", "grep"])
+def test_on_a_terminal_it_is_shown_how_far_an_index_is_that_takes_its_time(
+    stranger: Operator, long_recording: Path, command: str
+) -> None:
+    name = str(long_recording)
+    arguments = {
+        "cut": ("cut", name, "-"),
+        "convert": ("convert", name, "-", "--to", "jsonl"),
+        "stats": ("stats", name),
+        "diff": ("diff", name, name),
+        "grep": ("grep", "", name),
+    }[command]
+    soon = "import megabot_cli.terminal.progress as p; p._LATE_S = 0; p.REDRAW_S = 0; "
+    program = soon + "import runpy; runpy.run_module('megabot_cli', run_name='__main__')"
+    child: Any = pexpect.spawn(
+        sys.executable,
+        ["-c", program, "rec", *arguments, "--type", "none"],
+        env={**stranger.environment(), "TERM": "xterm-256color", "PYTHONPATH": os.getcwd()},
+        encoding="utf-8",
+        timeout=20,
+    )
+    child.expect("indexing, MiB .*%")
+    child.expect(pexpect.EOF)
+    child.close()

@@ -124,3 +124,13 @@ def test_what_is_over_within_a_second_shows_no_bar_and_what_takes_longer_does() 
     assert "indexing" in console.stderr
     assert "50/100  42/s" in console.stderr  # since it began
     assert console.stderr.endswith("\r\x1b[K")
+
+
+def test_a_bar_within_another_stands_in_its_place_meanwhile() -> None:
+    clock, console = Clock(), MemoryConsole(terminal=True)
+    with Progress(console, "cutting", clock=clock) as outer:
+        outer.advance()
+        with Progress(console, "indexing", clock=clock) as inner:
+            assert console.live_area is inner
+        assert console.live_area is outer
+    assert console.live_area is None

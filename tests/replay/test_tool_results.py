@@ -1,0 +1,78 @@
+"""Results of tool calls that the upstream makes, replayed: each names the call that came now."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from megabot_cli.recording.record import Record
+from megabot_cli.replay.options import Pace, ReplayOptions
+from tests.replay.conftest import Endpoint, write_recording
+from tests.replay.test_player import came, replay, sent
+from tests.replay.texts import answer, message, say
+from tests.support.upstream import Connection, ScriptedUpstream
+
+
+def a_talk_with_tools(tmp_path: Path, *, named: bool) -> Path:
+    """A question for which two tools are called, one after the other's result; then another."""
+
+    def came_after(n: int, text: str) -> Record:
+        return msgspec.structs.replace(came(n, text), t=n * 1000)
+
+    records = [
+        sent(1, say("use your tools", "m1")),
+        came_after(2, tool_call("e1", "read", "m1" if named else None)),
+        sent(3, tool_result("e1"), t=3000),
+        came_after(4, tool_call("e2", "write", "m1" if named else None)),
+        sent(5, tool_result("e2"), t=5000),
+        came_after(6, answer("done", reply_to="m1")),
+        sent(7, say("thanks", "m7"), t=60_000),
+        came_after(61, answer("welcome", reply_to="m7")),
+    ]
+    return write_recording(tmp_path / "tools.jsonl", records)
+
+
+def tool_call(execution_id: str, tool: str, reply_to: str | None) -> str:
+    payload = {"tool_name": tool, "parameters": {}, "execution_id": execution_id}
+    return message("tool_call", payload, reply_to=reply_to)
+
+
+def tool_result(execution_id: str) -> str:
+    return message("tool_result", {"execution_id": execution_id, "status": "done"})
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("pace", ["fast", "original", "reply"])
+async def test_a_tool_result_waits_for_the_call_that_it_is_for(
+    tmp_path: Path, pace: Pace, named: bool
+) -> None:
+    heard: list[str] = []
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        question = (await connection.receive())["id"]
+        metadata = {"reply_to": question} if named else {}
+        for tool in ("read", "write"):
+            await asyncio.sleep(0.1)  # later than it came then
+            call: dict[str, object] = {
+                "tool_name": tool,
+                "parameters": {},
+                "execution_id": f"{tool} {question}",
+            }
+            await connection.send("tool_call", call, **metadata)
+            heard.append((await connection.receive())["payload"]["execution_id"].split()[0])
+        await connection.send_text(answer("done", reply_to=question))
+        thanks = await connection.receive()
+        await connection.send_text(answer("welcome", reply_to=thanks["id"]))
+        await connection.until_gone()
+
+    path = a_talk_with_tools(tmp_path, named=named)
+    options = ReplayOptions(pace=pace, allow_tools=True, settle_s=5)
+    async with ScriptedUpstream(script) as upstream:
+        report = await replay(path, Endpoint(upstream.url).new_client, options)
+    assert heard == ["read", "write"]
+    assert (report.sent, report.different, report.missing) == (4, 0, 0)
+    assert report.duration_s < 2
