@@ -58,6 +58,7 @@ def sanitize(
     from megabot_cli.storage.sanitizing import Dropping
     from megabot_cli.storage.sanitizing import sanitize as write_again
     from megabot_cli.terminal.progress import Progress
+    from megabot_cli.wording import counted
 
     invocation: Invocation = context.obj
     secrets = more_secrets(invocation, key, pattern)
@@ -71,7 +72,8 @@ def sanitize(
         done = write_again(reader, lines, write, secrets, dropping)
     tell_warnings(invocation, reader)
     invocation.console.note(
-        f"{done.written} records written, {done.changed} of them changed, {done.dropped} dropped."
+        f"{counted(done.written, 'record')} written, "
+        f"{done.changed} of them changed, {done.dropped} dropped."
     )
     # A misspelt name would hand the secret over.
     if (key or pattern) and not done.changed:

@@ -332,6 +332,11 @@ def _show_list(
     )
 
 
+def _metrics(admin_url: str) -> str:
+    """Where Prometheus finds the numbers; of a Unix socket, the socket."""
+    return f"{admin_url}/metrics" if admin_url.startswith("http") else admin_url
+
+
 def _print_status(console: Console, facts: dict[str, Any]) -> None:
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.views import date_and_time, print_facts, size
@@ -343,6 +348,7 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         ("state", f"{state}, {facts['mode']} mode, up {format_duration(facts['uptime_s'])}"),
         ("upstream", f"{facts['upstream']} ({facts['profile']})"),
         ("listens", facts["url"]),
+        ("metrics", _metrics(facts["admin_url"])),
         ("links", links or "none"),
         (
             "clients",

@@ -119,12 +119,16 @@ def _path_in(rows: Sequence[Row]) -> _Parse:
 
 
 _FEW = 15
+# Of a payload what is most often asked for.
+_SAID = {"content", "chunk", "message", "error", "status", "tool_name", "result", "output"}
 
 
 def _no_field(name: str, flag: str, known: Sequence[str]) -> WrongUsage:
     first = name.partition(".")[0]
     near = get_close_matches(first, known, n=1)
     guess = f"Did you mean {near[0]}?" if near and near[0] != first else None
+    if first in _SAID and "payload" in known:
+        guess = f"Did you mean payload.{name}?"
     there = f"There are {', '.join(known)}."
     if guess and len(known) <= _FEW:  # a column's heading is often not the field's name
         guess = f"{guess} {there}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 import zlib
 from collections.abc import Iterator
@@ -131,7 +132,7 @@ class Decompressed(io.RawIOBase):
 def open_source(source: Path | str) -> BinaryIO:
     """Open a file, or standard input for `-`; gzip and zstd are read through."""
     if source == "-":
-        file = io.BufferedReader(io.FileIO(sys.stdin.fileno(), "rb", closefd=False))
+        file = io.BufferedReader(_standard_input())
     else:
         try:
             file = io.BufferedReader(io.FileIO(source, "rb"))
@@ -143,6 +144,13 @@ def open_source(source: Path | str) -> BinaryIO:
     if start.startswith(_GZIP):
         return io.BufferedReader(_Inflated(file), _CHUNK_BYTES)
     return file
+
+
+def _standard_input() -> io.FileIO:
+    """A closed one holds nothing; its number may be that of another file of ours by now."""
+    if sys.stdin is None:
+        return io.FileIO(os.devnull, "rb")
+    return io.FileIO(sys.stdin.fileno(), "rb", closefd=False)
 
 
 def is_compressed(file: BinaryIO) -> bool:

@@ -26,7 +26,17 @@ _LEAST_COLUMN = 12  # columns for the cell that gives way
 _LEAST_VALUE = 16  # columns for a fact that is broken into lines; with less it is left alone
 
 # The fields of a payload that say what a message is about, the first that is there.
-_TELLING = ("content", "chunk", "message", "error", "status", "title", "tool_name", "action")
+_TELLING = (
+    "content",
+    "chunk",
+    "message",
+    "error",
+    "status",
+    "title",
+    "tool_name",
+    "action",
+    "output",
+)
 
 
 def print_table(
@@ -234,6 +244,8 @@ def what_it_says(record: Record) -> str:
     if telling is not None:
         if type(telling.content) is str and telling.code is None:
             return telling.content  # most are this
+        if type(telling.output) is str and type(telling.status) is str:
+            return f"{telling.status}: {telling.output}"  # what became of a tool call, and why
         code, *texts = msgspec.structs.astuple(telling)
         for text in texts:
             if type(text) is str:
@@ -253,6 +265,7 @@ class _Telling(msgspec.Struct, gc=False):
     title: Any = None
     tool_name: Any = None
     action: Any = None
+    output: Any = None
 
 
 class _Saying(msgspec.Struct, gc=False):

@@ -127,7 +127,7 @@ def test_an_account_without_a_home_hears_what_to_do(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(pwd, "getpwuid", unknown)
     with pytest.raises(BadConfiguration, match="home folder") as caught:
         place_of("fish", {})
-    assert "completions show" in caught.value.hint
+    assert "completions show" in str(caught.value.hint)
 
 
 def test_a_folder_that_cannot_be_made_and_a_shell_nobody_knows(newcomer: Newcomer) -> None:

@@ -32,6 +32,7 @@ def test_status_for_people_and_for_scripts(relay: Running) -> None:
     shown = relay.operator.types("relay", "status")
     assert shown.returncode == 0
     assert "ready, session mode" in shown.stdout
+    assert f"{relay.facts['admin_url']}/metrics" in shown.stdout
     ready = relay.operator.types("relay", "status", "--fields", "ready,links.up")
     assert ready.stdout == "true\t1\n"
     facts = json.loads(relay.operator.types("relay", "status", "--json").stdout)

@@ -55,6 +55,17 @@ def test_closed_standard_streams_are_no_fault(ann: Operator) -> None:
     assert ann.shell("megabot send hi >&-").returncode == 0
 
 
+@pytest.mark.parametrize("redirection", ["< /dev/null", "<&-"])
+@pytest.mark.parametrize("line", ["tail -", "recordings show -", "recordings stats - --json"])
+def test_a_recording_from_an_input_that_holds_nothing_is_an_empty_one(
+    stranger: Operator, line: str, redirection: str
+) -> None:
+    done = stranger.shell(f"megabot {line} {redirection}")
+    assert done.returncode == 0, done.stderr
+    assert "torn" not in done.stderr
+    assert ("standard input: empty" in done.stderr) == (line != "tail -")
+
+
 @pytest.mark.parametrize("source", ["/dev/null", "FILE", "CLOSED"])
 def test_login_never_hangs_on_an_input_that_is_no_terminal(
     stranger: Operator, tmp_path: Path, source: str

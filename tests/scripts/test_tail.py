@@ -133,6 +133,7 @@ def test_fields_are_columns_in_text_and_keys_in_json(stranger: Operator) -> None
     [
         (("--fields", "tpye"), 2, "Did you mean type?"),
         (("--fields", "id.x"), 2, "no field"),
+        (("--template", "{type} {content}"), 2, "Did you mean payload.content?"),
         (("--template", "{id"), 2, "column 1"),
         (("--assemble", "--json"), 2, "every chunk"),
         (("--template", "x", "--json"), 2, "form of its own"),

@@ -139,6 +139,8 @@ def test_on_a_narrow_terminal_a_source_is_known_by_its_end() -> None:
         (message({"code": True, "message": "Busy."}), "Busy."),
         (message({"code": "E1", "other": 1}), '{"code":"E1","other":1}'),
         (Record(n=1, t=0, kind="message", data='{"code":4,"message":"no"}'), "4 no"),
+        (message({"status": "failed", "output": "No such tool."}), "failed: No such tool."),
+        (message({"status": "completed", "output": None, "result": 1}), "completed"),
         (message("text"), '"text"'),
         (Record(n=1, t=0, kind="message", data="no json"), "no json"),
         (Record(n=1, t=0, kind="message", data='{"type":"message","content":"hi"}'), "hi"),
