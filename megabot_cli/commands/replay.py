@@ -159,6 +159,8 @@ def replay(
     paces fast and step all are there from the start. --client, --session, --link, --user and
     the bounds in time choose them too; words about messages choose those who sent them alone.
 
+    With --allow-tools a result waits for the call that it is for, whatever the pace.
+
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.
     """
