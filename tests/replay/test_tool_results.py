@@ -11,7 +11,7 @@ import pytest
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.options import Pace, ReplayOptions
 from tests.replay.conftest import Endpoint, write_recording
-from tests.replay.test_player import came, replay, sent
+from tests.replay.records import came, replay, sent
 from tests.replay.texts import answer, message, say
 from tests.support.upstream import Connection, ScriptedUpstream
 
