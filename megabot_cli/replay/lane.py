@@ -47,6 +47,7 @@ class Lane:
         self._recorded = recorded
         self._ids = ids
         self._seen: set[str] = set()
+        self.calls_nothing = False  # a call was waited for in vain, and none has come since
         self._unasked_calls = UnaskedCalls(unasked_calls)
 
     async def open(self, client: str, new_client: NewClient, cleanup: AsyncExitStack) -> None:
@@ -133,9 +134,11 @@ class Lane:
         grown = self._correlator_of(client).came(received.text, at, head)
         self.unasked += not grown
         if not grown and head is not None and head.type == "tool_call":
+            self.calls_nothing = False
             self._learn_unasked(received.text)
         for place, part in grown:
             if part.type == "tool_call":
+                self.calls_nothing = False
                 self._learn(place, part)
             if self._is_answered(place):
                 self.outstanding.discard(place)

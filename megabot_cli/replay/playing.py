@@ -304,9 +304,8 @@ class Run:
         `settle_s`: without it the result could name none. Whether that was waited for."""
         if message.call is None or lane.has_called(message.call):
             return False
-        while not lane.has_called(message.call) and not self._transport.stopped:
-            if not await self._something_comes():
-                break
+        while not (lane.calls_nothing or lane.has_called(message.call) or self._transport.stopped):
+            lane.calls_nothing = not await self._something_comes()
         return True
 
     async def _answered(self, lane: Lane, place: int) -> None:

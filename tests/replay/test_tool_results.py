@@ -76,3 +76,18 @@ async def test_a_tool_result_waits_for_the_call_that_it_is_for(
     assert heard == ["read", "write"]
     assert (report.sent, report.different, report.missing) == (4, 0, 0)
     assert report.duration_s < 2
+
+
+async def test_calls_that_do_not_come_are_waited_for_once(tmp_path: Path) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        question = (await connection.receive())["id"]
+        await connection.send_text(answer("done", reply_to=question))
+        await connection.until_gone()
+
+    path = a_talk_with_tools(tmp_path, named=True)
+    options = ReplayOptions(pace="fast", allow_tools=True, settle_s=0.5)
+    async with ScriptedUpstream(script) as upstream:
+        report = await replay(path, Endpoint(upstream.url).new_client, options)
+    assert report.sent == 4
+    assert report.duration_s < 1.4  # for a call, and in the end for the answers
