@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from megabot_cli.commands.gateway_users import DataFolder, UserName, users_in
+from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.tree import examples, forms
@@ -41,6 +42,7 @@ def list_keys(
     show_rows(context.obj, rows, fields=fields, template=template, nothing=nothing)
 
 
+@forms("text", "json")
 @examples(("export MEGABOT_API_KEY=$(megabot gateway keys add ann --data DIR)", "Make and use one"))
 def add(context: typer.Context, name: UserName, data: DataFolder) -> None:
     """Make an API key.
@@ -49,9 +51,14 @@ def add(context: typer.Context, name: UserName, data: DataFolder) -> None:
     """
     with users_in(data) as users:
         key = users.add_api_key(name)
-    context.obj.console.line(key)
+    invocation: Invocation = context.obj
+    if invocation.output == "json":
+        invocation.console.json({"name": name, "key": key})
+    else:
+        invocation.console.line(key)
 
 
+@forms("text", "json")
 @examples(("megabot gateway keys revoke 0123456789abcdef --data DIR", "Nobody comes in with it"))
 def revoke(context: typer.Context, key_id: KeyId, data: DataFolder) -> None:
     """Revoke an API key.
@@ -60,4 +67,7 @@ def revoke(context: typer.Context, key_id: KeyId, data: DataFolder) -> None:
     """
     with users_in(data) as users:
         name = users.remove_api_key(key_id)
-    context.obj.console.note(f"A key of {name} is revoked.")
+    invocation: Invocation = context.obj
+    if invocation.output == "json":
+        invocation.console.json({"id": key_id, "name": name, "revoked": True})
+    invocation.console.note(f"A key of {name} is revoked.")

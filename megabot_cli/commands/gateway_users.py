@@ -62,6 +62,7 @@ def list_users(
     show_rows(context.obj, rows, fields=fields, template=template, nothing=nothing)
 
 
+@forms("text", "json")
 @examples(("pass show ann | megabot gateway users add ann --password-stdin --data DIR", "Make one"))
 def add(
     context: typer.Context, name: UserName, data: DataFolder, password_stdin: PasswordStdin = False
@@ -82,10 +83,10 @@ def add(
             )
         made = given or secrets.token_urlsafe(12)
         users.add(name, made)
-    if given is None:
-        invocation.console.line(made)
+    _show_made(invocation, name, made if given is None else None)
 
 
+@forms("text", "json")
 @examples(
     ("pass show ann | megabot gateway users password ann --password-stdin --data DIR", "Change it")
 )
@@ -108,10 +109,10 @@ def password(
             raise NotFound(f"There is no user {name}.", "megabot gateway users add makes one.")
         made = given or secrets.token_urlsafe(12)
         users.add(name, made)
-    if given is None:
-        invocation.console.line(made)
+    _show_made(invocation, name, made if given is None else None)
 
 
+@forms("text", "json")
 @examples(("megabot gateway users remove ann --data DIR", "With keys, tokens and sessions"))
 def remove(context: typer.Context, name: UserName, data: DataFolder) -> None:
     """Remove a user.
@@ -120,7 +121,18 @@ def remove(context: typer.Context, name: UserName, data: DataFolder) -> None:
     """
     with users_in(data) as users:
         users.remove(name)
-    context.obj.console.note(f"{name} may not come in any more.")
+    invocation: Invocation = context.obj
+    if invocation.output == "json":
+        invocation.console.json({"name": name, "removed": True})
+    invocation.console.note(f"{name} may not come in any more.")
+
+
+def _show_made(invocation: Invocation, name: str, password: str | None) -> None:
+    """A password that was made stands here, this once, and nowhere else."""
+    if invocation.output == "json":
+        invocation.console.json({"name": name, "password": password})
+    elif password is not None:
+        invocation.console.line(password)
 
 
 def asked_password(invocation: Invocation, name: str) -> str:

@@ -201,12 +201,19 @@ class Invocation:
         origin = parse_endpoint(self.configuration.profile.url).origin
         return relay, relay is not None and relay.upstream == origin
 
-    def settle_output(self, forms: tuple[str, ...]) -> None:
+    def settle_output(self, forms: tuple[str, ...], words: Mapping[str, Any]) -> None:
         """Decide on the form of output among those the command has, the first by default.
 
         A usual one that it does not call so is the one of its own that comes to the same.
+        `template` is that of `--template`, where that is among the command's `words`.
         """
         wanted = self.options.output or forms[0]
+        if wanted == "template" and "template" in words:
+            if words["template"] is None:
+                raise WrongUsage(
+                    "-o template has no text to fill", "As in: --template '{time} {type}'"
+                )
+            wanted = forms[0]
         same = (wanted, *_SAME.get(wanted, ()))
         asked = next((form for form in same if form in forms), wanted)
         if asked not in forms:

@@ -16,6 +16,7 @@ from megabot_cli.commands.recordings_output import (
     more_secrets,
     source_place,
     tell_left_out,
+    tell_made,
     tell_warnings,
     writing_to,
 )
@@ -51,7 +52,7 @@ class Making:
     is_whole: bool
 
 
-@forms("text")
+@forms("text", "json")
 @examples(
     ("megabot rec convert last talk.har --to har", "For a browser's network panel"),
     ("megabot rec convert page.har page.jsonl --to recording", "What a browser exported"),
@@ -103,6 +104,8 @@ def convert(
     ):
         converted = _write(making, reader, wanted, write, progress.advance)
     tell_warnings(invocation, reader)
+    left_out = converted.left_out.total()
+    tell_made(invocation, destination, records=converted.written, left_out=left_out)
     tell_left_out(invocation, converted.left_out, _WHY.get(to, "they are no part of it"))
 
 

@@ -14,6 +14,7 @@ from megabot_cli.commands.recordings_output import (
     Source,
     more_secrets,
     source_place,
+    tell_made,
     tell_warnings,
     writing_to,
 )
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from megabot_cli.storage.record_reader import RecordReader
 
 
-@forms("text")
+@forms("text", "json")
 @examples(
     ("megabot rec cut last slow.jsonl --from 12.5s --until 20s", "Seven and a half seconds"),
     ("megabot rec cut last one.jsonl -s sess_1", "One session"),
@@ -65,6 +66,7 @@ def cut(
         if not converted.written:
             _require_marks(reader)
     tell_warnings(invocation, reader)
+    tell_made(invocation, destination, records=converted.written)
     if not converted.written:
         invocation.console.warn("nothing was wanted: the recording is empty")
 

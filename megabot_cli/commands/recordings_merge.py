@@ -13,6 +13,7 @@ from megabot_cli.commands.recordings_output import (
     Force,
     more_secrets,
     source_place,
+    tell_made,
     tell_warnings,
     writing_to,
 )
@@ -20,7 +21,7 @@ from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import WrongUsage
 
 
-@forms("text")
+@forms("text", "json")
 @examples(
     ("megabot rec merge rec_1m8 rec_1m9 both.jsonl", "Two relays, one story"),
     ("megabot rec merge last page.har all.jsonl", "What the relay saw, and what the browser saw"),
@@ -55,6 +56,7 @@ def merge(
         ]
         write = stack.enter_context(writing_to(invocation, destination, force=force))
         progress = stack.enter_context(Progress(invocation.console, "merging"))
-        write_merged(readers, sources, write, progress.advance)
+        merged = write_merged(readers, sources, write, progress.advance)
     for reader in readers:
         tell_warnings(invocation, reader)
+    tell_made(invocation, destination, records=merged.written)

@@ -59,6 +59,12 @@ def writing_to(invocation: Invocation, destination: str, *, force: bool) -> Iter
     output.flush()
 
 
+def tell_made(invocation: Invocation, destination: str, **facts: int) -> None:
+    """What was made, for who asked for JSON; on standard output stands the thing itself."""
+    if invocation.output == "json" and destination != "-":
+        invocation.console.json({"file": destination, **facts})
+
+
 def harmless(write: Write) -> Write:
     """Writes text for people: what could steer a terminal that shows it is made visible."""
     from megabot_cli.terminal.text import safe_text

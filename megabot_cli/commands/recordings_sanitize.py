@@ -15,13 +15,14 @@ from megabot_cli.commands.recordings_output import (
     Source,
     more_secrets,
     source_place,
+    tell_made,
     tell_warnings,
     writing_to,
 )
 from megabot_cli.commands.tree import examples, forms
 
 
-@forms("text")
+@forms("text", "json")
 @examples(
     ("megabot rec sanitize last safe.jsonl --key ssn --key address", "More keys than usual"),
     (r"megabot rec sanitize last safe.jsonl --pattern 'K-\d{6}'", "Whatever looks like that"),
@@ -71,6 +72,8 @@ def sanitize(
         lines = watched(with_losses(reader), progress.advance)
         done = write_again(reader, lines, write, secrets, dropping)
     tell_warnings(invocation, reader)
+    counts = {"records": done.written, "changed": done.changed, "dropped": done.dropped}
+    tell_made(invocation, destination, **counts)
     invocation.console.note(
         f"{counted(done.written, 'record')} written, "
         f"{done.changed} of them changed, {done.dropped} dropped."

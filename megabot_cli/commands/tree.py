@@ -92,7 +92,7 @@ class Command(TyperCommand):
         ctx.fail(_no_command(strays[0], meant))
 
     def invoke(self, ctx: Any) -> Any:
-        ctx.obj.settle_output(self.forms)
+        ctx.obj.settle_output(self.forms, ctx.params)
         return super().invoke(ctx)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -38,10 +38,10 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
 
 def test_the_first_form_is_the_one_nobody_asked_for(tmp_path: Path) -> None:
     invocation = at(tmp_path)
-    invocation.settle_output(("line", "json"))
+    invocation.settle_output(("line", "json"), {})
     assert invocation.output == "line"
     with pytest.raises(WrongUsage, match="no output 'raw'"):
-        at(tmp_path, output="raw").settle_output(("line", "json"))
+        at(tmp_path, output="raw").settle_output(("line", "json"), {})
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_usual_form_is_the_one_that_comes_to_the_same(
     tmp_path: Path, asked: str, forms: tuple[str, ...], is_: str
 ) -> None:
     invocation = at(tmp_path, output=asked)
-    invocation.settle_output(forms)
+    invocation.settle_output(forms, {})
     assert invocation.output == is_
     assert (invocation.indent is None) == (asked == "jsonl")
 
@@ -67,3 +67,13 @@ def test_recordings_lie_where_the_settings_say(tmp_path: Path) -> None:
     assert at(tmp_path).recordings_folder == tmp_path / "recordings"
     (tmp_path / "config.yaml").write_text("recording:\n  folder: /elsewhere\n")
     assert at(tmp_path).recordings_folder == Path("/elsewhere")
+
+
+def test_the_form_template_is_the_text_of_the_word_and_needs_it(tmp_path: Path) -> None:
+    invocation = at(tmp_path, output="template")
+    invocation.settle_output(("line", "json"), {"template": "{id}"})
+    assert invocation.output == "line"
+    with pytest.raises(WrongUsage, match="no text to fill"):
+        invocation.settle_output(("line", "json"), {"template": None})
+    with pytest.raises(WrongUsage, match="no output 'template'"):
+        invocation.settle_output(("line", "json"), {})
