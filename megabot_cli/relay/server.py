@@ -100,6 +100,7 @@ class Relay:
         self._tasks = TaskSet()
         self._doors = Doors(settings, self._turned_away)
         self._draining = False
+        self._stop_turn = asyncio.Lock()
         self._stopped = asyncio.Event()
         self.stopped_by: str | None = None  # the fault of the recorder that ended it
         self._last_total = 0  # messages that have passed, when last looked
@@ -310,28 +311,29 @@ class Relay:
 
     async def stop(self) -> None:
         """Stop now: clients 1012, links closed, recording sealed. Safe to call again."""
-        if self._stopped.is_set():
-            return
-        self._draining = True
-        if hasattr(self, "_clients"):
-            self._give_up_open()
-            for client in list(self._clients.clients.values()):
-                client.close(CloseCode.SERVICE_RESTART, "the relay stops")
-            await self._each(Identity.stop_pairs)
-            await self._clients.close_taps()
-            await self._wait_for(lambda: not self._clients.clients, 2.5)
-        await self._each(Identity.stop)
-        await self._doors.stop()
-        await self._tasks.stop()
-        self._loop_lag.stop()
-        if self.recorder is not None:
-            path = await asyncio.to_thread(self.recorder.close)
-            if path is None or await asyncio.to_thread(is_sealed, path):
-                log.info("recording.sealed", path=str(path))
-            else:
-                log.warning("recording.left_unclean", path=str(path), fault=self.recorder.fault)
-        log.info("relay.stopped")
-        self._stopped.set()
+        async with self._stop_turn:  # who comes meanwhile returns when it has stopped
+            if self._stopped.is_set():
+                return
+            self._draining = True
+            if hasattr(self, "_clients"):
+                self._give_up_open()
+                for client in list(self._clients.clients.values()):
+                    client.close(CloseCode.SERVICE_RESTART, "the relay stops")
+                await self._each(Identity.stop_pairs)
+                await self._clients.close_taps()
+                await self._wait_for(lambda: not self._clients.clients, 2.5)
+            await self._each(Identity.stop)
+            await self._doors.stop()
+            await self._tasks.stop()
+            self._loop_lag.stop()
+            if self.recorder is not None:
+                path = await asyncio.to_thread(self.recorder.close)
+                if path is None or await asyncio.to_thread(is_sealed, path):
+                    log.info("recording.sealed", path=str(path))
+                else:
+                    log.warning("recording.left_unclean", path=str(path), fault=self.recorder.fault)
+            log.info("relay.stopped")
+            self._stopped.set()
 
     async def _each(self, do: Callable[[Identity], Awaitable[None]]) -> None:
         await asyncio.gather(*(do(identity) for identity in self.identities.values()))

@@ -217,6 +217,25 @@ async def test_a_drain_lets_the_answer_under_way_finish(stage: Stage) -> None:
         await stopping
 
 
+async def test_a_drain_that_looks_at_nothing_waits_for_silence(stage: Stage) -> None:
+    async def trickle(connection: Connection) -> None:
+        await connection.receive()
+        for number in range(8):
+            await asyncio.sleep(0.2)
+            await connection.send_text(str(number))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(trickle) as upstream:
+        relay = await open_relay(stage, upstream.url, validation="off")
+        peer = await stage.connect(relay.url)
+        await peer.send("chat_send", "m1", content="hello")
+        assert await peer.text() == "0"
+        stopping = asyncio.ensure_future(relay.drain())
+        assert [await peer.text() for _ in range(7)] == [str(number) for number in range(1, 8)]
+        assert await peer.close_code() == 1012
+        await stopping
+
+
 class Closing:
     """An upstream of plain aiohttp that closes, or is closed, without a code."""
 

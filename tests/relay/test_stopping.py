@@ -32,6 +32,33 @@ async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
     await gateway.stop()
 
 
+async def test_a_second_drain_leaves_the_first_its_time(stage: Stage) -> None:
+    gateway = await stage.open_gateway(chunk_delay_s=0.02)
+    relay = await stage.open_relay(gateway.url, drain_s=10.0)
+    peer, _ = await stage.greeted(relay.url)
+    await peer.send("chat_send", "m1", content="finish this")
+    await peer.message("chat_stream")
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    await until(lambda: relay._draining)
+    await asyncio.wait_for(relay.drain(), 0.1)
+    assert not draining.done()
+    assert (await peer.message("chat_receive", limit_s=10))["metadata"]["reply_to"] == "m1"
+    await draining
+    await gateway.stop()
+
+
+async def test_a_stop_while_it_stops_returns_when_it_has_stopped(stage: Stage) -> None:
+    gateway = await stage.open_gateway()
+    relay = await stage.open_relay(gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    first = asyncio.get_running_loop().create_task(relay.stop(), name="stop")
+    assert await peer.close_code() == 1012
+    await asyncio.gather(*(relay.stop() for _ in range(20)))
+    assert relay._stopped.is_set()
+    await first
+    await gateway.stop()
+
+
 @pytest.mark.parametrize("mode", ["session", "shared"])
 @pytest.mark.parametrize("at_once", [False, True])
 async def test_what_is_open_when_the_relay_stops_is_told_by_id_before_the_close(
