@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from megabot_cli.client.ids import IdMint
+from megabot_cli.client.ids import new_id
 from megabot_cli.protocol.ids import Prefix
 from megabot_cli.recording.rewriting import IdMap
 
@@ -14,8 +14,7 @@ class Names:
     a map of its own: what they said are two messages, and a reference means the client's own."""
 
     def __init__(self, *, apart: bool) -> None:
-        self.mint = IdMint()
-        self.common = IdMap(self.mint)
+        self.common = IdMap(new_id)
         self._apart = apart
         self._by_client: dict[str, IdMap] = {}
 
@@ -23,15 +22,15 @@ class Names:
         if not self._apart:
             return self.common
         if client not in self._by_client:
-            self._by_client[client] = _OwnIds(self.mint, self.common)
+            self._by_client[client] = _OwnIds(self.common)
         return self._by_client[client]
 
 
 class _OwnIds(IdMap):
     """The ids of one client; others may refer to them where they mean nothing else."""
 
-    def __init__(self, mint: IdMint, common: IdMap) -> None:
-        super().__init__(mint, common)
+    def __init__(self, common: IdMap) -> None:
+        super().__init__(new_id, common)
         self._common = common
 
     def fresh(self, recorded: str, prefix: Prefix) -> str:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from megabot_cli.client.ids import new_ids
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
@@ -49,7 +50,7 @@ class Renewal:
             if message.template is not None and isinstance(message.text, str)
         ]
         recorded = [template.id for template, _ in filled]
-        made = self._names.mint.many("msg", len(filled))
+        made = new_ids("msg", len(filled))
         ids = self._names.of(pack[0].client)
         if len(filled) < len(pack) or not ids.learn_all(recorded, made):
             return [self.of(lane, message) for message in pack]

@@ -69,6 +69,18 @@ async def at_work(
     return relay, executor, session
 
 
+async def answered_in_vain(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> tuple[Relay, Peer]:
+    """The same, and the executor's result `r1` could not go up: the upstream is away."""
+    relay, executor, _ = await at_work(stage, calling, message_id="same", wait_s=0.2)
+    await calling[1].stop()
+    await executor.message("status_update")
+    await answer(executor, "r1", "done")
+    assert (await executor.message("connection_error"))["metadata"]["reply_to"] == "r1"
+    return relay, executor
+
+
 async def answer(peer: Peer, message_id: str, output: str, execution_id: str = "exec_1") -> None:
     await peer.send(
         "tool_result", message_id, execution_id=execution_id, status="completed", output=output

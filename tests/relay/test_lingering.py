@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from tests.relay.conftest import Stage, until
-from tests.support.upstream import Connection, ScriptedUpstream
+from tests.support.upstream import Keeping, ScriptedUpstream
 
 
 async def test_a_link_outlives_its_last_client_for_the_linger_time(
@@ -39,14 +41,8 @@ async def test_who_asks_one_thing_after_another_leaves_only_so_many_links_behind
 async def test_what_a_client_had_sent_before_it_left_goes_up_before_its_session_ends(
     stage: Stage,
 ) -> None:
-    got: list[str] = []
-
-    async def keep(connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            got.append((await connection.receive())["id"])
-
-    async with ScriptedUpstream(keep) as upstream:
+    keeping = Keeping()
+    async with ScriptedUpstream(keeping) as upstream:
         limits = LimitSettings(messages_per_second=10, burst=1)
         relay = await stage.open_relay(upstream.url, limits=limits, linger_s=0.1)
         peer, _ = await stage.greeted(relay.url)
@@ -55,4 +51,4 @@ async def test_what_a_client_had_sent_before_it_left_goes_up_before_its_session_
             await peer.send("chat_send", message_id, content="?")
         await peer.socket.close()
         await until(lambda: not relay.sessions)
-        assert got == sent
+        assert [json.loads(text)["id"] for text in keeping.got] == sent

@@ -12,7 +12,7 @@ from megabot_cli.protocol.batching import unwrap, wrap
 from tests.relay.conftest import Stage, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.relay.test_relay import answer_to
-from tests.support.upstream import Connection, ScriptedUpstream
+from tests.support.upstream import Connection, Keeping, ScriptedUpstream
 
 
 async def test_the_rate_limit_delays_and_loses_nothing(stage: Stage, gateway: Gateway) -> None:
@@ -51,14 +51,9 @@ async def test_a_full_queue_is_answered_429_and_what_was_accepted_is_sent(stage:
 async def test_what_waits_for_the_rate_limit_leaves_as_batches_with_every_text_unchanged(
     stage: Stage,
 ) -> None:
-    got: list[str] = []
-
-    async def keep(connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            got.append(str(await connection.receive_text()))
-
-    async with ScriptedUpstream(keep) as upstream:
+    keeping = Keeping()
+    got = keeping.got
+    async with ScriptedUpstream(keeping) as upstream:
         limits = LimitSettings(messages_per_second=10, burst=1)
         relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
         peer, _ = await stage.greeted(relay.url)
@@ -100,14 +95,9 @@ async def test_what_is_in_a_batch_of_a_clients_counts_each_for_the_rate_limit(
 
 
 async def test_a_batch_takes_in_nothing_that_would_spoil_it(stage: Stage) -> None:
-    got: list[str] = []
-
-    async def keep(connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            got.append(str(await connection.receive_text()))
-
-    async with ScriptedUpstream(keep) as upstream:
+    keeping = Keeping()
+    got = keeping.got
+    async with ScriptedUpstream(keeping) as upstream:
         limits = LimitSettings(messages_per_second=20, burst=1, max_message_bytes=2000)
         relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
         peer, _ = await stage.greeted(relay.url)
@@ -126,14 +116,9 @@ async def test_a_batch_takes_in_nothing_that_would_spoil_it(stage: Stage) -> Non
 async def test_a_clients_own_batch_leaves_as_it_came_also_where_the_relay_makes_some(
     stage: Stage,
 ) -> None:
-    got: list[str] = []
-
-    async def keep(connection: Connection) -> None:
-        await connection.greet()
-        while True:
-            got.append(str(await connection.receive_text()))
-
-    async with ScriptedUpstream(keep) as upstream:
+    keeping = Keeping()
+    got = keeping.got
+    async with ScriptedUpstream(keeping) as upstream:
         limits = LimitSettings(messages_per_second=10, burst=1)
         relay = await stage.open_relay(upstream.url, limits=limits, batching=True)
         peer, _ = await stage.greeted(relay.url)

@@ -41,10 +41,7 @@ def run(folder: Path, scene: Callable[[Stage], Awaitable[None]]) -> None:
         runner.run(play())
 
 
-@pytest.mark.parametrize("claim", WITH_GATEWAY, ids=name)
-def test_with_our_gateway(
-    claim: Callable[[Stage, Gateway], Awaitable[None]], tmp_path: Path
-) -> None:
+def run_with_gateway(folder: Path, claim: Callable[[Stage, Gateway], Awaitable[None]]) -> None:
     async def scene(stage: Stage) -> None:
         gateway = await stage.open_gateway()
         try:
@@ -52,7 +49,14 @@ def test_with_our_gateway(
         finally:
             await gateway.stop()
 
-    run(tmp_path, scene)
+    run(folder, scene)
+
+
+@pytest.mark.parametrize("claim", WITH_GATEWAY, ids=name)
+def test_with_our_gateway(
+    claim: Callable[[Stage, Gateway], Awaitable[None]], tmp_path: Path
+) -> None:
+    run_with_gateway(tmp_path, claim)
 
 
 @pytest.mark.parametrize("claim", ALONE, ids=name)

@@ -8,13 +8,16 @@ import aiohttp
 import pytest
 
 from megabot_cli.config.schema import LimitSettings
-from tests.relay.conftest import Stage, until
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.server import Relay
+from tests.relay.conftest import Peer, Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream
 
 
-async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
+async def drained_while_it_answers(
     stage: Stage,
-) -> None:
+) -> tuple[Gateway, Relay, Peer, asyncio.Task[None]]:
+    """A relay that is being drained while the answer to `m1` is under way."""
     gateway = await stage.open_gateway(chunk_delay_s=0.02)
     relay = await stage.open_relay(gateway.url, drain_s=10.0)
     peer, _ = await stage.greeted(relay.url)
@@ -22,6 +25,13 @@ async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
     await peer.message("chat_stream")
     draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
     await until(lambda: relay._draining)
+    return gateway, relay, peer, draining
+
+
+async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
+    stage: Stage,
+) -> None:
+    gateway, relay, peer, draining = await drained_while_it_answers(stage)
     async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
         assert answer.status == 503
     with pytest.raises(aiohttp.WSServerHandshakeError):
@@ -33,13 +43,7 @@ async def test_a_drain_lets_the_answer_under_way_finish_and_closes_with_1012(
 
 
 async def test_a_second_drain_leaves_the_first_its_time(stage: Stage) -> None:
-    gateway = await stage.open_gateway(chunk_delay_s=0.02)
-    relay = await stage.open_relay(gateway.url, drain_s=10.0)
-    peer, _ = await stage.greeted(relay.url)
-    await peer.send("chat_send", "m1", content="finish this")
-    await peer.message("chat_stream")
-    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
-    await until(lambda: relay._draining)
+    gateway, relay, peer, draining = await drained_while_it_answers(stage)
     await asyncio.wait_for(relay.drain(), 0.1)
     assert not draining.done()
     assert (await peer.message("chat_receive", limit_s=10))["metadata"]["reply_to"] == "m1"

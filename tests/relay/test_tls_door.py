@@ -16,7 +16,7 @@ from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Stage, until
 from tests.relay.test_doors import Stranger, address
-from tests.relay.test_relay_on_uvloop import name, run
+from tests.relay.test_relay_on_uvloop import name, run_with_gateway
 from tests.support.certificates import make_certificate
 
 
@@ -114,11 +114,4 @@ async def test_what_is_no_tls_is_forgotten_at_once_and_a_client_of_the_crowd_is_
 def test_so_it_is_on_uvloop(
     claim: Callable[[Stage, Gateway], Awaitable[None]], tmp_path: Path
 ) -> None:
-    async def scene(stage: Stage) -> None:
-        gateway = await stage.open_gateway()
-        try:
-            await claim(stage, gateway)
-        finally:
-            await gateway.stop()
-
-    run(tmp_path, scene)
+    run_with_gateway(tmp_path, claim)

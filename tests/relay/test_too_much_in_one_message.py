@@ -14,7 +14,7 @@ from megabot_cli.client.wire import upstream_transport
 from megabot_cli.gateway.server import Gateway
 from tests.relay.conftest import Stage, until
 from tests.relay.test_doors import Stranger
-from tests.relay.test_relay_on_uvloop import name, run
+from tests.relay.test_relay_on_uvloop import name, run_with_gateway
 from tests.support.upstream import Connection, ScriptedUpstream
 
 MIB = 1 << 20
@@ -167,14 +167,7 @@ async def test_who_never_ends_is_cut_after_a_while(stage: Stage, gateway: Gatewa
 def test_so_it_is_on_uvloop(
     claim: Callable[[Stage, Gateway], Awaitable[None]], tmp_path: Path
 ) -> None:
-    async def scene(stage: Stage) -> None:
-        gateway = await stage.open_gateway()
-        try:
-            await claim(stage, gateway)
-        finally:
-            await gateway.stop()
-
-    run(tmp_path, scene)
+    run_with_gateway(tmp_path, claim)
 
 
 @pytest.mark.parametrize("validation", ["off", "warn", "strict"])

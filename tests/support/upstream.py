@@ -129,6 +129,18 @@ async def greet_and_wait(connection: Connection) -> None:
     await connection.until_gone()
 
 
+class Keeping:
+    """The script of an upstream that says nothing and keeps what it hears: `got`."""
+
+    def __init__(self) -> None:
+        self.got: list[str] = []
+
+    async def __call__(self, connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            self.got.append(str(await connection.receive_text()))
+
+
 def issue_token(body: dict[str, Any]) -> web.Response:
     """The login that lets everybody in."""
     return web.json_response({"token": "token-1", "expires_in": 3600, "refresh_token": "refresh-1"})
