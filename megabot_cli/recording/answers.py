@@ -211,13 +211,15 @@ class Correlator:
 
     def _one_of(self, places: list[int], part: Part) -> int:
         """The message that is answered, of those with one id: the one whose exchange is named, or
-        for a new exchange that has none yet; the first whose answer has not come to its end; else
-        the last."""
+        for a new exchange that has none yet; the one whose stream is said again as a whole; the
+        first whose answer has not come to its end; else the last."""
         keys = _keys_of(part.payload) if _may_name(part) else []
         if known := [self._by_key[key] for key in keys if self._by_key.get(key) in places]:
             return known[0]
         if keys and (unanswered := [each for each in places if not self.answers[each].parts]):
             return unanswered[0]
+        if told := [each for each in places if _says_again(part, self.answers[each])]:
+            return told[0]
         for place in places:
             answer = self.answers[place]
             is_told = bool(answer.parts) and answer.parts[-1].stream is not None
@@ -240,7 +242,7 @@ class Correlator:
         message_type = part.type
         if message_type in UNASKED:
             return None
-        if message_type == "chat_receive" and self._repeats_last(part):
+        if self._served is not None and _says_again(part, self.answers[self._served]):
             return self._served
         if message_type == "connection_error":
             # Of a message that has a name it would give that.
@@ -259,17 +261,6 @@ class Correlator:
             expected.popleft()
         return None
 
-    def _repeats_last(self, whole: Part) -> bool:
-        """Whether a whole answer says again what was just streamed to its end."""
-        if self._served is None or not self.answers[self._served].parts:
-            return False
-        part = self.answers[self._served].parts[-1]
-        if part.stream is None:
-            return False
-        payload = whole.payload
-        content = payload.get("content") if isinstance(payload, dict) else None
-        return part.stream.text == content
-
     def _oldest_waiting(self) -> int | None:
         while self._waiting:
             answer = self.answers[self._waiting[0]]
@@ -282,6 +273,16 @@ class Correlator:
     def _remember_keys(self, payload: Any, place: int) -> None:
         for key in _keys_of(payload):
             self._by_key.setdefault(key, place)
+
+
+def _says_again(whole: Part, answer: Answer) -> bool:
+    """Whether a whole answer says again what this one has just streamed to its end."""
+    last = answer.parts[-1] if answer.parts else None
+    if whole.type != "chat_receive" or last is None or last.stream is None:
+        return False
+    payload = whole.payload
+    content = payload.get("content") if isinstance(payload, dict) else None
+    return last.stream.text == content
 
 
 def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:

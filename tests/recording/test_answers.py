@@ -83,6 +83,17 @@ def test_streams_of_two_messages_with_one_id_are_told_apart_by_their_own() -> No
     assert [texts_of(correlator.answers[place]) for place in (0, 1)] == [["one"], ["two"]]
 
 
+def test_a_whole_answer_to_one_of_two_with_one_id_goes_where_it_was_streamed() -> None:
+    correlator = Correlator()
+    for place in (0, 1):
+        correlator.sent(place, "m1", say("asked by two", "m1"))
+    for words in ("one", "two"):
+        heard(correlator, chunk(words, 1, last=True, reply_to="m1"), answer(words, reply_to="m1"))
+    for place, words in enumerate(("one", "two")):
+        assert shape(correlator.answers[place]) == ["chat_stream", "chat_receive"]
+        assert texts_of(correlator.answers[place]) == [words]
+
+
 def test_a_reply_to_somebody_else_belongs_to_nobody_here() -> None:
     correlator = asked("a")
     assert correlator.came(answer("x", reply_to="other"), 0.0) == []
