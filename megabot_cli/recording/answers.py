@@ -155,7 +155,7 @@ class Correlator:
         self._waiting.append(place)
         self._last = place
         head = peek(text)
-        if head is not None and head.id is None and head.type in flat.ANSWERS:
+        if head is not None and head.type in flat.ANSWERS:
             self._expected[flat.ANSWERS[head.type]].append(place)
         elif head is None or head.id is None:
             self._nameless.append(place)
@@ -244,8 +244,8 @@ class Correlator:
             return None
         if self._served is not None and _says_again(part, self.answers[self._served]):
             return self._served
-        if message_type == "connection_error":
-            # Of a message that has a name it would give that.
+        if message_type == "connection_error" or _is_plain_refusal(part):
+            # Of a message that has a name it would give that; another flat one has its own answer.
             while self._nameless:
                 if not self.answers[place := self._nameless.popleft()].parts:
                     return place
@@ -283,6 +283,11 @@ def _says_again(whole: Part, answer: Answer) -> bool:
     payload = whole.payload
     content = payload.get("content") if isinstance(payload, dict) else None
     return last.stream.text == content
+
+
+def _is_plain_refusal(part: Part) -> bool:
+    """Whether it is one of the flat dialect, which knows no other answer in plain text."""
+    return part.type is None and isinstance(part.payload, str) and part.payload[:6] == "Error "
 
 
 def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+
 from megabot_cli.recording.answers import Answer, Correlator
 from tests.replay.texts import answer, chunk, message, refusal, say
 
@@ -151,6 +153,16 @@ def test_another_dialect_is_answered_first_come_first_served() -> None:
     heard(correlator, '{"type":"message","content":"one"}', "two", b"\xff\x00")
     assert shape(correlator.answers[0]) == ["message"]
     assert shape(correlator.answers[1]) == [None, None]
+
+
+def test_a_flat_refusal_goes_to_what_nothing_else_would_answer() -> None:
+    correlator = Correlator()
+    for place, kind in enumerate(("message", "bogus", "set_mode")):
+        message_id = "same" if kind == "message" else None  # which nobody reads there
+        correlator.sent(place, message_id, json.dumps({"id": message_id, "type": kind}))
+    heard(correlator, "Error 400: bogus", '{"type":"mode_updated"}', '{"type":"message"}')
+    shapes = [shape(correlator.answers[place]) for place in range(3)]
+    assert shapes == [["message"], [None], ["mode_updated"]]
 
 
 def test_what_nobody_asked_for_belongs_to_nothing() -> None:
