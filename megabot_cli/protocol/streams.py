@@ -91,7 +91,8 @@ class Stream:
 
     def _finish(self) -> str:
         rest = "".join(self._waiting[n] for n in sorted(self._waiting))
-        self._ready.append(rest)
+        # One text, for a list of its chunks takes ten times as much memory.
+        self._ready = ["".join((*self._ready, rest))]
         self._waiting.clear()
         self.finished = True
         return rest

@@ -110,6 +110,13 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         self.ended = self.ended or part.type in _ENDING
         return part
 
+    def share_words(self, other: Answer) -> None:
+        """Hold the parts of `other` instead of its own, where they say the same to the letter:
+        they take memory once then. None of them grows any more."""
+        same = len(self.parts) == len(other.parts)
+        if same and all(map(_says_the_same, self.parts, other.parts)):
+            self.parts = other.parts.copy()
+
     def forget_words(self) -> None:
         """Keep only how far the answer is, for who needs to know no more."""
         for part in self.parts:
@@ -273,6 +280,15 @@ class Correlator:
     def _remember_keys(self, payload: Any, place: int) -> None:
         for key in _keys_of(payload):
             self._by_key.setdefault(key, place)
+
+
+def _says_the_same(part: Part, other: Part) -> bool:
+    """Whether two parts are whole and the same to the letter; what is not decoded yet stays so."""
+    if part.type != other.type or not (part.is_whole and other.is_whole):
+        return False
+    if part.stream is not None and other.stream is not None:
+        return part.stream.text == other.stream.text
+    return part.raw is not None and other.raw is not None and bytes(part.raw) == bytes(other.raw)
 
 
 def _says_again(whole: Part, answer: Answer) -> bool:

@@ -95,7 +95,7 @@ class Lane:
     def heard_texts(self, client: str, texts: Sequence[bytes], at: float) -> None:
         """As `heard`, of messages that came together, in half of the time for what is simple."""
         take, seen = self._correlator_of(client).take, self._seen
-        answers, recorded, outstanding = self._answers, self._recorded, self.outstanding
+        answers, recorded = self._answers, self._recorded
         replies = 0
         for text in texts:
             try:
@@ -119,7 +119,7 @@ class Lane:
             if (
                 then is not None and len(then.parts) == len(answers[place].parts) == 1
             ) or self._is_answered(place):
-                outstanding.discard(place)
+                self._has_come(place)
         self.replies += replies
 
     def heard(self, client: str, received: Received, at: float) -> None:
@@ -141,7 +141,7 @@ class Lane:
                 self.calls_nothing = False
                 self._learn(place, part)
             if self._is_answered(place):
-                self.outstanding.discard(place)
+                self._has_come(place)
 
     def _is_news(self, client: str, received: Received) -> bool:
         message_id = received.head.id if received.head is not None else None
@@ -185,6 +185,12 @@ class Lane:
     def has_called(self, call: Call) -> bool:
         """Whether that tool call has come in this replay, so that its result can name it."""
         return self._ids.has(call.execution_id)
+
+    def _has_come(self, place: int) -> None:
+        """It is answered. What is to the letter what was recorded takes no memory of its own."""
+        self.outstanding.discard(place)
+        if (recorded := self._recorded.get(place)) is not None:
+            self._answers[place].share_words(recorded)
 
     def _is_answered(self, place: int) -> bool:
         """Whether as much has come as was recorded, or a refusal, after which nothing will."""

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from megabot_cli.recording.answers import Answer, Correlator
 from tests.replay.texts import answer, chunk, message, refusal, say
 
@@ -163,6 +165,42 @@ def test_a_flat_refusal_goes_to_what_nothing_else_would_answer() -> None:
     heard(correlator, "Error 400: bogus", '{"type":"mode_updated"}', '{"type":"message"}')
     shapes = [shape(correlator.answers[place]) for place in range(3)]
     assert shapes == [["message"], [None], ["mode_updated"]]
+
+
+def test_an_answer_that_is_the_same_to_the_letter_holds_the_other_s_parts() -> None:
+    then, now = asked("a"), asked("a")
+    for correlator, sizes in ((then, (1, 2)), (now, (2, 1))):
+        first, second = ("Aaa"[: sizes[0]], "Aaa"[sizes[0] :])
+        heard(
+            correlator,
+            chunk(first, 1, reply_to="m1"),
+            chunk(second, 2, last=True, reply_to="m1"),
+            answer("Aaa", reply_to="m1"),
+        )
+    mine, other = now.answers[0], then.answers[0]
+    mine.share_words(other)
+    assert [a is b for a, b in zip(mine.parts, other.parts, strict=True)] == [True, True]
+    heard(now, answer("and more", reply_to="m1"))
+    assert (shape(mine)[2:], shape(other)[2:]) == (["chat_receive"], [])
+    assert mine.messages == 4
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [answer("B", reply_to="m1")],
+        [chunk("A", 1, reply_to="m1")],
+        [answer("A", reply_to="m1"), answer("A", reply_to="m1")],
+        [message("notification", {"content": "A", "sender": "assistant"}, reply_to="m1")],
+    ],
+)
+def test_what_is_another_answer_keeps_its_own_parts(texts: list[str]) -> None:
+    then, now = asked("a"), asked("a")
+    heard(then, answer("A", reply_to="m1"))
+    heard(now, *texts)
+    parts = now.answers[0].parts
+    now.answers[0].share_words(then.answers[0])
+    assert now.answers[0].parts is parts
 
 
 def test_what_nobody_asked_for_belongs_to_nothing() -> None:
