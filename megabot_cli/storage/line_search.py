@@ -26,7 +26,8 @@ class LineSearch:
     In order, from where the file stands; without literals, all lines. With `escapes` also those
     that hide letters. Lines longer than `most_bytes` are passed over and counted in `too_long`;
     BadData, with the `name` of the file, where one has no end.
-    What stands after the last newline is not given: it is in `rest` at the end.
+    What stands after the last newline is not given: it is in `rest` at the end, and so many bytes
+    behind where it began as `passed_bytes` says.
     """
 
     def __init__(
@@ -44,6 +45,7 @@ class LineSearch:
         self._escapes = escapes
         self._most_bytes = most_bytes
         self.rest = b""
+        self.passed_bytes = 0
         self.too_long = 0
         self._is_common = False  # whether more than every fourth line of the last block was given
 
@@ -57,6 +59,7 @@ class LineSearch:
         size = 0
         # What has come is searched at once: a recording may still be growing, in a pipe.
         while block := self._file.read1(_BLOCK_BYTES):  # type: ignore[attr-defined]
+            self.passed_bytes += len(block)
             cut = block.rfind(b"\n") + 1
             if size:
                 end = block.find(b"\n") + 1
@@ -77,6 +80,7 @@ class LineSearch:
             yield block, cut
             begun, size = [block[cut:]], len(block) - cut
         self.rest = b"".join(begun)
+        self.passed_bytes -= size
         if size and not self.rest:
             self.too_long += 1
 

@@ -128,8 +128,7 @@ class SegmentReader:
 
     def __iter__(self) -> Iterator[tuple[Record, bytes]]:
         """Give each record with the exact line it stands on."""
-        begins_at = max([self._first_at, *(each.offset + each.size for each in self._early)])
-        for line in chain(self._early, lines_of(self._file, self.name, begins_at)):
+        for line in chain(self._early, lines_of(self._file, self.name, self._read_up_to())):
             record = self._decode(line)
             if isinstance(record, Record):
                 self.records += 1
@@ -143,6 +142,10 @@ class SegmentReader:
                 self._close_with(record, line)
             if self.end is None:
                 self._hash(line)
+
+    def _read_up_to(self) -> int:
+        """Where the file stands before anything is sought in it."""
+        return max([self._first_at, *(each.offset + each.size for each in self._early)])
 
     def search(
         self,
@@ -164,13 +167,16 @@ class SegmentReader:
         """
         early = (line.content for line in self._early if line.content is not None)
         yield from self._decoded(early if wanted is None else filter(wanted, early))
+        whole = self._file
         if not (blocks is not None and self.narrow(blocks)) and begin is not None:
             self._file = sought(self._file, begin)
+        begins_at = self._read_up_to() if self._file is whole else None
         search = LineSearch(self._file, literals, escapes=escapes, name=self.name)
         yield from self._decoded(search if wanted is None else filter(wanted, search))
         self._tell_too_long(search)
         if search.rest and (wanted is None or wanted(search.rest)):
-            yield from self._last(search.rest)
+            at = None if begins_at is None else begins_at + search.passed_bytes
+            yield from self._last(search.rest, at)
 
     def index(self) -> SegmentIndex | None:
         """The index beside it; None without one that is about it."""
@@ -203,7 +209,8 @@ class SegmentReader:
             yield records
         self._tell_too_long(search)
         if search.rest:
-            yield [record for record, _ in self._last(search.rest)]
+            at = self._read_up_to() + search.passed_bytes
+            yield [record for record, _ in self._last(search.rest, at)]
 
     def _decoded(self, lines: Iterable[bytes]) -> Iterator[tuple[Record, bytes]]:
         for content in lines:
@@ -224,15 +231,17 @@ class SegmentReader:
             lines = counted(search.too_long, "line")
             self._warn(f"{self.name}: {lines} longer than a record may be, passed over")
 
-    def _last(self, content: bytes) -> Iterator[tuple[Record, bytes]]:
-        """A last line that lacks nothing but its newline was whole enough."""
+    def _last(self, content: bytes, at: int | None) -> Iterator[tuple[Record, bytes]]:
+        """A last line that lacks nothing but its newline was whole enough. It begins at byte `at`;
+        None where what stands before it was passed over."""
         try:
             found = decode_line(content)
         except BadLine:
             self.torn_bytes = len(content)
-            # Packed or in a pipe, nobody has counted which byte this is.
-            plain = is_plain(self._file)
-            where = f"at byte {self._file.tell() - len(content)}" if plain else "in its last line"
+            if is_plain(self._file):
+                at = self._file.tell() - len(content)
+            # Of a packed file that was not read from its start nobody knows which byte this is.
+            where = "in its last line" if at is None else f"at byte {at}"
             self._warn(f"{self.name}: torn {where}; {len(content)} bytes are dropped")
             return
         if isinstance(found, Record):

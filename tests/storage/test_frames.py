@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import random
@@ -171,10 +172,34 @@ def test_what_we_compress_is_begun_near_the_place(tmp_path: Path) -> None:
     assert read_from(path, Place("number", 1000)) == list(range(1000, 1201))
 
 
-@pytest.mark.parametrize("place", [None, Place("number", 3)])
-def test_a_torn_last_line_of_a_packed_file_is_told(tmp_path: Path, place: Place | None) -> None:
+@pytest.mark.parametrize(
+    ("place", "where"), [(None, "at byte {}; "), (Place("number", 150), "in its last line; ")]
+)
+def test_a_torn_last_line_of_a_packed_file_is_told(
+    tmp_path: Path, place: Place | None, where: str
+) -> None:
     path = tmp_path / "000001.jsonl.zst"
-    path.write_bytes(packed(segment([1] * 9)[:-5], [300]))
+    content = segment([1000] * 160)[:-5]
+    path.write_bytes(packed(content, [300, len(content) // 2]))
     with open_recording(path) as reader:
-        assert [record.n for record, _ in reader.search(begin=place)][-1] == 8
-        assert "torn in its last line" in reader.warnings[0]
+        assert [record.n for record, _ in reader.search(begin=place)][-1] == 159
+        torn = f"torn {where}".format(content.rindex(b"\n") + 1)
+        assert torn in reader.warnings[0]
+
+
+@pytest.mark.parametrize("whole_header", [True, False])
+def test_a_torn_last_line_in_a_pipe_is_told_by_its_byte(tmp_path: Path, whole_header: bool) -> None:
+    path = tmp_path / "x.jsonl.gz"
+    content = segment([1] * 9)[:-5]
+    content = content if whole_header else content[content.index(b"\n") + 1 :]
+    path.write_bytes(gzip.compress(content))
+    last_newline = content.rindex(b"\n")
+    torn = f"torn at byte {last_newline + 1}; "
+    with open_recording(path) as reader:
+        assert [record.n for record, _ in reader.search()][-1] == 8
+        assert torn in reader.warnings[-1]
+    with open_recording(path) as reader:
+        assert (
+            sum(len(list(block)) for part in reader.segments() for block in part.in_blocks()) == 8
+        )
+        assert torn in reader.warnings[-1]
