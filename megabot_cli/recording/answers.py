@@ -61,6 +61,7 @@ class Part(msgspec.Struct, eq=False, gc=False):
     _payload: Any = None
     raw: msgspec.Raw | None = None
     stream: Stream | None = None
+    id: str | None = None  # of a whole message
 
     @property
     def payload(self) -> Any:
@@ -212,6 +213,8 @@ class Correlator:
         if named in self._shared:
             place = self._one_of(self._shared[named], part)
         grown = self.answers[place].take(head, part, at)
+        if head is not None and grown is part:
+            part.id = head.id
         if named is not None and _may_name(part):  # of a stream, the chunk does
             self._remember_keys(part.payload, place)
         return place, grown

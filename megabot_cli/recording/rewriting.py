@@ -187,6 +187,18 @@ def template_of(text: str) -> Template | None:
     return Template(message.id, start, end, stamp, stamp_end, form)
 
 
+def referred_in(text: str) -> set[str]:
+    """The ids that a message, or one in a batch, refers to; its session's is not among them."""
+    walk = Walk(text, _nothing_is_secret)
+    return {
+        _value(text, leaf)
+        for leaf in walk
+        if leaf.kind == "string"
+        and (place := _within_message(walk.names())) in _REFERENCES
+        and place[-1] != "session_id"
+    }
+
+
 def rename(text: str, ids: IdMap) -> str:
     """Return the message with what it refers to by the names of today, and nothing else new."""
     return _edited(text, _references(text, ids))

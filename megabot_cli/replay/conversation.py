@@ -11,7 +11,7 @@ import msgspec
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.rewriting import Template, template_of
+from megabot_cli.recording.rewriting import Template, referred_in, template_of
 from megabot_cli.replay.lifetimes import Present, Recorded
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.seeking import (
@@ -76,6 +76,7 @@ class Conversation(msgspec.Struct):
     silent: dict[str, str] = {}  # clients that were there and send nothing, with their lane
     ids_clash: bool = False  # whether two clients used one id
     unasked_calls: Mapping[str, list[Call]] = {}  # of tools, which named no message; by lane
+    referred: frozenset[str] = frozenset()  # ids of the upstream's that are named in what is sent
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -138,6 +139,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         lives=reading.lives,
         silent=reading.silent(),
         ids_clash=reading.ids_clash,
+        referred=reading.referred(),
         unasked_calls=reading.calls.unasked,
     )
 
@@ -165,6 +167,7 @@ class _Reading:
         self._used_by: dict[str, str] = {}
         self.ids_clash = False
         self.calls = RecordedCalls()
+        self._referred: set[str] = set()
 
     def take(self, record: Record) -> None:
         self._taken += 1
@@ -225,6 +228,10 @@ class _Reading:
             self.ids_clash = True
         held_back = _why_not(payload, self._options)
         sent_anew = held_back is None and not self._options.keep_ids
+        text = payload if sent_anew and isinstance(payload, str) else None
+        template = template_of(text) if text is not None else None
+        if text is not None and template is None:
+            self._referred |= referred_in(text)
         return RecordedMessage(
             place=place,
             n=record.n,
@@ -237,11 +244,15 @@ class _Reading:
             text=payload,
             redacted=bool(record.redacted),
             held_back=held_back,
-            template=template_of(payload) if sent_anew and isinstance(payload, str) else None,
+            template=template,
             compared=place >= 0,
             context=place < 0,
             call=self.calls.answered_by(record.type, payload),
         )
+
+    def referred(self) -> frozenset[str]:
+        """Ids that clients named and that are not those of their own messages."""
+        return frozenset(self._referred - self._used_by.keys())
 
     def settle_context(self, passed_over: RecordReader | None) -> None:
         """What a lane said before the first message chosen of it is its context.

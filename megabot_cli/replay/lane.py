@@ -11,7 +11,14 @@ from megabot_cli.client.connection import MegaBotClient, Received
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import UNREADABLE, peek
 from megabot_cli.protocol.greeting import GREETING
-from megabot_cli.recording.answers import Answer, Correlator, Part, decode_reply, payload_of
+from megabot_cli.recording.answers import (
+    Answer,
+    Correlator,
+    Part,
+    decode_reply,
+    ids_in,
+    payload_of,
+)
 from megabot_cli.recording.rewriting import IdMap
 from megabot_cli.replay.tool_calls import Call, UnaskedCalls, execution_id_of
 
@@ -31,7 +38,11 @@ class Lane:
     """
 
     def __init__(
-        self, recorded: Mapping[int, Answer], ids: IdMap, unasked_calls: Sequence[Call] = ()
+        self,
+        recorded: Mapping[int, Answer],
+        ids: IdMap,
+        unasked_calls: Sequence[Call] = (),
+        referred: frozenset[str] = frozenset(),
     ) -> None:
         self.clients: dict[str, MegaBotClient] = {}  # those that are connected
         self.opened = 0
@@ -49,6 +60,7 @@ class Lane:
         self._seen: set[str] = set()
         self.calls_nothing = False  # a call was waited for in vain, and none has come since
         self._unasked_calls = UnaskedCalls(unasked_calls)
+        self._referred = referred
 
     async def open(self, client: str, new_client: NewClient, cleanup: AsyncExitStack) -> None:
         """Connect one more, to the session of those before it."""
@@ -102,7 +114,13 @@ class Lane:
                 reply = decode_reply(text)
             except UNREADABLE:
                 reply = None
-            if reply is None or reply.id is None or reply.type in _NOT_SIMPLE or not reply.payload:
+            if (
+                reply is None
+                or reply.id is None
+                or reply.type in _NOT_SIMPLE
+                or not reply.payload
+                or self._referred
+            ):
                 for received in _each_in(text, at):
                     self.heard(client, received, at)
                 continue
@@ -140,6 +158,8 @@ class Lane:
             if part.type == "tool_call":
                 self.calls_nothing = False
                 self._learn(place, part)
+            if self._referred:
+                self._learn_names(place, part)
             if self._is_answered(place):
                 self._has_come(place)
 
@@ -175,6 +195,22 @@ class Lane:
             recorded = execution_id_of(before[len(calls) - 1].payload)
             if recorded is not None:
                 self._ids.learn(recorded, now)
+
+    def _learn_names(self, place: int, part: Part) -> None:
+        """What the upstream calls by another name now, and we shall have to name."""
+        recorded = self._recorded.get(place)
+        parts = self._answers[place].parts
+        step = next((step for step, each in enumerate(parts) if each is part), -1)
+        if recorded is None or not 0 <= step < len(recorded.parts):
+            return
+        then = recorded.parts[step]
+        if then.type != part.type:
+            return
+        names, named = ids_in(part.payload), ids_in(then.payload)
+        pairs = [(then.id, part.id), *((named[key], names.get(key)) for key in named)]
+        for before, now in pairs:
+            if before in self._referred and now is not None:
+                self._ids.learn(before, now)
 
     def _learn_unasked(self, text: str | bytes) -> None:
         payload = payload_of(text)

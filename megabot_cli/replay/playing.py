@@ -96,7 +96,10 @@ class Run:
         for name, clients in self._conversation.lanes().items():
             unasked_calls = self._conversation.unasked_calls.get(name, ())
             lane = self._lanes[name] = Lane(
-                self._conversation.answers, self._names.common, unasked_calls
+                self._conversation.answers,
+                self._names.common,
+                unasked_calls,
+                self._conversation.referred,
             )
             for client in clients:
                 self._visits[name, client] = Visit(lane, client)

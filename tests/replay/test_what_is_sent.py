@@ -21,7 +21,7 @@ from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay
 from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import NEVER, Endpoint, Upstream, serving, write_recording
-from tests.replay.records import came, replay, sent
+from tests.replay.records import came, id_of, replay, sent
 from tests.replay.texts import message, say
 
 
@@ -47,6 +47,32 @@ async def test_the_upstream_hears_fresh_ids_and_otherwise_the_recorded_text(
     assert [second, third, fourth] == texts[1:4]
     assert json.loads(fifth)["metadata"] == {"reply_to": fresh, "session_id": "sess_1"}
     assert report.sent == 5
+
+
+async def test_what_the_upstream_named_then_is_named_as_it_names_it_now(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+
+    def told(task: str, message_id: str, reply_to: str | None) -> str:
+        payload = {"content": "yes", "task_id": task}
+        return message("chat_receive", payload, message_id=message_id, reply_to=reply_to)
+
+    heard.answer = lambda text: [told("task_now", f"up_{len(heard.heard)}", id_of(text))]
+    again = message("chat_send", {"task_id": "task_then"}, message_id="m2", reply_to="then")
+    unknown = message("chat_send", {"task_id": "nobody's"}, message_id="m3", reply_to="never")
+    records = [
+        sent(1, say("a", "m1")),
+        came(2, told("task_then", "then", "m1")),
+        sent(3, again, t=3),
+        sent(4, unknown, t=4),
+    ]
+    path = write_recording(tmp_path / "x.jsonl", records)
+    report = await replay(path, endpoint.new_client, ReplayOptions(pace="reply", expect="exact"))
+    second, third = (json.loads(text) for text in heard.heard[1:])
+    assert (second["payload"]["task_id"], second["metadata"]["reply_to"]) == ("task_now", "up_1")
+    assert (third["payload"]["task_id"], third["metadata"]["reply_to"]) == ("nobody's", "never")
+    assert report.same == 1
 
 
 async def test_ids_can_be_kept(upstream: tuple[Upstream, Endpoint], tmp_path: Path) -> None:
