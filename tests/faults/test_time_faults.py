@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from megabot_cli.storage.recording_reader import open_recording
 from tests.faults.rig import Rig
 from tests.faults.test_credential_faults import Issuer, talk
 from tests.faults.upstreams import echo
@@ -77,6 +78,11 @@ async def test_a_wall_clock_that_jumps_an_hour_loses_no_link_and_no_message(
     for client in clients:
         assert set(client.ledger.counted()) == {"reply"}
         assert client.statuses() == []
+    (recording,) = (rig.processes.home / "recordings").iterdir()
+    with open_recording(recording) as reader:
+        offsets_us = [record.t for record in reader]
+    assert offsets_us == sorted(offsets_us)
+    assert 3e6 < offsets_us[-1] < 60e6
     # Forward, the token seems to have ended: it is renewed, again and again at no great pace.
     assert len(issuer.renewals) <= 5
     assert bool(issuer.renewals) == (jump_s > 0)

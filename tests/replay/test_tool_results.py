@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from megabot_cli.recording.record import Record
+from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import Pace, ReplayOptions
+from megabot_cli.replay.player import Replay
+from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import Endpoint, write_recording
 from tests.replay.records import came, replay, sent
 from tests.replay.texts import answer, message, say
@@ -44,19 +48,15 @@ def tool_result(execution_id: str) -> str:
     return message("tool_result", {"execution_id": execution_id, "status": "done"})
 
 
-@pytest.mark.parametrize("named", [True, False])
-@pytest.mark.parametrize("pace", ["fast", "original", "reply"])
-async def test_a_tool_result_waits_for_the_call_that_it_is_for(
-    tmp_path: Path, pace: Pace, named: bool
-) -> None:
-    heard: list[str] = []
+def uses_tools(heard: list[str], *, named: bool) -> Callable[[Connection], Awaitable[None]]:
+    """An upstream that calls them one after the other, each later than it came then."""
 
     async def script(connection: Connection) -> None:
         await connection.greet()
         question = (await connection.receive())["id"]
         metadata = {"reply_to": question} if named else {}
         for tool in ("read", "write"):
-            await asyncio.sleep(0.1)  # later than it came then
+            await asyncio.sleep(0.1)
             call: dict[str, object] = {
                 "tool_name": tool,
                 "parameters": {},
@@ -69,6 +69,16 @@ async def test_a_tool_result_waits_for_the_call_that_it_is_for(
         await connection.send_text(answer("welcome", reply_to=thanks["id"]))
         await connection.until_gone()
 
+    return script
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("pace", ["fast", "original", "reply"])
+async def test_a_tool_result_waits_for_the_call_that_it_is_for(
+    tmp_path: Path, pace: Pace, named: bool
+) -> None:
+    heard: list[str] = []
+    script = uses_tools(heard, named=named)
     path = a_talk_with_tools(tmp_path, named=named)
     options = ReplayOptions(pace=pace, allow_tools=True, settle_s=5)
     async with ScriptedUpstream(script) as upstream:
@@ -76,6 +86,28 @@ async def test_a_tool_result_waits_for_the_call_that_it_is_for(
     assert heard == ["read", "write"]
     assert (report.sent, report.different, report.missing) == (4, 0, 0)
     assert report.duration_s < 2
+
+
+@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("pace", ["fast", "reply"])
+async def test_a_talk_with_tools_replays_twice_with_the_same_verdicts(
+    tmp_path: Path, pace: Pace, named: bool
+) -> None:
+    heard: list[str] = []
+    path = a_talk_with_tools(tmp_path, named=named)
+    options = ReplayOptions(pace=pace, expect="exact", allow_tools=True, settle_s=5)
+    async with ScriptedUpstream(uses_tools(heard, named=named)) as upstream:
+        endpoint = Endpoint(upstream.url)
+        with open_recording(path) as reader:
+            conversation = read_conversation(reader, options)
+        two_rounds = await Replay(conversation, options, endpoint.new_client).play(2)
+        again = await replay(path, endpoint.new_client, options)
+    verdicts = [(case.name, case.verdict) for case in two_rounds.cases]
+    assert verdicts[: again.compared] == verdicts[again.compared :]
+    assert (two_rounds.report.same, two_rounds.report.failed) == (2 * again.same, 0)
+    assert again.passed
+    assert again.same >= 2
+    assert heard == ["read", "write"] * 3
 
 
 async def test_calls_that_do_not_come_are_waited_for_once(tmp_path: Path) -> None:
