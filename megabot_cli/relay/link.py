@@ -31,7 +31,7 @@ from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.reading import read_all
+from megabot_cli.relay.reading import Goodbye, read_all
 from megabot_cli.relay.send_pace import SendPace
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.upstream_queue import Leaving, Overflow, Waiting
@@ -53,7 +53,7 @@ class LinkListener(Protocol):
     @property
     def link_message(self) -> Sink: ...
     def link_up(self, greeting: Greeting, verdict: Verdict) -> None: ...
-    def link_lost(self, code: int, reason: str) -> None: ...
+    def link_lost(self, goodbye: Goodbye) -> None: ...
     def link_refused(self, error: MegabotError) -> None: ...
     def link_failed(self) -> None: ...
     def message_written(self, waiting: Waiting) -> None: ...
@@ -165,7 +165,7 @@ class Link:
             self._came_up(socket, greeting)
             if CAN_HEAR and isinstance(socket, HeardUpstream):
                 pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
-            code = await read_all(socket, self._listener.link_message, self._parts.witness)
+            goodbye = await read_all(socket, self._listener.link_message, self._parts.witness)
         except asyncio.CancelledError:
             self._tell_closed()
             raise
@@ -175,7 +175,8 @@ class Link:
             numbers.link_up_s += self.up_s
             self._transport = None
             await hang_up(socket, CloseCode.SERVICE_RESTART, _LETS_GO)
-        self._listener.link_lost(code, MEANING.get(code, f"code {code}"))
+        code = goodbye.code
+        self._listener.link_lost(goodbye)
         self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
         numbers.link_losses[code] += 1
         await self._back_off(None)

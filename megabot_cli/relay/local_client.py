@@ -82,6 +82,7 @@ class LocalClient:
         self.sent = 0  # messages it has sent
         self.session_cursor: Callable[[int], str] | None = None
         self.close_sent: int | None = None
+        self.close_reason: str | None = None
         self._unheard: list[bytes] = []  # what the relay said to it and will not reach it here
         self._last_word: tuple[int, str] | None = None  # the close that comes after what waits
         self._socket = socket
@@ -147,7 +148,7 @@ class LocalClient:
         """Say goodbye with a code; cut the connection if the client does not answer."""
         if self.close_sent is not None:
             return
-        self.close_sent = code
+        self.close_sent, self.close_reason = code, reason
         self.outbox.write_now()
         lost = self.outbox.close()
         self._note_unheard(*lost.notices)

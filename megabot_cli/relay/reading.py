@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import aiohttp
+import msgspec
 import structlog
 
 from megabot_cli.client.wire import Sink, Socket, deliver_to
-from megabot_cli.protocol.close_codes import NO_CODE
+from megabot_cli.protocol.close_codes import MEANING, NO_CODE
 from megabot_cli.relay.witness import Witness
 
 log = structlog.get_logger("relay")
@@ -18,8 +19,19 @@ LOST = 1006
 _MESSAGES = frozenset({aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY})
 
 
-async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
-    """Hand every message of `socket` to `take`, in order; returns the code it was closed with.
+class Goodbye(msgspec.Struct, frozen=True):
+    """With which code a socket was closed, and in which words, if any."""
+
+    code: int = LOST
+    reason: str | None = None
+
+    @property
+    def meaning(self) -> str:
+        return MEANING.get(self.code, f"code {self.code}")
+
+
+async def read_all(socket: Socket, take: Sink, witness: Witness) -> Goodbye:
+    """Hand every message of `socket` to `take`, in order; returns what it was closed with.
 
     Only the recorder may ask for patience, never a client: then messages stay in aiohttp's
     queue, which stops reading from the network when it is full. The code is 1005 for a close
@@ -39,22 +51,23 @@ async def read_all(socket: Socket, take: Sink, witness: Witness) -> int:
             deliver_to(socket, sink)
             message = await socket.receive()
             if message.type not in _MESSAGES:
-                return _code(message)
+                return _goodbye(message)
             try:
                 take([message.data], message.type is aiohttp.WSMsgType.BINARY)
             except aiohttp.WebSocketError as fault:
                 await socket.close(code=fault.code, message=str(fault).encode())
-                return int(fault.code)
+                return Goodbye(int(fault.code), str(fault))
             if witness.must_wait:
                 await witness.caught_up()
     finally:
         deliver_to(socket, None)
 
 
-def _code(message: Any) -> int:
+def _goodbye(message: Any) -> Goodbye:
     if message.type is aiohttp.WSMsgType.CLOSE:
-        return int(message.data) or NO_CODE
+        return Goodbye(int(message.data) or NO_CODE, message.extra or None)
     if message.type is aiohttp.WSMsgType.ERROR:
         log.warning("socket.broken", fault=repr(message.data))
-        return int(getattr(message.data, "code", LOST))
-    return LOST
+        code = int(getattr(message.data, "code", LOST))
+        return Goodbye(code, str(message.data) if code != LOST else None)
+    return Goodbye()

@@ -28,7 +28,7 @@ from megabot_cli.relay.doors import peer_uid
 from megabot_cli.relay.index import ADMIN_PAGES, CLIENT_PAGES
 from megabot_cli.relay.local_client import CLOSE_S, Listening, LocalClient, Wishes
 from megabot_cli.relay.parts import notice
-from megabot_cli.relay.reading import LOST, read_all
+from megabot_cli.relay.reading import Goodbye, read_all
 from megabot_cli.relay.taps import Tap
 from megabot_cli.wording import counted
 
@@ -173,14 +173,16 @@ class ClientRoutes:
         self._parts.numbers.clients_accepted += 1
         client.log.info("client.opened", session=session.session_id)
         session.attach(client)
-        seen = LOST
+        goodbye = Goodbye()
         try:
-            seen = await self._read(client, socket, session)
+            goodbye = await self._read(client, socket, session)
         finally:
-            code = int(client.close_sent or seen)
             by = "relay" if client.close_sent is not None else "client"
+            if client.close_sent is not None:
+                goodbye = Goodbye(int(client.close_sent), client.close_reason)
+            code = int(goodbye.code)
             del self.clients[client.id]
-            session.detach(client, code, by=by)
+            session.detach(client, goodbye, by=by)
             client.outbox.close()
             self._parts.numbers.clients_closed[code] += 1
             client.log.info("client.closed", session=session.session_id, code=code, by=by)
@@ -188,7 +190,7 @@ class ClientRoutes:
 
     async def _read(
         self, client: LocalClient, socket: web.WebSocketResponse[bool], session: Session
-    ) -> int:
+    ) -> Goodbye:
         heartbeat, pulse = self._parts.heartbeat, None
         if CAN_HEAR and isinstance(socket, HeardSocket):
             listening = Listening(socket, client.outbox)

@@ -25,6 +25,7 @@ from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.reading import Goodbye
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.tool_results import ToolResults
@@ -209,21 +210,14 @@ class Session:
             for untold in filter(None, map(untold_in, client.unheard())):
                 self._untold.keep(client.name, untold)
 
-    def detach(self, client: LocalClient, code: int, *, by: str) -> None:
+    def detach(self, client: LocalClient, goodbye: Goodbye, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
         if client.id not in self.clients:
             return
         if self.roster.remove(client):
-            self._leaves(client, sure=by == "client" and is_goodbye(code))
+            self._leaves(client, sure=by == "client" and is_goodbye(goodbye.code))
             self._results.give_up(client)
-        self._witness.fact(
-            "close",
-            client=client.id,
-            link=self.link.id,
-            session=self.session_id,
-            code=code,
-            by=by,
-        )
+        self._tell_closed(goodbye, by, client.id)
         self._linger_if_alone()
         if not self.clients:
             self.left_at = self._parts.loop.time()
@@ -407,22 +401,26 @@ class Session:
         for waiting in self.link.queue.take_all():
             self._upward.expired(waiting, why)
 
-    def link_lost(self, code: int, reason: str) -> None:
-        """Clients stay; they hear that the upstream is away, or that the session is over."""
-        self._kept_results.link_lost()
+    def _tell_closed(self, goodbye: Goodbye, by: str, client: str | None = None) -> None:
         self._witness.fact(
             "close",
+            client=client,
             link=self.link.id,
             session=self.session_id,
-            code=code,
-            reason=reason,
-            by="upstream",
+            code=goodbye.code,
+            reason=goodbye.reason,
+            by=by,
         )
-        if code == CloseCode.SESSION_ENDED:
+
+    def link_lost(self, goodbye: Goodbye) -> None:
+        """Clients stay; they hear that the upstream is away, or that the session is over."""
+        self._kept_results.link_lost()
+        self._tell_closed(goodbye, "upstream")
+        if goodbye.code == CloseCode.SESSION_ENDED:
             self._end_with_upstream()
             return
         for client in self.clients.values():
-            self._voice.upstream_away(client, f"{reason} ({code})")
+            self._voice.upstream_away(client, f"{goodbye.meaning} ({goodbye.code})")
         self._lost_at = self._parts.loop.time()
         self._doubt_pending()
 

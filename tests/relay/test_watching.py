@@ -13,7 +13,7 @@ from megabot_cli.gateway.server import Gateway
 from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Stage, until
 from tests.relay.test_relay import answer_to
-from tests.support.upstream import ScriptedUpstream
+from tests.support.upstream import Connection, ScriptedUpstream
 
 
 async def test_a_recording_says_whose_each_link_was_and_that_the_relay_closed_it(
@@ -34,6 +34,32 @@ async def test_a_recording_says_whose_each_link_was_and_that_the_relay_closed_it
     (closed,) = [each for each in records if each.kind == "close" and each.client is None]
     assert (closed.link, closed.session, closed.code) == (greeting.link, session, 1012)
     assert (closed.by, closed.reason) == ("relay", "the relay lets go")
+
+
+async def test_a_recording_says_in_whose_words_each_was_closed(stage: Stage) -> None:
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.close(4001, "enough, ‹token› sk-0123456789abcdefghij")
+
+    async with ScriptedUpstream(script) as upstream:
+        relay = await stage.open_relay(upstream.url, record=True)
+        first, session = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url, session)
+        await first.socket.close(code=4100, message=b"off to lunch")
+        await until(lambda: relay.numbers.clients_closed)
+        await second.send("chat_send", "m1", content="hi")
+        await until(lambda: relay.numbers.link_losses)
+        await relay.stop()
+    assert relay.recorder is not None
+    with open_recording(relay.recorder.folder) as reader:
+        closed = [(each.code, each.by, each.reason) for each in reader if each.kind == "close"]
+    assert (4100, "client", "off to lunch") in closed
+    (words,) = [reason for code, _, reason in closed if code == 4001]
+    assert words is not None
+    assert words.startswith("enough, ")
+    assert "0123456789" not in words
+    assert any(by == "relay" and code == 1012 and reason for code, by, reason in closed)
 
 
 async def test_a_tap_shows_both_directions_as_records_without_secrets(
