@@ -63,7 +63,7 @@ class _Lane:
     """The turns of one connection upstream that something may still come to."""
 
     def __init__(self) -> None:
-        self.by_id: dict[str, Turn] = {}
+        self.by_id: dict[str, list[Turn]] = {}  # several clients may use one
         self.by_key: dict[str, Turn] = {}
         self.open: list[Turn] = []
 
@@ -76,9 +76,12 @@ class _Lane:
 
     def forget(self, turn: Turn) -> None:
         self.open = [each for each in self.open if each is not turn]
-        for table in (self.by_id, self.by_key):
-            for name in [name for name, each in table.items() if each is turn]:
-                del table[name]
+        for name in [name for name, each in self.by_key.items() if each is turn]:
+            del self.by_key[name]
+        for name, turns in list(self.by_id.items()):
+            turns[:] = [each for each in turns if each is not turn]
+            if not turns:
+                del self.by_id[name]
 
 
 class Turns:
@@ -148,7 +151,7 @@ class Turns:
             return
         lane.open.append(turn)
         if head is not None and head.id is not None:
-            lane.by_id[head.id] = turn
+            lane.by_id.setdefault(head.id, []).append(turn)
         for key in keys:
             lane.by_key.setdefault(key, turn)
 
@@ -177,7 +180,7 @@ class Turns:
             turn.belongs, turn.ended = True, False
             turn.reply_to = head.reply_to
             turn.asked_n = self._given.get((_lane_name(record), head.reply_to))
-            lane.by_id[head.reply_to] = turn
+            lane.by_id[head.reply_to] = [turn]
         elif head.type == "chat_stream":  # which somebody must have asked for
             turn.belongs, turn.ended = True, False
             lane.open.append(turn)
@@ -190,13 +193,21 @@ def _lane_name(record: Record) -> str:
 
 def _owner(lane: _Lane, head: Head | None, text: str | bytes) -> Turn | None:
     if head is not None and head.reply_to is not None:
-        return lane.by_id.get(head.reply_to)
+        return _named(lane.by_id.get(head.reply_to, []), head)
     for key in _keys_of(text):
         if key in lane.by_key:
             return lane.by_key[key]
     if isinstance(text, bytes) or (head is not None and head.type in UNASKED):
         return None
     return lane.waiting()
+
+
+def _named(turns: list[Turn], head: Head) -> Turn | None:
+    """Of requests with one id the first that this may come to; else the last."""
+    for turn in turns:
+        if not (turn.ended or (turn.streamed_us is not None and head.type == "chat_stream")):
+            return turn
+    return turns[-1] if turns else None
 
 
 def _settle(turn: Turn, head: Head | None, t: int, *, streamed: bool) -> None:

@@ -98,6 +98,25 @@ def test_answers_that_mix_are_told_in_the_order_of_their_questions() -> None:
     assert [turn.answer.parts[0].payload["content"] for turn in found] == ["1", "2"]
 
 
+def test_answers_to_questions_with_one_id_go_to_the_first_that_is_not_over() -> None:
+    turns = given_by(
+        asked(0, "one", client="c1"),
+        asked(1, "two", client="c2"),
+        asked(2, "three", client="c3"),
+        chunk(3, "One", 1, last=True),
+        whole(4, "One"),
+        chunk(5, "Two", 1, last=True),
+        chunk(6, "Three", 1, last=True),
+        whole(7, "Three"),
+    )
+    words = [
+        [part.stream.text for part in turn.answer.parts if part.stream is not None]
+        for turn in turns
+    ]
+    assert words == [["One"], ["Two"], ["Three"]]
+    assert [turn.answer.messages for turn in turns] == [2, 2, 1]
+
+
 def test_an_answer_to_what_is_not_here_is_one_all_the_same() -> None:
     streamed = [chunk(1, "cau", 2), chunk(2, "se.", 3, last=True), whole(3, "Because.")]
     (turn,) = given_by(*streamed)
