@@ -13,6 +13,7 @@ from megabot_cli.recording.answers import UNASKED
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
+_MOST_BEHIND: Final = 100  # of one id
 _ENDING: Final = frozenset({"chat_receive", "connection_error", "tool_result"})
 # What a client says that nobody answers.
 _SILENT: Final = frozenset({"tool_result", "ping", "pong", "session_leave"})
@@ -29,6 +30,7 @@ class Request(msgspec.Struct, gc=False):
     failed: bool = False
     ended: bool = False
     streaming: bool = False  # its newest chunk is not the last
+    streamed: bool = False  # what came last was the last chunk: the whole may follow
 
 
 class _StreamPayload(msgspec.Struct):
@@ -57,6 +59,8 @@ class ReplyTimes:
         self.slowest: list[Request] = []
         self._most_slow = most_slow
         self._open: dict[tuple[str, str], Request] = {}
+        # Those with the id of one that is open: of other clients, or asked again.
+        self._behind: dict[tuple[str, str], deque[Request]] = {}
         self._lanes: dict[str, deque[Request]] = {}
         self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
@@ -70,9 +74,8 @@ class ReplyTimes:
 
     def finish(self) -> None:
         """No more records come."""
-        for request in self._open.values():
-            self._settle(request)
-        self._open.clear()
+        for key in list(self._open):
+            self._close(key)
         self._lanes.clear()
 
     def _asked(self, record: Record) -> None:
@@ -87,20 +90,43 @@ class ReplyTimes:
         request = Request(record.n, kind, record.t)
         lane = _lane(record)
         key = (lane, record.id or f"n={record.n}")
-        before = self._open.pop(key, None)
-        if before is not None:  # an id that is used again
-            self._settle(before)
-        self._open[key] = request
         self._lanes.setdefault(lane, deque(maxlen=1000)).append(request)
+        before = self._open.get(key)
+        if before is not None and not before.ended:
+            behind = self._behind.setdefault(key, deque())
+            behind.append(request)
+            if len(behind) > _MOST_BEHIND:
+                self._settle(behind.popleft())
+            return
+        if before is not None:  # an id that is used again
+            self._close(key)
+        self._open[key] = request
         if len(self._open) > MOST_OPEN:
-            self._settle(self._open.pop(next(iter(self._open))))
+            self._close(next(iter(self._open)))
+
+    def _close(self, key: tuple[str, str]) -> None:
+        """Nothing comes to these any more."""
+        for request in (self._open.pop(key), *self._behind.pop(key, ())):
+            self._settle(request)
+
+    def _named(self, key: tuple[str, str], record: Record) -> Request | None:
+        """The request that a reply names: of several with one id, the first that is not over."""
+        request = self._open.get(key)
+        behind = self._behind.get(key)
+        if request is None or not behind or not request.ended:
+            return request
+        if request.streamed and record.type == "chat_receive":
+            return request  # it says again what was streamed
+        self._settle(request)
+        self._open[key] = following = behind.popleft()
+        return following
 
     def _came(self, record: Record) -> None:
         if record.opcode == "binary":
             return  # nobody can tell what it answers
         lane = _lane(record)
         if record.reply_to is not None:
-            request = self._open.get((lane, record.reply_to))
+            request = self._named((lane, record.reply_to), record)
         elif record.type == "connection_error" and self._nameless[lane]:
             self._nameless[lane] -= 1  # of a message that has a name it would give that
             return
@@ -111,9 +137,10 @@ class ReplyTimes:
         if request.first_us is None:
             request.first_us = record.t
         request.last_us = record.t
+        request.streamed = False
         if record.type == "chat_stream":
             request.streaming = not _is_last_chunk(record)
-            request.ended = not request.streaming
+            request.ended = request.streamed = not request.streaming
         elif record.type == "chat_receive":
             request.streaming = False
         if record.type in _ENDING or record.id is None:

@@ -71,6 +71,18 @@ def test_an_id_that_is_used_again_is_another_request() -> None:
     assert (found.requests, found.answered, found.total_ms.max) == (2, 2, 20.0)
 
 
+def test_answers_to_requests_with_one_id_go_to_the_first_that_is_not_over() -> None:
+    found = summary(
+        asked(1, 0, "m"), asked(2, 1, "m"), asked(3, 2, "m"), asked(4, 3, "m"),
+        came(5, 10, "m", last=True), came(6, 11, "m", "chat_receive"),
+        came(7, 20, "m"), came(8, 30, "m", last=True),
+        came(9, 40, "m", "chat_receive"), came(10, 50, "m", "chat_receive"),
+    )  # fmt: skip
+    assert (found.requests, found.answered) == (4, 3)
+    assert found.unanswered == {"chat_send": 1}
+    assert (found.first_chunk_ms.max, found.total_ms.max) == (48.0, 48.0)
+
+
 def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:
     found = summary(
         asked(1, 0, "m1"), came(2, 10, "m1"), came(3, 20, "m1", last=True),
