@@ -59,14 +59,26 @@ def remove_leftovers(folder: Path) -> None:
 
 def write_index(segment: Path, index: SegmentIndex) -> None:
     """Put the index beside its segment. OSError where the disk refuses; what is there under that
-    name and is no index stays. One that would be longer than it may tells of no block."""
+    name and is no index stays. One that would be longer than it may tells of no block. None is
+    left of a segment that was removed meanwhile, packed or not."""
     path = index_path(segment)
     if path is None or (os.path.lexists(path) and not _is_index(path)):
+        return
+    if not _is_there(segment):
         return
     content = encode_index(index)
     if len(content) > _most_bytes(index.bytes):
         content = encode_index(msgspec.structs.replace(index, values={}, blocks=[]))
     replace_private(path, content)
+    if not _is_there(segment):
+        remove_index(segment)
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()  # where it was all there was of a recording
+
+
+def _is_there(segment: Path) -> bool:
+    plain = segment.with_name(segment.name.removesuffix(_PACKED))
+    return plain.exists() or plain.with_name(plain.name + _PACKED).exists()
 
 
 def _most_bytes(segment_bytes: int) -> int:

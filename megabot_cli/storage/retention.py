@@ -76,8 +76,9 @@ def remove(
     refused = []
     for each in segments:
         try:
-            each.path.unlink(missing_ok=True)
+            # In this order, for nobody ever looks for an index that is left alone.
             remove_index(each.path)
+            each.path.unlink(missing_ok=True)
             if not segments_of(each.path.parent):
                 remove_leftovers(each.path.parent)
             if not any(each.path.parent.iterdir()):

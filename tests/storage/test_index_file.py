@@ -19,6 +19,7 @@ from megabot_cli.storage.index_file import (
     write_index,
     write_index_of_sealed,
 )
+from megabot_cli.storage.private_files import replace_private
 
 INDEX = SegmentIndex(bytes=100, sha256="", modified_ns=0, values={}, blocks=[])
 
@@ -68,6 +69,7 @@ def test_what_a_link_leads_to_is_no_index_and_stays(segment: Path, tmp_path: Pat
 
 def test_an_index_of_any_name_is_known_by_how_it_begins(tmp_path: Path) -> None:
     segment, path = tmp_path / "talk.jsonl", tmp_path / "talk.index"
+    segment.touch()
     write_index(segment, INDEX)
     assert index_bytes(segment) == path.stat().st_size
     write_index(segment, SegmentIndex(bytes=9, sha256="", modified_ns=1, values={}, blocks=[]))
@@ -91,6 +93,30 @@ def test_what_was_left_of_indexes_goes(tmp_path: Path) -> None:
         (tmp_path / name).touch()
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_of_a_segment_that_was_removed_meanwhile_no_index_is_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "rec_1" / "000001.jsonl"
+    write_index(gone, INDEX)
+    assert not gone.parent.exists()
+    gone.parent.mkdir()
+    gone.touch()
+
+    def removed_just_then(path: Path, content: bytes) -> None:
+        gone.unlink()
+        replace_private(path, content)
+
+    monkeypatch.setattr(index_file, "replace_private", removed_just_then)
+    write_index(gone, INDEX)
+    assert not gone.parent.exists()
+
+
+def test_a_segment_that_was_packed_meanwhile_keeps_its_index(segment: Path) -> None:
+    segment.rename(segment.with_suffix(".jsonl.zst"))
+    write_index(segment, INDEX)
+    assert segment.with_suffix(".index").exists()
 
 
 def test_a_folder_and_a_pipe_are_no_index(segment: Path) -> None:

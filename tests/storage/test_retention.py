@@ -6,6 +6,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.retention import kept_segments, outlived, remove
@@ -57,6 +59,25 @@ def test_removing_takes_empty_folders_too_and_nothing_outside(tmp_path: Path) ->
     assert kept.exists()
     assert (folder / "rec_b" / "notes.txt").exists()
     assert not (folder / "rec_a" / "000001.jsonl").exists()
+
+
+def test_who_is_killed_while_removing_leaves_no_index_without_its_segment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording(tmp_path, "rec_a", [9])
+    index = tmp_path / "rec_a" / "000001.index"
+    index.write_text("{}")
+    unlink = Path.unlink
+
+    def killed(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".jsonl":
+            raise KeyboardInterrupt
+        unlink(path, missing_ok=missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        remove(outlived(kept_segments(tmp_path), keep_bytes=0))
+    assert not index.exists()
 
 
 def test_a_live_segment_stays_whatever_the_limits(tmp_path: Path) -> None:
