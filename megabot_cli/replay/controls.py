@@ -81,10 +81,15 @@ async def control_socket(path: Path, controls: Controls) -> AsyncIterator[None]:
     talks: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, ValueError, asyncio.LimitOverrunError):
-            while line := await reader.readline():
-                answer = controls.do(line.decode("utf-8", "replace"))
-                writer.write(json.dumps(answer).encode() + b"\n")
+        with suppress(ConnectionError):
+            try:
+                while line := await reader.readline():
+                    answer = controls.do(line.decode("utf-8", "replace"))
+                    writer.write(json.dumps(answer).encode() + b"\n")
+                    await writer.drain()
+            except ValueError:  # where the next line begins nobody can tell
+                said = f"a line has no more than {_MOST_LINE} bytes"
+                writer.write(json.dumps({"ok": False, "error": said}).encode() + b"\n")
                 await writer.drain()
         writer.close()
         with suppress(ConnectionError):

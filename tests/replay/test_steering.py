@@ -74,6 +74,17 @@ async def test_a_control_socket_hangs_up_on_who_still_listens(tmp_path: Path) ->
     assert not odd
 
 
+async def test_who_writes_more_than_a_word_hears_why_it_is_hung_up_on(tmp_path: Path) -> None:
+    path = tmp_path / "control"
+    async with control_socket(path, Controls(Transport(), dict)):
+        reader, writer = await asyncio.open_unix_connection(path)
+        writer.write(b"x" * 5000 + b"\n")
+        answer = json.loads(await reader.readline())
+        assert (answer["ok"], "200 bytes" in answer["error"]) == (False, True)
+        assert await reader.read() == b""
+        writer.close()
+
+
 async def test_two_replays_do_not_share_a_control_socket(tmp_path: Path) -> None:
     path = tmp_path / "control"
     with socket.socket(socket.AF_UNIX) as left_behind:
