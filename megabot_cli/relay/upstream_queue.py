@@ -27,6 +27,10 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
         batch."""
         return self.inner if self.inner and not self.client else (self,)
 
+    def requests(self) -> list[Waiting]:
+        """The requests in a batch: each has a sender who waits for an answer."""
+        return [each for each in self.inner if each.kind is not None]
+
     def leaving(self) -> Leaving:
         """The same for the short time until it is written."""
         return (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.checks import LONG_BYTES, Checks, Objection, name_of
+from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, name_of
 from megabot_cli.relay.executions import Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
@@ -158,7 +158,11 @@ class Upward:
                 client, Waiting(name, message_id, data, binary, now, None, urgent)
             ):
                 continue
-            if kind == "batch" and (inner := unfold.batched(name, data, binary, now)):
+            inner = unfold.batched(name, data, binary, now) if kind == "batch" else ()
+            if inner is None:
+                self._object(client, head, BEYOND)
+                continue
+            if inner:
                 batched = Waiting(name, message_id, data, binary, now, inner=inner)
                 went_up = self._send_batch(client, batched)
                 sent += went_up
@@ -357,7 +361,7 @@ class Upward:
         self._missed(waiting)
         if waiting.urgent:
             self._give_back(waiting)
-        for each in (waiting, *_requests_in(waiting)):
+        for each in (waiting, *waiting.requests()):
             self._refuse(client, each, overflow.code, overflow.error, overflow.message)
         return False
 
@@ -424,7 +428,7 @@ class Upward:
         also by the ids of the requests in it."""
         self._arrived(waiting)
         self._missed(waiting)
-        for each in (waiting, *_requests_in(waiting)):
+        for each in (waiting, *waiting.requests()):
             self._tell_undelivered(each, why)
 
     def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
@@ -440,7 +444,3 @@ class Upward:
         if client is not None and waiting.urgent:
             self._give_back(waiting)
         self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
-
-
-def _requests_in(batched: Waiting) -> list[Waiting]:
-    return [each for each in batched.inner if each.kind is not None]
