@@ -287,17 +287,17 @@ class Upward:
         return routing.taken(message_id, client, now)
 
     def _hold(self, client: LocalClient, waiting: Waiting) -> bool:
-        limit = self._parts.limits.queue
-        mine = self.held.of_client(client.name)
-        if limit and mine >= limit:
-            text = f"{mine} of your messages wait already; slow down"
-            self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
-            return False
         why = self._link.over
         if why is None and self._too_many_while_away(waiting):
             why = "the upstream is away and no more messages may wait for it"
         if why is not None:
             self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", why)
+            return False
+        limit = self._parts.limits.queue
+        mine = self.held.of_client(client.name)
+        if limit and mine >= limit:
+            text = f"{mine} of your messages wait already; slow down"
+            self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
         self.held.add(waiting)
         self._watch_held()
