@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections import Counter, deque
 from typing import Final
@@ -13,6 +14,7 @@ from megabot_cli.recording.answers import UNASKED
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
+WHOLE_ANSWER_US: Final = 500_000  # so long after its last chunk an answer may come as a whole
 _ENDING: Final = frozenset({"chat_receive", "connection_error", "tool_result"})
 # What a client says that nobody answers.
 _SILENT: Final = frozenset({"tool_result", "ping", "pong", "session_leave"})
@@ -29,6 +31,8 @@ class Request(msgspec.Struct, gc=False):
     failed: bool = False
     ended: bool = False
     streaming: bool = False  # its newest chunk is not the last
+    streamed: bool = False  # its newest message is the last chunk
+    client: str | None = None
 
 
 class _StreamPayload(msgspec.Struct):
@@ -57,6 +61,8 @@ class ReplyTimes:
         self.slowest: list[Request] = []
         self._most_slow = most_slow
         self._open: dict[tuple[str, str], Request] = {}
+        # Those under way whose id another client has used since; a relay lets such take turns.
+        self._before: dict[tuple[str, str], deque[Request]] = {}
         self._lanes: dict[str, deque[Request]] = {}
         self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
@@ -70,9 +76,10 @@ class ReplyTimes:
 
     def finish(self) -> None:
         """No more records come."""
-        for request in self._open.values():
+        for request in (*itertools.chain(*self._before.values()), *self._open.values()):
             self._settle(request)
         self._open.clear()
+        self._before.clear()
         self._lanes.clear()
 
     def _asked(self, record: Record) -> None:
@@ -84,23 +91,27 @@ class ReplyTimes:
         if record.id is None and kind not in flat.ANSWERS:
             return
         self.requests += 1
-        request = Request(record.n, kind, record.t)
+        request = Request(record.n, kind, record.t, client=record.client)
         lane = _lane(record)
         key = (lane, record.id or f"n={record.n}")
         before = self._open.pop(key, None)
-        if before is not None:  # an id that is used again
+        if before is not None and before.client != request.client and not before.ended:
+            self._before.setdefault(key, deque()).append(before)
+        elif before is not None:  # an id that is used again
             self._settle(before)
         self._open[key] = request
         self._lanes.setdefault(lane, deque(maxlen=1000)).append(request)
         if len(self._open) > MOST_OPEN:
-            self._settle(self._open.pop(next(iter(self._open))))
+            oldest = next(iter(self._open))
+            for each in (*self._before.pop(oldest, ()), self._open.pop(oldest)):
+                self._settle(each)
 
     def _came(self, record: Record) -> None:
         if record.opcode == "binary":
             return  # nobody can tell what it answers
         lane = _lane(record)
         if record.reply_to is not None:
-            request = self._open.get((lane, record.reply_to))
+            request = self._named((lane, record.reply_to), record)
         elif record.type == "connection_error" and self._nameless[lane]:
             self._nameless[lane] -= 1  # of a message that has a name it would give that
             return
@@ -113,13 +124,23 @@ class ReplyTimes:
         request.last_us = record.t
         if record.type == "chat_stream":
             request.streaming = not _is_last_chunk(record)
-            request.ended = not request.streaming
+            request.ended = request.streamed = not request.streaming
         elif record.type == "chat_receive":
-            request.streaming = False
+            request.streaming = request.streamed = False
         if record.type in _ENDING or record.id is None:
             request.ended = True
         if record.type == "connection_error":
             request.failed = True
+
+    def _named(self, key: tuple[str, str], record: Record) -> Request | None:
+        """The request that an answer names: of several clients' the first that is under way."""
+        before = self._before.get(key)
+        while before and before[0].ended and not _says_again(before[0], record):
+            self._settle(before.popleft())
+        if before:
+            return before[0]
+        self._before.pop(key, None)
+        return self._open.get(key)
 
     def _oldest(self, lane: str) -> Request | None:
         """The request that an answer which names none is for."""
@@ -147,6 +168,12 @@ class ReplyTimes:
 
 def _lane(record: Record) -> str:
     return record.session or record.link or record.client or ""
+
+
+def _says_again(request: Request, record: Record) -> bool:
+    """Whether this may be the whole of what was just streamed to its end."""
+    is_soon = record.t - (request.last_us or record.t) < WHOLE_ANSWER_US
+    return request.streamed and record.type == "chat_receive" and is_soon
 
 
 def _took(request: Request) -> int:

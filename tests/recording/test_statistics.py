@@ -9,10 +9,10 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.statistics import Statistics, Summary
 
 
-def asked(n: int, at_ms: float, message_id: str) -> Record:
+def asked(n: int, at_ms: float, message_id: str, client: str = "c") -> Record:
     return Record(
         n=n, t=int(at_ms * 1000), kind="message", direction="to_upstream", type="chat_send",
-        id=message_id, session="s", client="c", link="l", size=100,
+        id=message_id, session="s", client=client, link="l", size=100,
     )  # fmt: skip
 
 
@@ -69,6 +69,21 @@ def test_an_id_that_is_used_again_is_another_request() -> None:
         came(4, 30, "m", last=True),
     )  # fmt: skip
     assert (found.requests, found.answered, found.total_ms.max) == (2, 2, 20.0)
+
+
+def test_one_id_of_several_clients_is_several_requests_which_are_answered_in_turn() -> None:
+    """A relay in mode `shared` sends the second when the first has been answered."""
+    found = summary(
+        asked(1, 0, "m", "a"), asked(2, 1, "m", "b"), asked(3, 2, "m", "d"), asked(4, 3, "m", "e"),
+        came(5, 10, "m"), came(6, 30, "m", last=True), came(7, 40, "m", "chat_receive"),
+        came(8, 101, "m", "chat_receive"), came(9, 202, "m", last=True), came(10, 803, "m"),
+        came(11, 903, "m", "chat_receive"),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.unanswered) == (4, 4, {})
+    assert sorted((slow.n, slow.whole_ms) for slow in found.slowest) == [
+        *((1, 40.0), (2, 100.0), (3, 200.0), (4, 900.0)),
+    ]
+    assert found.first_chunk_ms.max == 800.0
 
 
 def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:
