@@ -9,7 +9,7 @@ from collections.abc import Callable
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, name_of
-from megabot_cli.relay.executions import Claim, Executions
+from megabot_cli.relay.executions import REFUSALS, Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
@@ -28,11 +28,6 @@ from megabot_cli.telemetry.metrics import OTHER
 # whatever is before it: its answer may then concern everybody.
 HOLD_S = 60.0
 HOLD_CHECK_S = 0.1
-
-_CLAIM_REFUSALS = {
-    Claim.AGAIN: ("already_answered", "this call has been answered before"),
-    Claim.NOT_YOURS: ("not_the_executor", "another client carries this call out"),
-}
 
 
 class Upward:
@@ -99,6 +94,8 @@ class Upward:
         Returns the messages that go up: exactly as they came, but for `metadata.megabot`,
         which is ours to set.
         """
+        if client.gone_for_good:
+            return []
         numbers, witness, name, unfold = self._numbers, self._witness, client.name, self._unfold
         count = len(batch)
         client.sent += count
@@ -211,7 +208,7 @@ class Upward:
             return True
         claim = self._executions.claim(execution_id, client.name)
         self._numbers.tool_results[claim.value] += 1
-        refusal = _CLAIM_REFUSALS.get(claim)
+        refusal = REFUSALS.get(claim)
         if refusal is None:
             if claim is Claim.FIRST:
                 self._kept_results.keep(execution_id, result)
