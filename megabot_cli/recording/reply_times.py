@@ -137,10 +137,14 @@ class ReplyTimes:
         before = self._before.get(key)
         while before and before[0].ended and not _says_again(before[0], record):
             self._settle(before.popleft())
-        if before:
+        if not before:
+            self._before.pop(key, None)
+            return self._open.get(key)
+        if record.client is None:
             return before[0]
-        self._before.pop(key, None)
-        return self._open.get(key)
+        # A relay has said it, and to whom.
+        theirs = (each for each in before if each.client == record.client)
+        return next(theirs, self._open.get(key))
 
     def _oldest(self, lane: str) -> Request | None:
         """The request that an answer which names none is for."""

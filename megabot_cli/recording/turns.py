@@ -64,6 +64,8 @@ class _Lane:
 
     def __init__(self) -> None:
         self.by_id: dict[str, Turn] = {}
+        # Those whose id another client has used since; a relay lets such requests take turns.
+        self.before: dict[str, list[Turn]] = {}
         self.by_key: dict[str, Turn] = {}
         self.open: list[Turn] = []
 
@@ -74,11 +76,34 @@ class _Lane:
                 return turn
         return self.open[-1] if self.open else None
 
+    def asked(self, name: str, turn: Turn) -> None:
+        """A request has this id."""
+        before = self.by_id.get(name)
+        if before is not None and before.is_request and before.record.client != turn.record.client:
+            self.before.setdefault(name, []).append(before)
+        self.by_id[name] = turn
+
+    def named(self, record: Record, name: str, kind: str | None) -> Turn | None:
+        """The turn that an answer names: of several clients' the first that it can be for."""
+        latest = self.by_id.get(name)
+        for turn in self.before.get(name, ()):
+            if record.client not in (None, turn.record.client):
+                continue  # the relay has said whom it answers
+            if not turn.ended and (turn.streamed_us is None or kind == "chat_receive"):
+                return turn
+        return latest
+
     def forget(self, turn: Turn) -> None:
         self.open = [each for each in self.open if each is not turn]
         for table in (self.by_id, self.by_key):
             for name in [name for name, each in table.items() if each is turn]:
                 del table[name]
+        for name in [
+            name for name, turns in self.before.items() if any(each is turn for each in turns)
+        ]:
+            self.before[name] = [each for each in self.before[name] if each is not turn]
+            if not self.before[name]:
+                del self.before[name]
 
 
 class Turns:
@@ -148,12 +173,12 @@ class Turns:
             return
         lane.open.append(turn)
         if head is not None and head.id is not None:
-            lane.by_id[head.id] = turn
+            lane.asked(head.id, turn)
         for key in keys:
             lane.by_key.setdefault(key, turn)
 
     def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
-        turn = _owner(lane, head, text)
+        turn = _owner(lane, record, head, text)
         if turn is None:
             turn = self._told(lane, record, head)
         part = turn.answer.add(head, text, record.t / 1e6)
@@ -188,9 +213,9 @@ def _lane_name(record: Record) -> str:
     return record.link or record.session or record.client or ""
 
 
-def _owner(lane: _Lane, head: Head | None, text: str | bytes) -> Turn | None:
+def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> Turn | None:
     if head is not None and head.reply_to is not None:
-        return lane.by_id.get(head.reply_to)
+        return lane.named(record, head.reply_to, head.type)
     for key in _keys_of(text):
         if key in lane.by_key:
             return lane.by_key[key]

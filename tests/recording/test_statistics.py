@@ -86,6 +86,16 @@ def test_one_id_of_several_clients_is_several_requests_which_are_answered_in_tur
     assert found.first_chunk_ms.max == 800.0
 
 
+def test_a_refusal_by_the_relay_is_for_the_client_that_it_names() -> None:
+    refusal = came(3, 5, "m", "connection_error")
+    refusal.kind, refusal.client = "inject", "b"
+    found = summary(
+        asked(1, 0, "m", "a"), asked(2, 1, "m", "b"), refusal, came(4, 50, "m", "chat_receive")
+    )
+    assert sorted((slow.n, slow.whole_ms) for slow in found.slowest) == [(1, 50.0), (2, 4.0)]
+    assert found.failed == 1
+
+
 def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:
     found = summary(
         asked(1, 0, "m1"), came(2, 10, "m1"), came(3, 20, "m1", last=True),
