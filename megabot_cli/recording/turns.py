@@ -98,9 +98,8 @@ class _Lane:
         for table in (self.by_id, self.by_key):
             for name in [name for name, each in table.items() if each is turn]:
                 del table[name]
-        for name in [
-            name for name, turns in self.before.items() if any(each is turn for each in turns)
-        ]:
+        name = turn.head.id if turn.head is not None else None
+        if name is not None and name in self.before:
             self.before[name] = [each for each in self.before[name] if each is not turn]
             if not self.before[name]:
                 del self.before[name]
