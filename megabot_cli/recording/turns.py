@@ -98,11 +98,11 @@ class _Lane:
         for table in (self.by_id, self.by_key):
             for name in [name for name, each in table.items() if each is turn]:
                 del table[name]
-        name = turn.head.id if turn.head is not None else None
-        if name is not None and name in self.before:
-            self.before[name] = [each for each in self.before[name] if each is not turn]
-            if not self.before[name]:
-                del self.before[name]
+        own = turn.head.id if turn.head is not None else None
+        if own is not None and own in self.before:
+            self.before[own] = [each for each in self.before[own] if each is not turn]
+            if not self.before[own]:
+                del self.before[own]
 
 
 class Turns:
