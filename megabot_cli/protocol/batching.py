@@ -105,14 +105,19 @@ class _BatchMessage(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_BatchMessage)
 
 
-def unwrap(text: bytes | str, most: int | None = None) -> list[str]:
+def unwrap(text: bytes | str) -> list[str]:
     """Return the exact texts inside a batch, but for the white space around each.
 
-    Empty when it is no batch, does not have the form of one, or holds more than `most`.
+    Empty when it is no batch or does not have the form of one.
     """
+    return unwrap_at_most(text, None) or []
+
+
+def unwrap_at_most(text: bytes | str, most: int | None) -> list[str] | None:
+    """As `unwrap`; None when it holds more than `most`."""
     found = _messages_in(text)
     if most is not None and len(found) > most:
-        return []
+        return None
     try:
         return [bytes(raw).decode() for raw in found]
     except UNREADABLE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from array import array
 from collections import Counter, deque
 from typing import Final
@@ -13,7 +14,8 @@ from megabot_cli.recording.answers import UNASKED
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
-_MOST_BEHIND: Final = 100  # of one id
+_MOST_BEFORE: Final = 100  # of one id
+WHOLE_ANSWER_US: Final = 500_000  # so long after its last chunk an answer may come as a whole
 _ENDING: Final = frozenset({"chat_receive", "connection_error", "tool_result"})
 # What a client says that nobody answers.
 _SILENT: Final = frozenset({"tool_result", "ping", "pong", "session_leave"})
@@ -30,7 +32,8 @@ class Request(msgspec.Struct, gc=False):
     failed: bool = False
     ended: bool = False
     streaming: bool = False  # its newest chunk is not the last
-    streamed: bool = False  # what came last was the last chunk: the whole may follow
+    streamed: bool = False  # its newest message is the last chunk
+    client: str | None = None
 
 
 class _StreamPayload(msgspec.Struct):
@@ -59,8 +62,9 @@ class ReplyTimes:
         self.slowest: list[Request] = []
         self._most_slow = most_slow
         self._open: dict[tuple[str, str], Request] = {}
-        # Those with the id of one that is open: of other clients, or asked again.
-        self._behind: dict[tuple[str, str], deque[Request]] = {}
+        # Those under way whose id has been used since, by another client or again; a relay lets
+        # those of several clients take turns.
+        self._before: dict[tuple[str, str], deque[Request]] = {}
         self._lanes: dict[str, deque[Request]] = {}
         self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
@@ -74,8 +78,10 @@ class ReplyTimes:
 
     def finish(self) -> None:
         """No more records come."""
-        for key in list(self._open):
-            self._close(key)
+        for request in (*itertools.chain(*self._before.values()), *self._open.values()):
+            self._settle(request)
+        self._open.clear()
+        self._before.clear()
         self._lanes.clear()
 
     def _asked(self, record: Record) -> None:
@@ -87,39 +93,23 @@ class ReplyTimes:
         if record.id is None and kind not in flat.ANSWERS:
             return
         self.requests += 1
-        request = Request(record.n, kind, record.t)
+        request = Request(record.n, kind, record.t, client=record.client)
         lane = _lane(record)
         key = (lane, record.id or f"n={record.n}")
-        self._lanes.setdefault(lane, deque(maxlen=1000)).append(request)
-        before = self._open.get(key)
+        before = self._open.pop(key, None)
         if before is not None and not before.ended:
-            behind = self._behind.setdefault(key, deque())
-            behind.append(request)
-            if len(behind) > _MOST_BEHIND:
-                self._settle(behind.popleft())
-            return
-        if before is not None:  # an id that is used again
-            self._close(key)
+            waiting = self._before.setdefault(key, deque())
+            waiting.append(before)
+            if len(waiting) > _MOST_BEFORE:
+                self._settle(waiting.popleft())
+        elif before is not None:  # an id that is used again
+            self._settle(before)
         self._open[key] = request
+        self._lanes.setdefault(lane, deque(maxlen=1000)).append(request)
         if len(self._open) > MOST_OPEN:
-            self._close(next(iter(self._open)))
-
-    def _close(self, key: tuple[str, str]) -> None:
-        """Nothing comes to these any more."""
-        for request in (self._open.pop(key), *self._behind.pop(key, ())):
-            self._settle(request)
-
-    def _named(self, key: tuple[str, str], record: Record) -> Request | None:
-        """The request that a reply names: of several with one id, the first that is not over."""
-        request = self._open.get(key)
-        behind = self._behind.get(key)
-        if request is None or not behind or not request.ended:
-            return request
-        if request.streamed and record.type == "chat_receive":
-            return request  # it says again what was streamed
-        self._settle(request)
-        self._open[key] = following = behind.popleft()
-        return following
+            oldest = next(iter(self._open))
+            for each in (*self._before.pop(oldest, ()), self._open.pop(oldest)):
+                self._settle(each)
 
     def _came(self, record: Record) -> None:
         if record.opcode == "binary":
@@ -137,16 +127,29 @@ class ReplyTimes:
         if request.first_us is None:
             request.first_us = record.t
         request.last_us = record.t
-        request.streamed = False
         if record.type == "chat_stream":
             request.streaming = not _is_last_chunk(record)
             request.ended = request.streamed = not request.streaming
         elif record.type == "chat_receive":
-            request.streaming = False
+            request.streaming = request.streamed = False
         if record.type in _ENDING or record.id is None:
             request.ended = True
         if record.type == "connection_error":
             request.failed = True
+
+    def _named(self, key: tuple[str, str], record: Record) -> Request | None:
+        """The request that an answer names: of several clients' the first that is under way."""
+        before = self._before.get(key)
+        while before and before[0].ended and not _says_again(before[0], record):
+            self._settle(before.popleft())
+        if not before:
+            self._before.pop(key, None)
+            return self._open.get(key)
+        if record.client is None:
+            return before[0]
+        # A relay has said it, and to whom.
+        theirs = (each for each in before if each.client == record.client)
+        return next(theirs, self._open.get(key))
 
     def _oldest(self, lane: str) -> Request | None:
         """The request that an answer which names none is for."""
@@ -174,6 +177,12 @@ class ReplyTimes:
 
 def _lane(record: Record) -> str:
     return record.session or record.link or record.client or ""
+
+
+def _says_again(request: Request, record: Record) -> bool:
+    """Whether this may be the whole of what was just streamed to its end."""
+    is_soon = record.t - (request.last_us or record.t) < WHOLE_ANSWER_US
+    return request.streamed and record.type == "chat_receive" and is_soon
 
 
 def _took(request: Request) -> int:

@@ -63,7 +63,10 @@ class _Lane:
     """The turns of one connection upstream that something may still come to."""
 
     def __init__(self) -> None:
-        self.by_id: dict[str, list[Turn]] = {}  # several clients may use one
+        self.by_id: dict[str, Turn] = {}
+        # Those whose id has been used since, by another client or again; a relay lets those of
+        # several clients take turns.
+        self.before: dict[str, list[Turn]] = {}
         self.by_key: dict[str, Turn] = {}
         self.open: list[Turn] = []
 
@@ -74,14 +77,33 @@ class _Lane:
                 return turn
         return self.open[-1] if self.open else None
 
+    def asked(self, name: str, turn: Turn) -> None:
+        """A request has this id."""
+        before = self.by_id.get(name)
+        if before is not None and before.is_request and not before.ended:
+            self.before.setdefault(name, []).append(before)
+        self.by_id[name] = turn
+
+    def named(self, record: Record, name: str, kind: str | None) -> Turn | None:
+        """The turn that an answer names: of several clients' the first that it can be for."""
+        latest = self.by_id.get(name)
+        for turn in self.before.get(name, ()):
+            if record.client not in (None, turn.record.client):
+                continue  # the relay has said whom it answers
+            if not turn.ended and (turn.streamed_us is None or kind == "chat_receive"):
+                return turn
+        return latest
+
     def forget(self, turn: Turn) -> None:
         self.open = [each for each in self.open if each is not turn]
-        for name in [name for name, each in self.by_key.items() if each is turn]:
-            del self.by_key[name]
-        for name, turns in list(self.by_id.items()):
-            turns[:] = [each for each in turns if each is not turn]
-            if not turns:
-                del self.by_id[name]
+        for table in (self.by_id, self.by_key):
+            for name in [name for name, each in table.items() if each is turn]:
+                del table[name]
+        own = turn.head.id if turn.head is not None else None
+        if own is not None and own in self.before:
+            self.before[own] = [each for each in self.before[own] if each is not turn]
+            if not self.before[own]:
+                del self.before[own]
 
 
 class Turns:
@@ -151,12 +173,12 @@ class Turns:
             return
         lane.open.append(turn)
         if head is not None and head.id is not None:
-            lane.by_id.setdefault(head.id, []).append(turn)
+            lane.asked(head.id, turn)
         for key in keys:
             lane.by_key.setdefault(key, turn)
 
     def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
-        turn = _owner(lane, head, text)
+        turn = _owner(lane, record, head, text)
         if turn is None:
             turn = self._told(lane, record, head)
         part = turn.answer.add(head, text, record.t / 1e6)
@@ -180,7 +202,7 @@ class Turns:
             turn.belongs, turn.ended = True, False
             turn.reply_to = head.reply_to
             turn.asked_n = self._given.get((_lane_name(record), head.reply_to))
-            lane.by_id[head.reply_to] = [turn]
+            lane.by_id[head.reply_to] = turn
         elif head.type == "chat_stream":  # which somebody must have asked for
             turn.belongs, turn.ended = True, False
             lane.open.append(turn)
@@ -191,23 +213,15 @@ def _lane_name(record: Record) -> str:
     return record.link or record.session or record.client or ""
 
 
-def _owner(lane: _Lane, head: Head | None, text: str | bytes) -> Turn | None:
+def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> Turn | None:
     if head is not None and head.reply_to is not None:
-        return _named(lane.by_id.get(head.reply_to, []), head)
+        return lane.named(record, head.reply_to, head.type)
     for key in _keys_of(text):
         if key in lane.by_key:
             return lane.by_key[key]
     if isinstance(text, bytes) or (head is not None and head.type in UNASKED):
         return None
     return lane.waiting()
-
-
-def _named(turns: list[Turn], head: Head) -> Turn | None:
-    """Of requests with one id the first that this may come to; else the last."""
-    for turn in turns:
-        if not (turn.ended or (turn.streamed_us is not None and head.type == "chat_stream")):
-            return turn
-    return turns[-1] if turns else None
 
 
 def _settle(turn: Turn, head: Head | None, t: int, *, streamed: bool) -> None:

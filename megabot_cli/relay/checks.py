@@ -7,6 +7,7 @@ import msgspec
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.protocol.validation import Problem, check, passes
+from megabot_cli.relay.corner import MOST_IN_A_BATCH
 from megabot_cli.relay.routing import MOST_ID
 from megabot_cli.relay.unfolding import Overgrown, Unfolding
 from megabot_cli.telemetry.metrics import RelayNumbers
@@ -23,6 +24,13 @@ class Objection(msgspec.Struct, frozen=True):
     code: int
     error: str
     message: str
+
+
+BEYOND = Objection(
+    400,
+    "invalid_message",
+    f"a batch holds at most {MOST_IN_A_BATCH} messages, and no batch within a batch of it",
+)
 
 
 def name_of(head: Head | None) -> str | None:

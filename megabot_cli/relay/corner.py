@@ -10,9 +10,14 @@ from typing import Any
 
 import msgspec
 
-from megabot_cli.protocol.envelope import UNREADABLE
+from megabot_cli.protocol.envelope import UNREADABLE, peek
+from megabot_cli.protocol.messages import MAX_BATCH
 
 SUBPROTOCOL = "megabot.relay.v1"
+
+# What is looked into of a batch. The specification knows no batch in a batch.
+MOST_IN_A_BATCH = 10 * MAX_BATCH
+DEEPEST = 2
 
 _MARK = b'"megabot"'
 
@@ -46,8 +51,11 @@ def without_corner(data: bytes) -> bytes:
     return msgspec.json.encode(fields)
 
 
-def without_inner_corners(data: bytes) -> bytes:
-    """A `batch` whose messages are without the corner; the very same text where none has it."""
+def without_inner_corners(data: bytes, deep: int = 1) -> bytes:
+    """A `batch` whose messages are without the corner; the very same text where none has it.
+
+    What is in it beyond `MOST_IN_A_BATCH` or `DEEPEST` stays as it is.
+    """
     if not mentions(data) and _ESCAPE not in data:
         return data
     fields = _read(data) or {}
@@ -56,7 +64,13 @@ def without_inner_corners(data: bytes) -> bytes:
         messages = _messages_decoder.decode(payload.get("messages", b""))
     except UNREADABLE:
         return data
+    if len(messages) > MOST_IN_A_BATCH:
+        return data
     cleaned = [without_corner(bytes(message)) for message in messages]
+    if deep < DEEPEST:
+        cleaned = [
+            without_inner_corners(each, deep + 1) if _is_batch(each) else each for each in cleaned
+        ]
     if all(new == bytes(old) for new, old in zip(cleaned, messages, strict=True)):
         return data
     payload["messages"] = msgspec.Raw(b"[" + b",".join(cleaned) + b"]")
@@ -75,6 +89,11 @@ def with_corner(data: bytes, corner: dict[str, Any]) -> bytes:
     metadata["megabot"] = msgspec.Raw(msgspec.json.encode(corner))
     fields["metadata"] = msgspec.Raw(msgspec.json.encode(metadata))
     return msgspec.json.encode(fields)
+
+
+def _is_batch(data: bytes) -> bool:
+    head = peek(data)
+    return head is not None and head.type == "batch"
 
 
 def _read(data: bytes | msgspec.Raw) -> _Fields | None:

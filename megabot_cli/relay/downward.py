@@ -278,7 +278,11 @@ class Downward:
     def _deliver_apart(self, batch: bytes, now: float) -> bool:
         """Hand out what a batch holds, each as if it had come by itself; False: it may go on
         as it came."""
-        inner = [(peek(each) or Head(), each) for each in messages_within(batch)]
+        texts = messages_within(batch)
+        if texts is None:  # a call or an answer in it would reach those whom it is not for
+            self._drop("batch", f"a batch of {len(batch)} bytes: too many messages, or too deep")
+            return True
+        inner = [(peek(each) or Head(), each) for each in texts]
         if not self._to_askers_only and all(head.type not in _FOR_US for head, _ in inner):
             for head, data in inner:
                 if self._routing.requests:

@@ -22,7 +22,7 @@ class Echo:
         """Show a message that went up. A tool call in it is the upstream's to carry out: only
         who can tell that it looks on is shown it, marked."""
         text = self._unfold.text(data, binary)
-        inner = messages_within(text)
+        inner = messages_within(text) or []
         if any(map(_is_call, [text, *inner])):
             for each in inner or [text]:
                 self._show_text(sender, each)

@@ -18,6 +18,13 @@ class Claim(Enum):
     UNKNOWN = "unknown"  # no call of that name was seen; the upstream may know better
 
 
+# Why a result that may not go up is refused: the word for its sender, and a sentence.
+REFUSALS = {
+    Claim.AGAIN: ("already_answered", "this call has been answered before"),
+    Claim.NOT_YOURS: ("not_the_executor", "another client carries this call out"),
+}
+
+
 class Executions:
     """Who carries out which call. Without an executor whoever answers first has answered."""
 

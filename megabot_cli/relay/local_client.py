@@ -83,6 +83,7 @@ class LocalClient:
         self.session_cursor: Callable[[int], str] | None = None
         self.close_sent: int | None = None
         self.close_reason: str | None = None
+        self.gone_for_good = False  # it was told to go, and will not hear what becomes of a message
         self._unheard: list[bytes] = []  # what the relay said to it and will not reach it here
         self._last_word: tuple[int, str] | None = None  # the close that comes after what waits
         self._socket = socket
@@ -153,6 +154,7 @@ class LocalClient:
         lost = self.outbox.close()
         self._note_unheard(*lost.notices)
         if code in _FOR_GOOD:
+            self.gone_for_good = True
             self._count_lost(lost.count)
         self._tasks.start(self._close(code, reason), f"close {self.id}")
 

@@ -9,12 +9,16 @@ import msgspec
 from aiohttp import WebSocketError, WSCloseCode
 
 from megabot_cli.errors import BadData
-from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.batching import unwrap_at_most
 from megabot_cli.protocol.compression import Overlong, beginning, compress, inflate, is_gzip
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
-from megabot_cli.protocol.messages import MAX_BATCH
 from megabot_cli.recording.format_v1 import MAX_PAYLOAD_BYTES
-from megabot_cli.relay.corner import without_corner, without_inner_corners
+from megabot_cli.relay.corner import (
+    DEEPEST,
+    MOST_IN_A_BATCH,
+    without_corner,
+    without_inner_corners,
+)
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.routing import ASKS
 from megabot_cli.relay.upstream_queue import Waiting
@@ -31,7 +35,8 @@ def text_within(data: bytes, most_bytes: int) -> bytes | None:
         return None
 
 
-MOST_IN_A_BATCH = 10 * MAX_BATCH
+# JSON may hide a letter of a word behind an escape.
+_BATCH, _ESCAPE = b"batch", b"\\u"
 
 # The id of an envelope that begins with it, as nearly all do.
 _ID_FIRST = re.compile(rb'\s*\{\s*"id"\s*:\s*("(?:[^"\\]|\\.){1,200}")')
@@ -45,10 +50,27 @@ class Overgrown(Head, gc=False):
     most_bytes: int = 0
 
 
-def messages_within(text: bytes) -> list[bytes]:
-    """The exact texts of a batch; none where it has not the form of one, or far more in it than
-    a batch may have: to take that apart would keep everybody waiting."""
-    return [each.encode() for each in unwrap(text, MOST_IN_A_BATCH)]
+def messages_within(text: bytes, deep: int = 1) -> list[bytes] | None:
+    """The exact texts of a batch, those of a batch in it in its place; none where it has not the
+    form of one. None where that is more than `MOST_IN_A_BATCH`, or deeper than `DEEPEST`: to
+    take it apart would keep everybody waiting, and so nobody can say what is in it."""
+    if deep > DEEPEST or (found := unwrap_at_most(text, MOST_IN_A_BATCH)) is None:
+        return None
+    texts = [each.encode() for each in found]
+    if text.count(_BATCH) <= 1 and _ESCAPE not in text:
+        return texts
+    flat: list[bytes] = []
+    for each in texts:
+        inner = messages_within(each, deep + 1) if _is_batch(each) else []
+        if inner is None:
+            return None
+        flat += inner or [each]
+    return flat if len(flat) <= MOST_IN_A_BATCH else None
+
+
+def _is_batch(text: bytes) -> bool:
+    head = peek(text)
+    return head is not None and head.type == "batch"
 
 
 def too_big() -> WebSocketError:
@@ -99,10 +121,16 @@ class Unfolding:
         without = clean(text)
         return data if without is text else compress(without)
 
-    def batched(self, client: str, data: bytes, binary: bool, now: float) -> tuple[Waiting, ...]:
-        """The messages of a client's batch, each as if it had come by itself."""
+    def batched(
+        self, client: str, data: bytes, binary: bool, now: float
+    ) -> tuple[Waiting, ...] | None:
+        """The messages of a client's batch, each as if it had come by itself; None where
+        `messages_within` has that."""
+        texts = messages_within(self.text(data, binary))
+        if texts is None:
+            return None
         inner = []
-        for text in messages_within(self.text(data, binary)):
+        for text in texts:
             head = peek(text) or Head()
             asks = head.type if head.type in ASKS else None
             urgent = head.type == "tool_result"

@@ -27,6 +27,10 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
         batch."""
         return self.inner if self.inner and not self.client else (self,)
 
+    def requests(self) -> list[Waiting]:
+        """The requests in a batch: each has a sender who waits for an answer."""
+        return [each for each in self.inner if each.kind is not None]
+
     def leaving(self) -> Leaving:
         """The same for the short time until it is written."""
         return (
@@ -70,13 +74,13 @@ class UpstreamQueue:
 
     def offer(self, waiting: Waiting, *, link_up: bool) -> Overflow | None:
         """Accept a message, or say why not; an accepted one leaves by `take` or `expire`."""
+        if not link_up and self._over_while_down(len(waiting.data)):
+            text = "the upstream is away and no more messages may wait for it"
+            return Overflow(503, "upstream_unavailable", text)
         mine = self._waiting_of(waiting)
         if self._limits.queue and mine >= self._limits.queue:
             text = f"{mine} of your messages wait already; slow down"
             return Overflow(429, "rate_limited", text)
-        if not link_up and self._over_while_down(len(waiting.data)):
-            text = "the upstream is away and no more messages may wait for it"
-            return Overflow(503, "upstream_unavailable", text)
         self._lane(waiting).append(waiting)
         self._note(waiting)
         return None

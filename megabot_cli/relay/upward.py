@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.checks import LONG_BYTES, Checks, Objection, name_of
-from megabot_cli.relay.executions import Claim, Executions
+from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, name_of
+from megabot_cli.relay.executions import REFUSALS, Claim, Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
@@ -28,11 +28,6 @@ from megabot_cli.telemetry.metrics import OTHER
 # whatever is before it: its answer may then concern everybody.
 HOLD_S = 60.0
 HOLD_CHECK_S = 0.1
-
-_CLAIM_REFUSALS = {
-    Claim.AGAIN: ("already_answered", "this call has been answered before"),
-    Claim.NOT_YOURS: ("not_the_executor", "another client carries this call out"),
-}
 
 
 class Upward:
@@ -99,6 +94,8 @@ class Upward:
         Returns the messages that go up: exactly as they came, but for `metadata.megabot`,
         which is ours to set.
         """
+        if client.gone_for_good:
+            return []
         numbers, witness, name, unfold = self._numbers, self._witness, client.name, self._unfold
         count = len(batch)
         client.sent += count
@@ -158,7 +155,11 @@ class Upward:
                 client, Waiting(name, message_id, data, binary, now, None, urgent)
             ):
                 continue
-            if kind == "batch" and (inner := unfold.batched(name, data, binary, now)):
+            inner = unfold.batched(name, data, binary, now) if kind == "batch" else ()
+            if inner is None:
+                self._object(client, head, BEYOND)
+                continue
+            if inner:
                 batched = Waiting(name, message_id, data, binary, now, inner=inner)
                 went_up = self._send_batch(client, batched)
                 sent += went_up
@@ -207,7 +208,7 @@ class Upward:
             return True
         claim = self._executions.claim(execution_id, client.name)
         self._numbers.tool_results[claim.value] += 1
-        refusal = _CLAIM_REFUSALS.get(claim)
+        refusal = REFUSALS.get(claim)
         if refusal is None:
             if claim is Claim.FIRST:
                 self._kept_results.keep(execution_id, result)
@@ -283,17 +284,17 @@ class Upward:
         return routing.taken(message_id, client, now)
 
     def _hold(self, client: LocalClient, waiting: Waiting) -> bool:
-        limit = self._parts.limits.queue
-        mine = self.held.of_client(client.name)
-        if limit and mine >= limit:
-            text = f"{mine} of your messages wait already; slow down"
-            self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
-            return False
         why = self._link.over
         if why is None and self._too_many_while_away(waiting):
             why = "the upstream is away and no more messages may wait for it"
         if why is not None:
             self._voice.refuse(client, waiting.message_id, 503, "upstream_unavailable", why)
+            return False
+        limit = self._parts.limits.queue
+        mine = self.held.of_client(client.name)
+        if limit and mine >= limit:
+            text = f"{mine} of your messages wait already; slow down"
+            self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
         self.held.add(waiting)
         self._watch_held()
@@ -357,7 +358,7 @@ class Upward:
         self._missed(waiting)
         if waiting.urgent:
             self._give_back(waiting)
-        for each in (waiting, *_requests_in(waiting)):
+        for each in (waiting, *waiting.requests()):
             self._refuse(client, each, overflow.code, overflow.error, overflow.message)
         return False
 
@@ -424,7 +425,7 @@ class Upward:
         also by the ids of the requests in it."""
         self._arrived(waiting)
         self._missed(waiting)
-        for each in (waiting, *_requests_in(waiting)):
+        for each in (waiting, *waiting.requests()):
             self._tell_undelivered(each, why)
 
     def _tell_undelivered(self, waiting: Waiting, why: str) -> None:
@@ -440,7 +441,3 @@ class Upward:
         if client is not None and waiting.urgent:
             self._give_back(waiting)
         self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
-
-
-def _requests_in(batched: Waiting) -> list[Waiting]:
-    return [each for each in batched.inner if each.kind is not None]

@@ -53,7 +53,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "recovery": ("recovered", "unknown", "too_old", "other_epoch", "ahead", "not_a_cursor"),
     "renewal": ("renewed", "refused", "failed"),
     "claim": ("first", "again", "not_yours", "unknown", "left", "given_back", "given_again"),
-    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client"),
+    "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client", "batch"),
     "refusal": (
         "crowded",
         "deadline",

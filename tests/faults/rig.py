@@ -1,7 +1,8 @@
 """A relay as a process of its own, what it is connected to, and what is checked at the end.
 
-After each test the relay is asked how it is: every client gone, no task more than its links
-need, memory under the cap, nothing in its log that nobody expected.
+After each test the relay is asked how it is: every message of a client that stayed has ended,
+every client gone, no task more than its links need, memory under the cap, nothing in its log that
+nobody expected.
 """
 
 from __future__ import annotations
@@ -171,6 +172,8 @@ class Rig:
     async def check(self) -> None:
         """All that holds whatever the fault was."""
         for watcher in self.watchers:
+            if self.relay.alive and self.checked and not watcher.closed.is_set():
+                await watcher.settled()
             await watcher.leave()
         if not self.ready:
             return

@@ -218,6 +218,7 @@ async def test_two_askers_at_once_get_their_own_and_one_that_left_leaves_its_ans
     await upstream.connection.send("chat_receive", {"content": "late"}, **more)
     await ann.until(lambda: "next" in heard(ann))
     assert "late" not in heard(ann) + heard(bob)
+    ann.ledger.outcomes.clear()  # it was answered without being named
 
 
 @pytest.mark.parametrize("executors", [0, 1, 3])

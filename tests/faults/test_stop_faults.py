@@ -51,9 +51,18 @@ async def test_sigterm_under_load_answers_everything_accepted_and_says_1012(rig:
         assert client.close_code == 1012
         counts = client.ledger.counted()
         assert counts["reply"] > 50
-        assert set(counts) <= {"reply", "error"}
+        assert set(counts) <= {"reply", "error", "unknown"}
+        assert counts["unknown"] <= 1  # it had just been read when the work was over
     verdict = await verified(rig)
     assert verdict["clean"] is True
+    shown = await asyncio.to_thread(
+        rig.processes.run,
+        *("recordings", "show", "last", "--jsonl", "--type", "chat_send"),
+    )
+    accepted = {json.loads(line)["id"] for line in shown.output.splitlines()}
+    assert len(accepted) > 500
+    for client in clients:  # what is open was never read by the relay
+        assert not accepted & set(client.ledger.open)
 
 
 async def test_a_second_sigterm_stops_at_once_whatever_is_under_way(rig: Rig) -> None:

@@ -9,10 +9,10 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.statistics import Statistics, Summary
 
 
-def asked(n: int, at_ms: float, message_id: str) -> Record:
+def asked(n: int, at_ms: float, message_id: str, client: str = "c") -> Record:
     return Record(
         n=n, t=int(at_ms * 1000), kind="message", direction="to_upstream", type="chat_send",
-        id=message_id, session="s", client="c", link="l", size=100,
+        id=message_id, session="s", client=client, link="l", size=100,
     )  # fmt: skip
 
 
@@ -81,6 +81,31 @@ def test_answers_to_requests_with_one_id_go_to_the_first_that_is_not_over() -> N
     assert (found.requests, found.answered) == (4, 3)
     assert found.unanswered == {"chat_send": 1}
     assert (found.first_chunk_ms.max, found.total_ms.max) == (48.0, 48.0)
+
+
+def test_one_id_of_several_clients_is_several_requests_which_are_answered_in_turn() -> None:
+    """A relay in mode `shared` sends the second when the first has been answered."""
+    found = summary(
+        asked(1, 0, "m", "a"), asked(2, 1, "m", "b"), asked(3, 2, "m", "d"), asked(4, 3, "m", "e"),
+        came(5, 10, "m"), came(6, 30, "m", last=True), came(7, 40, "m", "chat_receive"),
+        came(8, 101, "m", "chat_receive"), came(9, 202, "m", last=True), came(10, 803, "m"),
+        came(11, 903, "m", "chat_receive"),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.unanswered) == (4, 4, {})
+    assert sorted((slow.n, slow.whole_ms) for slow in found.slowest) == [
+        *((1, 40.0), (2, 100.0), (3, 200.0), (4, 900.0)),
+    ]
+    assert found.first_chunk_ms.max == 800.0
+
+
+def test_a_refusal_by_the_relay_is_for_the_client_that_it_names() -> None:
+    refusal = came(3, 5, "m", "connection_error")
+    refusal.kind, refusal.client = "inject", "b"
+    found = summary(
+        asked(1, 0, "m", "a"), asked(2, 1, "m", "b"), refusal, came(4, 50, "m", "chat_receive")
+    )
+    assert sorted((slow.n, slow.whole_ms) for slow in found.slowest) == [(1, 50.0), (2, 4.0)]
+    assert found.failed == 1
 
 
 def test_an_answer_whose_last_chunk_never_came_is_broken_off() -> None:

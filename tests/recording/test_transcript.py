@@ -155,6 +155,20 @@ def test_a_tool_call_of_what_is_not_here_goes_on_after_its_result() -> None:
     assert [part.type for part in turn.answer.parts] == ["tool_call", "tool_result", "chat_stream"]
 
 
+def test_one_id_of_several_clients_is_several_questions_answered_in_turn() -> None:
+    """A relay in mode `shared` sends the second when the first has been answered."""
+    refused = said(45, "to_client", "connection_error", {"code": 429}, reply_to="q", client="d")
+    refused.kind = "inject"
+    found = given_by(
+        *(asked(1 + n, f"of {name}", client=name) for n, name in enumerate("abcd")),
+        *(chunk(10, "to", 1), chunk(20, " a", 2, last=True), whole(30, "to a"), whole(40, "to b")),
+        *(refused, chunk(50, "to c", 1, last=True)),
+    )
+    told = [(turn.payload["content"], turn.record.client, turn.answer.messages) for turn in found]
+    assert told == [("of a", "a", 3), ("of b", "b", 1), ("of c", "c", 1), ("of d", "d", 1)]
+    assert [turn.refused for turn in found] == [False, False, False, True]
+
+
 def test_a_question_without_an_answer_holds_nothing_up_for_ever() -> None:
     turns = Turns()
     assert list(turns.take(asked(0, "lost", "a"))) == []

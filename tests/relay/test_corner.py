@@ -57,6 +57,8 @@ def test_what_is_inside_a_batch_loses_it_too_and_the_rest_keeps_its_text() -> No
     bare = (b'{"id":"m1","payload":{"n":1.0e2}}', b'{"id":"m2","metadata":{"k":2}}')
     cleaned = b'{"type":"batch","payload":{"k":1.0,"messages":[%b,%b,3]},"id":"b"}' % bare
     assert without_inner_corners(batch % (inner, hidden)) == cleaned
+    nested = b'{"type":"batch","payload":{"messages":[%b]}}'
+    assert without_inner_corners(nested % (batch % (inner, hidden))) == nested % cleaned
 
 
 @pytest.mark.parametrize(

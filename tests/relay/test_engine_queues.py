@@ -90,6 +90,16 @@ def test_while_the_link_is_down_all_clients_share_one_bound() -> None:
     assert refused.code == 503
 
 
+def test_while_the_link_is_down_no_room_is_told_as_that_also_to_a_client_at_its_own_bound() -> None:
+    """Slower is no help to it: 503 says that nothing more may wait."""
+    queue = new_queue(wait_messages=5)
+    answers = [queue.offer(waiting("a", number), link_up=False) for number in range(6)]
+    assert [answer.code if answer else None for answer in answers] == [None] * 5 + [503]
+    refused = queue.offer(waiting("a", 6), link_up=True)
+    assert refused is not None
+    assert refused.code == 429
+
+
 def test_while_the_link_is_down_bytes_are_bounded_too() -> None:
     queue = new_queue(wait_bytes=25)
     answers = [queue.offer(waiting("a", number), link_up=False) for number in range(3)]

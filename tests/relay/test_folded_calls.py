@@ -14,8 +14,9 @@ from tests.support.upstream import Connection, ScriptedUpstream
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["text", "gzip"])
+@pytest.mark.parametrize("nested", [False, True], ids=["once", "twice"])
 async def test_a_call_within_a_batch_is_the_executors_too(
-    stage: Stage, calling: tuple[Calling, ScriptedUpstream], packed: bool
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], packed: bool, nested: bool
 ) -> None:
     script, upstream = calling
     relay = await stage.open_relay(upstream.url)
@@ -24,7 +25,10 @@ async def test_a_call_within_a_batch_is_the_executors_too(
     watcher = await stage.connect(relay.url, session, protocols=MARKED)
     await watcher.message("connection_established")
     note = enveloped("notification", "n1", title="x")
-    batch = json.dumps(enveloped("batch", "b1", messages=[call_of("e1"), note, call_of("e2")]))
+    messages = [call_of("e1"), note, call_of("e2")]
+    if nested:
+        messages = [enveloped("batch", "b2", messages=messages[:2]), messages[2]]
+    batch = json.dumps(enveloped("batch", "b1", messages=messages))
     assert script.connection is not None
     if packed:
         await script.connection.send_bytes(gzip.compress(batch.encode()))
@@ -78,8 +82,9 @@ async def test_a_batch_without_a_call_reaches_a_session_as_it_came_and_answers_w
 
 
 @pytest.mark.parametrize("packed", [False, True], ids=["text", "gzip"])
+@pytest.mark.parametrize("nested", [False, True], ids=["once", "twice"])
 async def test_results_within_a_batch_obey_the_same_rules(
-    stage: Stage, calling: tuple[Calling, ScriptedUpstream], packed: bool
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], packed: bool, nested: bool
 ) -> None:
     script, _ = calling
     relay, executor, session = await at_work(stage, calling)
@@ -91,6 +96,8 @@ async def test_results_within_a_batch_obey_the_same_rules(
             enveloped("tool_result", f"{prefix}1", **result),
             enveloped("notification", f"{prefix}2", title="x"),
         ]
+        if nested:
+            inner = [enveloped("batch", f"{prefix}0", messages=inner)]
         text = json.dumps(enveloped("batch", prefix, messages=inner))
         if packed:
             await peer.socket.send_bytes(gzip.compress(text.encode()))

@@ -125,23 +125,40 @@ async def test_what_was_sent_as_gzip_is_answered_to_its_sender_alone(stage: Stag
         assert not relay.numbers.malformed_to_upstream
 
 
+OVERLONG = '{"id":"b","type":"batch","payload":{"messages":[' + "1," * 400_000 + "1]}}"
+_DEEP = enveloped("batch", "c", messages=[enveloped("batch", "d", messages=[1])])
+TOO_DEEP = json.dumps(enveloped("batch", "b", messages=[_DEEP]))
+
+
 @pytest.mark.parametrize("mode", ["session", "shared"])
-async def test_what_holds_far_more_than_a_batch_may_goes_on_as_it_came_and_keeps_nobody_waiting(
+async def test_a_batch_into_which_nobody_can_look_reaches_nobody_and_keeps_nobody_waiting(
     stage: Stage, mode: str
 ) -> None:
-    heaps = ['{"id":"b","type":"batch","payload":{"messages":[' + "1," * 400_000 + "1]}}"] * 2
+    """A call or an answer in it would reach those whom it is not for."""
+    came: list[str | bytes] = []
 
-    async def echo(connection: Connection) -> None:
+    async def say_all(connection: Connection) -> None:
         await connection.greet()
-        while True:
-            await connection.send_text(str(await connection.receive_text()))
+        came.append(await connection.receive_text())
+        for text in (OVERLONG, TOO_DEEP, OVERLONG):
+            await connection.send_text(text)
+        await connection.send("notification", {"title": "n"})
+        await connection.until_gone()
 
-    async with ScriptedUpstream(echo) as upstream:
+    async with ScriptedUpstream(say_all) as upstream:
         relay = await stage.open_relay(upstream.url, mode=mode)
         peer, _ = await stage.greeted(relay.url)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        for heap in heaps:
-            await peer.socket.send_str(heap)
-            assert await peer.text() == heap
+        for text in (OVERLONG, TOO_DEEP, OVERLONG):
+            await peer.socket.send_str(text)
+            refusal = await peer.message()
+            assert refusal["metadata"]["reply_to"] == "b"
+            assert (refusal["payload"]["code"], refusal["payload"]["error"]) == (
+                *(400, "invalid_message"),
+            )
+        await peer.send("session_join", "j", session_id="s")
+        assert (await peer.message())["type"] == "notification"
         assert loop.time() - began < 2.5
+        assert [json.loads(text)["id"] for text in came] == ["j"]
+        assert relay.numbers.drops["batch"] == 3

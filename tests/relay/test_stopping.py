@@ -11,7 +11,7 @@ from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
-from tests.support.upstream import Connection, ScriptedUpstream
+from tests.support.upstream import Connection, Keeping, ScriptedUpstream
 
 
 async def drained_while_it_answers(
@@ -106,3 +106,22 @@ async def test_what_waits_for_an_absent_upstream_when_the_relay_stops_is_told_by
     assert "the relay stopped" in refusal["payload"]["message"]
     assert await peer.close_code() == 1012
     await stopping
+
+
+async def test_what_comes_with_the_goodbye_of_a_relay_that_stops_is_not_sent_on(
+    stage: Stage,
+) -> None:
+    """It may lie read when the relay says goodbye, and nobody could tell what became of it."""
+    upstream_script = Keeping()
+    async with ScriptedUpstream(upstream_script) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        await stage.greeted(relay.url)
+        (client,), (session,) = relay.local_clients, relay.sessions
+        take = session.sink(client)
+        text = b'{"id":"m1","type":"chat_send","payload":{"content":"x"}}'
+        take([text], False)
+        await until(lambda: upstream_script.got)
+        client.close(1012, "the relay stops")
+        take([text], False)
+        await asyncio.sleep(0.1)
+        assert len(upstream_script.got) == relay.numbers.messages_to_upstream == 1

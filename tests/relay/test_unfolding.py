@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,8 +11,8 @@ import pytest
 from megabot_cli.protocol.batching import counts_as, wrap
 from megabot_cli.protocol.compression import compress
 from megabot_cli.protocol.messages import MAX_BATCH
+from megabot_cli.relay.corner import MOST_IN_A_BATCH
 from megabot_cli.relay.unfolding import (
-    MOST_IN_A_BATCH,
     Opaque,
     Overgrown,
     Unfolding,
@@ -28,14 +29,38 @@ def message(kind: str, message_id: str = '"m"', filled: str = "") -> bytes:
     return f'{{"id":{message_id},"type":"{kind}","payload":"{filled}"}}'.encode()
 
 
-def test_a_batch_of_ten_times_what_it_may_hold_is_taken_apart_and_no_longer_one() -> None:
-    def batch(count: int) -> bytes:
-        return wrap(["1"] * count, "b", 0.0).encode()
+def batch(count: int) -> bytes:
+    return wrap(["1"] * count, "b", 0.0).encode()
 
+
+def nested(*texts: bytes) -> bytes:
+    inner = b",".join(texts)
+    return b'{"id":"n","type":"b\\u0061tch","payload":{"messages":[' + inner + b"]}}"
+
+
+def test_a_batch_of_ten_times_what_it_may_hold_is_taken_apart_and_no_longer_one() -> None:
     assert MOST_IN_A_BATCH == 10 * MAX_BATCH
-    assert len(messages_within(batch(MOST_IN_A_BATCH))) == MOST_IN_A_BATCH
-    assert messages_within(batch(MOST_IN_A_BATCH + 1)) == []
+    assert messages_within(batch(MOST_IN_A_BATCH)) == [b"1"] * MOST_IN_A_BATCH
+    assert messages_within(batch(MOST_IN_A_BATCH + 1)) is None
+    assert messages_within(b"no batch") == []
     assert counts_as(batch(MAX_BATCH)) == counts_as(batch(MOST_IN_A_BATCH)) == MAX_BATCH
+
+
+@pytest.mark.parametrize("outer", [nested, lambda *texts: nested(*texts).replace(b"\\u0061", b"a")])
+def test_the_messages_of_a_batch_in_a_batch_stand_in_its_place_and_deeper_is_too_deep(
+    outer: Callable[..., bytes],
+) -> None:
+    first, second, third = message("x"), message("y"), message("z")
+    assert messages_within(outer(first, outer(second, third), first)) == [
+        *(first, second, third, first)
+    ]
+    assert messages_within(outer(first, outer(outer(second)))) is None
+    half = batch(MOST_IN_A_BATCH // 2)
+    assert len(messages_within(outer(half, half)) or []) == MOST_IN_A_BATCH
+    assert messages_within(outer(half, half, b"1")) is None
+    assert messages_within(outer(batch(MOST_IN_A_BATCH + 1))) is None
+    formless = b'{"type":"batch","payload":{}}'
+    assert messages_within(outer(formless)) == [formless]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +98,7 @@ def test_what_has_no_corner_is_not_packed_anew() -> None:
 
 def test_each_message_of_a_batch_is_as_urgent_as_it_would_be_alone() -> None:
     inner = [message("tool_result", '"r"'), message("chat_send", '"q"'), b"7"]
-    batch = wrap([text.decode() for text in inner], "b", 0.0).encode()
-    result, question, odd = unfolding().batched("client_1", batch, False, 5.0)
+    folded = wrap([text.decode() for text in inner], "b", 0.0).encode()
+    result, question, odd = unfolding().batched("client_1", folded, False, 5.0) or ()
     assert (result.urgent, question.urgent, odd.urgent) == (True, False, False)
     assert (result.kind, question.kind, odd.kind) == (None, "chat_send", None)

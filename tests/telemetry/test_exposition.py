@@ -23,10 +23,9 @@ from megabot_cli.errors import (
     TimedOut,
     UpstreamRefused,
 )
-from megabot_cli.relay.executions import Claim
+from megabot_cli.relay.executions import REFUSALS, Claim
 from megabot_cli.relay.link_life import LinkState, Verdict
 from megabot_cli.relay.routing import Route
-from megabot_cli.relay.upward import _CLAIM_REFUSALS
 from megabot_cli.telemetry.exposition import WORDS, RelayCollector, exposition
 from megabot_cli.telemetry.metrics import RelayNumbers, example_gauges
 from tests.telemetry.log_calls import PACKAGE
@@ -198,7 +197,7 @@ def test_every_word_that_the_relay_counts_is_on_its_list() -> None:
     found = list(words_in_the_source())
     assert len(found) > 15
     assert [each for each in found if each[1] not in WORDS[each[0]]] == []
-    assert {word for word, _ in _CLAIM_REFUSALS.values()} <= set(WORDS["error"])
+    assert {word for word, _ in REFUSALS.values()} <= set(WORDS["error"])
 
 
 def test_every_fault_of_a_dial_is_on_its_list() -> None:
