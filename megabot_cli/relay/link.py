@@ -85,7 +85,7 @@ class Link:
         self._platform = platform or parts.profile.platform
         limits = parts.limits
         self.batches = OwnBatches()
-        self._batching = parts.settings.batching
+        self._batching = parts.makes_batches
         self._pace = SendPace(limits.messages_per_second, limits.burst, parts.loop.time())
         # Whether one more may leave at a time of the event loop's; None: as many as there are.
         self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
@@ -276,7 +276,7 @@ class Link:
         """What the settings say now holds for what leaves and waits from now on."""
         limits, settings = self._parts.limits, self._parts.settings
         self.queue.resize(limits, settings)
-        self._batching = settings.batching
+        self._batching = self._parts.makes_batches
         self._pace.allow(limits.messages_per_second, limits.burst, self._parts.loop.time())
         self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
         self._pump()

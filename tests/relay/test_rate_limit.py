@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.protocol.batching import unwrap, wrap
-from tests.relay.conftest import Stage, until
+from tests.relay.conftest import Stage, signing, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.relay.test_relay import answer_to
 from tests.support.upstream import Connection, Keeping, ScriptedUpstream
@@ -165,3 +166,20 @@ async def test_who_is_in_a_batch_of_the_relays_hears_by_id_that_it_was_refused(
         assert len(batches) == 4
         assert not relay.sessions[0].routing.requests
         assert relay.numbers.upstream_rate_limits == 1
+
+
+async def test_where_messages_are_signed_the_relay_makes_no_batches(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Its own signature would not help: one message without any has all the others refused."""
+    keeping = Keeping()
+    async with ScriptedUpstream(keeping) as upstream:
+        limits = LimitSettings(messages_per_second=50, burst=1)
+        relay = await stage.open_relay(
+            upstream.url, limits=limits, batching=True, integrity=signing(tmp_path)
+        )
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(5):
+            await peer.send("note", f"m{number}", n=number)
+        await until(lambda: len(keeping.got) == 5)
+    assert relay.numbers.batches == 0

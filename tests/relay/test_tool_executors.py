@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
-from tests.relay.conftest import Stage, hears_nothing, until
+from megabot_cli.protocol.signing import Signer
+from tests.relay.conftest import SIGNING_KEY, Stage, hears_nothing, signing, until
 from tests.relay.executors import MARKED, Calling, answer, answered_in_vain, at_work
 from tests.support.upstream import ScriptedUpstream
 
@@ -113,6 +116,19 @@ async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else
     assert await hears_nothing(younger, 0.05)
     await script.call("exec_2")
     assert (await younger.message("tool_call"))["payload"]["execution_id"] == "exec_2"
+
+
+async def test_what_the_relay_itself_says_upstream_is_signed_where_the_profile_signs(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], tmp_path: Path
+) -> None:
+    script, _ = calling
+    _, executor, _ = await at_work(stage, calling, integrity=signing(tmp_path))
+    await executor.socket.close()
+    await until(lambda: script.results)
+    said = script.results[0]
+    assert said["payload"]["status"] == "failed"
+    text = json.dumps(said, separators=(",", ":")).encode()
+    assert Signer(SIGNING_KEY).check(text) is None
 
 
 async def test_a_result_that_the_relay_refused_or_gave_up_has_not_answered_the_call(
