@@ -12,7 +12,15 @@ import uvloop
 
 from megabot_cli.client.wire import server_frame
 from megabot_cli.config.schema import OutboxSettings
-from megabot_cli.relay.outbox import WORTH_A_GROUP, Group, Lost, Outbox, Stalled, Turn
+from megabot_cli.relay.outbox import (
+    HIGH_WATER_BYTES,
+    WORTH_A_GROUP,
+    Group,
+    Lost,
+    Outbox,
+    Stalled,
+    Turn,
+)
 
 
 class Pair:
@@ -284,5 +292,45 @@ async def test_who_was_closed_gets_nothing_more_of_its_group(frames: list[bytes]
         assert await pair.read(6) == b"to all"
     with pytest.raises(BlockingIOError):
         pairs[0].peer.recv(1)
+    for pair in pairs:
+        pair.close()
+
+
+class Filling(asyncio.WriteTransport):
+    """A transport whose buffer is as full as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsent = 0
+        self.written: list[bytes] = []
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+
+async def test_what_a_group_has_waits_behind_what_found_the_socket_full() -> None:
+    """Also where that was tried before the turn had ended, and there is room by now."""
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, _ = await group_of(turn, WORTH_A_GROUP - 1)
+    transport = Filling()
+    outbox = Outbox(transport, OutboxSettings(), turn, print)
+    group.join(outbox)
+    transport.unsent = HIGH_WATER_BYTES + 1
+    outbox.offer(b"own", 1)
+    outbox.write_now()
+    await asyncio.sleep(0)  # the turn's own write finds nothing
+    transport.unsent = 0
+    group.offer(b"to all", 2)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while len(transport.written) < 2:  # noqa: ASYNC110  the outbox looks by itself
+            await asyncio.sleep(0.005)
+    assert transport.written == [b"own", b"to all"]
     for pair in pairs:
         pair.close()
