@@ -175,3 +175,33 @@ async def test_two_that_use_the_same_message_id_each_get_their_own_answer(
         for peer, name in ((first, "first"), (second, "second")):
             answer = await peer.message("chat_receive")
             assert f"from {name} {turn}" in answer["payload"]["content"]
+
+
+async def test_an_id_is_anothers_also_while_that_waits_for_the_rate_limit(stage: Stage) -> None:
+    async def name_all(connection: Connection) -> None:
+        """Takes its time, and more questions meanwhile."""
+
+        async def answer(asked: dict[str, Any]) -> None:
+            await asyncio.sleep(0.4)
+            said = {"content": asked["payload"]["content"]}
+            await connection.send("chat_receive", said, reply_to=asked["id"])
+
+        async with asyncio.TaskGroup() as answers:
+            await connection.greet()
+            while True:
+                answers.create_task(answer(await connection.receive()))
+
+    async with ScriptedUpstream(name_all) as upstream:
+        limits = LimitSettings(messages_per_second=5, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m0", content="the upstream names what it answers")
+        await first.message("chat_receive")
+        await first.send("chat_send", "m1", content="takes what the limit gives")
+        await first.send("chat_send", "same", content="first")
+        await until(lambda: relay.numbers.messages_to_upstream == 3)
+        await second.send("chat_send", "same", content="second")
+        heard = [await first.message("chat_receive") for _ in range(2)]
+        assert heard[1]["payload"]["content"] == "first"
+        assert (await second.message("chat_receive"))["payload"]["content"] == "second"
