@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from megabot_cli.config.schema import LimitSettings
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.upstream_queue import Waiting
-from tests.relay.conftest import Stage, enveloped
-from tests.support.upstream import Connection, ScriptedUpstream
+from tests.relay.conftest import Stage, enveloped, until
+from tests.support.upstream import Connection, Keeping, ScriptedUpstream
 
 
 def message(client: str, number: int, at: float = 0.0, kind: str = "chat_send") -> Waiting:
@@ -115,3 +116,39 @@ async def test_what_is_held_back_while_the_upstream_is_away_is_answered_in_time_
         assert told == ["more2", "more3", "more0", "more1"]
         error = await peers[1].message("connection_error")
         assert (error["metadata"]["reply_to"], error["payload"]["code"]) == ("second", 503)
+
+
+async def test_of_one_client_no_more_are_held_back_than_its_queue_may_have(stage: Stage) -> None:
+    keeping = Keeping()
+    async with ScriptedUpstream(keeping) as upstream:
+        limits = LimitSettings(messages_per_second=0, queue=2)
+        relay = await stage.open_relay(upstream.url, mode="shared", limits=limits)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m0", content="holds the others back")
+        await until(lambda: keeping.got)
+        for number in range(1, 5):
+            await second.send("chat_send", f"m{number}", content="waits")
+        for message_id in ("m3", "m4"):
+            error = await second.message("connection_error")
+            assert error["metadata"]["reply_to"] == message_id
+            assert error["payload"]["code"] == 429
+        assert relay.sessions[0].waiting == 2
+
+
+async def test_what_waited_in_vain_holds_nobody_back(stage: Stage) -> None:
+    """It never went up: no answer to it can be taken for another's."""
+    keeping = Keeping()
+    async with ScriptedUpstream(keeping) as upstream:
+        relay = await stage.open_relay(upstream.url, mode="shared", wait_s=0.3)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await upstream.stop()
+        await first.message("status_update")
+        await first.send("chat_send", "m1", content="waits in vain")
+        assert (await first.message("connection_error"))["metadata"]["reply_to"] == "m1"
+        await upstream.start()
+        await until(lambda: relay.sessions[0].link.up, 10.0)
+        await second.send("chat_send", "m2", content="does not wait")
+        await until(lambda: keeping.got)
+        assert json.loads(keeping.got[0])["id"] == "m2"
