@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
+from megabot_cli.client.wire import server_frame
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.outbox import WORTH_A_GROUP
 from megabot_cli.relay.server import Relay
-from tests.relay.conftest import Peer, Stage, hears_nothing, until
+from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
 from tests.support.upstream import Connection, ScriptedUpstream
 
 
@@ -205,3 +208,35 @@ async def test_an_id_is_anothers_also_while_that_waits_for_the_rate_limit(stage:
         heard = [await first.message("chat_receive") for _ in range(2)]
         assert heard[1]["payload"]["content"] == "first"
         assert (await second.message("chat_receive"))["payload"]["content"] == "second"
+
+
+async def test_what_comes_in_one_read_for_one_and_for_all_keeps_its_order(stage: Stage) -> None:
+    """Also where what is for all is no envelope, and clients are so many that they are a group."""
+
+    async def answer_two(connection: Connection) -> None:
+        await connection.greet()
+        asked = [(await connection.receive())["id"]]
+        await connection.send("chat_receive", {"content": "now we know"}, reply_to=asked[0])
+        asked = [(await connection.receive())["id"] for _ in range(3)]
+        texts = [
+            json.dumps(enveloped("chat_receive", f"to {each}", content="x"))[:-1]
+            + f', "metadata": {{"reply_to": "{each}"}}}}'
+            for each in asked
+        ]
+        texts = [texts[0], "for all", texts[1], "{}", texts[2]]
+        await connection.send_raw(b"".join(server_frame(text.encode()) for text in texts))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_two) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peers = [(await stage.greeted(relay.url))[0] for _ in range(WORTH_A_GROUP + 1)]
+        await peers[0].send("chat_send", "m0", content="?")
+        await peers[0].message("chat_receive")
+        for number in range(3):
+            await peers[0].send("chat_send", f"m{number + 1}", content="?")
+        heard = [await peers[0].text() for _ in range(5)]
+        assert [each.partition('"id": "')[2][:5] or each for each in heard] == [
+            "to m1", "for all", "to m2", "{}", "to m3",
+        ]  # fmt: skip
+        for peer in peers[1:]:
+            assert [await peer.text() for _ in range(2)] == ["for all", "{}"]
