@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -136,11 +137,12 @@ async def test_of_one_client_no_more_are_held_back_than_its_queue_may_have(stage
         assert relay.sessions[0].waiting == 2
 
 
-async def test_what_waited_in_vain_holds_nobody_back(stage: Stage) -> None:
+@pytest.mark.parametrize("bound", [{"wait_s": 0.3}, {"wait_messages": 0}], ids="-".join)
+async def test_what_waited_in_vain_holds_nobody_back(stage: Stage, bound: dict[str, Any]) -> None:
     """It never went up: no answer to it can be taken for another's."""
     keeping = Keeping()
     async with ScriptedUpstream(keeping) as upstream:
-        relay = await stage.open_relay(upstream.url, mode="shared", wait_s=0.3)
+        relay = await stage.open_relay(upstream.url, mode="shared", **bound)
         first, _ = await stage.greeted(relay.url)
         second, _ = await stage.greeted(relay.url)
         await upstream.stop()

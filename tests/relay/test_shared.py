@@ -180,20 +180,40 @@ async def test_two_that_use_the_same_message_id_each_get_their_own_answer(
             assert f"from {name} {turn}" in answer["payload"]["content"]
 
 
+async def name_all(connection: Connection) -> None:
+    """Says in each answer what it answers; takes its time, and more questions meanwhile."""
+
+    async def answer(asked: dict[str, Any]) -> None:
+        await asyncio.sleep(0.4)
+        said = {"content": asked["payload"]["content"]}
+        await connection.send("chat_receive", said, reply_to=asked["id"])
+
+    async with asyncio.TaskGroup() as answers:
+        await connection.greet()
+        while True:
+            answers.create_task(answer(await connection.receive()))
+
+
+async def test_what_waits_for_an_id_to_be_free_is_not_overtaken_by_its_own_client(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream(name_all) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m0", content="the upstream names what it answers")
+        await first.message("chat_receive")
+        await first.send("chat_send", "same", content="first")
+        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        for number, message_id in enumerate(("same", "other", "another")):
+            await second.send("chat_send", message_id, content=message_id)
+            await until(lambda: relay.numbers.messages_to_upstream == 3 + number)  # noqa: B023
+        heard = [await second.message("chat_receive") for _ in range(3)]
+        assert [each["payload"]["content"] for each in heard] == ["same", "other", "another"]
+        assert (await first.message("chat_receive"))["payload"]["content"] == "first"
+
+
 async def test_an_id_is_anothers_also_while_that_waits_for_the_rate_limit(stage: Stage) -> None:
-    async def name_all(connection: Connection) -> None:
-        """Takes its time, and more questions meanwhile."""
-
-        async def answer(asked: dict[str, Any]) -> None:
-            await asyncio.sleep(0.4)
-            said = {"content": asked["payload"]["content"]}
-            await connection.send("chat_receive", said, reply_to=asked["id"])
-
-        async with asyncio.TaskGroup() as answers:
-            await connection.greet()
-            while True:
-                answers.create_task(answer(await connection.receive()))
-
     async with ScriptedUpstream(name_all) as upstream:
         limits = LimitSettings(messages_per_second=5, burst=1)
         relay = await open_relay(stage, upstream.url, limits=limits)

@@ -6,9 +6,10 @@ import asyncio
 import json
 from pathlib import Path
 
+from megabot_cli.client.wire import server_frame
 from megabot_cli.protocol.signing import Signer
-from tests.relay.conftest import SIGNING_KEY, Stage, hears_nothing, signing, until
-from tests.relay.executors import MARKED, Calling, answer, answered_in_vain, at_work
+from tests.relay.conftest import SIGNING_KEY, Stage, enveloped, hears_nothing, signing, until
+from tests.relay.executors import MARKED, Calling, answer, answered_in_vain, at_work, cursor_of
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -223,3 +224,29 @@ async def test_of_an_executor_that_leaves_the_upstream_gets_the_result_that_coul
     await script.call_as("same", "exec_1")
     await until(lambda: script.results)
     assert [result["id"] for result in script.results] == ["r1"]
+
+
+async def test_what_comes_in_one_read_with_a_call_is_numbered_in_its_order(stage: Stage) -> None:
+    script = Calling()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        reader = await stage.connect(relay.url, protocols=MARKED)
+        epoch, _, top = (await cursor_of(reader)).rpartition(":")
+        assert script.connection is not None
+        texts = [
+            json.dumps(
+                enveloped(kind, f"m{number}", tool_name="ls", execution_id="e", parameters={})
+            )
+            for number, kind in enumerate(("note", "tool_call", "note", "batch", "note"))
+        ]
+        frames = b"".join(server_frame(text.encode()) for text in texts)
+        await script.connection.send_raw(frames)
+        heard = [await reader.message() for _ in range(5)]
+        assert [each["id"] for each in heard] == ["m0", "m1", "m2", "m3", "m4"]
+        cursors = [each["metadata"]["megabot"]["cursor"] for each in heard]
+        assert cursors == [f"{epoch}:{int(top) + number}" for number in range(1, 6)]
+        again = await stage.connect(
+            relay.url, relay.sessions[0].session_id, {"cursor": cursors[1]}, protocols=MARKED
+        )
+        await again.message("connection_established")
+        assert [(await again.message())["id"] for _ in range(3)] == ["m2", "m3", "m4"]
