@@ -237,13 +237,14 @@ async def test_what_comes_in_one_read_for_one_and_for_all_keeps_its_order(stage:
         await connection.greet()
         asked = [(await connection.receive())["id"]]
         await connection.send("chat_receive", {"content": "now we know"}, reply_to=asked[0])
-        asked = [(await connection.receive())["id"] for _ in range(3)]
+        asked = [(await connection.receive())["id"] for _ in range(4)]
         texts = [
             json.dumps(enveloped("chat_receive", f"to {each}", content="x"))[:-1]
             + f', "metadata": {{"reply_to": "{each}"}}}}'
             for each in asked
         ]
-        texts = [texts[0], "for all", texts[1], "{}", texts[2]]
+        call = json.dumps(enveloped("tool_call", "call", execution_id="e"))
+        texts = [texts[0], "for all", texts[1], "{}", texts[2], call, texts[3]]
         await connection.send_raw(b"".join(server_frame(text.encode()) for text in texts))
         await connection.until_gone()
 
@@ -252,11 +253,12 @@ async def test_what_comes_in_one_read_for_one_and_for_all_keeps_its_order(stage:
         peers = [(await stage.greeted(relay.url))[0] for _ in range(WORTH_A_GROUP + 1)]
         await peers[0].send("chat_send", "m0", content="?")
         await peers[0].message("chat_receive")
-        for number in range(3):
+        for number in range(4):
             await peers[0].send("chat_send", f"m{number + 1}", content="?")
-        heard = [await peers[0].text() for _ in range(5)]
+        heard = [await peers[0].text() for _ in range(7)]
         assert [each.partition('"id": "')[2][:5] or each for each in heard] == [
-            "to m1", "for all", "to m2", "{}", "to m3",
+            "to m1", "for all", "to m2", "{}", "to m3", 'call"', "to m4",
         ]  # fmt: skip
         for peer in peers[1:]:
             assert [await peer.text() for _ in range(2)] == ["for all", "{}"]
+            assert (await peer.message())["id"] == "call"

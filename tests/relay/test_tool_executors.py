@@ -34,6 +34,19 @@ async def test_the_oldest_executor_gets_the_call_and_others_see_it_read_only(
     assert script.results[0]["payload"]["output"] == "done"
 
 
+async def test_an_executor_that_reads_the_corner_gets_a_call_once_and_to_carry_out(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor = await stage.connect(relay.url, query={"role": "executor"}, protocols=MARKED)
+    await executor.message("connection_established")
+    await script.call()
+    call = await executor.message("tool_call")
+    assert "read_only" not in call["metadata"]["megabot"]
+    assert await hears_nothing(executor)
+
+
 async def test_only_the_executor_may_answer_and_only_once(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
