@@ -7,6 +7,7 @@ import json
 import pytest
 from aiohttp import web
 
+import megabot_cli.relay.session
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.protocol.close_codes import CloseCode
 from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
@@ -129,3 +130,31 @@ async def test_what_the_link_fell_under_as_it_was_to_leave_is_sent_later_and_not
         assert relay.numbers.delivery_unknown == 0
         heard = [(await peer.message())["type"] for _ in range(3)]
         assert heard == ["status_update", "status_update", "connection_established"]
+
+
+async def test_an_id_that_was_answered_after_a_loss_may_be_used_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was doubted is settled: the new question has all the time of any other."""
+    monkeypatch.setattr(megabot_cli.relay.session, "RESUMED_GRACE_S", 0.4)
+    monkeypatch.setattr(megabot_cli.relay.session, "GRACE_CHECK_S", 0.05)
+
+    async def cut_then_answer_once(connection: Connection) -> None:
+        await connection.greet()
+        if len(upstream.connections) == 1:
+            await connection.receive()
+            await connection.cut()
+            return
+        await connection.send("chat_receive", {"content": "late"}, reply_to="m1")
+        await connection.receive()
+        await connection.until_gone()
+
+    async with ScriptedUpstream(cut_then_answer_once) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("chat_send", "m1", content="first")
+        await peer.message("chat_receive", 10.0)
+        await peer.send("chat_send", "m1", content="second")
+        assert await hears_nothing(peer, 1.0)
+        assert relay.numbers.delivery_unknown == 0
+        assert relay.sessions[0].routing.ids() == ["m1"]
