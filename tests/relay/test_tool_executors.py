@@ -132,6 +132,25 @@ async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else
     assert (await younger.message("tool_call"))["payload"]["execution_id"] == "exec_2"
 
 
+async def test_an_executor_that_is_connected_anew_under_its_name_still_answers_what_it_began(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    """Its old connection is replaced: nobody has left."""
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    named = {"role": "executor", "client_id": "ada"}
+    before, session = await stage.greeted(relay.url, **named)
+    await script.call()
+    await before.message("tool_call")
+    after, _ = await stage.greeted(relay.url, session, **named)
+    assert await before.close_code() == 4503
+    await until(lambda: len(relay.sessions[0].clients) == 1)
+    await answer(after, "r1", "done")
+    await until(lambda: script.results)
+    await asyncio.sleep(0.05)
+    assert [each["payload"]["status"] for each in script.results] == ["completed"]
+
+
 async def test_what_the_relay_itself_says_upstream_is_signed_where_the_profile_signs(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream], tmp_path: Path
 ) -> None:
