@@ -84,7 +84,8 @@ class WireForm:
             self.unsigned += 1
             return None
         decoded = text.decode()
-        return Received(decoded, peek(decoded), time.time())
+        folded = kind is aiohttp.WSMsgType.BINARY
+        return Received(decoded, peek(decoded), time.time(), folded)
 
     def problem(self, text: bytes) -> str | None:
         """What is wrong with a message's signature, where one is demanded."""
