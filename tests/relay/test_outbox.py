@@ -296,6 +296,20 @@ async def test_who_was_closed_gets_nothing_more_of_its_group(frames: list[bytes]
         pair.close()
 
 
+async def test_what_is_written_at_once_has_what_a_group_has_before_it() -> None:
+    """As where a client is closed: the close frame follows all that it was sent."""
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    group.offer(b"to all", 1)
+    outboxes[0].write_now()
+    pairs[0].transport.write(b"close")
+    assert await pairs[0].read(11) == b"to allclose"
+    for pair in pairs[1:]:
+        assert await pair.read(6) == b"to all"
+    for pair in pairs:
+        pair.close()
+
+
 class Filling(asyncio.WriteTransport):
     """A transport whose buffer is as full as a test says."""
 

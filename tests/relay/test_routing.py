@@ -295,3 +295,18 @@ def test_a_whole_answer_is_waited_for_so_long_and_no_longer() -> None:
     routing.route(*message("chat_stream", is_complete=True), 2.0)
     assert routing.expire(2.0 + WHOLE_ANSWER_S - 0.001, 60.0) == []
     assert [each.message_id for each in routing.expire(2.0 + WHOLE_ANSWER_S, 60.0)] == ["a"]
+
+
+def test_an_upstream_that_repeats_its_answers_as_a_whole_may_leave_one_out() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", is_complete=True), 2.0)
+    assert routing.route(*message("chat_receive"), 2.1).client == "ann"
+    routing.sent("b", "bob", 3.0)
+    routing.route(*message("chat_stream", is_complete=True), 4.0)
+    routing.expire(4.0 + WHOLE_ANSWER_S, 60.0)
+    routing.sent("c", "cat", 5.0)
+    routing.route(*message("chat_stream", is_complete=True), 6.0)
+    assert routing.must_hold("chat_send")
+    assert routing.route(*message("chat_receive"), 6.1).client == "cat"
+    assert not routing.must_hold("chat_send")
