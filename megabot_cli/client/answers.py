@@ -31,7 +31,9 @@ class Answer(msgspec.Struct, frozen=True):
     total_s: float  # to the last message of the answer
     first_chunk_s: float | None = None
     holes: int = 0  # places where a chunk was missing when the next one came
-    finished: bool = True  # False: chunks are missing and no chat_receive made up for them
+    repeats: int = 0  # chunks that came once more; they are not in the text again
+    missing: int = 0  # chunks that never came, and no chat_receive made up for them
+    finished: bool = True  # False: some are missing
     messages: tuple[str, ...] = ()  # exactly as they came
     came_at: tuple[float, ...] = ()  # when each of them did, Unix seconds
 
@@ -219,6 +221,7 @@ class PendingAnswer:
         """What came. Only when the phase is DONE and there is no fault."""
         began = self.sent_at if self.sent_at is not None else self._last_at
         first = self._first_chunk_at
+        missing = 0 if self.whole is not None else self._stream.highest - self.chunks
         return Answer(
             text=self.text,
             reply_to=self.message_id,
@@ -226,7 +229,9 @@ class PendingAnswer:
             total_s=max(0.0, self._last_at - began),
             first_chunk_s=None if first is None else max(0.0, first - began),
             holes=self._stream.holes,
-            finished=self.whole is not None or self._stream.highest == self.chunks,
+            repeats=self._stream.repeats,
+            missing=missing,
+            finished=not missing,
             messages=tuple(self._messages),
             came_at=tuple(self._came_at),
         )

@@ -21,6 +21,7 @@ from megabot_cli.client.tokens import TokenSource
 from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import ConnectionLost, MegabotError, NotAuthenticated, UpstreamRefused
 from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.protocol.compression import Overlong
 
 _MESSAGES = (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY)
 
@@ -96,7 +97,10 @@ class KeptConnection:
     def _take(self, batch: list[bytes], binary: bool, _whole: bytes | None = None, /) -> None:
         assert self._texts is not None
         if binary:
-            received = self._form.incoming(aiohttp.WSMsgType.BINARY, batch[0])
+            try:
+                received = self._form.incoming(aiohttp.WSMsgType.BINARY, batch[0])
+            except Overlong as fault:
+                raise aiohttp.WebSocketError(CloseCode.TOO_BIG, fault.message) from None
             assert received is not None  # no signature is demanded
             self._listener.heard(received)
             return
@@ -237,6 +241,9 @@ class KeptConnection:
                     # RFC 6455, 8.1: text that is not UTF-8 fails the connection.
                     await hang_up(socket, CloseCode.INVALID_TEXT)
                     loss = Loss(CloseCode.INVALID_TEXT)
+                except Overlong as fault:
+                    await hang_up(socket, CloseCode.TOO_BIG, fault.message)
+                    loss = Loss(CloseCode.TOO_BIG)
                 else:
                     messages += 1
                     if received is not None:

@@ -69,20 +69,23 @@ class Meter:
 
 class MessageLog:
     """The newest messages both ways, at most `most`. Nothing secret is kept: neither what looks
-    like a secret nor what is known for one. `also` gets each as it is, secrets included."""
+    like a secret nor what is known for one. `also` gets each as it is, secrets included,
+    and whether it travelled as gzip."""
 
     def __init__(
         self,
         most: int,
-        also: Callable[[Literal["sent", "received"], str | bytes], None] | None = None,
+        also: Callable[[Literal["sent", "received"], str | bytes, bool], None] | None = None,
     ) -> None:
         self._also = also
         self._messages: deque[LoggedMessage] = deque(maxlen=most)
         self._redactor = Redactor(os.urandom(16))
 
-    def add(self, direction: Literal["sent", "received"], text: str | bytes) -> None:
+    def add(
+        self, direction: Literal["sent", "received"], text: str | bytes, *, folded: bool = False
+    ) -> None:
         if self._also is not None:
-            self._also(direction, text)
+            self._also(direction, text, folded)
         shown = f"<{len(text)} bytes>" if isinstance(text, bytes) else text
         self._messages.append(LoggedMessage(direction, time.time(), self._redactor.clean(shown)))
 
@@ -117,22 +120,26 @@ class Observed:
         """What has passed so far."""
         return self._meter.snapshot()
 
-    def _sent(self, texts: Sequence[str | bytes]) -> None:
+    def _sent(self, texts: Sequence[str | bytes], folded: bool) -> None:
         self._meter.messages_sent += len(texts)
         self._meter.bytes_sent += sum(map(len, texts))
-        self._remember("sent", texts)
+        self._remember("sent", texts, folded=folded)
 
-    def _came(self, texts: Sequence[str | bytes]) -> None:
+    def _came(self, texts: Sequence[str | bytes], *, folded: bool = False) -> None:
         self._meter.messages_received += len(texts)
         self._meter.bytes_received += sum(map(len, texts))
-        self._remember("received", texts)
+        self._remember("received", texts, folded=folded)
 
     def _remember(
-        self, direction: Literal["sent", "received"], texts: Sequence[str | bytes]
+        self,
+        direction: Literal["sent", "received"],
+        texts: Sequence[str | bytes],
+        *,
+        folded: bool,
     ) -> None:
         if self._log is None:
             return
         if self._tokens is not None:  # asked each time, for it renews them
             self._log.know(self._tokens.secrets)
         for text in texts:
-            self._log.add(direction, text)
+            self._log.add(direction, text, folded=folded)

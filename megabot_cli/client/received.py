@@ -17,6 +17,7 @@ class Received(msgspec.Struct, frozen=True):
     text: str | bytes
     head: Head | None  # None: binary, or no JSON object
     at: float  # Unix seconds
+    folded: bool = False  # it travelled as gzip
 
     def payload(self) -> Any:
         """The payload as Python values; None when the message has none that can be read."""

@@ -69,12 +69,12 @@ class Receiving(Reacting):
         """One message, or those in a batch, each for itself."""
         inner = unwrap(received.text) if received.head and received.head.type == "batch" else []
         for text in inner:
-            self._take(Received(text, peek(text), received.at))
+            self._take(Received(text, peek(text), received.at, received.folded))
         if not inner:
             self._take(received)
 
     def _take(self, received: Received) -> None:
-        self._came((received.text,))
+        self._came((received.text,), folded=received.folded)
         if received.head is not None and received.head.type == "connection_error":
             self._meter.errors += 1
         if self._listening is not None:

@@ -31,7 +31,7 @@ class Sender:
         bucket: TokenBucket,
         queue: int,
         form: WireForm,
-        on_sent: Callable[[Sequence[str | bytes]], None] = lambda _: None,
+        on_sent: Callable[[Sequence[str | bytes], bool], None] = lambda _texts, _folded: None,
     ) -> None:
         self._on_sent = on_sent
         self._bucket = bucket
@@ -76,7 +76,7 @@ class Sender:
             async with self._turn:
                 await self._wait_for_rate()
                 await self._write(data, opcode, on_write)
-            self._on_sent((text,))
+            self._on_sent((text,), _is_folded(text, opcode))
         finally:
             self._senders -= 1
 
@@ -106,7 +106,7 @@ class Sender:
             data, opcode = self._form.outgoing(text)
             await self._wait_for_rate()
             await self._write(data, opcode, lambda: on_write(1))
-            self._on_sent((text,))
+            self._on_sent((text,), _is_folded(text, opcode))
 
     async def _write_together(
         self, texts: Sequence[str | bytes], on_write: Callable[[int], None]
@@ -133,7 +133,7 @@ class Sender:
             self._masks = wire.MaskSource()
         on_write(len(texts))
         transport.write(wire.client_frames(messages, self._masks))
-        self._on_sent(texts)
+        self._on_sent(texts, False)
         try:
             await wire.room_for_more(socket)
         except (aiohttp.ClientError, ConnectionError):
@@ -184,3 +184,8 @@ def _fallen() -> ConnectionLost:
     return ConnectionLost(
         "The connection fell while a message was being sent", "It may have arrived or not."
     )
+
+
+def _is_folded(text: str | bytes, opcode: aiohttp.WSMsgType) -> bool:
+    """Whether a text leaves as gzip."""
+    return isinstance(text, str) and opcode is aiohttp.WSMsgType.BINARY

@@ -10,7 +10,13 @@ import aiohttp
 
 from megabot_cli.client.received import Received
 from megabot_cli.errors import BadConfiguration, BadData, NotFound
-from megabot_cli.protocol.compression import THRESHOLD_BYTES, compress, inflate, is_gzip
+from megabot_cli.protocol.compression import (
+    THRESHOLD_BYTES,
+    Overlong,
+    compress,
+    inflate,
+    is_gzip,
+)
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.protocol.signing import Signer
 
@@ -67,7 +73,7 @@ class WireForm:
         """What a message says; None for what must not be believed.
 
         Binary that is no gzip of a text stays binary. Raises UnicodeDecodeError for text
-        that is not UTF-8.
+        that is not UTF-8, and `Overlong` for gzip of more than may come.
         """
         text = data
         if kind is aiohttp.WSMsgType.BINARY:
@@ -78,7 +84,8 @@ class WireForm:
             self.unsigned += 1
             return None
         decoded = text.decode()
-        return Received(decoded, peek(decoded), time.time())
+        folded = kind is aiohttp.WSMsgType.BINARY
+        return Received(decoded, peek(decoded), time.time(), folded)
 
     def problem(self, text: bytes) -> str | None:
         """What is wrong with a message's signature, where one is demanded."""
@@ -93,6 +100,8 @@ class WireForm:
         try:
             text = inflate(data, self._most_bytes)
             text.decode()
+        except Overlong:
+            raise
         except (BadData, UnicodeDecodeError):
             return None
         return text

@@ -15,6 +15,7 @@ def record_of(received: Received, number: int, offset_us: int, session_id: str |
 
     from megabot_cli.protocol.envelope import wire_size
     from megabot_cli.recording.record import Record
+    from megabot_cli.recording.unpacking import NOTE
 
     head, text = received.head, received.text
     is_text = isinstance(text, str)
@@ -32,4 +33,5 @@ def record_of(received: Received, number: int, offset_us: int, session_id: str |
         size=wire_size(text),
         data=text if isinstance(text, str) else None,
         data_b64=None if isinstance(text, str) else b64encode(text).decode(),
+        note=NOTE if received.folded else None,
     )

@@ -19,6 +19,7 @@ from megabot_cli.errors import (
 )
 
 if TYPE_CHECKING:
+    from megabot_cli.client.answers import Answer
     from megabot_cli.client.connection import ClientEvent, MegaBotClient, Received
     from megabot_cli.client.flat import FlatClient
     from megabot_cli.commands.invocation import Invocation
@@ -67,6 +68,10 @@ class Partner(Protocol):
         meanwhile."""
         ...
 
+    def tell_faults(self) -> None:
+        """Say what of the last answer did not come as it should."""
+        ...
+
     async def go_on_in(self, session: str | None) -> None:
         """Talk in another session from here on; None begins a new one. NotFound when there is
         none such: then the talk stays where it was."""
@@ -94,6 +99,7 @@ class _SessionPartner:
         self._status: Show | None = None
         self._stack = contextlib.AsyncExitStack()
         self._client: MegaBotClient | None = None
+        self._answer: Answer | None = None  # the last one
         self._error_will_say_it = False
         self.session = session
 
@@ -151,9 +157,16 @@ class _SessionPartner:
         assert self._client is not None
         self._status = status
         try:
-            return (await self._client.ask(text, on_chunk=show)).messages
+            self._answer = await self._client.ask(text, on_chunk=show)
+            return self._answer.messages
         finally:
             self._status = None
+
+    def tell_faults(self) -> None:
+        from megabot_cli.commands.answer_faults import tell_faults
+
+        if self._answer is not None:
+            tell_faults(self._invocation.console, self._answer)
 
     async def go_on_in(self, session: str | None) -> None:
         await self._enter_asked(session, else_new="`/session new` begins one.")
@@ -211,6 +224,9 @@ class _FlatPartner:
         answer = await self._client.ask(text)
         show(answer.content if answer.content is not None else answer.text)
         return [answer.text]
+
+    def tell_faults(self) -> None:
+        """An answer is one message there: it comes whole or not at all."""
 
     async def go_on_in(self, session: str | None) -> None:
         raise WrongUsage("The flat dialect has no sessions")
@@ -317,6 +333,7 @@ async def _say(invocation: Invocation, partner: Partner, text: str, talk: Talk) 
                 console.stream(markdown.end())
             console.end_line()
             talk.turns.append((text, "".join(came)))
+    partner.tell_faults()
 
 
 async def _say_until_stopped(

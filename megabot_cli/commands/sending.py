@@ -283,6 +283,7 @@ async def _show_reply(
     message: Ready,
     waiting: Waiting,
 ) -> None:
+    from megabot_cli.commands.answer_faults import tell_faults
     from megabot_cli.commands.replies import Replies
     from megabot_cli.terminal.text import safe_text
 
@@ -301,6 +302,7 @@ async def _show_reply(
         console.end_line()
     if not shown:
         replies.show_answer(answer, client.session_id)
+    tell_faults(console, answer)
 
 
 async def ask(client: MegaBotClient, message: Ready, **more: Any) -> Answer:

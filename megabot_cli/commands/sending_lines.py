@@ -187,6 +187,7 @@ async def _exchange(client: MegaBotClient, wait: Wait, message: Ready) -> dict[s
         "id": message.message_id,
         "answer": answer.text,
         "chunks": answer.chunks,
+        **({"missing": answer.missing} if answer.missing else {}),
         "first_chunk_s": _rounded(answer.first_chunk_s),
         "total_s": _rounded(answer.total_s),
         "reply": json.loads(answer.messages[-1]) if answer.messages else None,

@@ -65,6 +65,8 @@ def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes
             live = [tail for tail in tails if tail.source.is_live and _goes_on(tail, wishes)]
             if live:
                 run(follow(live))
+            elif count != 0 and not any(tail.found for tail in tails):
+                invocation.console.note("nothing was found that is wanted")
     finally:
         screen.end()
 

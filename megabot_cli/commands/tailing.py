@@ -51,6 +51,7 @@ class Tail:
     wanted: Selection
     screen: Screen
     last_n: int = 0  # of its recording, as far as that was shown
+    found: bool = False  # whether its recording held something that is wanted
     shown: deque[_Key] = field(default_factory=lambda: deque(maxlen=MOST_OVERLAP))
 
     def __post_init__(self) -> None:
@@ -100,6 +101,7 @@ class Tail:
 
     def show_past(self, record: Record, at: float, line: bytes) -> None:
         """Show what was chosen from its recording."""
+        self.found = True
         if self.source.is_live:
             self.shown.append(same_as(record))
             self.last_n = max(self.last_n, record.n)
@@ -158,12 +160,14 @@ def _show_one(tail: Tail, count: int | None) -> None:
         with at_once(tail.invocation, "the past"):
             if count is None and not printer.needs_lines:
                 for records in choose_many(reader, tail.wanted):
+                    tail.found = tail.found or bool(records)
                     printer.show_many(records, started_at)
             else:
                 past: Iterable[tuple[Record, bytes]] = choose(reader, tail.wanted)
                 if count is not None:
                     past = deque(past, maxlen=count)
                 for record, line in past:
+                    tail.found = True
                     printer.show(record, started_at + record.t / 1e6, line)
         tell_warnings(tail.invocation, reader)
     tail.screen.printer.end()

@@ -266,7 +266,7 @@ class RelaySettings(Section, frozen=True):
         bool,
         Meta(
             description="Send what waits for the rate limit as a batch of up to ten; "
-            "each message in it counts."
+            "each message in it counts. None where the profile signs."
         ),
     ] = False
     flight_recorder_s: Annotated[

@@ -16,6 +16,8 @@ from megabot_cli.client.received import Received
 from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import ConnectionLost, MegabotError
 from megabot_cli.protocol.batching import unwrap
+from megabot_cli.protocol.close_codes import CloseCode
+from megabot_cli.protocol.compression import Overlong
 from megabot_cli.protocol.envelope import peek
 
 # A peer that breaks the protocol, or is gone, while we write.
@@ -87,7 +89,10 @@ class Conversation:
             case aiohttp.WSMsgType.PING:
                 await self.socket.pong(data)
             case aiohttp.WSMsgType.TEXT | aiohttp.WSMsgType.BINARY:
-                received = self._form.incoming(kind, data)
+                try:
+                    received = self._form.incoming(kind, data)
+                except Overlong:
+                    raise _hung_up(CloseCode.TOO_BIG) from None
                 return _unwrapped(received) if received is not None else []
             case _:
                 raise _hung_up(self.socket.close_code)

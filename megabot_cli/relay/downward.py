@@ -159,8 +159,11 @@ class Downward:
                         ):
                             seq = ring.top
                             continue
-                        if kind == "connection_error" and self._is_for_the_link(head, data):
-                            continue
+                        if kind == "connection_error":
+                            said = self._unfold.text(data, binary)
+                            if self._is_for_the_link(head, said) or self._refuse(head, said, now):
+                                seq = ring.top
+                                continue
                         if kind == GREETING and self._greeted_anew(self._unfold.text(data, binary)):
                             continue
                         if to_askers_only or requests:
@@ -250,6 +253,13 @@ class Downward:
             self._link.slow_down()
         # The link renews its credential; clients hear if that is refused.
         return code == 401 and head.reply_to is None
+
+    def _refuse(self, head: Head, data: bytes, now: float) -> bool:
+        """Where the upstream refuses a batch that we have made: each message in it, by its id."""
+        refusals = self._link.batches.refused(head.reply_to, data)
+        for each in refusals:
+            self._hand_out(each, self._concerns(peek(each) or Head(), each, now), now)
+        return bool(refusals)
 
     def _concerns(self, head: Head, data: bytes, now: float) -> str | None:
         """The name of the client a message is for; None: for all of them."""

@@ -12,6 +12,7 @@ from megabot_cli.client.dial import connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.client.trust import trust
+from megabot_cli.client.wire_form import open_signer
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.recording.known_secrets import KnownSecrets
@@ -68,6 +69,7 @@ class Identity:
             http=http,
             open_tokens=lambda: served.open_tokens(http),
             tls=tls,
+            signer=open_signer(profile.integrity.key_file),
             witness=witness,
             numbers=numbers,
             engine=engine,

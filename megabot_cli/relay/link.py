@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import Protocol
 
 import aiohttp
@@ -24,12 +23,13 @@ from megabot_cli.client.wire import (
 )
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
-from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as, wrap
+from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
 from megabot_cli.protocol.greeting import greeted
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
+from megabot_cli.relay.own_batches import OwnBatches
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.reading import Goodbye, read_all
 from megabot_cli.relay.send_pace import SendPace
@@ -84,7 +84,8 @@ class Link:
         self._user_id = user_id
         self._platform = platform or parts.profile.platform
         limits = parts.limits
-        self._batching = parts.settings.batching
+        self.batches = OwnBatches()
+        self._batching = parts.makes_batches
         self._pace = SendPace(limits.messages_per_second, limits.burst, parts.loop.time())
         # Whether one more may leave at a time of the event loop's; None: as many as there are.
         self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
@@ -276,7 +277,7 @@ class Link:
         """What the settings say now holds for what leaves and waits from now on."""
         limits, settings = self._parts.limits, self._parts.settings
         self.queue.resize(limits, settings)
-        self._batching = settings.batching
+        self._batching = self._parts.makes_batches
         self._pace.allow(limits.messages_per_second, limits.burst, self._parts.loop.time())
         self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
         self._pump()
@@ -422,10 +423,8 @@ class Link:
         together = self.queue.take_together(BATCH, most_bytes)
         if len(together) <= 1:
             return together[0] if together else None
-        text = wrap([each.data.decode() for each in together], new_id("msg"), time.time())
         self._parts.numbers.batches += 1
-        inner = tuple(together)
-        return Waiting("", None, text.encode(), False, together[0].at, inner=inner)
+        return self.batches.make(together)
 
     def _watch_expiry(self) -> None:
         if self._expiry_timer is None and len(self.queue):

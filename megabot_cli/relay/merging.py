@@ -42,7 +42,7 @@ def merge(items: list[Item], sent_seq: int = 0) -> list[Item]:
             continue
         if run:
             kept += _merge_run(run, sent_seq)
-            sent_seq = run[-1][0].seq or sent_seq
+            sent_seq = max(sent_seq, _top(run))
             run = []
         kept.append(item)
         sent_seq = item.seq or sent_seq
@@ -69,7 +69,14 @@ def _merge_run(run: list[tuple[Item, Head]], sent_seq: int) -> list[Item]:
     merged = [item for item in kept if item is not _GONE]
     if len(merged) == len(run):
         return merged
-    return [*(_before_the_end(item, sent_seq) for item in merged[:-1]), merged[-1]]
+    *before, last = merged
+    # A notice of the relay's has no number; where it is the last, the run is complete with it.
+    ended = last if last.seq else Item(last.data, _top(run))
+    return [*(_before_the_end(item, sent_seq) for item in before), ended]
+
+
+def _top(run: list[tuple[Item, Head]]) -> int:
+    return max(item.seq for item, _ in run)
 
 
 def _before_the_end(item: Item, sent_seq: int) -> Item:

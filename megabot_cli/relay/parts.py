@@ -16,6 +16,7 @@ from megabot_cli.client.tokens import TokenSource
 from megabot_cli.client.wire import MaskSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.protocol.envelope import build
+from megabot_cli.protocol.signing import Signer
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.heartbeat import Heartbeat
@@ -37,6 +38,7 @@ class RelayParts:
         http: aiohttp.ClientSession,
         open_tokens: Callable[[], TokenSource],
         tls: ssl.SSLContext | bool,
+        signer: Signer | None,
         witness: Witness,
         numbers: RelayNumbers,
         engine: Engine,
@@ -52,6 +54,7 @@ class RelayParts:
         self.endpoint = endpoint
         self.http = http
         self.tls = tls
+        self.signer = signer  # of what the relay itself says upstream
         self.witness = witness
         self.numbers = numbers
         self.engine = engine
@@ -64,6 +67,11 @@ class RelayParts:
         self._open_tokens = open_tokens
         self._known = known
         self.reload_tokens()
+
+    @property
+    def makes_batches(self) -> bool:
+        """Not where messages are signed: one without a signature would have all others refused."""
+        return self.settings.batching and self.signer is None
 
     def reload_tokens(self) -> None:
         """Read the stored credential again: somebody may have logged in since."""

@@ -228,6 +228,16 @@ class Routing:
     def ids(self) -> list[str]:
         return list(self.requests)
 
+    def still_open(self, since: dict[str, float]) -> dict[str, float]:
+        """Those of these requests that are under way since then; not one that was answered and
+        whose id was used again."""
+        requests = self.requests
+        return {
+            each: at
+            for each, at in since.items()
+            if each in requests and requests[each].sent_at <= at
+        }
+
     def must_hold(self, kind: str | None) -> bool:
         """Whether a further request of this kind would make the answers ambiguous."""
         if self.echoes or kind not in ASKS:

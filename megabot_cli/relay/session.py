@@ -368,8 +368,8 @@ class Session:
         """Give up what a resumed upstream does not go on with, or one that stays away; what it
         answered is settled."""
         self._grace = None
-        now, requests = self._parts.loop.time(), self.routing.requests
-        self._unsure = {each: since for each, since in self._unsure.items() if each in requests}
+        now = self._parts.loop.time()
+        self._unsure = self.routing.still_open(self._unsure)
         quiet = self.link.up and now - self._downward.heard_at >= RESUMED_GRACE_S
         grace_s = RESUMED_GRACE_S if quiet else LONGEST_GRACE_S
         over = [each for each, since in self._unsure.items() if now - since >= grace_s]

@@ -21,6 +21,7 @@ class ToolResults:
         self, parts: RelayParts, link: Link, executions: Executions, kept: KeptResults
     ) -> None:
         self._time = parts.loop.time
+        self._signer = parts.signer
         self._numbers = parts.numbers
         self._witness = parts.witness
         self._link = link
@@ -62,6 +63,8 @@ class ToolResults:
             "output": output,
         }
         text = notice("tool_result", payload, session_id=self._link.life.session_id)
+        if self._signer is not None:
+            text = self._signer.sign(text)
         return Waiting(client, None, text, False, self._time(), urgent=True)
 
     def _say(self, execution_id: str, result: Waiting) -> None:

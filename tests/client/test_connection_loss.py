@@ -13,6 +13,7 @@ from megabot_cli.errors import (
     TimedOut,
 )
 from megabot_cli.protocol.backoff import FullJitter, Linear
+from megabot_cli.protocol.compression import compress
 from tests.client.conftest import until
 from tests.client.conversations import (
     Twice,
@@ -94,6 +95,25 @@ async def test_an_answer_that_is_not_resumed_ends_with_its_time() -> None:
     ):
         with pytest.raises(TimedOut):
             await client.ask("hello", timeout_s=0.2)
+
+
+async def test_gzip_that_unfolds_to_more_than_may_come_ends_the_connection() -> None:
+    """As plain text of that length does: nobody waits for an answer that was passed over."""
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.send_bytes(compress(b'{"id":"z","type":"x","payload":"%4000d"}' % 1))
+        await connection.until_gone()
+
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(upstream, reconnect=None, max_message_bytes=1000) as client,
+    ):
+        with pytest.raises(ConnectionLost) as lost:
+            await client.ask("hello", timeout_s=20)
+        assert lost.value.close_code == 1009
+        await until(lambda: upstream.connections[0].socket.close_code == 1009)
 
 
 async def test_iterating_goes_on_over_the_loss() -> None:

@@ -97,7 +97,7 @@ async def test_a_hole_that_is_never_filled_is_told(talk: Talk) -> None:
     talk.hear("chat_stream", chunk("a", 1), reply_to="q")
     talk.hear("chat_stream", chunk("c", 3, last=True), reply_to="q")
     answer = await talk.answer(question)
-    assert (answer.text, answer.holes, answer.finished) == ("ac", 1, False)
+    assert (answer.text, answer.holes, answer.missing, answer.finished) == ("ac", 1, 1, False)
 
 
 async def test_a_chat_receive_makes_up_for_a_hole(talk: Talk) -> None:
@@ -106,7 +106,7 @@ async def test_a_chat_receive_makes_up_for_a_hole(talk: Talk) -> None:
     talk.hear("chat_stream", chunk("c", 3, last=True), reply_to="q")
     talk.hear("chat_receive", {"content": "abc"}, reply_to="q")
     answer = await talk.answer(question)
-    assert (answer.text, answer.holes, answer.finished) == ("abc", 1, True)
+    assert (answer.text, answer.holes, answer.missing, answer.finished) == ("abc", 1, 0, True)
 
 
 async def test_chunks_that_come_twice_or_out_of_order_are_put_right(talk: Talk) -> None:
@@ -116,6 +116,7 @@ async def test_chunks_that_come_twice_or_out_of_order_are_put_right(talk: Talk) 
     talk.hear("chat_stream", chunk("c", 3, last=True), reply_to="q")
     answer = await talk.answer(question)
     assert (answer.text, answer.chunks, answer.finished) == ("abc", 3, True)
+    assert (answer.holes, answer.repeats, answer.missing) == (1, 2, 0)
 
 
 # Upstreams that name nothing: the specification's own examples

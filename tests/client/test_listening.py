@@ -89,23 +89,36 @@ async def test_binary_and_gzip_are_told_one_by_one() -> None:
     await listening
 
 
-async def test_a_text_that_is_no_utf8_ends_the_connection() -> None:
+@pytest.mark.parametrize(
+    ("frame", "code"),
+    [
+        (wire.server_frame(b'{"id":"m","type":"x","payload":"\xff"}'), 1007),
+        (
+            wire.server_frame(
+                compress(b'{"id":"m","type":"x","payload":"%4000d"}' % 1), wire.BINARY
+            ),
+            1009,
+        ),
+    ],
+    ids=["no UTF-8", "gzip of too much"],
+)
+async def test_what_cannot_be_taken_ends_the_connection(frame: bytes, code: int) -> None:
     async def script(connection: Connection) -> None:
-        frame = wire.server_frame(b'{"id":"m","type":"x","payload":"\xff"}')
         await on_a_word(connection, lambda: connection.send_raw(frame))
 
     ears = Ears()
     async with (
         ScriptedUpstream(script) as upstream,
-        client_of(upstream, reconnect=None) as client,
+        client_of(upstream, reconnect=None, max_message_bytes=1000) as client,
     ):
         listening = ears.listen(client)
         await client.send("custom", {})
         with pytest.raises(ConnectionLost) as lost:
             await asyncio.wait_for(listening, 5)
-        assert lost.value.close_code == 1007
-        await until(lambda: upstream.connections[0].socket.close_code == 1007)
+        assert lost.value.close_code == code
+        await until(lambda: upstream.connections[0].socket.close_code == code)
     assert ears.said == []
+    assert len(ears.others) == 1  # the greeting
 
 
 async def test_a_listener_that_fails_ends_the_client_and_its_fault_is_told() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import aiohttp
+import msgspec
 import pytest
 from yarl import URL
 
@@ -20,6 +21,7 @@ from megabot_cli.client.tokens import TokenSource
 from megabot_cli.config.schema import (
     Dialect,
     GatewaySettings,
+    IntegritySettings,
     LimitSettings,
     ProfileSettings,
     RecordingSettings,
@@ -127,6 +129,7 @@ class Stage:
         secret: str | None = None,
         anonymous: bool = False,
         dialect: Dialect = "megabot",
+        integrity: IntegritySettings | None = None,
     ) -> Served:
         """A profile with an API key, the one of this stage's user if not another."""
         endpoint = parse_endpoint(url)
@@ -138,7 +141,10 @@ class Stage:
         def open_tokens(http: aiohttp.ClientSession) -> TokenSource:
             return TokenSource(http, endpoint, credential=credential)
 
-        return Served(name, ProfileSettings(url=url, dialect=dialect), open_tokens)
+        profile = ProfileSettings(url=url, dialect=dialect)
+        if integrity is not None:
+            profile = msgspec.structs.replace(profile, integrity=integrity)
+        return Served(name, profile, open_tokens)
 
     async def open_relay(
         self,
@@ -151,12 +157,18 @@ class Stage:
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
         dialect: Dialect = "megabot",
+        integrity: IntegritySettings | None = None,
         also: Sequence[Served] = (),
         **settings: Any,
     ) -> Relay:
         endpoint = parse_endpoint(url)
         main = self.served(
-            "test", url, secret=secret or self.api_key, anonymous=anonymous, dialect=dialect
+            "test",
+            url,
+            secret=secret or self.api_key,
+            anonymous=anonymous,
+            dialect=dialect,
+            integrity=integrity,
         )
         recorder = None
         if record:
@@ -249,3 +261,14 @@ async def hears_nothing(peer: Peer, for_s: float = 0.15) -> bool:
 
 def enveloped(kind: str, message_id: str, **payload: object) -> dict[str, object]:
     return {"id": message_id, "type": kind, "payload": payload, "timestamp": 0}
+
+
+SIGNING_KEY = b"a key of more than sixteen bytes"
+
+
+def signing(folder: Path) -> IntegritySettings:
+    """The settings of a profile that signs with `SIGNING_KEY`."""
+    file = folder / "signing-key"
+    file.write_bytes(SIGNING_KEY)
+    file.chmod(0o600)
+    return IntegritySettings(key_file=str(file))

@@ -15,6 +15,7 @@ from megabot_cli.client.wire import client_frame, server_frame, upstream_transpo
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.transports import unseen
 from tests.relay.conftest import Peer, Stage, until
+from tests.support.upstream import Connection, ScriptedUpstream
 
 MASK = b"\x01\x02\x03\x04"
 
@@ -158,3 +159,25 @@ def test_only_this_machine_and_encryption_hide_what_is_sent(
     facts: dict[str, object], expected: bool
 ) -> None:
     assert unseen(Connected(**facts)) is expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_what_is_no_text_is_left_out_of_a_read_and_the_rest_comes_exactly(
+    stage: Stage, mode: str
+) -> None:
+    texts = [message("m1").encode(), b'{"id":"\xff"}', message("m2").encode(), b"\xff", b"plain"]
+
+    async def in_one_write(connection: Connection) -> None:
+        await connection.greet()
+        await connection.receive()
+        await connection.send_raw(b"".join(map(server_frame, texts)))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(in_one_write) as upstream:
+        relay = await stage.open_relay(upstream.url, mode=mode)
+        peers = [(await stage.greeted(relay.url))[0] for _ in range(2 if mode == "shared" else 1)]
+        await peers[0].send("note", "n1", n=1)
+        for peer in peers:
+            heard = [(await peer.text()).encode() for _ in range(3)]
+            assert heard == [texts[0], texts[2], texts[4]]
+        assert relay.numbers.drops["not_utf8"] == 2

@@ -146,3 +146,30 @@ def said(items: list[Item]) -> tuple[dict[str, list[str]], list[str]]:
         if message["payload"]["is_complete"]:
             texts.append("")
     return dict(answers), notes
+
+
+def test_notices_take_nothing_back_of_what_a_client_has() -> None:
+    """They have no number. Between messages or at the end of a run, what comes next counts from
+    the last one that had."""
+    news = item(0, "status_update", {"status": "reconnecting"})
+    refusal = item(0, "connection_error", {"error": "x"})
+    merged = merge(
+        [chunk(5, "a"), news, refusal, chunk(6, "b"), chunk(7, "c"), item(8, "note", {})]
+    )
+    assert [each.seq for each in merged] == [5, 0, 0, 7, 8]
+    two_runs = [chunk(5, "a"), news, refusal, chunk(6, "b"), chunk(7, "c"), chunk(8, "d", to="r")]
+    assert [each.seq for each in merge(two_runs, sent_seq=4)] == [5, 0, 0, 5, 8]
+    no_run = [item(5, "note", {}), refusal, chunk(6, "b"), chunk(7, "c"), chunk(8, "d", to="r")]
+    assert [each.seq for each in merge(no_run, sent_seq=4)] == [5, 0, 5, 8]
+    notices = [news, refusal, *no_run[2:]]
+    assert [each.seq for each in merge(notices, sent_seq=4)] == [0, 0, 4, 8]
+
+
+def test_a_run_is_complete_with_its_last_message_also_where_that_is_a_notice() -> None:
+    news = item(0, "status_update", {"status": "reconnecting"})
+    merged = merge([chunk(5, "a"), chunk(6, "b"), news, item(7, "note", {})], sent_seq=4)
+    assert [each.seq for each in merged] == [4, 6, 7]
+    assert read(merged[1])["payload"] == {"status": "reconnecting"}
+    older = item(0, "status_update", {"status": "reconnecting", "task_id": "t"})
+    newer = item(0, "status_update", {"status": "connected", "task_id": "t"})
+    assert [each.seq for each in merge([older, newer], sent_seq=4)] == [0]

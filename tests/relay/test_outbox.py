@@ -10,8 +10,17 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
+from megabot_cli.client.wire import server_frame
 from megabot_cli.config.schema import OutboxSettings
-from megabot_cli.relay.outbox import Group, Outbox, Stalled, Turn
+from megabot_cli.relay.outbox import (
+    HIGH_WATER_BYTES,
+    WORTH_A_GROUP,
+    Group,
+    Lost,
+    Outbox,
+    Stalled,
+    Turn,
+)
 
 
 class Pair:
@@ -195,3 +204,147 @@ def test_nothing_is_written_past_a_transport_that_is_closing(loop: str) -> None:
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(close_and_offer())
+
+
+async def test_what_a_client_has_had_is_not_taken_back_by_a_notice() -> None:
+    """Notices have no number: a client that comes back would be sent all of it again."""
+    pair = await open_pair()
+    outbox = pair.outbox()
+    outbox.offer(b"five", 5)
+    outbox.offer(b"note", 0)
+    await pair.read(8)
+    assert outbox.sent_seq == 5
+    outbox.offer(b"note", 0)
+    await pair.read(4)
+    assert outbox.sent_seq == 5
+    for seq in (6, 7, 0):  # these find the socket full
+        outbox.offer(b"x" * 200_000, seq)
+        await asyncio.sleep(0)
+    assert outbox.waiting_messages > 0
+    await asyncio.wait_for(pair.read(600_000), 10)
+    assert outbox.sent_seq == 7
+    pair.close()
+
+
+async def test_what_a_close_throws_away_is_counted_and_notices_are_told() -> None:
+    """No ring keeps those: who comes back hears them out of what was thrown away."""
+    pair = await open_pair()
+    outbox = pair.outbox()
+    outbox.offer(server_frame(b"x" * 200_000), 1)
+    await asyncio.sleep(0)
+    outbox.offer(server_frame(b"message"), 2)
+    outbox.offer(server_frame(b"notice"), 0)
+    await asyncio.sleep(0)
+    assert outbox.close() == Lost(2, (b"notice",))
+    assert outbox.behind
+    outbox.offer(server_frame(b"late"), 3)
+    assert (outbox.offered, outbox.close()) == (3, Lost())
+    pair.close()
+
+
+async def group_of(turn: Turn, size: int) -> tuple[Group, list[Pair], list[Outbox]]:
+    group = Group(turn)
+    pairs = [await open_pair() for _ in range(size)]
+    outboxes = [Outbox(pair.transport, OutboxSettings(), turn, print) for pair in pairs]
+    for outbox in outboxes:
+        group.join(outbox)
+    return group, pairs, outboxes
+
+
+async def test_what_is_on_its_way_to_a_group_is_behind_for_each_member() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    group.offer(b"to all", 1)
+    assert all(outbox.behind and not outbox.empty for outbox in outboxes)
+    for pair in pairs:
+        assert await pair.read(6) == b"to all"
+    assert not any(outbox.behind for outbox in outboxes)
+    assert [outbox.sent_seq for outbox in outboxes] == [1] * WORTH_A_GROUP
+    for pair in pairs:
+        pair.close()
+
+
+async def test_who_joins_a_group_gets_nothing_of_before() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, _ = await group_of(turn, WORTH_A_GROUP)
+    newcomer = await open_pair()
+    group.offer(b"before", 1)
+    group.join(Outbox(newcomer.transport, OutboxSettings(), turn, print))
+    group.offer(b"after", 2)
+    assert await newcomer.read(5) == b"after"
+    for pair in pairs:
+        assert await pair.read(11) == b"beforeafter"
+    for pair in [*pairs, newcomer]:
+        pair.close()
+
+
+@pytest.mark.parametrize("frames", [[], [b"own"]])
+async def test_who_was_closed_gets_nothing_more_of_its_group(frames: list[bytes]) -> None:
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    for frame in frames:
+        outboxes[0].offer(frame, 1)
+    outboxes[0].close()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    group.offer(b"to all", 2)
+    for pair in pairs[1:]:
+        assert await pair.read(6) == b"to all"
+    with pytest.raises(BlockingIOError):
+        pairs[0].peer.recv(1)
+    for pair in pairs:
+        pair.close()
+
+
+async def test_what_is_written_at_once_has_what_a_group_has_before_it() -> None:
+    """As where a client is closed: the close frame follows all that it was sent."""
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    group.offer(b"to all", 1)
+    outboxes[0].write_now()
+    pairs[0].transport.write(b"close")
+    assert await pairs[0].read(11) == b"to allclose"
+    for pair in pairs[1:]:
+        assert await pair.read(6) == b"to all"
+    for pair in pairs:
+        pair.close()
+
+
+class Filling(asyncio.WriteTransport):
+    """A transport whose buffer is as full as a test says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsent = 0
+        self.written: list[bytes] = []
+
+    def get_write_buffer_size(self) -> int:
+        return self.unsent
+
+    def is_closing(self) -> bool:
+        return False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+
+async def test_what_a_group_has_waits_behind_what_found_the_socket_full() -> None:
+    """Also where that was tried before the turn had ended, and there is room by now."""
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, _ = await group_of(turn, WORTH_A_GROUP - 1)
+    transport = Filling()
+    outbox = Outbox(transport, OutboxSettings(), turn, print)
+    group.join(outbox)
+    transport.unsent = HIGH_WATER_BYTES + 1
+    outbox.offer(b"own", 1)
+    outbox.write_now()
+    await asyncio.sleep(0)  # the turn's own write finds nothing
+    transport.unsent = 0
+    group.offer(b"to all", 2)
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        while len(transport.written) < 2:  # noqa: ASYNC110  the outbox looks by itself
+            await asyncio.sleep(0.005)
+    assert transport.written == [b"own", b"to all"]
+    for pair in pairs:
+        pair.close()

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
 import pytest
 
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.protocol.batching import unwrap, wrap
-from tests.relay.conftest import Stage, until
+from tests.relay.conftest import Stage, signing, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.relay.test_relay import answer_to
 from tests.support.upstream import Connection, Keeping, ScriptedUpstream
@@ -129,3 +131,55 @@ async def test_a_clients_own_batch_leaves_as_it_came_also_where_the_relay_makes_
         await until(lambda: good % 5 in got)
         assert [good % 0, own, good % 5] == [got[0], *got[2:]]
         assert unwrap(got[1]) == [good % 1, good % 2]
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_who_is_in_a_batch_of_the_relays_hears_by_id_that_it_was_refused(
+    stage: Stage, mode: str
+) -> None:
+    """Nobody knows the batch's own id: what was in it would be waited for in vain."""
+    batches: list[str] = []
+
+    async def refuse_batches(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            text = str(await connection.receive_text())
+            if inner := unwrap(text):
+                batches.extend(inner)
+                refusal = {"error": "rate_limited", "message": "too much", "code": 429}
+                await connection.send(
+                    "connection_error", refusal, reply_to=json.loads(text)["id"], hint="slowly"
+                )
+
+    async with ScriptedUpstream(refuse_batches) as upstream:
+        limits = LimitSettings(messages_per_second=20, burst=1)
+        relay = await stage.open_relay(upstream.url, limits=limits, batching=True, mode=mode)
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(5):
+            await peer.send("note", f"m{number}", n=number)
+        refused = [await peer.message() for _ in range(4)]
+        assert [each["metadata"]["reply_to"] for each in refused] == ["m1", "m2", "m3", "m4"]
+        assert {each["metadata"]["hint"] for each in refused} == {"slowly"}
+        assert {each["payload"]["code"] for each in refused} == {429}
+        assert {each["timestamp"] for each in refused} == {1640995200}
+        assert len({each["id"] for each in refused}) == 4
+        assert len(batches) == 4
+        assert not relay.sessions[0].routing.requests
+        assert relay.numbers.upstream_rate_limits == 1
+
+
+async def test_where_messages_are_signed_the_relay_makes_no_batches(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Its own signature would not help: one message without any has all the others refused."""
+    keeping = Keeping()
+    async with ScriptedUpstream(keeping) as upstream:
+        limits = LimitSettings(messages_per_second=50, burst=1)
+        relay = await stage.open_relay(
+            upstream.url, limits=limits, batching=True, integrity=signing(tmp_path)
+        )
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(5):
+            await peer.send("note", f"m{number}", n=number)
+        await until(lambda: len(keeping.got) == 5)
+    assert relay.numbers.batches == 0

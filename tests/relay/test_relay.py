@@ -10,8 +10,9 @@ import pytest
 
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.gateway.server import Gateway
-from tests.relay.conftest import Peer, Stage, until
+from tests.relay.conftest import Peer, Stage, hears_nothing, until
 from tests.relay.echo_upstream import echo_upstream
+from tests.support.upstream import Connection, ScriptedUpstream
 
 
 async def answer_to(peer: Peer, message_id: str) -> str:
@@ -150,3 +151,27 @@ async def test_a_client_that_does_not_read_is_closed_and_nobody_else_notices(
         await until(lambda: relay.gauges().clients == 1)
         assert relay.numbers.clients_closed[4008] == 1
         silent.transport.abort()
+
+
+@pytest.mark.parametrize("code", [401, 429, 500])
+async def test_what_the_upstream_refuses_by_id_its_sender_hears_whatever_the_code(
+    stage: Stage, code: int
+) -> None:
+    """401 and 429 are about the link, too; without an id the link alone hears of 401."""
+
+    async def refuse(connection: Connection) -> None:
+        await connection.greet()
+        asked = await connection.receive()
+        refusal = {"error": "no", "message": "no", "code": code}
+        await connection.send("connection_error", refusal)
+        await connection.send("connection_error", refusal, reply_to=asked["id"])
+        await connection.until_gone()
+
+    async with ScriptedUpstream(refuse) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("note", "m1", n=1)
+        heard = [await peer.message() for _ in range(1 if code == 401 else 2)]
+        assert {each["payload"]["code"] for each in heard} == {code}
+        assert heard[-1]["metadata"]["reply_to"] == "m1"
+        assert await hears_nothing(peer, 0.05)

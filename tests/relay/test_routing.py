@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from megabot_cli.protocol.envelope import Head, peek
-from megabot_cli.relay.routing import Route, Routing
+from megabot_cli.relay.routing import MOST_ID, UNCLEAR_S, WHOLE_ANSWER_S, Route, Routing
 
 
 def message(kind: str, reply_to: str | None = None, **payload: object) -> tuple[Head, bytes]:
@@ -209,3 +209,104 @@ def test_an_id_of_two_that_were_not_answered_is_nobodys() -> None:
     assert routing.route(*message("notification", "1"), 3.0).client is None
     routing.passed("1", "bob", 70.0)
     assert routing.route(*message("notification", "1"), 71.0).client == "bob"
+
+
+def test_what_is_older_than_the_newest_is_still_its_askers() -> None:
+    """The memory has two halves: what left the young one is in the old one."""
+    routing = Routing(limit=2)
+    for name in ("a", "b", "c"):
+        routing.sent(name, f"asker of {name}", 1.0)
+        routing.route(*message("chat_receive", name), 2.0)
+        routing.began(f"exec {name}", f"beginner of {name}")
+    for name in ("a", "b", "c"):
+        assert routing.route(*message("notification", name), 3.0).client == f"asker of {name}"
+        by_key = routing.route(*message("status_update", execution_id=f"exec {name}"), 3.0)
+        assert by_key.client == f"beginner of {name}"
+
+
+def test_an_id_may_be_used_again_by_whom_it_was_and_by_nobody_else() -> None:
+    routing = Routing()
+    assert routing.is_free("a", "ann")
+    routing.sent("a", "ann", 1.0)
+    assert routing.is_free("a", "ann")
+    assert not routing.is_free("a", "bob")
+    routing.route(*message("chat_receive", "a"), 2.0)
+    assert routing.is_free("a", "ann")
+    assert not routing.is_free("a", "bob")
+    assert not routing.taken("a", "ann", 2.0)
+    assert routing.taken("a", "bob", 2.0 + WHOLE_ANSWER_S - 0.001)
+    assert not routing.taken("a", "bob", 2.0 + WHOLE_ANSWER_S)
+
+
+def test_a_request_that_is_made_again_is_the_youngest() -> None:
+    routing = Routing(limit=2)
+    for name in ("a", "b", "a", "c"):
+        routing.sent(name, "ann", 1.0)
+    assert routing.ids() == ["a", "c"]
+
+
+def test_two_that_use_an_id_are_told_apart_once_it_is_old() -> None:
+    for later, asker in ((UNCLEAR_S - 0.001, None), (UNCLEAR_S, "bob")):
+        routing = Routing()
+        routing.passed("x", "ann", 0.0)
+        routing.passed("x", "bob", later)
+        assert routing.route(*message("notification", "x"), later).client == asker
+
+
+def test_a_key_is_remembered_up_to_a_length() -> None:
+    routing = Routing()
+    for length, asker in ((MOST_ID, "ann"), (MOST_ID + 1, None)):
+        routing.began("k" * length, "ann")
+        routed = routing.route(*message("status_update", execution_id="k" * length), 1.0)
+        assert routed.client == asker
+
+
+def test_what_a_key_names_settles_nobody_elses_request() -> None:
+    routing = Routing()
+    routing.began("exec_1", "ann")
+    routing.sent("b", "bob", 1.0, "tool_call")
+    routed = routing.route(*message("tool_result", execution_id="exec_1"), 2.0)
+    assert (routed.route, routed.client, routed.progress) == (Route.KEY, "ann", None)
+    assert routing.ids() == ["b"]
+    routing.began("exec_2", "bob")
+    routed = routing.route(*message("tool_result", execution_id="exec_2"), 3.0)
+    assert (routed.client, routing.ids()) == ("bob", [])
+
+
+def test_a_reply_that_names_nothing_is_for_a_request_of_its_kind() -> None:
+    for asked, reply, other in (
+        ("chat_send", "chat_receive", "tool_result"),
+        ("tool_call", "tool_result", "chat_receive"),
+    ):
+        routing = Routing()
+        routing.sent("a", "ann", 1.0, asked)
+        assert routing.route(*message(other), 2.0).route is Route.BROADCAST
+        assert routing.ids() == ["a"]
+        assert routing.route(*message(reply), 3.0).client == "ann"
+        assert routing.ids() == []
+        routing = Routing()
+        routing.sent("a", "ann", 1.0, asked)
+        assert routing.route(*message("connection_error"), 3.0).client == "ann"
+
+
+def test_a_whole_answer_is_waited_for_so_long_and_no_longer() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", is_complete=True), 2.0)
+    assert routing.expire(2.0 + WHOLE_ANSWER_S - 0.001, 60.0) == []
+    assert [each.message_id for each in routing.expire(2.0 + WHOLE_ANSWER_S, 60.0)] == ["a"]
+
+
+def test_an_upstream_that_repeats_its_answers_as_a_whole_may_leave_one_out() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", is_complete=True), 2.0)
+    assert routing.route(*message("chat_receive"), 2.1).client == "ann"
+    routing.sent("b", "bob", 3.0)
+    routing.route(*message("chat_stream", is_complete=True), 4.0)
+    routing.expire(4.0 + WHOLE_ANSWER_S, 60.0)
+    routing.sent("c", "cat", 5.0)
+    routing.route(*message("chat_stream", is_complete=True), 6.0)
+    assert routing.must_hold("chat_send")
+    assert routing.route(*message("chat_receive"), 6.1).client == "cat"
+    assert not routing.must_hold("chat_send")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
+from megabot_cli.client.wire import server_frame
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.relay.outbox import WORTH_A_GROUP
 from megabot_cli.relay.server import Relay
-from tests.relay.conftest import Peer, Stage, hears_nothing, until
+from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
 from tests.support.upstream import Connection, ScriptedUpstream
 
 
@@ -175,3 +178,87 @@ async def test_two_that_use_the_same_message_id_each_get_their_own_answer(
         for peer, name in ((first, "first"), (second, "second")):
             answer = await peer.message("chat_receive")
             assert f"from {name} {turn}" in answer["payload"]["content"]
+
+
+async def name_all(connection: Connection) -> None:
+    """Says in each answer what it answers; takes its time, and more questions meanwhile."""
+
+    async def answer(asked: dict[str, Any]) -> None:
+        await asyncio.sleep(0.4)
+        said = {"content": asked["payload"]["content"]}
+        await connection.send("chat_receive", said, reply_to=asked["id"])
+
+    async with asyncio.TaskGroup() as answers:
+        await connection.greet()
+        while True:
+            answers.create_task(answer(await connection.receive()))
+
+
+async def test_what_waits_for_an_id_to_be_free_is_not_overtaken_by_its_own_client(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream(name_all) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m0", content="the upstream names what it answers")
+        await first.message("chat_receive")
+        await first.send("chat_send", "same", content="first")
+        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        for number, message_id in enumerate(("same", "other", "another")):
+            await second.send("chat_send", message_id, content=message_id)
+            await until(lambda: relay.numbers.messages_to_upstream == 3 + number)  # noqa: B023
+        heard = [await second.message("chat_receive") for _ in range(3)]
+        assert [each["payload"]["content"] for each in heard] == ["same", "other", "another"]
+        assert (await first.message("chat_receive"))["payload"]["content"] == "first"
+
+
+async def test_an_id_is_anothers_also_while_that_waits_for_the_rate_limit(stage: Stage) -> None:
+    async with ScriptedUpstream(name_all) as upstream:
+        limits = LimitSettings(messages_per_second=5, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m0", content="the upstream names what it answers")
+        await first.message("chat_receive")
+        await first.send("chat_send", "m1", content="takes what the limit gives")
+        await first.send("chat_send", "same", content="first")
+        await until(lambda: relay.numbers.messages_to_upstream == 3)
+        await second.send("chat_send", "same", content="second")
+        heard = [await first.message("chat_receive") for _ in range(2)]
+        assert heard[1]["payload"]["content"] == "first"
+        assert (await second.message("chat_receive"))["payload"]["content"] == "second"
+
+
+async def test_what_comes_in_one_read_for_one_and_for_all_keeps_its_order(stage: Stage) -> None:
+    """Also where what is for all is no envelope, and clients are so many that they are a group."""
+
+    async def answer_two(connection: Connection) -> None:
+        await connection.greet()
+        asked = [(await connection.receive())["id"]]
+        await connection.send("chat_receive", {"content": "now we know"}, reply_to=asked[0])
+        asked = [(await connection.receive())["id"] for _ in range(4)]
+        texts = [
+            json.dumps(enveloped("chat_receive", f"to {each}", content="x"))[:-1]
+            + f', "metadata": {{"reply_to": "{each}"}}}}'
+            for each in asked
+        ]
+        call = json.dumps(enveloped("tool_call", "call", execution_id="e"))
+        texts = [texts[0], "for all", texts[1], "{}", texts[2], call, texts[3]]
+        await connection.send_raw(b"".join(server_frame(text.encode()) for text in texts))
+        await connection.until_gone()
+
+    async with ScriptedUpstream(answer_two) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peers = [(await stage.greeted(relay.url))[0] for _ in range(WORTH_A_GROUP + 1)]
+        await peers[0].send("chat_send", "m0", content="?")
+        await peers[0].message("chat_receive")
+        for number in range(4):
+            await peers[0].send("chat_send", f"m{number + 1}", content="?")
+        heard = [await peers[0].text() for _ in range(7)]
+        assert [each.partition('"id": "')[2][:5] or each for each in heard] == [
+            "to m1", "for all", "to m2", "{}", "to m3", 'call"', "to m4",
+        ]  # fmt: skip
+        for peer in peers[1:]:
+            assert [await peer.text() for _ in range(2)] == ["for all", "{}"]
+            assert (await peer.message())["id"] == "call"

@@ -8,8 +8,9 @@ import json
 
 import pytest
 
+from megabot_cli.protocol.batching import wrap
 from tests.relay.conftest import Stage, enveloped, hears_nothing, until
-from tests.relay.test_shared import answer_each, hears_of, open_relay
+from tests.relay.test_shared import answer_each, hears_of, name_all, open_relay
 from tests.relay.test_shared_unnamed import Unnamed
 from tests.support.upstream import Connection, ScriptedUpstream, greet_and_wait
 
@@ -162,3 +163,26 @@ async def test_a_batch_into_which_nobody_can_look_reaches_nobody_and_keeps_nobod
         assert loop.time() - began < 2.5
         assert [json.loads(text)["id"] for text in came] == ["j"]
         assert relay.numbers.drops["batch"] == 3
+
+
+async def test_what_comes_in_one_read_behind_a_batch_does_not_overtake_what_was_in_it(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream(name_all) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("chat_send", "m0", content="the upstream names what it answers")
+        await first.message("chat_receive")
+        await first.send("chat_send", "same", content="first")
+        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        texts = {
+            name: json.dumps(enveloped("chat_send", name, content=name))
+            for name in ("same", "inner", "behind")
+        }
+        session = relay.sessions[0]
+        read = [wrap([texts["same"], texts["inner"]], "b", 1.0), texts["behind"]]
+        client = list(session.clients.values())[-1]
+        session.sink(client)([each.encode() for each in read], False)
+        heard = [await second.message("chat_receive") for _ in range(3)]
+        assert [each["payload"]["content"] for each in heard] == ["same", "inner", "behind"]

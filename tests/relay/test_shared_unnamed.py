@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
+from megabot_cli.config.schema import LimitSettings
 from megabot_cli.relay import upward
 from tests.relay.conftest import Stage, hears_nothing, until
 from tests.relay.test_shared import open_relay
-from tests.support.upstream import Connection, ScriptedUpstream
+from tests.support.upstream import Connection, Keeping, ScriptedUpstream
 
 
 class Unnamed:
@@ -130,3 +132,28 @@ async def test_a_client_whose_request_waits_is_not_overtaken_by_itself(stage: St
             script.may_answer.release()
         await until(lambda: len(script.asked) == 3)
         assert script.asked == ["m1", "m2", "n2"]
+
+
+async def test_a_request_that_waits_for_the_rate_limit_holds_others_of_its_kind_back(
+    stage: Stage,
+) -> None:
+    """It has not gone up, and will be the one that an answer is taken for."""
+    keeping = Keeping()
+
+    def asked() -> list[str]:
+        return [json.loads(text)["id"] for text in keeping.got]
+
+    async with ScriptedUpstream(keeping) as upstream:
+        limits = LimitSettings(messages_per_second=5, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        first, _ = await stage.greeted(relay.url)
+        second, _ = await stage.greeted(relay.url)
+        await first.send("note", "n1", n=1)
+        await first.send("chat_send", "m1", content="one")
+        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        assert asked() in (["n1"], [])
+        await second.send("chat_send", "m2", content="two")
+        await second.send("note", "n2", n=2)
+        await until(lambda: asked() == ["n1", "m1"])
+        await asyncio.sleep(0.5)
+        assert asked() == ["n1", "m1"]

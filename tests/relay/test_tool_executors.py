@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 
-from tests.relay.conftest import Stage, hears_nothing, until
-from tests.relay.executors import MARKED, Calling, answer, answered_in_vain, at_work
+from megabot_cli.client.wire import server_frame
+from megabot_cli.protocol.signing import Signer
+from tests.relay.conftest import SIGNING_KEY, Stage, enveloped, hears_nothing, signing, until
+from tests.relay.executors import MARKED, Calling, answer, answered_in_vain, at_work, cursor_of
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -28,6 +32,19 @@ async def test_the_oldest_executor_gets_the_call_and_others_see_it_read_only(
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
     assert script.results[0]["payload"]["output"] == "done"
+
+
+async def test_an_executor_that_reads_the_corner_gets_a_call_once_and_to_carry_out(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    executor = await stage.connect(relay.url, query={"role": "executor"}, protocols=MARKED)
+    await executor.message("connection_established")
+    await script.call()
+    call = await executor.message("tool_call")
+    assert "read_only" not in call["metadata"]["megabot"]
+    assert await hears_nothing(executor)
 
 
 async def test_only_the_executor_may_answer_and_only_once(
@@ -113,6 +130,38 @@ async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else
     assert await hears_nothing(younger, 0.05)
     await script.call("exec_2")
     assert (await younger.message("tool_call"))["payload"]["execution_id"] == "exec_2"
+
+
+async def test_an_executor_that_is_connected_anew_under_its_name_still_answers_what_it_began(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    """Its old connection is replaced: nobody has left."""
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url)
+    named = {"role": "executor", "client_id": "ada"}
+    before, session = await stage.greeted(relay.url, **named)
+    await script.call()
+    await before.message("tool_call")
+    after, _ = await stage.greeted(relay.url, session, **named)
+    assert await before.close_code() == 4503
+    await until(lambda: len(relay.sessions[0].clients) == 1)
+    await answer(after, "r1", "done")
+    await until(lambda: script.results)
+    await asyncio.sleep(0.05)
+    assert [each["payload"]["status"] for each in script.results] == ["completed"]
+
+
+async def test_what_the_relay_itself_says_upstream_is_signed_where_the_profile_signs(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], tmp_path: Path
+) -> None:
+    script, _ = calling
+    _, executor, _ = await at_work(stage, calling, integrity=signing(tmp_path))
+    await executor.socket.close()
+    await until(lambda: script.results)
+    said = script.results[0]
+    assert said["payload"]["status"] == "failed"
+    text = json.dumps(said, separators=(",", ":")).encode()
+    assert Signer(SIGNING_KEY).check(text) is None
 
 
 async def test_a_result_that_the_relay_refused_or_gave_up_has_not_answered_the_call(
@@ -207,3 +256,29 @@ async def test_of_an_executor_that_leaves_the_upstream_gets_the_result_that_coul
     await script.call_as("same", "exec_1")
     await until(lambda: script.results)
     assert [result["id"] for result in script.results] == ["r1"]
+
+
+async def test_what_comes_in_one_read_with_a_call_is_numbered_in_its_order(stage: Stage) -> None:
+    script = Calling()
+    async with ScriptedUpstream(script) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        reader = await stage.connect(relay.url, protocols=MARKED)
+        epoch, _, top = (await cursor_of(reader)).rpartition(":")
+        assert script.connection is not None
+        texts = [
+            json.dumps(
+                enveloped(kind, f"m{number}", tool_name="ls", execution_id="e", parameters={})
+            )
+            for number, kind in enumerate(("note", "tool_call", "note", "batch", "note"))
+        ]
+        frames = b"".join(server_frame(text.encode()) for text in texts)
+        await script.connection.send_raw(frames)
+        heard = [await reader.message() for _ in range(5)]
+        assert [each["id"] for each in heard] == ["m0", "m1", "m2", "m3", "m4"]
+        cursors = [each["metadata"]["megabot"]["cursor"] for each in heard]
+        assert cursors == [f"{epoch}:{int(top) + number}" for number in range(1, 6)]
+        again = await stage.connect(
+            relay.url, relay.sessions[0].session_id, {"cursor": cursors[1]}, protocols=MARKED
+        )
+        await again.message("connection_established")
+        assert [(await again.message())["id"] for _ in range(3)] == ["m2", "m3", "m4"]

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import megabot_cli.relay.unfolding
 from megabot_cli.protocol.batching import counts_as, wrap
 from megabot_cli.protocol.compression import compress
+from megabot_cli.protocol.envelope import Head
 from megabot_cli.protocol.messages import MAX_BATCH
 from megabot_cli.relay.corner import MOST_IN_A_BATCH
 from megabot_cli.relay.unfolding import (
@@ -102,3 +104,18 @@ def test_each_message_of_a_batch_is_as_urgent_as_it_would_be_alone() -> None:
     result, question, odd = unfolding().batched("client_1", folded, False, 5.0) or ()
     assert (result.urgent, question.urgent, odd.urgent) == (True, False, False)
     assert (result.kind, question.kind, odd.kind) == (None, "chat_send", None)
+
+
+def test_without_a_limit_what_is_too_long_to_be_read_is_nobodys_business(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It goes on unread: there is no limit that it could have passed."""
+    text = message("x", filled="y" * 2000)
+    monkeypatch.setattr(megabot_cli.relay.unfolding, "MAX_PAYLOAD_BYTES", len(text) - 1)
+    assert unfolding(0).head(compress(text)) is None
+    assert unfolding(0).text(compress(text), binary=True) == b""
+    monkeypatch.setattr(megabot_cli.relay.unfolding, "MAX_PAYLOAD_BYTES", len(text))
+    head = unfolding(0).head(compress(text))
+    assert head is not None
+    assert (head.id, type(head)) == ("m", Head)
+    assert unfolding(0).text(compress(text), binary=True) == text

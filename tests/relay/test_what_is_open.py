@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from aiohttp import web
 
+import megabot_cli.relay.session
 from megabot_cli.config.schema import LimitSettings, OutboxSettings
 from megabot_cli.protocol.close_codes import CloseCode
 from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until
-from tests.support.upstream import ScriptedUpstream
+from tests.support.upstream import Connection, ScriptedUpstream
 
 
 async def errors(peer: Peer, count: int) -> list[tuple[str, str | None]]:
@@ -100,3 +103,58 @@ async def test_a_batch_that_is_refused_is_told_by_the_ids_of_the_requests_in_it_
         await peer.send("batch", "b", messages=[*inner, enveloped("x", "no request", k=1)])
         assert await errors(peer, 3) == [("rate_limited", name) for name in ("b", "i0", "i1")]
         assert await hears_nothing(peer)
+
+
+async def test_what_the_link_fell_under_as_it_was_to_leave_is_sent_later_and_not_doubted(
+    stage: Stage,
+) -> None:
+    got: list[str] = []
+
+    async def greet_anew(connection: Connection) -> None:
+        await connection.greet(f"sess_{len(upstream.connections)}")
+        while True:
+            got.append((await connection.receive())["id"])
+
+    async with ScriptedUpstream(greet_anew) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        session = relay.sessions[0]
+        (client,) = session.clients.values()
+        text = json.dumps(enveloped("chat_send", "m1", content="hello"))
+        # Both within one turn of the event loop.
+        session.sink(client)([text.encode()], False)
+        session.link.drop()
+        await until(lambda: got == ["m1"], 10.0)
+        assert len(upstream.connections) == 2
+        assert session.routing.ids() == ["m1"]
+        assert relay.numbers.delivery_unknown == 0
+        heard = [(await peer.message())["type"] for _ in range(3)]
+        assert heard == ["status_update", "status_update", "connection_established"]
+
+
+async def test_an_id_that_was_answered_after_a_loss_may_be_used_again(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was doubted is settled: the new question has all the time of any other."""
+    monkeypatch.setattr(megabot_cli.relay.session, "RESUMED_GRACE_S", 0.4)
+    monkeypatch.setattr(megabot_cli.relay.session, "GRACE_CHECK_S", 0.05)
+
+    async def cut_then_answer_once(connection: Connection) -> None:
+        await connection.greet()
+        if len(upstream.connections) == 1:
+            await connection.receive()
+            await connection.cut()
+            return
+        await connection.send("chat_receive", {"content": "late"}, reply_to="m1")
+        await connection.receive()
+        await connection.until_gone()
+
+    async with ScriptedUpstream(cut_then_answer_once) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        await peer.send("chat_send", "m1", content="first")
+        await peer.message("chat_receive", 10.0)
+        await peer.send("chat_send", "m1", content="second")
+        assert await hears_nothing(peer, 1.0)
+        assert relay.numbers.delivery_unknown == 0
+        assert relay.sessions[0].routing.ids() == ["m1"]

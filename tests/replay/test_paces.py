@@ -328,6 +328,36 @@ async def test_as_fast_as_possible_stands_still_and_goes_step_by_step(
     assert (await finish(work)).report.same == 3
 
 
+async def test_a_step_sends_a_message_also_while_a_hundred_are_unanswered(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    records = []
+    for number in range(150):
+        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
+        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
+    path = write_recording(tmp_path / "x.jsonl", records)
+    replay = replay_of(path, endpoint, pace="fast", settle_s=30)
+
+    def pausing(_: str | bytes) -> list[str]:
+        """With the hundredth it is paused, and the first is answered: nothing more is."""
+        if len(heard.heard) != 100:
+            return []
+        replay.transport.pause()
+        return [answer("0", reply_to=id_of(heard.heard[0]))]
+
+    heard.answer = pausing
+    work = asyncio.ensure_future(replay.play())
+    for count in (100, 101, 102, 103):
+        await heard.until_heard(count)
+        await asyncio.sleep(0.05)
+        assert len(heard.heard) == count
+        replay.transport.step()
+    replay.transport.stop()
+    work.cancel()
+    await asyncio.wait([work])
+
+
 async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:

@@ -183,6 +183,26 @@ def test_what_passes_is_kept_as_a_recording_that_replays(ann: Operator, tmp_path
     assert ann.types("send", "hi", "--record", "/proc/no/where").returncode == 12
 
 
+def test_what_travelled_as_gzip_is_kept_as_text_and_says_so(ann: Operator, tmp_path: Path) -> None:
+    long = "long words " * 200
+    call = {"tool_name": "echo", "parameters": {"text": long}, "execution_id": "e"}
+    sent = ("send", "--type", "tool_call", "--payload", json.dumps(call))
+    done = ann.types(*sent, "--record", str(tmp_path), env={"MEGABOT_COMPRESSION": "gzip"})
+    assert done.returncode == 0, done.stderr
+    (kept,) = tmp_path.iterdir()
+    lines = ann.types("recordings", "show", str(kept), "--json").stdout.splitlines()
+    notes = {
+        record["type"]: (long in record["data"], record.get("note"))
+        for record in map(json.loads, lines)
+        if record["kind"] == "message"
+    }
+    assert notes == {
+        "connection_established": (False, None),
+        "tool_call": (True, "travelled as gzip"),
+        "tool_result": (True, "travelled as gzip"),
+    }
+
+
 def test_what_could_not_be_kept_is_told(ann: Operator, tmp_path: Path) -> None:
     lines = "".join(f"line {number}\\n" for number in range(4))
     done = ann.shell(

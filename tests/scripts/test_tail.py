@@ -106,6 +106,24 @@ def test_what_is_wrong_with_a_recording_is_told(stranger: Operator, tmp_path: Pa
         assert "there is no mark 'nowhere' in it" in done.stderr, more
 
 
+@pytest.mark.parametrize("more", [(), ("-n", "5"), ("--json",), ("another",), ("--stats",)])
+def test_that_nothing_was_found_is_said(
+    stranger: Operator, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    another = tmp_path / "another.jsonl"
+    another.write_bytes((Path(SEALED) / "000001.jsonl").read_bytes())
+    others = (str(another) if each == "another" else each for each in more)
+    line = ("tail", SEALED, *others, "--no-follow")
+    done = stranger.types(*line, "--type", "none_such")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "nothing was found that is wanted" in done.stderr.splitlines()
+    assert "found" not in stranger.types("-q", *line, "--type", "none_such").stderr
+    for chosen in ((), ("--type", "chat_receive")):
+        done = stranger.types(*line, *chosen)
+        assert done.stdout
+        assert "nothing was found" not in done.stderr
+
+
 def test_what_comes_on_stdin_is_followed_to_its_end(stranger: Operator) -> None:
     lines = (Path(SEALED) / "000001.jsonl").read_text()
     form = ("--template", "{type}\\t{payload.content}")

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import gzip
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from megabot_cli.errors import BadData
+from megabot_cli.recording.format_v1 import encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
+from megabot_cli.storage import segment_reader
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.line_source import first_line_of
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import describe_recording
 from megabot_cli.storage.verification import verify
@@ -112,3 +116,26 @@ def test_a_newer_major_version_is_refused_whatever_follows(damaged: Path) -> Non
     damaged.write_bytes(newer + records)
     with pytest.raises(BadData, match=r"format version 2\.0"):
         open_any(damaged)
+
+
+@pytest.mark.parametrize("start", [b"x", b'{"format":"megabot-recording","version":"1.0","note":"'])
+def test_a_first_line_longer_than_any_record_is_no_header_and_nothing_is_read_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, start: bytes
+) -> None:
+    """It may never end: a device, a pipe. What stands within it is no line."""
+    monkeypatch.setattr(segment_reader, "first_line_of", partial(first_line_of, most_bytes=200))
+    path = tmp_path / "x.jsonl"
+    _, _, records = segment_bytes(RECORDS, upstream="ws://h/ws").partition(b"\n")
+    path.write_bytes(start.ljust(200, b"x") + records)
+    with pytest.raises(BadData, match="not the header"):
+        open_recording(path)
+
+
+def test_a_record_longer_than_any_in_the_place_of_the_header_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment_reader, "first_line_of", partial(first_line_of, most_bytes=200))
+    path = tmp_path / "x.jsonl"
+    path.write_bytes(encode_record(Record(n=1, t=1, kind="message", data="x" * 300)))
+    with pytest.raises(BadData):
+        open_recording(path)

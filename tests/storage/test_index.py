@@ -279,6 +279,17 @@ def test_a_missing_index_is_made_by_who_searches(
     assert index_of(segment) is not None
 
 
+@pytest.mark.parametrize(("more", "made"), [(0, True), (1, False)])
+def test_a_missing_index_is_made_from_a_length_on(
+    segment: Path, monkeypatch: pytest.MonkeyPatch, more: int, *, made: bool
+) -> None:
+    path = segment.with_suffix(".index")
+    path.unlink()
+    monkeypatch.setattr(narrowing, "WORTH_BUILDING_BYTES", segment.stat().st_size + more)
+    assert numbers(segment, _ONE_TYPE) == list(range(700, 800))
+    assert path.exists() is made
+
+
 def test_how_far_it_is_can_be_told(segment: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     segment.with_suffix(".index").unlink()
     monkeypatch.setattr(narrowing, "WORTH_BUILDING_BYTES", 1000)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from megabot_cli.recording.segment_index import decode_index, encode_index
+from megabot_cli.storage import index_finding
 from megabot_cli.storage.index_finding import build_index, find_index, is_ours, refresh_index
+from megabot_cli.storage.line_search import LineSearch
 from megabot_cli.storage.line_source import first_line_of, open_source
 from tests.storage.indexed import messages, sealed_bytes
 
@@ -96,3 +99,30 @@ def test_from_a_length_on_a_segment_has_an_index(segment: Path) -> None:
     refresh_index(segment, size)
     assert path.exists()
     refresh_index(segment.with_name("000007.jsonl"), 0)  # there is none
+
+
+def test_of_a_segment_with_a_line_longer_than_any_record_nothing_is_skipped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_finding, "LineSearch", partial(LineSearch, most_bytes=1000))
+    path = tmp_path / "000001.jsonl"
+    path.write_bytes(sealed_bytes([*messages(3), b"x" * 300_000 + b"\n", *messages(3)]))
+    index = build_index(path)
+    assert index is not None
+    assert (index.blocks, index.bytes) == ([], path.stat().st_size - len(last_line_of(path)))
+
+
+@pytest.mark.parametrize("most_bytes", [20, 40])
+def test_a_segment_whose_first_line_has_no_end_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    monkeypatch.setattr(
+        index_finding, "first_line_of", partial(first_line_of, most_bytes=most_bytes)
+    )
+    path = tmp_path / "000001.jsonl"
+    path.write_bytes(sealed_bytes(messages(3)))
+    assert build_index(path) is None
+
+
+def last_line_of(path: Path) -> bytes:
+    return path.read_bytes().splitlines(keepends=True)[-1]

@@ -1,0 +1,81 @@
+"""The way up of a pair under the rate limit: in order, and its sender braked at a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from megabot_cli.relay.paced_way import PacedWay
+
+
+class Clock:
+    """A loop whose time passes when a test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.due: list[tuple[float, Callable[[], None]]] = []
+
+    def time(self) -> float:
+        return self.now
+
+    def call_later(self, delay_s: float, call: Callable[[], None]) -> object:
+        self.due.append((self.now + delay_s, call))
+        return self.due[-1]
+
+    def tick(self) -> None:
+        """Go on to what is due next."""
+        self.now, call = self.due.pop(0)
+        call()
+
+
+class Road:
+    """Where the frames go, and the brake on who sends them."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+        self.held = False
+        self.brakes = 0
+
+    def add(self, frames: list[bytes]) -> None:
+        self.sent += frames
+
+    def brake(self) -> None:
+        self.brakes += 1
+
+
+def paced(**limits: float) -> tuple[PacedWay, Road, Clock]:
+    clock, road = Clock(), Road()
+    parts: Any = SimpleNamespace(
+        loop=clock,
+        limits=SimpleNamespace(**limits),
+        numbers=SimpleNamespace(rate_limit_waits=0),
+    )
+    way: Any = road
+    return PacedWay(parts, way), road, clock
+
+
+def test_the_sender_is_braked_when_as_many_wait_as_may_and_until_fewer_do() -> None:
+    way, road, clock = paced(messages_per_second=1, burst=1, queue=2)
+    way.add(b"0", 1)
+    way.add(b"1", 1)
+    assert (road.sent, road.held, road.brakes) == ([b"0"], False, 0)
+    way.add(b"2", 1)
+    assert (road.sent, road.held, road.brakes) == ([b"0"], True, 1)
+    clock.tick()
+    assert (road.sent, road.held, len(way)) == ([b"0", b"1"], False, 1)
+
+
+def test_nothing_overtakes_what_waits_and_a_batch_is_paid_for_afterwards() -> None:
+    way, road, clock = paced(messages_per_second=1, burst=1, queue=10)
+    way.add(b"batch of 4", 4)
+    way.add(b"waits", 1)
+    clock.now = 9.0  # there is a token, but who came before has not taken it yet
+    way.add(b"waits too", 1)
+    assert road.sent == [b"batch of 4"]
+    clock.tick()
+    assert 3.99 < clock.now < 4.01  # of the batch three are still to be paid for, and then one
+    assert road.sent == [b"batch of 4", b"waits"]
+    clock.tick()
+    assert road.sent == [b"batch of 4", b"waits", b"waits too"]
+    assert way.stop() == 0
