@@ -9,12 +9,13 @@ from collections.abc import Callable
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, name_of
-from megabot_cli.relay.executions import REFUSALS, Claim, Executions
+from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.result_claims import ResultClaims
 from megabot_cli.relay.routing import ASKS, Routing, read_keys
 from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.untold import Untold, UntoldErrors
@@ -54,9 +55,8 @@ class Upward:
         self._link = link
         self._voice = voice
         self._routing = routing
-        self._executions = executions
         self._unfold = Unfolding(parts)
-        self._kept_results = kept_results
+        self._results = ResultClaims(executions, kept_results, self._unfold, voice, parts.numbers)
         self.take_over()
         self._one_at_a_time = one_at_a_time
         self._find = find
@@ -151,7 +151,7 @@ class Upward:
                     self._object(client, head, objection)
                     continue
             urgent = kind == "tool_result"
-            if urgent and not self._may_answer(
+            if urgent and not self._results.may_go(
                 client, Waiting(name, message_id, data, binary, now, None, urgent)
             ):
                 continue
@@ -202,28 +202,6 @@ class Upward:
         message_id = name_of(head)
         self._voice.refuse(client, message_id, objection.code, objection.error, objection.message)
 
-    def _may_answer(self, client: LocalClient, result: Waiting) -> bool:
-        execution_id = self._execution_of(result)
-        if execution_id is None:
-            return True
-        claim = self._executions.claim(execution_id, client.name)
-        self._numbers.tool_results[claim.value] += 1
-        refusal = REFUSALS.get(claim)
-        if refusal is None:
-            if claim is Claim.FIRST:
-                self._kept_results.keep(execution_id, result)
-            return True
-        self._voice.refuse(client, result.message_id, 409, *refusal)
-        return False
-
-    def _execution_of(self, result: Waiting) -> str | None:
-        return read_keys(self._unfold.text(result.data, result.binary)).execution_id
-
-    def _missed(self, waiting: Waiting) -> None:
-        """A result does not go up: it is there for an upstream that asks again."""
-        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
-            self._kept_results.missed(execution_id)
-
     # -- what is folded --------------------------------------------------------------------
 
     def _send_batch(self, client: LocalClient, batched: Waiting) -> list[bytes]:
@@ -248,18 +226,12 @@ class Upward:
 
     def _send_inner(self, client: LocalClient, waiting: Waiting) -> bool:
         if waiting.urgent:
-            return self._may_answer(client, waiting) and self._hand_over(client, waiting)
+            return self._results.may_go(client, waiting) and self._hand_over(client, waiting)
         if self._one_at_a_time and self._must_wait(
             waiting.kind, waiting.message_id, waiting.client, waiting.at
         ):
             return self._hold(client, waiting)
         return self._hand_over(client, waiting)
-
-    def _give_back(self, waiting: Waiting) -> None:
-        """A result that does not go up has answered nothing: its client may try again."""
-        execution_id = self._execution_of(waiting)
-        if execution_id is not None and self._executions.give_back(execution_id):
-            self._numbers.tool_results["given_back"] += 1
 
     # -- one of a kind under way ---------------------------------------------------------
 
@@ -355,9 +327,8 @@ class Upward:
         if overflow is None:
             return True
         self._arrived(waiting)
-        self._missed(waiting)
-        if waiting.urgent:
-            self._give_back(waiting)
+        self._results.missed(waiting)
+        self._results.give_back(waiting)
         for each in (waiting, *waiting.requests()):
             self._refuse(client, each, overflow.code, overflow.error, overflow.message)
         return False
@@ -395,16 +366,14 @@ class Upward:
 
     def unwritten(self, waiting: Waiting) -> None:
         """The link fell in the turn in which it was to leave: it waits again."""
-        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
-            self._kept_results.unwritten(execution_id)
+        self._results.unwritten(waiting)
         if waiting.message_id is not None:
             self._routing.take([waiting.message_id])
         self._left(waiting)
 
     def _await_answer(self, waiting: Waiting, now: float) -> None:
         kind, message_id = waiting.kind, waiting.message_id
-        if waiting.urgent and (execution_id := self._execution_of(waiting)) is not None:
-            self._kept_results.written(execution_id)
+        self._results.written(waiting)
         if message_id is None:
             return
         if kind is None:
@@ -424,7 +393,7 @@ class Upward:
         """A message waited for the upstream in vain: its sender hears it by id, of a batch
         also by the ids of the requests in it."""
         self._arrived(waiting)
-        self._missed(waiting)
+        self._results.missed(waiting)
         for each in (waiting, *waiting.requests()):
             self._tell_undelivered(each, why)
 
@@ -438,6 +407,6 @@ class Upward:
             session=self._link.life.session_id,
             note=f"{why}; message {waiting.message_id or 'without id'}",
         )
-        if client is not None and waiting.urgent:
-            self._give_back(waiting)
+        if client is not None:
+            self._results.give_back(waiting)
         self._refuse(client, waiting, 503, "upstream_unavailable", f"not delivered: {why}")
