@@ -422,6 +422,7 @@ _megabot_find() {
         "megabot replay --from") compopt +o default; return ;;
         "megabot replay --until") compopt +o default; return ;;
         "megabot replay --limit") compopt +o default; return ;;
+        "megabot replay --around") compopt +o default; return ;;
         "megabot replay --listen") compopt +o default; return ;;
         "megabot replay --match") COMPREPLY=($(compgen -W "exact payload text type" -- "$cur")); return ;;
         "megabot replay --ignore") compopt +o default; return ;;
@@ -753,7 +754,7 @@ _megabot_find() {
         "megabot gateway keys revoke")
             _megabot_words "--data -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot replay")
-            _megabot_words "--to --dry-run --pace --speed --max-gap --expect --loop --runs --write-ignore --ignore-file --with-context --assert --max-lateness --junit --control --settle --no-rate-limit --allow-tools --keep-ids -t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "--to --dry-run --pace --speed --max-gap --expect --loop --runs --write-ignore --ignore-file --with-context --assert --max-lateness --junit --control --settle --no-rate-limit --allow-tools --keep-ids -t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --listen --match --ignore --miss --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list show stats grep diff prune verify cut merge sanitize convert" ;;
         "megabot recordings list")

@@ -345,6 +345,7 @@ complete -c megabot -n '__megabot_at replay' -l where -x -d 'Only where this hol
 complete -c megabot -n '__megabot_at replay' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at replay' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at replay' -l limit -x -d 'The first N only, in all.'
+complete -c megabot -n '__megabot_at replay' -l around -x -d 'With N records before and after each.'
 complete -c megabot -n '__megabot_at replay' -l listen -x -d 'To clients: where they come to.'
 complete -c megabot -n '__megabot_at replay' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'
 complete -c megabot -n '__megabot_at replay' -l ignore -x -d 'Do not compare this, as payload.options.seed.'

@@ -37,10 +37,11 @@ SETTLE_S = 10.0
     ("megabot replay rec_1m8 --dry-run", "What would be sent, where, and for how long"),
     ("megabot replay last --pace reply --assert 'total_ms.p95 < 1.5 * recorded'", "Fast enough?"),
     ("megabot replay last --from 12s --with-context --pace step", "One message a key press"),
+    ("megabot replay last --type connection_error --around 20", "What led to each error"),
     ("megabot replay last --runs 3 --write-ignore vary.txt", "What is new each time?"),
     ("megabot replay last --to clients --pace fast", "Be the upstream that was recorded"),
 )
-@selecting("around")
+@selecting()
 def replay(
     context: typer.Context,
     recording: RecordingName,

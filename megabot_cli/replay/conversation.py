@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final
 
@@ -117,11 +117,12 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
     records: Iterable[Record] = reader
     if begin is not None and begin.kind == "number":
         for record in who_came_before(reader, int(begin.value)):
-            reading.came_or_went(record)
+            reading.came_or_went(record, within=False)
     if begin is not None or reading.ends_early:
         records = records_from(reader, begin, reading.is_full, reading.concerns_chosen)
     for record in records:
         reading.take(record)
+    reading.decide_all()
     reading.settle_context(reader if begin is not None else None)
     answers: dict[int, Answer] = {}
     for correlator in reading.lanes.values():
@@ -156,6 +157,8 @@ class _Reading:
         self._taken = 0
         self._options = options
         self.chooser = options.selection.chooser(began_at_s)
+        self._undecided: deque[tuple[Record, bool]] = deque()  # and whether within the bounds
+        self._beside: set[int] = set()  # those of them that are chosen, by `id()`
         self._by_id: dict[str, RecordedMessage] = {}
         self._to_send = 0
         self._lost = 0
@@ -170,14 +173,40 @@ class _Reading:
         self._referred: set[str] = set()
 
     def take(self, record: Record) -> None:
+        """Take the next record. Whether it stands beside a chosen one (`--around`) is known a few
+        records later: so long it waits."""
+        shown = self.chooser.offer(record)
+        within = self.chooser.is_within
+        around = self._options.selection.around
+        if not around:
+            self._decided(record, wanted=bool(shown), within=within)
+            return
+        self._beside.update(id(each) for each, _ in shown)
+        self._undecided.append((record, within))
+        if self.chooser.finished:
+            self.decide_all()
+        elif len(self._undecided) > around:
+            self._decide_oldest()
+
+    def decide_all(self) -> None:
+        """Nothing that comes now changes what is chosen."""
+        while self._undecided:
+            self._decide_oldest()
+
+    def _decide_oldest(self) -> None:
+        record, within = self._undecided.popleft()
+        wanted = id(record) in self._beside
+        self._beside.discard(id(record))
+        self._decided(record, wanted=wanted, within=within)
+
+    def _decided(self, record: Record, *, wanted: bool, within: bool) -> None:
         self._taken += 1
         if record.kind == "gap":
             self._lost += record.lost or 0
             self._doubt_what_is_open()
-        wanted = bool(self.chooser.offer(record))
         if record.kind in ("open", "close"):
-            self.came_or_went(record)
-        if record.kind == "mark" and self.chooser.is_within:
+            self.came_or_went(record, within=within)
+        if record.kind == "mark" and within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
             return
@@ -196,12 +225,12 @@ class _Reading:
                 self._newest[lane] = place
             self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
 
-    def came_or_went(self, record: Record) -> None:
+    def came_or_went(self, record: Record, *, within: bool) -> None:
         if record.client is None:
             return
         self.lives.take(record.kind, record.client, record.t)
         if not self.is_full():
-            self._present.take(record, lane_of(record), begun=self.chooser.is_within)
+            self._present.take(record, lane_of(record), begun=within)
 
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         place = len(self.messages)
