@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, Union
 
 import msgspec
 
-from megabot_cli.protocol.envelope import UNREADABLE, holds_half_characters, wire_size
+from megabot_cli.protocol.envelope import (
+    UNREADABLE,
+    HeadMetadata,
+    holds_half_characters,
+    wire_size,
+)
 from megabot_cli.protocol.messages import (
     MAX_CONTENT_UNITS,
     MESSAGE_TYPES,
@@ -44,6 +49,21 @@ class Message(msgspec.Struct, Generic[P]):
     metadata: Metadata | None = None
 
 
+class ValidMessage(Protocol):
+    """A message of a type that the specification names, with which nothing is wrong."""
+
+    id: str
+    type: str
+    payload: Payload
+    metadata: HeadMetadata | None
+
+
+class _KnownMetadata(HeadMetadata, gc=False):
+    """The same keys as `Metadata`; one with the relay's own corner is not decoded."""
+
+    platform: str | None = None
+
+
 class _TypeOnly(msgspec.Struct):
     type: str = ""
 
@@ -54,6 +74,27 @@ _decoders: dict[str, msgspec.json.Decoder[Any]] = {
     name: msgspec.json.Decoder(Message[kind.payload])  # type: ignore[name-defined]
     for name, kind in MESSAGE_TYPES.items()
 }
+# The same messages, told apart while they are decoded: their head need not be read before.
+_known_decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(
+    Union[  # noqa: UP007  # of what is only known now
+        tuple(
+            msgspec.defstruct(
+                f"Valid_{name}",
+                [
+                    ("id", Text),
+                    ("payload", kind.payload),
+                    ("timestamp", float | None, None),
+                    ("metadata", _KnownMetadata | None, None),
+                ],
+                tag_field="type",
+                tag=name,
+                namespace={"type": name},
+                gc=False,
+            )
+            for name, kind in MESSAGE_TYPES.items()
+        )
+    ]
+)
 _PLACE = re.compile(r"^(?P<what>.*?)(?: - at `(?P<path>[^`]+)`)?$", re.DOTALL)
 _EXPECTED_GOT = re.compile(
     r"Expected `(?P<expected>.*?)`(?P<bound> (?:of length )?[<>]=? ?\d+)?(?:, got `(?P<got>.*)`)?",
@@ -88,16 +129,20 @@ def check(
     return found if isinstance(found, Problem) else None
 
 
-def passes(text: bytes, kind: str | None) -> bool:
-    """Whether `check` would find nothing wrong, whatever the size: the same answer, sooner."""
+def valid(text: bytes) -> ValidMessage | None:
+    """A message with which `check` would find nothing wrong, whatever its size, read in one go.
+
+    None: something is wrong with it, the specification does not name its type, or it holds what
+    the relay has to take out (`metadata.megabot`).
+    """
     try:
         if not text.isascii():
             text.decode()
-        payload = _decoders.get(kind or "", _any_decoder).decode(text).payload
+        message: ValidMessage = _known_decoder.decode(text)
     except UNREADABLE:
-        return False
-    beyond = _BEYOND_TYPES.get(type(payload))
-    return beyond is None or beyond(payload) is None
+        return None
+    beyond = _BEYOND_TYPES.get(type(message.payload))
+    return message if beyond is None or beyond(message.payload) is None else None
 
 
 def read(

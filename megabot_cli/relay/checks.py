@@ -6,7 +6,8 @@ import msgspec
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.protocol.validation import Problem, check, passes
+from megabot_cli.protocol.messages import MESSAGE_TYPES
+from megabot_cli.protocol.validation import Problem, ValidMessage, check, valid
 from megabot_cli.relay.corner import MOST_IN_A_BATCH
 from megabot_cli.relay.routing import MOST_ID
 from megabot_cli.relay.unfolding import Overgrown, Unfolding
@@ -39,6 +40,11 @@ def name_of(head: Head | None) -> str | None:
     return name if name is None or len(name) <= MOST_ID else None
 
 
+def head_of(message: ValidMessage) -> Head:
+    """What `peek` would have seen of it."""
+    return Head(message.id, message.type, message.metadata)
+
+
 class Checks:
     """The size limit, and the specification's rules as strictly as the settings say."""
 
@@ -48,6 +54,15 @@ class Checks:
         self._mode = settings.validation
         self._limit = limits.max_message_bytes
         self._numbers = numbers
+        self._most_bytes = min(self._limit or LONG_BYTES, LONG_BYTES)
+        self._knows_types = True  # whether the last one that was judged had one that is known
+
+    def clear(self, data: bytes) -> ValidMessage | None:
+        """A text that may go and in which nothing is wrong, read once for both; None: nobody has
+        said anything yet, `judge` it."""
+        if self._mode == "off" or not self._knows_types or len(data) > self._most_bytes:
+            return None
+        return valid(data)
 
     def judge_binary(self, data: bytes, head: Head | None, unfold: Unfolding) -> Objection | None:
         """As `judge`: of gzip the text within is judged."""
@@ -69,8 +84,7 @@ class Checks:
         if mode == "off" or (mode == "warn" and binary):
             return None
         kind = head.type if head is not None else None
-        if not binary and kind is not None and passes(data, kind):
-            return None
+        self._knows_types = kind in MESSAGE_TYPES
         problem = check(data, max_bytes=0, kind=kind) if not binary else _NOT_TEXT
         if problem is None:
             return None

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from megabot_cli.client.wire import server_frame
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.greeting import GREETING, greeted
-from megabot_cli.relay.checks import Checks, Objection, name_of
+from megabot_cli.relay.checks import Checks, Objection, head_of, name_of
 from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
@@ -53,6 +53,16 @@ class PairLooking:
         tell = self._tell_together("to_upstream", batch, binary)
         accepted = []
         for data in batch:
+            good = None if binary else checks.clear(data)
+            if good is not None:
+                kind: str | None = good.type
+                if tell is not None:
+                    tell("to_upstream", data, head_of(good), binary)
+                types[kind] += 1
+                accepted.append(data)
+                if kind in ASKS:
+                    routing.sent(good.id, client, now, kind)
+                continue
             try:
                 head = unfold.head(data) if binary else decode_head(data)
             except UNREADABLE:

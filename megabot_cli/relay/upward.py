@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, name_of
+from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, head_of, name_of
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
@@ -110,6 +110,7 @@ class Upward:
         tell = witness.message if witness.looks else None
         types, sent_up = numbers.types_to_upstream, self._routing.sent
         checked, most_bytes = self._checked, self._most_bytes
+        accept = self._checks.clear if checked and not binary else None
         one_at_a_time, is_free = self._one_at_a_time, self._routing.is_free
         # Nothing waits, and every answer will say what it answers.
         plain = self._routing.echoes and not (self.held.count or self._ids_on_their_way)
@@ -119,10 +120,14 @@ class Upward:
         now = self._time()
         sent = []
         for data in batch:
-            try:
-                head = unfold.head(data) if binary else decode_head(data)
-            except UNREADABLE:
-                head = peek(data)
+            good = accept(data) if accept is not None else None
+            if good is not None:
+                head: Head | None = head_of(good)
+            else:
+                try:
+                    head = unfold.head(data) if binary else decode_head(data)
+                except UNREADABLE:
+                    head = peek(data)
             if tell is not None:
                 tell("to_upstream", data, head, link, session_id, client.id, binary)
             if head is None:
@@ -141,7 +146,7 @@ class Upward:
                 types[kind] += 1
             except KeyError:
                 types[OTHER] += 1
-            if checked or binary or len(data) > most_bytes:
+            if good is None and (checked or binary or len(data) > most_bytes):
                 objection = (
                     self._checks.judge_binary(data, head, unfold)
                     if binary

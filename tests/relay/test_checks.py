@@ -11,7 +11,7 @@ import pytest
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
 from megabot_cli.protocol.envelope import Head, peek
-from megabot_cli.relay.checks import LONG_BYTES, Checks, Objection, name_of
+from megabot_cli.relay.checks import LONG_BYTES, Checks, Objection, head_of, name_of
 from megabot_cli.relay.routing import MOST_ID
 from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.telemetry.metrics import RelayNumbers
@@ -103,3 +103,33 @@ def test_what_keeps_the_rules_goes(mode: str) -> None:
     assert judge.of(good) is judge.of(gzip.compress(good), binary=True) is None
     assert judge.of(note(filled=1)) is None
     assert judge.numbers.invalid_to_upstream == 0
+
+
+def chat(kind: str = "chat_send", filled: int = 10) -> bytes:
+    text = json.dumps({"id": "m", "type": kind, "payload": {"content": "x" * filled}})
+    return text.encode()
+
+
+def test_what_is_wholly_valid_needs_no_further_look() -> None:
+    checks = Judge("strict").checks
+    good = checks.clear(chat())
+    assert good is not None
+    assert head_of(good) == peek(chat())
+    assert checks.clear(chat(filled=0)) is None
+
+
+def test_nothing_is_clear_where_nothing_is_checked_or_the_size_may_matter() -> None:
+    assert Judge("off").checks.clear(chat()) is None
+    longest = LONG_BYTES - len(chat(filled=0))
+    assert Judge().checks.clear(chat(filled=longest)) is not None
+    assert Judge().checks.clear(chat(filled=longest + 1)) is None
+    assert Judge(most_bytes=len(chat())).checks.clear(chat()) is not None
+    assert Judge(most_bytes=len(chat()) - 1).checks.clear(chat()) is None
+
+
+def test_who_speaks_in_unknown_types_is_not_read_twice_each_time() -> None:
+    judge = Judge()
+    assert judge.of(note()) is None
+    assert judge.checks.clear(chat()) is None
+    assert judge.of(chat()) is None
+    assert judge.checks.clear(chat()) is not None
