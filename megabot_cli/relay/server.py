@@ -8,6 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from urllib.parse import urlencode
 
 import structlog
@@ -24,6 +25,7 @@ from megabot_cli.relay.doors import Doors, refuse_open_doors, server_tls
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.gauges import measure
+from megabot_cli.relay.health import health, readiness
 from megabot_cli.relay.identity import Identity, Served, Upstream
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.loop_lag import LoopLag
@@ -218,7 +220,9 @@ class Relay:
             lambda: self.admin_url,
         )
         self.operations = Operations(self, self._tasks, self._dumps, self._read_settings)
-        self._admin = AdminRoutes(self, admission, self._health, self._ready, self._exposition)
+        self._admin = AdminRoutes(
+            self, admission, partial(health, self), partial(readiness, self), self._exposition
+        )
         await self._doors.serve(self._client_door, self._clients.app())
         await self._doors.serve(self._admin_door, self._admin.app())
 
@@ -394,23 +398,6 @@ class Relay:
         """Why a link is not up, as the last fault says; None where all is well."""
         faults = (identity.fault for identity in self.identities.values())
         return next((self.clean(fault.message) for fault in faults if fault is not None), None)
-
-    def _health(self) -> tuple[bool, dict[str, object]]:
-        recorder = self.recorder
-        degraded = recorder is not None and not recorder.healthy
-        facts: dict[str, object] = {"status": "degraded" if degraded else "ok"}
-        if degraded and recorder is not None:
-            facts["recording"] = recorder.fault
-        return True, facts
-
-    def _ready(self) -> tuple[bool, dict[str, object]]:
-        now = self.gauges()
-        facts: dict[str, object] = {"ready": now.ready, "links": dict(now.links)}
-        if self._draining:
-            facts["reason"] = "draining"
-        elif not now.ready:
-            facts["reason"] = self.why_down() or "the upstream is away"
-        return now.ready, facts
 
     def gauges(self) -> RelayGauges:
         return measure(self)
