@@ -33,6 +33,9 @@ BEYOND = Objection(
 )
 
 
+NO_MORE = Objection(503, "upstream_unavailable", "not delivered: the relay is stopping")
+
+
 def name_of(head: Head | None) -> str | None:
     """The id by which a message is refused; None without one, or with a very long one."""
     name = head.id if head is not None else None
@@ -78,3 +81,13 @@ class Checks:
         if mode == "warn":
             return None
         return Objection(problem.code, "invalid_message", str(problem))
+
+
+class LastChecks(Checks):
+    """Of a relay that stops: what would begin something goes no more. The results of tool calls
+    still do, and a batch may hold some."""
+
+    def judge(self, data: bytes, head: Head | None, *, binary: bool) -> Objection | None:
+        if head is None or head.type not in ("tool_result", "batch"):
+            return NO_MORE
+        return super().judge(data, head, binary=binary)

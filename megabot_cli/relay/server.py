@@ -44,6 +44,7 @@ from megabot_cli.telemetry.metrics import RelayGauges, RelayNumbers
 
 log = structlog.get_logger("relay")
 
+LAST_S = 1.0  # of a drain's time: nothing new goes up any more
 FLUSH_S = 5.0  # for outboxes, when stopping
 QUIET_S = 0.5
 CHECK_S = 0.02
@@ -282,7 +283,13 @@ class Relay:
         for identity in self.identities.values():
             identity.drain()
         log.info("relay.draining", clients=len(self._clients.clients))
-        await self._wait_for(self._idle, self.settings.drain_s)
+        # Clients that go on asking leave no moment in which nothing is open: in the end what is
+        # new is refused, so that what was taken can be answered.
+        last_s = min(LAST_S, self.settings.drain_s / 4)
+        await self._wait_for(self._idle, self.settings.drain_s - last_s)
+        for identity in self.identities.values():
+            identity.take_no_more()
+        await self._wait_for(self._idle, last_s)
         self._give_up_open()
         await self._wait_for(self._flushed, FLUSH_S)
         await self.stop()
