@@ -197,6 +197,7 @@ class Link:
             session_id=self.life.dial(),
             user_id=self._user_id,
             platform=self._platform,
+            needs_name=not self.life.ever_up,  # what comes back without one is of unknown worth
         )
         assert dialed.greeting is not None
         return dialed.socket, dialed.greeting
