@@ -83,6 +83,7 @@ async def dial(
     max_message_bytes: int = 1 << 20,
     compression: Compression = "deflate",
     await_greeting: bool = True,
+    needs_name: bool = True,
     autoping: bool = True,
     autoclose: bool = True,
     query: Mapping[str, str] | None = None,
@@ -93,7 +94,8 @@ async def dial(
     """Connect, and return when the upstream has greeted us. Text messages come as bytes.
 
     `timeout_s` is for everything together; `heartbeat_s` and `max_message_bytes` 0 mean
-    none. `query` are further parameters, `protocols` subprotocols to offer, `socket_class`
+    none. Without `needs_name` a greeting that names no session will do: its `session_id` is "".
+    `query` are further parameters, `protocols` subprotocols to offer, `socket_class`
     what the socket is; without `autoping` and `autoclose` whoever reads answers. Redirects are
     refused. Raises `NotAuthenticated`, `NotPermitted`, `RateLimited`, `UpstreamRefused` for a
     refusal and `CouldNotConnect` for no answer; no error holds the credential or the URL it
@@ -109,7 +111,8 @@ async def dial(
             parameters["token"] = credential.secret
         else:
             headers = _credential_headers(credential)
-    door = _Door(endpoint.origin, credential.secret if credential is not None else None, dialect)
+    secret = credential.secret if credential is not None else None
+    door = _Door(endpoint.origin, secret, dialect, needs_name=needs_name)
     try:
         async with asyncio.timeout(timeout_s):
             socket = await door.upgrade(
@@ -199,11 +202,14 @@ def _credential_headers(credential: Credential) -> dict[str, str]:
 class _Door:
     """The upstream's front door: what it says to us before we are in."""
 
-    def __init__(self, origin: str, secret: str | None, dialect: Dialect) -> None:
+    def __init__(
+        self, origin: str, secret: str | None, dialect: Dialect, *, needs_name: bool
+    ) -> None:
         self._origin = origin
         self._who = who_of(origin)
         self._secret = secret
         self._dialect = dialect
+        self._needs_name = needs_name
 
     async def upgrade(
         self,
@@ -311,7 +317,9 @@ class _Door:
         if not isinstance(payload, dict):
             raise self._no_greeting("a connection_established that cannot be read")
         session_id = payload.get("session_id")
-        if not isinstance(session_id, str) or not session_id:
+        if not isinstance(session_id, str):
+            session_id = ""
+        if self._needs_name and not session_id:
             raise self._no_greeting("a connection_established without a session_id")
         user_id, capabilities = payload.get("user_id"), payload.get("capabilities")
         return Greeting(

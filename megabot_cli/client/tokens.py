@@ -165,6 +165,14 @@ class TokenSource:
         """The upstream has let somebody in: what it refused before counts no longer."""
         self.refusals = 0
 
+    def refused_since(self, when: float, most: int) -> NotAuthenticated | None:
+        """Why there is no credential, where it was refused `most` times in a row, and the last
+        time after `when` (monotonic seconds)."""
+        if self.refusals < most or self._refusal is None:
+            return None
+        at, _, refusal = self._refusal
+        return NotAuthenticated(refusal.message, refusal.hint) if at > when else None
+
     def _is_due(self, credential: Credential | None) -> bool:
         if credential is None:
             return True

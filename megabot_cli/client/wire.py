@@ -23,6 +23,7 @@ from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
 from megabot_cli.client.parting import PartsFromPeer, PartsFromServer
+from megabot_cli.protocol.close_codes import sendable
 from megabot_cli.protocol.frames import MASKED, MIDDLE, frame_end
 
 TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
@@ -64,6 +65,7 @@ Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
 
 _TEXT = aiohttp.WSMsgType.TEXT
+_CLOSE = aiohttp.WSMsgType.CLOSE
 _MESSAGES = frozenset({_TEXT, aiohttp.WSMsgType.BINARY})
 
 
@@ -84,12 +86,19 @@ class DirectQueue(WebSocketDataQueue):
 
     def feed_data(self, data: Any, size: int) -> None:
         if not self.collects:
-            super().feed_data(data, size)
+            self._keep(data, size)
             return
         self._together.append(data)
         if size > _LARGE_BYTES:
             self._hand_on()
             self.collects = self.sink is not None
+
+    def _keep(self, data: Any, size: int) -> None:
+        """aiohttp lets 1006 and codes above 4999 pass, which nobody may send. 0: there is none."""
+        if data.type is _CLOSE and data.data and sendable(data.data) != data.data:
+            text = f"Invalid close code: {data.data}"
+            raise aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, text)
+        super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """aiohttp takes deflate that cannot be read for a fault of its own."""
@@ -114,7 +123,7 @@ class DirectQueue(WebSocketDataQueue):
         for each in together:
             data, sink = each.data, self.sink
             if sink is None or self._buffer or each.type not in _MESSAGES:
-                super().feed_data(each, len(data) if isinstance(data, bytes) else 0)
+                self._keep(each, len(data) if isinstance(data, bytes) else 0)
             else:
                 sink([data], each.type is not _TEXT)
 

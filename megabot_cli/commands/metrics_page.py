@@ -39,7 +39,11 @@ Else 503, with
 .IR reason :
 draining, or what the upstream's last fault was;
 .I links
-counts the links by state.
+counts the links by state. Where several profiles are served one of them is enough, and
+.I profiles
+tells of each its links and, as
+.IR fault ,
+what keeps one down.
 .PP
 Both are JSON and need no token; as on every route a foreign
 .I Host

@@ -337,11 +337,14 @@ def _metrics(admin_url: str) -> str:
     return f"{admin_url}/metrics" if admin_url.startswith("http") else admin_url
 
 
+def _by_state(links: dict[str, int]) -> str:
+    return ", ".join(f"{count} {state}" for state, count in sorted(links.items())) or "none"
+
+
 def _print_status(console: Console, facts: dict[str, Any]) -> None:
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.views import date_and_time, print_facts, size
 
-    links = ", ".join(f"{count} {state}" for state, count in sorted(facts["links"].items()))
     state = "draining" if facts["draining"] else "ready" if facts["ready"] else "not ready"
     passed, volume = facts["messages"], facts["bytes"]
     rows = [
@@ -349,7 +352,7 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         ("upstream", f"{facts['upstream']} ({facts['profile']})"),
         ("listens", facts["url"]),
         ("metrics", _metrics(facts["admin_url"])),
-        ("links", links or "none"),
+        ("links", _by_state(facts["links"])),
         (
             "clients",
             f"{facts['clients']} on {counted(facts['sessions'], 'session')}, "
@@ -362,6 +365,10 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
             f"{facts['waiting_to_upstream']} to go up, {size(facts['outbox_bytes'])} to clients",
         ),
     ]
+    for name, profile in facts.get("profiles", {}).items():
+        fault = f": {profile['fault']}" if profile["fault"] else ""
+        links = _by_state(profile["links"])
+        rows.append(("profile", f"{name}, {profile['upstream']}, links {links}{fault}"))
     if facts["token_expires_at"]:
         rows.append(("token", f"until {date_and_time(facts['token_expires_at'])}"))
     if recording := facts.get("recording"):
@@ -377,7 +384,7 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         rows.append(
             ("flight", f"{counted(flight['records'], 'record')}, {size(flight['bytes'])}{waits}")
         )
-    if facts.get("fault"):
+    if facts.get("fault") and not facts.get("profiles"):  # there it stands with whose it is
         rows.append(("fault", facts["fault"]))
     print_facts(console, rows)
 

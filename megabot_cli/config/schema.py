@@ -304,7 +304,11 @@ class RelaySettings(Section, frozen=True):
         ),
     ] = 64
     drain_s: Annotated[
-        NotNegative, Meta(description="How long work under way may take when stopping.")
+        NotNegative,
+        Meta(
+            description="How long work under way may take when stopping. In the last second of "
+            "it, or the last quarter, new messages are refused with 503."
+        ),
     ] = 10.0
     outbox: OutboxSettings = OutboxSettings()
 

@@ -10,12 +10,19 @@ import asyncio
 import hmac
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 from yarl import URL
+
+# RFC 6454, 7.1, one of them; some pages have a scheme and no host (`file://`).
+_ORIGIN = re.compile(
+    r"[a-z][a-z0-9+.-]*://(\[[0-9a-f:.]+\]|[^][/\\?#@:,\"<>\s\x00-\x20]*)(:[0-9]{1,5})?/?",
+    re.IGNORECASE,
+)
 
 LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
 
@@ -70,6 +77,8 @@ class Admission:
         """Refuse pages that are not on the list; programs send no Origin."""
         if origin is None or origin.rstrip("/").lower() in self._origins:
             return None
+        if origin != "null" and not _ORIGIN.fullmatch(origin):
+            return Refusal(400, "origin", "the Origin header is malformed")
         return Refusal(
             403,
             "origin",

@@ -34,6 +34,9 @@ BEYOND = Objection(
 )
 
 
+NO_MORE = Objection(503, "upstream_unavailable", "not delivered: the relay is stopping")
+
+
 def name_of(head: Head | None) -> str | None:
     """The id by which a message is refused; None without one, or with a very long one."""
     name = head.id if head is not None else None
@@ -92,3 +95,16 @@ class Checks:
         if mode == "warn":
             return None
         return Objection(problem.code, "invalid_message", str(problem))
+
+
+class LastChecks(Checks):
+    """Of a relay that stops: what would begin something goes no more. The results of tool calls
+    still do, and a batch may hold some."""
+
+    def clear(self, data: bytes) -> None:
+        """Valid is not enough."""
+
+    def judge(self, data: bytes, head: Head | None, *, binary: bool) -> Objection | None:
+        if head is None or head.type not in ("tool_result", "batch"):
+            return NO_MORE
+        return super().judge(data, head, binary=binary)

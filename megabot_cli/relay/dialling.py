@@ -24,6 +24,7 @@ async def dial_upstream(
     user_id: str | None = None,
     platform: str | None = None,
     transparent: bool = False,
+    needs_name: bool = True,
     query: Mapping[str, str] | None = None,
     protocols: Sequence[str] = (),
 ) -> Dialed:
@@ -50,6 +51,7 @@ async def dial_upstream(
                 max_message_bytes=parts.limits.max_message_bytes * ARRIVING_FACTOR,
                 compression=_OF_A_LINK[parts.profile.compression],
                 await_greeting=not transparent,
+                needs_name=needs_name,
                 autoping=not transparent,
                 autoclose=not transparent,
                 query=query,

@@ -149,6 +149,12 @@ class Identity:
         if self.dedicated is not None:
             self.dedicated.drain()
 
+    def take_no_more(self) -> None:
+        """Only what is under way goes on; what comes from now on is refused by id."""
+        self.parts.stopping = True
+        for session in self.sessions:
+            session.take_over()
+
     async def stop_pairs(self) -> None:
         if self.dedicated is not None:
             await self.dedicated.stop()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from typing import Protocol
+import time
 
 import aiohttp
 import structlog
@@ -16,7 +17,6 @@ from megabot_cli.client.wire import (
     CAN_HEAR,
     TEXT,
     HeardUpstream,
-    Sink,
     client_frames,
     client_ping,
     upstream_transport,
@@ -28,10 +28,11 @@ from megabot_cli.protocol.close_codes import MEANING, CloseCode
 from megabot_cli.protocol.greeting import greeted
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
+from megabot_cli.relay.link_listener import LinkListener
 from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
 from megabot_cli.relay.own_batches import OwnBatches
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.reading import Goodbye, read_all
+from megabot_cli.relay.reading import read_all
 from megabot_cli.relay.send_pace import SendPace
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.upstream_queue import Leaving, Overflow, Waiting
@@ -45,20 +46,6 @@ MOST_REFUSALS = 3
 
 _LETS_GO = "the relay lets go"
 BATCH = 10  # messages, as the specification's own client wraps them
-
-
-class LinkListener(Protocol):
-    """What a link tells its session."""
-
-    @property
-    def link_message(self) -> Sink: ...
-    def link_up(self, greeting: Greeting, verdict: Verdict) -> None: ...
-    def link_lost(self, goodbye: Goodbye) -> None: ...
-    def link_refused(self, error: MegabotError) -> None: ...
-    def link_failed(self) -> None: ...
-    def message_written(self, waiting: Waiting) -> None: ...
-    def message_unwritten(self, waiting: Waiting) -> None: ...
-    def message_expired(self, waiting: Waiting) -> None: ...
 
 
 class Link:
@@ -90,6 +77,7 @@ class Link:
         # Whether one more may leave at a time of the event loop's; None: as many as there are.
         self.may_leave = self._pace.take if limits.messages_per_second > 0 else None
         self._transport: asyncio.WriteTransport | None = None
+        self._fell_at = math.inf  # monotonic seconds; never, where it is not dialled for that
         self._up_since = 0.0  # of the event loop's clock, while it is up
         self._keeps_masks = False
         self._leaving: list[Leaving] = []  # in this turn of the event loop
@@ -139,6 +127,9 @@ class Link:
 
     async def _live_once(self) -> None:
         self.life.move(LinkState.AUTHENTICATING)
+        if (given_up := self._given_up()) is not None:
+            await self._wait_for_credential(given_up)
+            return
         numbers = self._parts.numbers
         started_at = self._parts.loop.time()
         numbers.dials += 1
@@ -176,6 +167,7 @@ class Link:
             numbers.link_up_s += self.up_s
             self._transport = None
             await hang_up(socket, CloseCode.SERVICE_RESTART, _LETS_GO)
+        self._fell_at = time.monotonic()
         code = goodbye.code
         self._listener.link_lost(goodbye)
         self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
@@ -205,6 +197,7 @@ class Link:
             session_id=self.life.dial(),
             user_id=self._user_id,
             platform=self._platform,
+            needs_name=not self.life.ever_up,  # what comes back without one is of unknown worth
         )
         assert dialed.greeting is not None
         return dialed.socket, dialed.greeting
@@ -253,8 +246,14 @@ class Link:
     async def _turn_to_dial(self, *, first: bool = False) -> None:
         """Other links of the identity want in too; together they keep one pace."""
         engine, identity, time_s = self._parts.engine, self._parts.identity, self._parts.loop.time
-        while (wait_s := engine.dial_wait_s(identity, time_s(), first=first)) > 0:  # noqa: ASYNC110
+        while (wait_s := engine.dial_wait_s(identity, time_s(), first=first)) > 0:
             await asyncio.sleep(wait_s)
+            if self._given_up() is not None:
+                return
+
+    def _given_up(self) -> NotAuthenticated | None:
+        """Why the credential is of no use: others that fell too have asked often enough."""
+        return self._parts.tokens.refused_since(self._fell_at, MOST_REFUSALS)
 
     async def _wait_for_credential(self, refusal: NotAuthenticated) -> None:
         """The credential is of no use: say so, and try again only when told to."""
@@ -266,6 +265,7 @@ class Link:
         self._listener.link_refused(refusal)
         self._try_again.clear()
         await self._try_again.wait()
+        self._fell_at = math.inf
         await self._turn_to_dial()
 
     def tell_refusal(self) -> None:

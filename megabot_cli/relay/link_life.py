@@ -77,11 +77,11 @@ class LinkLife:
         """The upstream greeted us and named the session in force."""
         asked, self.session_id = self.session_id, session_id or self.session_id
         self.move(LinkState.UP)
-        self.ever_up = True
+        came_back, self.ever_up = self.ever_up, True
         self.attempts = 0
-        if asked is None:
+        if asked is None and not came_back:
             return Verdict.FRESH
-        if session_id is None:
+        if session_id is None or asked is None:
             return Verdict.UNKNOWN
         return Verdict.RESUMED if session_id == asked else Verdict.NEW_SESSION
 

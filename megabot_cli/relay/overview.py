@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from megabot_cli.relay.pair import Pair
     from megabot_cli.relay.server import Relay
     from megabot_cli.relay.session import Session
+    from megabot_cli.telemetry.metrics import RelayGauges
 
 Facts = dict[str, Any]
 
@@ -53,14 +54,7 @@ def status(relay: Relay) -> Facts:
         "slowest_replies": slowest_replies(relay),
     }
     if len(relay.identities) > 1:
-        facts["profiles"] = {
-            name: {
-                "upstream": identity.origin,
-                "sessions": len(identity.sessions),
-                "fault": _told(identity.fault, relay.clean),
-            }
-            for name, identity in relay.identities.items()
-        }
+        facts["profiles"] = profiles(relay, gauges)
     if (why := relay.why_down()) is not None:
         facts["fault"] = why
     if recorder is not None:
@@ -78,6 +72,19 @@ def status(relay: Relay) -> Facts:
             facts["flight_recorder"]["trigger"] = relay.trigger.text
             facts["flight_recorder"]["hits"] = relay.trigger.hits
     return facts
+
+
+def profiles(relay: Relay, now: RelayGauges) -> Facts:
+    """Each profile by its name: where it goes, its links by state, and what keeps one down."""
+    return {
+        name: {
+            "upstream": identity.origin,
+            "sessions": len(identity.sessions),
+            "links": dict(now.profiles[name].links),
+            "fault": _told(identity.fault, relay.clean),
+        }
+        for name, identity in relay.identities.items()
+    }
 
 
 def slowest_replies(relay: Relay) -> list[Facts]:

@@ -49,6 +49,7 @@ class RelayParts:
         """`identity` is the name of the profile; so is `label` where a relay serves several.
         `known` is told of every secret before it is used."""
         self.settings = settings
+        self.stopping = False  # nothing new goes up any more
         self.limits = limits
         self.profile = profile
         self.endpoint = endpoint

@@ -42,9 +42,10 @@ def reread(first: Settings, now: Settings, served: Iterable[str], *, gateway: bo
 
     `first` is what it was started with; `gateway` says whether it runs one.
     """
-    waits = _differences("recording", first.recording, now.recording)
+    waits = ["profile"] if now.profile != first.profile else []
+    waits += _differences("recording", first.recording, now.recording)
     for name in served:
-        before, after = first.profiles.get(name), now.profiles.get(name)
+        before, after = first.named_profile(name), now.named_profile(name)
         if after is None:
             waits.append(f"profiles.{name}")
         elif before is not None:

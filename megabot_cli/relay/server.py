@@ -8,6 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from urllib.parse import urlencode
 
 import structlog
@@ -24,6 +25,7 @@ from megabot_cli.relay.doors import Doors, refuse_open_doors, server_tls
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.gauges import measure
+from megabot_cli.relay.health import health, readiness
 from megabot_cli.relay.identity import Identity, Served, Upstream
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.loop_lag import LoopLag
@@ -42,6 +44,7 @@ from megabot_cli.telemetry.metrics import RelayGauges, RelayNumbers
 
 log = structlog.get_logger("relay")
 
+LAST_S = 1.0  # of a drain's time: nothing new goes up any more
 FLUSH_S = 5.0  # for outboxes, when stopping
 QUIET_S = 0.5
 CHECK_S = 0.02
@@ -218,7 +221,9 @@ class Relay:
             lambda: self.admin_url,
         )
         self.operations = Operations(self, self._tasks, self._dumps, self._read_settings)
-        self._admin = AdminRoutes(self, admission, self._health, self._ready, self._exposition)
+        self._admin = AdminRoutes(
+            self, admission, partial(health, self), partial(readiness, self), self._exposition
+        )
         await self._doors.serve(self._client_door, self._clients.app())
         await self._doors.serve(self._admin_door, self._admin.app())
 
@@ -278,7 +283,13 @@ class Relay:
         for identity in self.identities.values():
             identity.drain()
         log.info("relay.draining", clients=len(self._clients.clients))
-        await self._wait_for(self._idle, self.settings.drain_s)
+        # Clients that go on asking leave no moment in which nothing is open: in the end what is
+        # new is refused, so that what was taken can be answered.
+        last_s = min(LAST_S, self.settings.drain_s / 4)
+        await self._wait_for(self._idle, self.settings.drain_s - last_s)
+        for identity in self.identities.values():
+            identity.take_no_more()
+        await self._wait_for(self._idle, last_s)
         self._give_up_open()
         await self._wait_for(self._flushed, FLUSH_S)
         await self.stop()
@@ -394,23 +405,6 @@ class Relay:
         """Why a link is not up, as the last fault says; None where all is well."""
         faults = (identity.fault for identity in self.identities.values())
         return next((self.clean(fault.message) for fault in faults if fault is not None), None)
-
-    def _health(self) -> tuple[bool, dict[str, object]]:
-        recorder = self.recorder
-        degraded = recorder is not None and not recorder.healthy
-        facts: dict[str, object] = {"status": "degraded" if degraded else "ok"}
-        if degraded and recorder is not None:
-            facts["recording"] = recorder.fault
-        return True, facts
-
-    def _ready(self) -> tuple[bool, dict[str, object]]:
-        now = self.gauges()
-        facts: dict[str, object] = {"ready": now.ready, "links": dict(now.links)}
-        if self._draining:
-            facts["reason"] = "draining"
-        elif not now.ready:
-            facts["reason"] = self.why_down() or "the upstream is away"
-        return now.ready, facts
 
     def gauges(self) -> RelayGauges:
         return measure(self)

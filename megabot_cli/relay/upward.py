@@ -8,7 +8,16 @@ from collections.abc import Callable
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
-from megabot_cli.relay.checks import BEYOND, LONG_BYTES, Checks, Objection, head_of, name_of
+from megabot_cli.relay.checks import (
+    BEYOND,
+    LONG_BYTES,
+    NO_MORE,
+    Checks,
+    LastChecks,
+    Objection,
+    head_of,
+    name_of,
+)
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
@@ -77,8 +86,9 @@ class Upward:
     def take_over(self) -> None:
         """What the settings say now holds for the next message."""
         parts = self._parts
-        self._checks = Checks(parts.settings, parts.limits, parts.numbers)
-        self._checked = parts.settings.validation != "off"
+        checks = LastChecks if parts.stopping else Checks
+        self._checks = checks(parts.settings, parts.limits, parts.numbers)
+        self._checked = parts.stopping or parts.settings.validation != "off"
         self._most_bytes = min(parts.limits.max_message_bytes or LONG_BYTES, LONG_BYTES)
 
     def stop(self) -> None:
@@ -219,7 +229,7 @@ class Upward:
 
     def _is_taken_apart(self, batched: Waiting) -> bool:
         """Whether the messages of a batch cannot go up together."""
-        if any(each.urgent for each in batched.inner):
+        if self._parts.stopping or any(each.urgent for each in batched.inner):
             return True  # of a call's results only one may go
         if not self._one_at_a_time:
             return False
@@ -232,6 +242,9 @@ class Upward:
     def _send_inner(self, client: LocalClient, waiting: Waiting) -> bool:
         if waiting.urgent:
             return self._results.may_go(client, waiting) and self._hand_over(client, waiting)
+        if self._parts.stopping:
+            self._refuse(client, waiting, NO_MORE.code, NO_MORE.error, NO_MORE.message)
+            return False
         if self._one_at_a_time and self._must_wait(
             waiting.kind, waiting.message_id, waiting.client, waiting.at
         ):

@@ -346,6 +346,32 @@ async def test_a_frame_with_the_mask_of_the_other_side_ends_the_connection(
     assert came == [b"good"] * reads_directly
 
 
+@pytest.mark.parametrize("reads_directly", [True, False])
+@pytest.mark.parametrize("code", [0, 999, 1004, 1005, 1006, 1015, 2999, 5000, 65535])
+async def test_a_close_code_that_must_not_be_sent_breaks_the_protocol(
+    code: int, reads_directly: bool
+) -> None:
+    """RFC 6455, 7.4. aiohttp itself takes 1006, and what is above 4999."""
+    queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
+    reader = ClientsReader(queue, 2**20, False, False)
+    if reads_directly:
+        queue.sink = lambda _batch, _binary, _whole=None: None
+    failed, _ = reader.feed_data(client_frame(struct.pack(">H", code), b"mask", 0x88))
+    assert failed
+    fault = queue.exception()
+    assert isinstance(fault, aiohttp.WebSocketError)
+    assert (fault.code, str(code) in str(fault)) == (1002, True)
+
+
+@pytest.mark.parametrize("code", [None, 1000, 1001, 1014, 3000, 4999])
+async def test_a_close_code_that_may_be_sent_is_read(code: int | None) -> None:
+    queue: Any = DirectQueue(Halted(), 2**16, loop=asyncio.get_running_loop())
+    data = b"" if code is None else struct.pack(">H", code)
+    reader = ClientsReader(queue, 2**20, False, False)
+    assert reader.feed_data(client_frame(data, b"mask", 0x88)) == (False, b"")
+    assert (await queue.read()).data == (code or 0)
+
+
 async def test_who_takes_and_fails_ends_the_connection_with_1011() -> None:
     def fail(_batch: list[bytes], _binary: bool, _whole: bytes | None = None, /) -> None:
         raise ZeroDivisionError

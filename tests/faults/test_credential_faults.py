@@ -164,3 +164,25 @@ async def test_an_upstream_that_refuses_for_a_moment_loses_no_client(rig: Rig) -
         assert await client.settled() == {"reply": 1}
         assert client.errors() == []
     assert len(issuer.renewals) == 3
+
+
+async def test_what_is_refused_for_good_is_told_to_all_clients_at_once(rig: Rig) -> None:
+    """The pace of dials is one a second: not every link needs to hear it for itself."""
+    issuer = Issuer()
+    network = await opened(rig, issuer)
+    clients = [await rig.client() for _ in range(20)]
+    issuer.trouble = [web.json_response({"error": "no"}, status=401) for _ in range(100)]
+    issuer.good.clear()
+    network.cut()
+    async with asyncio.timeout(8):
+        for client in clients:
+            await client.closed.wait()
+    assert {client.close_code for client in clients} == {4500}
+    assert len(issuer.renewals) == 3
+    assert await rig.metric('links{profile="default",state="failed"}') == 20
+
+    issuer.trouble.clear()
+    assert (await asyncio.to_thread(rig.processes.run, "relay", "reauth")).end() == 0
+    again = await rig.client()
+    await again.ask("hello")
+    assert await again.settled() == {"reply": 1}

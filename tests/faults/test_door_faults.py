@@ -94,6 +94,8 @@ FOREIGN: list[tuple[dict[str, str], int]] = [
     ({"Origin": "null"}, 403),
     ({"Origin": "http://10.0.0.7:8080"}, 403),
     ({"Origin": "http://127.0.0.1:1"}, 403),  # another program's page on this machine
+    ({"Origin": ""}, 400),
+    ({"Origin": "http://[::1"}, 400),
     ({"Host": "evil.example"}, 403),  # a name that was made to point here
     ({"Host": "127.0.0.1.evil.example:80"}, 403),
     ({"Host": "user@127.0.0.1"}, 400),

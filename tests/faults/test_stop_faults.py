@@ -51,8 +51,7 @@ async def test_sigterm_under_load_answers_everything_accepted_and_says_1012(rig:
         assert client.close_code == 1012
         counts = client.ledger.counted()
         assert counts["reply"] > 50
-        assert set(counts) <= {"reply", "error", "unknown"}
-        assert counts["unknown"] <= 1  # it had just been read when the work was over
+        assert set(counts) <= {"reply", "error"}  # what comes when the work is over is refused
     verdict = await verified(rig)
     assert verdict["clean"] is True
     shown = await asyncio.to_thread(

@@ -67,17 +67,46 @@ def test_programs_listed_pages_and_own_pages_may_connect(origin: str | None) -> 
     "origin",
     [
         "null",
-        "",
+        "file://",
+        "chrome-extension://abcdefgh",
+        "http://[2001:db8::1]:8080",
+        "http://b\u00fccher.example",
         "http://evil.example",
         "http://localhost:5174",
         "https://localhost:5173",
-        "http://localhost:5173.evil.example",
+        "http://localhost.5173.evil.example",
     ],
 )
 def test_other_pages_may_not(origin: str) -> None:
     refusal = new_admission().judge_origin(origin)
     assert refusal is not None
     assert refusal.status == 403
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "",
+        "evil.example",
+        "http:evil.example",
+        "http://evil.example/page",
+        "http://user@evil.example",
+        "http://evil.example:port",
+        "http://localhost:5173.evil.example",
+        "http://[::1",
+        "http://evil.example http://127.0.0.1:3100",
+        "http://evil.example\x00",
+    ],
+)
+def test_an_origin_that_is_none_is_malformed(origin: str) -> None:
+    refusal = new_admission().judge_origin(origin)
+    assert refusal is not None
+    assert refusal.status == 400
+
+
+@given(st.text())
+def test_any_origin_header_is_judged_without_an_exception(origin: str) -> None:
+    new_admission().judge_origin(origin)
 
 
 @pytest.mark.parametrize(

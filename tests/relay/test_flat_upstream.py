@@ -161,6 +161,8 @@ async def test_an_upstream_that_comes_back_is_used_again(stage: Stage) -> None:
     try:
         back = await peer.message("status_update", limit_s=15)
         assert back["payload"]["status"] == "connected"
+        assert "(unknown)" in back["payload"]["message"]  # no session has a name there
+        assert relay.numbers.resumes["unknown"] == 1
         answer = await said(peer, '{"type":"message","content":"again"}')
         assert answer["content"].startswith("You said “again”")
     finally:

@@ -51,6 +51,13 @@ def test_a_session_that_was_not_resumed_is_never_called_resumed(
     assert life.session_id == kept
 
 
+def test_a_link_that_never_had_a_name_for_its_session_comes_back_to_nobody_knows_what() -> None:
+    life = new_life()
+    assert bring_up(life, None) is Verdict.FRESH
+    life.lost(0.5)
+    assert bring_up(life, None) is Verdict.UNKNOWN
+
+
 def test_coming_up_starts_the_schedule_anew() -> None:
     life = new_life()
     life.move(LinkState.AUTHENTICATING)

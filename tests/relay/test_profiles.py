@@ -114,6 +114,25 @@ async def test_one_upstream_that_is_away_leaves_the_other_served(
     assert refused["payload"]["code"] == 503
 
 
+async def test_readiness_and_status_say_which_profile_is_not_served(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    wrong = stage.served("staging", staging.url, secret="mb_wrong")
+    relay = await stage.open_relay(gateway.url, also=[wrong])
+    async with stage.http.get(f"{relay.admin_url}/readyz") as response:
+        assert response.status == 200
+        told = (await response.json())["profiles"]
+    assert told["test"] == {"links": {"up": 1}, "fault": None}
+    assert told["staging"]["links"] == {"failed": 1}
+    assert "no longer accepts this API key" in told["staging"]["fault"]
+    async with stage.http.get(f"{relay.admin_url}/relay/status") as response:
+        status = (await response.json())["profiles"]
+    assert {name: each["links"] for name, each in status.items()} == {
+        "test": {"up": 1},
+        "staging": {"failed": 1},
+    }
+
+
 async def test_one_refused_credential_leaves_the_other_served(
     stage: Stage, gateway: Gateway, staging: Gateway
 ) -> None:

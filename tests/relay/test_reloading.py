@@ -149,3 +149,10 @@ def test_what_a_running_relay_cannot_take_over_is_told_by_name() -> None:
     assert found.waits == names
     assert reread(first, now, ["one"], gateway=True).waits[-1] == "gateway.latency_s"
     assert reread(first, first, ["one", "two"], gateway=True).waits == []
+
+
+def test_another_profile_and_one_that_had_no_settings_before_wait_for_a_restart() -> None:
+    first = Settings()
+    now = Settings(profile="staging", profiles={"default": ProfileSettings(url="ws://x/ws")})
+    found = reread(first, now, ["default"], gateway=False)
+    assert found.waits == ["profile", "profiles.default.url"]

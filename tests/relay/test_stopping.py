@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import aiohttp
 import pytest
@@ -11,7 +12,7 @@ from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
-from tests.support.upstream import Connection, Keeping, ScriptedUpstream
+from tests.support.upstream import Connection, Gone, Keeping, ScriptedUpstream
 
 
 async def drained_while_it_answers(
@@ -106,6 +107,61 @@ async def test_what_waits_for_an_absent_upstream_when_the_relay_stops_is_told_by
     assert "the relay stopped" in refusal["payload"]["message"]
     assert await peer.close_code() == 1012
     await stopping
+
+
+@pytest.mark.parametrize("batched", [False, True])
+async def test_clients_that_go_on_asking_hear_of_everything_whether_it_went_up(
+    stage: Stage, batched: bool
+) -> None:
+    """There is never a moment in which nothing is open, and yet nothing ends in doubt."""
+    heard: list[str] = []
+
+    async def answers_late(connection: Connection) -> None:
+        async def answer(name: str) -> None:
+            await asyncio.sleep(0.1)
+            await connection.send("chat_receive", {"content": "yes"}, reply_to=name)
+
+        await connection.greet()
+        async with asyncio.TaskGroup() as answering:
+            while not connection.socket.closed:
+                try:
+                    message = await connection.receive()
+                except Gone:
+                    return
+                for each in message["payload"]["messages"] if batched else [message]:
+                    heard.append(each["id"])
+                    answering.create_task(answer(each["id"]))
+
+    async with ScriptedUpstream(answers_late) as upstream:
+        relay = await stage.open_relay(upstream.url, drain_s=1.0)
+        peer, _ = await stage.greeted(relay.url)
+        ends: dict[str, list[str]] = {}
+
+        async def ask() -> None:
+            for number in range(1000):
+                name = f"m{number}"
+                ends[name] = []
+                if batched:
+                    inner = {"id": name, "type": "chat_send", "payload": {"content": "x"}}
+                    await peer.send("batch", f"b{number}", messages=[inner])
+                else:
+                    await peer.send("chat_send", name, content="x")
+                await asyncio.sleep(0.02)
+
+        asking = asyncio.ensure_future(ask())
+        await until(lambda: len(heard) > 5)
+        draining = asyncio.ensure_future(relay.drain())
+        async for said in peer.socket:
+            message = json.loads(said.data)
+            asked = (message.get("metadata") or {}).get("reply_to")
+            if asked in ends:
+                ends[asked].append(message["payload"].get("error", "reply"))
+        asking.cancel()
+        await draining
+        refused = [name for name, end in ends.items() if end == ["upstream_unavailable"]]
+        assert refused
+        assert not set(refused) & set(heard)
+        assert all(ends[name] == ["reply"] for name in heard)
 
 
 async def test_what_comes_with_the_goodbye_of_a_relay_that_stops_is_not_sent_on(

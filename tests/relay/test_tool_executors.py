@@ -218,6 +218,22 @@ async def test_a_drain_lets_a_tool_call_under_way_finish(
     assert [result["id"] for result in script.results] == ["r1"]
 
 
+async def test_in_the_last_moment_of_a_drain_only_results_go_up(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, _ = calling
+    relay, executor, _ = await at_work(stage, calling, drain_s=2.0)
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    await until(lambda: relay.main.parts.stopping)
+    await executor.send("notification", "n1", title="x")
+    told = await executor.message("connection_error")
+    assert (told["payload"]["code"], told["metadata"]["reply_to"]) == (503, "n1")
+    await answer(executor, "r1", "done")
+    assert await executor.close_code() == 1012
+    await draining
+    assert [result["id"] for result in script.results] == ["r1"]
+
+
 async def test_what_a_drain_cannot_wait_for_is_told_as_it_is(
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:

@@ -158,3 +158,36 @@ async def test_a_request_whose_upstream_stays_away_is_told_delivery_unknown_in_t
     assert refusal["payload"]["error"] == "delivery_unknown"
     assert refusal["metadata"]["reply_to"] == "m1"
     assert relay.numbers.delivery_unknown == 1
+
+
+async def test_a_link_that_comes_back_without_naming_its_session_gets_the_verdict_unknown(
+    stage: Stage,
+) -> None:
+    async def names_it_once(connection: Connection) -> None:
+        if len(connection.upstream.connections) > 1:
+            await connection.send("connection_established", {"user_id": "user_1"})
+            await connection.until_gone()
+            return
+        await connection.greet()
+        await connection.receive()
+        await connection.cut()
+
+    async with ScriptedUpstream(names_it_once) as upstream:
+        with structlog.testing.capture_logs() as logged:
+            relay = await stage.open_relay(upstream.url)
+            peer, session = await stage.greeted(relay.url)
+            await peer.send("chat_send", "m1", content="x")
+            assert (await peer.message("status_update"))["payload"]["status"] == "reconnecting"
+            back = (await peer.message("status_update", limit_s=15))["payload"]
+            assert (back["status"], "(unknown)" in back["message"]) == ("connected", True)
+            told = await peer.message("connection_error")
+        assert (told["payload"]["error"], told["metadata"]["reply_to"]) == (
+            "delivery_unknown",
+            "m1",
+        )
+        (line,) = [each for each in logged if each["event"] == "link.came_back"]
+        assert (line["verdict"], line["session"]) == ("unknown", session)
+        assert relay.numbers.resumes["unknown"] == 1
+        assert upstream.connections[1].query["session_id"] == session
+        _, same = await stage.greeted(relay.url, session)
+        assert same == session
