@@ -212,15 +212,18 @@ class Recorder:
         reason: str | None = None,
         by: str | None = None,
         note: str | None = None,
+        size: int | None = None,
+        redacted: list[str] | None = None,
     ) -> None:
         """Take one record; never waits, never raises.
 
-        `data` is the exact text that travelled, or the bytes with `opcode="binary"`.
+        `data` is the exact text that travelled, or the bytes with `opcode="binary"`; `size` and
+        `redacted` are for what was a record before, when that is no longer so.
         """
         # fmt: off
         self._keep((
             self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
-            opcode, data, code, reason, by, note,
+            opcode, data, code, reason, by, note, size, redacted,
         ), 0 if data is None else len(data))
         # fmt: on
 
