@@ -253,7 +253,7 @@ class MegaBotClient(Receiving):
         self.capabilities = greeting.capabilities
         self.resumed = None if asked is None else asked == greeting.session_id
         self._meter.came_up()
-        self._take(Received(greeting.text, peek(greeting.text), time.time()))
+        self._heard(Received(greeting.text, peek(greeting.text), time.time()))
         if self.resumed:
             self._questions.resumed(self._resume_patience_s)
         if not first and not self.resumed:

@@ -13,6 +13,8 @@ import msgspec
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.recording.redaction import Redactor
 
+Direction = Literal["sent", "received"]
+
 
 class ClientMetrics(msgspec.Struct, frozen=True):
     """A snapshot. Bytes are those of messages, without frames and before compression."""
@@ -30,7 +32,7 @@ class ClientMetrics(msgspec.Struct, frozen=True):
 class LoggedMessage(msgspec.Struct, frozen=True):
     """A message that passed, without its secrets."""
 
-    direction: Literal["sent", "received"]
+    direction: Direction
     at: float  # Unix seconds
     text: str
 
@@ -69,23 +71,24 @@ class Meter:
 
 class MessageLog:
     """The newest messages both ways, at most `most`. Nothing secret is kept: neither what looks
-    like a secret nor what is known for one. `also` gets each as it is, secrets included,
-    and whether it travelled as gzip."""
+    like a secret nor what is known for one. `also` gets each as it travelled: signed,
+    as gzip, several in one batch; secrets included; and whether it was binary."""
 
     def __init__(
         self,
         most: int,
-        also: Callable[[Literal["sent", "received"], str | bytes, bool], None] | None = None,
+        also: Callable[[Direction, bytes, bool], None] | None = None,
     ) -> None:
         self._also = also
         self._messages: deque[LoggedMessage] = deque(maxlen=most)
         self._redactor = Redactor(os.urandom(16))
 
-    def add(
-        self, direction: Literal["sent", "received"], text: str | bytes, *, folded: bool = False
-    ) -> None:
+    def travelled(self, direction: Direction, data: str | bytes, *, binary: bool) -> None:
         if self._also is not None:
-            self._also(direction, text, folded)
+            raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+            self._also(direction, raw, binary)
+
+    def add(self, direction: Direction, text: str | bytes) -> None:
         shown = f"<{len(text)} bytes>" if isinstance(text, bytes) else text
         self._messages.append(LoggedMessage(direction, time.time(), self._redactor.clean(shown)))
 
@@ -120,26 +123,34 @@ class Observed:
         """What has passed so far."""
         return self._meter.snapshot()
 
-    def _sent(self, texts: Sequence[str | bytes], folded: bool) -> None:
+    def _sent(self, texts: Sequence[str | bytes], form: tuple[bytes, bool] | None) -> None:
+        """`form`: the bytes that the one of them travelled as, and whether binary; None: each
+        travelled as it is."""
         self._meter.messages_sent += len(texts)
         self._meter.bytes_sent += sum(map(len, texts))
-        self._remember("sent", texts, folded=folded)
+        if self._log is None:
+            return
+        if form is not None:
+            self._log.travelled("sent", form[0], binary=form[1])
+        else:
+            for text in texts:
+                self._log.travelled("sent", text, binary=isinstance(text, bytes))
+        self._remember("sent", texts)
 
-    def _came(self, texts: Sequence[str | bytes], *, folded: bool = False) -> None:
+    def _came(self, texts: Sequence[str | bytes]) -> None:
         self._meter.messages_received += len(texts)
         self._meter.bytes_received += sum(map(len, texts))
-        self._remember("received", texts, folded=folded)
+        self._remember("received", texts)
 
-    def _remember(
-        self,
-        direction: Literal["sent", "received"],
-        texts: Sequence[str | bytes],
-        *,
-        folded: bool,
-    ) -> None:
+    def _arrived(self, data: str | bytes, *, binary: bool) -> None:
+        """As it travelled; what it holds comes by itself."""
+        if self._log is not None:
+            self._log.travelled("received", data, binary=binary)
+
+    def _remember(self, direction: Direction, texts: Sequence[str | bytes]) -> None:
         if self._log is None:
             return
         if self._tokens is not None:  # asked each time, for it renews them
             self._log.know(self._tokens.secrets)
         for text in texts:
-            self._log.add(direction, text, folded=folded)
+            self._log.add(direction, text)

@@ -18,6 +18,7 @@ class Received(msgspec.Struct, frozen=True):
     head: Head | None  # None: binary, or no JSON object
     at: float  # Unix seconds
     folded: bool = False  # it travelled as gzip
+    packed: bytes | None = None  # that gzip, where it held nothing but this
 
     def payload(self) -> Any:
         """The payload as Python values; None when the message has none that can be read."""

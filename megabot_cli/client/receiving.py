@@ -50,6 +50,8 @@ class Receiving(Reacting):
         """
 
         def take(came: list[bytes]) -> None:
+            for text in came if self._log is not None else ():
+                self._arrived(text, binary=False)
             self._came(came)
             texts(came)
 
@@ -67,6 +69,8 @@ class Receiving(Reacting):
 
     def _heard(self, received: Received) -> None:
         """One message, or those in a batch, each for itself."""
+        whole = received.text if received.packed is None else received.packed
+        self._arrived(whole, binary=isinstance(whole, bytes))
         inner = unwrap(received.text) if received.head and received.head.type == "batch" else []
         for text in inner:
             self._take(Received(text, peek(text), received.at, received.folded))
@@ -74,7 +78,7 @@ class Receiving(Reacting):
             self._take(received)
 
     def _take(self, received: Received) -> None:
-        self._came((received.text,), folded=received.folded)
+        self._came((received.text,))
         if received.head is not None and received.head.type == "connection_error":
             self._meter.errors += 1
         if self._listening is not None:

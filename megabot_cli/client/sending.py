@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 # aiohttp says with these words that it refused to write, so nothing has left.
 _NOT_WRITTEN = "closing transport"
 
+# What was sent, and where that is one message, the bytes it travelled as and whether binary.
+OnSent = Callable[[Sequence[str | bytes], tuple[bytes, bool] | None], None]
+
 
 class Sender:
     """First come, first served. While no connection is up, whoever sends waits."""
@@ -31,7 +34,7 @@ class Sender:
         bucket: TokenBucket,
         queue: int,
         form: WireForm,
-        on_sent: Callable[[Sequence[str | bytes], bool], None] = lambda _texts, _folded: None,
+        on_sent: OnSent = lambda _texts, _form: None,
     ) -> None:
         self._on_sent = on_sent
         self._bucket = bucket
@@ -76,7 +79,7 @@ class Sender:
             async with self._turn:
                 await self._wait_for_rate()
                 await self._write(data, opcode, on_write)
-            self._on_sent((text,), _is_folded(text, opcode))
+            self._on_sent((text,), (data, opcode is aiohttp.WSMsgType.BINARY))
         finally:
             self._senders -= 1
 
@@ -106,7 +109,7 @@ class Sender:
             data, opcode = self._form.outgoing(text)
             await self._wait_for_rate()
             await self._write(data, opcode, lambda: on_write(1))
-            self._on_sent((text,), _is_folded(text, opcode))
+            self._on_sent((text,), (data, opcode is aiohttp.WSMsgType.BINARY))
 
     async def _write_together(
         self, texts: Sequence[str | bytes], on_write: Callable[[int], None]
@@ -133,7 +136,7 @@ class Sender:
             self._masks = wire.MaskSource()
         on_write(len(texts))
         transport.write(wire.client_frames(messages, self._masks))
-        self._on_sent(texts, False)
+        self._on_sent(texts, None)
         try:
             await wire.room_for_more(socket)
         except (aiohttp.ClientError, ConnectionError):
@@ -184,8 +187,3 @@ def _fallen() -> ConnectionLost:
     return ConnectionLost(
         "The connection fell while a message was being sent", "It may have arrived or not."
     )
-
-
-def _is_folded(text: str | bytes, opcode: aiohttp.WSMsgType) -> bool:
-    """Whether a text leaves as gzip."""
-    return isinstance(text, str) and opcode is aiohttp.WSMsgType.BINARY

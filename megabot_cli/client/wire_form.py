@@ -84,8 +84,8 @@ class WireForm:
             self.unsigned += 1
             return None
         decoded = text.decode()
-        folded = kind is aiohttp.WSMsgType.BINARY
-        return Received(decoded, peek(decoded), time.time(), folded)
+        packed = bytes(data) if kind is aiohttp.WSMsgType.BINARY else None
+        return Received(decoded, peek(decoded), time.time(), packed is not None, packed)
 
     def problem(self, text: bytes) -> str | None:
         """What is wrong with a message's signature, where one is demanded."""

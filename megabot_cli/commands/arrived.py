@@ -30,7 +30,7 @@ def record_of(received: Received, number: int, offset_us: int, session_id: str |
         type=head.type if head else None,
         reply_to=head.reply_to if head else None,
         opcode=None if is_text else "binary",
-        size=wire_size(text),
+        size=wire_size(text if received.packed is None else received.packed),
         data=text if isinstance(text, str) else None,
         data_b64=None if isinstance(text, str) else b64encode(text).decode(),
         note=NOTE if received.folded else None,

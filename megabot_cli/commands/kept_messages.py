@@ -52,15 +52,10 @@ def end_recording(console: Console, recorder: Recorder) -> None:
 def kept_messages(invocation: Invocation, folder: Path, made_by: str) -> Iterator[MessageLog]:
     """A client's log that is a recording, sealed in the end."""
     from megabot_cli.client.observing import MessageLog
-    from megabot_cli.protocol.compression import compress
 
     recorder = open_recorder(invocation, folder, made_by)
 
-    def keep(direction: str, text: str | bytes, folded: bool) -> None:
-        binary = isinstance(text, bytes) or folded
-        data = text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
-        if folded:  # as it travelled: the recorder unpacks it, and says so
-            data = compress(data)
+    def keep(direction: str, data: bytes, binary: bool) -> None:
         way = "to_upstream" if direction == "sent" else "to_client"
         recorder.keep_message(way, data, None, "link_1", None, "client_1", binary)
 

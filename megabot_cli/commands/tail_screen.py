@@ -164,4 +164,6 @@ def _keep(kept: Recorder, record: Record) -> None:
         reason=record.reason,
         by=record.by,
         note=record.note,
+        size=record.size,
+        redacted=record.redacted,
     )

@@ -160,7 +160,7 @@ class Redactor:
             closely = True
             record.data, paths = self.redact_text(record.data)
             if paths:
-                record.redacted = paths
+                record.redacted = list(dict.fromkeys([*(record.redacted or ()), *paths]))
         elif record.data_b64 is not None:
             self._redact_base64(record)
         if closely:

@@ -8,6 +8,7 @@ from typing import Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
@@ -130,6 +131,7 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
     # What was cut out of a recording may lack the end of an answer as well.
     if not reader.clean or (reader.header is not None and HOLES in reader.header.labels):
         reading.break_off(answers)
+    reading.doubt_unanswered(answers)
     return Conversation(
         messages=reading.messages,
         answers=answers,
@@ -345,6 +347,14 @@ class _Reading:
                 message.compared = False
             elif not answer.ended or message.place in newest:
                 message.broken_off = True
+
+    def doubt_unanswered(self, answers: dict[int, Answer]) -> None:
+        """The flat dialect answers everything: where no answer was recorded, the connection ended
+        first, or the message never left."""
+        for message in self.messages:
+            is_flat = message.id is None and message.type in flat.ANSWERS
+            if is_flat and not message.context and not answers[message.place].parts:
+                message.compared = False
 
     def warnings(self) -> list[str]:
         """What whoever replays should know of the recording."""

@@ -27,6 +27,8 @@ _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the nex
 # While records flow they are written in small turns: a long one takes its core away from
 # whoever else is on it for milliseconds, and the slowest answers are slower by as much.
 _STEADY_S: Final = 0.005
+# Of `flush_s` so much is left for waking up and writing.
+_WAKING_SHARE: Final = 0.2
 _LOOK_BYTES: Final = 32 * 1024  # a payload so long is looked at with its limit at once
 _PACK_RECORDS: Final = 64  # still in the processor's cache when they are packed
 
@@ -105,7 +107,8 @@ class Recorder:
         self._look_at = self._look_every = max(1, min(seldom, self._most_records // 1000))
         self._look_bytes = min(_LOOK_BYTES, self._most_bytes // 1000)
         self._wake_at = _WAKE_RECORDS
-        self._pause_s = settings.flush_s
+        self._idle_s = settings.flush_s * (1 - _WAKING_SHARE)
+        self._pause_s = self._idle_s
         self._impeded = True  # until `start`
         self._dropping = False
         self._gap: Gap | None = None
@@ -212,15 +215,18 @@ class Recorder:
         reason: str | None = None,
         by: str | None = None,
         note: str | None = None,
+        size: int | None = None,
+        redacted: list[str] | None = None,
     ) -> None:
         """Take one record; never waits, never raises.
 
-        `data` is the exact text that travelled, or the bytes with `opcode="binary"`.
+        `data` is the exact text that travelled, or the bytes with `opcode="binary"`; `size` and
+        `redacted` are for what was a record before, when that is no longer so.
         """
         # fmt: off
         self._keep((
             self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
-            opcode, data, code, reason, by, note,
+            opcode, data, code, reason, by, note, size, redacted,
         ), 0 if data is None else len(data))
         # fmt: on
 
@@ -381,7 +387,7 @@ class Recorder:
         self._wake.wait(self._pause_s)
         self._wake.clear()
         wrote = self._write_waiting()
-        self._pause_s = min(_STEADY_S, self._settings.flush_s) if wrote else self._settings.flush_s
+        self._pause_s = min(_STEADY_S, self._idle_s) if wrote else self._idle_s
         self._writer.keep_house()
         self._relieve()
         with self._turn_over:

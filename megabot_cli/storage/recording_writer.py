@@ -36,7 +36,8 @@ _MOST_NAMES: Final = 4096
 # A tuple, because making one is the cheapest thing Python can do. Of a message, where it is
 # made between two others: (at_ns, kind, direction, client, link, session, opcode, data); what
 # its envelope says is read here, where nobody waits. Of anything else: (at_ns, kind, direction,
-# client, link, session, user, id, type, reply_to, opcode, data, code, reason, by, note).
+# client, link, session, user, id, type, reply_to, opcode, data, code, reason, by, note, size,
+# redacted).
 Item = tuple[Any, ...]
 OF_MESSAGE: Final = 8
 _DATA: Final = 11
@@ -377,7 +378,7 @@ def payload_of(item: Item) -> Any:
 
 
 def gap_item(at_ns: int, gap: Gap) -> Item:
-    return (at_ns, "gap", *([None] * 9), gap, None, None, None, None)
+    return (at_ns, "gap", *([None] * 9), gap, *([None] * 6))
 
 
 def _whole(item: Item) -> Item:
@@ -385,16 +386,16 @@ def _whole(item: Item) -> Item:
     *outer, opcode, data = item
     head = None if opcode is not None else peek(data)
     if head is None:
-        return (*outer, None, None, None, None, opcode, data, None, None, None, None)
+        return (*outer, None, None, None, None, opcode, data, *([None] * 6))
     named = (head.user_id, head.id, head.type, head.reply_to)
-    return (*outer, *named, opcode, data, None, None, None, None)
+    return (*outer, *named, opcode, data, *([None] * 6))
 
 
 def _as_record(n: int, t: int, item: Item) -> Record:
     if len(item) == OF_MESSAGE:
         item = _whole(item)
     _, kind, direction, client, link, session, user, message_id, message_type, reply_to = item[:10]
-    opcode, data, code, reason, by, note = item[10:]
+    opcode, data, code, reason, by, note, size, redacted = item[10:]
     record = Record(
         n=n,
         t=t,
@@ -415,6 +416,9 @@ def _as_record(n: int, t: int, item: Item) -> Record:
     )
     if data is not None:
         _add_payload(record, data)
+    if size is not None:
+        record.size = size
+    record.redacted = redacted
     return record
 
 
@@ -424,6 +428,9 @@ def _add_payload(record: Record, data: bytes | str) -> None:
     record.size = len(payload)
     if record.size > MAX_PAYLOAD_BYTES:
         record.note = f"a payload of {record.size} bytes is longer than a recording keeps"
+        return
+    if record.opcode == "binary" and isinstance(data, str):
+        record.data = data  # the pseudonym of one that was redacted before
         return
     if record.opcode == "binary" and unpack(record, payload):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 import structlog
 
 from megabot_cli.client import MegaBotClient, Received, correlation
+from megabot_cli.client.observing import MessageLog
 from megabot_cli.errors import BadData, ConnectionLost
+from megabot_cli.protocol.signing import Signer
 from tests.client.conftest import until
 from tests.client.conversations import client_of, echo, read_all
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -268,6 +271,35 @@ async def test_the_log_knows_the_secrets_that_the_client_uses_whatever_they_look
     assert len(log) == 3
     assert opaque not in str(log)
     assert "you came with ‹redacted" in str(log)
+
+
+async def test_whoever_records_gets_each_message_exactly_as_it_travelled() -> None:
+    notices = [{"id": f"n{n}", "type": "notification", "payload": {"t": n * 999}} for n in "ab"]
+    batch = {"id": "b", "type": "batch", "payload": {"messages": notices}, "timestamp": 1}
+    told = [gzip.compress(json.dumps(one).encode(), 1) for one in (batch, notices[0])]
+    heard: list[bytes] = []
+    travelled: list[tuple[str, bytes, bool]] = []
+
+    async def script(connection: Connection) -> None:
+        await connection.greet()
+        heard.append(bytes(await connection.receive_text()))  # type: ignore[arg-type]
+        for each in told:
+            await connection.send_bytes(each)
+        await connection.until_gone()
+
+    log = MessageLog(9, lambda *one: travelled.append(one))
+    async with (
+        ScriptedUpstream(script) as upstream,
+        client_of(
+            upstream, log_messages=log, compression="gzip", signer=Signer(b"k" * 16)
+        ) as client,
+    ):
+        await client.send("chat_send", {"content": "long " * 500})
+        await until(lambda: client.metrics().messages_received == 4)
+    assert travelled[1] == ("sent", heard[0], True)
+    assert b"signature" in gzip.decompress(heard[0])
+    assert travelled[2:] == [("received", each, True) for each in told]
+    assert [json.loads(one.text)["type"] for one in client.message_log][2:] == ["notification"] * 3
 
 
 # A loss that was resumed

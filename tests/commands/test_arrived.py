@@ -28,6 +28,7 @@ def test_it_is_kept_as_text_and_says_how_it_travelled(
     record = record_of(received, 1, 0, "sess_1")
     assert (record.data, record.opcode, record.note) == (TEXT.decode(), None, note)
     assert (record.id, record.reply_to, record.session) == ("m", "q", "sess_1")
+    assert record.size == len(data)
 
 
 def test_what_is_binary_stays_so() -> None:

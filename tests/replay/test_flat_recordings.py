@@ -27,6 +27,15 @@ class Stubborn:
         yield "no"
 
 
+class Slow(Stubborn):
+    """Takes its time."""
+
+    async def answer(self, text: str, history: Sequence[Turn]) -> AsyncGenerator[str, None]:
+        await asyncio.sleep(0.3)
+        async for each in Stubborn().answer(text, history):
+            yield each
+
+
 async def open_gateway(assistant: Assistant | None = None) -> FlatGateway:
     gateway = FlatGateway(
         GatewaySettings(listen="127.0.0.1:0", latency_s=0, chunk_delay_s=0),
@@ -99,3 +108,27 @@ async def test_an_assistant_that_says_something_else_is_noticed(tmp_path: Path) 
     assert not report.passed
     assert (report.same, report.same_shape) == (3, 2)
     assert json.loads(report.differences[0].replayed)["content"] == "no"
+
+
+async def test_what_had_no_answer_when_the_link_was_let_go_is_not_compared(tmp_path: Path) -> None:
+    """Where everybody hears every answer clients leave with the first: the relay holds back the
+    others' requests, and is stopped before they have left."""
+    gateway = await open_gateway(Stubborn())
+    async with open_stage(tmp_path) as stage:
+        slow = await open_gateway(Slow())
+        relay = await stage.open_relay(
+            slow.url, secret=TOKEN, dialect="flat", mode="shared", record=True
+        )
+        peers = [await stage.connect(relay.url) for _ in range(3)]
+        for peer in peers:
+            await peer.message("message")
+            await peer.socket.send_str('{"type":"message","content":"hi"}')
+        for peer in peers:
+            await peer.message("message")
+            await peer.socket.close()
+        await relay.stop()
+        await slow.stop()
+    report = await replayed(tmp_path, gateway)
+    await gateway.stop()
+    assert report.passed, report.lines()
+    assert (report.sent, report.extra, report.uncompared) == (3, 0, 2)

@@ -79,3 +79,25 @@ def test_what_the_gateway_logs_has_no_secret_of_its_own(
     gateway.wait_for_line("I say")
     assert "I say \\u2039redacted:" in gateway.errors
     assert PASSWORD not in gateway.errors
+
+
+def test_what_was_sanitized_replays_with_the_verdicts_of_its_source(
+    ann: Operator, tmp_path: Path
+) -> None:
+    said = ("chat_send", json.dumps({"content": "one two", "password": "hunter22-and-more"}))
+    for words in (("plain",), ("--type", said[0], "--payload", said[1])):
+        done = ann.types("send", *words, "--record", str(tmp_path / "kept"))
+        assert done.returncode == 0, done.stderr
+    merged, safe = str(tmp_path / "merged.jsonl"), str(tmp_path / "safe.jsonl")
+    found = [str(each) for each in sorted((tmp_path / "kept").iterdir())]
+    assert ann.types("rec", "merge", *found, merged).returncode == 0
+    assert ann.types("rec", "sanitize", merged, safe).returncode == 0
+    assert ann.types("rec", "verify", safe, "--no-secrets").returncode == 0
+    verdicts = []
+    for each in (merged, safe):
+        done = ann.types("replay", each, "--pace", "fast", "--expect", "exact", "--json")
+        assert done.returncode == 0, done.stdout + done.stderr
+        report = json.loads(done.stdout)
+        verdicts.append([report[name] for name in ("sent", "same", "same_shape", "different")])
+    assert verdicts[0] == verdicts[1]
+    assert sum(verdicts[0][1:3]) == verdicts[0][0] == 2

@@ -9,10 +9,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from megabot_cli.commands.tail_screen import _keep
 from megabot_cli.errors import BadData
 from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.format_v1 import decode_line, encode_record
@@ -29,7 +31,7 @@ from megabot_cli.storage.sanitizing import Dropping, Sanitized, sanitize
 from megabot_cli.storage.sealed_segment import SealedSegment
 from megabot_cli.storage.verification import Verification, verify
 from tests.recording.arbitrary import records, thorough
-from tests.storage.conftest import NewRecorder, marks, segment_bytes
+from tests.storage.conftest import NewRecorder, marks, read, segment_bytes
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "recording_1_0"
 
@@ -372,3 +374,23 @@ def test_a_header_that_is_no_utf8_and_has_no_end_is_taken_for_torn(tmp_path: Pat
     with open_any(source) as reader:
         assert list(reader) == []
         assert reader.header is None
+
+
+def test_what_is_kept_of_a_tail_says_what_the_first_recording_said(
+    tmp_path: Path, new_recorder: NewRecorder
+) -> None:
+    first = new_recorder(tmp_path / "first")
+    secret = '{"id":"m","type":"x","payload":{"password":"hunter22-and-more","content":"häß"}}'
+    first.keep_message("to_client", secret.encode(), None, "l", None)
+    first.keep_message("to_client", gzip.compress(secret.encode()), None, "l", None, None, True)
+    first.keep_message("to_client", b"\0Bearer " + b"s3cret" * 9, None, "l", None, None, True)
+    first.close()
+    records = read(first.folder)
+    assert [record.redacted for record in records] == [*[["$.payload.password"]] * 2, ["$"]]
+    again = new_recorder(tmp_path / "again")
+    for record in records:
+        _keep(again, record)
+    again.close()
+    assert [msgspec.structs.replace(record, t=0) for record in read(again.folder)] == [
+        msgspec.structs.replace(record, t=0) for record in records
+    ]

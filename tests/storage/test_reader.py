@@ -232,3 +232,18 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 1024 * 1024
+
+
+def test_a_line_of_a_gibibyte_is_passed_over_in_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "x.jsonl"
+    with path.open("wb") as file:
+        file.write(segment_bytes(marks(1)))
+        file.seek(2**30, os.SEEK_CUR)  # takes no room on the disk
+        file.write(b"\n" + encode_record(Record(n=2, t=20, kind="mark", note="no 2")))
+    tracemalloc.start()
+    with open_recording(path) as reader:
+        assert [record.n for record in reader] == [1, 2]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert reader.bad_lines == 1
+    assert most < 150 * 2**20

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -275,3 +276,22 @@ def test_records_of_a_link_carry_the_user_that_its_greeting_named(
     assert [record.user for record in read(recorder.folder)] == [
         None, "ann", "bob", "ann", "ann", "ann", "eve", "bob", "carl", "carl", "bob", None,
     ]  # fmt: skip
+
+
+def test_what_is_written_within_a_time_is_not_waited_for_as_long(tmp_path: Path) -> None:
+    waits: list[float] = []
+
+    class Watched(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            assert timeout is not None
+            waits.append(timeout)
+            return super().wait(0.001)
+
+    recorder = recorder_with(tmp_path, lambda: 0)
+    recorder._wake = Watched()
+    recorder.start()
+    recorder.put("mark", note="one")
+    assert recorder.flush(LIMIT_S)
+    recorder.close()
+    assert RecordingSettings().flush_s == 0.1
+    assert max(waits) == pytest.approx(0.08)
