@@ -160,7 +160,9 @@ def replay(
     paces fast and step all are there from the start. --client, --session, --link, --user and
     the bounds in time choose them too; words about messages choose those who sent them alone.
 
-    With --allow-tools a result waits for the call that it is for, whatever the pace.
+    With --allow-tools a result waits for the call that it is for, whatever the pace. Without it
+    approvals of the flat dialect are held back, too. What goes out with a pseudonym in the place
+    of a secret need only be answered in the same shape.
 
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.

@@ -27,6 +27,9 @@ FIELDS: Final = {
     "reject_action": "action_id",
 }
 
+# Those that let something be carried out, or not: of an action that is named as it was then.
+DECISIONS: Final = frozenset({"approve_action", "reject_action"})
+
 # The type that answers each of them.
 ANSWERS: Final = {
     "message": "message",

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.recording.answers import Part
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.record import Record
@@ -20,7 +21,7 @@ from megabot_cli.recording.turns import Turn, Turns
 Expect = Literal["exact", "shape"]
 
 _OWN_END: Final = frozenset({"chat_send", "tool_call"})  # the client knows how these end
-_TOOL_TYPES: Final = frozenset({"tool_call", "tool_result"})
+_TOOL_TYPES: Final = frozenset({"tool_call", "tool_result"}) | flat.DECISIONS
 _DEEPEST_LITERAL: Final = 20
 _WIDTH: Final = 96
 _LEAST_TIMEOUT_S: Final = 30

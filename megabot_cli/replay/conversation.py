@@ -27,7 +27,7 @@ from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
 
-_TOOL_TYPES: Final = frozenset(("tool_call", "tool_result"))
+_TOOL_TYPES: Final = frozenset(("tool_call", "tool_result")) | flat.DECISIONS
 
 
 class RecordedMessage(msgspec.Struct):

@@ -11,11 +11,14 @@ from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.config.schema import GatewaySettings, LimitSettings
 from megabot_cli.gateway.assistants.interface import Assistant, Turn
 from megabot_cli.gateway.flat import FlatGateway
+from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import play
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Peer, open_stage
+from tests.replay.conftest import write_recording
+from tests.replay.records import sent
 
 TOKEN = "a-static-token"
 
@@ -132,3 +135,17 @@ async def test_what_had_no_answer_when_the_link_was_let_go_is_not_compared(tmp_p
     await gateway.stop()
     assert report.passed, report.lines()
     assert (report.sent, report.extra, report.uncompared) == (3, 0, 2)
+
+
+def test_approvals_are_held_back_as_tools_are(tmp_path: Path) -> None:
+    approval = '{"type":"approve_action","action_id":"a1"}'
+    records = [sent(1, '{"type":"message","content":"hi"}'), sent(2, approval)]
+    path = write_recording(tmp_path / "x.jsonl", records)
+
+    def types(*, allow_tools: bool) -> list[str | None]:
+        with open_recording(path) as reader:
+            conversation = read_conversation(reader, ReplayOptions(allow_tools=allow_tools))
+        return [each.type for each in conversation.to_send()]
+
+    assert types(allow_tools=False) == ["message"]
+    assert types(allow_tools=True) == ["message", "approve_action"]
