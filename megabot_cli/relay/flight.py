@@ -69,7 +69,7 @@ class FlightRecorder:
         # fmt: off
         self._keep((
             self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
-            opcode, data, code, reason, by, note,
+            opcode, data, code, reason, by, note, None, None,
         ), 0 if data is None else len(data))
         # fmt: on
 

@@ -45,6 +45,22 @@ async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
     assert "chat_receive" in types
 
 
+async def test_what_is_no_message_is_written_as_it_was_kept(stage: Stage, gateway: Gateway) -> None:
+    dumps = Dumps(stage.folder / "dumps", RecordingSettings())
+    relay = await stage.open_relay(gateway.url, flight_recorder_s=60.0, dumps=dumps)
+    peer, session = await stage.greeted(relay.url)
+    await peer.socket.close(code=1000)
+    await until(lambda: not relay.gauges().clients)
+    await tell(stage, relay, "mark", text="deployed")
+    _, body = await tell(stage, relay, "dump")
+    with open_recording(Path(body["recording"])) as reader:
+        facts = [each for each in reader if each.kind != "message"]
+    assert {each.kind for each in facts} == {"open", "inject", "close", "mark"}
+    closed = next(each for each in facts if each.kind == "close")
+    assert (closed.code, closed.by, closed.session) == (1000, "client", session)
+    assert [each.note for each in facts if each.kind == "mark"] == ["deployed"]
+
+
 async def test_the_last_recording_is_the_dump_that_was_made_last(
     stage: Stage, gateway: Gateway
 ) -> None:
