@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Unpack
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration, NotFound
@@ -17,6 +18,7 @@ from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_writer import Item, RecordingWriter, queued_size
+from megabot_cli.storage.told import Told, item_of
 
 _BATCH = 200
 # What an item takes beside its payload, measured with tracemalloc and rounded up.
@@ -46,32 +48,10 @@ class FlightRecorder:
     def __len__(self) -> int:
         return len(self._items)
 
-    def put(
-        self,
-        kind: str,
-        *,
-        direction: str | None = None,
-        client: str | None = None,
-        link: str | None = None,
-        session: str | None = None,
-        user: str | None = None,
-        id: str | None = None,  # noqa: A002  the record's own word
-        type: str | None = None,  # noqa: A002
-        reply_to: str | None = None,
-        opcode: str | None = None,
-        data: bytes | str | None = None,
-        code: int | None = None,
-        reason: str | None = None,
-        by: str | None = None,
-        note: str | None = None,
-    ) -> None:
+    def put(self, kind: str, **told: Unpack[Told]) -> None:
         """Keep one record."""
-        # fmt: off
-        self._keep((
-            self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
-            opcode, data, code, reason, by, note, None, None,
-        ), 0 if data is None else len(data))
-        # fmt: on
+        data = told.get("data")
+        self._keep(item_of(self._clock(), kind, told), 0 if data is None else len(data))
 
     def keep_message(
         self,

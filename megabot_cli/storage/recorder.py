@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Unpack
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration, MegabotError, NotPermitted
@@ -21,6 +21,7 @@ from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_folder import unclean_end
 from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
+from megabot_cli.storage.told import Told, item_of
 from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
@@ -197,38 +198,10 @@ class Recorder:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
 
-    def put(
-        self,
-        kind: str,
-        *,
-        direction: str | None = None,
-        client: str | None = None,
-        link: str | None = None,
-        session: str | None = None,
-        user: str | None = None,
-        id: str | None = None,  # noqa: A002  the record's own word
-        type: str | None = None,  # noqa: A002
-        reply_to: str | None = None,
-        opcode: str | None = None,
-        data: bytes | str | None = None,
-        code: int | None = None,
-        reason: str | None = None,
-        by: str | None = None,
-        note: str | None = None,
-        size: int | None = None,
-        redacted: list[str] | None = None,
-    ) -> None:
-        """Take one record; never waits, never raises.
-
-        `data` is the exact text that travelled, or the bytes with `opcode="binary"`; `size` and
-        `redacted` are for what was a record before, when that is no longer so.
-        """
-        # fmt: off
-        self._keep((
-            self._clock(), kind, direction, client, link, session, user, id, type, reply_to,
-            opcode, data, code, reason, by, note, size, redacted,
-        ), 0 if data is None else len(data))
-        # fmt: on
+    def put(self, kind: str, **told: Unpack[Told]) -> None:
+        """Take one record; never waits, never raises."""
+        data = told.get("data")
+        self._keep(item_of(self._clock(), kind, told), 0 if data is None else len(data))
 
     def keep_message(
         self,

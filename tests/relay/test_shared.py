@@ -194,17 +194,23 @@ async def name_all(connection: Connection) -> None:
             answers.create_task(answer(await connection.receive()))
 
 
+async def with_an_id_under_way(stage: Stage, url: str) -> tuple[Relay, Peer, Peer]:
+    """Two clients of a relay whose upstream names what it answers; the first has asked `same`."""
+    relay = await open_relay(stage, url)
+    first, _ = await stage.greeted(relay.url)
+    second, _ = await stage.greeted(relay.url)
+    await first.send("chat_send", "m0", content="the upstream names what it answers")
+    await first.message("chat_receive")
+    await first.send("chat_send", "same", content="first")
+    await until(lambda: relay.numbers.messages_to_upstream == 2)
+    return relay, first, second
+
+
 async def test_what_waits_for_an_id_to_be_free_is_not_overtaken_by_its_own_client(
     stage: Stage,
 ) -> None:
     async with ScriptedUpstream(name_all) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url)
-        second, _ = await stage.greeted(relay.url)
-        await first.send("chat_send", "m0", content="the upstream names what it answers")
-        await first.message("chat_receive")
-        await first.send("chat_send", "same", content="first")
-        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        relay, first, second = await with_an_id_under_way(stage, upstream.url)
         for number, message_id in enumerate(("same", "other", "another")):
             await second.send("chat_send", message_id, content=message_id)
             await until(lambda: relay.numbers.messages_to_upstream == 3 + number)  # noqa: B023

@@ -10,7 +10,13 @@ import pytest
 
 from megabot_cli.protocol.batching import wrap
 from tests.relay.conftest import Stage, enveloped, hears_nothing, until
-from tests.relay.test_shared import answer_each, hears_of, name_all, open_relay
+from tests.relay.test_shared import (
+    answer_each,
+    hears_of,
+    name_all,
+    open_relay,
+    with_an_id_under_way,
+)
 from tests.relay.test_shared_unnamed import Unnamed
 from tests.support.upstream import Connection, ScriptedUpstream, greet_and_wait
 
@@ -169,13 +175,7 @@ async def test_what_comes_in_one_read_behind_a_batch_does_not_overtake_what_was_
     stage: Stage,
 ) -> None:
     async with ScriptedUpstream(name_all) as upstream:
-        relay = await open_relay(stage, upstream.url)
-        first, _ = await stage.greeted(relay.url)
-        second, _ = await stage.greeted(relay.url)
-        await first.send("chat_send", "m0", content="the upstream names what it answers")
-        await first.message("chat_receive")
-        await first.send("chat_send", "same", content="first")
-        await until(lambda: relay.numbers.messages_to_upstream == 2)
+        relay, _, second = await with_an_id_under_way(stage, upstream.url)
         texts = {
             name: json.dumps(enveloped("chat_send", name, content=name))
             for name in ("same", "inner", "behind")

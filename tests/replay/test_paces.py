@@ -15,6 +15,7 @@ from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.bounds import Place
+from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import ReplayOptions
@@ -289,15 +290,20 @@ async def test_as_fast_as_possible_is_no_faster_than_an_upstream_answers(
     assert (report.sent, report.same, report.missing) == (450, 400, 50), report.lines()
 
 
+def answered_at_once(count: int) -> list[Record]:
+    """Records of so many messages, each with its answer."""
+    records: list[Record] = []
+    for number in range(count):
+        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
+        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
+    return records
+
+
 async def test_as_fast_as_possible_leaves_a_hundred_unanswered_and_not_more(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
     heard, endpoint = upstream
-    records = []
-    for number in range(150):
-        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
-        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
-    path = write_recording(tmp_path / "x.jsonl", records)
+    path = write_recording(tmp_path / "x.jsonl", answered_at_once(150))
     # With the hundredth, the first is answered.
     heard.answer = lambda text: (
         [answer("0", reply_to=id_of(heard.heard[0]))] if len(heard.heard) == 100 else []
@@ -332,11 +338,7 @@ async def test_a_step_sends_a_message_also_while_a_hundred_are_unanswered(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
     heard, endpoint = upstream
-    records = []
-    for number in range(150):
-        records.append(sent(2 * number + 1, say(f"{number}", f"m{number}"), t=number))
-        records.append(came(2 * number + 2, answer(f"{number}", reply_to=f"m{number}")))
-    path = write_recording(tmp_path / "x.jsonl", records)
+    path = write_recording(tmp_path / "x.jsonl", answered_at_once(150))
     replay = replay_of(path, endpoint, pace="fast", settle_s=30)
 
     def pausing(_: str | bytes) -> list[str]:
