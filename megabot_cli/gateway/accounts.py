@@ -57,6 +57,7 @@ class Users:
     ) -> None:
         self._path = path
         self._ledger = ledger
+        self._version: object = None  # of the ledger, when it was last read
         self._cost = cost
         self._adopt(accounts or {})
         # An unknown name is verified against this, so that it takes as long as a known one.
@@ -101,6 +102,7 @@ class Users:
 
     def by_api_key(self, key: str) -> User | None:
         # The look-up compares hashes of keys, so its timing says nothing about a key.
+        self._take_over_news()
         return self.by_key_hash(key_hash(key))
 
     def by_key_hash(self, hashed: str) -> User | None:
@@ -166,6 +168,12 @@ class Users:
         if self._ledger is not None:
             self._adopt(_accounts_in(self._ledger))
 
+    def _take_over_news(self) -> None:
+        """Who was just made by `megabot gateway users add` may come at once."""
+        if self._ledger is not None and (version := self._ledger.version()) != self._version:
+            self._version = version
+            self.reload()
+
     def copy_missing_to(self, ledger: Ledger) -> None:
         """Put the users that a ledger does not know yet there, with their keys."""
         known = _accounts_in(ledger)
@@ -175,6 +183,7 @@ class Users:
 
     async def verify(self, name: str, password: str) -> User | None:
         """The user, or None when name or password is wrong; both take equally long."""
+        self._take_over_news()
         account = self._accounts.get(name)
         stored = account.password_hash if account is not None else self._decoy
         async with self._hashing:

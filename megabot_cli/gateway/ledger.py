@@ -162,10 +162,14 @@ class Ledger:
 
     def changed_elsewhere(self) -> bool:
         """Whether another process has written to the file since this was last asked."""
-        rows = self._read("PRAGMA data_version", ())
-        version = rows[0][0] if rows else self._seen_version
+        version = self.version()
         changed, self._seen_version = version != self._seen_version, version
         return changed
+
+    def version(self) -> object:
+        """Another value after each write of another process."""
+        rows = self._read("PRAGMA data_version", ())
+        return rows[0][0] if rows else self._seen_version
 
     # -- sessions --------------------------------------------------------------------------
 

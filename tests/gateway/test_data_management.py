@@ -39,6 +39,25 @@ async def test_a_user_made_beside_it_comes_in_and_a_removed_one_is_shown_out(
     assert status == 200
 
 
+async def test_who_was_just_made_comes_in_at_once_and_who_was_removed_does_not(
+    open_house: OpenHouse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.gateway.server.PUT_DOWN_S", 3600.0)
+    house = await open_house(data=tmp_path)
+    with beside(tmp_path) as users:
+        users.add("bob", "builder")
+        key = users.add_api_key("bob")
+        bob = {"username": "bob", "password": "builder"}
+        assert (await house.post("/api/auth/login", bob))[0] == 200
+        async with house.connected(key=key) as peer:
+            await peer.answer(await peer.say("hello"))
+        later = users.add_api_key("bob")
+        async with house.connected(key=later) as peer:
+            await peer.answer(await peer.say("hello again"))
+        users.remove("bob")
+    assert (await house.post("/api/auth/login", bob))[0] == 401
+
+
 async def test_a_revoked_key_ends_its_connections_and_no_other(
     open_house: OpenHouse, tmp_path: Path
 ) -> None:
