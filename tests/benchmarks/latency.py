@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
 import subprocess
@@ -12,14 +11,21 @@ import time
 from contextlib import nullcontext
 from typing import Any
 
-from tests.benchmarks.message_path import CLIENTS, NAIVE, OURS, WAYS, children, pin, process
+from tests.benchmarks.message_path import (
+    CLIENTS,
+    NAIVE,
+    OURS,
+    WAYS,
+    children,
+    pin,
+    process,
+    under_load,
+)
 
 
 def round_trips(url: str, seconds: float, *, clients: int = 1, rate: int = 0) -> dict[str, Any]:
-    figures = (clients, 1, 250, seconds, rate)
-    load = [sys.executable, "-m", "tests.benchmarks.load", url, *map(str, figures)]
-    result: dict[str, Any] = json.loads(subprocess.check_output(load, text=True))
-    return result
+    with under_load(url, clients, 1, 250, seconds, rate) as load:
+        return load.result()
 
 
 def report_added(rounds: int, seconds: float = 2.0) -> None:

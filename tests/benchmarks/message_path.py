@@ -80,18 +80,40 @@ def pin(pid: int, core: int) -> None:
             os.sched_setaffinity(int(task.name), {cores[core]})
 
 
+class Load:
+    """A process of the load whose clients are all there: what it measures begins now."""
+
+    def __init__(self, running: subprocess.Popen[str]) -> None:
+        assert running.stdout is not None
+        self._out = running.stdout
+        self._out.readline()
+
+    def result(self) -> dict[str, Any]:
+        """What it came to, once it is over."""
+        result: dict[str, Any] = json.loads(self._out.readline())
+        return result
+
+
+@contextmanager
+def under_load(url: str, *figures: float) -> Iterator[Load]:
+    """Clients, in flight, bytes, seconds and messages a second, as `load` takes them."""
+    command = [sys.executable, "-m", "tests.benchmarks.load", url, *map(str, figures)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        yield Load(running)
+
+
 def measure(relay: AbstractContextManager[tuple[int, str]], seconds: float) -> dict[str, Any]:
     with relay as (pid, url):
         pin(pid, 0)
         for child in children(pid):
             pin(child, -1)
-        before, loop_before = cpu_s(pid), loop_s(pid)
-        load = [sys.executable, "-m", "tests.benchmarks.load", url]
-        load += [str(CLIENTS), str(IN_FLIGHT), str(SIZE), str(seconds)]
-        result: dict[str, Any] = json.loads(subprocess.check_output(load, text=True))
+        with under_load(url, CLIENTS, IN_FLIGHT, SIZE, seconds) as load:
+            before, loop_before = cpu_s(pid), loop_s(pid)
+            helpers_before = sum(cpu_s(child) for child in children(pid))
+            result: dict[str, Any] = load.result()
         result["cpu_us"] = (cpu_s(pid) - before) / result["round_trips"] * 1e6
         result["loop_us"] = (loop_s(pid) - loop_before) / result["round_trips"] * 1e6
-        helpers = sum(cpu_s(child) for child in children(pid))
+        helpers = sum(cpu_s(child) for child in children(pid)) - helpers_before
         result["helper_us"] = helpers / result["round_trips"] * 1e6
         return result
 
@@ -122,7 +144,7 @@ def report(seconds: float, rounds: int) -> None:
     print(" " * 40 + "".join(heading.rjust(12) for heading in headings))
     for name, runs in results.items():
         median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        rate = median["round_trips"] / (seconds + 1.0)
+        rate = median["round_trips"] / seconds
         cpu_us = median["cpu_us"]
         loop_us = median["loop_us"]
         shown = (f"{cpu_us:.1f}", f"{cpu_us / base:.2f}", f"{loop_us:.1f}", f"{rate:.0f}")

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.benchmarks.message_path import process
+from tests.benchmarks.message_path import process, under_load
 from tests.benchmarks.peers import find, free_port
 from tests.benchmarks.replaying import write
 
@@ -27,8 +27,6 @@ def _seconds(command: Sequence[str]) -> float:
 
 def _recorded_by(mitmdump: str, flows: Path) -> int:
     """Have it write down what some clients say; return how many messages passed."""
-    import json
-
     port = free_port()
     with process("tests.benchmarks.upstream") as (_, url):
         origin = url.replace("ws://", "http://").removesuffix("/ws")
@@ -36,13 +34,11 @@ def _recorded_by(mitmdump: str, flows: Path) -> int:
         command += ["--listen-host", "127.0.0.1", "--set", f"confdir={flows.parent}"]
         with subprocess.Popen([*command, "-w", str(flows)], stdout=subprocess.DEVNULL) as running:
             time.sleep(4)
-            load = [sys.executable, "-m", "tests.benchmarks.load", f"ws://127.0.0.1:{port}/ws"]
-            said = subprocess.run(
-                [*load, "10", "4", "250", str(_SECONDS)], check=True, capture_output=True
-            )
+            with under_load(f"ws://127.0.0.1:{port}/ws", 10, 4, 250, _SECONDS) as load:
+                said = load.result()
             time.sleep(1)
             running.terminate()
-    return 2 * int(json.loads(said.stdout)["round_trips"])
+    return 2 * int(said["round_trips"])
 
 
 def report() -> None:
