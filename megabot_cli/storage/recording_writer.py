@@ -106,7 +106,8 @@ class RecordingWriter:
     """The writing end of one recording: numbers, redacts, encodes, rotates, seals.
 
     Belongs to one thread. Where it raises OSError nothing was written and no number is used.
-    `start_ns` is what `clock` said at the header's `started_at`; None: it is now.
+    `start_ns` is what `clock` said at the header's `started_at`; None: it is now. `give_way` is
+    called between records.
     """
 
     def __init__(
@@ -140,6 +141,7 @@ class RecordingWriter:
         self.redactions = 0
         self.segments = 0
 
+    give_way: Callable[[], object] | None = None
     held = 0  # records taken from the queue and not written yet
     held_since_ns: int | None = None
 
@@ -165,7 +167,7 @@ class RecordingWriter:
             self._names.clear()
         taken: list[Item] = []
         batch = _Batch(self._t)
-        most = min(most, BATCH_RECORDS)
+        most, give_way = min(most, BATCH_RECORDS), self.give_way
         while queue and len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
             item = queue.popleft()
             taken.append(item)
@@ -176,6 +178,8 @@ class RecordingWriter:
             else:
                 batch.payload_bytes += queued_size(item)
                 batch.add(self._record(self._n + len(batch.records) + 1, batch.t, item, None))
+            if give_way is not None:
+                give_way()
         try:
             self._append(batch)
         except Exception:

@@ -12,6 +12,8 @@ writes those packs to the pipe and sleeps until they are on disk.
 
 When the parent is gone the child writes what it has got and ends; the segment stays as it
 is, unclean, as after any crash. The child has its own process group: Ctrl-C is not for it.
+It shares the parent's session: Linux lets whole sessions take turns at a core (autogroup), and
+in another one it could not give way to the parent alone.
 """
 
 from __future__ import annotations
@@ -57,6 +59,9 @@ from megabot_cli.storage.recording_writer import (
 _DATA = 11
 _BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
+# With no more to write than this the child lets the event loop go first, record by record,
+# where they share a core: else a message waits until all are written.
+_UNHURRIED_PACKS = 8
 _KEPT_BYTES = 64 * 1024  # a larger buffer is let go
 _LENGTH_BYTES = 4
 _PIPE_BYTES = 1024 * 1024  # a batch goes in one piece, and nobody takes turns over it
@@ -64,6 +69,8 @@ _KEPT_S = 0.1  # a writer that has kept house so lately need not be asked to
 _GARBAGE_OBJECTS = 100_000
 _END_S = 20.0  # compressing a segment of the usual size takes two
 
+
+_give_way = getattr(os, "sched_yield", None)  # None: no such system
 
 # Three times as quick as marshal, where it counts: on the thread that puts.
 _encode_into = msgspec.msgpack.Encoder().encode_into
@@ -120,7 +127,7 @@ class WriterProcess:
                 [sys.executable, "-m", "megabot_cli.storage.writer_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                start_new_session=True,
+                process_group=0,
                 env={**os.environ, "PYTHONPATH": path},
             )
             _widen(self._child.stdin)
@@ -306,6 +313,7 @@ class Child:
         if writer is None:
             raise OSError(errno.EINVAL, "nothing was opened")
         if word == "write":
+            writer.give_way = _give_way if len(arguments) <= _UNHURRIED_PACKS else None
             # Decoded as they are written: a few packs at a time are enough to fill a batch.
             queue: deque[Item] = deque()
             for content in arguments:

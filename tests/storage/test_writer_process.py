@@ -12,15 +12,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.errors import BadConfiguration
+from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
+from megabot_cli.storage import writer_process
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.verification import verify
-from megabot_cli.storage.writer_process import WriterProcess
+from megabot_cli.storage.writer_process import Child, WriterProcess
 from tests.storage.conftest import read
 from tests.support.processes import wait_until
 
@@ -87,6 +90,31 @@ def test_it_is_on_disk_soon_and_numbers_are_told(apart: NewRecorder) -> None:
     assert recorder.flush(LIMIT_S)
     assert (recorder.records_written, recorder.segments) == (1, 1)
     assert recorder.bytes_written > 50
+
+
+def test_ctrl_c_is_not_for_it_and_it_takes_turns_with_us_alone(apart: NewRecorder) -> None:
+    pid = child_of(apart())
+    assert os.getpgid(pid) == pid != os.getpgid(0)
+    assert os.getsid(pid) == os.getsid(0)
+
+
+@pytest.mark.parametrize(("packs", "times"), [(1, 3), (8, 24), (9, 0), (40, 0)])
+def test_a_little_is_written_giving_way_and_a_lot_is_not(
+    tmp_path: Path, packs: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave_way: list[int] = []
+    monkeypatch.setattr(writer_process, "_give_way", lambda: gave_way.append(len(gave_way)))
+    child = Child()
+    header = msgspec.json.encode(Header(recording="rec_1"))
+    settings = msgspec.json.encode(RecordingSettings())
+    child.do("open", (str(tmp_path), header, settings, b"k" * 32, [], 0))
+    message = ("message", "to_upstream", None, None, None, None, b'{"id":"m"}')
+    pack = msgspec.msgpack.encode([(at, *message) for at in range(3)])
+    child.do("write", (pack,) * packs)
+    child.do("seal", ())
+    child.finish()
+    assert len(gave_way) == times
+    assert child.counters[0] == 3 * packs
 
 
 def test_segments_turn_over(apart: NewRecorder) -> None:
