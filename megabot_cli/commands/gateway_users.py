@@ -84,6 +84,7 @@ def add(
         made = given or secrets.token_urlsafe(12)
         users.add(name, made)
     _show_made(invocation, name, made if given is None else None)
+    invocation.console.note(f"{name} may log in.")
 
 
 @forms("text", "json")
@@ -110,6 +111,7 @@ def password(
         made = given or secrets.token_urlsafe(12)
         users.add(name, made)
     _show_made(invocation, name, made if given is None else None)
+    invocation.console.note(f"The password of {name} is another one now.")
 
 
 @forms("text", "json")

@@ -149,7 +149,8 @@ async def _steered(invocation: Invocation, stage: Stage, replay: Replay) -> Asyn
             await opened.enter_async_context(control_socket(stage.control, controls))
         if stage.keyboard:
             opened.enter_context(_keys(controls))
-            invocation.console.note("space pauses, . steps, + and - change the speed, q ends it")
+            keys = "space pauses, . steps, + and - change the speed, q ends it"
+            replay.on_begin = lambda: invocation.console.note(keys)
         yield
 
 

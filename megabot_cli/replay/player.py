@@ -36,7 +36,8 @@ async def play(reader: RecordReader, options: ReplayOptions, new_client: NewClie
 class Replay:
     """A conversation to be played, once or several times, and steered meanwhile.
 
-    `transport` is the clock to steer by; `on_mark` hears of marks as they pass. `so_far` says
+    `transport` is the clock to steer by; `on_mark` hears of marks as they pass, `on_begin` that
+    the first round is connected. `so_far` says
     what has been done, also after `play` was cancelled or failed. `with_cases` keeps the verdict
     on each answer; all else that is kept does not grow with the rounds.
     """
@@ -54,6 +55,7 @@ class Replay:
         self._options = options
         self._new_client = new_client
         self.on_mark = on_mark
+        self.on_begin: Callable[[], None] | None = None
         self.rounds_begun = 0
         self._run: Run | None = None  # the last that has begun
         self._under_way = False
@@ -77,6 +79,8 @@ class Replay:
                 async with AsyncExitStack() as cleanup:
                     cleanup.callback(self.transport.close)
                     await run.connect(self._new_client, cleanup)
+                    if self.on_begin is not None and self.rounds_begun == 1:
+                        self.on_begin()
                     await run.go()
             except ExceptionGroup as faults:
                 raise cause_of(faults) from None

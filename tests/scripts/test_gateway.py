@@ -150,6 +150,7 @@ def test_users_and_keys_change_while_it_runs_and_outlive_a_kill(
     first.ready()
     made = stranger.types("gateway", "users", "add", "ann", "--password-stdin", *data, typed="pw")
     assert (made.returncode, made.stdout) == (0, "")
+    assert "ann may log in" in made.stderr
     key = stranger.types("gateway", "keys", "add", "ann", *data).stdout.strip()
     assert key.startswith("mbk_")
     first.signal(signal.SIGKILL)
@@ -164,6 +165,9 @@ def test_users_and_keys_change_while_it_runs_and_outlive_a_kill(
     assert [each["user"] for each in listed] == ["ann"]
     again = stranger.types("gateway", "users", "add", "ann", *data)
     assert (again.returncode, "password ann" in again.stderr) == (2, True)
+    changed = stranger.types("gateway", "users", "password", "ann", *data)
+    assert (changed.returncode, len(changed.stdout.split())) == (0, 1)
+    assert "The password of ann is another one now" in changed.stderr
     assert second.stop() == 0
 
 

@@ -16,6 +16,7 @@ import pexpect
 import pytest
 
 from tests.scripts.conftest import PASSWORD, Operator
+from tests.support.ports import kept_port
 from tests.support.processes import wait_until
 
 
@@ -248,3 +249,15 @@ def test_what_is_not_agreed_to_is_not_done_and_not_told_as_done(
     assert '"removes": false' in shown
     assert "Nothing was removed" in shown
     assert len(list(kept.iterdir())) == 3
+
+
+def test_keys_are_told_once_there_is_something_to_steer(stranger: Operator, tmp_path: Path) -> None:
+    said = {"id": "m1", "type": "chat_send", "payload": {"content": "hi"}, "timestamp": 1640995200}
+    bare = tmp_path / "said.jsonl"
+    bare.write_text(json.dumps(said) + "\n")
+    with kept_port() as port:
+        to = ("--to", f"ws://127.0.0.1:{port}/ws")
+        with on_a_terminal(stranger, "replay", str(bare), *to, MEGABOT_API_KEY="key") as child:
+            shown, code = ended(child)
+    assert code == 7, shown
+    assert "space pauses" not in shown
