@@ -37,9 +37,9 @@ class Replay:
     """A conversation to be played, once or several times, and steered meanwhile.
 
     `transport` is the clock to steer by; `on_mark` hears of marks as they pass, `on_begin` that
-    the first round is connected. `so_far` says
-    what has been done, also after `play` was cancelled or failed. `with_cases` keeps the verdict
-    on each answer; all else that is kept does not grow with the rounds.
+    the first round is connected. `so_far` says what has been done, also after `play` was
+    cancelled or failed. `with_cases` keeps the verdict on each answer; all else that is kept
+    does not grow with the rounds.
     """
 
     def __init__(

@@ -107,7 +107,7 @@ class RecordingWriter:
 
     Belongs to one thread. Where it raises OSError nothing was written and no number is used.
     `start_ns` is what `clock` said at the header's `started_at`; None: it is now. `give_way` is
-    called between records.
+    called before each message.
     """
 
     def __init__(
@@ -136,12 +136,12 @@ class RecordingWriter:
         self._synced_ns = self._looked_ns = 0
         self._n = 0
         self._t = 0
+        self.give_way: Callable[[], object] | None = None
         self.records = 0
         self.bytes = 0
         self.redactions = 0
         self.segments = 0
 
-    give_way: Callable[[], object] | None = None
     held = 0  # records taken from the queue and not written yet
     held_since_ns: int | None = None
 
@@ -167,7 +167,7 @@ class RecordingWriter:
             self._names.clear()
         taken: list[Item] = []
         batch = _Batch(self._t)
-        most, give_way = min(most, BATCH_RECORDS), self.give_way
+        most = min(most, BATCH_RECORDS)
         while queue and len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
             item = queue.popleft()
             taken.append(item)
@@ -178,8 +178,6 @@ class RecordingWriter:
             else:
                 batch.payload_bytes += queued_size(item)
                 batch.add(self._record(self._n + len(batch.records) + 1, batch.t, item, None))
-            if give_way is not None:
-                give_way()
         try:
             self._append(batch)
         except Exception:
@@ -266,6 +264,8 @@ class RecordingWriter:
         *outer, data = item
         n, t = self._n + len(batch.records), batch.t
         for each in data if type(data) is list else (data,):
+            if self.give_way is not None:
+                self.give_way()
             n += 1
             batch.payload_bytes += len(each)
             made = self._plain(n, t, outer, each)

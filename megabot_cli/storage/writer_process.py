@@ -59,8 +59,8 @@ from megabot_cli.storage.recording_writer import (
 _DATA = 11
 _BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
-# With no more to write than this the child lets the event loop go first, record by record,
-# where they share a core: else a message waits until all are written.
+# With no more to write than this the child lets the event loop go first, before each message,
+# where they share a core: else what comes meanwhile waits until all are written.
 _UNHURRIED_PACKS = 8
 _KEPT_BYTES = 64 * 1024  # a larger buffer is let go
 _LENGTH_BYTES = 4

@@ -63,6 +63,7 @@ def report_added(rounds: int, seconds: float = 2.0) -> None:
 def report_recording(rounds: int, seconds: float = 0.7, rate: int = 4000) -> None:
     """The same flow with and without a recording: what it does to the slowest."""
     print(f"\n{CLIENTS} clients, {rate} messages a second: what recording does to a round trip")
+    print("the lower quartile of many short runs")
     print(" " * 40 + "p50 ms".rjust(12) + "p99 ms".rjust(12) + "of off".rjust(12))
     cores = os.sched_getaffinity(0)
     pin(0, -1)

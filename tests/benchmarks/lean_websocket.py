@@ -74,12 +74,6 @@ class LeanSocket(asyncio.Protocol):
         if messages:
             self.arrived(messages)
 
-    def pass_by(self) -> bytes:
-        """From now on nothing is parsed: for who takes over `data_received`. Returns what had
-        come and was not whole yet."""
-        begun, self._buffer = self._buffer, b""
-        return begun
-
     def _shake_hands(self) -> bool:
         head, end, rest = self._buffer.partition(b"\r\n\r\n")
         if not end:

@@ -39,7 +39,7 @@ class Client(LeanSocket):
         self._interval_s = interval_s
         self._frames = deque(frame(text.encode(), masked=True) for text in texts)
         self._ends_at = 0.0
-        self._begun = b""
+        self._begun = b""  # of what came, too little to hold a whole answer
         self._sent: deque[float] = deque()
         self.waits: list[float] = []
         self.greeted = asyncio.get_running_loop().create_future()
@@ -54,18 +54,16 @@ class Client(LeanSocket):
             self._send(len(self._frames), time.perf_counter())
 
     def arrived(self, messages: list[bytes]) -> None:
-        if not self.greeted.done():
-            self._begun = self.pass_by()
-            self.greeted.set_result(None)
+        self.greeted.set_result(None)
 
     def data_received(self, data: bytes) -> None:
-        """Answers are only counted, and not even parsed: this shares a core with the upstream,
-        and a relay that waits for both has less to do in each turn than one that is busy."""
+        """Answers are only counted: this shares a core with the upstream, and a relay that waits
+        for both has less to do in each turn than one that is busy."""
         if not self.greeted.done():
             super().data_received(data)
             return
         data = self._begun + data
-        self._begun = data[1 - len(_ANSWER) :]  # too little to hold a whole one
+        self._begun = data[1 - len(_ANSWER) :]
         count = data.count(_ANSWER)
         if not count:
             return

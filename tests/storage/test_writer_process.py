@@ -108,8 +108,9 @@ def test_a_little_is_written_giving_way_and_a_lot_is_not(
     header = msgspec.json.encode(Header(recording="rec_1"))
     settings = msgspec.json.encode(RecordingSettings())
     child.do("open", (str(tmp_path), header, settings, b"k" * 32, [], 0))
-    message = ("message", "to_upstream", None, None, None, None, b'{"id":"m"}')
-    pack = msgspec.msgpack.encode([(at, *message) for at in range(3)])
+    outer, data = ("message", "to_upstream", None, None, None, None), b'{"id":"m"}'
+    alone, together = (0, *outer, data), (1, *outer, [data, data])
+    pack = msgspec.msgpack.encode([alone, together])
     child.do("write", (pack,) * packs)
     child.do("seal", ())
     child.finish()
