@@ -28,6 +28,10 @@ from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
 
 _TOOL_TYPES: Final = frozenset(("tool_call", "tool_result")) | flat.DECISIONS
+ALWAYS_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
+"""What always gets an answer, or a refusal."""
+# Who hung up sooner than that after its question cannot say that no answer came.
+_PATIENCE_US: Final = 60_000_000
 
 
 class RecordedMessage(msgspec.Struct):
@@ -173,6 +177,7 @@ class _Reading:
         self.ids_clash = False
         self.calls = RecordedCalls()
         self._referred: set[str] = set()
+        self._closed_at: dict[str, int] = {}  # when a connection of a lane was last closed
 
     def take(self, record: Record) -> None:
         """Take the next record. Whether it stands beside a chosen one (`--around`) is known a few
@@ -208,6 +213,8 @@ class _Reading:
             self._doubt_what_is_open()
         if record.kind in ("open", "close"):
             self.came_or_went(record, within=within)
+        if record.kind == "close":
+            self._closed_at[lane_of(record)] = record.t
         if record.kind == "mark" and within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
@@ -350,11 +357,21 @@ class _Reading:
 
     def doubt_unanswered(self, answers: dict[int, Answer]) -> None:
         """The flat dialect answers everything: where no answer was recorded, the connection ended
-        first, or the message never left."""
+        first, or the message never left. Else that is taken for so where the connection was
+        closed soon after; of an answer that had begun the end may be missing then."""
         for message in self.messages:
+            if message.context or message.type not in ALWAYS_ANSWERED:
+                continue
+            answer = answers[message.place]
+            closed_at = self._closed_at.get(message.lane, -1)
+            last_at = message.t if answer.last_at is None else int(answer.last_at * 1e6)
             is_flat = message.id is None and message.type in flat.ANSWERS
-            if is_flat and not message.context and not answers[message.place].parts:
+            if not is_flat and not last_at <= closed_at < last_at + _PATIENCE_US:
+                continue
+            if not answer.parts:
                 message.compared = False
+            elif not is_flat and not answer.ended:
+                message.broken_off = True
 
     def warnings(self) -> list[str]:
         """What whoever replays should know of the recording."""

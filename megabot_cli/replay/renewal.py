@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from typing import Final
 
 from megabot_cli.client.ids import new_ids
-from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.rewriting import rewrite, stamps
-from megabot_cli.replay.conversation import RecordedMessage
+from megabot_cli.replay.conversation import ALWAYS_ANSWERED, RecordedMessage
 from megabot_cli.replay.lane import Lane
 from megabot_cli.replay.naming import Names
-
-# What always gets an answer, or a refusal.
-_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 
 
 class Renewal:
@@ -66,5 +61,5 @@ class Renewal:
         """Whether an answer is to come before the replay is over, or its context said."""
         recorded = self._recorded.get(message.place)
         if recorded is None:  # context that was read without what came to it
-            return message.type in _ANSWERED
+            return message.type in ALWAYS_ANSWERED
         return (message.compared or message.context) and bool(recorded.parts)
