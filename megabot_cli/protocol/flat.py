@@ -46,6 +46,11 @@ def write(message_type: str, fields: dict[str, Any]) -> bytes:
     return msgspec.json.encode({"type": message_type, **rest})
 
 
+def is_refusal(text: bytes) -> bool:
+    """Whether it is the plain text by which this dialect refuses."""
+    return text[:6].lower() in (b"error ", b"error:")
+
+
 def said(content: str, at: float) -> bytes:
     """A `message` of MegaBot; `at` is Unix seconds."""
     moment = datetime.fromtimestamp(at, tz=UTC).isoformat(timespec="milliseconds")

@@ -11,6 +11,7 @@ from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.engine import SessionRing
 from megabot_cli.relay.executions import Executions
+from megabot_cli.relay.flat_routing import FlatRouting
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
@@ -35,6 +36,7 @@ from megabot_cli.telemetry.metrics import OTHER
 _FOR_US = frozenset(
     {"tool_call", "connection_error", "batch", GREETING}
 )  # types that are more than passed on
+_NO_HEAD = Head()
 _MAY_RELEASE = ENDS | {"chat_stream"}  # types that may be the end of an answer
 
 
@@ -63,6 +65,7 @@ class Downward:
         self._roster = roster
         self._ring = ring
         self._routing = routing
+        self._flat = isinstance(routing, FlatRouting)  # then what names nothing may be an answer
         self._executions = executions
         self._results = results
         self._upward = upward
@@ -93,7 +96,7 @@ class Downward:
         to_askers_only = self._to_askers_only
         first_byte = BINARY if binary else TEXT
         now = self.heard_at = self._time()
-        requests = routing.requests
+        requests, flat = routing.requests, self._flat
         answered: list[Request] = []
         kept: list[Numbered] = []
         seq = ring.top
@@ -128,6 +131,10 @@ class Downward:
                     metadata = None if head is None else head.metadata
                     if metadata is not None and metadata.megabot is not None:
                         data, whole = unfold.without_corner(data, binary), None
+                    if flat:
+                        ways.clear()
+                        self._keep(kept)
+                        to = self._concerns(head or _NO_HEAD, data, now)
                 else:
                     metadata, request = head.metadata, None
                     if kind == "batch":
@@ -269,7 +276,7 @@ class Downward:
             progress.note(self._numbers, self._link.life.session_id, now)
         late = client is not None and client not in self._roster.by_name
         self._numbers.routes[Route.LATE if late else route] += 1
-        if self._upward.held.count and head.type in _MAY_RELEASE:
+        if self._upward.held.count and (progress is not None or head.type in _MAY_RELEASE):
             self._upward.release()
         return client if self._to_askers_only else None
 

@@ -20,6 +20,7 @@ from megabot_cli.relay.absentees import Absentees, is_goodbye
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.echoing import Echo
 from megabot_cli.relay.executions import Executions
+from megabot_cli.relay.flat_routing import FlatRouting
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.link_life import Verdict
@@ -71,7 +72,8 @@ class Session:
         self.greeting: Greeting | None = None
         self.user_id = user_id
         self.names: set[str] = {asked_id} if asked_id else set()
-        self.routing = Routing(in_order=not shared)
+        is_flat = shared and parts.profile.dialect == "flat"
+        self.routing = FlatRouting() if is_flat else Routing(in_order=not shared)
         self.link = Link(parts, self, asked_session=asked_id, user_id=user_id, platform=platform)
         self.ring = parts.engine.open_ring(new_id("epoch"), parts.settings)
         self._parts = parts

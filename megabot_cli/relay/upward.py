@@ -19,6 +19,7 @@ from megabot_cli.relay.checks import (
     name_of,
 )
 from megabot_cli.relay.executions import Executions
+from megabot_cli.relay.flat_routing import FLAT, FlatRouting
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
@@ -64,6 +65,7 @@ class Upward:
         self._link = link
         self._voice = voice
         self._routing = routing
+        self._flat = routing if isinstance(routing, FlatRouting) else None
         self._unfold = Unfolding(parts)
         self._results = ResultClaims(executions, kept_results, self._unfold, voice, parts.numbers)
         self.take_over()
@@ -121,7 +123,7 @@ class Upward:
         types, sent_up = numbers.types_to_upstream, self._routing.sent
         checked, most_bytes = self._checked, self._most_bytes
         accept = self._checks.clear if checked and not binary else None
-        one_at_a_time, is_free = self._one_at_a_time, self._routing.is_free
+        one_at_a_time, is_free, flat = self._one_at_a_time, self._routing.is_free, self._flat
         # Nothing waits, and every answer will say what it answers.
         plain = self._routing.echoes and not (self.held.count or self._ids_on_their_way)
         way = self._link.open_way()
@@ -183,6 +185,8 @@ class Upward:
                 way, plain = self._link.open_way(), False
                 continue
             asks = kind if kind in ASKS else None
+            if flat is not None:
+                message_id, asks = flat.name(kind), FLAT
             if one_at_a_time and not urgent:
                 clear = plain and (message_id is None or is_free(message_id, name))
                 if not clear and self._must_wait(asks, message_id, name, now):

@@ -9,6 +9,7 @@ import msgspec
 from megabot_cli.client.dial import Greeting
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.corner import with_corner
+from megabot_cli.relay.flat_routing import told_id
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts, notice
@@ -23,6 +24,7 @@ class Voice:
         self._witness = parts.witness
         self._numbers = parts.numbers
         self._link = link
+        self._is_flat = parts.profile.dialect == "flat"
 
     @property
     def session_id(self) -> str | None:
@@ -46,9 +48,10 @@ class Voice:
         """Answer a message of this client, and nobody else, with a `connection_error`."""
         self._numbers.error_answers[error] += 1
         payload: dict[str, object] = {"error": error, "message": message, "code": code}
+        reply_to = told_id(message_id) if self._is_flat else message_id
         self.tell(
             client,
-            notice("connection_error", payload, session_id=self.session_id, reply_to=message_id),
+            notice("connection_error", payload, session_id=self.session_id, reply_to=reply_to),
         )
 
     def status(self, client: LocalClient, status: str, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,6 +16,7 @@ from megabot_cli.config.schema import GatewaySettings, LimitSettings
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.flat import GREETING, FlatGateway
 from megabot_cli.recording.record import Record
+from megabot_cli.relay import upward
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordPrinter
@@ -37,9 +39,9 @@ async def upstream() -> AsyncIterator[FlatGateway]:
     await gateway.stop()
 
 
-async def open_upstream(port: int = 0) -> FlatGateway:
+async def open_upstream(port: int = 0, *, latency_s: float = 0) -> FlatGateway:
     gateway = FlatGateway(
-        GatewaySettings(listen=f"127.0.0.1:{port}", latency_s=0, chunk_delay_s=0),
+        GatewaySettings(listen=f"127.0.0.1:{port}", latency_s=latency_s, chunk_delay_s=0),
         LimitSettings(messages_per_second=0),
         token=TOKEN,
     )
@@ -268,3 +270,118 @@ async def test_a_link_of_ones_own_carries_it_too(stage: Stage, upstream: FlatGat
 async def peer_text(peer: Peer, text: str) -> str:
     await peer.socket.send_str(text)
     return await peer.text()
+
+
+# -- many clients on one link ------------------------------------------------------------------
+
+
+def asks(content: str) -> str:
+    return json.dumps({"type": "message", "content": content})
+
+
+async def test_each_of_many_that_ask_at_once_hears_its_own_answer_alone(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream, mode="shared")
+    peers = [await greeted(stage, relay.url) for _ in range(5)]
+    for number, peer in enumerate(peers):
+        await peer.socket.send_str(asks(f"first of {number}"))
+        await peer.socket.send_str(asks(f"second of {number}"))
+    for number, peer in enumerate(peers):
+        for said_then in ("first", "second"):
+            answer = await peer.message()
+            assert answer["content"].startswith(f"You said “{said_then} of {number}”")
+    assert await hears_nothing(peers[0])
+    assert relay.numbers.routes["fifo"] == 10
+
+
+async def test_a_refusal_is_for_whom_it_refuses_and_lets_the_next_one_go(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream, mode="shared")
+    asker, fellow = await greeted(stage, relay.url), await greeted(stage, relay.url)
+    await asker.socket.send_str("nobody knows this")
+    await fellow.socket.send_str(asks("hi"))
+    assert (await asker.text()).startswith("Error 400:")
+    assert (await fellow.message())["content"].startswith("You said “hi”")
+    assert await hears_nothing(asker)
+
+
+async def test_what_was_decided_on_an_action_is_told_to_everybody(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream, mode="shared")
+    asker, fellow = await greeted(stage, relay.url), await greeted(stage, relay.url)
+    queued = await said(asker, '{"type":"command","command":"ls"}')
+    assert queued["content"] == "Command queued for approval: ls"
+    actions = {(await peer.message())["action"]["id"] for peer in (asker, fellow)}
+    (action,) = actions
+    await asker.socket.send_str(json.dumps({"type": "reject_action", "action_id": action}))
+    told = [(await peer.message())["content"] for peer in (asker, fellow)]
+    assert told == ["Rejected: ls"] * 2
+
+
+async def test_who_was_not_answered_when_the_link_fell_hears_that_it_is_not_known(
+    stage: Stage,
+) -> None:
+    first = await open_upstream(latency_s=30)
+    relay = await open_relay(stage, first, mode="shared")
+    asker, fellow = await greeted(stage, relay.url), await greeted(stage, relay.url)
+    await asker.socket.send_str(asks("before"))
+    await until(lambda: relay.gauges().requests == 1)
+    await fellow.socket.send_str(asks("held back"))
+    await first.stop()
+    second = await open_upstream(first.port)
+    try:
+        unknown = await asker.message("connection_error", limit_s=15)
+        assert unknown["payload"]["error"] == "delivery_unknown"
+        assert "metadata" not in unknown  # for it would name what nobody has sent
+        answer = await fellow.message("message")
+        assert answer["content"].startswith("You said “held back”")
+    finally:
+        await second.stop()
+
+
+async def test_where_no_answer_is_understood_everybody_hears_everything_soon(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upward, "HOLD_S", 0.3)
+
+    async def odd(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str('{"type":"message","content":"hello"}')
+        async for message in socket:
+            await socket.send_str(json.dumps({"type": "said", "of": json.loads(message.data)}))
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/ws", odd)
+    server = TestServer(app)
+    await server.start_server()
+    try:
+        relay = await stage.open_relay(
+            f"ws://127.0.0.1:{server.port}/ws",
+            secret=TOKEN,
+            dialect="flat",
+            mode="shared",
+            validation="off",
+        )
+        peers = [await stage.connect(relay.url) for _ in range(2)]
+        for peer in peers:
+            await peer.message()
+        for number in range(4):  # the second waits; from then on none does
+            await peers[number % 2].socket.send_str(asks(str(number)))
+        for peer in peers:
+            heard = [(await peer.message())["of"]["content"] for _ in range(4)]
+            assert sorted(heard) == ["0", "1", "2", "3"]
+        began = asyncio.get_running_loop().time()
+        for number in range(10):
+            await peers[number % 2].socket.send_str(asks(str(number)))
+        for peer in peers:
+            for _ in range(10):
+                await peer.message()
+        assert asyncio.get_running_loop().time() - began < 0.3
+        await relay.stop()
+    finally:
+        await server.close()
