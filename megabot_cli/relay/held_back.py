@@ -9,9 +9,14 @@ from megabot_cli.relay.upstream_queue import Waiting
 
 
 class HeldBack:
-    """First in, first out per client; turns are taken between clients."""
+    """First in, first out per client; turns are taken between clients.
 
-    def __init__(self) -> None:
+    `in_order`: first in, first out altogether. Where answers name nothing, the order of a
+    recording is what tells which is whose.
+    """
+
+    def __init__(self, *, in_order: bool = False) -> None:
+        self._in_order = in_order
         self._lanes: OrderedDict[str, deque[Waiting]] = OrderedDict()
         self._kinds: dict[str | None, int] = {}
         self.bytes = 0
@@ -21,13 +26,16 @@ class HeldBack:
         return self.count
 
     def of_client(self, client: str) -> int:
+        if self._in_order:
+            return sum(each.client == client for lane in self._lanes.values() for each in lane)
         return len(self._lanes.get(client, ()))
 
     def has_kind(self, kind: str | None) -> bool:
         return self._kinds.get(kind, 0) > 0
 
     def add(self, waiting: Waiting) -> None:
-        self._lanes.setdefault(waiting.client, deque()).append(waiting)
+        lane = "" if self._in_order else waiting.client
+        self._lanes.setdefault(lane, deque()).append(waiting)
         self._kinds[waiting.kind] = self._kinds.get(waiting.kind, 0) + 1
         self.bytes += len(waiting.data)
         self.count += 1
@@ -40,31 +48,31 @@ class HeldBack:
         moved = True
         while moved:
             moved = False
-            for client in list(self._lanes):
-                lane = self._lanes.get(client)
+            for name in list(self._lanes):
+                lane = self._lanes.get(name)
                 if lane and may(lane[0]):
                     moved = True
-                    yield self._take(client, lane)
+                    yield self._take(name, lane)
 
     def expire(self, before: float) -> list[Waiting]:
         """Take out what has waited since before then (monotonic seconds)."""
         gone: list[Waiting] = []
-        for client in list(self._lanes):
-            lane = self._lanes[client]
+        for name in list(self._lanes):
+            lane = self._lanes[name]
             while lane and lane[0].at < before:
-                gone.append(self._take(client, lane))
+                gone.append(self._take(name, lane))
         return gone
 
     def take_all(self) -> list[Waiting]:
         return list(self.let_go(lambda waiting: True))
 
-    def _take(self, client: str, lane: deque[Waiting]) -> Waiting:
+    def _take(self, name: str, lane: deque[Waiting]) -> Waiting:
         waiting = lane.popleft()
         self._kinds[waiting.kind] -= 1
         self.bytes -= len(waiting.data)
         self.count -= 1
         if lane:
-            self._lanes.move_to_end(client)
+            self._lanes.move_to_end(name)
         else:
-            del self._lanes[client]
+            del self._lanes[name]
         return waiting

@@ -74,7 +74,7 @@ class Upward:
         self._on_its_way: Counter[str | None] = Counter()  # requests handed to the link, by kind
         self._untold = untold
         self._ids_on_their_way: dict[str, str] = {}  # message id → its client
-        self.held = HeldBack()
+        self.held = HeldBack(in_order=self._flat is not None)
         self._hold_timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:

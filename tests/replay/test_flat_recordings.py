@@ -149,3 +149,27 @@ def test_approvals_are_held_back_as_tools_are(tmp_path: Path) -> None:
 
     assert types(allow_tools=False) == ["message"]
     assert types(allow_tools=True) == ["message", "approve_action"]
+
+
+async def test_what_many_asked_at_once_over_one_link_replays_with_the_same_answers(
+    tmp_path: Path,
+) -> None:
+    gateway = await open_gateway()
+    async with open_stage(tmp_path) as stage:
+        relay = await stage.open_relay(
+            gateway.url, secret=TOKEN, dialect="flat", mode="shared", record=True
+        )
+        peers = [await stage.connect(relay.url) for _ in range(3)]
+        for peer in peers:
+            await peer.message("message")
+        for name, peer in zip("abc", peers, strict=True):
+            for number in range(3):
+                await peer.socket.send_str(f'{{"type":"message","content":"{name} {number}"}}')
+        for peer in peers:
+            for _ in range(3):
+                await peer.message("message")
+        await relay.stop()
+    report = await replayed(tmp_path, gateway)
+    await gateway.stop()
+    assert report.passed, report.lines()
+    assert (report.sent, report.clients, report.same) == (9, 3, 9)
