@@ -31,6 +31,7 @@ from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import Overgrown, Unfolding, messages_within, too_big
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
+from megabot_cli.storage.askers import ASKER
 from megabot_cli.telemetry.metrics import OTHER
 
 _FOR_US = frozenset(
@@ -89,14 +90,18 @@ class Downward:
             batch = [data for data in batch if is_utf8(data) or self._is_dropped(data)]
             whole = None
         link, session_id = self._link.id, self._link.life.session_id
-        if witness.together is not None:
-            witness.together("to_client", batch, link, session_id, None, binary)
+        to_askers_only, flat = self._to_askers_only, self._flat
         tell = witness.message if witness.looks else None
+        if witness.together is not None:
+            if flat:  # only now it is known whose an answer is
+                tell = witness.message
+            else:
+                asker = ASKER if to_askers_only else None
+                witness.together("to_client", batch, link, session_id, asker, binary)
         types, by_name = numbers.types_to_client, self._roster.by_name
-        to_askers_only = self._to_askers_only
         first_byte = BINARY if binary else TEXT
         now = self.heard_at = self._time()
-        requests, flat = routing.requests, self._flat
+        requests = routing.requests
         answered: list[Request] = []
         kept: list[Numbered] = []
         seq = ring.top
@@ -111,7 +116,8 @@ class Downward:
                 except UNREADABLE:
                     head = peek(data)
                 if tell is not None:
-                    tell("to_client", data, head, link, session_id, None, binary)
+                    name = self._asker_of(head, data) if to_askers_only else None
+                    tell("to_client", data, head, link, session_id, name, binary)
                 if (
                     self._repeats is not None
                     and head is not None
@@ -204,6 +210,12 @@ class Downward:
             self._keep(kept)
             self._settle(answered, now)
             numbers.deliveries += offered
+
+    def _asker_of(self, head: Head | None, data: bytes) -> str | None:
+        """The connection that a message answers, for who watches."""
+        name = self._routing.asker_of(head or _NO_HEAD, data)
+        client = self._roster.by_name.get(name) if name is not None else None
+        return client.id if client is not None else None
 
     def _keep(self, kept: list[Numbered]) -> None:
         if kept:

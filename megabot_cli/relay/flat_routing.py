@@ -47,18 +47,27 @@ class FlatRouting(Routing):
 
         What was decided on an action is everybody's to know.
         """
-        request = next(iter(self.requests.values()), None)
-        if request is None or self._is_understood is False:
-            return _EVERYBODY
-        answers = head.type is not None and head.type == flat.ANSWERS.get(request.kind)
-        if not answers and not flat.is_refusal(data):
+        request = self._answered_by(head, data)
+        if request is None:
             return _EVERYBODY
         self._is_understood = True
         self._settle(request, now)
         progress = Progress(reply_s=now - request.sent_at, settled=request)
-        if answers and request.kind in flat.DECISIONS:
+        if request.kind in flat.DECISIONS and head.type is not None:
             return Routed(Route.BROADCAST, progress=progress)
         return Routed(Route.FIFO, request.client, progress)
+
+    def asker_of(self, head: Head, data: bytes) -> str | None:
+        """Whose request a message from upstream answers; nothing is noted."""
+        request = self._answered_by(head, data)
+        return request.client if request is not None else None
+
+    def _answered_by(self, head: Head, data: bytes) -> Request | None:
+        request = next(iter(self.requests.values()), None)
+        if request is None or self._is_understood is False:
+            return None
+        answers = head.type is not None and head.type == flat.ANSWERS.get(request.kind)
+        return request if answers or flat.is_refusal(data) else None
 
     def expire(self, now: float, after_s: float) -> list[Request]:
         """As ever. An upstream of which no answer was ever understood answers in words of its

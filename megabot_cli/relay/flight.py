@@ -17,8 +17,8 @@ from megabot_cli.recording.derived_header import DUMPED_AT
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.storage.recording_writer import Item, RecordingWriter, queued_size
-from megabot_cli.storage.told import Told, item_of
+from megabot_cli.storage.recording_writer import RecordingWriter
+from megabot_cli.storage.told import Item, Told, item_of, queued_size
 
 _BATCH = 200
 # What an item takes beside its payload, measured with tracemalloc and rounded up.

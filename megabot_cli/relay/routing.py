@@ -312,6 +312,13 @@ class Routing:
         client = request.client
         return Routed(Route.FIFO, client, self._note(request, kind, data, now))
 
+    def asker_of(self, head: Head, data: bytes) -> str | None:
+        """Whose request a message from upstream names; nothing is noted."""
+        if head.reply_to is None:
+            return None
+        request = self.requests.get(head.reply_to) or self._settled.get(head.reply_to)
+        return request.client if request is not None else None
+
     def answered(self, answered: list[Request], now: float) -> None:
         """Whole answers named these, and they were taken out of `requests`: they are settled.
 

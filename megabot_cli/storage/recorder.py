@@ -20,8 +20,8 @@ from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.recording_folder import unclean_end
-from megabot_cli.storage.recording_writer import Gap, Item, RecordingWriter, gap_item
-from megabot_cli.storage.told import Told, item_of
+from megabot_cli.storage.recording_writer import RecordingWriter
+from megabot_cli.storage.told import Gap, Item, Told, gap_item, item_of
 from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,8 +22,10 @@ from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import STREAMED, Cleaned, StreamRedactor
 from megabot_cli.recording.unpacking import unpack
+from megabot_cli.storage.askers import ASKER, Askers
 from megabot_cli.storage.housekeeping import Housekeeping
 from megabot_cli.storage.segment_writer import SegmentWriter
+from megabot_cli.storage.told import OF_MESSAGE, Gap, Item, payload_of, queued_size
 
 # The writer holds the interpreter while it encodes; after a batch it lets the event loop on.
 BATCH_RECORDS: Final = 200
@@ -32,44 +33,6 @@ _BATCH_BYTES: Final = 256 * 1024
 _LOOK_EACH_NS: Final = 1_000_000_000  # whether the file is still there
 
 _MOST_NAMES: Final = 4096
-
-# A tuple, because making one is the cheapest thing Python can do. Of a message, where it is
-# made between two others: (at_ns, kind, direction, client, link, session, opcode, data); what
-# its envelope says is read here, where nobody waits. Of anything else: (at_ns, kind, direction,
-# client, link, session, user, id, type, reply_to, opcode, data, code, reason, by, note, size,
-# redacted).
-Item = tuple[Any, ...]
-OF_MESSAGE: Final = 8
-_DATA: Final = 11
-
-
-class Gap:
-    """Records dropped in a row: grows on the thread that puts, until the writer takes it."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._taken = False
-        self._lost = 0
-        self._lost_bytes = 0
-
-    def lose(self, size: int) -> bool:
-        """Count one more; False when the gap was written already and a new one must begin."""
-        with self._lock:
-            if not self._taken:
-                self._lost += 1
-                self._lost_bytes += size
-            return not self._taken
-
-    def lose_many(self, records: int, size: int) -> None:
-        with self._lock:
-            self._lost += records
-            self._lost_bytes += size
-
-    def take(self) -> tuple[int, int]:
-        """End the gap; return the records and the payload bytes lost in it."""
-        with self._lock:
-            self._taken = True
-            return self._lost, self._lost_bytes
 
 
 class _Batch:
@@ -130,6 +93,7 @@ class RecordingWriter:
         self._start_ns = clock() if start_ns is None else start_ns
         self._names: dict[tuple[str | None, ...], tuple[str | None, ...]] = {}
         self._names_for = redactor.known.now  # a name may hold what is known for secret later
+        self._askers = Askers()
         self._users: dict[str | None, str] = {}  # by link, as its greeting or a fact told
         self._segment: SegmentWriter | None = None
         self._segment_since_ns = 0
@@ -301,11 +265,12 @@ class RecordingWriter:
                 user, reply_to = metadata.user_id, metadata.reply_to
             if message_type == GREETING:
                 self._meet(kind, direction, link, text)
-        user = user or self._users.get(link)
         if message_type in STREAMED:
             cleaned = self._streams.clean_pieces(text, link)
             if cleaned is not None:
                 return cleaned
+        user = user or self._users.get(link)
+        client = self._client_of(client, link, direction, message_id, message_type, reply_to)
         # What was copied out of the envelope is as free of traces as the text itself.
         names = self._names.get((client, link, session, user))
         if names is None:
@@ -315,6 +280,24 @@ class RecordingWriter:
             n, t, kind, direction, client, link, session, user, message_id, message_type,
             reply_to, None, len(data), text,
         )  # fmt: skip
+
+    def _client_of(
+        self,
+        client: str | None,
+        link: str | None,
+        direction: str | None,
+        message_id: str | None,
+        message_type: str | None,
+        reply_to: str | None,
+    ) -> str | None:
+        """Who asked, where `ASKER` stands for it; what clients ask is remembered for that."""
+        if client is None:
+            return None
+        if client == ASKER:
+            return self._askers.of(link, reply_to, message_type)
+        if direction == "to_upstream" and message_id is not None:
+            self._askers.asked(link, message_id, client)
+        return client
 
     def _meet(self, kind: str, direction: str | None, link: str | None, text: str) -> None:
         """Remember whom the upstream greets on a link: its records are that user's from now on."""
@@ -348,6 +331,10 @@ class RecordingWriter:
             elif record.type == GREETING and record.data is not None:
                 self._meet(record.kind, record.direction, record.link, record.data)
             record.user = record.user or self._users.get(record.link)
+            record.client = self._client_of(
+                record.client,
+                *(record.link, record.direction, record.id, record.type, record.reply_to),
+            )
             return self._streams.redact_record(record, cleaned)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen
             return _lost(n, t, item[1], fault)
@@ -356,33 +343,6 @@ class RecordingWriter:
 def _lost(n: int, t: int, kind: str, fault: Exception) -> Record:
     note = f"a record of kind {kind!r:.20} was lost: {type(fault).__name__}"
     return Record(n=n, t=t, kind="fault", note=note)
-
-
-def queued_size(item: Item) -> int:
-    """What an item's payload counts for while it waits."""
-    data = payload_of(item)
-    if isinstance(data, list):
-        return sum(map(len, data))
-    return 0 if data is None or isinstance(data, Gap) else len(data)
-
-
-def is_bundle(item: Item) -> bool:
-    """Whether it stands for several messages that came together: their `data` is a list."""
-    return len(item) == OF_MESSAGE and type(item[-1]) is list
-
-
-def records_in(items: list[Item]) -> int:
-    """How many records items will make."""
-    return len(items) + sum(len(item[-1]) - 1 for item in items if is_bundle(item))
-
-
-def payload_of(item: Item) -> Any:
-    """What travelled, or the `Gap`."""
-    return item[_DATA] if len(item) > OF_MESSAGE else item[-1]
-
-
-def gap_item(at_ns: int, gap: Gap) -> Item:
-    return (at_ns, "gap", *([None] * 9), gap, *([None] * 6))
 
 
 def _whole(item: Item) -> Item:

@@ -44,12 +44,11 @@ from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
-from megabot_cli.storage.recording_writer import (
-    BATCH_RECORDS,
+from megabot_cli.storage.recording_writer import BATCH_RECORDS, RecordingWriter
+from megabot_cli.storage.told import (
     OF_MESSAGE,
     Gap,
     Item,
-    RecordingWriter,
     gap_item,
     payload_of,
     queued_size,

@@ -153,6 +153,7 @@ class Stage:
         secret: str | None = None,
         limits: LimitSettings | None = None,
         record: bool | RecordingSettings = False,
+        apart: bool = False,
         anonymous: bool = False,
         dumps: Dumps | None = None,
         read_settings: ReadSettings | None = None,
@@ -177,6 +178,7 @@ class Stage:
                 record if isinstance(record, RecordingSettings) else RecordingSettings(),
                 tool="megabot test",
                 upstream=endpoint.origin,
+                apart=apart,
             )
         relay = Relay(
             RelaySettings(

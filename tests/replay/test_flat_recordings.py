@@ -169,6 +169,12 @@ async def test_what_many_asked_at_once_over_one_link_replays_with_the_same_answe
             for _ in range(3):
                 await peer.message("message")
         await relay.stop()
+    (recording,) = (tmp_path / "recordings").iterdir()
+    with open_recording(recording) as reader:
+        passed = [record for record in reader if record.kind == "message"]
+    asked = [record for record in passed if record.direction == "to_upstream"]
+    answers = [record for record in passed if record.direction == "to_client"][1:]
+    assert [each.client for each in answers] == [each.client for each in asked]
     report = await replayed(tmp_path, gateway)
     await gateway.stop()
     assert report.passed, report.lines()
