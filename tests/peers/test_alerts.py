@@ -21,6 +21,7 @@ import pytest
 import yaml
 from aiohttp import web
 
+from megabot_cli.relay.loop_lag import EVERY_S
 from tests.faults.rig import Rig, open_rig
 from tests.faults.test_client_faults import Flood, raw_client
 from tests.faults.test_credential_faults import Issuer, talk
@@ -254,12 +255,25 @@ async def test_a_client_that_does_not_read_alarms_while_it_stays_and_when_it_is_
     slow.close()
 
 
+async def late_looks(rig: Rig) -> float:
+    """How often the event loop was a quarter of a second late, or more."""
+    bucket = "event_loop_lag_seconds_bucket"
+    numbers = await rig.metrics()
+    return numbers[f'{bucket}{{le="+Inf"}}'] - numbers[f'{bucket}{{le="0.25"}}']
+
+
 @needs("prometheus")
-async def test_an_event_loop_that_stands_still_alarms(rig: Rig, watched: Watched) -> None:
+async def test_an_event_loop_that_stands_still_alarms_also_after_five_good_minutes(
+    rig: Rig, watched: Watched
+) -> None:
     server = await rig.upstream(echo)
     await watched.open_relay(rig, server.url)
     await watched.is_well()
+    before = await late_looks(rig)
     rig.relay.signal(signal.SIGSTOP)
     await asyncio.sleep(4.0)
     rig.relay.signal(signal.SIGCONT)
-    await watched.fires("MegabotRelayEventLoopLag")
+    await watched.fires(LAG)
+    # A relay so young has looked a few times only; one that is older has 600 times in the five
+    # minutes that the rule asks of.
+    assert await late_looks(rig) - before > 0.01 * 5 * 60 / EVERY_S
