@@ -105,9 +105,8 @@ class RecordingWriter:
         self.bytes = 0
         self.redactions = 0
         self.segments = 0
-
-    held = 0  # records taken from the queue and not written yet
-    held_since_ns: int | None = None
+        # When the oldest record was put that is taken from the queue and not written.
+        self.held_since_ns: int | None = None
 
     def open_segment(self) -> None:
         """Begin the next segment."""
@@ -130,6 +129,7 @@ class RecordingWriter:
             self._names_for = self._redactor.known.now
             self._names.clear()
         taken: list[Item] = []
+        self.held_since_ns = queue[0][0] if queue else None
         batch = _Batch(self._t)
         most = min(most, BATCH_RECORDS)
         while queue and len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
@@ -147,6 +147,8 @@ class RecordingWriter:
         except Exception:
             queue.extendleft(reversed(taken))
             raise
+        finally:
+            self.held_since_ns = None
         return len(batch.records), batch.payload_bytes
 
     def know(self, secrets: list[str]) -> None:

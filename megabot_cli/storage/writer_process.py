@@ -148,13 +148,8 @@ class WriterProcess:
             raise
 
     @property
-    def held(self) -> int:
-        """Records taken from the queue and not written yet."""
-        return sum(pack.records for pack in list(self._packs))
-
-    @property
     def held_since_ns(self) -> int | None:
-        """When the oldest of them was put."""
+        """When the oldest record was put that is taken from the queue and not written."""
         try:
             return self._packs[0].first_ns
         except IndexError:

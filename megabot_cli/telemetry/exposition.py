@@ -258,7 +258,8 @@ def _latencies(numbers: RelayNumbers) -> Iterator[Metric]:
     )
     yield _histogram(
         "event_loop_lag_seconds",
-        "How late a timer of the event loop came, looked at every half second.",
+        "How late a timer of the event loop came, looked at every half second; "
+        "each look that it missed is one more.",
         numbers.loop_lag_s,
     )
 

@@ -33,12 +33,15 @@ class Issuer:
         self.renewals: list[float] = []
         self._numbers = itertools.count(1)
 
-    def issue(self, body: dict[str, Any]) -> web.Response:
+    def token(self) -> str:
         end = int(time.time() + self.lifetime_s)
         claims = {"sub": "ada", "exp": end, "jti": next(self._numbers)}
         token = f"{part({'alg': 'HS256'})}.{part(claims)}.c2ln"
         self.good.add(token)
-        return web.json_response({"token": token, "refresh_token": "again"})
+        return token
+
+    def issue(self, body: dict[str, Any]) -> web.Response:
+        return web.json_response({"token": self.token(), "refresh_token": "again"})
 
     async def renew(self, body: dict[str, Any]) -> web.StreamResponse:
         self.renewals.append(time.monotonic())

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 import math
-import urllib.parse
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from websockets.sync.client import connect
 
-from tests.peers.programs import needs, path_of
+from tests.peers.programs import needs
+from tests.peers.prometheus import Prometheus, running_prometheus
 from tests.peers.stage import Stage, chat_message
 from tests.support.processes import wait_until
 from tests.telemetry.promql import CONFIG, RULES, rules
@@ -23,50 +21,11 @@ DASHBOARD = json.loads((CONFIG / "grafana" / "megabot-relay.json").read_text(enc
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 
 
-class Prometheus:
-    """The API of one that runs."""
-
-    def __init__(self, port: int) -> None:
-        self.api = f"http://127.0.0.1:{port}/api/v1"
-
-    def ask(self, path: str, **query: str) -> Any:
-        url = f"{self.api}/{path}?{urllib.parse.urlencode(query)}"
-        with urllib.request.urlopen(url, timeout=10) as answer:  # noqa: S310  our own Prometheus
-            return json.load(answer)["data"]
-
-    def samples(self, expression: str) -> list[float]:
-        found = self.ask("query", query=expression)["result"]
-        return [float(each["value"][1]) for each in found]
-
-    def answers(self) -> bool:
-        try:
-            self.ask("query", query="1")
-        except OSError:
-            return False
-        return True
-
-
 @pytest.fixture
 def prometheus(stage: Stage, tmp_path: Path, port: int) -> Iterator[Prometheus]:
-    """Our own configuration, with the relay's address and shorter intervals."""
-    configuration = yaml.safe_load((CONFIG / "prometheus" / "prometheus.yaml").read_text())
-    configuration["global"] = {"scrape_interval": "200ms", "evaluation_interval": "500ms"}
-    configuration["rule_files"] = [str(path) for path in RULES]
-    address = stage.admin_url.removeprefix("http://")
-    configuration["scrape_configs"][0]["static_configs"][0]["targets"] = [address]
-    file = tmp_path / "prometheus.yaml"
-    file.write_text(json.dumps(configuration))  # JSON is YAML
-    with stage.processes.start(
-        "prometheus",
-        [
-            path_of("prometheus"),
-            f"--config.file={file}",
-            f"--storage.tsdb.path={tmp_path / 'data'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-        ],
-    ) as process:
-        prometheus = Prometheus(port)
-        process.wait_for("Prometheus answers", prometheus.answers, 20)
+    """One that scrapes the stage's relay."""
+    targets = [{"targets": [stage.admin_url.removeprefix("http://")]}]
+    with running_prometheus(stage.processes, tmp_path, port, targets) as prometheus:
         yield prometheus
 
 

@@ -215,6 +215,17 @@ async def test_a_loop_that_is_held_up_shows_its_lag() -> None:
     assert sum(lag_s.counts[lag_s.bounds.index(0.25) :]) >= 1
 
 
+async def test_a_loop_held_up_for_long_was_late_at_each_look_that_it_missed() -> None:
+    """Else a relay that stands still for a second now and then would be late once in a while."""
+    lag_s = Histogram()
+    watch = LoopLag(asyncio.get_running_loop(), lag_s)
+    watch.start()
+    time.sleep(5 * EVERY_S)  # noqa: ASYNC251  holding the loop up is the point
+    await until(lambda: sum(lag_s.counts) >= 4)
+    watch.stop()
+    assert sum(lag_s.counts[lag_s.bounds.index(0.25) + 1 :]) >= 4
+
+
 async def test_metrics_go_out_as_the_text_format(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(gateway.url)
     async with aiohttp.ClientSession() as http, http.get(f"{relay.admin_url}/metrics") as answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import threading
 import time
@@ -134,6 +135,28 @@ def test_the_age_of_the_oldest_record_that_waits_is_told(tmp_path: Path) -> None
     recorder.start()
     recorder.close()
     assert recorder.lag_s == 0.0
+
+
+def test_a_record_that_the_disk_holds_up_waits_also_when_none_comes_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    let_go = threading.Event()
+
+    def hangs(descriptor: int, true: Callable[[int], None] = os.fsync) -> None:
+        let_go.wait(LIMIT_S)
+        true(descriptor)
+
+    monkeypatch.setattr(os, "fsync", hangs)
+    settings = RecordingSettings(fsync="always")
+    recorder = Recorder(tmp_path, settings, tool="t", upstream="ws://h/ws")
+    recorder.start()
+    recorder.put("mark")
+    wait_until(lambda: recorder.lag_s > 0.5)
+    assert recorder.depth == 1
+    let_go.set()
+    assert recorder.flush(LIMIT_S)
+    assert recorder.lag_s == 0.0
+    recorder.close()
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
