@@ -195,7 +195,9 @@ def _refused_by_upstream(fault: MegabotError) -> web.Response:
         status = 429
         if fault.retry_after_s:
             headers["Retry-After"] = str(max(1, round(fault.retry_after_s)))
-    elif isinstance(fault, NotAuthenticated | NotPermitted):
+    elif isinstance(fault, NotAuthenticated):
+        status = 401
+    elif isinstance(fault, NotPermitted):
         status = 403
     body = {"error": fault.code, "message": fault.message, "hint": fault.hint, "code": status}
     return json_line(body, status, headers)
