@@ -168,6 +168,11 @@ class Dedicated:
         """From now on nobody is let in, not even who waits for its upstream already."""
         self._draining = True
 
+    def take_no_more(self) -> None:
+        """What clients ask from now on is refused by id."""
+        for pair in self._pairs:
+            pair.take_no_more()
+
     async def stop(self) -> None:
         """Close all pairs with 1012, both sides."""
         pairs = list(self._pairs)
