@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from megabot_cli.errors import MegabotError, NotFound, WrongUsage
 
@@ -90,18 +90,23 @@ def _let_go(relay: RunningRelay, made: str | None) -> None:
     with suppress(MegabotError):
         if ask_relay(relay, "status")["mode"] != "session":
             return
-        rows = [each for each in ask_relay(relay, "sessions") if each["session"] == made]
+        rows = [each for each in _ours(relay) if each["session"] == made]
         if rows and not any(rows[0][each] for each in ("clients", "waiting", "requests")):
             ask_relay(relay, "close", {"id": made, "reason": "another session was asked for"})
 
 
 def _sessions_of(invocation: Invocation, new: str | None) -> list[str]:
     """The sessions of the relay, without the one that was begun just now."""
-    from megabot_cli.commands.admin_request import ask_relay
-
     relay = invocation.running_relay()
     found: list[str] = []
     with suppress(MegabotError):
-        answer = ask_relay(relay, "sessions") if relay is not None else []
-        found = [each["session"] for each in answer if each["session"] not in (None, new)]
+        rows = _ours(relay) if relay is not None else []
+        found = [each["session"] for each in rows if each["session"] not in (None, new)]
     return found
+
+
+def _ours(relay: RunningRelay) -> list[dict[str, Any]]:
+    """Its sessions at our upstream: those of other profiles that it serves can be no answer."""
+    from megabot_cli.commands.admin_request import ask_relay
+
+    return [each for each in ask_relay(relay, "sessions") if each["profile"] == relay.profile]

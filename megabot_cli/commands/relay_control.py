@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -60,7 +61,7 @@ def clients(
 ) -> None:
     """Who is connected to it.
 
-    The longest connected first.
+    The longest connected first. Of a relay that serves several profiles, with whose each is.
     """
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.views import size
@@ -82,6 +83,7 @@ def clients(
             each["session"] or "-",
         ),
         (fields, template),
+        profile_at=2,
     )
 
 
@@ -90,7 +92,10 @@ def clients(
 def sessions(
     context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
 ) -> None:
-    """Its sessions and their links."""
+    """Its sessions and their links.
+
+    Of a relay that serves several profiles, with whose each is.
+    """
     # What tells of trouble stands first: a narrow terminal cuts rows at their end.
     headings = ("session", "state", "fault", "clients", "waiting", "requests", "link")
     _show_list(
@@ -107,6 +112,7 @@ def sessions(
             each["link"],
         ),
         (fields, template),
+        profile_at=3,
     )
 
 
@@ -317,17 +323,33 @@ def top(
 
 
 def _show_list(
-    invocation: Invocation, what: str, headings: Any, row: Any, words: tuple[str | None, ...]
+    invocation: Invocation,
+    what: str,
+    headings: tuple[str, ...],
+    row: Callable[[Any], tuple[str, ...]],
+    words: tuple[str | None, ...],
+    *,
+    profile_at: int,
 ) -> None:
+    """Where any is of another profile than was asked of, the column `profile_at` says whose."""
     from megabot_cli.terminal.views import print_table
 
     found = _ask(invocation, what)
+
+    def table() -> None:
+        shown, rows = list(headings), [list(row(each)) for each in found]
+        if any(each["profile"] != invocation.configuration.profile_name for each in found):
+            shown.insert(profile_at, "profile")
+            for cells, each in zip(rows, found, strict=True):
+                cells.insert(profile_at, each["profile"])
+        print_table(invocation.console, shown, rows)
+
     show_rows(
         invocation,
         found,
         fields=words[0],
         template=words[1],
-        table=lambda: print_table(invocation.console, headings, [row(each) for each in found]),
+        table=table,
         nothing=f"There are no {what}.",
     )
 

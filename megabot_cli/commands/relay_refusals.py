@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from megabot_cli.errors import MegabotError, NotAuthenticated
+from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted
 
 if TYPE_CHECKING:
     from megabot_cli.storage.run_files import RunningRelay
 
 # In which words the relay's own client says that its credential is of no use.
 _OF_NO_USE = re.compile(r"refused the credential|no longer accepts")
+
+# A 401 in our client's words; and in the relay's, where it is the client token that it wants.
+_REFUSED = " refused the credential"
+_OURS_IS_WANTED = "the client token is needed"
 
 
 def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
@@ -20,20 +24,23 @@ def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
     from megabot_cli.client.refusals import who_of
 
     _, is_of_upstream, words = fault.message.partition(f": {who_of('')}")
-    if isinstance(fault, NotAuthenticated) and is_of_upstream:
-        return _again(fault, who_of("") + words, _log_in(relay))
+    if isinstance(fault, NotAuthenticated | NotPermitted) and is_of_upstream:
+        hint = _log_in(relay) if isinstance(fault, NotAuthenticated) else fault.hint
+        return _again(fault, who_of("") + words, hint)
     if is_of_upstream and _OF_NO_USE.search(words):
         # What waited for the link was not delivered, and will not be a little later.
         return NotAuthenticated(fault.message, _log_in(relay), close_code=fault.close_code)
     taken_for_upstream = who_of(parse_endpoint(relay.url).origin)
     if not fault.message.startswith(taken_for_upstream):
         return fault
-    message = f"The relay at {relay.url}{fault.message.removeprefix(taken_for_upstream)}"
+    said = fault.message.removeprefix(taken_for_upstream)
     hint = fault.hint
     if isinstance(fault, NotAuthenticated):
-        message = message.replace(" refused the credential", " lets nobody in without its token")
-        hint = wants_token(relay)
-    return _again(fault, message, hint)
+        lacks, hint = " has no credential that is good", _log_in(relay)
+        if said == _REFUSED or _OURS_IS_WANTED in said:
+            lacks, hint = " lets nobody in without its token", wants_token(relay)
+        said = said.replace(_REFUSED, lacks)
+    return _again(fault, f"The relay at {relay.url}{said}", hint)
 
 
 def wants_token(relay: RunningRelay) -> str:

@@ -23,7 +23,8 @@ class HeadMetadata(msgspec.Struct, gc=False):
     user_id: str | None = None
     session_id: str | None = None
     reply_to: str | None = None
-    megabot: msgspec.Raw | None = None  # the relay's own corner, unread
+    # The relay's own corner, unread; it is there also where it holds null.
+    megabot: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 
 
 class Head(msgspec.Struct, gc=False):
@@ -121,7 +122,7 @@ def _head_of(fields: dict[str, Any] | None) -> Head | None:
             _text(metadata, "user_id"),
             _text(metadata, "session_id"),
             _text(metadata, "reply_to"),
-            msgspec.Raw(b"null") if "megabot" in metadata else None,
+            msgspec.Raw(b"null") if "megabot" in metadata else msgspec.UNSET,
         )
         if isinstance(metadata, dict)
         else None,

@@ -59,7 +59,7 @@ class ValidMessage(Protocol):
 
 
 class _KnownMetadata(HeadMetadata, gc=False):
-    """The same keys as `Metadata`; one with the relay's own corner is not decoded."""
+    """The same keys as `Metadata`, and the relay's own corner, unread."""
 
     platform: str | None = None
 
@@ -132,8 +132,7 @@ def check(
 def valid(text: bytes) -> ValidMessage | None:
     """A message with which `check` would find nothing wrong, whatever its size, read in one go.
 
-    None: something is wrong with it, the specification does not name its type, or it holds what
-    the relay has to take out (`metadata.megabot`).
+    None: something is wrong with it, or the specification does not name its type.
     """
     try:
         if not text.isascii():

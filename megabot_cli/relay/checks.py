@@ -35,12 +35,23 @@ BEYOND = Objection(
 
 
 NO_MORE = Objection(503, "upstream_unavailable", "not delivered: the relay is stopping")
+CUT_SHORT = Objection(
+    503,
+    "upstream_unavailable",
+    "not delivered: the rate limit still held it when the connection ended",
+)
 
 
 def name_of(head: Head | None) -> str | None:
     """The id by which a message is refused; None without one, or with a very long one."""
     name = head.id if head is not None else None
     return name if name is None or len(name) <= MOST_ID else None
+
+
+def begins_something(head: Head | None) -> bool:
+    """Whether a message of a pair is an envelope that asks for something: a relay that stops takes
+    no such one. What has no id, or is of another dialect, nobody could be told of."""
+    return head is not None and head.id is not None and head.type not in (None, "tool_result")
 
 
 def head_of(message: ValidMessage) -> Head:
@@ -106,5 +117,18 @@ class LastChecks(Checks):
 
     def judge(self, data: bytes, head: Head | None, *, binary: bool) -> Objection | None:
         if head is None or head.type not in ("tool_result", "batch"):
+            return NO_MORE
+        return super().judge(data, head, binary=binary)
+
+
+class LastChecksOfPair(Checks):
+    """The same for a pair, through which anything may pass: only what can be answered by id is
+    refused, and a batch is left for who looks into it."""
+
+    def clear(self, data: bytes) -> None:
+        """Valid is not enough."""
+
+    def judge(self, data: bytes, head: Head | None, *, binary: bool) -> Objection | None:
+        if begins_something(head) and head is not None and head.type != "batch":
             return NO_MORE
         return super().judge(data, head, binary=binary)

@@ -168,6 +168,11 @@ class Dedicated:
         """From now on nobody is let in, not even who waits for its upstream already."""
         self._draining = True
 
+    def take_no_more(self) -> None:
+        """What clients ask from now on is refused by id."""
+        for pair in self._pairs:
+            pair.take_no_more()
+
     async def stop(self) -> None:
         """Close all pairs with 1012, both sides."""
         pairs = list(self._pairs)
@@ -195,7 +200,9 @@ def _refused_by_upstream(fault: MegabotError) -> web.Response:
         status = 429
         if fault.retry_after_s:
             headers["Retry-After"] = str(max(1, round(fault.retry_after_s)))
-    elif isinstance(fault, NotAuthenticated | NotPermitted):
+    elif isinstance(fault, NotAuthenticated):
+        status = 401
+    elif isinstance(fault, NotPermitted):
         status = 403
     body = {"error": fault.code, "message": fault.message, "hint": fault.hint, "code": status}
     return json_line(body, status, headers)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from megabot_cli.client.wire import BINARY, TEXT, server_frame
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.greeting import GREETING
@@ -135,7 +137,7 @@ class Downward:
                     if binary and isinstance(head, Overgrown):
                         raise too_big()
                     metadata = None if head is None else head.metadata
-                    if metadata is not None and metadata.megabot is not None:
+                    if metadata is not None and metadata.megabot is not UNSET:
                         data, whole = unfold.without_corner(data, binary), None
                     if flat:
                         ways.clear()
@@ -147,7 +149,7 @@ class Downward:
                         clean = unfold.without_inner_corners(data, binary)
                         data, whole = clean, whole if clean is data else None
                     if metadata is not None:
-                        if metadata.megabot is not None:
+                        if metadata.megabot is not UNSET:
                             data, whole = unfold.without_corner(data, binary), None
                         if kind == "chat_receive" and metadata.reply_to is not None:
                             request = requests.pop(metadata.reply_to, None)
@@ -324,7 +326,7 @@ class Downward:
     def _deliver_inner(self, head: Head, data: bytes, now: float) -> None:
         if self._repeats is not None and self._is_repeat(head, data, now):
             return
-        if head.metadata is not None and head.metadata.megabot is not None:
+        if head.metadata is not None and head.metadata.megabot is not UNSET:
             data = without_corner(data)
         if head.type == "tool_call":
             self._deliver_call(head, data)

@@ -154,6 +154,8 @@ class Identity:
         self.parts.stopping = True
         for session in self.sessions:
             session.take_over()
+        if self.dedicated is not None:
+            self.dedicated.take_no_more()
 
     async def stop_pairs(self) -> None:
         if self.dedicated is not None:

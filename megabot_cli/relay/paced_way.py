@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
+from megabot_cli.client.wire import BINARY, client_frame
+from megabot_cli.protocol.batching import counts_as
 from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.way import Way
 
 
 class PacedWay:
-    """Frames for `way`, at the pace of the limits; when too many wait the sender is braked."""
+    """Messages for `way`, at the pace of the limits; when too many wait the sender is braked."""
 
     def __init__(self, parts: RelayParts, way: Way) -> None:
         limits = parts.limits
@@ -20,7 +22,8 @@ class PacedWay:
         self._numbers = parts.numbers
         self._way = way
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
-        self._queue: deque[tuple[bytes, int]] = deque()  # and as how many messages it counts
+        self._mask = parts.masks.take
+        self._queue: deque[tuple[bytes, int]] = deque()  # each with the first byte of its frame
         self._most = max(1, limits.queue)
         self._timer: asyncio.TimerHandle | None = None
         self._nothing_waits = asyncio.Event()
@@ -29,31 +32,31 @@ class PacedWay:
     def __len__(self) -> int:
         return len(self._queue)
 
-    def add(self, frame: bytes, counts_as: int) -> None:
+    def add(self, data: bytes, first_byte: int) -> None:
         if self._queue or not self._bucket.take(self._loop.time()):
-            self._wait(frame, counts_as)
+            self._wait(data, first_byte)
         else:
-            self._send(frame, counts_as)
+            self._send(data, first_byte)
 
-    def _send(self, frame: bytes, counts_as: int) -> None:
-        self._bucket.charge(counts_as - 1)
-        self._way.add([frame])
+    def _send(self, data: bytes, first_byte: int) -> None:
+        self._bucket.charge(counts_as(data) - 1)
+        self._way.add([client_frame(data, self._mask(), first_byte)])
 
     async def until_nothing_waits(self) -> None:
         await self._nothing_waits.wait()
 
-    def stop(self) -> int:
-        """Send nothing more; returns how many frames that leaves behind."""
+    def stop(self) -> list[tuple[bytes, bool]]:
+        """Send nothing more; returns the messages that are left, and whether each is binary."""
         if self._timer is not None:
             self._timer.cancel()
-        left = len(self._queue)
+        left = [(data, first_byte == BINARY) for data, first_byte in self._queue]
         self._queue.clear()
         return left
 
-    def _wait(self, frame: bytes, counts_as: int) -> None:
+    def _wait(self, data: bytes, first_byte: int) -> None:
         self._numbers.rate_limit_waits += 1
         self._nothing_waits.clear()
-        self._queue.append((frame, counts_as))
+        self._queue.append((data, first_byte))
         if len(self._queue) >= self._most:
             self._way.held = True
             self._way.brake()

@@ -24,13 +24,11 @@ from megabot_cli.client.wire import (
     HeardSocket,
     Sink,
     Socket,
-    client_frame,
     client_frames,
     deliver_to,
     server_frame,
     upstream_transport,
 )
-from megabot_cli.protocol.batching import counts_as
 from megabot_cli.protocol.close_codes import NO_CODE, CloseCode, reason_bytes, sendable
 from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.paced_way import PacedWay
@@ -86,12 +84,15 @@ class Pair:
         self._paced = PacedWay(parts, self._up)
         self._limited = self._paced.limited
         self._looking = PairLooking(parts, self.client_id, self.link_id, self._say, gzip=gzip)
+        self._look_up = self._looking.look_up
         self._unfolds = gzip
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
         self._client_left = False
         self._over = asyncio.Event()
         self._pings = Pings(parts, self._up, self._down)
         self._log = log.bind(client=self.client_id, link=self.link_id)
+        if parts.stopping:
+            self.take_no_more()
 
     @property
     def session_id(self) -> str | None:
@@ -148,6 +149,14 @@ class Pair:
             self._over.set()
         return end
 
+    def take_no_more(self) -> None:
+        """The relay stops: what the client asks from now on is refused by id. So it is read also
+        where the brake is on, and looked at in any case; a frame may be of more than goes on."""
+        self._looking.take_no_more()
+        self._look_up = self._looking.look_up_last
+        self._checked, self._keeps_masks = True, False
+        self._up.release()
+
     async def close(self, code: CloseCode, reason: str) -> None:
         """End both sides, and return when that is done."""
         self._tell_to_end(End(int(code), reason, "relay"))
@@ -176,9 +185,11 @@ class Pair:
         left = self._paced.stop()
         if not left:
             return
-        self._numbers.drops["rate_limit"] += left
-        self._log.warning("client.cut_short", messages=left)
-        note = f"{counted(left, 'message')} waited for the rate limit at the end"
+        if not self._client_left:
+            self._looking.cut_short(left)
+        self._numbers.drops["rate_limit"] += len(left)
+        self._log.warning("client.cut_short", messages=len(left))
+        note = f"{counted(len(left), 'message')} waited for the rate limit at the end"
         self._witness.fact(
             "drop", client=self.client_id, link=self.link_id, session=self.session_id, note=note
         )
@@ -299,12 +310,11 @@ class Pair:
         numbers.bytes_to_upstream += size
         looks = self._checked or self._witness.watching or (binary and self._unfolds)
         if looks or size > self._most_bytes:
-            batch = self._looking.look_up(batch, binary)
+            batch = self._look_up(batch, binary)
         first_byte = BINARY if binary else TEXT
         if self._limited:
-            mask = self._parts.masks.take
             for data in batch:
-                self._paced.add(client_frame(data, mask(), first_byte), counts_as(data))
+                self._paced.add(data, first_byte)
         elif whole is not None and self._keeps_masks and len(batch) == count:
             self._up.add([whole])
         elif batch:

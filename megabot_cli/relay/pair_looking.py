@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from megabot_cli.client.wire import server_frame
+from megabot_cli.protocol.compression import compress
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.greeting import GREETING, greeted
-from megabot_cli.relay.checks import Checks, Objection, head_of, name_of
+from megabot_cli.relay.checks import (
+    CUT_SHORT,
+    NO_MORE,
+    Checks,
+    LastChecksOfPair,
+    Objection,
+    begins_something,
+    head_of,
+    name_of,
+)
 from megabot_cli.relay.dialling import ARRIVING_FACTOR
 from megabot_cli.relay.parts import RelayParts, notice
 from megabot_cli.relay.routing import ASKS, Request, Route, Routing, note_slow
-from megabot_cli.relay.unfolding import Opaque, Overgrown, Unfolding, too_big
+from megabot_cli.relay.unfolding import Opaque, Overgrown, Unfolding, messages_within, too_big
 from megabot_cli.relay.utf8 import all_ascii, is_utf8
 from megabot_cli.telemetry.metrics import OTHER
 
@@ -88,6 +98,49 @@ class PairLooking:
             else:
                 self._object(head, objection)
         return accepted
+
+    def take_no_more(self) -> None:
+        """From now on `look_up_last` is what says which messages go up."""
+        parts = self._parts
+        self._checks = LastChecksOfPair(parts.settings, parts.limits, parts.numbers)
+
+    def look_up_last(self, batch: list[bytes], binary: bool) -> list[bytes]:
+        """As `look_up`, of a relay that stops: what asks for something is refused by id, and the
+        results of tool calls go on, also those in a batch."""
+        going: list[bytes] = []
+        for one in batch:  # so that all is refused in the order in which it came
+            for data in self.look_up([one], binary):
+                going += self._still_going(data, binary)
+        return going
+
+    def _still_going(self, data: bytes, binary: bool) -> list[bytes]:
+        text = self._unfold_up.text(data, binary)
+        head = peek(text)
+        if head is None or head.type != "batch":
+            return [data]
+        inner = messages_within(text)
+        if inner is None:
+            self._object(head, NO_MORE)
+            return []
+        going = []
+        for each in inner:
+            if begins_something(found := peek(each)):
+                self._object(found, NO_MORE)
+            else:
+                going.append(each)
+        if len(going) == len(inner):
+            return [data]
+        return [compress(each) for each in going] if binary else going
+
+    def cut_short(self, left: list[tuple[bytes, bool]]) -> None:
+        """Tell the client by id of what will not go up any more (and whether that is binary), of a
+        batch of all that is in it too."""
+        for data, binary in left:
+            text = self._unfold_up.text(data, binary)
+            for each in (text, *(messages_within(text) or ())):
+                head = peek(each)
+                if name_of(head) is not None:
+                    self._object(head, CUT_SHORT)
 
     def _tell_together(
         self, direction: str, batch: list[bytes], binary: bool

@@ -6,6 +6,8 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
+from msgspec import UNSET
+
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.relay.checks import (
@@ -149,7 +151,7 @@ class Upward:
                 kind, message_id, metadata = head.type, head.id, head.metadata
                 if kind is None or message_id is None:
                     numbers.malformed_to_upstream += 1
-                if metadata is not None and metadata.megabot is not None:
+                if metadata is not None and metadata.megabot is not UNSET:
                     data, whole = unfold.without_corner(data, binary), None
                 if kind == "batch":
                     clean = unfold.without_inner_corners(data, binary)

@@ -62,6 +62,14 @@ class Way:
         if not self._out_of.is_closing():
             self._out_of.resume_reading()
 
+    def release(self) -> None:
+        """Read on, whatever waits; the brake may come on again."""
+        if self.braked:
+            self.stop()
+            self.braked = False
+            if not self._out_of.is_closing():
+                self._out_of.resume_reading()
+
     def stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()

@@ -12,6 +12,7 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.terminal.memory_console import MemoryConsole
 
 SESSION = {
+    "profile": "default",
     "session": "sess_1m8h59wrw5zjt63st",
     "state": "reconnecting",
     "fault": "Could not connect to 127.0.0.1:3000",
@@ -21,6 +22,7 @@ SESSION = {
     "link": "link_1m8h59wpszxxhzhbb",
 }
 CLIENT = {
+    "profile": "default",
     "id": "client_1m8h59z5xsanpfajt",
     "name": "dash",
     "session": "sess_1m8h59wrw5zjt63st",
@@ -33,7 +35,7 @@ CLIENT = {
 
 def on_80_columns(monkeypatch: pytest.MonkeyPatch, command: Any, *rows: dict[str, Any]) -> str:
     console = MemoryConsole(terminal=True, width=80)
-    invocation = Invocation({})
+    invocation = Invocation({"MEGABOT_HOME": "/nowhere"})
     monkeypatch.setitem(invocation.__dict__, "console", console)
     monkeypatch.setattr(relay_control, "_ask", lambda *_: list(rows))
     command(SimpleNamespace(obj=invocation))
@@ -54,3 +56,20 @@ def test_of_a_client_what_waits_is_seen_on_80_columns(monkeypatch: pytest.Monkey
     assert heading.split()[:6] == ["client", "name", "connected", "waiting", "sent", "got"]
     assert row.split()[:2] == [CLIENT["id"], "dash"]
     assert "1023.4 KiB  1234  56789" in row
+
+
+@pytest.mark.parametrize(
+    ("command", "one", "before"),
+    [(relay_control.sessions, SESSION, "fault"), (relay_control.clients, CLIENT, "name")],
+)
+def test_whose_each_is_stands_there_where_one_is_of_another_profile(
+    monkeypatch: pytest.MonkeyPatch, command: Any, one: dict[str, Any], before: str
+) -> None:
+    one = one | {"fault": None}
+    assert "profile" not in on_80_columns(monkeypatch, command, one, one)
+    other = one | {"profile": "staging"}
+    heading, first, second = on_80_columns(monkeypatch, command, one, other).splitlines()
+    place = heading.split().index("profile")
+    assert heading.split()[place - 1] == before
+    assert (first.split()[place], second.split()[place]) == ("default", "staging")
+    assert "staging" in on_80_columns(monkeypatch, command, other)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.faults.rig import Rig
-from tests.faults.upstreams import Lasting, echo
+from tests.faults.upstreams import Lasting, answer, echo
 from tests.faults.watcher import Ledger, Watcher
 from tests.support.processes import Process
+from tests.support.upstream import Connection, Gone
 
 
 async def keep_asking(client: Watcher) -> None:
@@ -62,6 +65,77 @@ async def test_sigterm_under_load_answers_everything_accepted_and_says_1012(rig:
     assert len(accepted) > 500
     for client in clients:  # what is open was never read by the relay
         assert not accepted & set(client.ledger.open)
+
+
+@pytest.mark.parametrize("validation", ["off", "warn"])
+async def test_dedicated_clients_that_ask_while_the_relay_stops_hear_of_everything(
+    rig: Rig, validation: str
+) -> None:
+    """What went up is answered; what came too late is refused, and did not go up."""
+    heard: list[str] = []
+
+    async def answers_late(connection: Connection) -> None:
+        async def late(message: dict[str, Any]) -> None:
+            await asyncio.sleep(0.1)
+            with contextlib.suppress(Gone):
+                await answer(connection, message)
+
+        await connection.greet()
+        async with asyncio.TaskGroup() as answering:
+            with contextlib.suppress(Gone):
+                while True:
+                    message = await connection.receive()
+                    heard.append(message["id"])
+                    answering.create_task(late(message))
+
+    async def go_on(client: Watcher) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not client.closed.is_set():
+                await client.ask("hello")
+                await asyncio.sleep(0.01)
+
+    server = await rig.upstream(answers_late)
+    settings = {"mode": "dedicated", "drain_s": 2.0, "validation": validation}
+    await rig.open_relay(server.url, relay=settings)
+    clients = [await rig.client() for _ in range(5)]
+    asking = [asyncio.ensure_future(go_on(client)) for client in clients]
+    for client in clients:
+        await client.until(lambda client=client: client.ledger.counted()["reply"] > 10)  # type: ignore[misc]
+    rig.relay.signal(signal.SIGTERM)
+    assert await rig.ends() == 0
+    await asyncio.gather(*asking)
+    for client in clients:
+        await asyncio.wait_for(client.closed.wait(), 5)
+        assert client.close_code == 1012
+        outcomes = client.ledger.outcomes
+        refused = {name for name, ends in outcomes.items() if ends == ["error"]}
+        assert len(refused) > 5
+        assert set(client.errors()) == {"upstream_unavailable"}
+        assert not refused & set(heard)
+        assert all(outcomes[name] == ["reply"] for name in outcomes if name in heard)
+
+
+async def test_what_the_rate_limit_holds_of_a_dedicated_client_when_the_relay_ends_is_told(
+    rig: Rig,
+) -> None:
+    server = await rig.upstream(echo)
+    await rig.open_relay(
+        server.url,
+        relay={"mode": "dedicated", "drain_s": 0.8},
+        limits={"messages_per_second": 2, "burst": 1, "queue": 5},
+    )
+    client = await rig.client()
+    for _ in range(20):
+        await client.ask("hello")
+    await client.until(lambda: client.ledger.counted()["reply"])
+    rig.relay.signal(signal.SIGTERM)
+    assert await rig.ends() == 0
+    await asyncio.wait_for(client.closed.wait(), 5)
+    assert client.close_code == 1012
+    assert not client.ledger.open
+    counts = client.ledger.counted()
+    assert set(counts) == {"reply", "error"}
+    assert counts["error"] > 10
 
 
 async def test_a_second_sigterm_stops_at_once_whatever_is_under_way(rig: Rig) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import UNSET
 
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.envelope import (
@@ -100,6 +101,20 @@ def test_a_field_of_another_type_does_not_hide_the_others() -> None:
     text = '{"id":17,"type":"x","metadata":{"user_id":42,"session_id":"s","reply_to":null}}'
     assert peek(text) == Head(None, "x", HeadMetadata(None, "s", None))
     assert peek('{"id":"m","type":"x","metadata":"none"}') == Head("m", "x", None)
+
+
+@pytest.mark.parametrize("beside", ['"user_id":"u"', '"user_id":7', '"user_id":"\\ud83d"'])
+def test_the_relays_corner_is_there_also_where_it_holds_nothing(beside: str) -> None:
+    def metadata_of(text: str) -> HeadMetadata:
+        head = peek(text)
+        assert head is not None
+        assert head.metadata is not None
+        return head.metadata
+
+    for corner in ("null", '{"cursor":"e:1"}', "7"):
+        text = f'{{"id":"m","metadata":{{{beside},"megabot":{corner}}}}}'
+        assert metadata_of(text).megabot is not UNSET
+    assert metadata_of(f'{{"id":"m","metadata":{{{beside}}}}}').megabot is UNSET
 
 
 def test_a_payload_cut_within_a_character_does_not_hide_the_head() -> None:

@@ -17,6 +17,13 @@ from tests.relay.conftest import Peer, Stage, until
 from tests.relay.echo_upstream import echo_upstream
 from tests.support.upstream import Connection, ScriptedUpstream
 
+UPGRADE = {
+    "Connection": "Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
+}
+
 
 async def wait_for_goodbye(connection: Connection) -> None:
     await connection.until_gone()
@@ -145,15 +152,7 @@ async def test_an_upstream_that_is_away_is_a_clear_http_answer(
 ) -> None:
     relay = await open_relay(stage, gateway.url)
     await gateway.stop()
-    async with stage.http.get(
-        relay.url.replace("ws:", "http:"),
-        headers={
-            "Connection": "Upgrade",
-            "Upgrade": "websocket",
-            "Sec-WebSocket-Version": "13",
-            "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA==",
-        },
-    ) as response:
+    async with stage.http.get(relay.url.replace("ws:", "http:"), headers=UPGRADE) as response:
         assert response.status == 502
         assert "Connection refused" in (await response.json())["message"]
     relay_again = await open_relay(stage, gateway.url)
@@ -242,6 +241,25 @@ async def test_clients_that_come_at_once_are_no_more_than_may_be_connected(stage
         came = await asyncio.gather(*(come() for _ in range(10)))
         assert sorted(came) == [101] * 3 + [503] * 7
         assert relay.numbers.dials == 1 + 3  # the first is the trial at the start
+
+
+@pytest.mark.parametrize(("status", "error"), [(401, "not_authenticated"), (403, "not_permitted")])
+async def test_what_the_upstream_does_not_let_in_hears_so_in_http_before_the_upgrade(
+    stage: Stage, status: int, error: str
+) -> None:
+    gate: list[int] = []
+
+    def refuse(_request: web.Request) -> web.StreamResponse | None:
+        return web.Response(status=gate[0]) if gate else None
+
+    async with ScriptedUpstream(echo, gate=refuse) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        gate.append(status)
+        async with stage.http.get(relay.url.replace("ws:", "http:"), headers=UPGRADE) as response:
+            assert response.status == status
+            body = await response.json()
+        assert (body["error"], body["code"]) == (error, status)
+        assert body["message"].startswith("The upstream at ")
 
 
 async def test_a_place_is_free_again_when_the_upstream_refuses_or_the_client_has_left(

@@ -6,7 +6,11 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
+from megabot_cli.client.wire import BINARY, TEXT
 from megabot_cli.relay.paced_way import PacedWay
+
+HEAD = 6  # bytes of a short frame's: its mask is of zeros here, and changes nothing
+BATCH_OF_4 = b'{"type":"batch","payload":{"messages":[1,2,3,4]}}'
 
 
 class Clock:
@@ -20,8 +24,9 @@ class Clock:
         return self.now
 
     def call_later(self, delay_s: float, call: Callable[[], None]) -> object:
-        self.due.append((self.now + delay_s, call))
-        return self.due[-1]
+        due = (self.now + delay_s, call)
+        self.due.append(due)
+        return SimpleNamespace(cancel=lambda: self.due.remove(due))
 
     def tick(self) -> None:
         """Go on to what is due next."""
@@ -30,7 +35,7 @@ class Clock:
 
 
 class Road:
-    """Where the frames go, and the brake on who sends them."""
+    """Where the frames go, what they hold, and the brake on who sends them."""
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
@@ -38,7 +43,7 @@ class Road:
         self.brakes = 0
 
     def add(self, frames: list[bytes]) -> None:
-        self.sent += frames
+        self.sent += [frame[HEAD:] for frame in frames]
 
     def brake(self) -> None:
         self.brakes += 1
@@ -50,6 +55,7 @@ def paced(**limits: float) -> tuple[PacedWay, Road, Clock]:
         loop=clock,
         limits=SimpleNamespace(**limits),
         numbers=SimpleNamespace(rate_limit_waits=0),
+        masks=SimpleNamespace(take=lambda: bytes(4)),
     )
     way: Any = road
     return PacedWay(parts, way), road, clock
@@ -57,25 +63,27 @@ def paced(**limits: float) -> tuple[PacedWay, Road, Clock]:
 
 def test_the_sender_is_braked_when_as_many_wait_as_may_and_until_fewer_do() -> None:
     way, road, clock = paced(messages_per_second=1, burst=1, queue=2)
-    way.add(b"0", 1)
-    way.add(b"1", 1)
+    way.add(b"0", TEXT)
+    way.add(b"1", TEXT)
     assert (road.sent, road.held, road.brakes) == ([b"0"], False, 0)
-    way.add(b"2", 1)
+    way.add(b"2", BINARY)
     assert (road.sent, road.held, road.brakes) == ([b"0"], True, 1)
     clock.tick()
     assert (road.sent, road.held, len(way)) == ([b"0", b"1"], False, 1)
+    assert way.stop() == [(b"2", True)]
+    assert not clock.due
 
 
 def test_nothing_overtakes_what_waits_and_a_batch_is_paid_for_afterwards() -> None:
     way, road, clock = paced(messages_per_second=1, burst=1, queue=10)
-    way.add(b"batch of 4", 4)
-    way.add(b"waits", 1)
+    way.add(BATCH_OF_4, TEXT)
+    way.add(b"waits", TEXT)
     clock.now = 9.0  # there is a token, but who came before has not taken it yet
-    way.add(b"waits too", 1)
-    assert road.sent == [b"batch of 4"]
+    way.add(b"waits too", TEXT)
+    assert road.sent == [BATCH_OF_4]
     clock.tick()
     assert 3.99 < clock.now < 4.01  # of the batch three are still to be paid for, and then one
-    assert road.sent == [b"batch of 4", b"waits"]
+    assert road.sent == [BATCH_OF_4, b"waits"]
     clock.tick()
-    assert road.sent == [b"batch of 4", b"waits", b"waits too"]
-    assert way.stop() == 0
+    assert road.sent == [BATCH_OF_4, b"waits", b"waits too"]
+    assert way.stop() == []

@@ -48,11 +48,38 @@ async def test_nobody_but_the_relay_speaks_in_its_corner(stage: Stage) -> None:
             id="no id",
         ),
         pytest.param('{"metadata":{"megabot":1},"x":1.0}', '{"x":1.0}', id="no type"),
+        pytest.param('{"metadata":{"megabot":null},"x":1.0}', '{"x":1.0}', id="null, no type"),
+        pytest.param(
+            '{"id":"m1","type":"x","payload":1,"metadata":{"megabot":null,"k":1}}',
+            '{"id":"m1","type":"x","payload":1,"metadata":{"k":1}}',
+            id="null",
+        ),
+        pytest.param(
+            '{"id":"m1","type":"x","payload":1,"metadata":{"megabot":null,"user_id":7}}',
+            '{"id":"m1","type":"x","payload":1,"metadata":{"user_id":7}}',
+            id="null, beside what is wrong",
+        ),
+        pytest.param(
+            '{"id":"m1","type":"notification","payload":{"title":"x"},"metadata":{"megabot":null}}',
+            '{"id":"m1","type":"notification","payload":{"title":"x"}}',
+            id="null, of a type that is checked",
+        ),
+        pytest.param(
+            '{"id":"m1","type":"notification","payload":{"title":"x"},"metadata":{"megabot":1}}',
+            '{"id":"m1","type":"notification","payload":{"title":"x"}}',
+            id="of a type that is checked",
+        ),
         pytest.param(
             '{"id":"b","type":"batch","payload":{"messages":'
             '[{"id":"m1","type":"x","payload":1,"metadata":{"megabot":1}}]}}',
             '{"id":"b","type":"batch","payload":{"messages":[{"id":"m1","type":"x","payload":1}]}}',
             id="in a batch",
+        ),
+        pytest.param(
+            '{"id":"b","type":"batch","payload":{"messages":'
+            '[{"id":"m1","type":"x","payload":1,"metadata":{"megabot":null}}]}}',
+            '{"id":"b","type":"batch","payload":{"messages":[{"id":"m1","type":"x","payload":1}]}}',
+            id="null in a batch",
         ),
     ],
 )
@@ -72,7 +99,8 @@ async def test_nobody_speaks_in_it_where_there_is_no_envelope_or_one_within_anot
         plain, _ = await stage.greeted(relay.url)
         await plain.socket.send_str(text)
         inner = json.loads(cleaned).get("payload")
-        apart = mode == "shared" and isinstance(inner, dict)  # each message is for its asker
+        # There each message of a batch is for its asker.
+        apart = mode == "shared" and isinstance(inner, dict) and "messages" in inner
         came = await plain.text()
         assert came == cleaned if not apart else json.loads(came) == inner["messages"][0]
         assert seen == [cleaned]

@@ -179,7 +179,7 @@ class Answer(http.server.BaseHTTPRequestHandler):
         self.end_headers()
     do_GET = do_POST
     def log_message(self, *_): pass
-server = http.server.HTTPServer(("127.0.0.1", 0), Answer)
+server = http.server.HTTPServer(("127.0.0.1", int((sys.argv + ["0"])[2])), Answer)
 print('{"event": "ready", "port": %d}' % server.server_port, flush=True)
 server.serve_forever()
 """

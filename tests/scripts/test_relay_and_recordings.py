@@ -310,6 +310,14 @@ def test_one_relay_serves_two_profiles(
     assert ann.types("-p", "loud", "-v", "send", "hello", env=here).stdout == "HELLO\n"
     assert "through the relay" in ann.types("-p", "loud", "-v", "send", "hi", env=here).stderr
     assert ann.types("send", "hello").stdout.startswith("You said")
+    listed = json.loads(ann.types("relay", "sessions", "--json").stdout)
+    assert {each["profile"] for each in listed} == {"default", "loud"}
+    assert " loud " in ann.types("relay", "sessions").stdout
+    # One of another profile is no answer to a name that this one's upstream does not know.
+    theirs = {each["session"] for each in listed if each["profile"] == "default"}
+    lost = ann.types("-p", "loud", "send", "hi", "--session", "sess_none", env=here).stderr
+    assert "The relay has sess_" in lost
+    assert not any(session in lost for session in theirs)
     unknown = ann.types("relay", "--listen", ":0", "--also", "lout")
     assert unknown.returncode == 9
     assert "Did you mean 'loud'?" in unknown.stderr

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 
 import pytest
 
 from tests.scripts.conftest import Operator, start_gateway
+from tests.scripts.test_exit_codes import ANSWERS
 from tests.scripts.test_relay_and_recordings import start_relay
 from tests.support.ports import kept_port
 from tests.support.processes import Processes, megabot, wait_until
@@ -57,6 +59,51 @@ def test_what_the_upstream_refuses_a_relay_is_said_once(
     assert said.count("refused the credential") == 1
     assert f"The upstream at http://127.0.0.1:{port} refused the credential" in said
     assert "then `megabot relay reauth` has the relay read it" in said
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_what_the_upstream_does_not_let_in_is_not_said_of_the_relay(
+    stranger: Operator, processes: Processes, port: int, status: int
+) -> None:
+    """In `dedicated` mode the upstream's answer to a dial is the relay's to its client."""
+    ann = Operator(stranger.home, f"ws://127.0.0.1:{port}/ws")
+    keyed = {"MEGABOT_API_KEY": "k"}
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record",
+                      "--mode", "dedicated")  # fmt: skip
+    relay = processes.start("relay", command, env=ann.environment(keyed), typed="")
+    assert relay.ready()["upstream_state"] == "unreachable"
+    processes.start("upstream", [sys.executable, "-c", ANSWERS, str(status), str(port)]).ready()
+    sent = [ann.types("send", "hi", env=keyed)]
+    while sent[-1].returncode == 7:  # for a second after the last dial nobody tries again
+        sent.append(ann.types("send", "hi", env=keyed))
+    assert sent[-1].returncode == {401: 4, 403: 5}[status]
+    upstream = f"The upstream at http://127.0.0.1:{port}"
+    assert sent[-1].stderr.startswith(f"error: {upstream} ")
+    assert sent[-1].stderr.count("The upstream at") == 1
+    said = " ".join(sent[-1].stderr.split())
+    assert ("`megabot relay reauth` has the relay read it" in said) == (status == 401)
+    assert "token is in" not in said
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+def test_a_relay_without_a_credential_for_a_profile_is_not_one_that_wants_a_token(
+    stranger: Operator, processes: Processes, mode: str
+) -> None:
+    stranger.logs_in()
+    lost = start_gateway(processes, "--listen", ":0")
+    (stranger.home / "config.yaml").write_text(f"profiles: {{lost: {{url: {lost}}}}}\n")
+    relay = start_relay(processes, stranger, "--no-record", "--also", "lost", "--mode", mode)
+    url = relay.ready()["url"]
+    done = stranger.types("-p", "lost", "send", "hi", env={"MEGABOT_URL": ""})
+    assert done.returncode == 4
+    said = " ".join(done.stderr.split())
+    whose = {
+        "session": f"The upstream at {lost.replace('ws:', 'http:').removesuffix('/ws')} refused",
+        "dedicated": f"The relay at {url}?profile=lost has no credential that is good",
+    }
+    assert said.startswith(f"error: {whose[mode]}")
+    assert "`megabot -p lost relay reauth` has the relay read it" in said
+    assert "token is in" not in said
 
 
 def test_a_relay_that_cannot_start_for_its_credential_says_so_once(stranger: Operator) -> None:

@@ -1,0 +1,174 @@
+"""A dedicated client of a relay that stops hears of each thing that it asked too late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from megabot_cli.config.schema import LimitSettings
+from megabot_cli.relay.server import Relay
+from tests.relay.conftest import Peer, Stage, until
+from tests.relay.test_dedicated import open_relay
+from tests.support.upstream import Connection, Gone, ScriptedUpstream
+
+
+class Chatty:
+    """An upstream that answers nothing, keeps what it gets, and is never at rest."""
+
+    def __init__(self) -> None:
+        self.got: list[str | bytes] = []
+
+    async def __call__(self, connection: Connection) -> None:
+        async with asyncio.TaskGroup() as group:
+            talking = group.create_task(self._talk(connection))
+            try:
+                while True:
+                    self.got.append(await connection.receive_text())
+            except Gone:
+                talking.cancel()
+
+    async def _talk(self, connection: Connection) -> None:
+        with contextlib.suppress(Gone):
+            while True:
+                await connection.send("notification", {"title": "x"})
+                await asyncio.sleep(0.1)
+
+
+def text(name: str, kind: str = "chat_send", **payload: Any) -> str:
+    return json.dumps({"id": name, "type": kind, "payload": payload or {"content": "x"}})
+
+
+def batch(name: str, *inner: str) -> str:
+    messages = ",".join(inner)
+    return f'{{"id":"{name}","type":"batch","payload":{{"messages":[{messages}]}}}}'
+
+
+def result(name: str) -> str:
+    return text(name, "tool_result", execution_id="e", status="success", result=1)
+
+
+async def refused(peer: Peer, count: int) -> list[str]:
+    """What the next refusals are of."""
+    errors = [await peer.message("connection_error") for _ in range(count)]
+    for error in errors:
+        payload = error["payload"]
+        assert (payload["code"], payload["error"]) == (503, "upstream_unavailable")
+        assert payload["message"].startswith("not delivered: ")
+    return [str(error["metadata"]["reply_to"]) for error in errors]
+
+
+async def in_its_last_moment(relay: Relay) -> asyncio.Task[None]:
+    """It drains, and takes nothing new any more."""
+    draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+    await until(lambda: relay.main.parts.stopping)
+    return draining
+
+
+@pytest.mark.parametrize("validation", ["off", "warn", "strict"])
+async def test_in_the_last_moment_what_asks_is_refused_by_id_and_results_go_on(
+    stage: Stage, validation: str
+) -> None:
+    chatty = Chatty()
+    async with ScriptedUpstream(chatty) as upstream:
+        relay = await open_relay(stage, upstream.url, drain_s=2.0, validation=validation)
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str(text("before"))
+        draining = await in_its_last_moment(relay)
+        await peer.socket.send_str(text("late"))
+        await peer.socket.send_str(result("r1"))
+        await peer.socket.send_str(batch("b", text("b1"), result("r2")))
+        await peer.socket.send_str(batch("c", result("r3"), result("r4")))
+        await peer.socket.send_str(text("later"))
+        assert await refused(peer, 3) == ["late", "b1", "later"]
+        assert await peer.close_code() == 1012
+        await draining
+        going = [result("r1"), result("r2"), batch("c", result("r3"), result("r4"))]
+        assert chatty.got == [text("before"), *going]
+
+
+@pytest.mark.parametrize(
+    "said", ["plain words", '{"type":"message","content":"flat"}', '{"id":"7","result":1}']
+)
+async def test_of_what_nobody_could_be_told_by_id_nothing_is_held_back(
+    stage: Stage, said: str
+) -> None:
+    chatty = Chatty()
+    async with ScriptedUpstream(chatty) as upstream:
+        relay = await open_relay(stage, upstream.url, drain_s=2.0)
+        peer = await stage.connect(relay.url)
+        draining = await in_its_last_moment(relay)
+        await peer.socket.send_str(said)
+        await peer.socket.send_bytes(b"\x00\x01")
+        assert await peer.close_code() == 1012
+        await draining
+        assert chatty.got == [said, b"\x00\x01"]
+
+
+async def test_what_comes_as_gzip_is_looked_into_where_the_two_agreed_on_it(stage: Stage) -> None:
+    chatty = Chatty()
+    async with ScriptedUpstream(chatty) as upstream:
+        relay = await open_relay(stage, upstream.url, drain_s=2.0)
+        peer = await stage.connect(relay.url, query={"compression": "gzip"})
+        draining = await in_its_last_moment(relay)
+        for each in (text("late"), batch("b", text("b1"), result("r1"))):
+            await peer.socket.send_bytes(gzip.compress(each.encode()))
+        assert await refused(peer, 2) == ["late", "b1"]
+        await draining
+        (gone_up,) = chatty.got
+        assert isinstance(gone_up, bytes)
+        assert gzip.decompress(gone_up).decode() == result("r1")
+
+
+async def test_who_is_braked_by_the_rate_limit_is_read_in_the_last_moment(stage: Stage) -> None:
+    """What waits is answered at the end, and what lay unread before that."""
+    chatty = Chatty()
+    async with ScriptedUpstream(chatty) as upstream:
+        limits = LimitSettings(messages_per_second=0.1, burst=1, queue=3)
+        relay = await open_relay(stage, upstream.url, drain_s=2.0, limits=limits)
+        peer = await stage.connect(relay.url)
+        for number in range(4):
+            await peer.socket.send_str(text(f"m{number}"))
+        await until(lambda: relay.pairs[0]._up.braked)
+        for number in range(4, 8):
+            await peer.socket.send_str(text(f"m{number}"))
+        draining = asyncio.ensure_future(relay.drain())
+        assert await refused(peer, 7) == ["m4", "m5", "m6", "m7", "m1", "m2", "m3"]
+        assert await peer.close_code() == 1012
+        await draining
+        assert chatty.got == [text("m0")]
+        assert relay.numbers.drops["rate_limit"] == 3
+
+
+async def test_what_waits_for_the_rate_limit_when_the_upstream_ends_is_told_by_id(
+    stage: Stage,
+) -> None:
+    async def leave(connection: Connection) -> None:
+        await connection.receive_text()
+        await connection.receive_text()
+        await connection.close(4321, "enough")
+
+    async with ScriptedUpstream(leave) as upstream:
+        limits = LimitSettings(messages_per_second=2, burst=1)
+        relay = await open_relay(stage, upstream.url, limits=limits)
+        peer = await stage.connect(relay.url)
+        for each in (text("m0"), text("m1"), "no id", text("m2"), batch("b", text("b1"))):
+            await peer.socket.send_str(each)
+        assert await refused(peer, 3) == ["m2", "b", "b1"]
+        assert await peer.close_code() == 4321
+        assert relay.numbers.drops["rate_limit"] == 3
+
+
+async def test_who_is_let_in_at_that_very_moment_is_refused_by_id_too(stage: Stage) -> None:
+    chatty = Chatty()
+    async with ScriptedUpstream(chatty) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        relay.main.take_no_more()
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str(text("late"))
+        assert await refused(peer, 1) == ["late"]
+        assert not chatty.got
