@@ -837,7 +837,7 @@ _megabot_find() {
             "megabot gateway keys list:"*) compopt +o default ;;
             "megabot replay:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings:"*) compopt +o default ;;
-            "megabot recordings list:"*) compopt +o default ;;
+            "megabot recordings list:"*) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings show:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings stats:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings grep:"[!0]*) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;

@@ -15,6 +15,7 @@ Completes = Literal["file", "folder", "recording", "profile", "session", "nothin
 # What the word for a value says of where its values lie.
 _KEPT: dict[str, Completes] = {
     "RECORDING": "recording",
+    "FOLDER|RECORDING": "recording",
     "SOURCE": "recording",
     "SOURCES": "recording",
     "FIRST": "recording",

@@ -230,6 +230,7 @@ def test_bash_completes_recordings_profiles_and_types(
     assert bash_completes("megabot config use s") == ["staging"]
     for line in (
         "diff", "diff last", "merge last rec_1", "grep pattern last", "convert",
+        "list", "list last",
         "show --around", "show --around 3", "grep --around pattern", "grep --around 3 pattern",
     ):  # fmt: skip
         assert bash_completes(f"megabot rec {line} re") == ["rec_1"]
