@@ -27,7 +27,8 @@ _megabot_find() {
     for (( place = 1; place < ${#words[@]} - 1; place++ )); do
         word=${words[place]}
         case ${words[place - 1]} in
-            --admin-listen|--allow-origin|--also|--around|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--fail-on|--fields|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--since|--speed|--stats-every|--storage|--template|--timeout|--to|--tool|--trigger|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-f|-n|-o|-p|-s|-t) continue ;;
+            --admin-listen|--allow-origin|--also|--assert|--assistant|--attach|--check-scenario|--chunk-delay|--client|--clients|--color|--config|--control|--count|--data|--dialect|--direction|--drop|--duration|--every|--expect|--fail-on|--fields|--file|--from|--from-recording|--grep|--id|--idle-timeout|--ignore|--ignore-file|--junit|--keep-bytes|--keep-days|--key|--latency|--limit|--lines|--link|--listen|--listeners|--log-format|--loop|--match|--max-gap|--max-lateness|--message|--metadata|--miss|--mode|--model|--most|--number|--output|--pace|--param|--params|--pattern|--payload|--profile|--rate|--rate-limit|--ready-file|--reason|--record|--report|--ring|--runs|--scenario|--session|--settle|--since|--speed|--stats-every|--storage|--template|--timeout|--to|--tool|--trigger|--type|--until|--upstream|--url|--user|--username|--users|--wait|--where|--write-ignore|-d|-f|-n|-o|-p|-s|-t) continue ;;
+            --around) [[ $word =~ ^[+-]?[0-9]+$ ]] && continue ;;
         esac
         case "$path $word" in
             "megabot demo") path="megabot demo" ;;
@@ -186,7 +187,7 @@ _megabot_find() {
         "megabot tail --from") compopt +o default; return ;;
         "megabot tail --until") compopt +o default; return ;;
         "megabot tail --limit") compopt +o default; return ;;
-        "megabot tail --around") compopt +o default; return ;;
+        "megabot tail --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot tail -n"|"megabot tail --lines") compopt +o default; return ;;
         "megabot tail --since") compopt +o default; return ;;
         "megabot tail --fields") compopt +o default; return ;;
@@ -298,7 +299,7 @@ _megabot_find() {
         "megabot relay dump --from") compopt +o default; return ;;
         "megabot relay dump --until") compopt +o default; return ;;
         "megabot relay dump --limit") compopt +o default; return ;;
-        "megabot relay dump --around") compopt +o default; return ;;
+        "megabot relay dump --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot relay dump --reason") compopt +o default; return ;;
         "megabot relay dump -p"|"megabot relay dump --profile") _megabot_profiles; return ;;
         "megabot relay dump --url") compopt +o default; return ;;
@@ -422,7 +423,7 @@ _megabot_find() {
         "megabot replay --from") compopt +o default; return ;;
         "megabot replay --until") compopt +o default; return ;;
         "megabot replay --limit") compopt +o default; return ;;
-        "megabot replay --around") compopt +o default; return ;;
+        "megabot replay --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot replay --listen") compopt +o default; return ;;
         "megabot replay --match") COMPREPLY=($(compgen -W "exact payload text type" -- "$cur")); return ;;
         "megabot replay --ignore") compopt +o default; return ;;
@@ -459,7 +460,7 @@ _megabot_find() {
         "megabot recordings show --from") compopt +o default; return ;;
         "megabot recordings show --until") compopt +o default; return ;;
         "megabot recordings show --limit") compopt +o default; return ;;
-        "megabot recordings show --around") compopt +o default; return ;;
+        "megabot recordings show --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot recordings show --fields") compopt +o default; return ;;
         "megabot recordings show --template") compopt +o default; return ;;
         "megabot recordings show -p"|"megabot recordings show --profile") _megabot_profiles; return ;;
@@ -480,6 +481,7 @@ _megabot_find() {
         "megabot recordings stats --from") compopt +o default; return ;;
         "megabot recordings stats --until") compopt +o default; return ;;
         "megabot recordings stats --limit") compopt +o default; return ;;
+        "megabot recordings stats --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot recordings stats -p"|"megabot recordings stats --profile") _megabot_profiles; return ;;
         "megabot recordings stats --url") compopt +o default; return ;;
         "megabot recordings stats --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -497,7 +499,7 @@ _megabot_find() {
         "megabot recordings grep --from") compopt +o default; return ;;
         "megabot recordings grep --until") compopt +o default; return ;;
         "megabot recordings grep --limit") compopt +o default; return ;;
-        "megabot recordings grep --around") compopt +o default; return ;;
+        "megabot recordings grep --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot recordings grep --fields") compopt +o default; return ;;
         "megabot recordings grep --template") compopt +o default; return ;;
         "megabot recordings grep -p"|"megabot recordings grep --profile") _megabot_profiles; return ;;
@@ -552,7 +554,7 @@ _megabot_find() {
         "megabot recordings cut --from") compopt +o default; return ;;
         "megabot recordings cut --until") compopt +o default; return ;;
         "megabot recordings cut --limit") compopt +o default; return ;;
-        "megabot recordings cut --around") compopt +o default; return ;;
+        "megabot recordings cut --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot recordings cut -p"|"megabot recordings cut --profile") _megabot_profiles; return ;;
         "megabot recordings cut --url") compopt +o default; return ;;
         "megabot recordings cut --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -584,7 +586,7 @@ _megabot_find() {
         "megabot recordings convert --grep") compopt +o default; return ;;
         "megabot recordings convert --where") compopt +o default; return ;;
         "megabot recordings convert --limit") compopt +o default; return ;;
-        "megabot recordings convert --around") compopt +o default; return ;;
+        "megabot recordings convert --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot recordings convert --to") COMPREPLY=($(compgen -W "har jsonl markdown pytest recording" -- "$cur")); return ;;
         "megabot recordings convert --from") COMPREPLY=($(compgen -W "auto recording har jsonl" -- "$cur")); return ;;
         "megabot recordings convert --expect") COMPREPLY=($(compgen -W "exact shape" -- "$cur")); return ;;
@@ -762,7 +764,7 @@ _megabot_find() {
         "megabot recordings show")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --assemble --events --conversation --strict --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings stats")
-            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings grep")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --where --from --until --limit --around --events --count --names --fields --template -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings diff")
@@ -835,7 +837,7 @@ _megabot_find() {
             "megabot gateway keys list:"*) compopt +o default ;;
             "megabot replay:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings:"*) compopt +o default ;;
-            "megabot recordings list:"*) compopt +o default ;;
+            "megabot recordings list:"*) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings show:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings stats:"0) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;
             "megabot recordings grep:"[!0]*) mapfile -t COMPREPLY < <(compgen -W "last" -- "$cur"; compgen -f -- "$cur"); _megabot_kept recordings; compopt -o filenames ;;

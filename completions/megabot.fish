@@ -2,14 +2,18 @@
 
 function __megabot_given --description 'The words so far that are no options'
     set -l skip 0
+    set -l before
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --admin-listen --allow-origin --also --around --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --fail-on --fields --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --since --speed --stats-every --storage --template --timeout --to --tool --trigger --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -f -n -o -p -s -t
+        else if contains -- $word --admin-listen --allow-origin --also --assert --assistant --attach --check-scenario --chunk-delay --client --clients --color --config --control --count --data --dialect --direction --drop --duration --every --expect --fail-on --fields --file --from --from-recording --grep --id --idle-timeout --ignore --ignore-file --junit --keep-bytes --keep-days --key --latency --limit --lines --link --listen --listeners --log-format --loop --match --max-gap --max-lateness --message --metadata --miss --mode --model --most --number --output --pace --param --params --pattern --payload --profile --rate --rate-limit --ready-file --reason --record --report --ring --runs --scenario --session --settle --since --speed --stats-every --storage --template --timeout --to --tool --trigger --type --until --upstream --url --user --username --users --wait --where --write-ignore -d -f -n -o -p -s -t
             set skip 1
+        else if string match -qr -- '^[+-]?[0-9]+$' $word
+            and contains -- "$before" --around
         else if not string match -q -- '-*' $word
             echo $word
         end
+        set before $word
     end
 end
 
@@ -182,7 +186,7 @@ complete -c megabot -n '__megabot_at tail' -l where -x -d 'Only where this holds
 complete -c megabot -n '__megabot_at tail' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at tail' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at tail' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at tail' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at tail' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at tail' -s n -l lines -x -d 'Begin with the last N that were recorded; --from with all since then.'
 complete -c megabot -n '__megabot_at tail' -l since -x -d 'From so long ago; as --from.'
 complete -c megabot -n '__megabot_at tail' -l follow -s f -l no-follow -d 'Go on with what comes.'
@@ -260,7 +264,7 @@ complete -c megabot -n '__megabot_at relay dump' -l where -x -d 'Only where this
 complete -c megabot -n '__megabot_at relay dump' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at relay dump' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at relay dump' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at relay dump' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at relay dump' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at relay dump' -l reason -x -d 'Kept with the recording.'
 complete -c megabot -n '__megabot_at relay dump' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_next gateway' -a users -d 'Who may log in at a gateway with --data.'
@@ -345,7 +349,7 @@ complete -c megabot -n '__megabot_at replay' -l where -x -d 'Only where this hol
 complete -c megabot -n '__megabot_at replay' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at replay' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at replay' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at replay' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at replay' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at replay' -l listen -x -d 'To clients: where they come to.'
 complete -c megabot -n '__megabot_at replay' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'
 complete -c megabot -n '__megabot_at replay' -l ignore -x -d 'Do not compare this, as payload.options.seed.'
@@ -378,9 +382,11 @@ complete -c megabot -n '__megabot_next rec' -a convert -d 'Turn a recording into
 complete -c megabot -n '__megabot_at recordings list' -l fields -x -d 'Show these fields only: id,payload.code.'
 complete -c megabot -n '__megabot_at recordings list' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
 complete -c megabot -n '__megabot_at recordings list' -s o -l output -x -a 'text table json jsonl'
+complete -c megabot -n '__megabot_place 0+ recordings list' -F -a '(__megabot_kept recordings "") last'
 complete -c megabot -n '__megabot_at rec list' -l fields -x -d 'Show these fields only: id,payload.code.'
 complete -c megabot -n '__megabot_at rec list' -l template -x -d 'Show each as this text: '\''{time} {type} {payload.content}'\''.'
 complete -c megabot -n '__megabot_at rec list' -s o -l output -x -a 'text table json jsonl'
+complete -c megabot -n '__megabot_place 0+ rec list' -F -a '(__megabot_kept recordings "") last'
 complete -c megabot -n '__megabot_at recordings show' -s t -l type -x -a 'connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch' -d 'Only these message types (chat_*).'
 complete -c megabot -n '__megabot_at recordings show' -l direction -x -a 'to_upstream to_client' -d 'Only what goes this way.'
 complete -c megabot -n '__megabot_at recordings show' -s s -l session -x -a '(__megabot_sessions)' -d 'Only these sessions.'
@@ -393,7 +399,7 @@ complete -c megabot -n '__megabot_at recordings show' -l where -x -d 'Only where
 complete -c megabot -n '__megabot_at recordings show' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at recordings show' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at recordings show' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at recordings show' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings show' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at recordings show' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at recordings show' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at recordings show' -l conversation -d 'Show requests with what came to each: whole answers, tool calls, times.'
@@ -414,7 +420,7 @@ complete -c megabot -n '__megabot_at rec show' -l where -x -d 'Only where this h
 complete -c megabot -n '__megabot_at rec show' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at rec show' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at rec show' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at rec show' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at rec show' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at rec show' -l assemble -d 'Show the chunks of an answer as one text.'
 complete -c megabot -n '__megabot_at rec show' -l events -d 'Show openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at rec show' -l conversation -d 'Show requests with what came to each: whole answers, tool calls, times.'
@@ -435,6 +441,7 @@ complete -c megabot -n '__megabot_at recordings stats' -l where -x -d 'Only wher
 complete -c megabot -n '__megabot_at recordings stats' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at recordings stats' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at recordings stats' -l limit -x -d 'The first N only, in all.'
+complete -c megabot -n '__megabot_at recordings stats' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at recordings stats' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_place 0 recordings stats' -F -a '(__megabot_kept recordings "") last'
 complete -c megabot -n '__megabot_at rec stats' -s t -l type -x -a 'connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch' -d 'Only these message types (chat_*).'
@@ -449,6 +456,7 @@ complete -c megabot -n '__megabot_at rec stats' -l where -x -d 'Only where this 
 complete -c megabot -n '__megabot_at rec stats' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at rec stats' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at rec stats' -l limit -x -d 'The first N only, in all.'
+complete -c megabot -n '__megabot_at rec stats' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at rec stats' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_place 0 rec stats' -F -a '(__megabot_kept recordings "") last'
 complete -c megabot -n '__megabot_at recordings grep' -s t -l type -x -a 'connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch' -d 'Only these message types (chat_*).'
@@ -462,7 +470,7 @@ complete -c megabot -n '__megabot_at recordings grep' -l where -x -d 'Only where
 complete -c megabot -n '__megabot_at recordings grep' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at recordings grep' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at recordings grep' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at recordings grep' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings grep' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at recordings grep' -l events -d 'Look at openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at recordings grep' -l count -d 'Say only how many there are.'
 complete -c megabot -n '__megabot_at recordings grep' -l names -d 'Say only in which recordings there are any.'
@@ -481,7 +489,7 @@ complete -c megabot -n '__megabot_at rec grep' -l where -x -d 'Only where this h
 complete -c megabot -n '__megabot_at rec grep' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at rec grep' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at rec grep' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at rec grep' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at rec grep' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at rec grep' -l events -d 'Look at openings, closings and gaps too.'
 complete -c megabot -n '__megabot_at rec grep' -l count -d 'Say only how many there are.'
 complete -c megabot -n '__megabot_at rec grep' -l names -d 'Say only in which recordings there are any.'
@@ -551,7 +559,7 @@ complete -c megabot -n '__megabot_at recordings cut' -l where -x -d 'Only where 
 complete -c megabot -n '__megabot_at recordings cut' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at recordings cut' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at recordings cut' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at recordings cut' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings cut' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at recordings cut' -l force -d 'Replace a file that is there already.'
 complete -c megabot -n '__megabot_at recordings cut' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_place 0 recordings cut' -F -a '(__megabot_kept recordings "") last'
@@ -567,7 +575,7 @@ complete -c megabot -n '__megabot_at rec cut' -l where -x -d 'Only where this ho
 complete -c megabot -n '__megabot_at rec cut' -l from -x -d 'From here: 12.5s, n=100, 14:02:10 or a mark.'
 complete -c megabot -n '__megabot_at rec cut' -l until -x -d 'Up to here, not included.'
 complete -c megabot -n '__megabot_at rec cut' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at rec cut' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at rec cut' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at rec cut' -l force -d 'Replace a file that is there already.'
 complete -c megabot -n '__megabot_at rec cut' -s o -l output -x -a 'text json'
 complete -c megabot -n '__megabot_place 0 rec cut' -F -a '(__megabot_kept recordings "") last'
@@ -601,7 +609,7 @@ complete -c megabot -n '__megabot_at recordings convert' -l id -x -d 'Only messa
 complete -c megabot -n '__megabot_at recordings convert' -l grep -x -d 'Only messages this regular expression finds.'
 complete -c megabot -n '__megabot_at recordings convert' -l where -x -d 'Only where this holds: payload.code >= 500.'
 complete -c megabot -n '__megabot_at recordings convert' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at recordings convert' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at recordings convert' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at recordings convert' -l to -x -a 'har jsonl markdown pytest recording' -d 'What to make of it.'
 complete -c megabot -n '__megabot_at recordings convert' -l from -x -a 'auto recording har jsonl' -d 'What the source is; auto looks at how it begins.  [default: auto]'
 complete -c megabot -n '__megabot_at recordings convert' -l expect -x -a 'exact shape' -d 'What the test made by --to pytest asks for.  [default: shape]'
@@ -619,7 +627,7 @@ complete -c megabot -n '__megabot_at rec convert' -l id -x -d 'Only messages wit
 complete -c megabot -n '__megabot_at rec convert' -l grep -x -d 'Only messages this regular expression finds.'
 complete -c megabot -n '__megabot_at rec convert' -l where -x -d 'Only where this holds: payload.code >= 500.'
 complete -c megabot -n '__megabot_at rec convert' -l limit -x -d 'The first N only, in all.'
-complete -c megabot -n '__megabot_at rec convert' -l around -x -d 'With N records before and after each.'
+complete -c megabot -n '__megabot_at rec convert' -l around -d 'With N (5) records before and after each.'
 complete -c megabot -n '__megabot_at rec convert' -l to -x -a 'har jsonl markdown pytest recording' -d 'What to make of it.'
 complete -c megabot -n '__megabot_at rec convert' -l from -x -a 'auto recording har jsonl' -d 'What the source is; auto looks at how it begins.  [default: auto]'
 complete -c megabot -n '__megabot_at rec convert' -l expect -x -a 'exact shape' -d 'What the test made by --to pytest asks for.  [default: shape]'

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from megabot_cli.commands.global_options import global_options
+from megabot_cli.commands.numbers_left_out import number_when_left_out
 from megabot_cli.commands.tree import Command, CommandWithChildren, Example, Group
 
 Completes = Literal["file", "folder", "recording", "profile", "session", "nothing"]
@@ -14,6 +15,7 @@ Completes = Literal["file", "folder", "recording", "profile", "session", "nothin
 # What the word for a value says of where its values lie.
 _KEPT: dict[str, Completes] = {
     "RECORDING": "recording",
+    "FOLDER|RECORDING": "recording",
     "SOURCE": "recording",
     "SOURCES": "recording",
     "FIRST": "recording",
@@ -33,6 +35,7 @@ class Option:
     choices: tuple[str, ...] = ()
     completes: Completes = "nothing"
     repeats: bool = False
+    may_stand_alone: bool = False  # what it takes it has only in its word, or where it is a number
 
 
 @dataclass(frozen=True)
@@ -142,6 +145,7 @@ def _option(param: Any) -> Option:
         choices=choices,
         completes=_completes(param),
         repeats=bool(param.multiple),
+        may_stand_alone=number_when_left_out(param) is not None,
     )
 
 

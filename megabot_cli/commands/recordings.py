@@ -14,7 +14,6 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.recordings_output import MoreKeys, MorePatterns, more_secrets
-from megabot_cli.commands.rows import LIST_FORMS, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import ExpectationFailed, WrongUsage
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from megabot_cli.recording.record import Record
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.record_reader import RecordReader
-    from megabot_cli.storage.recordings_list import RecordingInfo, Unreadable
+    from megabot_cli.storage.recordings_list import Unreadable
     from megabot_cli.storage.verification import Verification
 
 EXAMPLES = (
@@ -41,58 +40,6 @@ _MOST_UNREADABLE = 5  # that are named
 RecordingName = Annotated[
     str, typer.Argument(metavar="RECORDING", help="An id or its beginning, last, a path, or -.")
 ]
-
-
-@forms(*LIST_FORMS)
-@examples(
-    ("megabot recordings list", "What there is, newest first"),
-    ("megabot recordings list --fields path", "Only where they are, one a line"),
-    ("megabot recordings list --json | jq -r '.[0].path'", "Where the newest is"),
-)
-def list_recordings(
-    context: typer.Context, fields: FieldsWord = None, template: TemplateWord = None
-) -> None:
-    """List the recordings there are."""
-    from megabot_cli.storage.recordings_list import list_recordings as find_all
-
-    invocation: Invocation = context.obj
-    unreadable: list[Unreadable] = []
-    found = find_all(invocation.recordings_folder, unreadable)
-    tell_unreadable(invocation, unreadable)
-    show_rows(
-        invocation,
-        [_facts(each) for each in found],
-        fields=fields,
-        template=template,
-        table=lambda: _print_list(invocation, found),
-        nothing=f"There are no recordings in {invocation.recordings_folder}.",
-    )
-
-
-def _facts(info: RecordingInfo) -> Any:
-    import msgspec
-
-    return {**msgspec.structs.asdict(info), "path": str(info.path)}
-
-
-def _print_list(invocation: Invocation, found: list[RecordingInfo]) -> None:
-    from megabot_cli.terminal.progress import format_duration
-    from megabot_cli.terminal.views import date_and_time, print_table, size
-
-    rows = [
-        (
-            each.id,
-            date_and_time(unix_time(each.started_at)) if each.started_at else "unknown",
-            "live" if each.live else "clean" if each.clean else "unclean",
-            format_duration(each.duration_s),
-            str(each.records),
-            size(each.bytes),
-            each.upstream,
-        )
-        for each in found
-    ]
-    headings = ("recording", "started", "state", "length", "records", "size", "upstream")
-    print_table(invocation.console, headings, rows)
 
 
 @forms("line", "wide", "json", "jsonl", "raw")

@@ -27,7 +27,7 @@ _REDRAW_RECORDS = 10_000
     ("megabot rec stats last --client dash --from 14:00", "Of one client, since two"),
     ("megabot rec stats last --json | jq .total_ms.p95", "For a dashboard"),
 )
-@selecting("around")
+@selecting()
 def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -> None:
     """Count what is in a recording.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 import typer
 
-from megabot_cli.commands.values import MostlyOneOf
+from megabot_cli.commands.values import MostlyOneOf, NumberOr
 from megabot_cli.errors import BadData, WrongUsage
 
 if TYPE_CHECKING:
@@ -76,7 +76,12 @@ LimitWord = Annotated[
 ]
 AroundWord = Annotated[
     int | None,
-    typer.Option("--around", metavar="N", min=0, help="With N records before and after each."),
+    typer.Option(
+        "--around",
+        metavar="[N]",
+        parser=NumberOr(5),
+        help="With N (5) records before and after each.",
+    ),
 ]
 
 WORDS: dict[str, Any] = {

@@ -96,7 +96,11 @@ COMMANDS = (
         f"{_AT}.recordings",
         WATCH,
         children=(
-            Entry("list", "List the recordings there are.", f"{_AT}.recordings:list_recordings"),
+            Entry(
+                "list",
+                "List the recordings there are.",
+                f"{_AT}.recordings_list:list_recordings",
+            ),
             Entry("show", "Show what is in a recording.", f"{_AT}.recordings:show"),
             Entry("stats", "Count what is in a recording.", f"{_AT}.recordings_stats:stats"),
             Entry("grep", "Find messages in recordings.", f"{_AT}.recordings_grep:grep"),

@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from megabot_cli.commands.front_page import front_page
 from megabot_cli.commands.global_options import global_options
+from megabot_cli.commands.numbers_left_out import with_numbers_left_out
 from megabot_cli.commands.table import Entry
 
 Body = TypeVar("Body", bound=Callable[..., Any])
@@ -63,6 +64,7 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """The parser does not say whose option lacks its value: the hint is to name the command."""
+        args = with_numbers_left_out(self.params, args)
         try:
             if self.children and not ctx.resilient_parsing:
                 self._refuse_strays(ctx, args)

@@ -13,6 +13,8 @@ import typer
 from megabot_cli.errors import BadData, NotFound, WrongUsage
 
 _DURATION = re.compile(r"(?P<amount>\d+(?:\.\d+)?|\.\d+)\s*(?P<unit>ms|s|m|h|d)?\Z", re.ASCII)
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]+")
+_MOST_DIGITS = 18  # what containers of Python take as a length
 _LONGEST_S = 100 * 366 * 86400.0
 _UNIT_S = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
@@ -123,6 +125,31 @@ class MostlyOneOf:
 
     def __call__(self, text: str) -> str:
         return text
+
+
+class NumberOr:
+    """Takes a whole number from 0 on. An option of this kind may go without: it then means `alone`.
+
+    Whether the next word is its number, `tree.Command` asks `is_value`, for the parser does not.
+    """
+
+    __name__ = "number"
+
+    def __init__(self, alone: int) -> None:
+        self.alone = alone
+
+    def __call__(self, text: str | int) -> int:
+        digits = str(text).removeprefix("+")
+        if not self.is_value(digits) or digits.startswith("-"):
+            raise typer.BadParameter(f"{text!r} is no whole number from 0 on.")
+        if len(digits) > _MOST_DIGITS:
+            raise typer.BadParameter(f"{text!r} is more than there can be of anything.")
+        return int(digits)
+
+    @staticmethod
+    def is_value(word: str) -> bool:
+        """Whether it is meant as a number, be it one that is refused."""
+        return _WHOLE_NUMBER.fullmatch(word) is not None
 
 
 class SessionName:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from itertools import chain
 from pathlib import Path
 
 from megabot_cli.config.schema import RecordingSettings
@@ -79,10 +78,12 @@ class Housekeeping:
     def _retain(self) -> None:
         settings = self._settings
         with contextlib.suppress(OSError):
-            unfinished = (f"*/*{UNFINISHED}", f"*/{index_file.UNFINISHED}")
-            for left in chain.from_iterable(map(self._folder.glob, unfinished)):
+            for left in self._folder.glob(f"*/*{UNFINISHED}"):
                 # What another recorder is at now is young.
                 if time.time() - left.lstat().st_mtime > _LEFT_BEHIND_S:
+                    left.unlink(missing_ok=True)
+            for left in self._folder.glob(f"*/{index_file.UNFINISHED}"):
+                if index_file.is_left_behind(left):
                     left.unlink(missing_ok=True)
             if settings.keep_days is not None or settings.keep_bytes is not None:
                 segments = kept_segments(self._folder)

@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import stat
+import time
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +14,7 @@ import msgspec
 
 from megabot_cli.recording.format_v1 import End
 from megabot_cli.recording.segment_index import STARTS, IndexBuilder, SegmentIndex, encode_index
-from megabot_cli.storage.private_files import replace_private
+from megabot_cli.storage.private_files import is_held, replace_private
 
 INDEX: Final = ".index"
 UNFINISHED: Final = f".*{INDEX}.*"
@@ -21,6 +22,9 @@ LEAST_BYTES: Final = 1024 * 1024
 """Of a segment that has an index: what is shorter is read as quickly as one."""
 
 _OF_RECORDING = re.compile(r"\d{6,9}\.index\Z")
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\Z")  # as `replace_private` names it
+_LOCKED_BY_THEN_S: Final = 10.0
+_LEFT_BEHIND_S: Final = 3600.0
 _SEGMENT: Final = ".jsonl"
 _PACKED: Final = ".zst"
 _MOST_BYTES: Final = 16 * 1024 * 1024
@@ -57,10 +61,34 @@ def remove_leftovers(folder: Path) -> None:
             left.unlink(missing_ok=True)
 
 
+def is_left_behind(unfinished: Path) -> bool:
+    """Whether who wrote this index, which never got its name, was killed: nobody holds it, or it
+    is an hour old, where nobody can know. False for what is gone. OSError where the system
+    refuses."""
+    try:
+        age_s = time.time() - unfinished.lstat().st_mtime
+    except FileNotFoundError:
+        return False
+    # For an instant it is there and not yet locked.
+    return age_s > _LEFT_BEHIND_S or (age_s > _LOCKED_BY_THEN_S and not is_held(unfinished))
+
+
+def _remove_left_behind(path: Path) -> None:
+    """Remove what was to become this index, or another of the recording, and never will."""
+    is_of_recording = _OF_RECORDING.match(path.name) is not None
+    for left in path.parent.glob(UNFINISHED):
+        begun = _UNFINISHED.match(left.name)
+        name = begun["name"] if begun is not None else ""
+        is_ours = name == path.name or (is_of_recording and _OF_RECORDING.match(name))
+        if is_ours and is_left_behind(left):
+            left.unlink(missing_ok=True)
+
+
 def write_index(segment: Path, index: SegmentIndex) -> None:
     """Put the index beside its segment. OSError where the disk refuses; what is there under that
     name and is no index stays. One that would be longer than it may tells of no block. None is
-    left of a segment that was removed meanwhile, packed or not."""
+    left of a segment that was removed meanwhile, packed or not, nor what others began and were
+    killed (`is_left_behind`)."""
     path = index_path(segment)
     if path is None or (os.path.lexists(path) and not _is_index(path)):
         return
@@ -69,7 +97,9 @@ def write_index(segment: Path, index: SegmentIndex) -> None:
     content = encode_index(index)
     if len(content) > _most_bytes(index.bytes):
         content = encode_index(msgspec.structs.replace(index, values={}, blocks=[]))
-    replace_private(path, content)
+    with contextlib.suppress(OSError):
+        _remove_left_behind(path)
+    replace_private(path, content, held=True)
     if not _is_there(segment):
         remove_index(segment)
         with contextlib.suppress(OSError):

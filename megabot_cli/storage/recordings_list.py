@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from megabot_cli.errors import MegabotError, NotFound
+from megabot_cli.errors import BadData, MegabotError, NotFound
 from megabot_cli.recording.derived_header import DUMPED_AT
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES, BadLine, End, Header, decode_line
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import ENDING, last_lines
 from megabot_cli.storage.index_file import index_bytes, remove_index
+from megabot_cli.storage.line_source import cannot_read
 from megabot_cli.storage.recording_folder import recording_folders, segments_of
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
@@ -71,7 +73,33 @@ def list_recordings(
         except MegabotError as fault:
             if unreadable is not None:
                 unreadable.append(Unreadable(path.name, _why(fault), _written_at(path)))
+    return newest_first(found)
+
+
+def newest_first(found: Iterable[RecordingInfo]) -> list[RecordingInfo]:
     return sorted(found, key=lambda info: (_unix_time(info.made_at), info.id), reverse=True)
+
+
+def recordings_at(
+    folder: Path, place: str, unreadable: list[Unreadable] | None = None
+) -> list[RecordingInfo]:
+    """The recordings at a place that an operator means: those in a folder of that name, which may
+    be none, else the one of it that `find_recording` finds.
+
+    NotFound or BadData where there is none; what cannot be read in a folder is put among the
+    `unreadable`.
+    """
+    path = Path(place)
+    if path.is_dir():
+        try:
+            if not segments_of(path):
+                return list_recordings(path, unreadable)
+        except OSError as fault:
+            raise cannot_read(path, fault) from fault
+    found = path if path.is_dir() else find_recording(folder, place, unreadable)
+    if not (found.is_dir() or found.is_file()):  # a pipe is read once, which is not enough
+        raise BadData(f"{place} is no file or folder.", "Of a stream, `recordings stats` tells.")
+    return [describe_recording(found)]
 
 
 def _written_at(recording: Path) -> float:

@@ -15,6 +15,7 @@ from megabot_cli.recording.format_v1 import End, Header, encode_end, encode_head
 from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.segment_index import IndexBuilder
 from megabot_cli.storage.index_file import write_index_of_sealed
+from megabot_cli.storage.private_files import is_held
 
 PART = ".part"
 
@@ -140,14 +141,4 @@ def sync_folder(folder: Path) -> None:
 
 def is_being_written(part: Path) -> bool:
     """Whether a living process holds this `.part`; one without a holder is from a crash."""
-    try:
-        descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True  # held, or on a file system without locks: leave it be
-    finally:
-        os.close(descriptor)
-    return False
+    return is_held(part)

@@ -200,6 +200,8 @@ def test_zsh_completes_the_value_in_the_word_of_its_option_and_in_the_next() -> 
         ("megabot tail --direction=to_u", "megabot tail --direction=to_upstream"),
         ("megabot tail --direction to_u", "megabot tail --direction to_upstream"),
         ("megabot send --wait=type:chat_stre", "megabot send --wait=type:chat_stream"),
+        ("megabot rec grep a --around last --dire", "megabot rec grep a --around last --direction"),
+        ("megabot rec show --around 3 las", "megabot rec show --around 3 last"),
     ):
         shell.send(f"{typed}\t")
         shell.send("\x01print -r '\x05'\n")  # Ctrl-A and Ctrl-E: the line as a word
@@ -226,9 +228,13 @@ def test_bash_completes_recordings_profiles_and_types(
     assert bash_completes("megabot rec show la") == ["last"]
     assert bash_completes("megabot tail -p ") == ["staging"]
     assert bash_completes("megabot config use s") == ["staging"]
-    for line in ("diff", "diff last", "merge last rec_1", "grep pattern last", "convert"):
+    for line in (
+        "diff", "diff last", "merge last rec_1", "grep pattern last", "convert",
+        "list", "list last",
+        "show --around", "show --around 3", "grep --around pattern", "grep --around 3 pattern",
+    ):  # fmt: skip
         assert bash_completes(f"megabot rec {line} re") == ["rec_1"]
-    for line in ("grep", "convert last", "diff last last"):
+    for line in ("grep", "convert last", "diff last last", "grep --around", "grep --around 3"):
         assert "rec_1" not in bash_completes(f"megabot rec {line} re")
     assert bash_completes("megabot tail --type tool_r") == ["tool_result"]
 
@@ -242,6 +248,9 @@ def test_fish_completes_recordings_and_profiles(tmp_path: Path) -> None:
         ("megabot tail -p s", "staging"),
         ("megabot rec diff last re", "rec_1"),
         ("megabot rec grep pattern last re", "rec_1"),
+        ("megabot rec show --around re", "rec_1"),
+        ("megabot rec show --around 3 re", "rec_1"),
+        ("megabot rec grep --around pattern re", "rec_1"),
     ):
         done = subprocess.run(
             ["fish", "--no-config", "-c", script, line],

@@ -33,14 +33,19 @@ def leaves(entries: tuple[Entry, ...] = COMMANDS) -> Iterator[Entry]:
 
 def parse(*arguments: str) -> Invocation:
     """Parse a command line without running the command."""
-    invocation = Invocation({})
-    context: Any = build().make_context("megabot", list(arguments), obj=invocation)
+    invocation: Invocation = parsed(*arguments).obj
+    return invocation
+
+
+def parsed(*arguments: str) -> Any:
+    """What Typer knows of a command once its line is parsed; `params` are its values."""
+    context: Any = build().make_context("megabot", list(arguments), obj=Invocation({}))
     while context.command.name in ("megabot", "recordings", "config", "completions"):
         name, command, rest = context.command.resolve_command(
             context, [*context._protected_args, *context.args]
         )
         context = command.make_context(name, rest, parent=context)
-    return invocation
+    return context
 
 
 @pytest.mark.parametrize("entry", list(leaves()), ids=lambda entry: entry.body)
@@ -236,3 +241,44 @@ def test_no_parameter_of_a_command_takes_the_place_of_a_global_option() -> None:
     for entry in leaves():
         names = [each.name for each in load_entry(entry).params]
         assert len(set(names)) == len(names), entry.body
+
+
+@pytest.mark.parametrize(
+    ("words", "around", "recordings"),
+    [
+        ([], None, None),
+        (["--around"], 5, None),
+        (["--around", "3"], 3, None),
+        (["--around=3"], 3, None),
+        (["--around", "3", "last"], 3, ["last"]),
+        (["--around", "last"], 5, ["last"]),
+        (["--around", "3x"], 5, ["3x"]),
+        (["last", "--around", "--", "3"], 5, ["last", "3"]),
+        (["last", "--", "--around"], None, ["last", "--around"]),
+        (["--around", "--direction", "to_client", "last"], 5, ["last"]),
+        (["-t", "--around", "last"], None, ["last"]),
+        (["--around", "2", "--around"], 5, None),
+    ],
+)
+def test_the_number_of_around_may_be_left_out(
+    words: list[str], around: int | None, recordings: list[str] | None
+) -> None:
+    given = parsed("recordings", "grep", "pattern", *words).params
+    assert (given["around"], list(given["recordings"])) == (around, recordings or [])
+
+
+@pytest.mark.parametrize("words", [["--around", "-1"], ["--around=x"], ["--around", "9" * 30]])
+def test_a_number_that_is_none_is_told(words: list[str]) -> None:
+    with pytest.raises(typer.BadParameter, match=re.escape(words[-1].removeprefix("--around="))):
+        parsed("tail", *words)
+
+
+def test_every_command_with_around_takes_it_alone() -> None:
+    of_around = {
+        each.dashed: option.may_stand_alone
+        for each in commands()
+        for option in each.options
+        if "--around" in option.names
+    }
+    assert len(of_around) == 8
+    assert set(of_around.values()) == {True}

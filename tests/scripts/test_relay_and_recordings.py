@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -224,6 +225,41 @@ def test_recordings_are_listed(recorded: Operator) -> None:
     assert heading.split()[:3] == ["recording", "started", "state"]  # seen on any terminal
     assert row.split()[0] == info["id"]
     assert row.split()[3] == "clean"
+
+
+def test_what_lies_elsewhere_is_listed_where_it_is_named(
+    recorded: Operator, tmp_path: Path
+) -> None:
+    (info,) = json.loads(recorded.types("recordings", "list", "--json").stdout)
+    folder = Path(info["path"]).parent
+    stranger = Operator(tmp_path, recorded.url)
+    assert "There are no recordings" in stranger.types("rec", "list").stderr
+    for place in (folder, info["path"]):
+        done = stranger.types("rec", "list", str(place), "--json")
+        assert json.loads(done.stdout) == [info]
+    shown = stranger.types("rec", "list", str(folder)).stdout.splitlines()[1].split()[0]
+    assert shown == info["path"]  # what `recordings show` takes there
+    nothing = stranger.types("rec", "list", str(tmp_path))
+    assert (nothing.returncode, nothing.stdout) == (0, "")
+    assert nothing.stderr == f"There are no recordings in {tmp_path}.\n"
+
+
+def test_places_that_cannot_be_listed_are_told_after_those_that_can(
+    recorded: Operator, tmp_path: Path
+) -> None:
+    (info,) = json.loads(recorded.types("recordings", "list", "--json").stdout)
+    text = tmp_path / "notes.txt"
+    text.write_text("no recording\n")
+    os.mkfifo(tmp_path / "pipe")
+    done = recorded.types("rec", "list", "nowhere", str(text), "last", info["id"], "--json")
+    assert json.loads(done.stdout) == [info]  # once
+    assert done.returncode == 9
+    assert "There is no recording nowhere" in done.stderr
+    assert "notes.txt: The first line is not the header" in done.stderr
+    done = recorded.types("rec", "list", "two words", "nowhere")
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "quotes" not in done.stderr
+    assert recorded.types("rec", "list", str(tmp_path / "pipe")).returncode == 11
 
 
 def test_a_recording_is_shown_in_every_form(recorded: Operator) -> None:

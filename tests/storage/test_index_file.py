@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -104,9 +108,9 @@ def test_of_a_segment_that_was_removed_meanwhile_no_index_is_left(
     gone.parent.mkdir()
     gone.touch()
 
-    def removed_just_then(path: Path, content: bytes) -> None:
+    def removed_just_then(path: Path, content: bytes, *, held: bool) -> None:
         gone.unlink()
-        replace_private(path, content)
+        replace_private(path, content, held=held)
 
     monkeypatch.setattr(index_file, "replace_private", removed_just_then)
     write_index(gone, INDEX)
@@ -133,3 +137,70 @@ def test_a_folder_and_a_pipe_are_no_index(segment: Path) -> None:
 def test_what_is_no_segment_has_none(tmp_path: Path) -> None:
     assert index_file.index_path(tmp_path / "000001.jsonl.part") is None
     assert index_file.index_path(tmp_path / "a.jsonl.zst") == tmp_path / "a.index"
+
+
+def aged(path: Path, age_s: float) -> None:
+    os.utime(path, (time.time() - age_s,) * 2)
+
+
+def unfinished(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_index_and_what_a_living_one_is_at_stays(
+    segment: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import os, signal, sys; from pathlib import Path;"
+        "from megabot_cli.recording.segment_index import SegmentIndex;"
+        "from megabot_cli.storage.index_file import write_index;"
+        "os.fsync = lambda _: (print('begun', flush=True), signal.pause());"  # a disk that stalls
+        "index = SegmentIndex(bytes=9, sha256='', modified_ns=0, values={}, blocks=[]);"
+        "write_index(Path(sys.argv[1]), index)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(segment)], stdout=subprocess.PIPE, text=True
+    ) as writer:
+        try:
+            assert writer.stdout is not None
+            assert writer.stdout.readline() == "begun\n"
+            (left,) = unfinished(tmp_path)
+            aged(left, 600)
+            write_index(segment, INDEX)
+            stays = unfinished(tmp_path)
+        finally:
+            writer.kill()
+    assert stays == [left]
+    aged(left, 1)
+    write_index(segment, INDEX)
+    assert unfinished(tmp_path) == [left]  # it may be there and not yet locked
+    aged(left, 600)
+    other = tmp_path / "000002.jsonl"
+    other.touch()
+    write_index(other, INDEX)
+    assert unfinished(tmp_path) == []
+
+
+def test_where_nobody_can_know_an_hour_is_long_enough(segment: Path, tmp_path: Path) -> None:
+    left = tmp_path / ".000001.index.abcdefgh"
+    left.touch()
+    with left.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for age_s, stays in ((3000, True), (3700, False)):
+            aged(left, age_s)
+            write_index(segment, INDEX)
+            assert left.exists() is stays
+
+
+def test_what_is_only_named_like_an_unfinished_index_stays(tmp_path: Path) -> None:
+    names = {".notes.index.abcdefgh", ".talk.index.swp", ".000001.index.abcdefgh", ".talk.index"}
+    for name in names:
+        (tmp_path / name).touch()
+        aged(tmp_path / name, 10_000)
+    (tmp_path / "talk.jsonl").touch()
+    write_index(tmp_path / "talk.jsonl", INDEX)
+    assert {path.name for path in unfinished(tmp_path)} == names
+    (tmp_path / ".talk.index.abcd_fg8").touch()
+    aged(tmp_path / ".talk.index.abcd_fg8", 10_000)
+    write_index(tmp_path / "talk.jsonl", INDEX)
+    assert {path.name for path in unfinished(tmp_path)} == names

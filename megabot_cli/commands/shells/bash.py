@@ -11,6 +11,7 @@ from megabot_cli.commands.shells.words import (
     all_options,
     command_names,
     fixed_words,
+    number_takers,
     takers,
 )
 
@@ -44,6 +45,7 @@ _megabot_find() {{
         word=${{words[place]}}
         case ${{words[place - 1]}} in
             {takers}) continue ;;
+            {number_takers}) [[ $word =~ ^[+-]?[0-9]+$ ]] && continue ;;
         esac
         case "$path $word" in
 {steps}
@@ -146,6 +148,7 @@ def bash_script(root: Outline) -> str:
         note=NOTE,
         profiles_awk=PROFILES_AWK,
         takers="|".join(takers(root)),
+        number_takers="|".join(number_takers(root)),
         steps="\n".join(_bash_steps(commands)),
         values="\n".join(_bash_values(commands)),
         words="\n".join(_bash_words(commands)),
@@ -167,7 +170,10 @@ def _bash_values(commands: list[Outline]) -> Iterator[str]:
                 continue
             path = " ".join(command.path)
             names = "|".join(f'"{path} {name}"' for name in option.names)
-            yield f"        {names}) {_bash_reply(option)}; return ;;"
+            reply = f"{_bash_reply(option)}; return"
+            if option.may_stand_alone:  # the next word is offered what else may stand there
+                reply = f"if [[ $before ]]; then {reply}; fi"
+            yield f"        {names}) {reply} ;;"
 
 
 def _bash_reply(what: Option | Argument) -> str:

@@ -11,6 +11,7 @@ from megabot_cli.commands.shells.words import (
     PROFILES_AWK,
     command_names,
     fixed_words,
+    number_takers,
     quoted,
     takers,
 )
@@ -19,14 +20,18 @@ _FISH_HEAD = """# {note}
 
 function __megabot_given --description 'The words so far that are no options'
     set -l skip 0
+    set -l before
     for word in (commandline -opc)[2..-1]
         if test $skip = 1
             set skip 0
         else if contains -- $word {takers}
             set skip 1
+        else if string match -qr -- '^[+-]?[0-9]+$' $word
+            and contains -- "$before" {number_takers}
         else if not string match -q -- '-*' $word
             echo $word
         end
+        set before $word
     end
 end
 
@@ -115,6 +120,7 @@ def fish_script(root: Outline) -> str:
             note=NOTE,
             profiles_awk=PROFILES_AWK,
             takers=" ".join(takers(root)),
+            number_takers=" ".join(number_takers(root)),
             commands=" ".join(dict.fromkeys(command_names(commands[1:]))),
         )
     ]
@@ -176,6 +182,6 @@ def _fish_option(option: Option, at: str) -> str:
         f"-l {name[2:]}" if name.startswith("--") else f"-s {name[1:]}" for name in option.names
     )
     value = ""
-    if option.takes:
+    if option.takes and not option.may_stand_alone:
         value = f"{' -r -F' if _is_file(option) else ' -x'}{_fish_words(option)}"
     return f"complete -c megabot -n '{at}' {names}{value} -d {quoted(option.help)}"

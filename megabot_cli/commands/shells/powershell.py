@@ -154,7 +154,10 @@ Register-ArgumentCompleter -Native -CommandName @('megabot', 'megabot.exe') -Scr
     foreach ($element in @($commandAst.CommandElements | Select-Object -Skip 1)) {
         if ($element.Extent.EndOffset -ge $cursorPosition) { break }
         $word = Get-Plain $element.Extent.Text
-        if ($option) { $option = $null; continue }
+        if ($option -and (-not $option.alone -or $word -match '^[+-]?[0-9]+$')) {
+            $option = $null
+            continue
+        }
         if ($word -ceq '--') { return }  # what follows is for another program: files
         if ($word.StartsWith('-')) {
             $option = Find-Option $word
@@ -169,6 +172,7 @@ Register-ArgumentCompleter -Native -CommandName @('megabot', 'megabot.exe') -Scr
         }
     }
 
+    if ($option.alone) { $option = $null }  # what may follow it may stand anywhere
     $typed = "$(Get-Plain $wordToComplete)"
     $before = ''
     if (-not $option -and $typed -match '^(--[^=]+)=(.*)$') {
@@ -254,7 +258,8 @@ def _entry(command: Outline) -> dict[str, object]:
 
 
 def _option(option: Option) -> dict[str, object]:
-    return {"names": option.names, "takes": option.takes is not None, **_values(option)}
+    alone = {"alone": True} if option.may_stand_alone else {}
+    return {"names": option.names, "takes": option.takes is not None, **alone, **_values(option)}
 
 
 def _values(what: Option | Argument) -> dict[str, object]:

@@ -40,12 +40,21 @@ def command_names(commands: Iterable[Outline]) -> list[str]:
 
 def takers(root: Outline) -> list[str]:
     """Every option that takes a value: the word after it names no command."""
+    return _names_of_takers(root, may_stand_alone=False)
+
+
+def number_takers(root: Outline) -> list[str]:
+    """Every option that may stand alone: the word after it is its value if it is a number."""
+    return _names_of_takers(root, may_stand_alone=True)
+
+
+def _names_of_takers(root: Outline, *, may_stand_alone: bool) -> list[str]:
     return sorted(
         {
             name
             for command in root.walk()
             for option in all_options(command)
-            if option.takes
+            if option.takes and option.may_stand_alone is may_stand_alone
             for name in option.names
         }
     )

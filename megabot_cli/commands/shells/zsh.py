@@ -116,9 +116,11 @@ def _zsh_leaf(command: Outline) -> Iterator[str]:
 
 def _zsh_option(option: Option) -> str:
     help_text = option.help.replace("[", "(").replace("]", ")").replace(":", ";")
-    value = (
-        f":{option.takes.lower().replace(':', ' ')}:{_zsh_action(option)}" if option.takes else ""
-    )
+    value = ""
+    if option.takes:
+        colons = "::" if option.may_stand_alone else ":"
+        named = option.takes.lower().strip("[]").replace(":", " ")
+        value = f"{colons}{named}:{_zsh_action(option)}"
     repeat = "*" if option.repeats else f"({' '.join(option.names)})"
     # With = behind it an option takes its value in the same word too, or in the next.
     names = [f"{n}=" if option.takes and n.startswith("--") else n for n in option.names]
