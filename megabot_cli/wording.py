@@ -7,3 +7,11 @@ def counted(count: float, noun: str) -> str:
     """`1 client`, `2 clients`, in whole numbers; the noun's plural ends with an s."""
     shown = f"{count:.0f}"
     return f"{shown} {noun}" if shown == "1" else f"{shown} {noun}s"
+
+
+def missing_chunks(count: int, *, did_not_come: bool = True) -> str:
+    """That so many chunks of an answer are missing; `did_not_come` is False where they may have
+    come all the same, before or beside what is shown."""
+    if did_not_come:
+        return f"{counted(count, 'chunk')} of the answer did not come"
+    return f"{counted(count, 'chunk')} of the answer {'is' if count == 1 else 'are'} not here"

@@ -14,7 +14,7 @@ from megabot_cli.client.refusals import refusal_error, refusal_from
 from megabot_cli.errors import MegabotError, UpstreamRefused
 from megabot_cli.protocol.envelope import UNREADABLE
 from megabot_cli.protocol.messages import ChatStream
-from megabot_cli.protocol.streams import Fault, Stream
+from megabot_cli.protocol.streams import Fault, Stream, joined_in
 
 # An answer beyond this is let go: an upstream that never ends must not fill our memory.
 MOST_CHARACTERS = 64 * 1024 * 1024
@@ -178,7 +178,7 @@ class PendingAnswer:
         self.stream_id = self.stream_id or chunk.stream_id
         if self._first_chunk_at is None:
             self._first_chunk_at = now
-        step = self._stream.add(chunk)
+        step = self._stream.add(chunk, joined_in(received.text))
         if step.fault not in (Fault.REPEAT, Fault.LATE):
             self.chunks += 1
         self._make_ready(step.ready)
@@ -221,7 +221,7 @@ class PendingAnswer:
         """What came. Only when the phase is DONE and there is no fault."""
         began = self.sent_at if self.sent_at is not None else self._last_at
         first = self._first_chunk_at
-        missing = 0 if self.whole is not None else self._stream.highest - self.chunks
+        missing = 0 if self.whole is not None else self._stream.missing
         return Answer(
             text=self.text,
             reply_to=self.message_id,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from megabot_cli.wording import counted
+from megabot_cli.wording import counted, missing_chunks
 
 if TYPE_CHECKING:
     from megabot_cli.client.answers import Answer
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def tell_faults(console: Console, answer: Answer) -> None:
     """A part that is missing, for everybody; what could be put right, with -v."""
     if answer.missing:
-        console.warn(f"{counted(answer.missing, 'chunk')} of the answer did not come")
+        console.warn(missing_chunks(answer.missing))
     elif answer.holes or answer.repeats:
         holes, repeats = counted(answer.holes, "hole"), counted(answer.repeats, "repeat")
         console.detail(f"the answer's chunks were put in order: {holes}, {repeats}")

@@ -111,10 +111,15 @@ def show(
                 yield each
 
         if conversation:
-            _show_conversation(invocation, chosen(), started_at)
+            _show_conversation(invocation, chosen(), started_at, cuts=wanted.may_cut_answers)
         else:
             printer = RecordPrinter(
-                invocation.console, form, events=events, assemble=assemble, layout=laid_out
+                invocation.console,
+                form,
+                events=events,
+                assemble=assemble,
+                cuts_answers=wanted.may_cut_answers,
+                layout=laid_out,
             )
             for record, line in chosen():
                 printer.show(record, started_at + record.t / 1e6, line)
@@ -126,7 +131,11 @@ def show(
 
 
 def _show_conversation(
-    invocation: Invocation, chosen: Iterable[tuple[Record, bytes]], started_at: float
+    invocation: Invocation,
+    chosen: Iterable[tuple[Record, bytes]],
+    started_at: float,
+    *,
+    cuts: bool,
 ) -> None:
     from megabot_cli.recording.turn_facts import facts_of
     from megabot_cli.recording.turns import Turns
@@ -134,7 +143,9 @@ def _show_conversation(
 
     if invocation.output == "raw":
         raise WrongUsage("--conversation has no raw form", "Leave out one of the two.")
-    printer = ConversationPrinter(invocation.console, invocation.output, started_at)
+    printer = ConversationPrinter(
+        invocation.console, invocation.output, started_at, cuts_answers=cuts
+    )
     turns = Turns()
     wordless = 0
     for record, _ in chosen:

@@ -111,7 +111,12 @@ def _screen(
 
     form: Any = invocation.output
     printer = RecordPrinter(
-        invocation.console, form, events=events, assemble=wishes.assemble, layout=wishes.layout
+        invocation.console,
+        form,
+        events=events,
+        assemble=wishes.assemble,
+        cuts_answers=wanted.may_cut_answers,
+        layout=wishes.layout,
     )
     return Screen(
         invocation.console,

@@ -4,17 +4,18 @@ Which chunks belong together: the same `metadata.reply_to`, else the same
 `payload.stream_id`, else the session's one current stream. `sequence` starts at 1.
 A chunk that ends an answer ends it for good: what comes later is told as late and changes
 nothing, unless it is a first chunk, which begins another answer under the same name
-(senders use ids again).
+(senders use ids again). A relay may have joined several chunks in one message, for a client that
+lags: that has the `sequence` of the last of them.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from megabot_cli.protocol.envelope import Head
+from megabot_cli.protocol.envelope import UNREADABLE, Head
 from megabot_cli.protocol.messages import ChatStream
 
 T = TypeVar("T")
@@ -46,8 +47,12 @@ class Stream:
 
     def __init__(self) -> None:
         self._ready: list[str] = []
-        self._waiting: dict[int, str] = {}  # chunks beyond a hole
+        # Beyond a hole, by the first number of each: the last of it, which is most often the
+        # same, and its text.
+        self._waiting: dict[int, tuple[int, str]] = {}
         self._next = 1
+        self._taken = 0
+        self._lowest = 0
         self.highest = 0  # the last sequence number seen
         self.finished = False
         self.holes = 0
@@ -55,27 +60,42 @@ class Stream:
 
     @property
     def text(self) -> str:
-        return "".join(self._ready) + "".join(self._waiting[n] for n in sorted(self._waiting))
+        return "".join(self._ready) + self._text_beyond()
 
-    def add(self, chunk: ChatStream) -> Step:
-        """Take one chunk. Text beyond a hole waits until that is filled or the answer ends."""
+    @property
+    def missing(self) -> int:
+        """How many of the chunks up to the highest have not come."""
+        return max(0, self.highest - self._taken)
+
+    @property
+    def lacks_its_beginning(self) -> bool:
+        """Whether all that is missing comes before the first chunk that was seen: who looks on
+        from the middle misses no more."""
+        return self._lowest > 1 and self.missing == self._lowest - 1
+
+    def add(self, chunk: ChatStream, joined: int = 1) -> Step:
+        """Take one chunk, or so many that are `joined`. Text beyond a hole waits until that is
+        filled or the answer ends."""
         if self.finished:
             return Step("", finished=False, fault=Fault.LATE)
-        fault = self._note(chunk.sequence)
+        first = max(1, chunk.sequence - joined + 1)
+        fault = self._note(first, chunk.sequence)
         ready = ""
         if fault is not Fault.REPEAT:
-            self._waiting[chunk.sequence] = chunk.chunk
+            self._taken += chunk.sequence - first + 1
+            self._waiting[max(first, self._next)] = (chunk.sequence, chunk.chunk)
             ready = self._take_consecutive()
         if chunk.is_complete:
             ready += self._finish()
         return Step(ready, finished=self.finished, fault=fault)
 
-    def _note(self, sequence: int) -> Fault | None:
-        if sequence < self._next or sequence in self._waiting:
+    def _note(self, first: int, last: int) -> Fault | None:
+        if last < self._next or first in self._waiting:
             self.repeats += 1
             return Fault.REPEAT
-        opens_a_hole = sequence > self.highest + 1
-        self.highest = max(self.highest, sequence)
+        self._lowest = min(first, self._lowest or first)
+        opens_a_hole = first > self.highest + 1
+        self.highest = max(self.highest, last)
         if opens_a_hole:
             self.holes += 1
             return Fault.HOLE
@@ -84,18 +104,42 @@ class Stream:
     def _take_consecutive(self) -> str:
         taken = []
         while self._next in self._waiting:
-            taken.append(self._waiting.pop(self._next))
-            self._next += 1
+            last, text = self._waiting.pop(self._next)
+            taken.append(text)
+            self._next = last + 1
         self._ready.extend(taken)
         return "".join(taken)
 
+    def _text_beyond(self) -> str:
+        return "".join(self._waiting[n][1] for n in sorted(self._waiting))
+
     def _finish(self) -> str:
-        rest = "".join(self._waiting[n] for n in sorted(self._waiting))
+        rest = self._text_beyond()
         # One text, for a list of its chunks takes ten times as much memory.
         self._ready = ["".join((*self._ready, rest))]
         self._waiting.clear()
         self.finished = True
         return rest
+
+
+class _Joined(msgspec.Struct):
+    metadata: Any = None
+
+
+_joined_decoder = msgspec.json.Decoder(_Joined)
+
+
+def joined_in(text: str | bytes) -> int:
+    """How many chunks of the upstream's a `chat_stream` message is: a relay says so in
+    `metadata.merged`."""
+    if ('"merged"' if isinstance(text, str) else b'"merged"') not in text:  # type: ignore[operator]
+        return 1
+    try:
+        metadata = _joined_decoder.decode(text).metadata
+    except UNREADABLE:
+        return 1
+    count = metadata.get("merged") if isinstance(metadata, dict) else None
+    return count if isinstance(count, int) and count > 0 else 1
 
 
 def stream_key(head: Head, chunk: ChatStream) -> str:
@@ -123,7 +167,7 @@ class StreamTable:
     def __len__(self) -> int:
         return len(self._streams)
 
-    def add(self, head: Head, chunk: ChatStream) -> tuple[str, Stream, Step]:
+    def add(self, head: Head, chunk: ChatStream, joined: int = 1) -> tuple[str, Stream, Step]:
         """Return the answer's key, the answer and what the chunk brought to it.
 
         A late chunk comes with an empty stream: the answer's text was given when it ended.
@@ -133,7 +177,7 @@ class StreamTable:
         if stream is None:
             stream = Stream()
             stream.finished = self._is_late(key, chunk.sequence)
-        step = stream.add(chunk)
+        step = stream.add(chunk, joined)
         if step.finished:
             _remember(self._finished, key, stream.highest, self._limit)
         elif not stream.finished:

@@ -17,7 +17,7 @@ from megabot_cli.protocol import flat
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
 from megabot_cli.protocol.messages import ChatStream
-from megabot_cli.protocol.streams import Stream, stream_key
+from megabot_cli.protocol.streams import Stream, joined_in, stream_key
 
 _ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
 # What nobody asked for when it names nobody: it is told, and compared with nothing.
@@ -95,10 +95,12 @@ class Answer(msgspec.Struct, eq=False, gc=False):
 
     def add(self, head: Head | None, text: str | bytes, at: float) -> Part:
         """Take one message; return the part that it is or has grown."""
-        return self.take(head, Part(_type_of(head), payload_of(text)), at)
+        part = Part(_type_of(head), payload_of(text))
+        return self.take(head, part, at, joined_in(text) if part.type == "chat_stream" else 1)
 
-    def take(self, head: Head | None, part: Part, at: float) -> Part:
-        """As `add`, of a message that is a part by itself, if it is no piece of a stream."""
+    def take(self, head: Head | None, part: Part, at: float, joined: int = 1) -> Part:
+        """As `add`, of a message that is a part by itself, if it is no piece of a stream, or so
+        many that a relay has `joined`."""
         self.messages += 1
         if self.first_at is None:
             self.first_at = at
@@ -106,7 +108,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         if head is not None and part.type == "chat_stream":
             chunk = _chunk(part.payload)
             if chunk is not None:
-                return self._grow(head, chunk)
+                return self._grow(head, chunk, joined)
         self.parts.append(part)
         self.ended = self.ended or part.type in _ENDING
         return part
@@ -123,7 +125,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         for part in self.parts:
             part.forget_words()
 
-    def _grow(self, head: Head, chunk: ChatStream) -> Part:
+    def _grow(self, head: Head, chunk: ChatStream, joined: int) -> Part:
         key = stream_key(head, chunk)
         streams = self._streams = {} if self._streams is None else self._streams
         part = streams.get(key)
@@ -132,7 +134,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
             part.stream = Stream()
             self.parts.append(part)
         assert part.stream is not None
-        if part.stream.add(chunk).finished:
+        if part.stream.add(chunk, joined).finished:
             del streams[key]
         return part
 

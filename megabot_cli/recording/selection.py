@@ -64,6 +64,13 @@ class Selection(msgspec.Struct, frozen=True):
         """Whether it speaks of what is no message: closings, say, or marks."""
         return self.where is not None and not Condition(self.where).fields.isdisjoint(_OF_EVENTS)
 
+    @property
+    def may_cut_answers(self) -> bool:
+        """Whether of a streamed answer some chunks may be chosen and others not."""
+        by_chunk = (self.ids, self.grep, self.where, self.limit, self.around)
+        places = (self.from_us, self.until_us, self.begin, self.until)
+        return any(by_chunk) or any(each is not None for each in places)
+
     def of_messages(self) -> Selection:
         """The same, but for openings, closings and the like. Losses stay: they concern all."""
         return self if self.kinds else msgspec.structs.replace(self, kinds=MESSAGES_AND_LOSSES)

@@ -14,6 +14,7 @@ from megabot_cli.recording.answers import Answer, Part
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.turns import Turn, Turns
+from megabot_cli.wording import counted
 
 _BEGINNING: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~])")
@@ -82,6 +83,8 @@ class _Transcript:
             if part.stream is not None:
                 before = part.stream.text
                 rest = "" if part.is_whole else ", which breaks off"
+                if part.stream.missing:
+                    rest = f", of which {counted(part.stream.missing, 'chunk')} did not come{rest}"
                 yield f"\n**MegaBot**{self._pace(turn)}{rest}:\n\n{_quoted(before)}"
             elif part.type in ("tool_call", "tool_result"):
                 yield from _tool(part, by_client=place in turn.results)

@@ -14,7 +14,9 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing that came: an assembled text, a tool call, its result, or another message.
 
     `payload` is a call's arguments, a result's value, or what another message holds. `whole`
-    is False for a text that breaks off. `by_client` is a result that the client gave.
+    is False for a text that breaks off. Of its chunks so many are `missing` before the last that
+    came; where these are its first, it `lacks_beginning`. `by_client` is a result that the client
+    gave.
     """
 
     what: Literal["text", "tool_call", "tool_result", "message"]
@@ -25,6 +27,8 @@ class Said(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: Any = None
     by_client: bool = False
     whole: bool = True
+    missing: int = 0
+    lacks_beginning: bool = False
 
 
 class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,7 +124,14 @@ def _said(turn: Turn) -> list[Said]:
 
 def _one(part: Part, *, by_client: bool) -> Said:
     if part.stream is not None:
-        return Said(what="text", type=part.type, text=part.stream.text, whole=part.is_whole)
+        return Said(
+            what="text",
+            type=part.type,
+            text=part.stream.text,
+            whole=part.is_whole,
+            missing=part.stream.missing,
+            lacks_beginning=part.stream.lacks_its_beginning,
+        )
     payload = part.payload
     fields = payload if isinstance(payload, dict) else {}
     if part.type == "tool_call":

@@ -12,18 +12,25 @@ from megabot_cli.recording.turn_facts import Said, TurnFacts
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.text import fit, safe_json, safe_line, safe_text
 from megabot_cli.terminal.views import clock, hue
+from megabot_cli.wording import missing_chunks
 
 _INDENT = "  "
 _UNASKED_NOISE = ("connection_established",)
 
 
 class ConversationPrinter:
-    """Writes turns to stdout: laid out for people, or one JSON object a line."""
+    """Writes turns to stdout: laid out for people, or one JSON object a line.
 
-    def __init__(self, console: Console, form: str, started_at_s: float) -> None:
+    With `cuts_answers` some chunks of an answer may not be among the records that were chosen.
+    """
+
+    def __init__(
+        self, console: Console, form: str, started_at_s: float, *, cuts_answers: bool = False
+    ) -> None:
         self._console = console
         self._json = form in ("json", "jsonl")
         self._started_at_s = started_at_s
+        self._cuts_answers = cuts_answers
         self._session: str | None = None
 
     def show(self, turn: TurnFacts) -> None:
@@ -83,6 +90,10 @@ class ConversationPrinter:
     def _said(self, said: Said) -> None:
         if said.what == "text":
             self._block(said.text or "", "green")
+            if said.missing:
+                did_not_come = not (self._cuts_answers or said.lacks_beginning)
+                told = missing_chunks(said.missing, did_not_come=did_not_come)
+                self._line(f"({told})", "yellow")
             if not said.whole:
                 self._line("(breaks off here)", "yellow")
         elif said.what == "tool_call":

@@ -9,12 +9,13 @@ import msgspec
 
 from megabot_cli.protocol.envelope import Head, HeadMetadata, open_envelope
 from megabot_cli.protocol.messages import ChatStream
-from megabot_cli.protocol.streams import StreamTable
+from megabot_cli.protocol.streams import StreamTable, joined_in
 from megabot_cli.recording.layout import Layout
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.text import safe_json, safe_line, safe_text
 from megabot_cli.terminal.views import RecordLines, what_it_says
+from megabot_cli.wording import missing_chunks
 
 RecordForm = Literal["line", "wide", "json", "jsonl", "raw"]
 FORMS: tuple[RecordForm, ...] = ("line", "wide", "json", "jsonl", "raw")
@@ -26,7 +27,8 @@ class RecordPrinter:
     """Writes records to stdout. Messages always; what else happened with `events`.
 
     Without `events`, losses are told on stderr. `assemble` shows the chunks of one answer
-    as one text that grows, and leaves out the message that repeats it at the end. `layout`
+    as one text that grows, says how many are missing, and leaves out the message that repeats
+    it at the end; with `cuts_answers` some may not be among the records that were chosen. `layout`
     says what is shown of each instead.
     """
 
@@ -37,6 +39,7 @@ class RecordPrinter:
         *,
         events: bool = False,
         assemble: bool = False,
+        cuts_answers: bool = False,
         layout: Layout | None = None,
     ) -> None:
         self._console = console
@@ -44,7 +47,9 @@ class RecordPrinter:
         self._events = events
         self._layout = layout
         self._lines = RecordLines(console)
-        self._answers = Answers(console, self._lines) if assemble and layout is None else None
+        self._answers: Answers | None = None
+        if assemble and layout is None:
+            self._answers = Answers(console, self._lines, cuts_answers=cuts_answers)
         self._greeted: str | None = None  # the session that the upstream greeted last
         self._write = self._writer(form)
         if form == "wide":
@@ -141,8 +146,9 @@ class RecordPrinter:
 class Answers:
     """The answers that are growing, one of them on the last line of the screen."""
 
-    def __init__(self, console: Console, lines: RecordLines) -> None:
+    def __init__(self, console: Console, lines: RecordLines, *, cuts_answers: bool = False) -> None:
         self._console = console
+        self._cuts_answers = cuts_answers
         self._lines = lines
         self._table = StreamTable()
         self._shown: str | None = None
@@ -156,12 +162,18 @@ class Answers:
         if chunk is None:
             return False
         head = Head(metadata=HeadMetadata(session_id=record.session, reply_to=record.reply_to))
-        key, stream, step = self._table.add(head, chunk)
-        if self._shown != key and (step.ready or not step.finished):
+        key, stream, step = self._table.add(head, chunk, joined_in(record.data or ""))
+        missing = stream.missing if step.finished else 0
+        if self._shown != key and (step.ready or missing or not step.finished):
             self.step_aside()
             self._console.stream(self._lines.prefix(record, at, source))
             self._shown = key
         self._console.stream(safe_text(step.ready))
+        if missing:
+            told = missing_chunks(
+                missing, did_not_come=not (self._cuts_answers or stream.lacks_its_beginning)
+            )
+            self._console.stream(self._console.paint(f" ({told})", "yellow"))
         if step.finished:
             self.step_aside()
             self._remember(record.reply_to, stream.text)

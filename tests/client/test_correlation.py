@@ -119,6 +119,16 @@ async def test_chunks_that_come_twice_or_out_of_order_are_put_right(talk: Talk) 
     assert (answer.holes, answer.repeats, answer.missing) == (1, 2, 0)
 
 
+async def test_chunks_that_a_relay_joined_are_none_that_did_not_come(talk: Talk) -> None:
+    question = talk.ask("q")
+    talk.hear("chat_stream", chunk("a", 1), reply_to="q")
+    talk.hear("chat_stream", chunk("bcd", 4), reply_to="q", merged=3)
+    assert question.take_ready() == "abcd"
+    talk.hear("chat_stream", chunk("e", 5, last=True), reply_to="q")
+    answer = await talk.answer(question)
+    assert (answer.text, answer.holes, answer.missing, answer.finished) == ("abcde", 0, 0, True)
+
+
 # Upstreams that name nothing: the specification's own examples
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from megabot_cli.protocol.envelope import Head, HeadMetadata
 from megabot_cli.protocol.messages import ChatStream
-from megabot_cli.protocol.streams import Fault, Step, Stream, StreamTable, stream_key
+from megabot_cli.protocol.streams import Fault, Step, Stream, StreamTable, joined_in, stream_key
 
 ANSWER = Head("m", "chat_stream", HeadMetadata(reply_to="asked"))
 CURRENT = Head("m", "chat_stream")
@@ -49,6 +50,47 @@ def test_text_beyond_a_hole_waits_until_it_is_filled() -> None:
     assert stream.text == "<1><3><4>"
     assert stream.add(chunk(2)) == Step("<2><3><4>", finished=False)
     assert stream.holes == 1
+
+
+def test_what_is_missing_is_counted_until_it_comes() -> None:
+    stream = Stream()
+    for sequence, missing in ((1, 0), (4, 2), (4, 2), (2, 1), (6, 2), (3, 1), (5, 0)):
+        stream.add(chunk(sequence))
+        assert stream.missing == missing
+        assert not stream.lacks_its_beginning
+
+
+def test_a_beginning_that_was_not_seen_is_told_from_a_hole() -> None:
+    stream = Stream()
+    stream.add(chunk(3))
+    stream.add(chunk(4))
+    assert (stream.missing, stream.lacks_its_beginning) == (2, True)
+    stream.add(chunk(6))
+    assert (stream.missing, stream.lacks_its_beginning) == (3, False)
+
+
+def test_joined_chunks_leave_no_hole() -> None:
+    stream = Stream()
+    assert stream.add(chunk(3, "abc"), 3) == Step("abc", finished=False)
+    assert stream.add(chunk(7, "efg"), 3) == Step("", finished=False, fault=Fault.HOLE)
+    assert stream.missing == 1
+    assert stream.add(chunk(4, "d"), 1) == Step("defg", finished=False)
+    assert stream.add(chunk(7, "efg"), 3).fault is Fault.REPEAT
+    assert stream.add(chunk(8, "", last=True)) == Step("<8>", finished=True)
+    assert (stream.missing, stream.text) == (0, "abcdefg<8>")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "joined"),
+    [
+        ('{"merged":3}', 3), ('{"merged":0}', 1), ('{"merged":-2}', 1), ('{"merged":"3"}', 1),
+        ('{"merged":null}', 1), ('{"of":"merged"}', 1), ('["merged"]', 1), ('"merged"', 1),
+        ('{"merged":', 1),
+    ],
+)  # fmt: skip
+def test_how_many_are_joined_stands_in_the_metadata(metadata: str, joined: int) -> None:
+    text = f'{{"type":"chat_stream","metadata":{metadata}}}'
+    assert joined_in(text) == joined_in(text.encode()) == joined
 
 
 def test_a_hole_is_told_once_and_each_hole_is_told() -> None:

@@ -203,6 +203,11 @@ def test_what_is_said_cannot_pass_for_structure() -> None:
     assert text.count("\n## ") == 1
 
 
+def test_chunks_that_did_not_come_are_told() -> None:
+    text = "".join(transcript(HEADER, [asked(1, "Why?"), chunk(2, "Be", 1), chunk(3, "e.", 3)]))
+    assert ", of which 1 chunk did not come, which breaks off:\n\n> Bee.\n" in text
+
+
 def test_losses_and_marks_are_told() -> None:
     text = "".join(
         transcript(None, [Record(n=1, t=0, kind="gap", lost=7),

@@ -53,6 +53,20 @@ def test_chunks_that_did_not_come_are_told(bob: Operator, form: tuple[str, ...])
     assert bob.types("-q", *form, typed="hole\n").stderr == ""
 
 
+def test_what_did_not_come_is_told_where_an_answer_is_assembled(
+    bob: Operator, tmp_path: Path
+) -> None:
+    assert bob.types("send", "hole", "--record", str(tmp_path)).returncode == 0
+    (recording,) = map(str, tmp_path.iterdir())
+    for line in (("tail", "--no-follow"), ("rec", "show")):
+        done = bob.types(*line, recording, "--assemble", "--type", "chat_*")
+        assert done.stdout.splitlines()[-1].endswith("<1><4> (2 chunks of the answer did not come)")
+        done = bob.types(*line, recording, "--assemble", "--where", "size > 10")
+        assert "<1><4> (2 chunks of the answer are not here)\n" in done.stdout
+    shown = bob.types("rec", "show", recording, "--conversation").stdout
+    assert "<1><4>\n  (2 chunks of the answer did not come)\n" in shown
+
+
 def test_a_line_of_many_says_how_many_are_missing(bob: Operator) -> None:
     done = bob.types("send", "--jsonl", "-", typed="hole\nin order\n")
     first, second = map(json.loads, done.stdout.splitlines())

@@ -116,6 +116,19 @@ def test_an_answer_that_breaks_off_has_no_time_at_which_it_was_whole() -> None:
     assert "whole after" not in text
 
 
+def test_an_answer_says_which_of_its_chunks_did_not_come() -> None:
+    chunks = [
+        {"id": "a", "type": "chat_stream", "metadata": {"reply_to": "q", "merged": joined},
+         "payload": {"chunk": f"<{n}>", "sequence": n, "is_complete": n == 5}}
+        for n, joined in ((1, 1), (3, 2), (5, 1))
+    ]  # fmt: skip
+    text = asked_and(*chunks)
+    assert "<1><3><5>\n  (1 chunk of the answer did not come)\n" in text
+    assert json.loads(text.splitlines()[0])["said"][0]["missing"] == 1
+    no_hole = asked_and(*chunks[:2])
+    assert "missing" not in json.loads(no_hole.splitlines()[0])["said"][0]
+
+
 def test_only_what_answers_a_request_is_a_refusal_of_the_relay() -> None:
     greeting = {"id": "g", "type": "connection_established", "payload": {"session_id": "s"}}
     refusal = {"id": "e", "type": "error", "payload": {}, "metadata": {"reply_to": "q"}}

@@ -163,3 +163,46 @@ def test_a_greeting_that_the_relay_passes_on_is_one_line() -> None:
         for each in passed_on:
             printer.show(each, 0.0)
         assert len(console.stdout.splitlines()) == 2
+
+
+def assembled(*records: Record, cuts_answers: bool = False) -> list[str]:
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True, cuts_answers=cuts_answers)
+    for each in records:
+        printer.show(each, 0.0)
+    printer.end()
+    assert console.stderr == ""
+    return said(console.stdout)
+
+
+def test_an_assembled_answer_says_which_chunks_did_not_come() -> None:
+    hole = (chunk("one ", 1), chunk("four", 4, last=True))
+    assert assembled(*hole) == ["one four (2 chunks of the answer did not come)"]
+    assert assembled(*hole, cuts_answers=True) == ["one four (2 chunks of the answer are not here)"]
+    filled = (chunk("one ", 1), chunk("3", 3), chunk("two ", 2), chunk("", 4, last=True))
+    assert assembled(*filled) == ["one two 3"]
+
+
+def test_who_looks_on_from_the_middle_misses_the_beginning_and_no_more() -> None:
+    records = (chunk("two ", 2), chunk("three", 3, last=True))
+    assert assembled(*records) == ["two three (1 chunk of the answer is not here)"]
+
+
+def test_what_is_missing_is_said_of_the_answer_that_misses_it() -> None:
+    records = (
+        chunk("one ", 1), record("notification", {"title": "news"}), chunk("", 3, last=True),
+    )  # fmt: skip
+    assert assembled(*records) == ["one ", "news", " (1 chunk of the answer did not come)"]
+
+
+def test_chunks_that_a_relay_has_joined_are_not_missing() -> None:
+    joined = chunk("two three ", 3)
+    envelope = {**json.loads(joined.data or ""), "metadata": {"merged": 2}}
+    joined = msgspec.structs.replace(joined, data=json.dumps(envelope))
+    console = MemoryConsole()
+    printer = RecordPrinter(console, "line", assemble=True)
+    printer.show(chunk("one ", 1), 0.0)
+    printer.show(joined, 0.0)
+    assert console.stdout.endswith("one two three ")  # before the last has come
+    printer.show(chunk("four", 4, last=True), 0.0)
+    assert said(console.stdout) == ["one two three four"]
