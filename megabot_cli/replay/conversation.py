@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from sys import intern
 from typing import Final
 
 import msgspec
@@ -270,14 +271,17 @@ class _Reading:
         template = template_of(text) if text is not None else None
         if text is not None and template is None:
             self._referred |= referred_in(text)
+        if template is not None and template.id == record.id:
+            template = msgspec.structs.replace(template, id=record.id)
+        # Of so many messages, the same few names: each stands in memory once.
         return RecordedMessage(
             place=place,
             n=record.n,
             t=record.t,
-            client=client,
-            lane=lane_of(record),
-            session=record.session,
-            type=record.type,
+            client=intern(client),
+            lane=intern(lane_of(record)),
+            session=record.session and intern(record.session),
+            type=record.type and intern(record.type),
             id=record.id,
             text=payload,
             redacted=bool(record.redacted),
