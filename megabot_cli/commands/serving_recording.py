@@ -157,8 +157,10 @@ def check_upstream(invocation: Invocation, gateway: Gateway) -> None:
         )
 
 
-def _upstream(invocation: Invocation, http: aiohttp.ClientSession) -> MegaBotClient:
-    """A connection to the profile's upstream, not open yet."""
+def _upstream(
+    invocation: Invocation, http: aiohttp.ClientSession, session_id: str | None
+) -> MegaBotClient:
+    """A connection to the profile's upstream, not open yet, to go on in this session."""
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.commands.upstream import ssl_for, token_source
 
@@ -167,6 +169,7 @@ def _upstream(invocation: Invocation, http: aiohttp.ClientSession) -> MegaBotCli
         profile.url,
         tokens=token_source(invocation, http),
         http=http,
+        session_id=session_id,
         platform=profile.platform,
         send_in=profile.auth.send_in,
         ssl=ssl_for(profile),

@@ -13,7 +13,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.client.tasks import TaskSet
 from megabot_cli.gateway.forwarding import Forwarding
 from megabot_cli.gateway.outbox import BinaryMessage
-from megabot_cli.gateway.sessions import Session
+from megabot_cli.gateway.sessions import Listener, Session
 from megabot_cli.protocol.envelope import Head, peek
 from megabot_cli.protocol.ids import Prefix
 from megabot_cli.recording.answers import ids_in, payload_of
@@ -109,6 +109,16 @@ class RecordedSession(Session):
         if self._forwarding is None:
             self._forwarding = Forwarding(self, self._recorded.new_upstream, self._tasks)
         self._forwarding.send(text, head)
+
+    def attach(self, listener: Listener) -> None:
+        super().attach(listener)
+        if self._forwarding is not None:
+            self._forwarding.came_back()
+
+    def detach(self, listener: Listener, undelivered: list[bytes], now: float) -> None:
+        super().detach(listener, undelivered, now)
+        if self._forwarding is not None and not self._listeners:
+            self._forwarding.all_left()
 
     def _next(self, found: Found, numbers: list[int]) -> int:
         if found not in self._uses:

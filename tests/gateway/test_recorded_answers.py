@@ -236,8 +236,10 @@ async def test_a_miss_may_be_asked_of_the_real_upstream(
     real = await open_house()
     script = Script().greet().said("hi", "Hello", "m1")
 
-    def new_upstream() -> MegaBotClient:
-        return MegaBotClient(real.gateway.url, api_key=real.key, reconnect=None)
+    def new_upstream(session_id: str | None) -> MegaBotClient:
+        return MegaBotClient(
+            real.gateway.url, api_key=real.key, session_id=session_id, reconnect=None
+        )
 
     async with (
         served(open_house, tmp_path, script, miss="forward", new_upstream=new_upstream) as (
