@@ -24,7 +24,7 @@ from aiohttp import web
 from megabot_cli.relay.loop_lag import EVERY_S
 from tests.faults.rig import Rig, open_rig
 from tests.faults.test_client_faults import Flood, raw_client
-from tests.faults.test_credential_faults import Issuer, talk
+from tests.faults.test_credential_faults import RENEWED, Issuer, talk
 from tests.faults.test_disk_faults import small_disk
 from tests.faults.upstreams import echo
 from tests.peers.programs import needs
@@ -202,16 +202,18 @@ async def test_a_full_disk_alarms_by_its_name(rig: Rig, watched: Watched, tmp_pa
 
 
 @needs("prometheus")
-async def test_a_token_that_is_not_renewed_alarms_until_somebody_does_it(
+async def test_a_token_that_is_not_renewed_alarms_until_somebody_does_it_and_a_short_one_does_not(
     rig: Rig, watched: Watched
 ) -> None:
-    issuer = Issuer()
-    issuer.trouble = [web.Response(status=500) for _ in range(100)]
+    issuer = Issuer(lifetime_s=4.0)
     answers = {"on_login": issuer.issue, "on_refresh": issuer.renew, "gate": issuer.gate}
     server = await rig.upstream(talk, **answers)
     await rig.log_in(server.url)
     await watched.open_relay(rig, server.url, key=None)
     await watched.is_well()
+    await rig.metric_reaches(RENEWED, 2)
+    await watched.is_well()
+    issuer.trouble = [web.Response(status=500) for _ in range(100)]
     issuer.lifetime_s = 1.0
     await log_in_anew(rig, server.url)
     await watched.fires("MegabotRelayTokenNotRenewed", "MegabotRelayRenewalFails")
