@@ -29,14 +29,14 @@ from tests.faults.test_disk_faults import small_disk
 from tests.faults.upstreams import echo
 from tests.peers.programs import needs
 from tests.peers.prometheus import Prometheus, running_prometheus
-from tests.support.certificates import make_certificate
+from tests.support.certificates import make_aged_certificate, make_certificate
 from tests.support.ports import kept_port
 from tests.support.processes import Processes, processes, running_processes, wait_until
 from tests.telemetry.promql import RULES
 
 __all__ = ["processes"]
 
-MOST_RELAYS = 8
+MOST_RELAYS = 9
 RECORDING, ALERTS = RULES
 HELD_FOR = re.compile(r"(?<=min_over_time)(\([^\[]+\[)(\d+)m\]")
 APART = {"enabled": True, "writer": "process"}
@@ -243,6 +243,25 @@ async def test_an_upstream_that_is_not_verified_alarms(
     profile = {"url": server.url, "tls": {"insecure": True}}
     await watched.open_relay(rig, server.url, profiles={"default": profile})
     await watched.fires("MegabotRelayTlsUnverified")
+
+
+@needs("prometheus")
+async def test_a_certificate_that_nears_its_end_alarms_until_one_is_loaded_that_is_new(
+    rig: Rig, watched: Watched, tmp_path: Path
+) -> None:
+    shown = make_aged_certificate(tmp_path, "127.0.0.1", age_days=80, left_days=10)
+    server = await rig.upstream(echo)
+    files = {"tls_cert_file": str(shown.cert_file), "tls_key_file": str(shown.key_file)}
+    await watched.open_relay(rig, server.url, files)
+    said = await watched.fires("MegabotRelayTlsCertificateEnds")
+    assert re.search(r"ends in 9d 23h \d+m", said["MegabotRelayTlsCertificateEnds"])
+    # It ends sooner than the other, and is as new as one can be that lives for two days.
+    renewed = make_certificate(tmp_path, "127.0.0.1")
+    shown.cert_file.write_bytes(renewed.cert_file.read_bytes())
+    shown.key_file.write_bytes(renewed.key_file.read_bytes())
+    reload = await asyncio.to_thread(rig.processes.run, "relay", "reload")
+    assert reload.end() == 0, reload.errors
+    await watched.is_well()
 
 
 @needs("prometheus")
