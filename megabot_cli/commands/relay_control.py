@@ -393,6 +393,8 @@ def _print_status(console: Console, facts: dict[str, Any]) -> None:
         rows.append(("profile", f"{name}, {profile['upstream']}, links {links}{fault}"))
     if facts["token_expires_at"]:
         rows.append(("token", f"until {date_and_time(facts['token_expires_at'])}"))
+    if ends_at := facts.get("certificate_ends_at"):
+        rows.append(("certificate", f"until {date_and_time(ends_at)}"))
     if recording := facts.get("recording"):
         fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
         rows.append(

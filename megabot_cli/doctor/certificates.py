@@ -14,6 +14,12 @@ import msgspec
 
 from megabot_cli.client.endpoint import Endpoint
 from megabot_cli.client.network_faults import network_error, reason_of
+from megabot_cli.client.shown_certificates import (
+    decoded_authority,
+    sent_chain,
+    trusting_anybody,
+    trusting_only,
+)
 from megabot_cli.client.trust import PinnedContext, shown_fingerprint
 from megabot_cli.config.schema import TlsSettings
 from megabot_cli.doctor.findings import Finding, fail, ok, warn
@@ -30,8 +36,6 @@ _DAY_S = 86400.0
 _SELF_SIGNED = (18, 19)
 _UNKNOWN_ISSUER = (19, 20, 21)
 _OTHER_HOST = (62, 64)
-# The dates are read, not judged: by OpenSSL's number, as Python has no name for it.
-_NO_CHECK_TIME = 0x200000
 
 
 class Certificate(msgspec.Struct, frozen=True):
@@ -125,7 +129,7 @@ async def _wants_tls(endpoint: Endpoint) -> bool:
         return False
     try:
         async with asyncio.timeout(PROBE_LIMIT_S):
-            await _shake_hands(endpoint, _trusting_anybody())
+            await _shake_hands(endpoint, trusting_anybody())
     except (TimeoutError, MegabotError, tls.SSLError):
         return False
     return True
@@ -161,7 +165,7 @@ async def _shake_hands(endpoint: Endpoint, context: tls.SSLContext) -> Handshake
         return Handshake(
             version=spoken.version() or "",
             leaf=spoken.getpeercert(True) or b"",
-            chain=_chain(spoken),
+            chain=sent_chain(spoken),
             decoded=spoken.getpeercert() or {},
             took_s=time.perf_counter() - began,
         )
@@ -169,28 +173,12 @@ async def _shake_hands(endpoint: Endpoint, context: tls.SSLContext) -> Handshake
         writer.transport.abort()
 
 
-def _chain(spoken: Any) -> tuple[bytes, ...]:
-    """What the upstream sent, itself first; empty where Python does not tell."""
-    for told_by in (spoken, getattr(spoken, "_sslobj", None)):  # before 3.13 only the inner one
-        ask = getattr(told_by, "get_unverified_chain", None)
-        if ask is not None:
-            sent = ask() or ()
-            return tuple(each if isinstance(each, bytes) else each.public_bytes(2) for each in sent)
-    return ()
-
-
 def _signers(shaken: Handshake) -> list[Certificate]:
     """The certificates above the leaf, as they were sent. Python reads those of authorities."""
-    found = []
-    for sent in shaken.chain[1:]:
-        context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-        try:
-            context.load_verify_locations(cadata=sent)
-            decoded: Any = (context.get_ca_certs() or [{}])[0]
-        except (tls.SSLError, ValueError):
-            decoded = {}
-        found.append(read(decoded, shown_fingerprint(hashlib.sha256(sent).digest())))
-    return found
+    return [
+        read(decoded_authority(sent), shown_fingerprint(hashlib.sha256(sent).digest()))
+        for sent in shaken.chain[1:]
+    ]
 
 
 async def _explain(
@@ -199,7 +187,7 @@ async def _explain(
     """Why a certificate is not trusted: it is asked for again, and read without being trusted."""
     said = f"The certificate is not trusted: {fault.verify_message}"
     try:
-        shaken = await _shake_hands(endpoint, _trusting_anybody())
+        shaken = await _shake_hands(endpoint, trusting_anybody())
     except (MegabotError, tls.SSLError):
         return fail(CouldNotConnect(said, "`tls.ca_file` names certificates to trust."))
     certificate = await _certificate_of(endpoint, shaken)
@@ -297,7 +285,7 @@ async def _certificate_of(endpoint: Endpoint, shaken: Handshake) -> Certificate:
     decoded = shaken.decoded
     if not decoded:
         try:
-            decoded = (await _shake_hands(endpoint, _trusting_only(shaken.leaf))).decoded
+            decoded = (await _shake_hands(endpoint, trusting_only(shaken.leaf))).decoded
         except (MegabotError, tls.SSLError, ValueError):
             decoded = {}
     return read(decoded, shown_fingerprint(hashlib.sha256(shaken.leaf).digest()))
@@ -318,21 +306,6 @@ def read(decoded: dict[str, Any], fingerprint: str) -> Certificate:
         _seconds(decoded.get("notBefore")),
         _seconds(decoded.get("notAfter")),
     )
-
-
-def _trusting_anybody() -> tls.SSLContext:
-    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = tls.CERT_NONE
-    return context
-
-
-def _trusting_only(leaf: bytes) -> tls.SSLContext:
-    context = tls.SSLContext(tls.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_flags |= tls.VERIFY_X509_PARTIAL_CHAIN | tls.VerifyFlags(_NO_CHECK_TIME)
-    context.load_verify_locations(cadata=leaf)
-    return context
 
 
 def _plain(host: str) -> str:

@@ -22,6 +22,7 @@ from megabot_cli.errors import BadConfiguration
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper
 from megabot_cli.listening.private_socket import bind_private_socket
 from megabot_cli.relay.admission import LOOPBACK_HOSTS
+from megabot_cli.relay.own_certificate import Validity, validity_of
 from megabot_cli.relay.tls_door import TlsDoor
 
 log = structlog.get_logger("relay")
@@ -36,6 +37,7 @@ class Door(msgspec.Struct):
     listen: str
     socket: socket.socket
     tls: ssl.SSLContext | None = None
+    certificate: Validity | None = None
 
     @property
     def port(self) -> int | None:
@@ -83,7 +85,7 @@ class Doors:
                 f"cannot listen on {listen}: {reason}",
                 "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
             ) from None
-        door = Door(listen, taken, tls)
+        door = Door(listen, taken, tls, validity_of(tls) if tls is not None else None)
         self._open.append(door)
         return door
 
@@ -93,6 +95,12 @@ class Doors:
             if door.tls is not None:
                 server_tls(settings)  # one that is of no use must not replace half of a good one
                 _load_certificate(door.tls, settings)
+                door.certificate = validity_of(door.tls)
+
+    @property
+    def certificate(self) -> Validity | None:
+        """How long the one holds that clients are shown now; None where there is no TLS."""
+        return next((door.certificate for door in self._open if door.certificate), None)
 
     async def serve(self, door: Door, app: web.Application) -> None:
         """Let `app` answer whoever comes through this door."""

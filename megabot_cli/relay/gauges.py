@@ -22,6 +22,8 @@ def measure(relay: Relay) -> RelayGauges:
     now.draining = relay.draining
     now.tasks = len(asyncio.all_tasks())
     now.taps, now.strangers = relay.watchers, relay.strangers
+    if (certificate := relay.doors.certificate) is not None:
+        now.certificate = certificate.starts_at, certificate.ends_at
     for identity in relay.identities.values():
         _add_identity(now, identity)
     for client in relay.local_clients:

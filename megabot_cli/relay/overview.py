@@ -40,6 +40,7 @@ def status(relay: Relay) -> Facts:
         "waiting_to_upstream": gauges.waiting_to_upstream,
         "outbox_bytes": gauges.outbox_bytes,
         "token_expires_at": gauges.token_expires_at,
+        "certificate_ends_at": gauges.certificate and gauges.certificate[1],
         "messages": {
             "to_upstream": numbers.messages_to_upstream,
             "to_client": numbers.messages_to_client,

@@ -114,6 +114,7 @@ class RelayCollector(Collector):
         yield from _credentials(self._numbers, now)
         yield from _memory(now)
         yield from _process(self._numbers, now)
+        yield from _certificate(now)
         if now.recorder is not None:
             yield from _recorder(now.recorder)
 
@@ -408,6 +409,19 @@ def _process(numbers: RelayNumbers, now: RelayGauges) -> Iterator[Metric]:
     yield _gauge("draining", "1 while the relay stops.", now.draining)
     yield _gauge("start_time_seconds", "When the relay started, Unix time.", now.started_at)
     yield _gauge("tasks", "Tasks of the event loop: a few for each link and client.", now.tasks)
+
+
+def _certificate(now: RelayGauges) -> Iterator[Metric]:
+    if now.certificate is not None:
+        starts_at, ends_at = now.certificate
+        yield _gauge(
+            "tls_certificate_end_timestamp_seconds",
+            "When the certificate ends that clients are shown, or the first in its chain, Unix "
+            "time; absent without TLS. Read at the start and at each reload.",
+            ends_at,
+        )
+        start = "tls_certificate_start_timestamp_seconds"
+        yield _gauge(start, "When that certificate began to hold, Unix time.", starts_at)
 
 
 def _recorder(recorder: RecorderGauges) -> Iterator[Metric]:

@@ -127,6 +127,8 @@ class RelayGauges:
         self.ready = False
         self.draining = False
         self.started_at = 0.0  # Unix seconds
+        # When the one that clients are shown starts and ends, Unix seconds; None without TLS.
+        self.certificate: tuple[float, float] | None = None
         self.profiles: dict[str, ProfileGauges] = {}
         self.recorder: RecorderGauges | None = None
 
@@ -167,8 +169,9 @@ class RecorderGauges(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def example_gauges() -> RelayGauges:
-    """A relay of one profile that records, at rest: with it a scrape has every metric."""
+    """A relay of one profile that records and has TLS, at rest: so a scrape has every metric."""
     now = RelayGauges()
+    now.certificate = (0.0, 0.0)
     now.profiles["default"] = ProfileGauges(
         token_obtained_at=0.0, token_expires_at=0.0, token_renewable=True, tls_insecure=False
     )

@@ -14,17 +14,22 @@ from websockets.sync.client import connect
 from tests.peers.programs import needs
 from tests.peers.prometheus import Prometheus, running_prometheus
 from tests.peers.stage import Stage, chat_message
-from tests.support.processes import wait_until
+from tests.support.certificates import make_certificate
+from tests.support.processes import running_processes, wait_until
 from tests.telemetry.promql import CONFIG, RULES, rules
 
 DASHBOARD = json.loads((CONFIG / "grafana" / "megabot-relay.json").read_text(encoding="utf-8"))
 QUERIES = [target["expr"] for panel in DASHBOARD["panels"] for target in panel.get("targets", ())]
 
 
+def instance_of(admin_url: str) -> str:
+    return admin_url.removeprefix("http://")
+
+
 @pytest.fixture
 def prometheus(stage: Stage, tmp_path: Path, port: int) -> Iterator[Prometheus]:
     """One that scrapes the stage's relay."""
-    targets = [{"targets": [stage.admin_url.removeprefix("http://")]}]
+    targets = [{"targets": [instance_of(stage.admin_url)]}]
     with running_prometheus(stage.processes, tmp_path, port, targets) as prometheus:
         yield prometheus
 
@@ -43,8 +48,27 @@ def as_grafana_sends(expression: str) -> str:
     return expression
 
 
+@pytest.fixture
+def prometheus_of_two(stage: Stage, tmp_path: Path, port: int) -> Iterator[Prometheus]:
+    """One that scrapes a relay with TLS too."""
+    shown = make_certificate(tmp_path, "127.0.0.1")
+    settings = {
+        "MEGABOT_URL": stage.gateway_url,
+        "MEGABOT_API_KEY": stage.api_key,
+        "MEGABOT_RELAY_TLS_CERT_FILE": str(shown.cert_file),
+        "MEGABOT_RELAY_TLS_KEY_FILE": str(shown.key_file),
+    }
+    with running_processes(tmp_path / "home") as processes:
+        free = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
+        other = processes.megabot("relay", *free, env=settings).ready()
+        targets = [{"targets": [instance_of(url) for url in (stage.admin_url, other["admin_url"])]}]
+        with running_prometheus(processes, tmp_path, port, targets) as prometheus:
+            yield prometheus
+
+
 @needs("prometheus")
-def test_every_query_of_the_dashboard_has_data(stage: Stage, prometheus: Prometheus) -> None:
+def test_every_query_of_the_dashboard_has_data(stage: Stage, prometheus_of_two: Prometheus) -> None:
+    prometheus = prometheus_of_two
     unanswered = dict.fromkeys(map(as_grafana_sends, QUERIES))
     numbers = iter(range(1000))
 
@@ -56,7 +80,8 @@ def test_every_query_of_the_dashboard_has_data(stage: Stage, prometheus: Prometh
         return not unanswered
 
     wait_until(all_answered, "data for every query", 40, said=lambda: "\n".join(unanswered))
-    p95 = "histogram_quantile(0.95, rate(megabot_relay_reply_seconds_bucket[1m]))"
+    here = f'{{instance="{instance_of(stage.admin_url)}"}}'
+    p95 = f"histogram_quantile(0.95, rate(megabot_relay_reply_seconds_bucket{here}[1m]))"
     (reply_s,) = prometheus.samples(p95)
     assert 0 < reply_s < 30
     assert not math.isnan(reply_s)

@@ -23,7 +23,7 @@ from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.reloading import Reread
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
-from tests.support.certificates import Certificate, make_certificate
+from tests.support.certificates import Certificate, make_aged_certificate, make_certificate
 
 Knock = Callable[..., Awaitable["Stranger"]]
 
@@ -250,6 +250,52 @@ async def test_a_renewed_certificate_is_shown_after_a_reload_and_one_of_no_use_i
     trusting = ssl.create_default_context(cafile=str(renewed.cert_file))
     async with MegaBotClient(relay.url, ssl=trusting, token="the-client-token") as client:
         assert client.session_id
+
+
+async def test_a_scrape_tells_the_end_of_the_certificate_that_clients_are_shown(
+    stage: Stage, gateway: Gateway, tmp_path: Path
+) -> None:
+    shown = make_aged_certificate(tmp_path, "127.0.0.1", age_days=80, left_days=10)
+    files: dict[str, Any] = {
+        "tls_cert_file": str(shown.cert_file),
+        "tls_key_file": str(shown.key_file),
+    }
+    settings = RelaySettings(**files)
+    relay = await stage.open_relay(
+        gateway.url, read_settings=lambda: Reread(settings, LimitSettings()), **files
+    )
+    in_days = await days_told(stage, relay)
+    assert in_days == pytest.approx((-80, 10), abs=0.01)
+    renewed = make_certificate(tmp_path, "127.0.0.1")
+    shown.cert_file.write_bytes(renewed.cert_file.read_bytes())  # its key is still to come
+    with pytest.raises(BadConfiguration):
+        relay.operations.reload()
+    assert await days_told(stage, relay) == pytest.approx((-80, 10), abs=0.01)
+    shown.key_file.write_bytes(renewed.key_file.read_bytes())
+    relay.operations.reload()
+    assert await days_told(stage, relay) == pytest.approx((0, 2), abs=0.01)
+    async with stage.http.get(f"{relay.admin_url}/relay/status") as answer:
+        ends_at = (await answer.json())["certificate_ends_at"]
+    assert (ends_at - time.time()) / 86400 == pytest.approx(2, abs=0.01)
+
+
+async def days_told(stage: Stage, relay: Relay) -> tuple[float, ...]:
+    """In how many days the certificate starts and ends, by a scrape."""
+    async with stage.http.get(f"{relay.admin_url}/metrics") as answer:
+        text = await answer.text()
+    told = dict(
+        line.split()
+        for line in text.splitlines()
+        if line.startswith("megabot_relay_tls_certificate")
+    )
+    names = (f"megabot_relay_tls_certificate_{end}_timestamp_seconds" for end in ("start", "end"))
+    return tuple((float(told[name]) - time.time()) / 86400 for name in names)
+
+
+async def test_without_tls_no_scrape_tells_of_a_certificate(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    async with stage.http.get(f"{relay.admin_url}/metrics") as answer:
+        assert "tls_certificate" not in await answer.text()
 
 
 async def test_other_machines_may_come_with_tls_and_a_token_and_not_otherwise(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import time
 import urllib.request
@@ -15,7 +16,8 @@ import pytest
 from tests.scripts.conftest import Operator
 from tests.scripts.test_relay_and_recordings import Running, start_relay
 from tests.scripts.test_terminal import echoes, ended, on_a_terminal
-from tests.support.processes import Processes, running_processes, wait_until
+from tests.support.certificates import make_aged_certificate, make_certificate
+from tests.support.processes import Processes, megabot, running_processes, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -156,6 +158,36 @@ def test_hup_reloads_and_usr1_dumps_away_from_a_terminal(
     wait_until(lambda: "flight_recorder.written" in "\n".join(process.error_lines), "the dump")
     process.signal(signal.SIGTERM)
     assert process.wait() in (0, 143)
+
+
+def test_status_tells_until_when_the_certificate_holds_that_hup_has_read(
+    ann: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    shown = make_aged_certificate(tmp_path, "127.0.0.1", age_days=80, left_days=10)
+    files = {
+        "MEGABOT_RELAY_TLS_CERT_FILE": str(shown.cert_file),
+        "MEGABOT_RELAY_TLS_KEY_FILE": str(shown.key_file),
+    }
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
+    relay = processes.start("relay", command, env=ann.environment() | files, typed="")
+    relay.ready()
+    assert until_when(ann) == in_days(10)
+    renewed = make_certificate(tmp_path, "127.0.0.1")
+    shown.cert_file.write_bytes(renewed.cert_file.read_bytes())
+    shown.key_file.write_bytes(renewed.key_file.read_bytes())
+    relay.signal(signal.SIGHUP)
+    wait_until(lambda: "relay.reloaded" in "\n".join(relay.error_lines), "the reload")
+    assert until_when(ann) == in_days(2)
+
+
+def until_when(operator: Operator) -> str | None:
+    """The day that `relay status` tells for its certificate."""
+    told = re.search(r"^certificate +until (\S+)", operator.types("relay", "status").stdout, re.M)
+    return told and told[1]
+
+
+def in_days(days: int) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(time.time() + days * 86400))
 
 
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,33 @@ def make_certificate(folder: Path, host: str) -> Certificate:
         "-keyout", made.key_file, "-out", made.cert_file,
     )  # fmt: skip
     return made
+
+
+def make_aged_certificate(
+    folder: Path, host: str, *, age_days: float, left_days: float
+) -> Certificate:
+    """One for `host` that somebody made `age_days` ago, and that ends in `left_days`."""
+    made = Certificate(folder / f"{host}.aged.pem", folder / f"{host}.aged.key")
+    request, settings = made.key_file.with_suffix(".csr"), folder / "ca.cnf"
+    (folder / "index.txt").touch()
+    settings.write_text(
+        "[ca]\ndefault_ca = own\n[own]\npolicy = names\ndefault_md = sha256\n"
+        f"database = {folder / 'index.txt'}\nnew_certs_dir = {folder}\n"
+        f"serial = {folder / 'serial'}\n"
+        f"[names]\ncommonName = supplied\n[extensions]\nsubjectAltName = {_kind(host)}:{host}\n"
+    )
+    _openssl("req", *_KEY, "-subj", f"/CN={host}", "-keyout", made.key_file, "-out", request)
+    # `openssl x509` lets nobody choose the beginning before its version 3.4.
+    _openssl(
+        "ca", "-batch", "-selfsign", "-notext", "-create_serial", "-config", settings,
+        "-extensions", "extensions", "-keyfile", made.key_file, "-in", request,
+        "-startdate", _in_days(-age_days), "-enddate", _in_days(left_days), "-out", made.cert_file,
+    )  # fmt: skip
+    return made
+
+
+def _in_days(days: float) -> str:
+    return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
 
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes")

@@ -58,7 +58,7 @@ def test_there_is_everything_that_the_relay_promises_to_show() -> None:
         "recorder_lag_seconds", "recorder_queue_records", "recorder_dropped_records",
         "recorder_disk_full", "bytes", "messages", "typed_messages", "refusals", "routes",
         "recoveries", "rate_limit_waits", "invalid", "link_up_seconds", "start_time_seconds",
-        "tls_insecure", "ready",
+        "tls_insecure", "ready", "tls_certificate_end_timestamp_seconds",
     }  # fmt: skip
     assert not promised - {name.removeprefix("megabot_relay_") for name in ours()}
 
