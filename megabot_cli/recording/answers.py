@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from typing import Any, Final
+from sys import intern
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -82,7 +83,7 @@ class Part(msgspec.Struct, eq=False, gc=False):
 class Answer(msgspec.Struct, eq=False, gc=False):
     """All that came back to one message. Times are seconds on the caller's clock."""
 
-    parts: list[Part] = []
+    parts: list[Part] = cast("list[Part]", ())  # most have one, and no list of their own till then
     messages: int = 0
     first_at: float | None = None
     last_at: float | None = None
@@ -109,7 +110,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
             chunk = _chunk(part.payload)
             if chunk is not None:
                 return self._grow(head, chunk, joined)
-        self.parts.append(part)
+        self._append(part)
         self.ended = self.ended or part.type in _ENDING
         return part
 
@@ -118,7 +119,13 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         they take memory once then. None of them grows any more."""
         same = len(self.parts) == len(other.parts)
         if same and all(map(_says_the_same, self.parts, other.parts)):
-            self.parts = other.parts.copy()
+            self.parts = other.parts[:]
+
+    def _append(self, part: Part) -> None:
+        if self.parts:
+            self.parts.append(part)
+        else:
+            self.parts = [part]  # a list that has room for one alone
 
     def forget_words(self) -> None:
         """Keep only how far the answer is, for who needs to know no more."""
@@ -132,7 +139,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         if part is None:
             part = streams[key] = Part("chat_stream")
             part.stream = Stream()
-            self.parts.append(part)
+            self._append(part)
         assert part.stream is not None
         if part.stream.add(chunk, joined).finished:
             del streams[key]
@@ -145,8 +152,9 @@ class Correlator:
     Messages go by their place in the replay. `answers` grows as replies are given.
     """
 
-    def __init__(self) -> None:
-        self.answers: dict[int, Answer] = {}
+    def __init__(self, answers: dict[int, Answer] | None = None) -> None:
+        """`answers` may be shared by several, where a place is known to one of them alone."""
+        self.answers: dict[int, Answer] = {} if answers is None else answers
         self._by_id: dict[str, int] = {}
         # Ids that several messages have: those of two clients, or of one that asks again.
         self._shared: dict[str, list[int]] = {}
@@ -196,7 +204,8 @@ class Correlator:
         """
         reply = _read(text)
         if reply is not None:
-            taken = self.take(reply, Part(reply.type, raw=reply.payload), at)
+            kind = reply.type and intern(reply.type)  # of so many, the same few
+            taken = self.take(reply, Part(kind, raw=reply.payload), at)
             return [taken] if taken is not None else []
         one = head is not None and head.type != "batch"
         grown = []

@@ -177,8 +177,7 @@ class Lane:
         name = "" if self._has_session else client
         correlator = self._correlators.get(name)
         if correlator is None:
-            self._correlators[name] = correlator = Correlator()
-            correlator.answers = self._answers
+            self._correlators[name] = correlator = Correlator(self._answers)
         return correlator
 
     def _learn(self, place: int, part: Part) -> None:

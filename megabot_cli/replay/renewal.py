@@ -40,11 +40,11 @@ class Renewal:
         """As `of` each, which are of one client; in a third of the time where they name nothing
         but themselves."""
         filled = [
-            (message.template, message.text)
+            (message.template, text)
             for message in pack
-            if message.template is not None and isinstance(message.text, str)
+            if message.template is not None and isinstance(text := message.text, str)
         ]
-        recorded = [template.id for template, _ in filled]
+        recorded = [template.id_in(text) for template, text in filled]
         made = new_ids("msg", len(filled))
         ids = self._names.of(pack[0].client)
         if len(filled) < len(pack) or not ids.learn_all(recorded, made):
