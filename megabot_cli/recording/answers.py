@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from sys import intern
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import msgspec
 
@@ -52,20 +52,37 @@ decode_reply: Final = msgspec.json.Decoder(Reply).decode
 """Read a message; raises `envelope.UNREADABLE` for what `peek` reads in another way, or not."""
 
 
+class Aside(Protocol):
+    """Where texts are kept that memory has no room for."""
+
+    def put(self, text: str | bytes) -> int | None:
+        """Keep a text; return its number, None where it cannot be kept."""
+
+    def get(self, number: int) -> str | bytes:
+        """A text as it was put."""
+
+
+_aside_decoder = msgspec.json.Decoder(tuple[str | None, msgspec.Raw])
+
+
 class Part(msgspec.Struct, eq=False, gc=False):
     """One step of an answer: a whole message, or a stream however it was cut into chunks.
 
-    Given as `raw`, the payload is decoded when somebody asks for it.
+    Given as `raw`, the payload is decoded when somebody asks for it. Put aside, it is read each
+    time.
     """
 
     type: str | None
     _payload: Any = None
     raw: msgspec.Raw | None = None
     stream: Stream | None = None
-    id: str | None = None  # of a whole message
+    id: str | None = None  # of a whole message; `named` knows it in any case
+    _aside: Aside | None = None  # who has id and payload by the number that stands for that
 
     @property
     def payload(self) -> Any:
+        if self._aside is not None:
+            return _decoded(self._got(self._aside)[1])
         if self.raw is not None:
             self._payload, self.raw = _decoded(self.raw), None
         return self._payload
@@ -74,8 +91,34 @@ class Part(msgspec.Struct, eq=False, gc=False):
     def is_whole(self) -> bool:
         return self.stream is None or self.stream.finished
 
+    @property
+    def named(self) -> str | None:
+        return self._got(self._aside)[0] if self._aside is not None else self.id
+
+    def letters(self) -> bytes | None:
+        """The payload as it was written; None of one that is not known so any more."""
+        if self._aside is not None:
+            return bytes(self._got(self._aside)[1])
+        return bytes(self.raw) if self.raw is not None else None
+
+    def put_aside(self, aside: Aside) -> None:
+        """Keep there what a whole message says, if that is possible."""
+        if self.stream is not None:
+            return
+        try:
+            text = msgspec.json.encode((self.id, self._payload if self.raw is None else self.raw))
+        except (UnicodeError, RecursionError, OverflowError):
+            return
+        number = aside.put(text)
+        if number is not None:
+            self._payload, self._aside = number, aside
+            self.raw = self.id = None
+
+    def _got(self, aside: Aside) -> tuple[str | None, msgspec.Raw]:
+        return _aside_decoder.decode(aside.get(self._payload))
+
     def forget_words(self) -> None:
-        self._payload = self.raw = None
+        self._payload = self.raw = self._aside = None
         if self.is_whole:
             self.stream = None
 
@@ -302,7 +345,8 @@ def _says_the_same(part: Part, other: Part) -> bool:
         return False
     if part.stream is not None and other.stream is not None:
         return part.stream.text == other.stream.text
-    return part.raw is not None and other.raw is not None and bytes(part.raw) == bytes(other.raw)
+    letters = part.letters()
+    return letters is not None and letters == other.letters()
 
 
 def _says_again(whole: Part, answer: Answer) -> bool:

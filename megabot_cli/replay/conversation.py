@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
 from functools import partial
 from sys import intern
 from typing import Final
@@ -17,6 +18,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.rewriting import Template, referred_in, template_of
 from megabot_cli.replay.lifetimes import Present, Recorded
 from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.recorded_message import RecordedMessage
 from megabot_cli.replay.seeking import (
     lane_of,
     records_from,
@@ -26,6 +28,7 @@ from megabot_cli.replay.seeking import (
 )
 from megabot_cli.replay.tool_calls import Call, RecordedCalls
 from megabot_cli.storage.choosing import started_at_s, warnings_of
+from megabot_cli.storage.kept_texts import KeptTexts
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
 
@@ -34,36 +37,6 @@ ALWAYS_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 """What always gets an answer, or a refusal."""
 # Who hung up sooner than that after its question cannot say that no answer came.
 _PATIENCE_US: Final = 60_000_000
-
-
-class RecordedMessage(msgspec.Struct, gc=False):
-    """One message of a recorded client.
-
-    `lane` names the connection that it shared upstream with its fellows. `held_back` says
-    why it is not sent again; `compared` is False where the recording cannot know the answer,
-    `broken_off` True where it ends before the answer may have.
-    """
-
-    place: int
-    n: int
-    t: int
-    client: str
-    lane: str
-    session: str | None
-    type: str | None
-    named: bool  # whether it has an id
-    text: str | bytes
-    redacted: bool = False
-    held_back: str | None = None
-    compared: bool = True
-    broken_off: bool = False
-    template: Template | None = None  # where it is made new, if it names but itself
-    call: Call | None = None  # of the upstream's, whose result it is
-
-    @property
-    def context(self) -> bool:
-        """Whether it was said before what was chosen: then it is sent first."""
-        return self.place < 0
 
 
 class RecordedMark(msgspec.Struct, frozen=True):
@@ -75,10 +48,14 @@ class RecordedMark(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct):
-    """A recording, as a replay sees it: what to send, in order, and what was answered."""
+    """A recording, as a replay sees it: what to send, in order, and what was answered.
+
+    Whoever has read it closes it, when nobody asks for the words of either any more.
+    """
 
     messages: list[RecordedMessage]
     answers: dict[int, Answer]
+    texts: KeptTexts
     upstream: str
     clean: bool
     warnings: list[str]
@@ -88,6 +65,9 @@ class Conversation(msgspec.Struct):
     ids_clash: bool = False  # whether two clients used one id
     unasked_calls: Mapping[str, list[Call]] = {}  # of tools, which named no message; by lane
     referred: frozenset[str] = frozenset()  # ids of the upstream's that are named in what is sent
+
+    def close(self) -> None:
+        self.texts.close()
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -117,13 +97,24 @@ class Conversation(msgspec.Struct):
         return min(spoke_at, self.lives.opened.get(client, spoke_at))
 
 
-def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversation:
-    """Read a recording; what is wanted of it stays in memory.
+def read_conversation(
+    reader: RecordReader, options: ReplayOptions, texts: KeptTexts | None = None
+) -> Conversation:
+    """Read a recording; what is wanted of it stays in memory, but for the words that `texts`
+    keeps: they are closed with the conversation, or where there is none.
 
     What stands well before the place to begin at is passed over where that can be done; for
     `with_context` what the chosen lanes said there is then sought by itself.
     """
-    reading = _Reading(options, started_at_s(reader))
+    with ExitStack() as on_fault:
+        texts = on_fault.enter_context(closing(texts or KeptTexts()))
+        conversation = _read(reader, options, texts)
+        on_fault.pop_all()
+    return conversation
+
+
+def _read(reader: RecordReader, options: ReplayOptions, texts: KeptTexts) -> Conversation:
+    reading = _Reading(options, started_at_s(reader), texts)
     begin = with_lead(reader, reading.chooser.begin)
     records: Iterable[Record] = reader
     if begin is not None and begin.kind == "number":
@@ -135,14 +126,14 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         reading.take(record)
     reading.decide_all()
     reading.settle_context(reader if begin is not None else None)
-    answers = reading.answers
     # What was cut out of a recording may lack the end of an answer as well.
     if not reader.clean or (reader.header is not None and HOLES in reader.header.labels):
         reading.break_off()
     reading.doubt_unanswered()
     return Conversation(
         messages=reading.messages,
-        answers=answers,
+        answers=reading.answers,
+        texts=texts,
         upstream=reader.header.upstream if reader.header is not None else "",
         clean=reader.clean,
         warnings=[*reader.warnings, *reading.warnings()],
@@ -158,7 +149,8 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
 class _Reading:
     """What has been read so far."""
 
-    def __init__(self, options: ReplayOptions, began_at_s: float) -> None:
+    def __init__(self, options: ReplayOptions, began_at_s: float, texts: KeptTexts) -> None:
+        self._texts = texts
         self.messages: list[RecordedMessage] = []
         self.marks: list[RecordedMark] = []
         self._earlier: list[RecordedMessage] = []
@@ -238,6 +230,9 @@ class _Reading:
             for place, _ in grown:
                 self._newest[lane] = place
             self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
+            if grown and self._texts.is_due(len(payload)):
+                for _, part in grown:
+                    part.put_aside(self._texts)
 
     def came_or_went(self, record: Record, *, within: bool) -> None:
         if record.client is None:
@@ -283,7 +278,7 @@ class _Reading:
             session=record.session and intern(record.session),
             type=record.type and intern(record.type),
             named=record.id is not None,
-            text=payload,
+            said=payload,
             redacted=bool(record.redacted),
             held_back=held_back,
             template=template,
@@ -292,6 +287,8 @@ class _Reading:
         )
         if record.id is not None:
             self._note_id(record.id, message)
+        if self._texts.is_due(len(payload)):
+            message.put_aside(self._texts)
         return message
 
     def _note_id(self, message_id: str, message: RecordedMessage) -> None:

@@ -206,7 +206,7 @@ class Lane:
         if then.type != part.type:
             return
         names, named = ids_in(part.payload), ids_in(then.payload)
-        pairs = [(then.id, part.id), *((named[key], names.get(key)) for key in named)]
+        pairs = [(then.named, part.id), *((named[key], names.get(key)) for key in named)]
         for before, now in pairs:
             if before in self._referred and now is not None:
                 self._ids.learn(before, now)
