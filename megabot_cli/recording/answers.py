@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from sys import intern
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -19,6 +19,7 @@ from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
 from megabot_cli.protocol.messages import ChatStream
 from megabot_cli.protocol.streams import Stream, joined_in, stream_key
+from megabot_cli.recording.aside import Aside, StreamAside, stream_aside
 
 _ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
 # What nobody asked for when it names nobody: it is told, and compared with nothing.
@@ -52,16 +53,6 @@ decode_reply: Final = msgspec.json.Decoder(Reply).decode
 """Read a message; raises `envelope.UNREADABLE` for what `peek` reads in another way, or not."""
 
 
-class Aside(Protocol):
-    """Where texts are kept that memory has no room for."""
-
-    def put(self, text: str | bytes) -> int | None:
-        """Keep a text; return its number, None where it cannot be kept."""
-
-    def get(self, number: int) -> str | bytes:
-        """A text as it was put."""
-
-
 _aside_decoder = msgspec.json.Decoder(tuple[str | None, msgspec.Raw])
 
 
@@ -75,7 +66,7 @@ class Part(msgspec.Struct, eq=False, gc=False):
     type: str | None
     _payload: Any = None
     raw: msgspec.Raw | None = None
-    stream: Stream | None = None
+    stream: Stream | StreamAside | None = None
     id: str | None = None  # of a whole message; `named` knows it in any case
     _aside: Aside | None = None  # who has id and payload by the number that stands for that
 
@@ -102,8 +93,10 @@ class Part(msgspec.Struct, eq=False, gc=False):
         return bytes(self.raw) if self.raw is not None else None
 
     def put_aside(self, aside: Aside) -> None:
-        """Keep there what a whole message says, if that is possible."""
+        """Keep there what it says, if it is whole and that is possible."""
         if self.stream is not None:
+            if isinstance(self.stream, Stream):
+                self.stream = stream_aside(self.stream, aside)
             return
         try:
             text = msgspec.json.encode((self.id, self._payload if self.raw is None else self.raw))
@@ -183,9 +176,10 @@ class Answer(msgspec.Struct, eq=False, gc=False):
             part = streams[key] = Part("chat_stream")
             part.stream = Stream()
             self._append(part)
-        assert part.stream is not None
+        assert isinstance(part.stream, Stream)
         if part.stream.add(chunk, joined).finished:
             del streams[key]
+            self._streams = streams or None
         return part
 
 

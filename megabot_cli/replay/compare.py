@@ -164,10 +164,10 @@ def _is_mergeable(part: Part) -> bool:
 
 def _says_the_same(old: Part, new: Part) -> bool:
     """Whether two parts are the same to the letter, so that nothing of them need be left out."""
+    if old is new:  # what came as it was recorded is kept once
+        return True
     if old.stream is not None or new.stream is not None:
         return False
-    if old is new:
-        return True
     letters = old.letters()
     if letters is not None and letters == new.letters():
         return True

@@ -12,7 +12,7 @@ from typing import Final
 import msgspec
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
+from megabot_cli.recording.answers import Answer, Correlator, Part, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.rewriting import Template, referred_in, template_of
@@ -230,9 +230,16 @@ class _Reading:
             for place, _ in grown:
                 self._newest[lane] = place
             self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
-            if grown and self._texts.is_due(len(payload)):
-                for _, part in grown:
-                    part.put_aside(self._texts)
+            for _, part in grown:
+                self._put_aside(part, len(payload))
+
+    def _put_aside(self, part: Part, size: int) -> None:
+        if part.stream is not None:
+            if not part.is_whole:
+                return
+            size = len(part.stream.text)
+        if self._texts.is_due(size):
+            part.put_aside(self._texts)
 
     def came_or_went(self, record: Record, *, within: bool) -> None:
         if record.client is None:

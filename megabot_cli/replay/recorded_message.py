@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from megabot_cli.recording.answers import Aside
+from megabot_cli.recording.aside import Aside
 from megabot_cli.recording.rewriting import Template
 from megabot_cli.replay.tool_calls import Call
 

@@ -6,12 +6,14 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from megabot_cli.recording.record import Record
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.outcome import Played
@@ -207,14 +209,24 @@ conversation.close()
 """
 
 
-def peak_kib(path: Path, pairs: int) -> int:
+def in_one(message_id: str) -> list[str]:
+    return [answer("y" * 1000, reply_to=message_id)]
+
+
+def in_chunks(message_id: str) -> list[str]:
+    pieces = [chunk("y" * 500, place, reply_to=message_id) for place in (1, 2)]
+    return [*pieces, chunk("", 3, last=True, reply_to=message_id)]
+
+
+def peak_kib(path: Path, pairs: int, answers: Callable[[str], list[str]]) -> int:
     """The most that a process took which has read so many questions and answers of 1 KB."""
-    records = []
+    records: list[Record] = []
     for place in range(pairs):
         message_id = f"msg_{place:012}"
-        records.append(sent(2 * place + 1, say("x" * 1000, message_id), t=place))
-        records.append(came(2 * place + 2, answer("y" * 1000, reply_to=message_id)))
-        records[-1].t = place
+        records.append(sent(len(records) + 1, say("x" * 1000, message_id)))
+        records += [came(len(records) + 1, text) for text in answers(message_id)]
+    for record in records:
+        record.t = record.n
     write_recording(path, records)
     done = subprocess.run([sys.executable, "-c", READ, path], capture_output=True, check=True)
     count, peak = done.stdout.split()
@@ -223,6 +235,9 @@ def peak_kib(path: Path, pairs: int) -> int:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_long_recording_takes_less_memory_than_its_words(tmp_path: Path) -> None:
-    few, many = (peak_kib(tmp_path / f"{pairs}.jsonl", pairs) for pairs in (4_000, 24_000))
+@pytest.mark.parametrize("answers", [in_one, in_chunks])
+def test_a_long_recording_takes_less_memory_than_its_words(
+    tmp_path: Path, answers: Callable[[str], list[str]]
+) -> None:
+    few, many = (peak_kib(tmp_path / f"{pairs}.jsonl", pairs, answers) for pairs in (4_000, 24_000))
     assert (many - few) * 1024 / 20_000 < 1400  # bytes for each: its words alone are 2200
