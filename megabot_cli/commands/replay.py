@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -254,8 +255,8 @@ def replay(
         return
     replaying.check_steps(pace, stage)
     check_files(stage)
-    conversation = replaying.read(invocation, stage)
-    run(replaying.play(invocation, stage, conversation), loop="fast")
+    with closing(replaying.read(invocation, stage)) as conversation:
+        run(replaying.play(invocation, stage, conversation), loop="fast")
 
 
 def _pace(word: str) -> dict[str, Any]:

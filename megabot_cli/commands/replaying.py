@@ -62,6 +62,7 @@ def show_answering(invocation: Invocation, recording: OpenRecording, listen: str
 
 def read(invocation: Invocation, stage: Stage) -> Conversation:
     """What is to be played, before anything begins: a signal may still end that at once.
+    Whoever has read it closes it.
 
     NotFound where nothing of it would be sent.
     """
@@ -71,6 +72,7 @@ def read(invocation: Invocation, stage: Stage) -> Conversation:
     with open_source(invocation, stage.source) as reader:
         conversation = read_conversation(reader, stage.options)
     if not conversation.to_send():
+        conversation.close()
         raise _nothing_to_send(conversation)
     return conversation
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Sequence
-from typing import Any, Final
+from sys import intern
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -18,6 +19,7 @@ from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
 from megabot_cli.protocol.messages import ChatStream
 from megabot_cli.protocol.streams import Stream, joined_in, stream_key
+from megabot_cli.recording.aside import Aside, StreamAside, stream_aside
 
 _ENDING: Final = frozenset(("chat_receive", "connection_error", "tool_result"))
 # What nobody asked for when it names nobody: it is told, and compared with nothing.
@@ -51,20 +53,27 @@ decode_reply: Final = msgspec.json.Decoder(Reply).decode
 """Read a message; raises `envelope.UNREADABLE` for what `peek` reads in another way, or not."""
 
 
+_aside_decoder = msgspec.json.Decoder(tuple[str | None, msgspec.Raw])
+
+
 class Part(msgspec.Struct, eq=False, gc=False):
     """One step of an answer: a whole message, or a stream however it was cut into chunks.
 
-    Given as `raw`, the payload is decoded when somebody asks for it.
+    Given as `raw`, the payload is decoded when somebody asks for it. Put aside, it is read each
+    time.
     """
 
     type: str | None
     _payload: Any = None
     raw: msgspec.Raw | None = None
-    stream: Stream | None = None
-    id: str | None = None  # of a whole message
+    stream: Stream | StreamAside | None = None
+    id: str | None = None  # of a whole message; `named` knows it in any case
+    _aside: Aside | None = None  # who has id and payload by the number that stands for that
 
     @property
     def payload(self) -> Any:
+        if self._aside is not None:
+            return _decoded(self._got(self._aside)[1])
         if self.raw is not None:
             self._payload, self.raw = _decoded(self.raw), None
         return self._payload
@@ -73,8 +82,36 @@ class Part(msgspec.Struct, eq=False, gc=False):
     def is_whole(self) -> bool:
         return self.stream is None or self.stream.finished
 
+    @property
+    def named(self) -> str | None:
+        return self._got(self._aside)[0] if self._aside is not None else self.id
+
+    def letters(self) -> bytes | None:
+        """The payload as it was written; None of one that is not known so any more."""
+        if self._aside is not None:
+            return bytes(self._got(self._aside)[1])
+        return bytes(self.raw) if self.raw is not None else None
+
+    def put_aside(self, aside: Aside) -> None:
+        """Keep there what it says, if it is whole and that is possible."""
+        if self.stream is not None:
+            if isinstance(self.stream, Stream):
+                self.stream = stream_aside(self.stream, aside)
+            return
+        try:
+            text = msgspec.json.encode((self.id, self._payload if self.raw is None else self.raw))
+        except (UnicodeError, RecursionError, OverflowError):
+            return
+        number = aside.put(text)
+        if number is not None:
+            self._payload, self._aside = number, aside
+            self.raw = self.id = None
+
+    def _got(self, aside: Aside) -> tuple[str | None, msgspec.Raw]:
+        return _aside_decoder.decode(aside.get(self._payload))
+
     def forget_words(self) -> None:
-        self._payload = self.raw = None
+        self._payload = self.raw = self._aside = None
         if self.is_whole:
             self.stream = None
 
@@ -82,7 +119,7 @@ class Part(msgspec.Struct, eq=False, gc=False):
 class Answer(msgspec.Struct, eq=False, gc=False):
     """All that came back to one message. Times are seconds on the caller's clock."""
 
-    parts: list[Part] = []
+    parts: list[Part] = cast("list[Part]", ())  # most have one, and no list of their own till then
     messages: int = 0
     first_at: float | None = None
     last_at: float | None = None
@@ -109,7 +146,7 @@ class Answer(msgspec.Struct, eq=False, gc=False):
             chunk = _chunk(part.payload)
             if chunk is not None:
                 return self._grow(head, chunk, joined)
-        self.parts.append(part)
+        self._append(part)
         self.ended = self.ended or part.type in _ENDING
         return part
 
@@ -118,7 +155,13 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         they take memory once then. None of them grows any more."""
         same = len(self.parts) == len(other.parts)
         if same and all(map(_says_the_same, self.parts, other.parts)):
-            self.parts = other.parts.copy()
+            self.parts = other.parts[:]
+
+    def _append(self, part: Part) -> None:
+        if self.parts:
+            self.parts.append(part)
+        else:
+            self.parts = [part]  # a list that has room for one alone
 
     def forget_words(self) -> None:
         """Keep only how far the answer is, for who needs to know no more."""
@@ -132,10 +175,11 @@ class Answer(msgspec.Struct, eq=False, gc=False):
         if part is None:
             part = streams[key] = Part("chat_stream")
             part.stream = Stream()
-            self.parts.append(part)
-        assert part.stream is not None
+            self._append(part)
+        assert isinstance(part.stream, Stream)
         if part.stream.add(chunk, joined).finished:
             del streams[key]
+            self._streams = streams or None
         return part
 
 
@@ -145,8 +189,9 @@ class Correlator:
     Messages go by their place in the replay. `answers` grows as replies are given.
     """
 
-    def __init__(self) -> None:
-        self.answers: dict[int, Answer] = {}
+    def __init__(self, answers: dict[int, Answer] | None = None) -> None:
+        """`answers` may be shared by several, where a place is known to one of them alone."""
+        self.answers: dict[int, Answer] = {} if answers is None else answers
         self._by_id: dict[str, int] = {}
         # Ids that several messages have: those of two clients, or of one that asks again.
         self._shared: dict[str, list[int]] = {}
@@ -196,7 +241,8 @@ class Correlator:
         """
         reply = _read(text)
         if reply is not None:
-            taken = self.take(reply, Part(reply.type, raw=reply.payload), at)
+            kind = reply.type and intern(reply.type)  # of so many, the same few
+            taken = self.take(reply, Part(kind, raw=reply.payload), at)
             return [taken] if taken is not None else []
         one = head is not None and head.type != "batch"
         grown = []
@@ -293,7 +339,8 @@ def _says_the_same(part: Part, other: Part) -> bool:
         return False
     if part.stream is not None and other.stream is not None:
         return part.stream.text == other.stream.text
-    return part.raw is not None and other.raw is not None and bytes(part.raw) == bytes(other.raw)
+    letters = part.letters()
+    return letters is not None and letters == other.letters()
 
 
 def _says_again(whole: Part, answer: Answer) -> bool:

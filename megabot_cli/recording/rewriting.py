@@ -119,14 +119,16 @@ def rewrite(text: str, ids: IdMap, now_s: float) -> str:
 
 class Template(msgspec.Struct, frozen=True, gc=False):
     """A message that names nothing but itself: where its id and its time stand, from and to, and
-    how the time is written (an index into `stamps`)."""
+    how the time is written (an index into `stamps`). Messages of one form have the same."""
 
-    id: str
     start: int
     end: int
     stamp: int
     stamp_end: int
     form: int
+
+    def id_in(self, text: str) -> str:
+        return text[self.start : self.end]
 
     def filled(self, text: str, now: str, stamps: Sequence[str]) -> str:
         """The message with the id that it has `now` and one of the `stamps`; what `rewrite`
@@ -184,7 +186,7 @@ def template_of(text: str) -> Template | None:
         if known is None:
             return None
         stamp_end, form = stamp + len(written), known
-    return Template(message.id, start, end, stamp, stamp_end, form)
+    return Template(start, end, stamp, stamp_end, form)
 
 
 def referred_in(text: str) -> set[str]:

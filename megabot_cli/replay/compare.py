@@ -164,9 +164,12 @@ def _is_mergeable(part: Part) -> bool:
 
 def _says_the_same(old: Part, new: Part) -> bool:
     """Whether two parts are the same to the letter, so that nothing of them need be left out."""
+    if old is new:  # what came as it was recorded is kept once
+        return True
     if old.stream is not None or new.stream is not None:
         return False
-    if old.raw is not None and new.raw is not None and bytes(old.raw) == bytes(new.raw):
+    letters = old.letters()
+    if letters is not None and letters == new.letters():
         return True
     try:
         return msgspec.json.encode(old.payload) == msgspec.json.encode(new.payload)

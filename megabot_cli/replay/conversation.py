@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, closing
+from functools import partial
 from sys import intern
 from typing import Final
 
 import msgspec
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
+from megabot_cli.recording.answers import Answer, Correlator, Part, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.rewriting import Template, referred_in, template_of
 from megabot_cli.replay.lifetimes import Present, Recorded
 from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.recorded_message import RecordedMessage
 from megabot_cli.replay.seeking import (
     lane_of,
     records_from,
@@ -25,6 +28,7 @@ from megabot_cli.replay.seeking import (
 )
 from megabot_cli.replay.tool_calls import Call, RecordedCalls
 from megabot_cli.storage.choosing import started_at_s, warnings_of
+from megabot_cli.storage.kept_texts import KeptTexts
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
 
@@ -33,32 +37,6 @@ ALWAYS_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 """What always gets an answer, or a refusal."""
 # Who hung up sooner than that after its question cannot say that no answer came.
 _PATIENCE_US: Final = 60_000_000
-
-
-class RecordedMessage(msgspec.Struct):
-    """One message of a recorded client.
-
-    `lane` names the connection that it shared upstream with its fellows. `held_back` says
-    why it is not sent again; `compared` is False where the recording cannot know the answer,
-    `broken_off` True where it ends before the answer may have.
-    """
-
-    place: int
-    n: int
-    t: int
-    client: str
-    lane: str
-    session: str | None
-    type: str | None
-    id: str | None
-    text: str | bytes
-    redacted: bool = False
-    held_back: str | None = None
-    compared: bool = True
-    broken_off: bool = False
-    context: bool = False  # said before what was chosen; sent first
-    template: Template | None = None  # where it is made new, if it names but itself
-    call: Call | None = None  # of the upstream's, whose result it is
 
 
 class RecordedMark(msgspec.Struct, frozen=True):
@@ -70,10 +48,14 @@ class RecordedMark(msgspec.Struct, frozen=True):
 
 
 class Conversation(msgspec.Struct):
-    """A recording, as a replay sees it: what to send, in order, and what was answered."""
+    """A recording, as a replay sees it: what to send, in order, and what was answered.
+
+    Whoever has read it closes it, when nobody asks for the words of either any more.
+    """
 
     messages: list[RecordedMessage]
     answers: dict[int, Answer]
+    texts: KeptTexts
     upstream: str
     clean: bool
     warnings: list[str]
@@ -83,6 +65,9 @@ class Conversation(msgspec.Struct):
     ids_clash: bool = False  # whether two clients used one id
     unasked_calls: Mapping[str, list[Call]] = {}  # of tools, which named no message; by lane
     referred: frozenset[str] = frozenset()  # ids of the upstream's that are named in what is sent
+
+    def close(self) -> None:
+        self.texts.close()
 
     def to_send(self) -> list[RecordedMessage]:
         return [m for m in self.messages if m.held_back is None and not m.context]
@@ -112,13 +97,24 @@ class Conversation(msgspec.Struct):
         return min(spoke_at, self.lives.opened.get(client, spoke_at))
 
 
-def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversation:
-    """Read a recording; what is wanted of it stays in memory.
+def read_conversation(
+    reader: RecordReader, options: ReplayOptions, texts: KeptTexts | None = None
+) -> Conversation:
+    """Read a recording; what is wanted of it stays in memory, but for the words that `texts`
+    keeps: they are closed with the conversation, or where there is none.
 
     What stands well before the place to begin at is passed over where that can be done; for
     `with_context` what the chosen lanes said there is then sought by itself.
     """
-    reading = _Reading(options, started_at_s(reader))
+    with ExitStack() as on_fault:
+        texts = on_fault.enter_context(closing(texts or KeptTexts()))
+        conversation = _read(reader, options, texts)
+        on_fault.pop_all()
+    return conversation
+
+
+def _read(reader: RecordReader, options: ReplayOptions, texts: KeptTexts) -> Conversation:
+    reading = _Reading(options, started_at_s(reader), texts)
     begin = with_lead(reader, reading.chooser.begin)
     records: Iterable[Record] = reader
     if begin is not None and begin.kind == "number":
@@ -130,16 +126,14 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
         reading.take(record)
     reading.decide_all()
     reading.settle_context(reader if begin is not None else None)
-    answers: dict[int, Answer] = {}
-    for correlator in reading.lanes.values():
-        answers.update(correlator.answers)
     # What was cut out of a recording may lack the end of an answer as well.
     if not reader.clean or (reader.header is not None and HOLES in reader.header.labels):
-        reading.break_off(answers)
-    reading.doubt_unanswered(answers)
+        reading.break_off()
+    reading.doubt_unanswered()
     return Conversation(
         messages=reading.messages,
-        answers=answers,
+        answers=reading.answers,
+        texts=texts,
         upstream=reader.header.upstream if reader.header is not None else "",
         clean=reader.clean,
         warnings=[*reader.warnings, *reading.warnings()],
@@ -155,18 +149,21 @@ def read_conversation(reader: RecordReader, options: ReplayOptions) -> Conversat
 class _Reading:
     """What has been read so far."""
 
-    def __init__(self, options: ReplayOptions, began_at_s: float) -> None:
+    def __init__(self, options: ReplayOptions, began_at_s: float, texts: KeptTexts) -> None:
+        self._texts = texts
         self.messages: list[RecordedMessage] = []
         self.marks: list[RecordedMark] = []
         self._earlier: list[RecordedMessage] = []
         self._begun: dict[str, int] = {}  # lanes, and the number of what was first chosen of each
-        self.lanes: defaultdict[str, Correlator] = defaultdict(Correlator)
+        self.answers: dict[int, Answer] = {}
+        self.lanes = defaultdict[str, Correlator](partial(Correlator, self.answers))
         self._taken = 0
         self._options = options
         self.chooser = options.selection.chooser(began_at_s)
         self._undecided: deque[tuple[Record, bool]] = deque()  # and whether within the bounds
         self._beside: set[int] = set()  # those of them that are chosen, by `id()`
-        self._by_id: dict[str, RecordedMessage] = {}
+        self._by_id: dict[str, RecordedMessage] = {}  # of several the last that is chosen
+        self._templates: dict[Template, Template] = {}
         self._to_send = 0
         self._lost = 0
         self.lives = Recorded()
@@ -174,7 +171,6 @@ class _Reading:
         self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
-        self._used_by: dict[str, str] = {}
         self.ids_clash = False
         self.calls = RecordedCalls()
         self._referred: set[str] = set()
@@ -234,6 +230,16 @@ class _Reading:
             for place, _ in grown:
                 self._newest[lane] = place
             self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
+            for _, part in grown:
+                self._put_aside(part, len(payload))
+
+    def _put_aside(self, part: Part, size: int) -> None:
+        if part.stream is not None:
+            if not part.is_whole:
+                return
+            size = len(part.stream.text)
+        if self._texts.is_due(size):
+            part.put_aside(self._texts)
 
     def came_or_went(self, record: Record, *, within: bool) -> None:
         if record.client is None:
@@ -258,23 +264,19 @@ class _Reading:
         self.messages.append(message)
         self._open.append(message)
         self._begun.setdefault(lane, record.n)
-        if record.id is not None:
-            self._by_id[record.id] = message
 
     def _message(self, record: Record, payload: str | bytes, place: int) -> RecordedMessage:
         client = record.client or record.link or "client"
-        if record.id is not None and self._used_by.setdefault(record.id, client) != client:
-            self.ids_clash = True
         held_back = _why_not(payload, self._options)
         sent_anew = held_back is None and not self._options.keep_ids
         text = payload if sent_anew and isinstance(payload, str) else None
         template = template_of(text) if text is not None else None
         if text is not None and template is None:
             self._referred |= referred_in(text)
-        if template is not None and template.id == record.id:
-            template = msgspec.structs.replace(template, id=record.id)
+        if template is not None:
+            template = self._templates.setdefault(template, template)
         # Of so many messages, the same few names: each stands in memory once.
-        return RecordedMessage(
+        message = RecordedMessage(
             place=place,
             n=record.n,
             t=record.t,
@@ -282,19 +284,29 @@ class _Reading:
             lane=intern(lane_of(record)),
             session=record.session and intern(record.session),
             type=record.type and intern(record.type),
-            id=record.id,
-            text=payload,
+            named=record.id is not None,
+            said=payload,
             redacted=bool(record.redacted),
             held_back=held_back,
             template=template,
             compared=place >= 0,
-            context=place < 0,
             call=self.calls.answered_by(record.type, payload),
         )
+        if record.id is not None:
+            self._note_id(record.id, message)
+        if self._texts.is_due(len(payload)):
+            message.put_aside(self._texts)
+        return message
+
+    def _note_id(self, message_id: str, message: RecordedMessage) -> None:
+        before = self._by_id.setdefault(message_id, message)
+        self.ids_clash = self.ids_clash or before.client != message.client
+        if not message.context:
+            self._by_id[message_id] = message
 
     def referred(self) -> frozenset[str]:
         """Ids that clients named and that are not those of their own messages."""
-        return frozenset(self._referred - self._used_by.keys())
+        return frozenset(self._referred - self._by_id.keys())
 
     def settle_context(self, passed_over: RecordReader | None) -> None:
         """What a lane said before the first message chosen of it is its context.
@@ -347,29 +359,29 @@ class _Reading:
         place = self.lanes[lane].place_of(record.reply_to)
         return place is not None and place >= 0
 
-    def break_off(self, answers: dict[int, Answer]) -> None:
+    def break_off(self) -> None:
         """The recording does not know what would still have come."""
         newest = set(self._newest.values())
         for message in self.messages:
             if message.context:
                 continue
-            answer = answers[message.place]
+            answer = self.answers[message.place]
             if not answer.parts:
                 message.compared = False
             elif not answer.ended or message.place in newest:
                 message.broken_off = True
 
-    def doubt_unanswered(self, answers: dict[int, Answer]) -> None:
+    def doubt_unanswered(self) -> None:
         """The flat dialect answers everything: where no answer was recorded, the connection ended
         first, or the message never left. Else that is taken for so where the connection was
         closed soon after; of an answer that had begun the end may be missing then."""
         for message in self.messages:
             if message.context or message.type not in ALWAYS_ANSWERED:
                 continue
-            answer = answers[message.place]
+            answer = self.answers[message.place]
             closed_at = self._closed_at.get(message.lane, -1)
             last_at = message.t if answer.last_at is None else int(answer.last_at * 1e6)
-            is_flat = message.id is None and message.type in flat.ANSWERS
+            is_flat = not message.named and message.type in flat.ANSWERS
             if not is_flat and not last_at <= closed_at < last_at + _PATIENCE_US:
                 continue
             if not answer.parts:
@@ -405,7 +417,7 @@ class _Reading:
     def _doubt_what_is_open(self) -> None:
         """Something was lost: nobody knows whether it was of an answer under way."""
         for message in self._open:
-            answer = self.lanes[message.lane].answers[message.place]
+            answer = self.answers[message.place]
             streamed = bool(answer.parts) and answer.parts[-1].stream is not None
             if not (answer.ended or (streamed and answer.is_whole)):
                 message.compared = False
@@ -417,7 +429,7 @@ class _Reading:
     def _told_by_the_relay(self, record: Record) -> None:
         """The relay's own word on a message: it never left, or nobody knows whether it did."""
         message = self._by_id.get(record.reply_to or "")
-        if message is None or record.type != "connection_error":
+        if message is None or message.context or record.type != "connection_error":
             return
         payload = payload_of(record.data or "")
         error = payload.get("error") if isinstance(payload, dict) else None

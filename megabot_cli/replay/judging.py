@@ -8,9 +8,9 @@ import msgspec
 
 from megabot_cli.recording.answers import Answer
 from megabot_cli.replay.compare import Comparer, Comparison, Verdict
-from megabot_cli.replay.conversation import RecordedMessage
 from megabot_cli.replay.junit import Case
 from megabot_cli.replay.options import Expectation
+from megabot_cli.replay.recorded_message import RecordedMessage
 from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
 from megabot_cli.replay.spread import Spread
 

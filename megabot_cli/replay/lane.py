@@ -177,8 +177,7 @@ class Lane:
         name = "" if self._has_session else client
         correlator = self._correlators.get(name)
         if correlator is None:
-            self._correlators[name] = correlator = Correlator()
-            correlator.answers = self._answers
+            self._correlators[name] = correlator = Correlator(self._answers)
         return correlator
 
     def _learn(self, place: int, part: Part) -> None:
@@ -207,7 +206,7 @@ class Lane:
         if then.type != part.type:
             return
         names, named = ids_in(part.payload), ids_in(then.payload)
-        pairs = [(then.id, part.id), *((named[key], names.get(key)) for key in named)]
+        pairs = [(then.named, part.id), *((named[key], names.get(key)) for key in named)]
         for before, now in pairs:
             if before in self._referred and now is not None:
                 self._ids.learn(before, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -99,7 +100,8 @@ class ReplayPlan(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_plan(reader: RecordReader, options: ReplayOptions, rounds: int = 1) -> ReplayPlan:
     """Read the recording and say what `play` would do with it."""
-    return plan_of(read_conversation(reader, options), options, rounds)
+    with closing(read_conversation(reader, options)) as conversation:
+        return plan_of(conversation, options, rounds)
 
 
 def plan_of(conversation: Conversation, options: ReplayOptions, rounds: int = 1) -> ReplayPlan:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import msgspec
@@ -29,8 +29,8 @@ async def play(reader: RecordReader, options: ReplayOptions, new_client: NewClie
     ends the replay: CouldNotConnect, NotAuthenticated, ConnectionLost. Other answers are no
     fault; the report's `passed` says whether they are what `options.expect` allows.
     """
-    replay = Replay(read_conversation(reader, options), options, new_client)
-    return (await replay.play()).report
+    with closing(read_conversation(reader, options)) as conversation:
+        return (await Replay(conversation, options, new_client).play()).report
 
 
 class Replay:

@@ -9,9 +9,10 @@ from megabot_cli.client.ids import new_ids
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.rewriting import rewrite, stamps
-from megabot_cli.replay.conversation import ALWAYS_ANSWERED, RecordedMessage
+from megabot_cli.replay.conversation import ALWAYS_ANSWERED
 from megabot_cli.replay.lane import Lane
 from megabot_cli.replay.naming import Names
+from megabot_cli.replay.recorded_message import RecordedMessage
 
 
 class Renewal:
@@ -40,11 +41,11 @@ class Renewal:
         """As `of` each, which are of one client; in a third of the time where they name nothing
         but themselves."""
         filled = [
-            (message.template, message.text)
+            (message.template, text)
             for message in pack
-            if message.template is not None and isinstance(message.text, str)
+            if message.template is not None and isinstance(text := message.text, str)
         ]
-        recorded = [template.id for template, _ in filled]
+        recorded = [template.id_in(text) for template, text in filled]
         made = new_ids("msg", len(filled))
         ids = self._names.of(pack[0].client)
         if len(filled) < len(pack) or not ids.learn_all(recorded, made):

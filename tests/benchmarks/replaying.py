@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 
 import uvloop
@@ -70,14 +71,13 @@ async def replay(url: str, path: Path, options: ReplayOptions) -> tuple[Played, 
             queue=0,
         )
 
-    with open_recording(path) as reader:
-        conversation = read_conversation(reader, options)
-    # as the command does
-    playing = Replay(conversation, options, new_client, with_cases=False)
-    gc.freeze()
-    began = time.process_time()
-    played = await playing.play()
-    return played, time.process_time() - began
+    with open_recording(path) as reader, closing(read_conversation(reader, options)) as read:
+        # as the command does
+        playing = Replay(read, options, new_client, with_cases=False)
+        gc.freeze()
+        began = time.process_time()
+        played = await playing.play()
+        return played, time.process_time() - began
 
 
 def report(rate: int = 1000, seconds: float = 20.0, messages: int = 20_000) -> None:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from megabot_cli.recording.answers import Answer, Correlator
+from megabot_cli.storage.kept_texts import KeptTexts
 from tests.replay.texts import answer, chunk, message, refusal, say
 
 
@@ -230,3 +231,35 @@ def test_a_chunk_that_is_none_is_a_message_like_any_other() -> None:
     heard(correlator, message("chat_stream", {"chunk": 5}, reply_to="m1"))
     assert shape(correlator.answers[0]) == ["chat_stream"]
     assert correlator.answers[0].is_whole
+
+
+def test_what_is_put_aside_says_what_it_said() -> None:
+    correlator, kept = asked("a"), KeptTexts(0)
+    info = {"type": "info", "n": [1, 2.5, None]}
+    heard(
+        correlator,
+        message("notification", info, message_id="n1", reply_to="m1"),
+        chunk("be", 2, reply_to="m1"),
+        chunk("gun", 4, last=True, reply_to="m1"),
+        chunk("unfinished", 1, reply_to="m1"),
+    )
+    news, told, unfinished = correlator.answers[0].parts
+    letters = news.letters()
+    for part in (news, told, unfinished):
+        part.put_aside(kept)
+    assert kept.get(1) == "begun"
+    assert (news.named, news.letters(), news.raw) == ("n1", letters, None)
+    assert news.payload == news.payload == info
+    for part, text, missing in ((told, "begun", 2), (unfinished, "unfinished", 0)):
+        assert part.stream is not None
+        assert (part.stream.text, part.stream.missing) == (text, missing)
+        assert part.stream.finished is part.is_whole is (part is told)
+        assert not part.stream.lacks_its_beginning
+    with pytest.raises(IndexError):
+        kept.get(2)
+
+
+def test_a_payload_that_was_read_before_is_put_aside_too() -> None:
+    part, kept = Answer().add(None, "Error 5: no", 0.0), KeptTexts(0)
+    part.put_aside(kept)
+    assert (kept.get(0), part.payload, part.named) == (b'[null,"Error 5: no"]', "Error 5: no", None)

@@ -204,7 +204,7 @@ def test_an_ordinary_question_goes_the_quick_way_and_what_names_others_does_not(
         text = json.dumps(question, **form)  # type: ignore[arg-type]
         template = template_of(text)
         assert template is not None
-        assert template.id == "m1"
+        assert template.id_in(text) == "m1"
         assert json.loads(template.filled(text, "msg_new1", stamps(NOW_S))) == question | {
             "id": "msg_new1",
             "timestamp": 1_800_000_000,
