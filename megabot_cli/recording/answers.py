@@ -256,13 +256,14 @@ class Correlator:
             return None
         if self._served is not None and _says_again(part, self.answers[self._served]):
             return self._served
-        if message_type == "connection_error" or _is_plain_refusal(part):
+        if message_type == "connection_error" or is_plain_refusal(message_type, part.payload):
             # Of a message that has a name it would give that; another flat one has its own answer.
             while self._nameless:
                 if not self.answers[place := self._nameless.popleft()].parts:
                     return place
-        expecting = self._expecting(message_type) if self._expected else None
-        return self._oldest_waiting() if expecting is None else expecting
+        if self._expected and message_type in flat.ANSWERED_BY:
+            return self._expecting(message_type)  # none: everybody is told of a decision
+        return self._oldest_waiting()
 
     def _expecting(self, message_type: str | None) -> int | None:
         """The oldest flat message without an answer that one of this type is for."""
@@ -306,9 +307,9 @@ def _says_again(whole: Part, answer: Answer) -> bool:
     return last.stream.text == content
 
 
-def _is_plain_refusal(part: Part) -> bool:
+def is_plain_refusal(kind: str | None, payload: Any) -> bool:
     """Whether it is one of the flat dialect, which knows no other answer in plain text."""
-    return part.type is None and isinstance(part.payload, str) and part.payload[:6] == "Error "
+    return kind is None and isinstance(payload, str) and payload[:6] == "Error "
 
 
 def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:

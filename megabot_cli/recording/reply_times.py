@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import UNASKED
+from megabot_cli.recording.answers import UNASKED, is_plain_refusal
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
@@ -115,11 +115,16 @@ class ReplyTimes:
         if record.opcode == "binary":
             return  # nobody can tell what it answers
         lane = _lane(record)
+        refuses = record.type == "connection_error" or is_plain_refusal(record.type, record.data)
         if record.reply_to is not None:
             request = self._named((lane, record.reply_to), record)
-        elif record.type == "connection_error" and self._nameless[lane]:
+        elif refuses and self._nameless[lane]:
             self._nameless[lane] -= 1  # of a message that has a name it would give that
             return
+        elif record.kind == "inject" and not refuses:
+            return  # the relay's own greeting, say
+        elif record.id is None and record.type in flat.ANSWERED_BY:
+            request = self._expecting(lane, record.type)
         else:
             request = self._oldest(lane)
         if request is None:
@@ -134,7 +139,7 @@ class ReplyTimes:
             request.streaming = request.streamed = False
         if record.type in _ENDING or record.id is None:
             request.ended = True
-        if record.type == "connection_error":
+        if refuses:
             request.failed = True
 
     def _named(self, key: tuple[str, str], record: Record) -> Request | None:
@@ -157,6 +162,13 @@ class ReplyTimes:
         while waiting and waiting[0].ended:
             waiting.popleft()
         return waiting[0] if waiting else None
+
+    def _expecting(self, lane: str, kind: str) -> Request | None:
+        """Of the flat dialect: the oldest request that a message of this type answers."""
+        for request in self._lanes.get(lane, ()):
+            if not request.ended and flat.ANSWERS.get(request.type) == kind:
+                return request
+        return None
 
     def _settle(self, request: Request) -> None:
         if request.first_us is None or request.last_us is None:

@@ -12,8 +12,16 @@ from typing import Any, Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.recording.answers import UNASKED, Answer, ids_in, messages_in, payload_of
+from megabot_cli.recording.answers import (
+    UNASKED,
+    Answer,
+    ids_in,
+    is_plain_refusal,
+    messages_in,
+    payload_of,
+)
 from megabot_cli.recording.record import Record
 
 SILENT_US: Final = 120_000_000  # after which an unfinished turn is given as it is
@@ -69,6 +77,24 @@ class _Lane:
         self.before: dict[str, list[Turn]] = {}
         self.by_key: dict[str, Turn] = {}
         self.open: list[Turn] = []
+        # Messages that no reply can name: broken ones, say.
+        self.nameless: list[Turn] = []
+        self.is_flat = False
+
+    def refused(self) -> Turn | None:
+        """The turn that a refusal which names nothing is for."""
+        for turn in self.nameless:
+            if not turn.answer.parts:
+                return turn
+        return self.waiting()
+
+    def expecting(self, kind: str | None) -> Turn | None:
+        """Of the flat dialect: the oldest turn that a message of this type answers."""
+        for turn in self.open:
+            asked = turn.head.type if turn.head is not None else None
+            if not turn.ended and flat.ANSWERS.get(asked or "") == kind:
+                return turn
+        return None
 
     def waiting(self) -> Turn | None:
         """The oldest turn whose answer is not whole."""
@@ -96,6 +122,7 @@ class _Lane:
 
     def forget(self, turn: Turn) -> None:
         self.open = [each for each in self.open if each is not turn]
+        self.nameless = [each for each in self.nameless if each is not turn]
         for table in (self.by_id, self.by_key):
             for name in [name for name, each in table.items() if each is turn]:
                 del table[name]
@@ -174,6 +201,10 @@ class Turns:
         lane.open.append(turn)
         if head is not None and head.id is not None:
             lane.asked(head.id, turn)
+        elif head is not None and head.type in flat.ANSWERS:
+            lane.is_flat = True
+        else:
+            lane.nameless.append(turn)
         for key in keys:
             lane.by_key.setdefault(key, turn)
 
@@ -219,8 +250,15 @@ def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) ->
     for key in _keys_of(text):
         if key in lane.by_key:
             return lane.by_key[key]
-    if isinstance(text, bytes) or (head is not None and head.type in UNASKED):
+    kind = head.type if head is not None else None
+    if isinstance(text, bytes) or kind in UNASKED:
         return None
+    if kind == "connection_error" or is_plain_refusal(kind, text):
+        return lane.refused()
+    if record.kind == "inject":
+        return None  # the relay's own greeting, say
+    if lane.is_flat and kind in flat.ANSWERED_BY:
+        return lane.expecting(kind)
     return lane.waiting()
 
 

@@ -167,6 +167,15 @@ def test_a_flat_refusal_goes_to_what_nothing_else_would_answer() -> None:
     assert shapes == [["message"], [None], ["mode_updated"]]
 
 
+def test_a_flat_message_that_nobody_here_asked_for_is_nobody_s() -> None:
+    correlator = Correlator()
+    correlator.sent(0, None, '{"type":"message","content":"Why?"}')
+    assert correlator.came('{"type":"status","content":"another\'s was approved"}', 1.0) == []
+    ((place, _),) = correlator.came('{"type":"message","content":"Because."}', 2.0)
+    assert place == 0
+    assert shape(correlator.answers[0]) == ["message"]
+
+
 def test_an_answer_that_is_the_same_to_the_letter_holds_the_other_s_parts() -> None:
     then, now = asked("a"), asked("a")
     for correlator, sizes in ((then, (1, 2)), (now, (2, 1))):

@@ -133,6 +133,28 @@ def test_the_refusal_of_a_message_without_a_name_is_no_answer_to_another() -> No
     assert found.total_ms.max == 20.0
 
 
+def plain(n: int, at_ms: int, direction: str, text: str, kind: str = "message") -> Record:
+    known = json.loads(text)["type"] if text[0] == "{" else None
+    return Record(
+        n=n, t=at_ms * 1000, kind=kind, direction=direction, type=known, link="l", data=text
+    )
+
+
+def test_of_flat_requests_the_one_is_answered_that_a_message_of_this_type_answers() -> None:
+    found = summary(
+        plain(1, 0, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(2, 1, "to_upstream", '{"type":"set_mode","mode":"fast"}'),
+        plain(3, 2, "to_client", '{"type":"mode_updated","mode":"fast"}'),
+        plain(4, 3, "to_client", '{"type":"message","content":"Welcome, another"}', "inject"),
+        plain(5, 4, "to_client", '{"type":"status","content":"another\'s was approved"}'),
+        plain(6, 100, "to_client", '{"type":"message","content":"Because."}'),
+        plain(7, 110, "to_upstream", '{"type":"set_mode","mode":7}'),
+        plain(8, 115, "to_client", "Error 400: $.mode: expected text"),
+    )
+    assert (found.requests, found.answered, found.failed) == (3, 3, 1)
+    assert [(slow.n, slow.whole_ms) for slow in found.slowest] == [(1, 100.0), (7, 5.0), (2, 1.0)]
+
+
 def test_what_is_binary_answers_no_request() -> None:
     binary = came(2, 10, None, "")
     binary.id = binary.type = binary.data = None

@@ -169,6 +169,46 @@ def test_one_id_of_several_clients_is_several_questions_answered_in_turn() -> No
     assert [turn.refused for turn in found] == [False, False, False, True]
 
 
+def plain(t_ms: int, direction: str, text: str, kind: str = "message") -> Record:
+    known = json.loads(text)["type"] if text[0] == "{" else None
+    return Record(
+        n=t_ms + 1, t=t_ms * 1000, kind=kind, direction=direction, type=known, link="link_1",
+        data=text,
+    )  # fmt: skip
+
+
+def test_a_flat_question_is_answered_by_the_next_message_of_the_type_that_answers_it() -> None:
+    turns = given_by(
+        plain(1, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(2, "to_upstream", '{"type":"set_mode","mode":"fast"}'),
+        plain(3, "to_upstream", "no JSON"),
+        plain(4, "to_client", '{"type":"mode_updated","mode":"fast"}'),
+        plain(5, "to_client", '{"type":"status","content":"another\'s was approved"}'),
+        plain(6, "to_client", '{"type":"message","content":"Welcome, another"}', "inject"),
+        plain(7, "to_client", "Error 400: no JSON"),
+        plain(8, "to_client", '{"type":"message","content":"Because."}'),
+    )
+    came = {turn.record.n: [part.payload for part in turn.answer.parts] for turn in turns}
+    assert came[2] == [{"type": "message", "content": "Because."}]
+    assert came[3] == [{"type": "mode_updated", "mode": "fast"}]
+    assert came[4] == ["Error 400: no JSON"]
+    assert [turn.record.n for turn in turns if not turn.is_request] == [6, 7]
+
+
+def test_a_refusal_that_names_nothing_is_for_the_message_that_has_no_name() -> None:
+    turns = given_by(
+        asked(1, "Why?"),
+        chunk(2, "Be", 1),
+        plain(3, "to_upstream", "no JSON"),
+        said(4, "to_client", "connection_error", {"code": 400}),
+        chunk(5, "cause.", 2, last=True),
+    )
+    question, broken = turns
+    assert [part.type for part in question.answer.parts] == ["chat_stream"]
+    assert question.answer.is_whole
+    assert [part.type for part in broken.answer.parts] == ["connection_error"]
+
+
 def test_a_question_without_an_answer_holds_nothing_up_for_ever() -> None:
     turns = Turns()
     assert list(turns.take(asked(0, "lost", "a"))) == []
