@@ -210,7 +210,7 @@ class ExchangeReading:
             self._results[execution_id] = number
             called = self._exchanges[self._calls[execution_id]]
             called.gates.append(Gate(len(called.steps), execution_id, record.t))
-        self._correlators[lane].sent(number, message_id, text)
+        self._correlators[lane].sent(number, message_id, text, record.client)
 
     def _came(self, record: Record, payload: str | bytes) -> None:
         number = self._lane_of(record)
@@ -238,7 +238,7 @@ class ExchangeReading:
 
     def _owner(self, lane: int, record: Record, payload: str | bytes) -> int | None:
         """The exchange that something belongs to; None when nobody asked for it."""
-        grown = self._correlators[lane].came(payload, record.t / 1e6)
+        grown = self._correlators[lane].came(payload, record.t / 1e6, client=record.client)
         if not grown:
             # A tool is called for the sake of what was asked and is not answered yet.
             return self._unanswered(lane) if record.type == "tool_call" else None

@@ -113,12 +113,21 @@ class _Lane:
     def named(self, record: Record, name: str, kind: str | None) -> Turn | None:
         """The turn that an answer names: of several clients' the first that it can be for."""
         latest = self.by_id.get(name)
+        client = record.client
         for turn in self.before.get(name, ()):
-            if record.client not in (None, turn.record.client):
+            if client not in (None, turn.record.client):
                 continue  # the relay has said whom it answers
             if not turn.ended and (turn.streamed_us is None or kind == "chat_receive"):
                 return turn
+        if latest is not None and client is not None and latest.record.client != client:
+            return self._last_of(client, name)
         return latest
+
+    def _last_of(self, client: str, name: str) -> Turn | None:
+        """The last turn of a client with this id, whose answer may have come to its end."""
+        known = (*self.before.get(name, ()), self.by_id[name])
+        own = [each for each in known if each.record.client == client]
+        return own[-1] if own else None
 
     def forget(self, turn: Turn) -> None:
         self.open = [each for each in self.open if each is not turn]
@@ -206,7 +215,8 @@ class Turns:
         else:
             lane.nameless.append(turn)
         for key in keys:
-            lane.by_key.setdefault(key, turn)
+            if key not in lane.by_key or lane.by_key[key].ended:  # which is past
+                lane.by_key[key] = turn
 
     def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
         turn = _owner(lane, record, head, text)
@@ -233,7 +243,7 @@ class Turns:
             turn.belongs, turn.ended = True, False
             turn.reply_to = head.reply_to
             turn.asked_n = self._given.get((_lane_name(record), head.reply_to))
-            lane.by_id[head.reply_to] = turn
+            lane.by_id.setdefault(head.reply_to, turn)
         elif head.type == "chat_stream":  # which somebody must have asked for
             turn.belongs, turn.ended = True, False
             lane.open.append(turn)

@@ -229,7 +229,7 @@ class _Reading:
             self._told_by_the_relay(record)
         else:
             lane = lane_of(record)
-            grown = self.lanes[lane].came(payload, record.t / 1e6)
+            grown = self.lanes[lane].came(payload, record.t / 1e6, client=record.client)
             for place, _ in grown:
                 self._newest[lane] = place
             self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
@@ -247,7 +247,7 @@ class _Reading:
         if not wanted or self._has_all():
             # Its answers are still its own, and nobody else's.
             place = -self._taken
-        self.lanes[lane].sent(place, record.id, payload)
+        self.lanes[lane].sent(place, record.id, payload, record.client)
         if place < 0:
             if self._options.with_context and lane not in self._begun:
                 self._earlier.append(self._message(record, payload, place))
@@ -360,7 +360,7 @@ class _Reading:
         first, or the message never left. Else that is taken for so where the connection was
         closed soon after; of an answer that had begun the end may be missing then."""
         for message in self.messages:
-            if message.context or message.type not in ALWAYS_ANSWERED:
+            if message.context or message.type not in ALWAYS_ANSWERED | {"batch"}:
                 continue
             answer = answers[message.place]
             closed_at = self._closed_at.get(message.lane, -1)
@@ -370,7 +370,7 @@ class _Reading:
                 continue
             if not answer.parts:
                 message.compared = False
-            elif not is_flat and not answer.ended:
+            elif not is_flat and not self.lanes[message.lane].has_ended(message.place):
                 message.broken_off = True
 
     def warnings(self) -> list[str]:

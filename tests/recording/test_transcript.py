@@ -169,6 +169,19 @@ def test_one_id_of_several_clients_is_several_questions_answered_in_turn() -> No
     assert [turn.refused for turn in found] == [False, False, False, True]
 
 
+def test_what_comes_late_for_a_client_is_not_the_answer_to_another_with_its_id() -> None:
+    turns = given_by(
+        asked(1, "Never answered", "other", client="ann"),  # holds the rest up
+        asked(2, "From ann", client="ann"),
+        said(3, "to_client", "chat_receive", {"content": "A"}, reply_to="q", client="ann"),
+        asked(4, "From ben", client="ben"),
+        said(5, "to_client", "status_update", {"status": "late"}, reply_to="q", client="ann"),
+        said(6, "to_client", "chat_receive", {"content": "B"}, reply_to="q", client="ben"),
+    )
+    came = {turn.record.n: [part.type for part in turn.answer.parts] for turn in turns}
+    assert came[5] == ["chat_receive"]
+
+
 def plain(t_ms: int, direction: str, text: str, kind: str = "message") -> Record:
     known = json.loads(text)["type"] if text[0] == "{" else None
     return Record(
