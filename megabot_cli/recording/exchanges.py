@@ -112,7 +112,7 @@ class ExchangeReading:
         self._known_ids: defaultdict[int, set[str]] = defaultdict(set)
         self._calls: dict[str, int] = {}  # the exchange that a tool call came in, by its id
         self._results: dict[str, int] = {}
-        self._by_id: dict[str, int] = {}
+        self._by_id: dict[tuple[str | int, str], int] = {}  # by who asked, and by lane
         self._said_last: dict[int, Answer] = {}
 
     def take(self, record: Record) -> None:
@@ -204,7 +204,8 @@ class ExchangeReading:
         self._lanes[lane].exchanges.append(number)
         self._known_ids[lane].update(ids.values())
         if message_id is not None:
-            self._by_id[message_id] = number
+            self._by_id[lane, message_id] = number
+            self._by_id[record.client or "", message_id] = number
         execution_id = ids.get("execution_id", "")
         if message_type == "tool_result" and execution_id in self._calls:
             self._results[execution_id] = number
@@ -271,7 +272,10 @@ class ExchangeReading:
 
     def _told_by_the_relay(self, record: Record) -> None:
         """The relay's own word on a message that never left says nothing of the upstream."""
-        number = self._by_id.get(record.reply_to or "")
+        name = record.reply_to or ""
+        number = self._by_id.get((record.client or "", name))
+        if number is None:
+            number = self._by_id.get((self._lane_of(record), name))  # told when it came back
         if number is not None and record.type == "connection_error":
             self._exchanges[number].refused = True
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -165,7 +166,8 @@ class _Reading:
         self.chooser = options.selection.chooser(began_at_s)
         self._undecided: deque[tuple[Record, bool]] = deque()  # and whether within the bounds
         self._beside: set[int] = set()  # those of them that are chosen, by `id()`
-        self._by_id: dict[str, RecordedMessage] = {}
+        self._by_id: dict[tuple[str, str], RecordedMessage] = {}  # by who sent it, and by lane
+        self._speakers: set[str | None] = set()
         self._to_send = 0
         self._lost = 0
         self.lives = Recorded()
@@ -177,7 +179,10 @@ class _Reading:
         self.ids_clash = False
         self.calls = RecordedCalls()
         self._referred: set[str] = set()
-        self._closed_at: dict[str, int] = {}  # when a connection of a lane was last closed
+        # When the connection of a lane was closed; of those that relays keep while clients come
+        # and go (`_kept`), the one upstream.
+        self._closed_at: defaultdict[str, list[int]] = defaultdict(list)
+        self._kept: set[str] = set()
 
     def take(self, record: Record) -> None:
         """Take the next record. Whether it stands beside a chosen one (`--around`) is known a few
@@ -213,8 +218,6 @@ class _Reading:
             self._doubt_what_is_open()
         if record.kind in ("open", "close"):
             self.came_or_went(record, within=within)
-        if record.kind == "close":
-            self._closed_at[lane_of(record)] = record.t
         if record.kind == "mark" and within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
@@ -235,15 +238,21 @@ class _Reading:
             self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
 
     def came_or_went(self, record: Record, *, within: bool) -> None:
+        lane = lane_of(record)
+        if record.client is None and record.kind == "open":
+            self._kept.add(lane)
+        if record.kind == "close" and (record.client is None or lane not in self._kept):
+            self._closed_at[lane].append(record.t)
         if record.client is None:
             return
         self.lives.take(record.kind, record.client, record.t)
         if not self.is_full():
-            self._present.take(record, lane_of(record), begun=within)
+            self._present.take(record, lane, begun=within)
 
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         place = len(self.messages)
         lane = lane_of(record)
+        self._speakers.add(record.client)
         if not wanted or self._has_all():
             # Its answers are still its own, and nobody else's.
             place = -self._taken
@@ -258,7 +267,7 @@ class _Reading:
         self._open.append(message)
         self._begun.setdefault(lane, record.n)
         if record.id is not None:
-            self._by_id[record.id] = message
+            self._by_id[message.client, record.id] = self._by_id[lane, record.id] = message
 
     def _message(self, record: Record, payload: str | bytes, place: int) -> RecordedMessage:
         client = record.client or record.link or "client"
@@ -363,10 +372,12 @@ class _Reading:
             if message.context or message.type not in ALWAYS_ANSWERED | {"batch"}:
                 continue
             answer = answers[message.place]
-            closed_at = self._closed_at.get(message.lane, -1)
             last_at = message.t if answer.last_at is None else int(answer.last_at * 1e6)
+            closed = self._closed_at[message.lane]
+            came_next = bisect_left(closed, last_at)
+            soon = came_next < len(closed) and closed[came_next] < last_at + _PATIENCE_US
             is_flat = message.id is None and message.type in flat.ANSWERS
-            if not is_flat and not last_at <= closed_at < last_at + _PATIENCE_US:
+            if not (is_flat or soon):
                 continue
             if not answer.parts:
                 message.compared = False
@@ -412,7 +423,10 @@ class _Reading:
 
     def _told_by_the_relay(self, record: Record) -> None:
         """The relay's own word on a message: it never left, or nobody knows whether it did."""
-        message = self._by_id.get(record.reply_to or "")
+        name = record.reply_to or ""
+        message = self._by_id.get((record.client or "", name))
+        if message is None and record.client not in self._speakers:
+            message = self._by_id.get((lane_of(record), name))  # told when it came back
         if message is None or record.type != "connection_error":
             return
         payload = payload_of(record.data or "")
