@@ -5,12 +5,15 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import UNASKED, is_plain_refusal
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import UNASKED, is_plain_refusal, messages_in
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
@@ -71,6 +74,13 @@ class ReplyTimes:
     def take(self, record: Record) -> None:
         if record.kind not in ("message", "inject"):
             return
+        if record.type == "batch" and record.data is not None:
+            for each in _apart(record, record.data):
+                self._take(each)
+        else:
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
         if record.direction == "to_upstream":
             self._asked(record)
         elif record.direction == "to_client" and record.type not in UNASKED:
@@ -189,6 +199,17 @@ class ReplyTimes:
 
 def _lane(record: Record) -> str:
     return record.session or record.link or record.client or ""
+
+
+def _apart(batch: Record, text: str) -> Iterator[Record]:
+    """The messages in a batch, as if each had come by itself; a batch of none as it is."""
+    for head, inner in messages_in(text) or ((peek(text), text),):
+        if isinstance(inner, str):
+            named = (None, None, None) if head is None else (head.id, head.type, head.reply_to)
+            message_id, kind, reply_to = named
+            yield replace(
+                batch, id=message_id, type=kind, reply_to=reply_to, data=inner, opcode=None
+            )
 
 
 def _says_again(request: Request, record: Record) -> bool:

@@ -133,6 +133,32 @@ def test_the_refusal_of_a_message_without_a_name_is_no_answer_to_another() -> No
     assert found.total_ms.max == 20.0
 
 
+def test_requests_in_a_batch_are_requests_and_so_are_answers_in_one() -> None:
+    def batch(n: int, at_ms: int, direction: str, *inner: dict[str, object]) -> Record:
+        text = {"id": f"b{n}", "type": "batch", "payload": {"messages": inner}}
+        return Record(
+            n=n, t=at_ms * 1000, kind="message", direction=direction, type="batch", id=f"b{n}",
+            session="s", link="l", data=json.dumps(text),
+        )  # fmt: skip
+
+    def message(kind: str, message_id: str, reply_to: str | None = None) -> dict[str, object]:
+        metadata = {"reply_to": reply_to} if reply_to else {}
+        return {"id": message_id, "type": kind, "payload": {}, "metadata": metadata}
+
+    found = summary(
+        batch(1, 0, "to_upstream", message("chat_send", "m1"), message("tool_call", "m2")),
+        came(2, 10, "m1", "chat_receive"),
+        batch(3, 30, "to_client", message("notification", "u1"),
+              message("tool_result", "u2", "m2")),
+        batch(4, 40, "to_upstream", message("chat_send", "m3")),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.unanswered) == (3, 2, {"chat_send": 1})
+    assert [(slow.type, slow.whole_ms) for slow in found.slowest] == [
+        ("tool_call", 30.0),
+        ("chat_send", 10.0),
+    ]
+
+
 def plain(n: int, at_ms: int, direction: str, text: str, kind: str = "message") -> Record:
     known = json.loads(text)["type"] if text[0] == "{" else None
     return Record(
