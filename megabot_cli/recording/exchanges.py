@@ -17,6 +17,7 @@ from megabot_cli.errors import BadData
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.answers import Answer, Correlator, ids_in, messages_in, payload_of
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.likeness import NOTHING_WILD, Likeness, Surroundings
 from megabot_cli.recording.record import Record
 
@@ -113,11 +114,13 @@ class ExchangeReading:
         self._calls: dict[str, int] = {}  # the exchange that a tool call came in, by its id
         self._results: dict[str, int] = {}
         self._by_id: dict[tuple[str | int, str], int] = {}  # by who asked, and by lane
+        self._greetings = FlatGreetings()
         self._said_last: dict[int, Answer] = {}
 
     def take(self, record: Record) -> None:
         if record.kind == "open":
             self._lane_of(record)
+            self._greetings.opened(record)
         elif record.kind == "close":
             self._closed(record)
         elif record.kind in ("message", "inject"):
@@ -239,6 +242,8 @@ class ExchangeReading:
 
     def _owner(self, lane: int, record: Record, payload: str | bytes) -> int | None:
         """The exchange that something belongs to; None when nobody asked for it."""
+        if self._greetings.is_one(record):
+            return None
         grown = self._correlators[lane].came(payload, record.t / 1e6, client=record.client)
         if not grown:
             # A tool is called for the sake of what was asked and is not answered yet.

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import UNASKED, is_plain_refusal, messages_in
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
@@ -69,10 +70,15 @@ class ReplyTimes:
         # those of several clients take turns.
         self._before: dict[tuple[str, str], deque[Request]] = {}
         self._lanes: dict[str, deque[Request]] = {}
+        self._greetings = FlatGreetings()
         self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
     def take(self, record: Record) -> None:
+        if record.kind == "open":
+            self._greetings.opened(record)
         if record.kind not in ("message", "inject"):
+            return
+        if record.direction == "to_client" and self._greetings.is_one(record):
             return
         if record.type == "batch" and record.data is not None:
             for each in _apart(record, record.data):

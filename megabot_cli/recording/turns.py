@@ -22,6 +22,7 @@ from megabot_cli.recording.answers import (
     messages_in,
     payload_of,
 )
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 
 SILENT_US: Final = 120_000_000  # after which an unfinished turn is given as it is
@@ -148,6 +149,7 @@ class Turns:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
         self._queue: deque[tuple[Turn, _Lane]] = deque()
+        self._greetings = FlatGreetings()
         self._given: dict[tuple[str, str], int] = {}  # requests by lane and id: their numbers
 
     def take(self, record: Record) -> Iterator[Turn]:
@@ -156,6 +158,8 @@ class Turns:
             payload = record.payload()
             if payload is not None:
                 self._message(record, payload)
+        elif record.kind == "open":
+            self._greetings.opened(record)
         elif record.kind in _EVENTS:
             self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), _Lane())
         while self._queue and (
@@ -187,6 +191,9 @@ class Turns:
 
     def _message(self, record: Record, payload: str | bytes) -> None:
         lane = self._lanes.setdefault(_lane_name(record), _Lane())
+        if record.direction == "to_client" and self._greetings.is_one(record):
+            self._add(_told_at(record), lane).answer.add(None, payload, record.t / 1e6)
+            return
         for head, text in messages_in(payload):
             if record.direction == "to_upstream":
                 self._sent(lane, record, head, text)
@@ -234,7 +241,7 @@ class Turns:
 
     def _told(self, lane: _Lane, record: Record, head: Head | None) -> Turn:
         """A turn for what answers no request that is open here."""
-        turn = self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), lane)
+        turn = self._add(_told_at(record), lane)
         if head is None:
             return turn
         if head.type == "tool_call":
@@ -248,6 +255,11 @@ class Turns:
             turn.belongs, turn.ended = True, False
             lane.open.append(turn)
         return turn
+
+
+def _told_at(record: Record) -> Turn:
+    """A turn of what nobody asked for."""
+    return Turn(record=record, at_s=record.t / 1e6, ended=True)
 
 
 def _lane_name(record: Record) -> str:

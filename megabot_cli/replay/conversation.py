@@ -12,6 +12,7 @@ import msgspec
 from megabot_cli.protocol import flat
 from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
 from megabot_cli.recording.derived_header import HOLES
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.rewriting import Template, referred_in, template_of
 from megabot_cli.replay.lifetimes import Present, Recorded
@@ -179,10 +180,10 @@ class _Reading:
         self.ids_clash = False
         self.calls = RecordedCalls()
         self._referred: set[str] = set()
-        # When the connection of a lane was closed; of those that relays keep while clients come
-        # and go (`_kept`), the one upstream.
+        # When the connection of a lane was closed; of a lane that is `_kept`, the one upstream.
         self._closed_at: defaultdict[str, list[int]] = defaultdict(list)
-        self._kept: set[str] = set()
+        self._kept: set[str] = set()  # while clients come and go
+        self._greetings = FlatGreetings()
 
     def take(self, record: Record) -> None:
         """Take the next record. Whether it stands beside a chosen one (`--around`) is known a few
@@ -216,6 +217,8 @@ class _Reading:
         if record.kind == "gap":
             self._lost += record.lost or 0
             self._doubt_what_is_open()
+        if record.kind == "open":
+            self._greetings.opened(record)
         if record.kind in ("open", "close"):
             self.came_or_went(record, within=within)
         if record.kind == "mark" and within:
@@ -230,7 +233,7 @@ class _Reading:
             self._sent(record, payload, wanted=wanted)
         elif record.kind == "inject":
             self._told_by_the_relay(record)
-        else:
+        elif not self._greetings.is_one(record):
             lane = lane_of(record)
             grown = self.lanes[lane].came(payload, record.t / 1e6, client=record.client)
             for place, _ in grown:

@@ -181,6 +181,16 @@ def test_of_flat_requests_the_one_is_answered_that_a_message_of_this_type_answer
     assert [(slow.n, slow.whole_ms) for slow in found.slowest] == [(1, 100.0), (7, 5.0), (2, 1.0)]
 
 
+def test_what_greets_on_a_flat_link_answers_no_request() -> None:
+    found = summary(
+        Record(n=1, t=0, kind="open", client="c", link="l"),
+        plain(2, 1, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(3, 2, "to_client", '{"type":"message","content":"Hello"}'),
+        plain(4, 101, "to_client", '{"type":"message","content":"Because."}'),
+    )
+    assert (found.answered, found.total_ms.max) == (1, 100.0)
+
+
 def test_what_is_binary_answers_no_request() -> None:
     binary = came(2, 10, None, "")
     binary.id = binary.type = binary.data = None

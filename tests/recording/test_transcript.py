@@ -208,6 +208,33 @@ def test_a_flat_question_is_answered_by_the_next_message_of_the_type_that_answer
     assert [turn.record.n for turn in turns if not turn.is_request] == [6, 7]
 
 
+def test_the_first_flat_message_on_a_link_that_opened_greets_whatever_was_said_before_it() -> None:
+    opened = [
+        Record(n=1, t=1, kind="open", client="ann", link="link_1"),  # one that it has for itself
+        Record(n=2, t=2, kind="open", link="link_2"),  # one that stays
+        Record(n=3, t=3, kind="open", client="ben", link="link_2"),
+    ]
+    talk = [
+        plain(4, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(5, "to_client", '{"type":"message","content":"Hello"}'),
+        plain(6, "to_client", '{"type":"message","content":"Because."}'),
+    ]
+    for link in ("link_1", "link_2"):
+        for record in talk:
+            record.link = link
+        question, greeting = given_by(*opened, *talk)
+        assert [part.payload["content"] for part in question.answer.parts] == ["Because."]
+        assert not greeting.is_request
+        ben_is_late = Record(n=8, t=8000, kind="open", client="ben", link=link)
+        after = [plain(9, "to_upstream", '{"type":"message","content":"And?"}'),
+                 plain(10, "to_client", '{"type":"message","content":"So."}')]  # fmt: skip
+        for record in after:
+            record.link = link
+        if link == "link_2":
+            *_, last = given_by(*opened, *talk, ben_is_late, *after)
+            assert [part.payload["content"] for part in last.answer.parts] == ["So."]
+
+
 def test_a_refusal_that_names_nothing_is_for_the_message_that_has_no_name() -> None:
     turns = given_by(
         asked(1, "Why?"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,24 @@ def test_a_client_that_came_back_is_told_of_what_it_said_before(tmp_path: Path) 
         refused(2, "upstream_unavailable", "m1", "ann again"),
     ]
     assert read(tmp_path / "x.jsonl", records).to_send() == []
+
+
+def test_what_greets_on_a_flat_link_is_no_answer(tmp_path: Path) -> None:
+    def told(n: int, content: str) -> Record:
+        text = json.dumps({"type": "message", "content": content})
+        return Record(
+            n=n, t=n, kind="message", direction="to_client", link="l1", type="message", data=text
+        )
+
+    ask = json.dumps({"type": "message", "content": "Why?"})
+    records = [
+        event(1, "open", 0, "ann"),
+        sent(2, ask, t=1, client="ann", link="l1"),
+        told(3, "Hello"),
+        told(4, "Because."),
+    ]
+    (answer,) = read(tmp_path / "x.jsonl", records).answers.values()
+    assert [part.payload["content"] for part in answer.parts] == ["Because."]
 
 
 def test_that_a_fellow_left_does_not_excuse_a_link_that_never_answered(tmp_path: Path) -> None:
