@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import Answer, Correlator, messages_in, payload_of
+from megabot_cli.recording.answers import Answer, Correlator, payload_of
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
@@ -24,12 +24,11 @@ from megabot_cli.replay.seeking import (
     who_came_before,
     with_lead,
 )
-from megabot_cli.replay.tool_calls import Call, RecordedCalls
+from megabot_cli.replay.tool_calls import Call, RecordedCalls, why_not_sent
 from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
 
-_TOOL_TYPES: Final = frozenset(("tool_call", "tool_result")) | flat.DECISIONS
 ALWAYS_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 """What always gets an answer, or a refusal."""
 # Who hung up sooner than that after its question cannot say that no answer came.
@@ -182,6 +181,7 @@ class _Reading:
         self._referred: set[str] = set()
         # When the connection of a lane was closed; of a lane that is `_kept`, the one upstream.
         self._closed_at: defaultdict[str, list[int]] = defaultdict(list)
+        self._without_result: set[int | None] = set()
         self._kept: set[str] = set()  # while clients come and go
         self._greetings = FlatGreetings()
 
@@ -238,7 +238,7 @@ class _Reading:
             grown = self.lanes[lane].came(payload, record.t / 1e6, client=record.client)
             for place, _ in grown:
                 self._newest[lane] = place
-            self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
+            self.calls.came(lane, record.t, record.type, payload, grown)
 
     def came_or_went(self, record: Record, *, within: bool) -> None:
         lane = lane_of(record)
@@ -260,6 +260,9 @@ class _Reading:
             # Its answers are still its own, and nobody else's.
             place = -self._taken
         self.lanes[lane].sent(place, record.id, payload, record.client)
+        call = self.calls.answered_by(record.type, payload)
+        if call is not None and (place < 0 or why_not_sent(payload, self._options)):
+            self._without_result.add(call.place)
         if place < 0:
             if self._options.with_context and lane not in self._begun:
                 self._earlier.append(self._message(record, payload, place))
@@ -276,7 +279,7 @@ class _Reading:
         client = record.client or record.link or "client"
         if record.id is not None and self._used_by.setdefault(record.id, client) != client:
             self.ids_clash = True
-        held_back = _why_not(payload, self._options)
+        held_back = why_not_sent(payload, self._options)
         sent_anew = held_back is None and not self._options.keep_ids
         text = payload if sent_anew and isinstance(payload, str) else None
         template = template_of(text) if text is not None else None
@@ -372,6 +375,8 @@ class _Reading:
         first, or the message never left. Else that is taken for so where the connection was
         closed soon after; of an answer that had begun the end may be missing then."""
         for message in self.messages:
+            if message.place in self._without_result:
+                message.compared = False  # what follows a tool's result that is not sent
             if message.context or message.type not in ALWAYS_ANSWERED | {"batch"}:
                 continue
             answer = answers[message.place]
@@ -438,13 +443,3 @@ class _Reading:
             message.compared = False
         elif message.held_back is None:
             message.held_back = "refused by the relay when it was recorded"
-
-
-def _why_not(payload: str | bytes, options: ReplayOptions) -> str | None:
-    """Why a message is not sent again; None when it may be."""
-    if options.allow_tools:
-        return None
-    types = {head.type for head, _ in messages_in(payload) if head is not None}
-    if types & _TOOL_TYPES:
-        return "runs a tool (--allow-tools sends it)"
-    return None
