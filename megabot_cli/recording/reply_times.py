@@ -70,6 +70,7 @@ class ReplyTimes:
         # those of several clients take turns.
         self._before: dict[tuple[str, str], deque[Request]] = {}
         self._lanes: dict[str, deque[Request]] = {}
+        self._lane_names: dict[str, str] = {}  # by session, and by link
         self._greetings = FlatGreetings()
         self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
@@ -100,17 +101,31 @@ class ReplyTimes:
         self._before.clear()
         self._lanes.clear()
 
+    def _lane_of(self, record: Record) -> str:
+        """The conversation that a record is of. What is said on a link before the upstream has
+        greeted knows no session, and one session may go on over another link."""
+        session, link, names = record.session, record.link, self._lane_names
+        name = names.get(session or "") or names.get(link or "")
+        if name is None:
+            name = session or link or record.client or ""
+        for each in (session, link):
+            if each is not None and each not in names:
+                names[each] = name
+                if len(names) > MOST_OPEN:
+                    del names[next(iter(names))]
+        return name
+
     def _asked(self, record: Record) -> None:
         kind = record.type
         if record.id is None and kind not in flat.ANSWERS and record.kind != "inject":
-            self._nameless[_lane(record)] += 1
+            self._nameless[self._lane_of(record)] += 1
         if kind is None or kind in _SILENT or record.kind == "inject":
             return
         if record.id is None and kind not in flat.ANSWERS:
             return
         self.requests += 1
         request = Request(record.n, kind, record.t, client=record.client)
-        lane = _lane(record)
+        lane = self._lane_of(record)
         key = (lane, record.id or f"n={record.n}")
         before = self._open.pop(key, None)
         if before is not None and not before.ended:
@@ -130,7 +145,7 @@ class ReplyTimes:
     def _came(self, record: Record) -> None:
         if record.opcode == "binary":
             return  # nobody can tell what it answers
-        lane = _lane(record)
+        lane = self._lane_of(record)
         refuses = record.type == "connection_error" or is_plain_refusal(record.type, record.data)
         if record.reply_to is not None:
             request = self._named((lane, record.reply_to), record)
@@ -201,10 +216,6 @@ class ReplyTimes:
             slowest.append(request)
             slowest.sort(key=_took, reverse=True)
             del slowest[self._most_slow :]
-
-
-def _lane(record: Record) -> str:
-    return record.session or record.link or record.client or ""
 
 
 def _apart(batch: Record, text: str) -> Iterator[Record]:

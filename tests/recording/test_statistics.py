@@ -63,6 +63,15 @@ def test_an_answer_that_names_nobody_is_the_oldest_request_s() -> None:
     assert found.total_ms.p50 == 20.0
 
 
+def test_what_was_asked_before_the_session_was_known_is_answered_all_the_same() -> None:
+    early, again = asked(1, 0, "m1"), asked(4, 20, "m2")
+    early.session = None
+    late = came(5, 30, "m2", last=True)
+    late.link = "another link of that session"
+    found = summary(early, came(2, 10, "m1"), came(3, 15, "m1", "chat_receive"), again, late)
+    assert (found.answered, found.unanswered, found.total_ms.max) == (2, {}, 15.0)
+
+
 def test_an_id_that_is_used_again_is_another_request() -> None:
     found = summary(
         asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"),
