@@ -109,7 +109,7 @@ class ReplyTimes:
         if name is None:
             name = session or link or record.client or ""
         for each in (session, link):
-            if each is not None and each not in names:
+            if each and each not in names:
                 names[each] = name
                 if len(names) > MOST_OPEN:
                     del names[next(iter(names))]
