@@ -77,6 +77,7 @@ def show(
     """Show what is in a recording."""
     from megabot_cli.storage.choosing import choose, started_at_s
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.with_answers import choose_with_answers
     from megabot_cli.terminal.record_printer import RecordPrinter
 
     invocation: Invocation = context.obj
@@ -106,7 +107,8 @@ def show(
 
         def chosen() -> Iterator[tuple[Record, bytes]]:
             nonlocal is_any
-            for each in choose(reader, wanted):
+            choosing = choose_with_answers if conversation else choose
+            for each in choosing(reader, wanted):
                 is_any = True
                 yield each
 

@@ -119,8 +119,10 @@ def _write(
     from megabot_cli.storage import converting
     from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.losses import with_losses
+    from megabot_cli.storage.with_answers import choose_with_answers
 
-    lines = converting.watched(choose(reader, wanted), seen)
+    choosing = choose_with_answers if making.to in ("markdown", "pytest") else choose
+    lines = converting.watched(choosing(reader, wanted), seen)
     if making.to == "har":
         return converting.write_har(reader, lines, write)
     if making.to == "jsonl":

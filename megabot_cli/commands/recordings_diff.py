@@ -52,8 +52,8 @@ def diff(
     from megabot_cli.recording.redaction import Redactor
     from megabot_cli.replay.compare import Comparer
     from megabot_cli.replay.diffing import diff as compare
-    from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.with_answers import choose_with_answers
 
     invocation: Invocation = context.obj
     likeness = Likeness("payload", tuple(ignore or ()))
@@ -64,8 +64,8 @@ def diff(
         open_any(find(invocation, second), secrets=secrets, seen_indexing=seen) as right,
     ):
         found = compare(
-            (record for record, _ in choose(left, wanted)),
-            (record for record, _ in choose(right, wanted)),
+            (record for record, _ in choose_with_answers(left, wanted)),
+            (record for record, _ in choose_with_answers(right, wanted)),
             comparer,
             likeness,
         )

@@ -36,8 +36,8 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
     an answer whose last chunk never came is broken off, and has none.
     """
     from megabot_cli.recording.statistics import Statistics
-    from megabot_cli.storage.choosing import choose
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.with_answers import choose_with_answers
     from megabot_cli.terminal.progress import Progress
 
     invocation: Invocation = context.obj
@@ -46,7 +46,7 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
         open_any(find(invocation, recording), seen_indexing=indexing(invocation)) as reader,
         Progress(invocation.console, "counting") as progress,
     ):
-        for number, (record, _) in enumerate(choose(reader, wanted), 1):
+        for number, (record, _) in enumerate(choose_with_answers(reader, wanted), 1):
             counted.take(record)
             if number % _REDRAW_RECORDS == 0:
                 progress.reach(number, "records")

@@ -162,8 +162,9 @@ def replay(
     the bounds in time choose them too; words about messages choose those who sent them alone.
 
     With --allow-tools a result waits for the call that it is for, whatever the pace. Without it
-    approvals of the flat dialect are held back, too. What goes out with a pseudonym in the place
-    of a secret need only be answered in the same shape.
+    approvals of the flat dialect are held back, too. An answer that needed a result which is not
+    sent is not compared. What goes out with a pseudonym in the place of a secret need only be
+    answered in the same shape.
 
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.

@@ -38,6 +38,7 @@ ANSWERS: Final = {
     "approve_action": "status",
     "reject_action": "status",
 }
+ANSWERED_BY: Final = frozenset(ANSWERS.values())
 
 
 def write(message_type: str, fields: dict[str, Any]) -> bytes:

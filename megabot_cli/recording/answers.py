@@ -195,6 +195,9 @@ class Correlator:
         self._by_id: dict[str, int] = {}
         # Ids that several messages have: those of two clients, or of one that asks again.
         self._shared: dict[str, list[int]] = {}
+        self._clients: dict[int, str] = {}  # who sent it, where that was said
+        # Of batches: the ids in them whose answers have not come to their end.
+        self._open_in: dict[int, set[str]] = {}
         self._by_key: dict[str, int] = {}
         self._waiting: deque[int] = deque()
         # Flat messages without an answer, by the type that answers them.
@@ -204,9 +207,13 @@ class Correlator:
         self._last: int | None = None
         self._served: int | None = None
 
-    def sent(self, place: int, message_id: str | None, text: str | bytes) -> None:
-        """A message was sent, with this id and these words."""
+    def sent(
+        self, place: int, message_id: str | None, text: str | bytes, client: str | None = None
+    ) -> None:
+        """A message was sent, with this id and these words, by this client."""
         self.answers[place] = Answer()
+        if client is not None:
+            self._clients[place] = client
         self._waiting.append(place)
         self._last = place
         head = peek(text)
@@ -215,14 +222,15 @@ class Correlator:
         elif head is None or head.id is None:
             self._nameless.append(place)
         if message_id is not None:
-            before = self._by_id.get(message_id)
-            if before is not None:
-                self._shared.setdefault(message_id, [before]).append(place)
-            self._by_id[message_id] = place
-        for head, inner in messages_in(text):
-            if head is not None and head.id is not None:
-                self._by_id.setdefault(head.id, place)
-            self._remember_keys(payload_of(inner), place)
+            self._remember_id(message_id, place)
+        names = set()
+        for within, inner in messages_in(text):
+            if within is not None and within.id is not None and within.id != message_id:
+                self._remember_id(within.id, place)
+                names.add(within.id)
+            self._begin_keys(payload_of(inner), place)
+        if names:
+            self._open_in[place] = names
 
     def sent_plainly(self, places: Sequence[int], ids: Sequence[str]) -> None:
         """As `sent` with each in turn, of messages, one at least, that have these ids, are no
@@ -233,44 +241,57 @@ class Correlator:
         self._by_id.update(zip(ids, places, strict=True))
 
     def came(
-        self, text: str | bytes, at: float, head: Head | None = None
+        self,
+        text: str | bytes,
+        at: float,
+        head: Head | None = None,
+        client: str | None = None,
     ) -> list[tuple[int, Part]]:
         """A reply came. Return what it belongs to: none when to nothing, several for a batch.
 
-        `head` are its outer fields, where somebody has read them already.
+        `head` are its outer fields, where somebody has read them already; `client` the one that
+        it is for, where that was said.
         """
         reply = _read(text)
         if reply is not None:
             kind = reply.type and intern(reply.type)  # of so many, the same few
-            taken = self.take(reply, Part(kind, raw=reply.payload), at)
+            taken = self.take(reply, Part(kind, raw=reply.payload), at, client)
             return [taken] if taken is not None else []
         one = head is not None and head.type != "batch"
         grown = []
         for outer, message in [(head, text)] if one else messages_in(text):
-            taken = self.take(outer, Part(_type_of(outer), payload_of(message)), at)
+            taken = self.take(outer, Part(_type_of(outer), payload_of(message)), at, client)
             if taken is not None:
                 grown.append(taken)
         return grown
 
-    def take(self, head: Head | None, part: Part, at: float) -> tuple[int, Part] | None:
+    def take(
+        self, head: Head | None, part: Part, at: float, client: str | None = None
+    ) -> tuple[int, Part] | None:
         """As `came`, of one message that is no batch, as the part that it would be."""
         named = head.reply_to if head is not None else None
         place = self._owner(part) if named is None else self._by_id.get(named)
         if place is None:
             return None
         if named in self._shared:
-            place = self._one_of(self._shared[named], part)
+            place = self._one_of(named, part, client)
         grown = self.answers[place].take(head, part, at)
+        if named is not None and place in self._open_in and _is_end(part, grown):
+            self._open_in[place].discard(named)
         if head is not None and grown is part:
             part.id = head.id
         if named is not None and _may_name(part):  # of a stream, the chunk does
             self._remember_keys(part.payload, place)
         return place, grown
 
-    def _one_of(self, places: list[int], part: Part) -> int:
+    def _one_of(self, named: str, part: Part, client: str | None) -> int:
         """The message that is answered, of those with one id: the one whose exchange is named, or
         for a new exchange that has none yet; the one whose stream is said again as a whole; the
-        first whose answer has not come to its end; else the last."""
+        first whose answer has not come to its end; else the last. Of those that `client` sent,
+        where there are any."""
+        places = self._shared[named]
+        if client is not None:
+            places = [each for each in places if self._clients.get(each) == client] or places
         keys = _keys_of(part.payload) if _may_name(part) else []
         if known := [self._by_key[key] for key in keys if self._by_key.get(key) in places]:
             return known[0]
@@ -280,10 +301,18 @@ class Correlator:
             return told[0]
         for place in places:
             answer = self.answers[place]
+            if (open_in := self._open_in.get(place)) is not None:
+                if named in open_in:
+                    return place
+                continue
             is_told = bool(answer.parts) and answer.parts[-1].stream is not None
             if not answer.ended and not (is_told and answer.is_whole):
                 return place
         return places[-1]
+
+    def has_ended(self, place: int) -> bool:
+        """Whether the answer has come to its end; of a batch each one."""
+        return self.answers[place].ended and not self._open_in.get(place)
 
     def place_of(self, message_id: str) -> int | None:
         """The place of the message that has this id; of several the greatest."""
@@ -302,13 +331,14 @@ class Correlator:
             return None
         if self._served is not None and _says_again(part, self.answers[self._served]):
             return self._served
-        if message_type == "connection_error" or _is_plain_refusal(part):
+        if message_type == "connection_error" or is_plain_refusal(message_type, part.payload):
             # Of a message that has a name it would give that; another flat one has its own answer.
             while self._nameless:
                 if not self.answers[place := self._nameless.popleft()].parts:
                     return place
-        expecting = self._expecting(message_type) if self._expected else None
-        return self._oldest_waiting() if expecting is None else expecting
+        if self._expected and message_type in flat.ANSWERED_BY:
+            return self._expecting(message_type)  # none: everybody is told of a decision
+        return self._oldest_waiting()
 
     def _expecting(self, message_type: str | None) -> int | None:
         """The oldest flat message without an answer that one of this type is for."""
@@ -328,6 +358,19 @@ class Correlator:
             self._waiting.popleft()
         return self._last
 
+    def _remember_id(self, message_id: str, place: int) -> None:
+        before = self._by_id.get(message_id)
+        if before is not None:
+            self._shared.setdefault(message_id, [before]).append(place)
+        self._by_id[message_id] = place
+
+    def _begin_keys(self, payload: Any, place: int) -> None:
+        """A message names these; one that named them before and is answered is past."""
+        for key in _keys_of(payload):
+            before = self._by_key.get(key)
+            if before is None or self.has_ended(before):
+                self._by_key[key] = place
+
     def _remember_keys(self, payload: Any, place: int) -> None:
         for key in _keys_of(payload):
             self._by_key.setdefault(key, place)
@@ -343,6 +386,12 @@ def _says_the_same(part: Part, other: Part) -> bool:
     return letters is not None and letters == other.letters()
 
 
+def _is_end(part: Part, grown: Part) -> bool:
+    """Whether a message (`part`) is the last of an answer, as far as it can be known: a stream has
+    `grown` to its end, or it is no piece of one and ends all."""
+    return part.type in _ENDING or (grown.stream is not None and grown.is_whole)
+
+
 def _says_again(whole: Part, answer: Answer) -> bool:
     """Whether a whole answer says again what this one has just streamed to its end."""
     last = answer.parts[-1] if answer.parts else None
@@ -353,9 +402,9 @@ def _says_again(whole: Part, answer: Answer) -> bool:
     return last.stream.text == content
 
 
-def _is_plain_refusal(part: Part) -> bool:
+def is_plain_refusal(kind: str | None, payload: Any) -> bool:
     """Whether it is one of the flat dialect, which knows no other answer in plain text."""
-    return part.type is None and isinstance(part.payload, str) and part.payload[:6] == "Error "
+    return kind is None and isinstance(payload, str) and payload[:6] == "Error "
 
 
 def messages_in(text: str | bytes) -> list[tuple[Head | None, str | bytes]]:

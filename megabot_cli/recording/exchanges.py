@@ -17,6 +17,7 @@ from megabot_cli.errors import BadData
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import Head
 from megabot_cli.recording.answers import Answer, Correlator, ids_in, messages_in, payload_of
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.likeness import NOTHING_WILD, Likeness, Surroundings
 from megabot_cli.recording.record import Record
 
@@ -112,12 +113,14 @@ class ExchangeReading:
         self._known_ids: defaultdict[int, set[str]] = defaultdict(set)
         self._calls: dict[str, int] = {}  # the exchange that a tool call came in, by its id
         self._results: dict[str, int] = {}
-        self._by_id: dict[str, int] = {}
+        self._by_id: dict[tuple[str | int, str], int] = {}  # by who asked, and by lane
+        self._greetings = FlatGreetings()
         self._said_last: dict[int, Answer] = {}
 
     def take(self, record: Record) -> None:
         if record.kind == "open":
             self._lane_of(record)
+            self._greetings.opened(record)
         elif record.kind == "close":
             self._closed(record)
         elif record.kind in ("message", "inject"):
@@ -204,13 +207,14 @@ class ExchangeReading:
         self._lanes[lane].exchanges.append(number)
         self._known_ids[lane].update(ids.values())
         if message_id is not None:
-            self._by_id[message_id] = number
+            self._by_id[lane, message_id] = number
+            self._by_id[record.client or "", message_id] = number
         execution_id = ids.get("execution_id", "")
         if message_type == "tool_result" and execution_id in self._calls:
             self._results[execution_id] = number
             called = self._exchanges[self._calls[execution_id]]
             called.gates.append(Gate(len(called.steps), execution_id, record.t))
-        self._correlators[lane].sent(number, message_id, text)
+        self._correlators[lane].sent(number, message_id, text, record.client)
 
     def _came(self, record: Record, payload: str | bytes) -> None:
         number = self._lane_of(record)
@@ -238,7 +242,9 @@ class ExchangeReading:
 
     def _owner(self, lane: int, record: Record, payload: str | bytes) -> int | None:
         """The exchange that something belongs to; None when nobody asked for it."""
-        grown = self._correlators[lane].came(payload, record.t / 1e6)
+        if self._greetings.is_one(record):
+            return None
+        grown = self._correlators[lane].came(payload, record.t / 1e6, client=record.client)
         if not grown:
             # A tool is called for the sake of what was asked and is not answered yet.
             return self._unanswered(lane) if record.type == "tool_call" else None
@@ -271,7 +277,10 @@ class ExchangeReading:
 
     def _told_by_the_relay(self, record: Record) -> None:
         """The relay's own word on a message that never left says nothing of the upstream."""
-        number = self._by_id.get(record.reply_to or "")
+        name = record.reply_to or ""
+        number = self._by_id.get((record.client or "", name))
+        if number is None:
+            number = self._by_id.get((self._lane_of(record), name))  # told when it came back
         if number is not None and record.type == "connection_error":
             self._exchanges[number].refused = True
 

@@ -140,7 +140,8 @@ def test_the_recorded_conversation():
 
 
 class PytestWriter:
-    """Writes the test piece by piece; `requests` and `held_back` count what is in it.
+    """Writes the test piece by piece; `requests` and `held_back` count what is in it, `flat` what
+    the client of a test cannot say: it speaks in envelopes.
 
     `tool_call`s of the client are held back unless `allow_tools`: they have effects.
     """
@@ -151,6 +152,7 @@ class PytestWriter:
         self._tools: dict[str, list[Any]] = {}
         self.requests = 0
         self.held_back = 0
+        self.flat = 0
 
     def write(self, header: Header | None, records: Iterable[Record]) -> Iterator[str]:
         upstream = header.upstream if header is not None else ""
@@ -174,9 +176,13 @@ class PytestWriter:
         if turn.refused or (kind in _TOOL_TYPES and not self._allow_tools):
             self.held_back += 1
             return
+        named = turn.head is not None and turn.head.id is not None
+        if kind in flat.ANSWERS and not named:
+            self.flat += 1
+            return
         self.requests += 1
         yield f"    # {turn.at_s:.3f} s, record {turn.record.n}\n"
-        if kind is None or turn.head is None or turn.head.id is None:
+        if kind is None or not named:
             yield f"    await client.send_text({_literal(turn.text, 30)})\n"
         else:
             yield from self._request(kind, turn)

@@ -5,12 +5,16 @@ from __future__ import annotations
 import itertools
 from array import array
 from collections import Counter, deque
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
+from msgspec.structs import replace
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import UNASKED
+from megabot_cli.protocol.envelope import peek
+from megabot_cli.recording.answers import UNASKED, is_plain_refusal, messages_in
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
@@ -66,11 +70,24 @@ class ReplyTimes:
         # those of several clients take turns.
         self._before: dict[tuple[str, str], deque[Request]] = {}
         self._lanes: dict[str, deque[Request]] = {}
+        self._lane_names: dict[str, str] = {}  # by session, and by link
+        self._greetings = FlatGreetings()
         self._nameless: Counter[str] = Counter()  # messages that no reply can name, by lane
 
     def take(self, record: Record) -> None:
+        if record.kind == "open":
+            self._greetings.opened(record)
         if record.kind not in ("message", "inject"):
             return
+        if record.direction == "to_client" and self._greetings.is_one(record):
+            return
+        if record.type == "batch" and record.data is not None:
+            for each in _apart(record, record.data):
+                self._take(each)
+        else:
+            self._take(record)
+
+    def _take(self, record: Record) -> None:
         if record.direction == "to_upstream":
             self._asked(record)
         elif record.direction == "to_client" and record.type not in UNASKED:
@@ -84,17 +101,31 @@ class ReplyTimes:
         self._before.clear()
         self._lanes.clear()
 
+    def _lane_of(self, record: Record) -> str:
+        """The conversation that a record is of. What is said on a link before the upstream has
+        greeted knows no session, and one session may go on over another link."""
+        session, link, names = record.session, record.link, self._lane_names
+        name = names.get(session or "") or names.get(link or "")
+        if name is None:
+            name = session or link or record.client or ""
+        for each in (session, link):
+            if each and each not in names:
+                names[each] = name
+                if len(names) > MOST_OPEN:
+                    del names[next(iter(names))]
+        return name
+
     def _asked(self, record: Record) -> None:
         kind = record.type
         if record.id is None and kind not in flat.ANSWERS and record.kind != "inject":
-            self._nameless[_lane(record)] += 1
+            self._nameless[self._lane_of(record)] += 1
         if kind is None or kind in _SILENT or record.kind == "inject":
             return
         if record.id is None and kind not in flat.ANSWERS:
             return
         self.requests += 1
         request = Request(record.n, kind, record.t, client=record.client)
-        lane = _lane(record)
+        lane = self._lane_of(record)
         key = (lane, record.id or f"n={record.n}")
         before = self._open.pop(key, None)
         if before is not None and not before.ended:
@@ -114,12 +145,17 @@ class ReplyTimes:
     def _came(self, record: Record) -> None:
         if record.opcode == "binary":
             return  # nobody can tell what it answers
-        lane = _lane(record)
+        lane = self._lane_of(record)
+        refuses = record.type == "connection_error" or is_plain_refusal(record.type, record.data)
         if record.reply_to is not None:
             request = self._named((lane, record.reply_to), record)
-        elif record.type == "connection_error" and self._nameless[lane]:
+        elif refuses and self._nameless[lane]:
             self._nameless[lane] -= 1  # of a message that has a name it would give that
             return
+        elif record.kind == "inject" and not refuses:
+            return  # the relay's own greeting, say
+        elif record.id is None and record.type in flat.ANSWERED_BY:
+            request = self._expecting(lane, record.type)
         else:
             request = self._oldest(lane)
         if request is None:
@@ -134,7 +170,7 @@ class ReplyTimes:
             request.streaming = request.streamed = False
         if record.type in _ENDING or record.id is None:
             request.ended = True
-        if record.type == "connection_error":
+        if refuses:
             request.failed = True
 
     def _named(self, key: tuple[str, str], record: Record) -> Request | None:
@@ -158,6 +194,13 @@ class ReplyTimes:
             waiting.popleft()
         return waiting[0] if waiting else None
 
+    def _expecting(self, lane: str, kind: str) -> Request | None:
+        """Of the flat dialect: the oldest request that a message of this type answers."""
+        for request in self._lanes.get(lane, ()):
+            if not request.ended and flat.ANSWERS.get(request.type) == kind:
+                return request
+        return None
+
     def _settle(self, request: Request) -> None:
         if request.first_us is None or request.last_us is None:
             self.unanswered[request.type] = self.unanswered.get(request.type, 0) + 1
@@ -175,8 +218,15 @@ class ReplyTimes:
             del slowest[self._most_slow :]
 
 
-def _lane(record: Record) -> str:
-    return record.session or record.link or record.client or ""
+def _apart(batch: Record, text: str) -> Iterator[Record]:
+    """The messages in a batch, as if each had come by itself; a batch of none as it is."""
+    for head, inner in messages_in(text) or ((peek(text), text),):
+        if isinstance(inner, str):
+            named = (None, None, None) if head is None else (head.id, head.type, head.reply_to)
+            message_id, kind, reply_to = named
+            yield replace(
+                batch, id=message_id, type=kind, reply_to=reply_to, data=inner, opcode=None
+            )
 
 
 def _says_again(request: Request, record: Record) -> bool:

@@ -127,6 +127,8 @@ class Statistics:
                 known.add(value)
         if record.kind in ("message", "inject"):
             self._message(record)
+        elif record.kind == "open":
+            self._replies.take(record)
         elif record.kind == "gap":
             self._gaps += 1
             self._lost += record.lost or 0

@@ -12,8 +12,17 @@ from typing import Any, Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.recording.answers import UNASKED, Answer, ids_in, messages_in, payload_of
+from megabot_cli.recording.answers import (
+    UNASKED,
+    Answer,
+    ids_in,
+    is_plain_refusal,
+    messages_in,
+    payload_of,
+)
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 
 SILENT_US: Final = 120_000_000  # after which an unfinished turn is given as it is
@@ -69,6 +78,24 @@ class _Lane:
         self.before: dict[str, list[Turn]] = {}
         self.by_key: dict[str, Turn] = {}
         self.open: list[Turn] = []
+        # Messages that no reply can name: broken ones, say.
+        self.nameless: list[Turn] = []
+        self.is_flat = False
+
+    def refused(self) -> Turn | None:
+        """The turn that a refusal which names nothing is for."""
+        for turn in self.nameless:
+            if not turn.answer.parts:
+                return turn
+        return self.waiting()
+
+    def expecting(self, kind: str | None) -> Turn | None:
+        """Of the flat dialect: the oldest turn that a message of this type answers."""
+        for turn in self.open:
+            asked = turn.head.type if turn.head is not None else None
+            if not turn.ended and flat.ANSWERS.get(asked or "") == kind:
+                return turn
+        return None
 
     def waiting(self) -> Turn | None:
         """The oldest turn whose answer is not whole."""
@@ -87,15 +114,25 @@ class _Lane:
     def named(self, record: Record, name: str, kind: str | None) -> Turn | None:
         """The turn that an answer names: of several clients' the first that it can be for."""
         latest = self.by_id.get(name)
+        client = record.client
         for turn in self.before.get(name, ()):
-            if record.client not in (None, turn.record.client):
+            if client not in (None, turn.record.client):
                 continue  # the relay has said whom it answers
             if not turn.ended and (turn.streamed_us is None or kind == "chat_receive"):
                 return turn
+        if latest is not None and client is not None and latest.record.client != client:
+            return self._last_of(client, name)
         return latest
+
+    def _last_of(self, client: str, name: str) -> Turn | None:
+        """The last turn of a client with this id, whose answer may have come to its end."""
+        known = (*self.before.get(name, ()), self.by_id[name])
+        own = [each for each in known if each.record.client == client]
+        return own[-1] if own else None
 
     def forget(self, turn: Turn) -> None:
         self.open = [each for each in self.open if each is not turn]
+        self.nameless = [each for each in self.nameless if each is not turn]
         for table in (self.by_id, self.by_key):
             for name in [name for name, each in table.items() if each is turn]:
                 del table[name]
@@ -112,6 +149,7 @@ class Turns:
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
         self._queue: deque[tuple[Turn, _Lane]] = deque()
+        self._greetings = FlatGreetings()
         self._given: dict[tuple[str, str], int] = {}  # requests by lane and id: their numbers
 
     def take(self, record: Record) -> Iterator[Turn]:
@@ -120,6 +158,8 @@ class Turns:
             payload = record.payload()
             if payload is not None:
                 self._message(record, payload)
+        elif record.kind == "open":
+            self._greetings.opened(record)
         elif record.kind in _EVENTS:
             self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), _Lane())
         while self._queue and (
@@ -151,6 +191,9 @@ class Turns:
 
     def _message(self, record: Record, payload: str | bytes) -> None:
         lane = self._lanes.setdefault(_lane_name(record), _Lane())
+        if record.direction == "to_client" and self._greetings.is_one(record):
+            self._add(_told_at(record), lane).answer.add(None, payload, record.t / 1e6)
+            return
         for head, text in messages_in(payload):
             if record.direction == "to_upstream":
                 self._sent(lane, record, head, text)
@@ -174,8 +217,13 @@ class Turns:
         lane.open.append(turn)
         if head is not None and head.id is not None:
             lane.asked(head.id, turn)
+        elif head is not None and head.type in flat.ANSWERS:
+            lane.is_flat = True
+        else:
+            lane.nameless.append(turn)
         for key in keys:
-            lane.by_key.setdefault(key, turn)
+            if key not in lane.by_key or lane.by_key[key].ended:  # which is past
+                lane.by_key[key] = turn
 
     def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
         turn = _owner(lane, record, head, text)
@@ -193,7 +241,7 @@ class Turns:
 
     def _told(self, lane: _Lane, record: Record, head: Head | None) -> Turn:
         """A turn for what answers no request that is open here."""
-        turn = self._add(Turn(record=record, at_s=record.t / 1e6, ended=True), lane)
+        turn = self._add(_told_at(record), lane)
         if head is None:
             return turn
         if head.type == "tool_call":
@@ -202,11 +250,16 @@ class Turns:
             turn.belongs, turn.ended = True, False
             turn.reply_to = head.reply_to
             turn.asked_n = self._given.get((_lane_name(record), head.reply_to))
-            lane.by_id[head.reply_to] = turn
+            lane.by_id.setdefault(head.reply_to, turn)
         elif head.type == "chat_stream":  # which somebody must have asked for
             turn.belongs, turn.ended = True, False
             lane.open.append(turn)
         return turn
+
+
+def _told_at(record: Record) -> Turn:
+    """A turn of what nobody asked for."""
+    return Turn(record=record, at_s=record.t / 1e6, ended=True)
 
 
 def _lane_name(record: Record) -> str:
@@ -219,8 +272,15 @@ def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) ->
     for key in _keys_of(text):
         if key in lane.by_key:
             return lane.by_key[key]
-    if isinstance(text, bytes) or (head is not None and head.type in UNASKED):
+    kind = head.type if head is not None else None
+    if isinstance(text, bytes) or kind in UNASKED:
         return None
+    if kind == "connection_error" or is_plain_refusal(kind, text):
+        return lane.refused()
+    if record.kind == "inject":
+        return None  # the relay's own greeting, say
+    if lane.is_flat and kind in flat.ANSWERED_BY:
+        return lane.expecting(kind)
     return lane.waiting()
 
 

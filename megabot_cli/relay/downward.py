@@ -119,6 +119,8 @@ class Downward:
                     head = peek(data)
                 if tell is not None:
                     name = self._asker_of(head, data) if to_askers_only else None
+                    if to_askers_only and name is None and not flat:
+                        name = ASKER  # it has left: the recorder knows who it was
                     tell("to_client", data, head, link, session_id, name, binary)
                 if (
                     self._repeats is not None

@@ -21,6 +21,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     kind: str | None = None  # of a request that an answer follows
     urgent: bool = False  # the upstream waits for it
     inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch
+    connection: str | None = None  # of its client, while it waits for its turn
 
     def apart(self) -> tuple[Waiting, ...]:
         """The messages that clients sent: what is wrapped for none of them is the relay's own

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 
 from msgspec import UNSET
+from msgspec.structs import replace
 
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
@@ -292,7 +293,8 @@ class Upward:
             text = f"{mine} of your messages wait already; slow down"
             self._voice.refuse(client, waiting.message_id, 429, "rate_limited", text)
             return False
-        self.held.add(waiting)
+        self._witness.hold(self._link.id, waiting.message_id, client.id)
+        self.held.add(replace(waiting, connection=client.id))
         self._watch_held()
         return True
 
@@ -325,6 +327,7 @@ class Upward:
             return  # what leaves now would only wait elsewhere
         now = self._time()
         for waiting in self.held.let_go(lambda each: self._may_go(each, now)):
+            self._witness.let_go(self._link.id, waiting.message_id, waiting.connection)
             self._hand_over(self._find(waiting.client), waiting)
 
     def _may_go(self, waiting: Waiting, now: float) -> bool:

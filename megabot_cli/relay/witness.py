@@ -16,6 +16,7 @@ from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import StreamRedactor
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.taps import Taps
+from megabot_cli.storage.askers import ASKER, HELD, LET_GO
 from megabot_cli.storage.recorder import Recorder
 
 PATIENCE_S = 0.01
@@ -130,6 +131,8 @@ class Witness:
     ) -> None:
         for keeper in self._keepers:
             keeper.keep_message(direction, data, head, link, session, client, binary, kind)
+        if client == ASKER:
+            client = None
         if self._debug:
             log.debug(
                 "message.passed",
@@ -217,6 +220,19 @@ class Witness:
             fields["user"] = user or self._user_of(link)
             fields.update(code=code, reason=reason, by=by, note=note)
             self.taps.show(fields)
+
+    def hold(self, link: str, message_id: str | None, client: str) -> None:
+        """A client's message that passed is held back: answers that name its id are another's."""
+        self._note(HELD, link, message_id, client)
+
+    def let_go(self, link: str, message_id: str | None, client: str | None) -> None:
+        """It goes up now."""
+        self._note(LET_GO, link, message_id, client)
+
+    def _note(self, kind: str, link: str, message_id: str | None, client: str | None) -> None:
+        if message_id is not None:
+            for keeper in self._keepers:
+                keeper.put(kind, client=client, link=link, id=message_id)
 
     def meet(self, link: str, user: str | None) -> None:
         """Whom the upstream has greeted on a link, for taps: the recorder reads it by itself."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
@@ -12,11 +13,13 @@ from typing import Final
 import msgspec
 
 from megabot_cli.protocol import flat
-from megabot_cli.recording.answers import Answer, Correlator, Part, messages_in, payload_of
+from megabot_cli.recording.answers import Answer, Correlator, Part, payload_of
 from megabot_cli.recording.derived_header import HOLES
+from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.rewriting import Template, referred_in, template_of
 from megabot_cli.replay.lifetimes import Present, Recorded
+from megabot_cli.replay.messages_by_id import MessagesById
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.recorded_message import RecordedMessage
 from megabot_cli.replay.seeking import (
@@ -26,13 +29,12 @@ from megabot_cli.replay.seeking import (
     who_came_before,
     with_lead,
 )
-from megabot_cli.replay.tool_calls import Call, RecordedCalls
+from megabot_cli.replay.tool_calls import Call, RecordedCalls, why_not_sent
 from megabot_cli.storage.choosing import started_at_s, warnings_of
 from megabot_cli.storage.kept_texts import KeptTexts
 from megabot_cli.storage.record_reader import RecordReader
 from megabot_cli.wording import counted
 
-_TOOL_TYPES: Final = frozenset(("tool_call", "tool_result")) | flat.DECISIONS
 ALWAYS_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
 """What always gets an answer, or a refusal."""
 # Who hung up sooner than that after its question cannot say that no answer came.
@@ -162,7 +164,8 @@ class _Reading:
         self.chooser = options.selection.chooser(began_at_s)
         self._undecided: deque[tuple[Record, bool]] = deque()  # and whether within the bounds
         self._beside: set[int] = set()  # those of them that are chosen, by `id()`
-        self._by_id: dict[str, RecordedMessage] = {}  # of several the last that is chosen
+        self._by_id = MessagesById()
+        self._speakers: set[str | None] = set()
         self._templates: dict[Template, Template] = {}
         self._to_send = 0
         self._lost = 0
@@ -171,10 +174,13 @@ class _Reading:
         self._wordless = 0  # chosen, and kept without what it said
         self._open: list[RecordedMessage] = []  # sent since the last loss
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
-        self.ids_clash = False
         self.calls = RecordedCalls()
         self._referred: set[str] = set()
-        self._closed_at: dict[str, int] = {}  # when a connection of a lane was last closed
+        # When the connection of a lane was closed; of a lane that is `_kept`, the one upstream.
+        self._closed_at: defaultdict[str, list[int]] = defaultdict(list)
+        self._without_result: set[int | None] = set()
+        self._kept: set[str] = set()  # while clients come and go
+        self._greetings = FlatGreetings()
 
     def take(self, record: Record) -> None:
         """Take the next record. Whether it stands beside a chosen one (`--around`) is known a few
@@ -208,10 +214,10 @@ class _Reading:
         if record.kind == "gap":
             self._lost += record.lost or 0
             self._doubt_what_is_open()
+        if record.kind == "open":
+            self._greetings.opened(record)
         if record.kind in ("open", "close"):
             self.came_or_went(record, within=within)
-        if record.kind == "close":
-            self._closed_at[lane_of(record)] = record.t
         if record.kind == "mark" and within:
             self.marks.append(RecordedMark(record.n, record.t, record.note or ""))
         if record.kind not in ("message", "inject"):
@@ -224,12 +230,12 @@ class _Reading:
             self._sent(record, payload, wanted=wanted)
         elif record.kind == "inject":
             self._told_by_the_relay(record)
-        else:
+        elif not self._greetings.is_one(record):
             lane = lane_of(record)
-            grown = self.lanes[lane].came(payload, record.t / 1e6)
+            grown = self.lanes[lane].came(payload, record.t / 1e6, client=record.client)
             for place, _ in grown:
                 self._newest[lane] = place
-            self.calls.came(lane, record.t, record.type, payload, (part for _, part in grown))
+            self.calls.came(lane, record.t, record.type, payload, grown)
             for _, part in grown:
                 self._put_aside(part, len(payload))
 
@@ -242,19 +248,28 @@ class _Reading:
             part.put_aside(self._texts)
 
     def came_or_went(self, record: Record, *, within: bool) -> None:
+        lane = lane_of(record)
+        if record.client is None and record.kind == "open":
+            self._kept.add(lane)
+        if record.kind == "close" and (record.client is None or lane not in self._kept):
+            self._closed_at[lane].append(record.t)
         if record.client is None:
             return
         self.lives.take(record.kind, record.client, record.t)
         if not self.is_full():
-            self._present.take(record, lane_of(record), begun=within)
+            self._present.take(record, lane, begun=within)
 
     def _sent(self, record: Record, payload: str | bytes, *, wanted: bool) -> None:
         place = len(self.messages)
         lane = lane_of(record)
+        self._speakers.add(record.client)
         if not wanted or self._has_all():
             # Its answers are still its own, and nobody else's.
             place = -self._taken
-        self.lanes[lane].sent(place, record.id, payload)
+        self.lanes[lane].sent(place, record.id, payload, record.client)
+        call = self.calls.answered_by(record.type, payload)
+        if call is not None and (place < 0 or why_not_sent(payload, self._options)):
+            self._without_result.add(call.place)
         if place < 0:
             if self._options.with_context and lane not in self._begun:
                 self._earlier.append(self._message(record, payload, place))
@@ -267,7 +282,7 @@ class _Reading:
 
     def _message(self, record: Record, payload: str | bytes, place: int) -> RecordedMessage:
         client = record.client or record.link or "client"
-        held_back = _why_not(payload, self._options)
+        held_back = why_not_sent(payload, self._options)
         sent_anew = held_back is None and not self._options.keep_ids
         text = payload if sent_anew and isinstance(payload, str) else None
         template = template_of(text) if text is not None else None
@@ -293,20 +308,18 @@ class _Reading:
             call=self.calls.answered_by(record.type, payload),
         )
         if record.id is not None:
-            self._note_id(record.id, message)
+            self._by_id.add(record.id, message)
         if self._texts.is_due(len(payload)):
             message.put_aside(self._texts)
         return message
 
-    def _note_id(self, message_id: str, message: RecordedMessage) -> None:
-        before = self._by_id.setdefault(message_id, message)
-        self.ids_clash = self.ids_clash or before.client != message.client
-        if not message.context:
-            self._by_id[message_id] = message
+    @property
+    def ids_clash(self) -> bool:
+        return self._by_id.clash
 
     def referred(self) -> frozenset[str]:
         """Ids that clients named and that are not those of their own messages."""
-        return frozenset(self._referred - self._by_id.keys())
+        return frozenset(self._referred - self._by_id.ids)
 
     def settle_context(self, passed_over: RecordReader | None) -> None:
         """What a lane said before the first message chosen of it is its context.
@@ -376,17 +389,21 @@ class _Reading:
         first, or the message never left. Else that is taken for so where the connection was
         closed soon after; of an answer that had begun the end may be missing then."""
         for message in self.messages:
-            if message.context or message.type not in ALWAYS_ANSWERED:
+            if message.place in self._without_result:
+                message.compared = False  # what follows a tool's result that is not sent
+            if message.context or message.type not in ALWAYS_ANSWERED | {"batch"}:
                 continue
             answer = self.answers[message.place]
-            closed_at = self._closed_at.get(message.lane, -1)
             last_at = message.t if answer.last_at is None else int(answer.last_at * 1e6)
+            closed = self._closed_at[message.lane]
+            came_next = bisect_left(closed, last_at)
+            soon = came_next < len(closed) and closed[came_next] < last_at + _PATIENCE_US
             is_flat = not message.named and message.type in flat.ANSWERS
-            if not is_flat and not last_at <= closed_at < last_at + _PATIENCE_US:
+            if not (is_flat or soon):
                 continue
             if not answer.parts:
                 message.compared = False
-            elif not is_flat and not answer.ended:
+            elif not is_flat and not self.lanes[message.lane].has_ended(message.place):
                 message.broken_off = True
 
     def warnings(self) -> list[str]:
@@ -428,8 +445,13 @@ class _Reading:
 
     def _told_by_the_relay(self, record: Record) -> None:
         """The relay's own word on a message: it never left, or nobody knows whether it did."""
-        message = self._by_id.get(record.reply_to or "")
-        if message is None or message.context or record.type != "connection_error":
+        name = record.reply_to or ""
+        said = list(self._by_id.newest(name))
+        message = next((each for each in said if each.client == record.client), None)
+        if message is None and record.client not in self._speakers:  # told when it came back
+            lane = lane_of(record)
+            message = next((each for each in said if each.lane == lane), None)
+        if message is None or record.type != "connection_error":
             return
         payload = payload_of(record.data or "")
         error = payload.get("error") if isinstance(payload, dict) else None
@@ -437,13 +459,3 @@ class _Reading:
             message.compared = False
         elif message.held_back is None:
             message.held_back = "refused by the relay when it was recorded"
-
-
-def _why_not(payload: str | bytes, options: ReplayOptions) -> str | None:
-    """Why a message is not sent again; None when it may be."""
-    if options.allow_tools:
-        return None
-    types = {head.type for head, _ in messages_in(payload) if head is not None}
-    if types & _TOOL_TYPES:
-        return "runs a tool (--allow-tools sends it)"
-    return None

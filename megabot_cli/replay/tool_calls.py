@@ -8,18 +8,31 @@ from typing import Any, Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.recording.answers import Part, messages_in, payload_of
+from megabot_cli.replay.options import ReplayOptions
 
+_TOOL_TYPES: Final = frozenset(("tool_call", "tool_result")) | flat.DECISIONS
 _MAY_HOLD_CALLS: Final = frozenset(("tool_call", "batch"))
 _MAY_HOLD_RESULTS: Final = frozenset(("tool_result", "batch"))
 
 
+def why_not_sent(text: str | bytes, options: ReplayOptions) -> str | None:
+    """Why a message is not sent again; None when it may be."""
+    if options.allow_tools:
+        return None
+    types = {head.type for head, _ in messages_in(text) if head is not None}
+    return "runs a tool (--allow-tools sends it)" if types & _TOOL_TYPES else None
+
+
 class Call(msgspec.Struct, frozen=True):
-    """A tool call that came: its recorded id, the tool, and when (microseconds)."""
+    """A tool call that came: its recorded id, the tool, when (microseconds), and the place of the
+    message that it came to."""
 
     execution_id: str
     tool: str | None
     t: int
+    place: int | None = None
 
 
 class RecordedCalls:
@@ -35,12 +48,16 @@ class RecordedCalls:
         t: int,
         message_type: str | None,
         text: str | bytes,
-        answering: Iterable[Part],
+        answering: Iterable[tuple[int, Part]],
     ) -> None:
-        """A message came at `t`, of which `answering` are parts of answers."""
+        """A message came at `t`, of which `answering` are parts of answers, with their places."""
         if message_type not in _MAY_HOLD_CALLS:
             return
-        asked = {execution_id_of(part.payload) for part in answering if part.type == "tool_call"}
+        asked = {
+            execution_id_of(part.payload): place
+            for place, part in answering
+            if part.type == "tool_call"
+        }
         for head, inner in messages_in(text):
             if head is None or head.type != "tool_call":
                 continue
@@ -48,7 +65,7 @@ class RecordedCalls:
             execution_id = execution_id_of(payload)
             if execution_id is None:
                 continue
-            call = Call(execution_id, tool_of(payload), t)
+            call = Call(execution_id, tool_of(payload), t, asked.get(execution_id))
             self._calls[execution_id] = call
             if execution_id not in asked:
                 self.unasked[lane].append(call)

@@ -203,11 +203,16 @@ def write_transcript(source: RecordReader, lines: Lines, write: Write) -> Conver
 def write_pytest(
     source: RecordReader, lines: Lines, write: Write, expect: Expect, *, allow_tools: bool
 ) -> Converted:
-    """The conversation as a test. WrongUsage where it holds no request."""
+    """The conversation as a test. WrongUsage where it holds no request, or flat ones."""
     converted = Converted()
     writer = PytestWriter(expect, allow_tools=allow_tools)
     for piece in writer.write(source.header, _counted(lines, converted)):
         write(piece.encode("utf-8", "backslashreplace"))
+    if writer.flat:
+        raise WrongUsage(
+            "It is of the flat dialect, and a test speaks in envelopes.",
+            "`megabot replay` sends it again and compares the answers.",
+        )
     if not writer.requests:
         raise WrongUsage(
             "There is no request to make a test of.",

@@ -19,6 +19,7 @@ from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.storage.askers import NOTES
 from megabot_cli.storage.recording_folder import unclean_end
 from megabot_cli.storage.recording_writer import RecordingWriter
 from megabot_cli.storage.told import Gap, Item, Told, gap_item, item_of
@@ -200,6 +201,8 @@ class Recorder:
 
     def put(self, kind: str, **told: Unpack[Told]) -> None:
         """Take one record; never waits, never raises."""
+        if self._impeded and kind in NOTES:
+            return  # it is no record that could be missed
         data = told.get("data")
         self._keep(item_of(self._clock(), kind, told), 0 if data is None else len(data))
 

@@ -12,6 +12,7 @@ from typing import Any, Final
 from megabot_cli.config.schema import RecordingSettings
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
 from megabot_cli.protocol.greeting import GREETING, greeted
+from megabot_cli.recording.answers import messages_in
 from megabot_cli.recording.format_v1 import (
     MAX_PAYLOAD_BYTES,
     Header,
@@ -22,7 +23,7 @@ from megabot_cli.recording.record import MessageLine, Record
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.stream_redaction import STREAMED, Cleaned, StreamRedactor
 from megabot_cli.recording.unpacking import unpack
-from megabot_cli.storage.askers import ASKER, Askers
+from megabot_cli.storage.askers import ASKER, HELD, NOTES, Askers
 from megabot_cli.storage.housekeeping import Housekeeping
 from megabot_cli.storage.segment_writer import SegmentWriter
 from megabot_cli.storage.told import OF_MESSAGE, Gap, Item, payload_of, queued_size
@@ -129,6 +130,7 @@ class RecordingWriter:
             self._names_for = self._redactor.known.now
             self._names.clear()
         taken: list[Item] = []
+        notes = 0
         self.held_since_ns = queue[0][0] if queue else None
         batch = _Batch(self._t)
         most = min(most, BATCH_RECORDS)
@@ -139,6 +141,9 @@ class RecordingWriter:
             batch.t = max(batch.t, at)
             if len(item) == OF_MESSAGE:
                 self._add_messages(batch, item)
+            elif item[1] in NOTES:
+                notes += 1
+                self._take_note(item)
             else:
                 batch.payload_bytes += queued_size(item)
                 batch.add(self._record(self._n + len(batch.records) + 1, batch.t, item, None))
@@ -149,7 +154,13 @@ class RecordingWriter:
             raise
         finally:
             self.held_since_ns = None
-        return len(batch.records), batch.payload_bytes
+        return len(batch.records) + notes, batch.payload_bytes
+
+    def _take_note(self, item: Item) -> None:
+        """What a relay tells of a message that waits for its turn, or goes up now."""
+        _, kind, _, client, link, _, _, message_id = item[:8]
+        note = self._askers.held if kind == HELD else self._askers.asked
+        note(link, message_id, client)
 
     def know(self, secrets: list[str]) -> None:
         """These are the secrets in use from now on; for one that shares them with nobody."""
@@ -272,7 +283,8 @@ class RecordingWriter:
             if cleaned is not None:
                 return cleaned
         user = user or self._users.get(link)
-        client = self._client_of(client, link, direction, message_id, message_type, reply_to)
+        named = (message_id, message_type, reply_to)
+        client = self._client_of(kind, direction, client, link, named, text)
         # What was copied out of the envelope is as free of traces as the text itself.
         names = self._names.get((client, link, session, user))
         if names is None:
@@ -285,20 +297,31 @@ class RecordingWriter:
 
     def _client_of(
         self,
+        kind: str,
+        direction: str | None,
         client: str | None,
         link: str | None,
-        direction: str | None,
-        message_id: str | None,
-        message_type: str | None,
-        reply_to: str | None,
+        named: tuple[str | None, str | None, str | None],
+        text: str | None,
     ) -> str | None:
-        """Who asked, where `ASKER` stands for it; what clients ask is remembered for that."""
+        """Who asked, where `ASKER` stands for it; what clients ask is remembered for that.
+        `named` are the id, the type and what is replied to."""
         if client is None:
             return None
+        message_id, message_type, reply_to = named
         if client == ASKER:
             return self._askers.of(link, reply_to, message_type)
-        if direction == "to_upstream" and message_id is not None:
-            self._askers.asked(link, message_id, client)
+        if direction == "to_upstream":
+            if message_id is not None:
+                self._askers.asked(link, message_id, client)
+            if message_type == "batch" and text is not None:
+                for head, _ in messages_in(text):
+                    if head is not None and head.id is not None:
+                        self._askers.asked(link, head.id, client)
+        elif reply_to is not None and kind == "message":
+            self._askers.of(link, reply_to, message_type)  # it may be over
+        elif reply_to is not None and message_type == "connection_error":
+            self._askers.refused(link, reply_to, client)
         return client
 
     def _meet(self, kind: str, direction: str | None, link: str | None, text: str) -> None:
@@ -334,8 +357,9 @@ class RecordingWriter:
                 self._meet(record.kind, record.direction, record.link, record.data)
             record.user = record.user or self._users.get(record.link)
             record.client = self._client_of(
-                record.client,
-                *(record.link, record.direction, record.id, record.type, record.reply_to),
+                *(record.kind, record.direction, record.client, record.link),
+                (record.id, record.type, record.reply_to),
+                record.data,
             )
             return self._streams.redact_record(record, cleaned)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen

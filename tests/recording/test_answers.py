@@ -88,6 +88,46 @@ def test_streams_of_two_messages_with_one_id_are_told_apart_by_their_own() -> No
     assert [texts_of(correlator.answers[place]) for place in (0, 1)] == [["one"], ["two"]]
 
 
+def test_of_messages_with_one_id_those_are_answered_whose_client_is_named() -> None:
+    correlator = Correlator()
+    for place, client in enumerate(("ann", "ben", "ben")):
+        correlator.sent(place, "m1", say("asked by two", "m1"), client)
+    for words, client in (("b1", "ben"), ("a", "ann"), ("b2", "ben"), ("more", "somebody")):
+        correlator.came(answer(words, reply_to="m1"), 1.0, client=client)
+    found = [[part.payload["content"] for part in correlator.answers[n].parts] for n in range(3)]
+    assert found == [["a"], ["b1"], ["b2", "more"]]
+
+
+def test_ids_in_a_batch_may_be_used_again_in_the_next() -> None:
+    correlator = Correlator()
+    batch = json.dumps(
+        {"id": "b", "type": "batch",
+         "payload": {"messages": [json.loads(say("one", "m1")), json.loads(say("two", "m2"))]}}
+    )  # fmt: skip
+    for place in (0, 1):
+        correlator.sent(place, f"b{place}", batch)
+    heard(
+        correlator,
+        chunk("a", 1, last=True, reply_to="m1"), answer("a", reply_to="m1"),
+    )  # fmt: skip
+    assert not correlator.has_ended(0)
+    heard(correlator, answer("b", reply_to="m2"))
+    assert correlator.has_ended(0)
+    heard(correlator, answer("c", reply_to="m1"), answer("d", reply_to="m2"))
+    assert shape(correlator.answers[0]) == ["chat_stream", "chat_receive", "chat_receive"]
+    assert [part.payload["content"] for part in correlator.answers[1].parts] == ["c", "d"]
+
+
+def test_an_execution_id_that_is_used_again_names_the_later_message() -> None:
+    correlator = Correlator()
+    call = message("tool_call", {"tool_name": "t", "execution_id": "e"}, message_id="m1")
+    result = message("tool_result", {"execution_id": "e", "status": "completed"}, reply_to="m1")
+    for place in (0, 1):
+        correlator.sent(place, "m1", call)
+        heard(correlator, result)
+    assert shape(correlator.answers[0]) == shape(correlator.answers[1]) == ["tool_result"]
+
+
 def test_a_whole_answer_to_one_of_two_with_one_id_goes_where_it_was_streamed() -> None:
     correlator = Correlator()
     for place in (0, 1):
@@ -166,6 +206,15 @@ def test_a_flat_refusal_goes_to_what_nothing_else_would_answer() -> None:
     heard(correlator, "Error 400: bogus", '{"type":"mode_updated"}', '{"type":"message"}')
     shapes = [shape(correlator.answers[place]) for place in range(3)]
     assert shapes == [["message"], [None], ["mode_updated"]]
+
+
+def test_a_flat_message_that_nobody_here_asked_for_is_nobody_s() -> None:
+    correlator = Correlator()
+    correlator.sent(0, None, '{"type":"message","content":"Why?"}')
+    assert correlator.came('{"type":"status","content":"another\'s was approved"}', 1.0) == []
+    ((place, _),) = correlator.came('{"type":"message","content":"Because."}', 2.0)
+    assert place == 0
+    assert shape(correlator.answers[0]) == ["message"]
 
 
 def test_an_answer_that_is_the_same_to_the_letter_holds_the_other_s_parts() -> None:

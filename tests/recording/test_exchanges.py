@@ -56,6 +56,17 @@ def test_what_the_relay_itself_refused_is_no_answer_of_the_upstream() -> None:
     assert len(kept) == 1
 
 
+def test_what_the_relay_refused_one_client_is_not_what_another_asked_with_that_id() -> None:
+    script = Script().greet()
+    script.asked("chat_send", {"content": "of ann"}, "m1").records[-1].client = "ann"
+    script.asked("chat_send", {"content": "of ben"}, "m1").records[-1].client = "ben"
+    text = refusal("upstream_unavailable", reply_to="m1")
+    told = {"direction": "to_client", "type": "connection_error", "reply_to": "m1", "data": text}
+    script.add("inject", **told).records[-1].client = "ann"
+    found, _ = read(script)
+    assert [exchange.refused for exchange in found.exchanges] == [True, False]
+
+
 def test_a_long_talk_keeps_no_words_in_memory() -> None:
     script = Script().greet()
     reading = ExchangeReading(Likeness(), lambda _kind, _payload: 0)

@@ -63,6 +63,15 @@ def test_an_answer_that_names_nobody_is_the_oldest_request_s() -> None:
     assert found.total_ms.p50 == 20.0
 
 
+def test_what_was_asked_before_the_session_was_known_is_answered_all_the_same() -> None:
+    early, again = asked(1, 0, "m1"), asked(4, 20, "m2")
+    early.session = None
+    late = came(5, 30, "m2", last=True)
+    late.link = "another link of that session"
+    found = summary(early, came(2, 10, "m1"), came(3, 15, "m1", "chat_receive"), again, late)
+    assert (found.answered, found.unanswered, found.total_ms.max) == (2, {}, 15.0)
+
+
 def test_an_id_that_is_used_again_is_another_request() -> None:
     found = summary(
         asked(1, 0, "m"), came(2, 5, "m", "chat_receive"), asked(3, 10, "m"),
@@ -131,6 +140,64 @@ def test_the_refusal_of_a_message_without_a_name_is_no_answer_to_another() -> No
     )  # fmt: skip
     assert (found.requests, found.answered, found.failed) == (1, 1, 0)
     assert found.total_ms.max == 20.0
+
+
+def test_requests_in_a_batch_are_requests_and_so_are_answers_in_one() -> None:
+    def batch(n: int, at_ms: int, direction: str, *inner: dict[str, object]) -> Record:
+        text = {"id": f"b{n}", "type": "batch", "payload": {"messages": inner}}
+        return Record(
+            n=n, t=at_ms * 1000, kind="message", direction=direction, type="batch", id=f"b{n}",
+            session="s", link="l", data=json.dumps(text),
+        )  # fmt: skip
+
+    def message(kind: str, message_id: str, reply_to: str | None = None) -> dict[str, object]:
+        metadata = {"reply_to": reply_to} if reply_to else {}
+        return {"id": message_id, "type": kind, "payload": {}, "metadata": metadata}
+
+    found = summary(
+        batch(1, 0, "to_upstream", message("chat_send", "m1"), message("tool_call", "m2")),
+        came(2, 10, "m1", "chat_receive"),
+        batch(3, 30, "to_client", message("notification", "u1"),
+              message("tool_result", "u2", "m2")),
+        batch(4, 40, "to_upstream", message("chat_send", "m3")),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.unanswered) == (3, 2, {"chat_send": 1})
+    assert [(slow.type, slow.whole_ms) for slow in found.slowest] == [
+        ("tool_call", 30.0),
+        ("chat_send", 10.0),
+    ]
+
+
+def plain(n: int, at_ms: int, direction: str, text: str, kind: str = "message") -> Record:
+    known = json.loads(text)["type"] if text[0] == "{" else None
+    return Record(
+        n=n, t=at_ms * 1000, kind=kind, direction=direction, type=known, link="l", data=text
+    )
+
+
+def test_of_flat_requests_the_one_is_answered_that_a_message_of_this_type_answers() -> None:
+    found = summary(
+        plain(1, 0, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(2, 1, "to_upstream", '{"type":"set_mode","mode":"fast"}'),
+        plain(3, 2, "to_client", '{"type":"mode_updated","mode":"fast"}'),
+        plain(4, 3, "to_client", '{"type":"message","content":"Welcome, another"}', "inject"),
+        plain(5, 4, "to_client", '{"type":"status","content":"another\'s was approved"}'),
+        plain(6, 100, "to_client", '{"type":"message","content":"Because."}'),
+        plain(7, 110, "to_upstream", '{"type":"set_mode","mode":7}'),
+        plain(8, 115, "to_client", "Error 400: $.mode: expected text"),
+    )
+    assert (found.requests, found.answered, found.failed) == (3, 3, 1)
+    assert [(slow.n, slow.whole_ms) for slow in found.slowest] == [(1, 100.0), (7, 5.0), (2, 1.0)]
+
+
+def test_what_greets_on_a_flat_link_answers_no_request() -> None:
+    found = summary(
+        Record(n=1, t=0, kind="open", client="c", link="l"),
+        plain(2, 1, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(3, 2, "to_client", '{"type":"message","content":"Hello"}'),
+        plain(4, 101, "to_client", '{"type":"message","content":"Because."}'),
+    )
+    assert (found.answered, found.total_ms.max) == (1, 100.0)
 
 
 def test_what_is_binary_answers_no_request() -> None:

@@ -169,6 +169,86 @@ def test_one_id_of_several_clients_is_several_questions_answered_in_turn() -> No
     assert [turn.refused for turn in found] == [False, False, False, True]
 
 
+def test_what_comes_late_for_a_client_is_not_the_answer_to_another_with_its_id() -> None:
+    turns = given_by(
+        asked(1, "Never answered", "other", client="ann"),  # holds the rest up
+        asked(2, "From ann", client="ann"),
+        said(3, "to_client", "chat_receive", {"content": "A"}, reply_to="q", client="ann"),
+        asked(4, "From ben", client="ben"),
+        said(5, "to_client", "status_update", {"status": "late"}, reply_to="q", client="ann"),
+        said(6, "to_client", "chat_receive", {"content": "B"}, reply_to="q", client="ben"),
+    )
+    came = {turn.record.n: [part.type for part in turn.answer.parts] for turn in turns}
+    assert came[5] == ["chat_receive"]
+
+
+def plain(t_ms: int, direction: str, text: str, kind: str = "message") -> Record:
+    known = json.loads(text)["type"] if text[0] == "{" else None
+    return Record(
+        n=t_ms + 1, t=t_ms * 1000, kind=kind, direction=direction, type=known, link="link_1",
+        data=text,
+    )  # fmt: skip
+
+
+def test_a_flat_question_is_answered_by_the_next_message_of_the_type_that_answers_it() -> None:
+    turns = given_by(
+        plain(1, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(2, "to_upstream", '{"type":"set_mode","mode":"fast"}'),
+        plain(3, "to_upstream", "no JSON"),
+        plain(4, "to_client", '{"type":"mode_updated","mode":"fast"}'),
+        plain(5, "to_client", '{"type":"status","content":"another\'s was approved"}'),
+        plain(6, "to_client", '{"type":"message","content":"Welcome, another"}', "inject"),
+        plain(7, "to_client", "Error 400: no JSON"),
+        plain(8, "to_client", '{"type":"message","content":"Because."}'),
+    )
+    came = {turn.record.n: [part.payload for part in turn.answer.parts] for turn in turns}
+    assert came[2] == [{"type": "message", "content": "Because."}]
+    assert came[3] == [{"type": "mode_updated", "mode": "fast"}]
+    assert came[4] == ["Error 400: no JSON"]
+    assert [turn.record.n for turn in turns if not turn.is_request] == [6, 7]
+
+
+def test_the_first_flat_message_on_a_link_that_opened_greets_whatever_was_said_before_it() -> None:
+    opened = [
+        Record(n=1, t=1, kind="open", client="ann", link="link_1"),  # one that it has for itself
+        Record(n=2, t=2, kind="open", link="link_2"),  # one that stays
+        Record(n=3, t=3, kind="open", client="ben", link="link_2"),
+    ]
+    talk = [
+        plain(4, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(5, "to_client", '{"type":"message","content":"Hello"}'),
+        plain(6, "to_client", '{"type":"message","content":"Because."}'),
+    ]
+    for link in ("link_1", "link_2"):
+        for record in talk:
+            record.link = link
+        question, greeting = given_by(*opened, *talk)
+        assert [part.payload["content"] for part in question.answer.parts] == ["Because."]
+        assert not greeting.is_request
+        ben_is_late = Record(n=8, t=8000, kind="open", client="ben", link=link)
+        after = [plain(9, "to_upstream", '{"type":"message","content":"And?"}'),
+                 plain(10, "to_client", '{"type":"message","content":"So."}')]  # fmt: skip
+        for record in after:
+            record.link = link
+        if link == "link_2":
+            *_, last = given_by(*opened, *talk, ben_is_late, *after)
+            assert [part.payload["content"] for part in last.answer.parts] == ["So."]
+
+
+def test_a_refusal_that_names_nothing_is_for_the_message_that_has_no_name() -> None:
+    turns = given_by(
+        asked(1, "Why?"),
+        chunk(2, "Be", 1),
+        plain(3, "to_upstream", "no JSON"),
+        said(4, "to_client", "connection_error", {"code": 400}),
+        chunk(5, "cause.", 2, last=True),
+    )
+    question, broken = turns
+    assert [part.type for part in question.answer.parts] == ["chat_stream"]
+    assert question.answer.is_whole
+    assert [part.type for part in broken.answer.parts] == ["connection_error"]
+
+
 def test_a_question_without_an_answer_holds_nothing_up_for_ever() -> None:
     turns = Turns()
     assert list(turns.take(asked(0, "lost", "a"))) == []

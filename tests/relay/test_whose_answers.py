@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -87,21 +88,47 @@ async def test_where_all_hear_an_answer_it_has_no_client(stage: Stage, gateway: 
     assert {each.client for each in answers} == {None}
 
 
-async def test_of_one_id_that_two_use_at_once_nobody_is_named(
-    stage: Stage, gateway: Gateway
+async def asked_in_turns(stage: Stage, url: str) -> None:
+    """Three use the same ids at once, one in a batch; the last to ask overtakes who waits."""
+    ann, ben, cleo = [(await stage.greeted(url))[0] for _ in range(3)]
+    await ann.send("chat_send", "m1", content="one of ann")
+    inner = [
+        {"id": f"m{n}", "type": "chat_send", "payload": {"content": f"{n} of ben"}} for n in (1, 2)
+    ]
+    await ben.send("batch", "b1", messages=inner)  # waits for ann's, with all that is in it
+    await cleo.send("chat_send", "m2", content="two of cleo")  # is nobody's else by now
+    await cleo.send("chat_send", "m1", content="one of cleo")
+    await answer_to(ann, "m1")
+    await ann.socket.close()
+    for peer in (cleo, ben):
+        for _ in range(2):
+            await peer.message("chat_receive")
+
+
+@pytest.mark.parametrize("watched", [False, True])
+@pytest.mark.parametrize("apart", [False, True], ids=["a thread", "a process"])
+async def test_of_one_id_that_several_use_at_once_each_answer_names_the_one_whose_turn_it_was(
+    stage: Stage, tmp_path: Path, apart: bool, watched: bool
 ) -> None:
-    relay = await stage.open_relay(gateway.url, record=True, mode="shared")
-    peers = [(await stage.greeted(relay.url))[0] for _ in range(2)]
-    for peer in peers:  # the relay lets them take turns
-        await peer.send("chat_send", "m1", content="hi")
-    for peer in peers:
-        await answer_to(peer, "m1")
-    await peers[0].send("chat_send", "m2", content="hi")
-    await answer_to(peers[0], "m2")
+    gateway = await stage.open_gateway(chunk_delay_s=0.005)
+    relay = await stage.open_relay(gateway.url, record=True, mode="shared", apart=apart)
+    if watched:
+        await stage.connect(relay.tap_url)
+    await asked_in_turns(stage, relay.url)
     await relay.stop()
+    await gateway.stop()
     assert relay.recorder is not None
     with open_recording(relay.recorder.folder) as reader:
         records = list(reader)
-    named = {each.reply_to: each.client for each in records if each.type == "chat_receive"}
-    (asked,) = [each.client for each in records if each.id == "m2"]
-    assert named == {"m1": None, "m2": asked}
+    who = {
+        name: next(each.client for each in records if name in (each.data or ""))
+        for name in ("ann", "ben", "cleo")
+    }
+    wholes = [each for each in records if each.type == "chat_receive"]
+    assert len(wholes) == 5
+    for whole in wholes:
+        (asker,) = [name for name in who if f"of {name}" in (whole.data or "")]
+        assert whole.client == who[asker], whole
+    clients = [each.client for each in records if each.type in ANSWERS]
+    assert None not in clients
+    assert [each.n for each in records] == list(range(1, len(records) + 1))

@@ -110,6 +110,19 @@ async def test_a_talk_with_tools_replays_twice_with_the_same_verdicts(
     assert heard == ["read", "write"] * 3
 
 
+@pytest.mark.parametrize("allowed", [False, True])
+async def test_what_was_answered_with_a_tools_result_that_is_not_sent_is_not_compared(
+    tmp_path: Path, allowed: bool
+) -> None:
+    chosen = ReplayOptions(pace="fast", allow_tools=allowed, limit=1)
+    heard: list[str] = []
+    path = a_talk_with_tools(tmp_path, named=True)
+    async with ScriptedUpstream(uses_tools(heard, named=True)) as upstream:
+        report = await replay(path, Endpoint(upstream.url).new_client, chosen)
+    assert (report.passed, report.uncompared) == (True, 1), report.lines()
+    assert report.duration_s < 5  # nobody waits for it either
+
+
 async def test_calls_that_do_not_come_are_waited_for_once(tmp_path: Path) -> None:
     async def script(connection: Connection) -> None:
         await connection.greet()

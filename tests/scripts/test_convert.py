@@ -50,6 +50,18 @@ def test_what_a_browser_exported_becomes_a_test_that_holds(
     assert "in Bern" in failed.stdout
 
 
+def test_no_test_is_made_of_what_its_client_does_not_speak(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    flat, test = tmp_path / "flat.jsonl", tmp_path / "test_flat.py"
+    flat.write_text('{"type":"message","content":"hi"}\n{"type":"message","content":"Hello"}\n')
+    done = stranger.types("rec", "convert", str(flat), str(test), "--to", "pytest")
+    assert done.returncode == 2
+    assert "flat dialect" in done.stderr
+    assert "`megabot replay` sends it again" in done.stderr
+    assert not test.exists()
+
+
 def test_a_har_goes_through_pipes(stranger: Operator) -> None:
     done = stranger.shell(
         f"cat {CHROMIUM} | megabot rec convert - --to har | megabot rec convert - --to recording"

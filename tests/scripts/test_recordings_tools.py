@@ -21,6 +21,24 @@ SEALED = GOLDEN / "recording_1_0" / "sealed"
 CHROMIUM = GOLDEN / "har" / "chromium_156.har"
 
 
+def test_of_one_client_its_answers_are_counted_and_shown_too(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    records = map(
+        json.loads, stranger.types("rec", "show", str(SEALED), "--json").stdout.splitlines()
+    )
+    asker = next(each["client"] for each in records if each.get("type") == "chat_send")
+    chosen = (str(SEALED), "--client", asker)
+    counted = json.loads(stranger.types("rec", "stats", *chosen, "--json").stdout)
+    assert counted["answered"] > 0
+    shown = stranger.types("rec", "show", *chosen, "--conversation").stdout
+    assert "answered: " in shown
+    told = stranger.types("rec", "convert", *chosen, "-", "--to", "markdown").stdout
+    assert "**MegaBot** (began after" in told
+    same = json.loads(stranger.types("rec", "diff", *chosen[:1], *chosen, "--json").stdout)
+    assert same["same"] == counted["requests"]
+
+
 def test_a_conversation_without_words_says_where_its_messages_are(
     stranger: Operator, tmp_path: Path
 ) -> None:
