@@ -169,7 +169,7 @@ def _slow(replies: list[dict[str, Any]], width: int) -> list[str]:
         return []
     rows = [
         f"{_took(each['took_s']):>9}  {format_duration(each['age_s']):>5} ago  "
-        f"{each['type']} {each['id']}  of {each['client']}, {each['session'] or '-'}"
+        f"{each['type']} {each['id'] or '-'}  of {each['client']}, {each['session'] or '-'}"
         for each in replies
     ]
     return ["slowest answers of the last minute", *(fit(row, width) for row in rows), ""]
