@@ -417,6 +417,7 @@ class Session:
     def link_lost(self, goodbye: Goodbye) -> None:
         """Clients stay; they hear that the upstream is away, or that the session is over."""
         self._kept_results.link_lost()
+        self._upward.link_lost()
         self._tell_closed(goodbye, "upstream")
         if goodbye.code == CloseCode.SESSION_ENDED:
             self._end_with_upstream()
