@@ -255,7 +255,7 @@ class Relay:
         """Before anything else is begun: a second relay must not leave an empty recording."""
         tls = server_tls(self.settings)
         self._client_door = self._doors.take(self.settings.listen, tls=tls)
-        self._admin_door = self._doors.take(self.settings.admin_listen)
+        self._admin_door = self._doors.take(self.settings.admin_listen, option="--admin-listen")
 
     def _turned_away(self, why: str) -> None:
         self.numbers.refusals[why] += 1
