@@ -17,6 +17,7 @@ from megabot_cli.relay.flat_routing import FlatRouting
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.payloads import read_keys, refusal_code
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
@@ -26,8 +27,6 @@ from megabot_cli.relay.routing import (
     Route,
     Routing,
     note_slow,
-    read_keys,
-    refusal_code,
 )
 from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import Overgrown, Unfolding, messages_within, too_big

@@ -12,7 +12,7 @@ from typing import Final
 
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.relay.routing import UNCLEAR_S, Progress, Request, Route, Routed, Routing
+from megabot_cli.relay.routing import Progress, Request, Route, Routed, Routing, is_clear
 from megabot_cli.telemetry.metrics import OTHER
 
 FLAT: Final = "flat"
@@ -29,10 +29,6 @@ class FlatRouting(Routing):
         super().__init__(forgets=True)
         self._named = 0
         self._is_understood: bool | None = None  # whether what comes are answers; None: not seen
-        # Nobody waits for these any longer, but an answer may come. No client: it is one of
-        # several, and nobody knows which.
-        self._given_up: dict[str, Request] = {}
-        self._doubted_until = 0.0  # when no answer to them is reckoned with any more
 
     def name(self, message_type: str | None) -> str:
         """A name for a client's message, as if it had an id."""
@@ -53,7 +49,8 @@ class FlatRouting(Routing):
         What was decided on an action is everybody's to know.
         """
         request = self._first_of(self.requests, head, data)
-        late = self._first_of(self._given_up, head, data) if now < self._doubted_until else None
+        late = self._first_of(self._given_up, head, data)
+        late = None if late is None or is_clear(late, now) else late
         if request is None and late is None:
             return _EVERYBODY
         self._is_understood = True
@@ -64,8 +61,7 @@ class FlatRouting(Routing):
         self._settle(request, now)
         progress = Progress(reply_s=now - request.sent_at, settled=request)
         if late is not None:  # one of the two still has its answer to come, and nobody knows which
-            late.client = ""
-            self._doubted_until = now + UNCLEAR_S
+            late.client, late.settled_at = "", now
             return Routed(Route.BROADCAST, progress=progress)
         if request.kind in flat.DECISIONS and head.type is not None:
             return Routed(Route.BROADCAST, progress=progress)
@@ -98,11 +94,6 @@ class FlatRouting(Routing):
         expired = super().expire(now, after_s)
         if expired and self._is_understood is None:
             self._is_understood = False
-        if now >= self._doubted_until:
-            self._given_up.clear()
-        if expired:
-            self._doubted_until = now + UNCLEAR_S
-            self._given_up.update((each.message_id, each) for each in expired)
         return expired
 
     def line_lost(self) -> None:

@@ -27,8 +27,9 @@ from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.payloads import read_keys
 from megabot_cli.relay.result_claims import ResultClaims
-from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.routing import ASKS, Routing
 from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
