@@ -44,6 +44,17 @@ def test_global_options_may_stand_before_the_name(relay: Running) -> None:
     assert [each["state"] for each in json.loads(done.stdout)] == ["up"]
 
 
+def test_on_a_terminal_a_long_fault_gives_way_before_what_waits_is_left_out(
+    stranger: Operator, processes: Processes
+) -> None:
+    relay = start_relay(processes, stranger, "--no-record", "--url", "ws://127.0.0.1:9/ws")
+    relay.ready()
+    with on_a_terminal(stranger, "relay", "sessions") as child:
+        shown, code = ended(child)
+    headings = shown.splitlines()[0]
+    assert (code, "fault" in headings, "waiting" in headings) == (0, True, True), shown
+
+
 def test_clients_are_listed_while_they_are_there(relay: Running) -> None:
     assert relay.operator.types("relay", "clients", "--json").stdout.strip() == "[]"
     assert "no clients" in relay.operator.types("relay", "clients").stderr
