@@ -131,8 +131,8 @@ class Relay:
         return self._client_door.url("ws", "/ws")
 
     def url_for(self, profile: str) -> str:
-        """Where clients of a profile connect."""
-        if profile == self.profile_name or not self.url.startswith("ws"):
+        """Where clients of a profile connect; of a Unix socket as `parse_endpoint` reads it."""
+        if profile == self.profile_name:
             return self.url
         return f"{self.url}?{urlencode({'profile': profile})}"
 
