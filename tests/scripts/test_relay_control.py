@@ -169,6 +169,20 @@ def test_hup_reloads_and_usr1_dumps_away_from_a_terminal(
     assert process.wait() in (0, 143)
 
 
+def test_12_when_what_is_to_be_read_anew_is_wrong(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text("relay:\n  linger_s: 5\n")
+    away = ("--url", "ws://127.0.0.1:9/ws", "--no-record")
+    start_relay(processes, stranger, "--config", str(file), *away).ready()
+    assert stranger.types("relay", "reload").returncode == 0
+    file.write_text("relay:\n  lingers: 5\n")
+    done = stranger.types("relay", "reload")
+    assert done.returncode == 12
+    assert f"error: {file}:2: there is no setting 'relay.lingers'" in done.stderr
+
+
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(
     ann: Operator, processes: Processes
 ) -> None:
