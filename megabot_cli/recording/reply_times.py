@@ -120,8 +120,10 @@ class ReplyTimes:
         elif record.type == "connection_error" and self._nameless[lane]:
             self._nameless[lane] -= 1  # of a message that has a name it would give that
             return
+        elif record.kind == "inject" and record.type != "connection_error":
+            return  # the greeting of a flat upstream, handed on
         else:
-            request = self._oldest(lane)
+            request = self._oldest(lane, record.client)
         if request is None:
             return
         if request.first_us is None:
@@ -151,12 +153,16 @@ class ReplyTimes:
         theirs = (each for each in before if each.client == record.client)
         return next(theirs, self._open.get(key))
 
-    def _oldest(self, lane: str) -> Request | None:
-        """The request that an answer which names none is for."""
+    def _oldest(self, lane: str, client: str | None) -> Request | None:
+        """The request that an answer which names none is for: of the client that a relay has
+        found it to be for, else of whoever asked first."""
         waiting = self._lanes.get(lane)
         while waiting and waiting[0].ended:
             waiting.popleft()
-        return waiting[0] if waiting else None
+        if not waiting:
+            return None
+        theirs = (each for each in waiting if each.client == client and not each.ended)
+        return waiting[0] if client is None else next(theirs, waiting[0])
 
     def _settle(self, request: Request) -> None:
         if request.first_us is None or request.last_us is None:

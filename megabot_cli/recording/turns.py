@@ -70,12 +70,16 @@ class _Lane:
         self.by_key: dict[str, Turn] = {}
         self.open: list[Turn] = []
 
-    def waiting(self) -> Turn | None:
-        """The oldest turn whose answer is not whole."""
-        for turn in self.open:
-            if not turn.ended and turn.streamed_us is None:
+    def waiting(self, record: Record) -> Turn | None:
+        """The oldest turn whose answer is not whole, of the client that this is for if it has
+        one. What the relay says to one client answers no other."""
+        waiting = [each for each in self.open if not each.ended and each.streamed_us is None]
+        for turn in waiting:
+            if record.client is not None and record.client == turn.record.client:
                 return turn
-        return self.open[-1] if self.open else None
+        if record.kind == "inject" and record.client is not None:
+            return None
+        return waiting[0] if waiting else self.open[-1] if self.open else None
 
     def asked(self, name: str, turn: Turn) -> None:
         """A request has this id."""
@@ -219,9 +223,12 @@ def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) ->
     for key in _keys_of(text):
         if key in lane.by_key:
             return lane.by_key[key]
-    if isinstance(text, bytes) or (head is not None and head.type in UNASKED):
+    kind = head.type if head is not None else None
+    if isinstance(text, bytes) or kind in UNASKED:
         return None
-    return lane.waiting()
+    if record.kind == "inject" and kind != "connection_error":
+        return None  # the greeting of a flat upstream, handed on
+    return lane.waiting(record)
 
 
 def _settle(turn: Turn, head: Head | None, t: int, *, streamed: bool) -> None:
