@@ -29,6 +29,11 @@ class Endpoint(msgspec.Struct, frozen=True):
     origin: str  # "http://127.0.0.1:3000": credentials are bound to this
     unix_path: str | None = None  # of the socket that all of them go through
 
+    @property
+    def socket_path(self) -> str:
+        """The path of `socket_url`, without a query."""
+        return urlsplit(self.socket_url).path
+
 
 def parse_endpoint(url: str) -> Endpoint:
     """Read `ws`, `wss`, `http` or `https`; without a path the socket is at `/ws`.

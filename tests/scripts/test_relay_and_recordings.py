@@ -58,6 +58,8 @@ def test_a_relay_that_serves_another_upstream_is_named_with_what_to_type(
         assert done.stderr.endswith(f" The relay that runs is for --url {there}.\n")
         direct = relay.operator.types("send", "hi", "--direct", env={"MEGABOT_URL": url})
         assert (direct.returncode, "relay" in direct.stderr) == (code, False)
+    beside = there.replace("/ws", "/elsewhere")  # of which that gateway knows nothing
+    assert "'/elsewhere'" in relay.operator.types("send", "hi", "--url", beside).stderr
     typed = relay.operator.types("send", "hi", "-v", "--url", there, env={"MEGABOT_URL": foreign})
     assert f"through the relay {relay.facts['url']}" in typed.stderr
 
