@@ -29,18 +29,25 @@ class Endpoint(msgspec.Struct, frozen=True):
     origin: str  # "http://127.0.0.1:3000": credentials are bound to this
     unix_path: str | None = None  # of the socket that all of them go through
 
+    @property
+    def socket_path(self) -> str:
+        """The path of `socket_url`, without a query."""
+        return urlsplit(self.socket_url).path
+
 
 def parse_endpoint(url: str) -> Endpoint:
     """Read `ws`, `wss`, `http` or `https`; without a path the socket is at `/ws`.
 
-    `unix:/path` is the socket of a relay on this machine. Raises `BadConfiguration`, and
-    repeats nothing of a URL that may hold a secret.
+    `unix:/path` is the socket of a relay on this machine, `unix:/path?profile=NAME` where it
+    serves several profiles. Raises `BadConfiguration`, and repeats nothing of a URL that may
+    hold a secret.
     """
-    path = unix_path(url.strip())
+    address, asked, profile = url.strip().partition("?profile=")
+    path = unix_path(address)
     if path is not None:
         at = "http://localhost"
         return Endpoint(
-            socket_url="ws://localhost/ws",
+            socket_url=f"ws://localhost/ws{asked}{profile}",
             login_url=f"{at}/api/auth/login",
             refresh_url=f"{at}/api/auth/refresh",
             origin=f"unix:{path}",

@@ -12,7 +12,14 @@ from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.commands.upstream import client_token
-from megabot_cli.errors import BadData, CouldNotConnect, NotFound, NotPermitted, PartlyFailed
+from megabot_cli.errors import (
+    BadConfiguration,
+    BadData,
+    CouldNotConnect,
+    NotFound,
+    NotPermitted,
+    PartlyFailed,
+)
 
 if TYPE_CHECKING:
     from megabot_cli.storage.run_files import RunningRelay
@@ -77,5 +84,7 @@ def _refused(relay: RunningRelay, status: int, body: bytes) -> Exception:
     if status == 401:
         message = f"The relay at {relay.admin_url} lets nobody in without its token"
         return NotPermitted(message, wants_token(relay))
+    if facts.get("error") == BadConfiguration.code:  # what it was to read anew is wrong
+        return BadConfiguration(message, facts.get("hint"))
     kinds = {403: NotPermitted, 404: NotFound, 507: PartlyFailed}
     return kinds.get(status, BadData)(message, facts.get("hint"))

@@ -198,8 +198,11 @@ class Invocation:
         from megabot_cli.storage.run_files import find_running_relay
 
         relay = find_running_relay(self.places.run, self.configuration.profile_name)
-        origin = parse_endpoint(self.configuration.profile.url).origin
-        return relay, relay is not None and relay.upstream == origin
+        ours = parse_endpoint(self.configuration.profile.url)
+        if relay is None:
+            return None, False
+        its = (relay.upstream, relay.upstream_path)
+        return relay, its == (ours.origin, ours.socket_path)
 
     def settle_output(self, forms: tuple[str, ...], words: Mapping[str, Any]) -> None:
         """Decide on the form of output among those the command has, the first by default.

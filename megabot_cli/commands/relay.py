@@ -414,6 +414,7 @@ def _describe(
         tap_url=relay.tap_url,
         admin_url=relay.admin_url,
         upstream=relay.identities[profile].origin,
+        upstream_path=relay.identities[profile].parts.endpoint.socket_path,
         token_file=str(token_file),
         started_at=time.time(),
         recording=str(recorder.folder) if recorder is not None else None,

@@ -84,6 +84,7 @@ def clients(
         ),
         (fields, template),
         profile_at=2,
+        flexible="name",
     )
 
 
@@ -113,6 +114,7 @@ def sessions(
         ),
         (fields, template),
         profile_at=3,
+        flexible="fault",
     )
 
 
@@ -330,8 +332,12 @@ def _show_list(
     words: tuple[str | None, ...],
     *,
     profile_at: int,
+    flexible: str,
 ) -> None:
-    """Where any is of another profile than was asked of, the column `profile_at` says whose."""
+    """Where any is of another profile than was asked of, the column `profile_at` says whose.
+
+    `flexible`: the column that gives way on a narrow terminal.
+    """
     from megabot_cli.terminal.views import print_table
 
     found = _ask(invocation, what)
@@ -342,7 +348,7 @@ def _show_list(
             shown.insert(profile_at, "profile")
             for cells, each in zip(rows, found, strict=True):
                 cells.insert(profile_at, each["profile"])
-        print_table(invocation.console, shown, rows)
+        print_table(invocation.console, shown, rows, flexible=shown.index(flexible))
 
     show_rows(
         invocation,

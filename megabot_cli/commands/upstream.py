@@ -233,8 +233,9 @@ def with_relay_hint(invocation: Invocation, fault: Refusal) -> Refusal:
     relay = invocation.relay_elsewhere()
     if relay is None:
         return fault
-    there = parse_endpoint(relay.upstream)
-    its = relay.upstream if there.unix_path is not None else there.socket_url
+    its = relay.upstream
+    if parse_endpoint(its).unix_path is None:
+        its = parse_endpoint(its + relay.upstream_path).socket_url
     return type(fault)(
         fault.message,
         " ".join(filter(None, (fault.hint, f"The relay that runs is for --url {its}."))),

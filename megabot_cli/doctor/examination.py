@@ -170,7 +170,7 @@ class Examination:
         return await local.keyring(self._case)
 
     async def _relay(self) -> Finding:
-        return await relay(self._case, self._at.origin)
+        return await relay(self._case, self._at)
 
     async def _name(self) -> Finding:
         finding, self._addresses = await network.look_up(self._at)

@@ -8,6 +8,7 @@ from typing import Any
 
 import aiohttp
 
+from megabot_cli.client.endpoint import Endpoint
 from megabot_cli.client.network_faults import NETWORK_FAULTS
 from megabot_cli.config.listen import unix_path
 from megabot_cli.doctor.case import Case
@@ -20,7 +21,7 @@ ASK_LIMIT_S = 3.0
 MOST_BYTES = 1024 * 1024
 
 
-async def relay(case: Case, origin: str) -> Finding:
+async def relay(case: Case, endpoint: Endpoint) -> Finding:
     if case.upstream is None:
         return skipped("the configuration cannot be used")
     running = case.upstream.relay
@@ -32,7 +33,7 @@ async def relay(case: Case, origin: str) -> Finding:
         for name in ("version", "mode", "url", "ready", "draining", "clients", "sessions", "fault")
     }
     found = {"running": True, "pid": running.pid, **told}
-    return _judge(running, facts, found, case.version, origin)
+    return _judge(running, facts, found, case.version, endpoint)
 
 
 async def _status(running: RunningRelay, token: str | None) -> dict[str, Any]:
@@ -67,7 +68,7 @@ async def _status(running: RunningRelay, token: str | None) -> dict[str, Any]:
 
 
 def _judge(
-    running: RunningRelay, facts: dict[str, Any], found: dict[str, Any], ours: str, origin: str
+    running: RunningRelay, facts: dict[str, Any], found: dict[str, Any], ours: str, named: Endpoint
 ) -> Finding:
     recording = facts.get("recording") or {}
     if recording.get("fault"):
@@ -76,9 +77,12 @@ def _judge(
     if facts.get("fault") or not facts.get("ready"):
         why = facts.get("fault") or "it is not ready"
         return warn(f"at {running.url}, {why}", "`megabot relay status` says more.", **found)
-    if running.upstream != origin:
+    its, here = running.upstream, named.origin
+    if (its, running.upstream_path) != (here, named.socket_path):
+        if its == here:
+            its, here = its + running.upstream_path, here + named.socket_path
         fix = "Commands go straight to the profile's url; restart the relay to have it follow."
-        return warn(f"it serves {running.upstream}, the profile names {origin}", fix, **found)
+        return warn(f"it serves {its}, the profile names {here}", fix, **found)
     if facts.get("version") != ours:
         fix = "Restart it to have it be the same version as this command."
         return warn(f"it is version {facts.get('version')}, this is {ours}", fix, **found)

@@ -155,9 +155,9 @@ class ReplyTimes:
         elif record.kind == "inject" and not refuses:
             return  # the relay's own greeting, say
         elif record.id is None and record.type in flat.ANSWERED_BY:
-            request = self._expecting(lane, record.type)
+            request = self._expecting(lane, record.type, record.client)
         else:
-            request = self._oldest(lane)
+            request = self._oldest(lane, record.client)
         if request is None:
             return
         if request.first_us is None:
@@ -187,19 +187,32 @@ class ReplyTimes:
         theirs = (each for each in before if each.client == record.client)
         return next(theirs, self._open.get(key))
 
-    def _oldest(self, lane: str) -> Request | None:
-        """The request that an answer which names none is for."""
-        waiting = self._lanes.get(lane)
+    def _waiting(self, lane: str) -> deque[Request]:
+        waiting = self._lanes.get(lane, deque())
         while waiting and waiting[0].ended:
             waiting.popleft()
-        return waiting[0] if waiting else None
+        return waiting
 
-    def _expecting(self, lane: str, kind: str) -> Request | None:
-        """Of the flat dialect: the oldest request that a message of this type answers."""
-        for request in self._lanes.get(lane, ()):
-            if not request.ended and flat.ANSWERS.get(request.type) == kind:
+    def _oldest(self, lane: str, client: str | None) -> Request | None:
+        """The request that an answer which names none is for: of the client that a relay has
+        found it to be for, else of whoever asked first."""
+        waiting = self._waiting(lane)
+        if not waiting:
+            return None
+        theirs = (each for each in waiting if each.client == client and not each.ended)
+        return waiting[0] if client is None else next(theirs, waiting[0])
+
+    def _expecting(self, lane: str, kind: str, client: str | None) -> Request | None:
+        """Of the flat dialect: the oldest request that a message of this type answers, of the
+        client that it is for if it has one."""
+        first = None
+        for request in self._waiting(lane):
+            if request.ended or flat.ANSWERS.get(request.type) != kind:
+                continue
+            if client is None or request.client == client:
                 return request
-        return None
+            first = first or request
+        return first
 
     def _settle(self, request: Request) -> None:
         if request.first_us is None or request.last_us is None:

@@ -82,27 +82,36 @@ class _Lane:
         self.nameless: list[Turn] = []
         self.is_flat = False
 
-    def refused(self) -> Turn | None:
+    def refused(self, record: Record) -> Turn | None:
         """The turn that a refusal which names nothing is for."""
         for turn in self.nameless:
-            if not turn.answer.parts:
+            if not turn.answer.parts and record.client in (None, turn.record.client):
                 return turn
-        return self.waiting()
+        return self.waiting(record)
 
-    def expecting(self, kind: str | None) -> Turn | None:
-        """Of the flat dialect: the oldest turn that a message of this type answers."""
-        for turn in self.open:
-            asked = turn.head.type if turn.head is not None else None
-            if not turn.ended and flat.ANSWERS.get(asked or "") == kind:
-                return turn
-        return None
+    def expecting(self, kind: str | None, client: str | None) -> Turn | None:
+        """Of the flat dialect: the oldest turn that a message of this type answers, of the client
+        that it is for if it has one."""
+        expecting = [
+            turn
+            for turn in self.open
+            if not turn.ended
+            and turn.head is not None
+            and flat.ANSWERS.get(turn.head.type or "") == kind
+        ]
+        theirs = (turn for turn in expecting if turn.record.client == client)
+        return next(theirs, expecting[0] if expecting else None)
 
-    def waiting(self) -> Turn | None:
-        """The oldest turn whose answer is not whole."""
-        for turn in self.open:
-            if not turn.ended and turn.streamed_us is None:
+    def waiting(self, record: Record) -> Turn | None:
+        """The oldest turn whose answer is not whole, of the client that this is for if it has
+        one. What the relay says to one client answers no other."""
+        waiting = [each for each in self.open if not each.ended and each.streamed_us is None]
+        for turn in waiting:
+            if record.client is not None and record.client == turn.record.client:
                 return turn
-        return self.open[-1] if self.open else None
+        if record.kind == "inject" and record.client is not None:
+            return None
+        return waiting[0] if waiting else self.open[-1] if self.open else None
 
     def asked(self, name: str, turn: Turn) -> None:
         """A request has this id."""
@@ -276,12 +285,12 @@ def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) ->
     if isinstance(text, bytes) or kind in UNASKED:
         return None
     if kind == "connection_error" or is_plain_refusal(kind, text):
-        return lane.refused()
+        return lane.refused(record)
     if record.kind == "inject":
         return None  # the relay's own greeting, say
     if lane.is_flat and kind in flat.ANSWERED_BY:
-        return lane.expecting(kind)
-    return lane.waiting()
+        return lane.expecting(kind, record.client)
+    return lane.waiting(record)
 
 
 def _settle(turn: Turn, head: Head | None, t: int, *, streamed: bool) -> None:

@@ -72,8 +72,11 @@ class Doors:
         self._runners: list[web.AppRunner] = []
         self._open: list[Door] = []
 
-    def take(self, listen: str, *, tls: ssl.SSLContext | None = None) -> Door:
-        """Bind an address. Raises BadConfiguration, having let go of all others."""
+    def take(
+        self, listen: str, *, option: str = "--listen", tls: ssl.SSLContext | None = None
+    ) -> Door:
+        """Bind an address, which `option` says. Raises BadConfiguration, having let go of all
+        others."""
         try:
             path = unix_path(listen)
             taken = _take_unix(Path(path)) if path is not None else _bind_tcp(listen)
@@ -83,7 +86,7 @@ class Doors:
             reason = os.strerror(fault.errno) if fault.errno else str(fault)
             raise BadConfiguration(
                 f"cannot listen on {listen}: {reason}",
-                "Is another relay running? --listen 127.0.0.1:0 takes a free port.",
+                f"Is another relay running? {option} 127.0.0.1:0 takes a free port.",
             ) from None
         door = Door(listen, taken, tls, validity_of(tls) if tls is not None else None)
         self._open.append(door)

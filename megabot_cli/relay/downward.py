@@ -17,6 +17,7 @@ from megabot_cli.relay.flat_routing import FlatRouting
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.payloads import read_keys, refusal_code
 from megabot_cli.relay.repeats import Repeats
 from megabot_cli.relay.ring import Kept, Numbered
 from megabot_cli.relay.roster import Roster
@@ -26,8 +27,6 @@ from megabot_cli.relay.routing import (
     Route,
     Routing,
     note_slow,
-    read_keys,
-    refusal_code,
 )
 from megabot_cli.relay.tool_results import ToolResults
 from megabot_cli.relay.unfolding import Overgrown, Unfolding, messages_within, too_big
@@ -371,7 +370,7 @@ class Downward:
         """An executor carries a call out. Others may look on if they can tell that they only
         look on; without an executor all may answer, and the first answer counts."""
         execution_id = read_keys(data).execution_id
-        executor = self._roster.executor
+        executor = self._executor_of(head, data)
         again = execution_id is not None and self._executions.is_open(execution_id)
         if execution_id is not None:
             if self._results.asked_again(execution_id):
@@ -393,6 +392,13 @@ class Downward:
         seq = self._hand_out(data, to, now)
         if executor is not None and self._roster.corners:
             self._let_look_on(executor, data, seq)
+
+    def _executor_of(self, head: Head, data: bytes) -> LocalClient | None:
+        """Who is to carry out a call: whose request it is part of knows best what its tools are;
+        else, or where that is no executor, the oldest executor."""
+        name = self._routing.asker_of(head, data)
+        asker = self._roster.by_name.get(name) if name is not None else None
+        return asker if asker is not None and asker.wishes.executor else self._roster.executor
 
     def _is_new_to(self, executor: LocalClient | None, execution_id: str) -> bool:
         """Whether whoever carries a call out is there, and has not been given it."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from megabot_cli.client.wire import BINARY, TEXT, server_frame
+from megabot_cli.protocol.compression import is_gzip
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.corner import with_corner
 from megabot_cli.relay.local_client import LocalClient
@@ -42,6 +43,14 @@ class Echo:
         """Who waits for a greeting still hears nothing before it."""
         everybody = self._roster.clients.values()
         return [each for each in everybody if each is not sender and each.greeted]
+
+
+def is_still_binary(sent: bytes, came: list[bytes]) -> bool:
+    """Whether what went up of binary messages that came is binary too.
+
+    What was taken out of a batch is text; gzip is packed anew where our corner was taken out.
+    """
+    return is_gzip(sent) or any(sent is each for each in came)
 
 
 def _is_call(text: bytes) -> bool:

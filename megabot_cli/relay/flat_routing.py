@@ -2,7 +2,8 @@
 
 That dialect has no ids, and answers whatever it hears: so one request is under way at a time,
 whatever its kind (a refusal is plain text, whoever it is for), and what may be its answer goes
-to the one that asked.
+to the one that asked. One that nobody waits for any longer may still be answered: what could be
+its answer as well as that to a later one concerns everybody.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Final
 
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.relay.routing import Progress, Request, Route, Routed, Routing
+from megabot_cli.relay.routing import Progress, Request, Route, Routed, Routing, is_clear
 from megabot_cli.telemetry.metrics import OTHER
 
 FLAT: Final = "flat"
@@ -43,39 +44,61 @@ class FlatRouting(Routing):
         super().sent(message_id, client, now, message_id.rpartition(" ")[2])
 
     def route(self, head: Head, data: bytes, now: float) -> Routed:
-        """The one request under way has its answer when what fits comes, or a refusal.
+        """The request under way has its answer when what fits comes, or a refusal.
 
         What was decided on an action is everybody's to know.
         """
-        request = self._answered_by(head, data)
-        if request is None:
+        request = self._first_of(self.requests, head, data)
+        late = self._first_of(self._given_up, head, data)
+        late = None if late is None or is_clear(late, now) else late
+        if request is None and late is None:
             return _EVERYBODY
         self._is_understood = True
+        if request is None:
+            assert late is not None
+            del self._given_up[late.message_id]
+            return Routed(Route.FIFO, late.client or None)
         self._settle(request, now)
         progress = Progress(reply_s=now - request.sent_at, settled=request)
+        if late is not None:  # one of the two still has its answer to come, and nobody knows which
+            late.client, late.settled_at = "", now
+            return Routed(Route.BROADCAST, progress=progress)
         if request.kind in flat.DECISIONS and head.type is not None:
             return Routed(Route.BROADCAST, progress=progress)
         return Routed(Route.FIFO, request.client, progress)
 
     def asker_of(self, head: Head, data: bytes) -> str | None:
         """Whose request a message from upstream answers; nothing is noted."""
-        request = self._answered_by(head, data)
-        return request.client if request is not None else None
-
-    def _answered_by(self, head: Head, data: bytes) -> Request | None:
-        request = next(iter(self.requests.values()), None)
-        if request is None or self._is_understood is False:
+        request = self._first_of(self.requests, head, data)
+        late = self._first_of(self._given_up, head, data)
+        if request is not None and late is not None:
             return None
-        answers = head.type is not None and head.type == flat.ANSWERS.get(request.kind)
-        return request if answers or flat.is_refusal(data) else None
+        found = request or late
+        return found.client or None if found is not None else None
+
+    def _first_of(self, requests: dict[str, Request], head: Head, data: bytes) -> Request | None:
+        """The oldest of these that a message may answer."""
+        if not requests or self._is_understood is False:
+            return None
+        if flat.is_refusal(data):
+            return next(iter(requests.values()))
+        for request in requests.values():
+            if head.type is not None and head.type == flat.ANSWERS.get(request.kind):
+                return request
+        return None
 
     def expire(self, now: float, after_s: float) -> list[Request]:
-        """As ever. An upstream of which no answer was ever understood answers in words of its
-        own: then nobody waits for another one, and everybody hears everything."""
+        """As ever; an answer may still come for them. An upstream of which no answer was ever
+        understood answers in words of its own: then nobody waits for another one, and everybody
+        hears everything."""
         expired = super().expire(now, after_s)
         if expired and self._is_understood is None:
             self._is_understood = False
         return expired
+
+    def line_lost(self) -> None:
+        """What was given up on it is not answered on the next one."""
+        self._given_up.clear()
 
 
 def told_id(message_id: str | None) -> str | None:

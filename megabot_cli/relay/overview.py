@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from megabot_cli.relay.flat_routing import told_id
+
 if TYPE_CHECKING:
     from megabot_cli.errors import MegabotError
     from megabot_cli.relay.identity import Identity
@@ -95,7 +97,7 @@ def slowest_replies(relay: Relay) -> list[Facts]:
         {
             "took_s": round(each.took_s, 6),
             "type": clean(each.kind),
-            "id": clean(each.id),
+            "id": clean(told_id(each.id) or "") or None,
             "client": clean(each.client),
             "session": clean(each.session or "") or None,
             "age_s": round(now - each.at, 3),

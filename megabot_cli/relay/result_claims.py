@@ -5,7 +5,7 @@ from __future__ import annotations
 from megabot_cli.relay.executions import REFUSALS, Claim, Executions
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.local_client import LocalClient
-from megabot_cli.relay.routing import read_keys
+from megabot_cli.relay.payloads import read_keys
 from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.voice import Voice

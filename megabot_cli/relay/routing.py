@@ -6,7 +6,8 @@ from typing import Final, Generic, TypeVar
 
 import msgspec
 
-from megabot_cli.protocol.envelope import UNREADABLE, Head
+from megabot_cli.protocol.envelope import Head
+from megabot_cli.relay.payloads import completes, read_keys
 from megabot_cli.telemetry.metrics import RelayNumbers
 from megabot_cli.telemetry.slow_replies import SlowReply
 
@@ -81,6 +82,7 @@ class Request(msgspec.Struct, gc=False):
     sent_at: float
     kind: str = "chat_send"
     first_chunk_at: float | None = None
+    heard_at: float = 0.0  # its newest chunk
     completed_at: float | None = None  # its stream has ended; the whole answer may follow
     settled_at: float = 0.0  # when it had its answer, or was given up
 
@@ -136,67 +138,7 @@ class Routed(msgspec.Struct, frozen=True):
     progress: Progress | None = None
 
 
-class Keys(msgspec.Struct, frozen=True):
-    """What in a payload names the work that a message belongs to."""
-
-    execution_id: str | None = None
-    task_id: str | None = None
-    stream_id: str | None = None
-
-    def names(self) -> list[str]:
-        return [name for name in (self.execution_id, self.task_id, self.stream_id) if name]
-
-
-class _Keyed(msgspec.Struct):
-    payload: Keys = Keys()
-
-
-class _ChunkPayload(msgspec.Struct, frozen=True):
-    is_complete: bool = False
-
-
-class _Chunk(msgspec.Struct):
-    payload: _ChunkPayload = _ChunkPayload()
-
-
-_keys_decoder = msgspec.json.Decoder(_Keyed)
-_chunk_decoder = msgspec.json.Decoder(_Chunk)
-_NO_KEYS = Keys()
 _EVERYBODY = Routed(Route.BROADCAST)
-
-
-def read_keys(data: bytes) -> Keys:
-    """The keys in a message's payload; none where it cannot be read."""
-    try:
-        return _keys_decoder.decode(data).payload
-    except UNREADABLE:
-        return _NO_KEYS
-
-
-class _ErrorPayload(msgspec.Struct, frozen=True):
-    code: int | None = None
-
-
-class _Error(msgspec.Struct):
-    payload: _ErrorPayload = _ErrorPayload()
-
-
-_error_decoder = msgspec.json.Decoder(_Error)
-
-
-def refusal_code(data: bytes) -> int | None:
-    """The code of a `connection_error`, if it has one."""
-    try:
-        return _error_decoder.decode(data).payload.code
-    except UNREADABLE:
-        return None
-
-
-def _completes(data: bytes) -> bool:
-    try:
-        return _chunk_decoder.decode(data).payload.is_complete
-    except UNREADABLE:
-        return False
 
 
 class Routing:
@@ -219,6 +161,9 @@ class Routing:
         self._passed: Memory[Passed] = Memory(limit)  # by message id: what is no request
         self._by_key: Memory[str] = Memory(limit)  # execution, task, stream → client
         self._limit = limit
+        # Nobody waits for these any longer, but an answer may come. No client: it is one of
+        # several, and nobody knows which.
+        self._given_up: dict[str, Request] = {}
         self.echoes: bool | None = None  # whether the upstream sets reply_to; None: not seen yet
         self.repeats_whole: bool | None = None  # whether a chat_receive follows the last chunk
 
@@ -304,13 +249,42 @@ class Routing:
                     progress = self._note(request, kind, data, now) if mine else None
                     return Routed(Route.KEY, client, progress)
         # An upstream that names what it answers means everybody when it names nothing.
-        request = None if self.echoes else self._only(kind)
+        fitting = [] if self.echoes else self._fitting(kind)
+        late = None if self.echoes or not self._given_up else self._late(kind, now)
+        if late is not None and len(fitting) < 2:
+            return self._doubtful(fitting, late, kind, data, now)
+        request = self._one_of(fitting)
         if request is None:
             return _EVERYBODY
         if kind in _KIND_OF_REPLY:
             self.echoes = False
         client = request.client
+        if kind == "chat_stream" and request.first_chunk_at is None and not self._in_order:
+            for key in read_keys(data).names():
+                self.began(key, client)
         return Routed(Route.FIFO, client, self._note(request, kind, data, now))
+
+    def _doubtful(
+        self, fitting: list[Request], late: Request, kind: str | None, data: bytes, now: float
+    ) -> Routed:
+        """What may be the answer to one that was given up is that where it can be no other.
+
+        Else one of the two still has its answer to come, and nobody knows which.
+        """
+        progress = self._note(fitting[0], kind, data, now) if fitting else None
+        if fitting:
+            late.client, late.settled_at = "", now
+        elif kind in ENDS:
+            del self._given_up[late.message_id]
+        if not late.client or kind not in _KIND_OF_REPLY:
+            return Routed(Route.BROADCAST, progress=progress)
+        return Routed(Route.FIFO, late.client, progress)
+
+    def _late(self, kind: str | None, now: float) -> Request | None:
+        for request in self._given_up.values():
+            if _fits(request, kind) and not is_clear(request, now):
+                return request
+        return None
 
     def asker_of(self, head: Head, data: bytes) -> str | None:
         """Whose request a message from upstream names; nothing is noted."""
@@ -357,15 +331,17 @@ class Routing:
 
     def _only(self, kind: str | None) -> Request | None:
         """The one request that a reply of this type can be for; None when it might be another's."""
-        asked = _KIND_OF_REPLY.get(kind or "")
-        if kind != "connection_error" and asked is None:
-            return None
-        fitting = [
+        return self._one_of(self._fitting(kind))
+
+    def _one_of(self, fitting: list[Request]) -> Request | None:
+        return fitting[0] if len(fitting) == 1 or (fitting and self._in_order) else None
+
+    def _fitting(self, kind: str | None) -> list[Request]:
+        return [
             each
             for each in self.requests.values()
-            if asked in (None, each.kind) and (kind != "chat_stream" or each.completed_at is None)
+            if _fits(each, kind) and (kind != "chat_stream" or each.completed_at is None)
         ]
-        return fitting[0] if len(fitting) == 1 or (fitting and self._in_order) else None
 
     def _note(
         self, request: Request | None, kind: str | None, data: bytes, now: float
@@ -379,7 +355,8 @@ class Routing:
         if is_chunk and request.first_chunk_at is None:
             request.first_chunk_at = now
             first_chunk_s = now - request.sent_at
-        if is_chunk and not _completes(data):
+        if is_chunk and not completes(data):
+            request.heard_at = now
             return Progress(first_chunk_s=first_chunk_s)
         if request.completed_at is not None:
             self.repeats_whole = True
@@ -408,6 +385,11 @@ class Routing:
             if request.completed_at is not None and self.repeats_whole is None:
                 self.repeats_whole = False
             self._settle(request, now)
+            request.settled_at = now
+        if not self._in_order:
+            open_still = [each for each in self._given_up.values() if not is_clear(each, now)]
+            open_still += [each for each in expired if each.completed_at is None]
+            self._given_up = {each.message_id: each for each in open_still}
         return expired
 
     def take_all(self) -> list[Request]:
@@ -420,7 +402,18 @@ class Routing:
         return [request for request in taken if request is not None]
 
 
+def _fits(request: Request, kind: str | None) -> bool:
+    """Whether a message of this type may be of an answer to it."""
+    asked = _KIND_OF_REPLY.get(kind or "")
+    return asked == request.kind or kind == "connection_error"
+
+
+def is_clear(given_up: Request, now: float) -> bool:
+    """Whether no answer to a request that was given up is reckoned with any more."""
+    return now - given_up.settled_at >= UNCLEAR_S
+
+
 def _is_over(request: Request, now: float, after_s: float) -> bool:
     if request.completed_at is not None:
         return now - request.completed_at >= WHOLE_ANSWER_S
-    return now - request.sent_at >= after_s
+    return now - max(request.sent_at, request.heard_at) >= after_s

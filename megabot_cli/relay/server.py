@@ -131,8 +131,8 @@ class Relay:
         return self._client_door.url("ws", "/ws")
 
     def url_for(self, profile: str) -> str:
-        """Where clients of a profile connect."""
-        if profile == self.profile_name or not self.url.startswith("ws"):
+        """Where clients of a profile connect; of a Unix socket as `parse_endpoint` reads it."""
+        if profile == self.profile_name:
             return self.url
         return f"{self.url}?{urlencode({'profile': profile})}"
 
@@ -255,7 +255,7 @@ class Relay:
         """Before anything else is begun: a second relay must not leave an empty recording."""
         tls = server_tls(self.settings)
         self._client_door = self._doors.take(self.settings.listen, tls=tls)
-        self._admin_door = self._doors.take(self.settings.admin_listen)
+        self._admin_door = self._doors.take(self.settings.admin_listen, option="--admin-listen")
 
     def _turned_away(self, why: str) -> None:
         self.numbers.refusals[why] += 1

@@ -18,7 +18,7 @@ from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.absentees import Absentees, is_goodbye
 from megabot_cli.relay.downward import Downward
-from megabot_cli.relay.echoing import Echo
+from megabot_cli.relay.echoing import Echo, is_still_binary
 from megabot_cli.relay.executions import Executions
 from megabot_cli.relay.flat_routing import FlatRouting
 from megabot_cli.relay.kept_results import KeptResults
@@ -276,9 +276,7 @@ class Session:
         self, client: LocalClient, batch: list[bytes], binary: bool, whole: bytes | None = None
     ) -> None:
         for sent in self._upward.take(client, batch, binary, whole):
-            # What was taken out of a binary batch is text.
-            still_binary = binary and any(sent is each for each in batch)
-            self._echo.show(client, sent, binary=still_binary)
+            self._echo.show(client, sent, binary=binary and is_still_binary(sent, batch))
 
     def message_written(self, waiting: Waiting) -> None:
         self._upward.written(waiting)
@@ -417,6 +415,7 @@ class Session:
     def link_lost(self, goodbye: Goodbye) -> None:
         """Clients stay; they hear that the upstream is away, or that the session is over."""
         self._kept_results.link_lost()
+        self._upward.link_lost()
         self._tell_closed(goodbye, "upstream")
         if goodbye.code == CloseCode.SESSION_ENDED:
             self._end_with_upstream()

@@ -22,14 +22,15 @@ from megabot_cli.relay.checks import (
     name_of,
 )
 from megabot_cli.relay.executions import Executions
-from megabot_cli.relay.flat_routing import FLAT, FlatRouting
+from megabot_cli.relay.flat_routing import FLAT, FlatRouting, told_id
 from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts
+from megabot_cli.relay.payloads import read_keys
 from megabot_cli.relay.result_claims import ResultClaims
-from megabot_cli.relay.routing import ASKS, Routing, read_keys
+from megabot_cli.relay.routing import ASKS, Routing
 from megabot_cli.relay.unfolding import Unfolding
 from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
@@ -170,12 +171,14 @@ class Upward:
                 if objection is not None:
                     self._object(client, head, objection)
                     continue
-            urgent = kind == "tool_result"
+            # An upstream of the flat dialect answers those too, so they are requests as any other.
+            urgent = kind == "tool_result" and flat is None
             if urgent and not self._results.may_go(
                 client, Waiting(name, message_id, data, binary, now, None, urgent)
             ):
                 continue
-            inner = unfold.batched(name, data, binary, now) if kind == "batch" else ()
+            is_batch = kind == "batch" and flat is None
+            inner = unfold.batched(name, data, binary, now) if is_batch else ()
             if inner is None:
                 self._object(client, head, BEYOND)
                 continue
@@ -391,6 +394,10 @@ class Upward:
         self._arrived(waiting)
         self._await_answer(waiting, self._time())
 
+    def link_lost(self) -> None:
+        if self._flat is not None:
+            self._flat.line_lost()
+
     def unwritten(self, waiting: Waiting) -> None:
         """The link fell in the turn in which it was to leave: it waits again."""
         self._results.unwritten(waiting)
@@ -432,7 +439,7 @@ class Upward:
             client=waiting.client,
             link=self._link.id,
             session=self._link.life.session_id,
-            note=f"{why}; message {waiting.message_id or 'without id'}",
+            note=f"{why}; message {told_id(waiting.message_id) or 'without id'}",
         )
         if client is not None:
             self._results.give_back(waiting)

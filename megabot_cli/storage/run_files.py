@@ -24,11 +24,12 @@ class RunningRelay(msgspec.Struct, frozen=True):
     url: str
     tap_url: str
     admin_url: str
-    upstream: str
+    upstream: str  # its origin
     token_file: str
     started_at: float
     recording: str | None = None
     ca_file: str | None = None  # to trust, where clients are served with TLS
+    upstream_path: str = "/ws"  # of the socket there; its query may hold secrets
 
 
 def write_run_file(folder: Path, relay: RunningRelay) -> Path:

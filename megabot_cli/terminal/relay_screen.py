@@ -14,7 +14,7 @@ from typing import Any, Self
 from megabot_cli.terminal.asking import Asked
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.progress import format_duration
-from megabot_cli.terminal.text import fit, safe_line
+from megabot_cli.terminal.text import display_width, fit, safe_line
 from megabot_cli.terminal.views import size
 from megabot_cli.wording import counted
 
@@ -169,7 +169,7 @@ def _slow(replies: list[dict[str, Any]], width: int) -> list[str]:
         return []
     rows = [
         f"{_took(each['took_s']):>9}  {format_duration(each['age_s']):>5} ago  "
-        f"{each['type']} {each['id']}  of {each['client']}, {each['session'] or '-'}"
+        f"{each['type']} {each['id'] or '-'}  of {each['client']}, {each['session'] or '-'}"
         for each in replies
     ]
     return ["slowest answers of the last minute", *(fit(row, width) for row in rows), ""]
@@ -194,8 +194,7 @@ def _table(clients: list[dict[str, Any]], width: int) -> list[str]:
     left_out += [name for name, _, _ in _FIGURES[: len(_FIGURES) - len(figures)]]
 
     def row(client_name: str, session_id: str, cells: list[str]) -> str:
-        names = f"{fit(client_name, client - 2):{client}}"
-        names += f"{fit(session_id, session - 2):{session}}" if session else ""
+        names = _column(client_name, client) + _column(session_id, session)
         return names + "".join(
             f"{cell:>{columns}}" for cell, (_, columns, _) in zip(cells, figures, strict=True)
         )
@@ -212,6 +211,14 @@ def _table(clients: list[dict[str, Any]], width: int) -> list[str]:
         ),
         *([f"not shown for want of room: {', '.join(left_out)}"] if left_out else []),
     ]
+
+
+def _column(text: str, width: int) -> str:
+    """A name and a gap of two, in so many columns of the screen; nothing in none."""
+    if not width:
+        return ""
+    fitted = fit(safe_line(text), width - 2)
+    return fitted + " " * (width - display_width(fitted))
 
 
 _FIGURES: tuple[tuple[str, int, Callable[[dict[str, Any]], str]], ...] = (

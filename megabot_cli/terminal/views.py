@@ -55,13 +55,17 @@ def print_table(
     shown = len(widths)
     if console.width is not None:
         flexible %= shown
-        least = min(widths[flexible], _LEAST_COLUMN)
+        whole = widths[flexible]
+        least = min(whole, _LEAST_COLUMN)
         while (excess := _across(widths[:shown]) - console.width) > 0:
             if flexible < shown:
                 widths[flexible] = max(least, widths[flexible] - excess)
             if shown == 1 or _across(widths[:shown]) <= console.width:
                 break
             shown -= 1
+        if flexible < shown:  # what was left out has made room again
+            room = console.width - _across(widths[:shown])
+            widths[flexible] = min(whole, widths[flexible] + max(0, room))
     console.line(console.paint(_row(headings[:shown], widths[:shown], console.width), "bold"))
     for row in cells:
         console.line(_row(row[:shown], widths[:shown], console.width))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 import pytest
 
@@ -253,3 +254,19 @@ def test_no_rate_on_the_whole_is_higher_than_the_highest() -> None:
 def test_nothing_comes_to_nothing() -> None:
     found = summary()
     assert (found.messages, found.requests, found.timeline, found.types) == (0, 0, [0], [])
+
+
+def test_a_flat_answer_is_timed_for_the_client_it_is_for_and_a_greeting_answers_nobody() -> None:
+    def flat(n: int, at_ms: float, client: str, **fields: Any) -> Record:
+        fields = {"kind": "message", "direction": "to_client", **fields}
+        return Record(n=n, t=int(at_ms * 1000), type="message", link="l", client=client, **fields)
+
+    found = summary(
+        flat(1, 0, "ann", direction="to_upstream"),
+        flat(2, 5, "bob", kind="inject"),  # the upstream's greeting, handed on
+        flat(3, 10, "bob", direction="to_upstream"),
+        flat(4, 110, "bob"),
+        flat(5, 300, "ann"),
+    )
+    assert (found.requests, found.answered) == (2, 2)
+    assert (found.total_ms.p50, found.total_ms.max) == (100.0, 300.0)

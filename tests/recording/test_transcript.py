@@ -301,3 +301,37 @@ def test_losses_and_marks_are_told() -> None:
 @given(st.lists(records, max_size=6))
 def test_any_records_make_a_transcript(some: list[Record]) -> None:
     assert "".join(transcript(None, some)).startswith("# Conversation")
+
+
+def flat_message(
+    t_ms: int, direction: Any, content: str, client: str, kind: Any = "message"
+) -> Record:
+    return Record(
+        n=t_ms + 1, t=t_ms * 1000, kind=kind, direction=direction, type="message", link="link_1",
+        client=client, data=json.dumps({"type": "message", "content": content}),
+    )  # fmt: skip
+
+
+def test_the_greeting_of_a_flat_client_that_comes_answers_nobody() -> None:
+    one, greeting, two = given_by(
+        flat_message(0, "to_upstream", "one?", "ann"),
+        flat_message(1, "to_client", "Hello", "bob", "inject"),
+        flat_message(2, "to_upstream", "two?", "bob"),
+        flat_message(5, "to_client", "one", "ann"),
+        flat_message(9, "to_client", "two", "bob"),
+    )
+    assert [part.payload["content"] for part in one.answer.parts] == ["one"]
+    assert one.refused is False
+    assert [part.payload["content"] for part in two.answer.parts] == ["two"]
+    assert greeting.is_request is False
+
+
+def test_of_several_flat_clients_an_answer_goes_to_the_one_that_it_names() -> None:
+    ann, bob = given_by(
+        flat_message(0, "to_upstream", "one?", "ann"),
+        flat_message(1, "to_upstream", "two?", "bob"),
+        flat_message(5, "to_client", "two", "bob"),
+        flat_message(6, "to_client", "one", "ann"),
+    )
+    assert [part.payload["content"] for part in ann.answer.parts] == ["one"]
+    assert [part.payload["content"] for part in bob.answer.parts] == ["two"]

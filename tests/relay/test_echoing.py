@@ -31,6 +31,18 @@ async def test_fellows_see_what_one_sends_and_the_sender_does_not(stage: Stage) 
         assert await hears_nothing(sender, 0.05)
 
 
+async def test_gzip_that_named_our_corner_is_shown_as_gzip_without_it(stage: Stage) -> None:
+    async with ScriptedUpstream() as upstream:
+        relay = await stage.open_relay(upstream.url, echo=True)
+        sender, session = await stage.greeted(relay.url)
+        fellow, _ = await stage.greeted(relay.url, session)
+        message = enveloped("notification", "n1", title="x")
+        metadata = {"metadata": {"megabot": {"cursor": "mine"}, "kept": 1}}
+        await sender.socket.send_bytes(gzip.compress(json.dumps(message | metadata).encode()))
+        seen = json.loads(gzip.decompress(await fellow.socket.receive_bytes(timeout=5)))
+        assert seen == message | {"metadata": {"kept": 1}}
+
+
 async def shown(peer: Peer) -> dict[str, Any]:
     message = await peer.message("tool_call")
     assert message["metadata"]["megabot"] == {"read_only": True}

@@ -17,6 +17,7 @@ from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.flat import GREETING, FlatGateway
 from megabot_cli.recording.record import Record
 from megabot_cli.relay import upward
+from megabot_cli.relay.overview import slowest_replies
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordPrinter
@@ -305,6 +306,44 @@ async def test_a_refusal_is_for_whom_it_refuses_and_lets_the_next_one_go(
     assert (await asker.text()).startswith("Error 400:")
     assert (await fellow.message())["content"].startswith("You said “hi”")
     assert await hears_nothing(asker)
+
+
+@pytest.mark.parametrize("message_type", ["tool_result", "batch"])
+async def test_what_only_envelopes_have_waits_for_its_turn_as_any_other_request(
+    stage: Stage, message_type: str
+) -> None:
+    upstream = await open_upstream(latency_s=0.2)
+    try:
+        relay = await open_relay(stage, upstream, mode="shared")
+        asker, fellow = await greeted(stage, relay.url), await greeted(stage, relay.url)
+        await asker.socket.send_str(asks("hi"))
+        await until(lambda: relay.gauges().requests == 1)
+        inner = [{"id": str(n), "type": "chat_send", "payload": {"content": "x"}} for n in range(3)]
+        payload = {"execution_id": "exec_1", "status": "completed", "messages": inner}
+        await fellow.send(message_type, "m1", **payload)
+        assert (await asker.message())["content"].startswith("You said “hi”")
+        assert (await fellow.text()).startswith("Error 400: $.type")
+        assert await hears_nothing(asker)
+        assert await hears_nothing(fellow)
+        assert relay.gauges().requests == 0
+    finally:
+        await upstream.stop()
+
+
+async def test_the_names_that_requests_have_in_the_relay_are_told_nobody(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    relay = await open_relay(stage, upstream, mode="shared", wait_s=0.1, record=True)
+    peer = await greeted(stage, relay.url)
+    await said(peer, asks("hi"))
+    assert [each["id"] for each in slowest_replies(relay)] == [None]
+    await upstream.stop()
+    await peer.message("status_update")
+    await peer.socket.send_str(asks("in vain"))
+    await peer.message("connection_error")
+    await relay.stop()
+    notes = [record.note for record in recorded(stage) if record.kind == "drop"]
+    assert [str(note).rpartition("; ")[2] for note in notes] == ["message without id"]
 
 
 async def test_what_was_decided_on_an_action_is_told_to_everybody(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import aiohttp
 import msgspec
 import pytest
 
+from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.dial import Compression
 from megabot_cli.client.endpoint import parse_endpoint
@@ -77,6 +79,16 @@ async def test_the_relay_offers_its_upstream_what_the_profile_says(
         dial = next(each for each in upstream.requests if "sess_other" in each.query_string)
         assert ("Sec-WebSocket-Extensions" in dial.headers) is offers
         assert "compression" not in dial.query  # it reads what comes
+
+
+async def test_behind_a_unix_socket_each_profile_has_an_address_of_its_own(
+    stage: Stage, gateway: Gateway, staging: Gateway, tmp_path: Path
+) -> None:
+    relay = await open_both(stage, gateway, staging, listen=f"unix:{tmp_path / 'relay.sock'}")
+    for profile, is_staging in (("test", False), ("staging", True)):
+        async with MegaBotClient(relay.url_for(profile)) as client:
+            answered = await client.ask("hello")
+        assert ("You said" in answered.text) is not is_staging
 
 
 async def test_a_session_belongs_to_its_profile_also_where_both_have_one_of_that_name(

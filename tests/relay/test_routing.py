@@ -310,3 +310,61 @@ def test_an_upstream_that_repeats_its_answers_as_a_whole_may_leave_one_out() -> 
     assert routing.must_hold("chat_send")
     assert routing.route(*message("chat_receive"), 6.1).client == "cat"
     assert not routing.must_hold("chat_send")
+
+
+# -- answers that come when nobody waits for them any longer -----------------------------------
+
+
+def chunk(stream_id: str | None = None) -> tuple[Head, bytes]:
+    return message("chat_stream", chunk="x", is_complete=False, stream_id=stream_id)
+
+
+def test_a_request_whose_stream_goes_on_is_not_given_up() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*chunk(), 50.0)
+    assert routing.expire(now=70.0, after_s=60.0) == []
+    assert routing.route(*chunk(), 71.0).client == "ann"
+    assert [each.message_id for each in routing.expire(now=131.0, after_s=60.0)] == ["a"]
+
+
+def test_a_stream_that_names_no_request_stays_its_askers_by_its_own_name() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    assert routing.route(*chunk(stream_id="s1"), 2.0).client == "ann"
+    routing.sent("b", "bob", 61.0)
+    later = routing.route(*chunk(stream_id="s1"), 62.0)
+    assert (later.route, later.client) == (Route.KEY, "ann")
+
+
+def test_a_late_answer_is_not_taken_for_that_to_the_next_request() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.expire(now=61.0, after_s=60.0)
+    routing.sent("b", "bob", 61.0)
+    answer = message("chat_receive", content="whose?")
+    first = routing.route(*answer, 70.0)
+    assert (first.route, first.client) == (Route.BROADCAST, None)
+    assert not routing.must_hold("chat_send")  # one answer is one request less
+    second = routing.route(*answer, 75.0)
+    assert (second.route, second.client) == (Route.BROADCAST, None)
+    routing.sent("c", "cleo", 80.0)  # no answer is outstanding any more
+    assert routing.route(*answer, 81.0).client == "cleo"
+
+
+def test_a_late_answer_that_can_be_no_other_is_its_askers() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.expire(now=61.0, after_s=60.0)
+    routing.sent("t", "bob", 61.0, "tool_call")
+    assert routing.route(*message("chat_receive", content="x"), 70.0).client == "ann"
+    assert routing.route(*message("tool_result", execution_id="e"), 71.0).client == "bob"
+
+
+def test_an_answer_that_stays_away_for_another_minute_is_not_reckoned_with() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.expire(now=61.0, after_s=60.0)
+    routing.sent("b", "bob", 61.0 + UNCLEAR_S)
+    answer = message("chat_receive", content="x")
+    assert routing.route(*answer, 62.0 + UNCLEAR_S).client == "bob"

@@ -106,6 +106,18 @@ async def test_a_port_in_use_is_a_clear_answer(stage: Stage, gateway: Gateway) -
     assert not (stage.folder / "recordings").exists()
 
 
+async def test_a_port_in_use_names_the_option_that_takes_another(
+    stage: Stage, gateway: Gateway
+) -> None:
+    taken = f"127.0.0.1:{gateway.port}"
+    with pytest.raises(BadConfiguration) as refused:
+        await stage.open_relay(gateway.url, listen=taken)
+    assert "? --listen 127.0.0.1:0 takes a free port" in (refused.value.hint or "")
+    with pytest.raises(BadConfiguration) as refused:
+        await stage.open_relay(gateway.url, admin_listen=taken)
+    assert "? --admin-listen 127.0.0.1:0 takes a free port" in (refused.value.hint or "")
+
+
 async def test_a_refused_credential_ends_the_start(stage: Stage, gateway: Gateway) -> None:
     with pytest.raises(NotAuthenticated):
         await stage.open_relay(gateway.url, secret="mbk_wrong")

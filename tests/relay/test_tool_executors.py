@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Literal
+
+import pytest
 
 from megabot_cli.client.wire import server_frame
 from megabot_cli.protocol.signing import Signer
@@ -32,6 +35,30 @@ async def test_the_oldest_executor_gets_the_call_and_others_see_it_read_only(
     await answer(executor, "r1", "done")
     await until(lambda: script.results)
     assert script.results[0]["payload"]["output"] == "done"
+
+
+@pytest.mark.parametrize("mode", ["session", "shared"])
+async def test_a_call_for_a_request_of_an_executor_is_carried_out_by_that_one(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream], mode: Literal["session", "shared"]
+) -> None:
+    script, upstream = calling
+    relay = await stage.open_relay(upstream.url, mode=mode)
+    oldest, session = await stage.greeted(relay.url, role="executor")
+    asker, _ = await stage.greeted(relay.url, session, role="executor")
+    await asker.send("chat_send", "q1", content="use my tools")
+    await until(lambda: script.got("q1"))
+    await script.call(reply_to="q1")
+    assert (await asker.message("tool_call"))["payload"]["tool_name"] == "ls"
+    assert await hears_nothing(oldest, 0.05)
+    await answer(asker, "r1", "done")
+    await until(lambda: script.got("r1"))
+    assert script.connection is not None
+    await script.connection.send("chat_receive", {"content": "used"}, reply_to="q1")
+    plain, _ = await stage.greeted(relay.url, session)
+    await plain.send("chat_send", "q2", content="I have none")
+    await until(lambda: script.got("q2"))
+    await script.call("exec_2", reply_to="q2")
+    assert (await oldest.message("tool_call"))["payload"]["execution_id"] == "exec_2"
 
 
 async def test_an_executor_that_reads_the_corner_gets_a_call_once_and_to_carry_out(

@@ -58,6 +58,8 @@ def test_a_relay_that_serves_another_upstream_is_named_with_what_to_type(
         assert done.stderr.endswith(f" The relay that runs is for --url {there}.\n")
         direct = relay.operator.types("send", "hi", "--direct", env={"MEGABOT_URL": url})
         assert (direct.returncode, "relay" in direct.stderr) == (code, False)
+    beside = there.replace("/ws", "/elsewhere")  # of which that gateway knows nothing
+    assert "'/elsewhere'" in relay.operator.types("send", "hi", "--url", beside).stderr
     typed = relay.operator.types("send", "hi", "-v", "--url", there, env={"MEGABOT_URL": foreign})
     assert f"through the relay {relay.facts['url']}" in typed.stderr
 
@@ -357,6 +359,28 @@ def test_one_relay_serves_two_profiles(
     unknown = ann.types("relay", "--listen", ":0", "--also", "lout")
     assert unknown.returncode == 9
     assert "Did you mean 'loud'?" in unknown.stderr
+
+
+def test_behind_a_unix_socket_a_command_reaches_the_upstream_of_its_profile(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    here = {"MEGABOT_URL": ""}
+    for name, assistant in (("plain", "echo"), ("loud", "command:tr a-z A-Z")):
+        at = start_gateway(processes, "--listen", ":0", "--assistant", assistant)
+        login = ("-p", name, "login", "--url", at, "--username", "ann", "--password-stdin")
+        done = stranger.types(*login, "--storage", "file", typed=PASSWORD, env=here)
+        assert done.returncode == 0, done.stderr
+    socket = f"unix:{tmp_path / 'relay.sock'}"
+    command = megabot("relay", "-p", "plain", "--also", "loud", "--listen", socket)
+    command += ["--admin-listen", ":0", "--no-record"]
+    ready = processes.start("relay", command, env=stranger.environment(here), typed="").ready()
+    assert ready["profiles"]["loud"]["url"] == f"{socket}?profile=loud"
+    for more in ((), ("--json",), ("--idle-timeout", "9s")):  # each way to send
+        loud = stranger.types("-p", "loud", "-v", "send", "hello", *more, env=here)
+        assert "through the relay" in loud.stderr
+        assert "HELLO" in loud.stdout
+        plain = stranger.types("-p", "plain", "send", "hello", *more, env=here)
+        assert "You said" in plain.stdout
 
 
 def test_a_replay_whose_connection_is_lost_says_how_far_it_came(

@@ -46,6 +46,17 @@ def test_global_options_may_stand_before_the_name(relay: Running) -> None:
     assert [each["state"] for each in json.loads(done.stdout)] == ["up"]
 
 
+def test_on_a_terminal_a_long_fault_gives_way_before_what_waits_is_left_out(
+    stranger: Operator, processes: Processes
+) -> None:
+    relay = start_relay(processes, stranger, "--no-record", "--url", "ws://127.0.0.1:9/ws")
+    relay.ready()
+    with on_a_terminal(stranger, "relay", "sessions") as child:
+        shown, code = ended(child)
+    headings = shown.splitlines()[0]
+    assert (code, "fault" in headings, "waiting" in headings) == (0, True, True), shown
+
+
 def test_clients_are_listed_while_they_are_there(relay: Running) -> None:
     assert relay.operator.types("relay", "clients", "--json").stdout.strip() == "[]"
     assert "no clients" in relay.operator.types("relay", "clients").stderr
@@ -188,6 +199,20 @@ def until_when(operator: Operator) -> str | None:
 
 def in_days(days: int) -> str:
     return time.strftime("%Y-%m-%d", time.localtime(time.time() + days * 86400))
+
+
+def test_12_when_what_is_to_be_read_anew_is_wrong(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    file = tmp_path / "relay.yaml"
+    file.write_text("relay:\n  linger_s: 5\n")
+    away = ("--url", "ws://127.0.0.1:9/ws", "--no-record")
+    start_relay(processes, stranger, "--config", str(file), *away).ready()
+    assert stranger.types("relay", "reload").returncode == 0
+    file.write_text("relay:\n  lingers: 5\n")
+    done = stranger.types("relay", "reload")
+    assert done.returncode == 12
+    assert f"error: {file}:2: there is no setting 'relay.lingers'" in done.stderr
 
 
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(

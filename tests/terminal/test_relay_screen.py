@@ -8,6 +8,7 @@ import pytest
 
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.relay_screen import Screen
+from megabot_cli.terminal.text import display_width
 
 FACTS: dict[str, Any] = {
     "profile": "default",
@@ -53,6 +54,12 @@ def test_no_row_is_cut_in_the_middle_and_columns_without_room_are_named(
     told = [f"not shown for want of room: {left_out}"] if left_out else []
     assert table[2:] == told
     assert "first chunk p95 ≤ 100 ms" in lines
+
+
+def test_names_of_wide_characters_keep_the_columns_below_each_other() -> None:
+    wide = CLIENT | {"name": "日本語クライアント", "session": "会話"}
+    lines = Screen(MemoryConsole()).lines(FACTS, [CLIENT, wide], 1.0, 80)
+    assert len({display_width(line) for line in lines[-3:]}) == 1
 
 
 def test_the_slowest_answers_stand_above_the_clients_and_rows_keep_to_the_width() -> None:

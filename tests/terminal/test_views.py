@@ -52,6 +52,14 @@ def test_columns_that_find_no_room_are_left_out_whole_and_named() -> None:
     assert console.stderr == ("not shown for want of\nroom: waiting, link;\n--json has all\n")
 
 
+def test_a_column_that_gave_way_gets_the_room_of_those_that_were_left_out() -> None:
+    console = MemoryConsole(terminal=True, width=40)
+    row = ("s" * 10, "f" * 60, "1", "l" * 20)
+    print_table(console, ("session", "fault", "clients", "link"), [row], flexible=1)
+    assert console.stdout.splitlines()[1].split() == ["s" * 10, "f" * 18 + "…", "1"]
+    assert "room: link;" in console.stderr
+
+
 def test_a_fact_that_is_long_goes_on_below_itself_on_a_terminal() -> None:
     facts = [("a", "x"), ("name", "value " * 8 + "end")]
     pipe, terminal = MemoryConsole(), MemoryConsole(terminal=True, width=40)
