@@ -162,6 +162,9 @@ def test_requests_in_a_batch_are_requests_and_so_are_answers_in_one() -> None:
         batch(4, 40, "to_upstream", message("chat_send", "m3")),
     )  # fmt: skip
     assert (found.requests, found.answered, found.unanswered) == (3, 2, {"chat_send": 1})
+    wordless = batch(1, 0, "to_upstream")
+    wordless.data = None
+    assert summary(wordless).requests == 0
     assert [(slow.type, slow.whole_ms) for slow in found.slowest] == [
         ("tool_call", 30.0),
         ("chat_send", 10.0),
