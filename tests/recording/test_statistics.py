@@ -203,6 +203,16 @@ def test_what_greets_on_a_flat_link_answers_no_request() -> None:
     assert (found.answered, found.total_ms.max) == (1, 100.0)
 
 
+def test_where_a_relay_has_greeted_the_first_that_comes_is_an_answer() -> None:
+    found = summary(  # of one client alone: the opening of its link is another record
+        Record(n=1, t=0, kind="open", client="c", link="l"),
+        plain(2, 1, "to_client", '{"type":"message","content":"Hello"}', "inject"),
+        plain(3, 2, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(4, 102, "to_client", '{"type":"message","content":"Because."}'),
+    )
+    assert (found.answered, found.total_ms.max) == (1, 100.0)
+
+
 def test_what_is_binary_answers_no_request() -> None:
     binary = came(2, 10, None, "")
     binary.id = binary.type = binary.data = None
