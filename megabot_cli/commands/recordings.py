@@ -13,7 +13,12 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
-from megabot_cli.commands.recordings_output import MoreKeys, MorePatterns, more_secrets
+from megabot_cli.commands.recordings_output import (
+    ONLY_ASKED,
+    MoreKeys,
+    MorePatterns,
+    more_secrets,
+)
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import ExpectationFailed, WrongUsage
@@ -113,7 +118,8 @@ def show(
                 yield each
 
         if conversation:
-            _show_conversation(invocation, chosen(), started_at, cuts=wanted.may_cut_answers)
+            cuts = wanted.may_cut_answers
+            _show_conversation(invocation, chosen(), started_at, cuts=cuts, chooses=chooses)
         else:
             printer = RecordPrinter(
                 invocation.console,
@@ -138,6 +144,7 @@ def _show_conversation(
     started_at: float,
     *,
     cuts: bool,
+    chooses: bool,
 ) -> None:
     from megabot_cli.recording.turn_facts import facts_of
     from megabot_cli.recording.turns import Turns
@@ -150,12 +157,16 @@ def _show_conversation(
     )
     turns = Turns()
     wordless = 0
+    directions = set()
     for record, _ in chosen:
+        directions.add(record.direction)
         wordless += record.kind in ("message", "inject") and record.payload() is None
         for turn in turns.take(record):
             printer.show(facts_of(turn))
     for turn in turns.rest():
         printer.show(facts_of(turn))
+    if chooses and "to_upstream" in directions and "to_client" not in directions:
+        invocation.console.note(ONLY_ASKED)
     if wordless:
         what = counted(wordless, "message")
         invocation.console.note(

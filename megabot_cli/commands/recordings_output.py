@@ -29,6 +29,8 @@ Source = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Replace a file that is there already.")]
 
 
+ONLY_ASKED = "nothing that came was chosen: whether there was an answer is not told here"
+
 MoreKeys = Annotated[
     list[str] | None,
     typer.Option("--key", metavar="NAME", help="What stands under this key or path is secret."),

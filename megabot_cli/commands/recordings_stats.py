@@ -8,6 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings import RecordingName, find, indexing
+from megabot_cli.commands.recordings_output import ONLY_ASKED
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.wording import counted
@@ -60,6 +61,8 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
         print_summary(invocation.console, name, summary)
     for warning in warnings:
         invocation.console.warn(warning)
+    if summary.requests and not summary.to_client and not wanted.everything:
+        invocation.console.note(ONLY_ASKED)
 
 
 def print_summary(console: Console, name: str, found: Summary) -> None:

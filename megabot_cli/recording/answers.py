@@ -34,6 +34,7 @@ UNASKED: Final = frozenset(
     )
 )
 _NAMED: Final = ("execution_id", "task_id", "stream_id")
+_MOST_OF_ONE: Final = 1000  # messages with one id that may still be answered
 _KEYS: Final = frozenset(_NAMED)
 _ANY_KEY: Final = b'_id"'  # how each of them ends
 
@@ -361,7 +362,11 @@ class Correlator:
     def _remember_id(self, message_id: str, place: int) -> None:
         before = self._by_id.get(message_id)
         if before is not None:
-            self._shared.setdefault(message_id, [before]).append(place)
+            places = self._shared.setdefault(message_id, [before])
+            places.append(place)
+            # Those are looked through for each answer: what is past goes.
+            while len(places) > 2 and (len(places) > _MOST_OF_ONE or self.has_ended(places[0])):
+                del places[0]
         self._by_id[message_id] = place
 
     def _begin_keys(self, payload: Any, place: int) -> None:

@@ -30,7 +30,11 @@ class FlatGreetings:
     def is_one(self, record: Record) -> bool:
         """Whether this message of the upstream's is a greeting."""
         link = record.link
-        if link not in self._due or record.kind != "message":
+        if link not in self._due:
+            return False
+        if record.kind != "message":
+            if record.type == "message":  # a relay has greeted by itself: the upstream's is past
+                del self._due[link]
             return False
         del self._due[link]
         return record.type == "message" and record.id is None

@@ -81,8 +81,8 @@ class ReplyTimes:
             return
         if record.direction == "to_client" and self._greetings.is_one(record):
             return
-        if record.type == "batch" and record.data is not None:
-            for each in _apart(record, record.data):
+        if record.type == "batch":  # without its words nobody knows what was asked in it
+            for each in _apart(record, record.data) if record.data is not None else ():
                 self._take(each)
         else:
             self._take(record)

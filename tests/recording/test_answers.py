@@ -98,6 +98,19 @@ def test_of_messages_with_one_id_those_are_answered_whose_client_is_named() -> N
     assert found == [["a"], ["b1"], ["b2", "more"]]
 
 
+def test_one_id_for_all_messages_costs_no_look_at_all_of_them_for_each_answer() -> None:
+    correlator = Correlator()
+    for place in range(500):
+        correlator.sent(place, "m1", say("again", "m1"))
+        heard(correlator, answer(str(place), reply_to="m1"))
+    found = [correlator.answers[place].parts[0].payload["content"] for place in range(500)]
+    assert found == [str(place) for place in range(500)]
+    assert len(correlator._shared["m1"]) <= 2
+    for place in range(500, 3000):  # which nobody answers
+        correlator.sent(place, "m1", say("again", "m1"))
+    assert len(correlator._shared["m1"]) <= 1000
+
+
 def test_ids_in_a_batch_may_be_used_again_in_the_next() -> None:
     correlator = Correlator()
     batch = json.dumps(

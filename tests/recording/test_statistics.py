@@ -163,6 +163,9 @@ def test_requests_in_a_batch_are_requests_and_so_are_answers_in_one() -> None:
         batch(4, 40, "to_upstream", message("chat_send", "m3")),
     )  # fmt: skip
     assert (found.requests, found.answered, found.unanswered) == (3, 2, {"chat_send": 1})
+    wordless = batch(1, 0, "to_upstream")
+    wordless.data = None
+    assert summary(wordless).requests == 0
     assert [(slow.type, slow.whole_ms) for slow in found.slowest] == [
         ("tool_call", 30.0),
         ("chat_send", 10.0),
@@ -197,6 +200,16 @@ def test_what_greets_on_a_flat_link_answers_no_request() -> None:
         plain(2, 1, "to_upstream", '{"type":"message","content":"Why?"}'),
         plain(3, 2, "to_client", '{"type":"message","content":"Hello"}'),
         plain(4, 101, "to_client", '{"type":"message","content":"Because."}'),
+    )
+    assert (found.answered, found.total_ms.max) == (1, 100.0)
+
+
+def test_where_a_relay_has_greeted_the_first_that_comes_is_an_answer() -> None:
+    found = summary(  # of one client alone: the opening of its link is another record
+        Record(n=1, t=0, kind="open", client="c", link="l"),
+        plain(2, 1, "to_client", '{"type":"message","content":"Hello"}', "inject"),
+        plain(3, 2, "to_upstream", '{"type":"message","content":"Why?"}'),
+        plain(4, 102, "to_client", '{"type":"message","content":"Because."}'),
     )
     assert (found.answered, found.total_ms.max) == (1, 100.0)
 

@@ -39,6 +39,16 @@ def test_of_one_client_its_answers_are_counted_and_shown_too(
     assert same["same"] == counted["requests"]
 
 
+@pytest.mark.parametrize("command", [("stats",), ("show", "--conversation")])
+def test_where_questions_alone_were_chosen_it_says_that_of_answers_nothing_is_told(
+    stranger: Operator, command: tuple[str, ...]
+) -> None:
+    told = "nothing that came was chosen"
+    assert told in stranger.types("rec", *command, str(SEALED), "--type", "chat_send").stderr
+    assert told not in stranger.types("rec", *command, str(SEALED), "--type", "chat_*").stderr
+    assert told not in stranger.types("rec", *command, str(SEALED)).stderr
+
+
 def test_a_conversation_without_words_says_where_its_messages_are(
     stranger: Operator, tmp_path: Path
 ) -> None:
