@@ -21,7 +21,6 @@ from megabot_cli.wording import counted
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
     from megabot_cli.storage.run_files import RunningRelay
-    from megabot_cli.terminal.console import Console
 
 
 _OFTENEST_S = 0.1  # that `top` looks
@@ -48,7 +47,9 @@ def status(
     if invocation.output == "json":
         invocation.console.json(facts, indent=invocation.indent)
     else:
-        _print_status(invocation.console, facts)
+        from megabot_cli.commands.relay_status import print_status
+
+        print_status(invocation.console, facts)
 
 
 @forms(*LIST_FORMS)
@@ -358,65 +359,6 @@ def _show_list(
         table=table,
         nothing=f"There are no {what}.",
     )
-
-
-def _metrics(admin_url: str) -> str:
-    """Where Prometheus finds the numbers; of a Unix socket, the socket."""
-    return f"{admin_url}/metrics" if admin_url.startswith("http") else admin_url
-
-
-def _by_state(links: dict[str, int]) -> str:
-    return ", ".join(f"{count} {state}" for state, count in sorted(links.items())) or "none"
-
-
-def _print_status(console: Console, facts: dict[str, Any]) -> None:
-    from megabot_cli.terminal.progress import format_duration
-    from megabot_cli.terminal.views import date_and_time, print_facts, size
-
-    state = "draining" if facts["draining"] else "ready" if facts["ready"] else "not ready"
-    passed, volume = facts["messages"], facts["bytes"]
-    rows = [
-        ("state", f"{state}, {facts['mode']} mode, up {format_duration(facts['uptime_s'])}"),
-        ("upstream", f"{facts['upstream']} ({facts['profile']})"),
-        ("listens", facts["url"]),
-        ("metrics", _metrics(facts["admin_url"])),
-        ("links", _by_state(facts["links"])),
-        (
-            "clients",
-            f"{facts['clients']} on {counted(facts['sessions'], 'session')}, "
-            f"{counted(facts['taps'], 'tap')}",
-        ),
-        ("up", f"{counted(passed['to_upstream'], 'message')}, {size(volume['to_upstream'])}"),
-        ("down", f"{counted(passed['to_client'], 'message')}, {size(volume['to_client'])}"),
-        (
-            "waiting",
-            f"{facts['waiting_to_upstream']} to go up, {size(facts['outbox_bytes'])} to clients",
-        ),
-    ]
-    for name, profile in facts.get("profiles", {}).items():
-        fault = f": {profile['fault']}" if profile["fault"] else ""
-        links = _by_state(profile["links"])
-        rows.append(("profile", f"{name}, {profile['upstream']}, links {links}{fault}"))
-    if facts["token_expires_at"]:
-        rows.append(("token", f"until {date_and_time(facts['token_expires_at'])}"))
-    if ends_at := facts.get("certificate_ends_at"):
-        rows.append(("certificate", f"until {date_and_time(ends_at)}"))
-    if recording := facts.get("recording"):
-        fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
-        rows.append(
-            (
-                "recording",
-                f"{recording['folder']}, {counted(recording['records'], 'record')}{fault}",
-            )
-        )
-    if flight := facts.get("flight_recorder"):
-        waits = f", written when {flight['trigger']}" if flight.get("trigger") else ""
-        rows.append(
-            ("flight", f"{counted(flight['records'], 'record')}, {size(flight['bytes'])}{waits}")
-        )
-    if facts.get("fault") and not facts.get("profiles"):  # there it stands with whose it is
-        rows.append(("fault", facts["fault"]))
-    print_facts(console, rows)
 
 
 def _say(invocation: Invocation, done: dict[str, Any], text: str) -> None:

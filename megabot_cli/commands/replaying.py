@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.commands.serving_recording import OpenRecording
     from megabot_cli.replay.controls import Controls
-    from megabot_cli.replay.conversation import Conversation, RecordedMark
+    from megabot_cli.replay.conversation import Conversation
     from megabot_cli.replay.player import Replay
+    from megabot_cli.replay.recorded_message import RecordedMark
     from megabot_cli.terminal.progress import Progress
 
 _REFRESH_S = 0.2

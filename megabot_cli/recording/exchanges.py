@@ -16,7 +16,8 @@ import msgspec
 from megabot_cli.errors import BadData
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import Head
-from megabot_cli.recording.answers import Answer, Correlator, ids_in, messages_in, payload_of
+from megabot_cli.recording.answers import Answer, ids_in, messages_in, payload_of
+from megabot_cli.recording.correlator import Correlator
 from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.likeness import NOTHING_WILD, Likeness, Surroundings
 from megabot_cli.recording.record import Record

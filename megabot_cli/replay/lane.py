@@ -11,14 +11,8 @@ from megabot_cli.client.connection import MegaBotClient, Received
 from megabot_cli.protocol.batching import unwrap
 from megabot_cli.protocol.envelope import UNREADABLE, peek
 from megabot_cli.protocol.greeting import GREETING
-from megabot_cli.recording.answers import (
-    Answer,
-    Correlator,
-    Part,
-    decode_reply,
-    ids_in,
-    payload_of,
-)
+from megabot_cli.recording.answers import Answer, Part, decode_reply, ids_in, payload_of
+from megabot_cli.recording.correlator import Correlator
 from megabot_cli.recording.rewriting import IdMap
 from megabot_cli.replay.tool_calls import Call, UnaskedCalls, execution_id_of
 

@@ -8,15 +8,12 @@ from typing import Any
 
 import msgspec
 
-from megabot_cli.replay.conversation import (
-    Conversation,
-    RecordedMark,
-    read_conversation,
-)
+from megabot_cli.replay.conversation import Conversation, read_conversation
 from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played, Progress, Totals, cause_of
 from megabot_cli.replay.playing import Run
+from megabot_cli.replay.recorded_message import RecordedMark
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.record_reader import RecordReader

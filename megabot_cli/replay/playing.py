@@ -18,7 +18,7 @@ from megabot_cli.client.received import Received
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.replay.compare import Comparer
-from megabot_cli.replay.conversation import Conversation, RecordedMark
+from megabot_cli.replay.conversation import Conversation
 from megabot_cli.replay.judging import judge, times
 from megabot_cli.replay.lane import Lane, NewClient, Visit
 from megabot_cli.replay.lateness import Lateness
@@ -28,7 +28,7 @@ from megabot_cli.replay.naming import Names
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Progress, Round
 from megabot_cli.replay.plan import offsets_s
-from megabot_cli.replay.recorded_message import RecordedMessage
+from megabot_cli.replay.recorded_message import RecordedMark, RecordedMessage
 from megabot_cli.replay.renewal import Renewal
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.replay.transport import Transport

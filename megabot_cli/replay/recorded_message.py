@@ -1,12 +1,18 @@
-"""One message of a recorded client, as it is to be sent again."""
+"""What a recorded client sent, as it is to be sent again, and what somebody noted between."""
 
 from __future__ import annotations
 
+from typing import Final
+
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.recording.aside import Aside
 from megabot_cli.recording.rewriting import Template
 from megabot_cli.replay.tool_calls import Call
+
+ALWAYS_ANSWERED: Final = frozenset(("chat_send", "tool_call", *flat.ANSWERS))
+"""What always gets an answer, or a refusal."""
 
 
 class RecordedMessage(msgspec.Struct, gc=False):
@@ -51,3 +57,11 @@ class RecordedMessage(msgspec.Struct, gc=False):
     def context(self) -> bool:
         """Whether it was said before what was chosen: then it is sent first."""
         return self.place < 0
+
+
+class RecordedMark(msgspec.Struct, frozen=True):
+    """What somebody noted: before record `n`, `t` microseconds after the recording began."""
+
+    n: int
+    t: int
+    text: str

@@ -9,10 +9,9 @@ from megabot_cli.client.ids import new_ids
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.rewriting import rewrite, stamps
-from megabot_cli.replay.conversation import ALWAYS_ANSWERED
 from megabot_cli.replay.lane import Lane
 from megabot_cli.replay.naming import Names
-from megabot_cli.replay.recorded_message import RecordedMessage
+from megabot_cli.replay.recorded_message import ALWAYS_ANSWERED, RecordedMessage
 
 
 class Renewal:

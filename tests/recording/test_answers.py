@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from megabot_cli.recording.answers import Answer, Correlator
+from megabot_cli.recording.answers import Answer
+from megabot_cli.recording.correlator import Correlator
 from megabot_cli.storage.kept_texts import KeptTexts
 from tests.replay.texts import answer, chunk, message, refusal, say
 

@@ -4,7 +4,8 @@ import pytest
 
 from megabot_cli.client.received import Received
 from megabot_cli.protocol.envelope import peek
-from megabot_cli.recording.answers import Answer, Correlator
+from megabot_cli.recording.answers import Answer
+from megabot_cli.recording.correlator import Correlator
 from megabot_cli.recording.rewriting import IdMap
 from megabot_cli.replay.lane import Lane
 from tests.replay.texts import answer, chunk, say
