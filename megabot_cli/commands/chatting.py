@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
 from megabot_cli.commands.chat_commands import Talk, obey
+from megabot_cli.commands.relay_refusals import as_told_by_relay
 from megabot_cli.commands.running import Interrupted
 from megabot_cli.errors import (
     ConnectionLost,
@@ -157,7 +158,8 @@ class _SessionPartner:
         assert self._client is not None
         self._status = status
         try:
-            self._answer = await self._client.ask(text, on_chunk=show)
+            with as_told_by_relay(self._invocation, direct=self._direct):
+                self._answer = await self._client.ask(text, on_chunk=show)
             return self._answer.messages
         finally:
             self._status = None
@@ -221,7 +223,8 @@ class _FlatPartner:
 
     async def say(self, text: str, show: Show, status: Show) -> Sequence[str]:
         assert self._client is not None
-        answer = await self._client.ask(text)
+        with as_told_by_relay(self._invocation, direct=self._direct):
+            answer = await self._client.ask(text)
         show(answer.content if answer.content is not None else answer.text)
         return [answer.text]
 

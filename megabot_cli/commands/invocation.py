@@ -164,8 +164,10 @@ class Invocation:
                 ) from None
             return None
         except (OSError, UnicodeDecodeError) as fault:
+            # The path stands before it already.
+            why = (isinstance(fault, OSError) and fault.strerror) or fault
             raise BadConfiguration(
-                f"Could not read {path}: {fault}", "--config FILE names another."
+                f"Could not read {path}: {why}", "--config FILE names another."
             ) from None
 
     @property

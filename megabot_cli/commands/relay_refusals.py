@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted
 
 if TYPE_CHECKING:
+    from megabot_cli.commands.invocation import Invocation
     from megabot_cli.storage.run_files import RunningRelay
 
 # In which words the relay's own client says that its credential is of no use.
@@ -41,6 +44,18 @@ def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
             lacks, hint = " lets nobody in without its token", wants_token(relay)
         said = said.replace(_REFUSED, lacks)
     return _again(fault, f"The relay at {relay.url}{said}", hint)
+
+
+@contextmanager
+def as_told_by_relay(invocation: Invocation, *, direct: bool) -> Iterator[None]:
+    """A fault in here is told as `said_by_relay` has it, where a relay is in between."""
+    try:
+        yield
+    except MegabotError as fault:
+        relay = None if direct else invocation.running_relay()
+        if relay is None:
+            raise
+        raise said_by_relay(fault, relay) from None
 
 
 def wants_token(relay: RunningRelay) -> str:

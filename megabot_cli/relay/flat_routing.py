@@ -57,15 +57,13 @@ class FlatRouting(Routing):
         if request is None:
             assert late is not None
             del self._given_up[late.message_id]
-            return Routed(Route.FIFO, late.client or None)
+            return _to_its_asker(late, head, None)
         self._settle(request, now)
         progress = Progress(reply_s=now - request.sent_at, settled=request)
         if late is not None:  # one of the two still has its answer to come, and nobody knows which
             late.client, late.settled_at = "", now
             return Routed(Route.BROADCAST, progress=progress)
-        if request.kind in flat.DECISIONS and head.type is not None:
-            return Routed(Route.BROADCAST, progress=progress)
-        return Routed(Route.FIFO, request.client, progress)
+        return _to_its_asker(request, head, progress)
 
     def asker_of(self, head: Head, data: bytes) -> str | None:
         """Whose request a message from upstream answers; nothing is noted."""
@@ -99,6 +97,12 @@ class FlatRouting(Routing):
     def line_lost(self) -> None:
         """What was given up on it is not answered on the next one."""
         self._given_up.clear()
+
+
+def _to_its_asker(answered: Request, head: Head, progress: Progress | None) -> Routed:
+    if not answered.client or (answered.kind in flat.DECISIONS and head.type is not None):
+        return Routed(Route.BROADCAST, progress=progress)
+    return Routed(Route.FIFO, answered.client, progress)
 
 
 def told_id(message_id: str | None) -> str | None:

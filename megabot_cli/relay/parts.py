@@ -71,8 +71,10 @@ class RelayParts:
 
     @property
     def makes_batches(self) -> bool:
-        """Not where messages are signed: one without a signature would have all others refused."""
-        return self.settings.batching and self.signer is None
+        """Not where messages are signed: one without a signature would have all others refused.
+        The flat dialect knows no batch."""
+        flat = self.profile.dialect == "flat"
+        return self.settings.batching and self.signer is None and not flat
 
     def reload_tokens(self) -> None:
         """Read the stored credential again: somebody may have logged in since."""

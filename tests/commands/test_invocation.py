@@ -36,6 +36,12 @@ def test_a_file_that_is_no_text_is_told(tmp_path: Path) -> None:
         _ = at(tmp_path).configuration
 
 
+def test_a_folder_named_as_the_file_is_told_without_the_systems_numbers(tmp_path: Path) -> None:
+    with pytest.raises(BadConfiguration) as refused:
+        _ = at(tmp_path, config=tmp_path).configuration
+    assert refused.value.message == f"Could not read {tmp_path}: Is a directory"
+
+
 def test_the_first_form_is_the_one_nobody_asked_for(tmp_path: Path) -> None:
     invocation = at(tmp_path)
     invocation.settle_output(("line", "json"), {})

@@ -136,3 +136,21 @@ async def test_what_was_given_up_on_a_line_that_fell_is_not_reckoned_with_any_mo
     assert (await second.message())["content"] == "to 2"
     assert [(await slow.message())["type"] for _ in range(2)] == ["status_update"] * 2
     assert await hears_nothing(slow)
+
+
+async def test_a_decision_that_is_told_late_is_for_everybody_all_the_same(
+    stage: Stage, hand: tuple[Hand, str]
+) -> None:
+    upstream, url = hand
+    first, second, third = await three_at(stage, url)
+    await second.socket.send_str(asks("0"))
+    await upstream.answer("0")
+    await second.message()
+    decision = {"type": "reject_action", "action_id": "1", "content": "decision"}
+    await first.socket.send_str(json.dumps(decision))
+    await second.socket.send_str(json.dumps({"type": "set_mode", "content": "m", "mode": "m"}))
+    await until(lambda: "m" in upstream.heard)  # the decision is not waited for any longer
+    assert upstream.socket is not None
+    await upstream.socket.send_str('{"type":"status","content":"Rejected"}')
+    for peer in (first, second, third):
+        assert (await peer.message())["content"] == "Rejected"

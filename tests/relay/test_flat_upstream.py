@@ -273,6 +273,19 @@ async def peer_text(peer: Peer, text: str) -> str:
     return await peer.text()
 
 
+async def test_messages_for_an_upstream_that_knows_no_batch_are_put_into_none(
+    stage: Stage, upstream: FlatGateway
+) -> None:
+    limits = LimitSettings(messages_per_second=20, burst=1)
+    relay = await open_relay(stage, upstream, batching=True, limits=limits)
+    peer = await greeted(stage, relay.url)
+    for number in range(4):  # each could be one of our envelopes, too
+        message = {"id": str(number), "type": "message", "content": f"m{number}", "payload": {}}
+        await peer.socket.send_str(json.dumps(message))
+    for number in range(4):
+        assert (await peer.message())["content"].startswith(f"You said “m{number}”")
+
+
 # -- many clients on one link ------------------------------------------------------------------
 
 

@@ -117,3 +117,16 @@ def test_chat_speaks_flat_too(processes: Processes, tmp_path: Path) -> None:
     assert [line[:14] for line in done.stdout.splitlines()] == ["You said “one”", "You said “two”"]
     refused = operator.types("chat", "--session", "sess_1", typed="one", env=FLAT)
     assert refused.returncode == 2
+
+
+def test_what_the_relay_refuses_in_a_chat_is_told_as_its_own_words(
+    processes: Processes, tmp_path: Path
+) -> None:
+    operator = flat_operator(processes, tmp_path / "home")
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
+    strict = operator.environment({**FLAT, "MEGABOT_RELAY_VALIDATION": "strict"})
+    url = processes.start("relay", command, env=strict, typed="").ready()["url"]
+    for line in (("send", "hi"), ("chat",)):
+        done = operator.types(*line, typed="hi\n", env=FLAT)
+        assert done.returncode == 11
+        assert done.stderr.startswith(f"error: The relay at {url} does not accept the message: ")
