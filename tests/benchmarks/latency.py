@@ -60,7 +60,7 @@ def report_added(rounds: int, seconds: float = 2.0) -> None:
         print(f"{name:40}" + "".join(f"{figure:12.3f}" for figure in shown))
 
 
-def report_recording(rounds: int, seconds: float = 0.7, rate: int = 4000) -> None:
+def report_recording(rounds: int, seconds: float = 0.4, rate: int = 4000) -> None:
     """The same flow with and without a recording: what it does to the slowest."""
     print(f"\n{CLIENTS} clients, {rate} messages a second: what recording does to a round trip")
     print("the lower quartile of many short runs")
@@ -82,7 +82,7 @@ def report_recording(rounds: int, seconds: float = 0.7, rate: int = 4000) -> Non
             # In turn, and often: what the machine does beside it comes and goes, and one such
             # moment is the slowest hundredth of all that was measured in it. The quieter ones
             # are what is told.
-            for number in range(8 * rounds):
+            for number in range(20 * rounds):
                 for name, runs in sorted(taken.items(), reverse=number % 2 == 0):
                     runs.append(round_trips(urls[name], seconds, clients=CLIENTS, rate=rate))
         off = quartile(taken["off"], "p99_ms")
