@@ -111,7 +111,7 @@ class Forwarding:
                 together.create_task(self._hand_back(upstream))
                 together.create_task(self._until_all_left())
         except* _AllLeft:
-            pass
+            pass  # and nobody is there to be told
         except* MegabotError as faults:
             fault = faults.exceptions[0]
             text = fault.message if isinstance(fault, MegabotError) else str(fault)

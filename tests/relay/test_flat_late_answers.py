@@ -67,16 +67,22 @@ async def three_at(stage: Stage, url: str) -> list[Peer]:
     return peers
 
 
+async def one_is_slow(stage: Stage, hand: tuple[Hand, str]) -> tuple[Hand, list[Peer]]:
+    """Three peers: the second has had an answer, the first asks something that takes long."""
+    upstream, url = hand
+    peers = await three_at(stage, url)
+    await peers[1].socket.send_str(asks("0"))
+    await upstream.answer("0")
+    assert (await peers[1].message())["content"] == "to 0"
+    await peers[0].socket.send_str(asks("slow"))
+    await until(lambda: "slow" in upstream.heard)
+    return upstream, peers
+
+
 async def test_what_may_answer_one_that_nobody_waits_for_any_longer_is_for_everybody(
     stage: Stage, hand: tuple[Hand, str]
 ) -> None:
-    upstream, url = hand
-    slow, second, third = await three_at(stage, url)
-    await second.socket.send_str(asks("0"))
-    await upstream.answer("0")
-    assert (await second.message())["content"] == "to 0"
-    await slow.socket.send_str(asks("slow"))
-    await until(lambda: "slow" in upstream.heard)
+    upstream, (slow, second, third) = await one_is_slow(stage, hand)
     await second.socket.send_str(asks("1"))
     await until(lambda: "1" in upstream.heard)  # it has waited long enough
     await third.socket.send_str(asks("2"))
@@ -97,12 +103,7 @@ async def test_what_may_answer_one_that_nobody_waits_for_any_longer_is_for_every
 async def test_a_late_answer_goes_to_its_asker_where_it_can_be_no_other(
     stage: Stage, hand: tuple[Hand, str]
 ) -> None:
-    upstream, url = hand
-    slow, second, _ = await three_at(stage, url)
-    await second.socket.send_str(asks("0"))
-    await upstream.answer("0")
-    await second.message()
-    await slow.socket.send_str(asks("slow"))
+    upstream, (slow, second, _) = await one_is_slow(stage, hand)
     await second.socket.send_str(json.dumps({"type": "set_mode", "content": "m", "mode": "m"}))
     await until(lambda: "m" in upstream.heard)
     await upstream.answer("slow")
@@ -116,13 +117,7 @@ async def test_a_late_answer_goes_to_its_asker_where_it_can_be_no_other(
 async def test_what_was_given_up_on_a_line_that_fell_is_not_reckoned_with_any_more(
     stage: Stage, hand: tuple[Hand, str]
 ) -> None:
-    upstream, url = hand
-    slow, second, _ = await three_at(stage, url)
-    await second.socket.send_str(asks("0"))
-    await upstream.answer("0")
-    await second.message()
-    await slow.socket.send_str(asks("slow"))
-    await until(lambda: "slow" in upstream.heard)
+    upstream, (slow, second, _) = await one_is_slow(stage, hand)
     await second.socket.send_str(asks("1"))
     await upstream.answer("1")
     for peer in (slow, second):

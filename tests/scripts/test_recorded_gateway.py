@@ -158,21 +158,21 @@ def test_what_was_not_recorded_is_asked_of_the_upstream(
     assert "Served: matched 2, missed 4" in player.errors
 
 
-def asks(processes: Processes, client: Operator, player: Process, upstream: Process) -> Process:
-    """A request that the upstream has taken and is long at."""
+def asked(processes: Processes, folder: Path) -> tuple[Process, Process, Process]:
+    """A request that the upstream has taken and is long at: who asks, the player, the upstream."""
+    slow = ("--latency", "60s", "--listen", ":0")
+    upstream, ann = logged_in_at(processes, folder / "ann", *slow)
+    player, client = player_of(processes, ann, folder / "client")
     asking = processes.megabot("send", "never recorded", env=client.environment())
     upstream.wait_for("the request", lambda: links(upstream) == 1)
     player.wait_for_line("recorded.missed")
-    return asking
+    return asking, player, upstream
 
 
 def test_an_upstream_that_goes_before_it_has_answered_leaves_nobody_waiting(
     processes: Processes, tmp_path: Path
 ) -> None:
-    slow = ("--latency", "60s", "--listen", ":0")
-    upstream, ann = logged_in_at(processes, tmp_path / "ann", *slow)
-    player, client = player_of(processes, ann, tmp_path / "client")
-    asking = asks(processes, client, player, upstream)
+    asking, _, upstream = asked(processes, tmp_path)
     upstream.signal(signal.SIGKILL)
     assert asking.wait() == 7
     assert "The upstream has not answered: " in asking.errors
@@ -181,10 +181,7 @@ def test_an_upstream_that_goes_before_it_has_answered_leaves_nobody_waiting(
 def test_ctrl_c_in_the_middle_of_what_is_forwarded_ends_all_at_once(
     processes: Processes, tmp_path: Path
 ) -> None:
-    slow = ("--latency", "60s", "--listen", ":0")
-    upstream, ann = logged_in_at(processes, tmp_path / "ann", *slow)
-    player, client = player_of(processes, ann, tmp_path / "client")
-    asking = asks(processes, client, player, upstream)
+    asking, player, upstream = asked(processes, tmp_path)
     player.signal(signal.SIGINT)
     assert player.wait(5.0) == 0
     assert "Served: matched 0, missed 1, clients 2." in player.errors
