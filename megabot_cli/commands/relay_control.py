@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 
 _OFTENEST_S = 0.1  # that `top` looks
+_LEAST_FAULT = 36  # columns of the screen: what went wrong, and where
 
 
 @forms("text", "json")
@@ -116,6 +117,7 @@ def sessions(
         (fields, template),
         profile_at=3,
         flexible="fault",
+        least=_LEAST_FAULT,
     )
 
 
@@ -334,10 +336,11 @@ def _show_list(
     *,
     profile_at: int,
     flexible: str,
+    least: int = 12,
 ) -> None:
     """Where any is of another profile than was asked of, the column `profile_at` says whose.
 
-    `flexible`: the column that gives way on a narrow terminal.
+    `flexible`: the column that gives way on a narrow terminal, down to `least` of its columns.
     """
     from megabot_cli.terminal.views import print_table
 
@@ -349,7 +352,8 @@ def _show_list(
             shown.insert(profile_at, "profile")
             for cells, each in zip(rows, found, strict=True):
                 cells.insert(profile_at, each["profile"])
-        print_table(invocation.console, shown, rows, flexible=shown.index(flexible))
+        place = shown.index(flexible)
+        print_table(invocation.console, shown, rows, flexible=place, least=least)
 
     show_rows(
         invocation,

@@ -40,12 +40,17 @@ _TELLING = (
 
 
 def print_table(
-    console: Console, headings: Sequence[str], rows: Sequence[Sequence[str]], *, flexible: int = -1
+    console: Console,
+    headings: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    flexible: int = -1,
+    least: int = _LEAST_COLUMN,
 ) -> None:
     """Write an aligned table.
 
-    On a terminal the column `flexible` gives way to the width; where that is not enough the
-    last columns are left out, and named on stderr.
+    On a terminal the column `flexible` gives way to the width, down to `least` columns of the
+    screen; where that is not enough the last columns are left out, and named on stderr.
     """
     cells = [[safe_line(cell) for cell in row] for row in rows]
     widths = [
@@ -56,7 +61,7 @@ def print_table(
     if console.width is not None:
         flexible %= shown
         whole = widths[flexible]
-        least = min(whole, _LEAST_COLUMN)
+        least = min(whole, least)
         while (excess := _across(widths[:shown]) - console.width) > 0:
             if flexible < shown:
                 widths[flexible] = max(least, widths[flexible] - excess)
