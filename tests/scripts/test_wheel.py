@@ -28,16 +28,23 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     wheels = list(folder.glob("*.whl"))
     if built.returncode != 0 or len(wheels) != 1:
         pytest.skip(f"no wheel can be built here: {built.stderr.strip()[-300:]}")
-    environment = folder / "env"
-    venv.create(environment, symlinks=True)
-    python = environment / "bin" / "python"
+    place = folder / "env"
+    venv.create(place, symlinks=True)
+    python = place / "bin" / "python"
     subprocess.run(
         [*pip, "--python", str(python), "install", "--no-deps", "--no-index", str(wheels[0])],
         check=True, capture_output=True, timeout=60,
     )  # fmt: skip
-    packages = next((environment / "lib").glob("python*")) / "site-packages"
+    packages = next((place / "lib").glob("python*")) / "site-packages"
     (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return environment / "bin"
+    return place / "bin"
+
+
+def environment(home: Path) -> dict[str, str]:
+    """One in which only what is installed is found."""
+    bare = bare_environment(home)
+    bare.pop("PYTHONPATH", None)
+    return bare
 
 
 def run(
@@ -45,7 +52,7 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(installed / "megabot"), *arguments],
-        env={**bare_environment(home), **env},
+        env={**environment(home), **env},
         cwd=home,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -58,7 +65,7 @@ def run(
 def test_it_is_the_wheel_that_runs(installed: Path, tmp_path: Path) -> None:
     where = subprocess.run(
         [str(installed / "python"), "-c", "import megabot_cli; print(megabot_cli.__file__)"],
-        capture_output=True, text=True, check=True, cwd=tmp_path,
+        capture_output=True, text=True, check=True, cwd=tmp_path, env=environment(tmp_path),
     )  # fmt: skip
     assert str(installed.parent) in where.stdout
 
@@ -101,7 +108,7 @@ def test_closed_streams_are_no_fault_of_ours(
     redirections = " ".join(f"{number}>&-" for number in closed)
     done = subprocess.run(
         ["sh", "-c", f"{installed / 'megabot'} config show {redirections}"],
-        env=bare_environment(tmp_path), capture_output=True, text=True, timeout=30, check=False,
+        env=environment(tmp_path), capture_output=True, text=True, timeout=30, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr
