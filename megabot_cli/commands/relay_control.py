@@ -336,7 +336,7 @@ def _show_list(
     *,
     profile_at: int,
     flexible: str,
-    least: int = 12,
+    least: int = 0,
 ) -> None:
     """Where any is of another profile than was asked of, the column `profile_at` says whose.
 

@@ -13,14 +13,13 @@ from msgspec.structs import replace
 
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import peek
-from megabot_cli.recording.answers import UNASKED, is_plain_refusal, messages_in
+from megabot_cli.recording.answers import ENDING, UNASKED, is_plain_refusal, messages_in
 from megabot_cli.recording.flat_greetings import FlatGreetings
 from megabot_cli.recording.record import Record
 
 MOST_OPEN: Final = 10_000
 _MOST_BEFORE: Final = 100  # of one id
 WHOLE_ANSWER_US: Final = 500_000  # so long after its last chunk an answer may come as a whole
-_ENDING: Final = frozenset({"chat_receive", "connection_error", "tool_result"})
 # What a client says that nobody answers.
 _SILENT: Final = frozenset({"tool_result", "ping", "pong", "session_leave"})
 
@@ -168,7 +167,7 @@ class ReplyTimes:
             request.ended = request.streamed = not request.streaming
         elif record.type == "chat_receive":
             request.streaming = request.streamed = False
-        if record.type in _ENDING or record.id is None:
+        if record.type in ENDING or record.id is None:
             request.ended = True
         if refuses:
             request.failed = True

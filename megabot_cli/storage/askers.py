@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from megabot_cli.recording.answers import ENDING
+
 ASKER: Final = "\0asker"
 """Stands for the client that an answer of the upstream is for, until it is written."""
 
@@ -13,7 +15,6 @@ HELD: Final = "\0held"
 LET_GO: Final = "\0let go"
 NOTES: Final = frozenset((HELD, LET_GO))
 
-_ENDS: Final = frozenset(("chat_receive", "tool_result", "connection_error"))
 _UNCLEAR: Final = ""
 _MOST: Final = 4096  # requests of a link that are remembered at least, and links
 _MOST_OF_ONE: Final = 100  # open requests of one id
@@ -56,7 +57,7 @@ class Askers:
         of_link = self._links.get(link)
         if of_link is None or reply_to is None:
             return None
-        return of_link.answered(reply_to, ends=message_type in _ENDS)
+        return of_link.answered(reply_to, ends=message_type in ENDING)
 
 
 class _OfLink:

@@ -45,7 +45,7 @@ def print_table(
     rows: Sequence[Sequence[str]],
     *,
     flexible: int = -1,
-    least: int = _LEAST_COLUMN,
+    least: int = 0,
 ) -> None:
     """Write an aligned table.
 
@@ -61,7 +61,7 @@ def print_table(
     if console.width is not None:
         flexible %= shown
         whole = widths[flexible]
-        least = min(whole, least)
+        least = min(whole, max(least, _LEAST_COLUMN))
         while (excess := _across(widths[:shown]) - console.width) > 0:
             if flexible < shown:
                 widths[flexible] = max(least, widths[flexible] - excess)

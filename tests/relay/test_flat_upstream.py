@@ -21,6 +21,7 @@ from megabot_cli.relay.overview import slowest_replies
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordPrinter
+from tests.client.test_flat import upstream as talking
 from tests.relay.conftest import Peer, Stage, hears_nothing, until
 from tests.relay.executors import MARKED
 
@@ -399,25 +400,14 @@ async def test_where_no_answer_is_understood_everybody_hears_everything_soon(
 ) -> None:
     monkeypatch.setattr(upward, "HOLD_S", 0.3)
 
-    async def odd(request: web.Request) -> web.WebSocketResponse:
-        socket = web.WebSocketResponse()
-        await socket.prepare(request)
+    async def odd(socket: web.WebSocketResponse) -> None:
         await socket.send_str('{"type":"message","content":"hello"}')
         async for message in socket:
             await socket.send_str(json.dumps({"type": "said", "of": json.loads(message.data)}))
-        return socket
 
-    app = web.Application()
-    app.router.add_get("/ws", odd)
-    server = TestServer(app)
-    await server.start_server()
-    try:
+    async with talking(odd) as url:
         relay = await stage.open_relay(
-            f"ws://127.0.0.1:{server.port}/ws",
-            secret=TOKEN,
-            dialect="flat",
-            mode="shared",
-            validation="off",
+            url, secret=TOKEN, dialect="flat", mode="shared", validation="off"
         )
         peers = [await stage.connect(relay.url) for _ in range(2)]
         for peer in peers:
@@ -435,5 +425,3 @@ async def test_where_no_answer_is_understood_everybody_hears_everything_soon(
                 await peer.message()
         assert asyncio.get_running_loop().time() - began < 0.3
         await relay.stop()
-    finally:
-        await server.close()
