@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl as tls
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from types import TracebackType
 from typing import Any, Literal
 
@@ -72,6 +72,8 @@ class FlatClient:
         ssl: tls.SSLContext | bool = True,
     ) -> None:
         self.greeting: str | None = None
+        # Called with what a relay in between says of its upstream, while an answer is awaited.
+        self.on_status: Callable[[Received], None] = lambda _: None
         self._endpoint = parse_endpoint(url)
         self._credential = given_credential(self._endpoint.origin, None, token)
         self._tokens = tokens
@@ -188,6 +190,8 @@ class FlatClient:
                 continue
             if received.head is None or received.head.type == "connection_error":
                 raise self._refusal(received)
+            if received.head.type == "status_update":
+                self.on_status(received)
             if received.head.type == message_type:
                 return FlatAnswer(text, content_of(text))
         raise ConnectionLost("The client was closed")

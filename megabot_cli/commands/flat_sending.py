@@ -12,7 +12,6 @@ from megabot_cli.errors import (
     BadData,
     MegabotError,
     NotAuthenticated,
-    TimedOut,
     WrongUsage,
 )
 
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from megabot_cli.commands.invocation import Invocation
     from megabot_cli.commands.replies import Replies
     from megabot_cli.commands.sending import Draft, SendOptions
+    from megabot_cli.commands.waiting import Waiting
 
 _SIMPLER = "Use --timeout, and --wait type:TYPE."
 _ONE_BY_ONE = "Send one message at a time, or let a script do it."
@@ -33,20 +33,21 @@ def preview_flat(invocation: Invocation, options: SendOptions) -> None:
 
 async def converse_flat(invocation: Invocation, options: SendOptions) -> None:
     """Send the message and show what is answered, within the deadline."""
-    import asyncio
+    from megabot_cli.commands.deadlines import deadline
+    from megabot_cli.commands.sending import what_ends
+    from megabot_cli.commands.waiting import waiting_for
 
     text = _text(options)  # what is not valid is refused before anybody is dialled
-    try:
-        async with (
-            asyncio.timeout(options.timeout_s),
-            open_flat_client(invocation, direct=options.direct) as client,
-        ):
-            await client.send_text(text)
-            await _show_answers(invocation, client, options)
-    except TimeoutError:
-        raise TimedOut(
-            f"No answer came within {options.timeout_s:g} s", "--timeout sets how long to wait."
-        ) from None
+    waiting = waiting_for(invocation, direct=options.direct, limit_s=options.timeout_s)
+    async with (
+        deadline(options.timeout_s, waiting),
+        waiting.told(),
+        open_flat_client(invocation, direct=options.direct) as client,
+    ):
+        client.on_status = waiting.hear
+        waiting.connected(*what_ends(options.wait))
+        await client.send_text(text)
+        await _show_answers(invocation, client, options, waiting)
 
 
 @asynccontextmanager
@@ -129,7 +130,9 @@ def _type_of(draft: Draft) -> str:
     return "message" if draft.type == "chat_send" else draft.type
 
 
-async def _show_answers(invocation: Invocation, client: FlatClient, options: SendOptions) -> None:
+async def _show_answers(
+    invocation: Invocation, client: FlatClient, options: SendOptions, waiting: Waiting
+) -> None:
     from megabot_cli.commands.replies import Replies
     from megabot_cli.protocol import flat
 
@@ -138,10 +141,14 @@ async def _show_answers(invocation: Invocation, client: FlatClient, options: Sen
     match options.wait.until:
         case "reply":
             kinds = flat.ANSWERS[_type_of(options.draft)]
-            _show(invocation, replies, await client.next_of(kinds))
+            answer = await client.next_of(kinds)
+            waiting.over()
+            _show(invocation, replies, answer)
         case "type":
             for _ in range(options.wait.count):
-                _show(invocation, replies, await client.next_of(options.wait.type))
+                answer = await client.next_of(options.wait.type)
+                waiting.over()
+                _show(invocation, replies, answer)
 
 
 def _show(invocation: Invocation, replies: Replies, answer: FlatAnswer) -> None:

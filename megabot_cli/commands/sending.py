@@ -162,7 +162,7 @@ async def converse(invocation: Invocation, options: SendOptions) -> None:
         open_talk(invocation, options, waiting) as client,
         Silence(client, options.idle_s).bounded(),
     ):
-        waiting.connected(*_what_ends(options.wait))
+        waiting.connected(*what_ends(options.wait))
         await _send_one(invocation, client, options, message, waiting)
 
 
@@ -245,7 +245,7 @@ def add_tools(client: MegaBotClient, tools: Mapping[str, tuple[str, ...]]) -> No
 # One message
 
 
-def _what_ends(wait: Wait) -> tuple[str, str]:
+def what_ends(wait: Wait) -> tuple[str, str]:
     """What is waited for, and the words for when it does not come."""
     match wait.until:
         case "type":

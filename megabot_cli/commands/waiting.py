@@ -42,7 +42,7 @@ class Waiting:
 
     def watch(self, client: MegaBotClient) -> None:
         """Listen for what a relay says of its upstream."""
-        client.on("status_update")(self._hear)
+        client.on("status_update")(self.hear)
 
     @property
     def what_is_missing(self) -> str:
@@ -97,7 +97,8 @@ class Waiting:
             await asyncio.sleep(PATIENCE_S)
         line.hide()
 
-    def _hear(self, received: Received) -> None:
+    def hear(self, received: Received) -> None:
+        """A `status_update`: whether the relay's upstream is there."""
         payload = received.payload()
         status = payload.get("status") if isinstance(payload, dict) else None
         if status == "reconnecting":

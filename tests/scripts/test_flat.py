@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 from tests.scripts.conftest import Operator
-from tests.support.processes import Processes, megabot
+from tests.scripts.test_terminal import ended, on_a_terminal
+from tests.support.processes import Process, Processes, megabot
 
 TOKEN = "a-static-token"
 QUICK = ("--latency", "0", "--chunk-delay", "0")
@@ -15,13 +16,17 @@ QUICK = ("--latency", "0", "--chunk-delay", "0")
 
 def flat_operator(processes: Processes, home: Path) -> Operator:
     """Somebody without a login, whose gateway speaks flat."""
+    return flat_gateway(processes, home)[1]
+
+
+def flat_gateway(processes: Processes, home: Path) -> tuple[Process, Operator]:
     home.mkdir(mode=0o700, exist_ok=True)
     command = megabot("gateway", "--dialect", "flat", "--listen", ":0", *QUICK)
     environment = Operator(home, "").environment({"MEGABOT_FLAT_TOKEN": TOKEN})
     gateway = processes.start("gateway", command, env=environment, typed="")
     facts = gateway.ready()
     assert facts["dialect"] == "flat"
-    return Operator(home, facts["url"])
+    return gateway, Operator(home, facts["url"])
 
 
 FLAT = {"MEGABOT_DIALECT": "flat", "MEGABOT_API_KEY": TOKEN}
@@ -130,3 +135,23 @@ def test_what_the_relay_refuses_in_a_chat_is_told_as_its_own_words(
         done = operator.types(*line, typed="hi\n", env=FLAT)
         assert done.returncode == 11
         assert done.stderr.startswith(f"error: The relay at {url} does not accept the message: ")
+
+
+def test_a_person_is_told_that_the_upstream_behind_the_relay_is_away(
+    processes: Processes, tmp_path: Path
+) -> None:
+    gateway, operator = flat_gateway(processes, tmp_path / "home")
+    command = ("relay", "--mode", "shared", "--listen", ":0", "--admin-listen", ":0", "--no-record")
+    relay = processes.megabot(*command, env=operator.environment(FLAT))
+    relay.ready()
+    assert says(operator, "send", "hi").stdout.startswith("You said “hi”")
+    gateway.kill()
+    relay.wait_for_line("link.lost")
+    with on_a_terminal(operator, "send", "hi", "--timeout", "3s", **FLAT) as child:
+        told = "the upstream is away: .*messages wait and are sent when it is back"
+        child.expect(told.replace(" ", r"\s+"))  # it is broken between words
+        child.expect("of waiting for an answer from the relay")
+        assert ended(child)[1] == 3
+    done = says(operator, "send", "hi", "--timeout", "1s")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: No whole answer came within 1 s: the upstream is away:")
