@@ -61,6 +61,7 @@ class Downward:
     ) -> None:
         self._unfold = Unfolding(parts, ARRIVING_FACTOR)
         self._time = parts.loop.time
+        self._turn = parts.turn
         self._numbers = parts.numbers
         self._witness = parts.witness
         self._link = link
@@ -85,12 +86,13 @@ class Downward:
         `wire.Sink`)."""
         numbers, routing, ring = self._numbers, self._routing, self._ring
         witness, upward, unfold = self._witness, self._upward, self._unfold
-        numbers.messages_to_client += len(batch)
-        numbers.bytes_to_client += sum(map(len, batch))
+        came = batch
         if not (binary or all_ascii(batch)):
             batch = [data for data in batch if is_utf8(data) or self._is_dropped(data)]
             whole = None
-        link, session_id = self._link.id, self._link.life.session_id
+        link = session_id = None
+        if witness.watching:
+            link, session_id = self._link.id, self._link.life.session_id
         to_askers_only, flat = self._to_askers_only, self._flat
         tell = witness.message if witness.looks else None
         if witness.together is not None:
@@ -209,7 +211,11 @@ class Downward:
                 offered += 1
                 way[0].append(frame)
                 way[1].append(seq)
+            if self._turn.quiet:
+                self._turn.write_early()  # the books are kept while it travels
         finally:
+            numbers.messages_to_client += len(came)
+            numbers.bytes_to_client += sum(map(len, came))
             self._keep(kept)
             self._settle(answered, now)
             numbers.deliveries += offered

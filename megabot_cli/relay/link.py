@@ -317,7 +317,7 @@ class Link:
         # Once something leaves in this turn, the rest of the turn does not change it.
         if leaving and transport is not None and not self.queue.count:
             return leaving
-        if transport is None or self.queue.count or not self._may_write():
+        if self.queue.count or not self._may_write():
             return None
         self._parts.turn.after(self._flush)
         return leaving
@@ -359,7 +359,9 @@ class Link:
 
     def _may_write(self) -> bool:
         transport = self._transport
-        return transport is not None and transport.get_write_buffer_size() <= HIGH_WATER_BYTES
+        if transport is None or transport.is_closing():
+            return False
+        return transport.get_write_buffer_size() <= HIGH_WATER_BYTES
 
     def _write(self, waiting: Waiting) -> None:
         if not self._leaving:

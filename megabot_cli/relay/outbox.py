@@ -1,7 +1,7 @@
-"""What one client has still to receive, bounded; and the turn that writes it.
+"""What one client has still to receive, bounded.
 
-`Outbox.offer` is a straight call: it puts a frame down and marks the outbox. At the end
-of the event-loop turn `Turn` writes all frames of each client in one go. A client whose
+`Outbox.offer` is a straight call: it puts a frame down and marks the outbox. `Turn` then
+writes all frames that one turn of the event loop has for a client in one go. A client whose
 socket is full keeps its frames here, up to the bounds, and hurts nobody else.
 """
 
@@ -18,34 +18,13 @@ from megabot_cli.client.wire import BINARY, TEXT, open_server_frame, server_fram
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.relay.merging import Item, merge
 from megabot_cli.relay.transports import descriptor_of, write_straight
+from megabot_cli.relay.turn import Turn
 
 log = structlog.get_logger("relay")
 
 HIGH_WATER_BYTES = 64 * 1024  # above this the socket is full and frames stay with us
 RETRY_S = 0.02
 WORTH_A_GROUP = 4  # with fewer members each is handed its messages by itself
-
-
-class Turn:
-    """Collects what became ready in this turn of the event loop and writes it once."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._ready: list[Callable[[], None]] = []
-
-    def after(self, write: Callable[[], None]) -> None:
-        """Call `write` when this turn's messages have all been handed out."""
-        if not self._ready:
-            self._loop.call_soon(self._run)
-        self._ready.append(write)
-
-    def _run(self) -> None:
-        ready, self._ready = self._ready, []
-        for write in ready:
-            try:
-                write()
-            except Exception:  # one broken socket must not keep the others' messages back
-                log.exception("socket.not_written")
 
 
 class Lost(msgspec.Struct, frozen=True):

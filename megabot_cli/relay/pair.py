@@ -260,9 +260,12 @@ class Pair:
         """Messages come straight from the parser; what comes here is all the rest."""
         other = self._upstream if socket is self._client else self._client
         recorder = self._witness.recorder
+        turn = self._parts.turn
 
         def take_straight(batch: list[bytes], binary: bool, whole: bytes | None = None, /) -> None:
             take(batch, binary, whole)
+            if turn.quiet:
+                turn.write_early()
             if recorder is not None and recorder.must_wait:
                 deliver_to(socket, None)
 

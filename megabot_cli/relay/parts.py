@@ -20,7 +20,7 @@ from megabot_cli.protocol.signing import Signer
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.heartbeat import Heartbeat
-from megabot_cli.relay.outbox import Turn
+from megabot_cli.relay.turn import Turn
 from megabot_cli.relay.witness import Witness
 from megabot_cli.telemetry.metrics import RelayNumbers
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from megabot_cli.relay.local_client import LocalClient
-from megabot_cli.relay.outbox import Group, Turn
+from megabot_cli.relay.outbox import Group
+from megabot_cli.relay.turn import Turn
 
 
 class Roster:

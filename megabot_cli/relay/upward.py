@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 
 from msgspec import UNSET
@@ -27,6 +26,7 @@ from megabot_cli.relay.held_back import HeldBack
 from megabot_cli.relay.kept_results import KeptResults
 from megabot_cli.relay.link import Link
 from megabot_cli.relay.local_client import LocalClient
+from megabot_cli.relay.not_written import NotWritten
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.payloads import read_keys
 from megabot_cli.relay.result_claims import ResultClaims
@@ -64,6 +64,7 @@ class Upward:
     ) -> None:
         self._parts = parts
         self._time = parts.loop.time
+        self._turn = parts.turn
         self._numbers = parts.numbers
         self._witness = parts.witness
         self._link = link
@@ -75,9 +76,8 @@ class Upward:
         self.take_over()
         self._one_at_a_time = one_at_a_time
         self._find = find
-        self._on_its_way: Counter[str | None] = Counter()  # requests handed to the link, by kind
         self._untold = untold
-        self._ids_on_their_way: dict[str, str] = {}  # message id → its client
+        self._not_written = NotWritten(keeps_ids=one_at_a_time)
         self.held = HeldBack(in_order=self._flat is not None)
         self._hold_timer: asyncio.TimerHandle | None = None
 
@@ -113,14 +113,12 @@ class Upward:
         if client.gone_for_good:
             return []
         numbers, witness, name, unfold = self._numbers, self._witness, client.name, self._unfold
-        count = len(batch)
-        client.sent += count
-        numbers.messages_to_upstream += count
-        numbers.bytes_to_upstream += sum(map(len, batch))
-        broken = False
+        count, came, broken = len(batch), batch, False
         if not (binary or all_ascii(batch)):
             batch, broken = up_to_what_is_no_text(batch)
-        link, session_id = self._link.id, self._link.life.session_id
+        link = session_id = None
+        if witness.watching:
+            link, session_id = self._link.id, self._link.life.session_id
         if witness.together is not None:
             witness.together("to_upstream", batch, link, session_id, client.id, binary)
         tell = witness.message if witness.looks else None
@@ -129,12 +127,13 @@ class Upward:
         accept = self._checks.clear if checked and not binary else None
         one_at_a_time, is_free, flat = self._one_at_a_time, self._routing.is_free, self._flat
         # Nothing waits, and every answer will say what it answers.
-        plain = self._routing.echoes and not (self.held.count or self._ids_on_their_way)
+        plain = self._routing.echoes and not (self.held.count or self._not_written.clients)
         way = self._link.open_way()
         first = 0 if way is None else len(way)
         may_leave = self._link.may_leave
         now = self._time()
         sent = []
+        asked: list[tuple[str, str]] = []  # ids and kinds of requests
         for data in batch:
             good = accept(data) if accept is not None else None
             if good is not None:
@@ -207,7 +206,10 @@ class Upward:
                     if urgent or one_at_a_time:
                         self._await_answer(Waiting(*way[-1]), now)
                 elif message_id is not None:
-                    sent_up(message_id, name, now, asks)
+                    if one_at_a_time:  # what follows may use the same id
+                        sent_up(message_id, name, now, asks)
+                    else:
+                        asked.append((message_id, asks))
                     if asks == "tool_call":
                         self._began(name, data, binary=binary)
                 sent.append(data)
@@ -218,6 +220,13 @@ class Upward:
                     sent.append(data)
         if whole is not None and way is not None and len(way) - first == count:
             self._link.are_framed(count, whole)
+        if not first and self._turn.quiet:
+            self._turn.write_early()  # the books are kept while it travels
+        for message_id, asks in asked:
+            sent_up(message_id, name, now, asks)
+        client.sent += count
+        numbers.messages_to_upstream += count
+        numbers.bytes_to_upstream += sum(map(len, came))
         if broken:
             numbers.drops["not_utf8"] += 1
             client.close(CloseCode.INVALID_TEXT, "text that is not UTF-8")
@@ -273,13 +282,13 @@ class Upward:
 
     def _confuses(self, kind: str | None, message_id: str | None, client: str, now: float) -> bool:
         """Whether an answer to another request could be taken for the answer to this one."""
-        routing = self._routing
-        unnamed = kind is not None and not routing.echoes
-        if unnamed and (self._on_its_way[kind] > 0 or routing.must_hold(kind)):
+        routing, not_written = self._routing, self._not_written
+        unnamed = kind if not routing.echoes else None  # what answers it will not name it
+        if unnamed is not None and (not_written.has_kind(unnamed) or routing.must_hold(unnamed)):
             return True
         if message_id is None:
             return False
-        if self._ids_on_their_way and self._ids_on_their_way.get(message_id, client) != client:
+        if not_written.clients and not_written.clients.get(message_id, client) != client:
             return True
         return routing.taken(message_id, client, now)
 
@@ -352,11 +361,11 @@ class Upward:
         return True
 
     def _enqueue(self, client: LocalClient | None, waiting: Waiting) -> bool:
-        self._left(waiting)
+        self._not_written.add(waiting)
         overflow = self._link.submit(waiting)
         if overflow is None:
             return True
-        self._arrived(waiting)
+        self._not_written.remove(waiting)
         self._results.missed(waiting)
         self._results.give_back(waiting)
         for each in (waiting, *waiting.requests()):
@@ -373,25 +382,11 @@ class Upward:
             untold = Untold(waiting.message_id, code, error, message)
             self._untold.keep(waiting.client, untold)
 
-    def _left(self, waiting: Waiting) -> None:
-        for each in waiting.inner or (waiting,):
-            if each.kind is not None:
-                self._on_its_way[each.kind] += 1
-                if self._one_at_a_time and each.message_id is not None:
-                    self._ids_on_their_way[each.message_id] = each.client
-
-    def _arrived(self, waiting: Waiting) -> None:
-        for each in waiting.inner or (waiting,):
-            if each.kind is not None:
-                self._on_its_way[each.kind] -= 1
-                if self._one_at_a_time and each.message_id is not None:
-                    self._ids_on_their_way.pop(each.message_id, None)
-
     # -- what the link says ----------------------------------------------------------------
 
     def written(self, waiting: Waiting) -> None:
         """The link has written a message that had to wait: its answer is awaited from now on."""
-        self._arrived(waiting)
+        self._not_written.remove(waiting)
         self._await_answer(waiting, self._time())
 
     def link_lost(self) -> None:
@@ -403,7 +398,7 @@ class Upward:
         self._results.unwritten(waiting)
         if waiting.message_id is not None:
             self._routing.take([waiting.message_id])
-        self._left(waiting)
+        self._not_written.add(waiting)
 
     def _await_answer(self, waiting: Waiting, now: float) -> None:
         kind, message_id = waiting.kind, waiting.message_id
@@ -426,7 +421,7 @@ class Upward:
     def expired(self, waiting: Waiting, why: str) -> None:
         """A message waited for the upstream in vain: its sender hears it by id, of a batch
         also by the ids of the requests in it."""
-        self._arrived(waiting)
+        self._not_written.remove(waiting)
         self._results.missed(waiting)
         for each in (waiting, *waiting.requests()):
             self._tell_undelivered(each, why)

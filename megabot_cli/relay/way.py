@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S, Turn
+from megabot_cli.relay.outbox import HIGH_WATER_BYTES, RETRY_S
+from megabot_cli.relay.turn import Turn
 
 
 class Way:

@@ -19,8 +19,8 @@ from megabot_cli.relay.outbox import (
     Lost,
     Outbox,
     Stalled,
-    Turn,
 )
+from megabot_cli.relay.turn import Turn
 
 
 class Pair:
