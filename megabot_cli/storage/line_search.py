@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import BinaryIO, Final
 
 from megabot_cli.recording.format_v1 import MAX_LINE_BYTES
+from megabot_cli.storage.byte_search import Find, find_in
 from megabot_cli.storage.line_source import check_length
 
 _BLOCK_BYTES: Final = 256 * 1024
@@ -96,8 +97,9 @@ class LineSearch:
             yield from self._each(block[: end - 1].split(b"\n"))
             return
         start = found = 0
-        places = [block.find(literal, 0, end) for literal in self._literals]
-        escape = _escaped_letter(block, 0, end) if self._escapes else -1
+        find = find_in(block)
+        places = [find(literal, 0, end) for literal in self._literals]
+        escape = _escaped_letter(block, find, 0, end) if self._escapes else -1
         while True:
             place = min((at for at in (*places, escape) if at >= 0), default=-1)
             if place < 0:
@@ -111,9 +113,9 @@ class LineSearch:
             start = after + 1
             for number, literal in enumerate(self._literals):
                 if 0 <= places[number] < start:
-                    places[number] = block.find(literal, start, end)
+                    places[number] = find(literal, start, end)
             if 0 <= escape < start:
-                escape = _escaped_letter(block, start, end)
+                escape = _escaped_letter(block, find, start, end)
 
     def _each(self, lines: list[bytes]) -> Iterator[bytes]:
         """The same of lines, one by one: to jump from place to place pays where they are rare."""
@@ -123,7 +125,7 @@ class LineSearch:
                 if literal in line:
                     break
             else:
-                if not self._escapes or _escaped_letter(line, 0, len(line)) < 0:
+                if not self._escapes or _escaped_letter(line, line.find, 0, len(line)) < 0:
                     continue
             found += 1
             yield line
@@ -134,8 +136,8 @@ class LineSearch:
             self._is_common = found > lines / 4
 
 
-def _escaped_letter(block: bytes, start: int, end: int) -> int:
-    at = block.find(_ESCAPED, start, end)
+def _escaped_letter(block: bytes, find: Find, start: int, end: int) -> int:
+    at = find(_ESCAPED, start, end)
     while at >= 0 and block[at + len(_ESCAPED)] not in _LETTERS:
-        at = block.find(_ESCAPED, at + 1, end)
+        at = find(_ESCAPED, at + 1, end)
     return at
