@@ -26,9 +26,11 @@ from megabot_cli.storage.told import Gap, Item, Told, gap_item, item_of
 from megabot_cli.storage.writer_process import WriterProcess
 
 _WAKE_RECORDS: Final = 2000  # so many new ones are not left to wait for the next turn
-# While records flow they are written in small turns: a long one takes its core away from
-# whoever else is on it for milliseconds, and the slowest answers are slower by as much.
+# While records flow they are written in small turns: a long one takes the interpreter's lock away
+# from the event loop for milliseconds, and the slowest answers are slower by as much. A process of
+# its own takes nothing away, but each turn wakes a thread here and the process there.
 _STEADY_S: Final = 0.005
+_STEADY_APART_S: Final = 0.02
 # Of `flush_s` so much is left for waking up and writing.
 _WAKING_SHARE: Final = 0.2
 _LOOK_BYTES: Final = 32 * 1024  # a payload so long is looked at with its limit at once
@@ -111,6 +113,7 @@ class Recorder:
         self._wake_at = _WAKE_RECORDS
         self._idle_s = settings.flush_s * (1 - _WAKING_SHARE)
         self._pause_s = self._idle_s
+        self._steady_s = min(_STEADY_APART_S if apart else _STEADY_S, self._idle_s)
         self._impeded = True  # until `start`
         self._dropping = False
         self._gap: Gap | None = None
@@ -363,7 +366,7 @@ class Recorder:
         self._wake.wait(self._pause_s)
         self._wake.clear()
         wrote = self._write_waiting()
-        self._pause_s = min(_STEADY_S, self._idle_s) if wrote else self._idle_s
+        self._pause_s = self._steady_s if wrote else self._idle_s
         self._writer.keep_house()
         self._relieve()
         with self._turn_over:
