@@ -97,6 +97,14 @@ def test_closing_what_is_not_there_says_how_to_find_it(relay: Running) -> None:
     assert "relay clients" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_closing_nothing_is_wrong_usage(relay: Running, name: str) -> None:
+    done = relay.operator.types("relay", "close", name)
+    assert done.returncode == 2
+    assert "ID is empty" in done.stderr
+    assert "relay clients" in done.stderr
+
+
 def test_top_in_a_pipe_is_plain_text_and_ends(relay: Running) -> None:
     shown = relay.operator.types("relay", "top", "-n", "2", "--every", "100ms")
     assert shown.returncode == 0
