@@ -17,6 +17,7 @@ from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.absentees import Absentees, is_goodbye
+from megabot_cli.relay.checks import delivery_unknown
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.echoing import Echo, is_still_binary
 from megabot_cli.relay.executions import Executions
@@ -384,8 +385,7 @@ class Session:
         for request in requests:
             self._numbers.delivery_unknown += 1
             client = self.roster.by_name.get(request.client)
-            text = f"sent, but {why} before an answer came; it may have arrived"
-            untold = Untold(request.message_id, 503, "delivery_unknown", text)
+            untold = Untold(request.message_id, *msgspec.structs.astuple(delivery_unknown(why)))
             if client is not None:
                 self._voice.refuse(client, *msgspec.structs.astuple(untold))
             else:
