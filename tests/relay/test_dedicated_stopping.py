@@ -10,8 +10,10 @@ from typing import Any
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from megabot_cli.config.schema import LimitSettings
+from megabot_cli.gateway.server import Gateway
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
@@ -225,6 +227,30 @@ async def test_what_was_not_answered_when_an_operator_closes_a_client_is_told_by
         relay.operations.close(relay.main.pairs[0].client_id, CloseCode.NORMAL, "enough")
         assert await told(peer, 1) == [("delivery_unknown", "m1")]
         assert await peer.close_code() == 1000
+
+
+async def test_a_session_that_an_operator_names_is_that_of_its_clients(
+    stage: Stage, gateway: Gateway
+) -> None:
+    """`relay clients` shows its name, though each of them has a link of its own."""
+    relay = await open_relay(stage, gateway.url)
+    peer, session = await stage.greeted(relay.url)
+    fellow, _ = await stage.greeted(relay.url, session)
+    other, _ = await stage.greeted(relay.url)
+    assert relay.operations.close(session, CloseCode.GOING_AWAY, "enough") == "session"
+    assert [await each.close_code() for each in (peer, fellow)] == [1001, 1001]
+    await until(lambda: relay.gauges().clients == 1)
+    assert not other.socket.closed
+
+
+async def test_a_drain_says_how_many_clients_it_ends(stage: Stage, gateway: Gateway) -> None:
+    relay = await open_relay(stage, gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    with capture_logs() as logs:
+        draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+        assert await peer.close_code() == 1012
+        await draining
+    assert [each["clients"] for each in logs if each["event"] == "relay.draining"] == [1]
 
 
 async def test_what_a_tap_saw_asked_and_not_answered_for_it_had_left_is_not_taken_to_be_open(
