@@ -418,6 +418,10 @@ async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.St
     except web.HTTPNotFound:
         body = {"error": "not_found", "message": nothing_at(request.path, pages), "code": 404}
         return json_line(body, 404)
+    except web.HTTPMethodNotAllowed as fault:
+        text = f"{request.path} takes {' or '.join(sorted(fault.allowed_methods))}"
+        body = {"error": "method_not_allowed", "message": text, "code": 405}
+        return json_line(body, 405, {"Allow": fault.headers["Allow"]})
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:

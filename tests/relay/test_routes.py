@@ -142,8 +142,25 @@ async def test_a_path_that_is_not_there_is_answered_with_a_guess(
             assert response.status == 404
             assert (await response.json())["message"] == said
             assert (await response.text()).endswith("}\n")
-    async with stage.http.post(f"{relay.admin_url}/metrics") as response:
-        assert response.status == 405
+
+
+async def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    clients = relay.url.replace("ws:", "http:").removesuffix("/ws")
+    for method, url, allowed in (
+        ("POST", f"{relay.admin_url}/metrics", "GET or HEAD"),
+        ("GET", f"{relay.admin_url}/relay/close", "POST"),
+        ("PUT", f"{clients}/ws", "GET or HEAD"),
+    ):
+        async with stage.http.request(method, url) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == allowed.replace(" or ", ",")
+            path = URL(url).path
+            assert await response.json() == {
+                "error": "method_not_allowed", "message": f"{path} takes {allowed}", "code": 405
+            }  # fmt: skip
 
 
 @pytest.mark.parametrize("where", ["session", "dedicated", "tap", "gateway"])
