@@ -121,6 +121,10 @@ class ClientRoutes:
             return _refuse(Refusal(404, "unknown_profile", text))
         if identity.dedicated is not None:
             return await self._serve_pair(request, identity.dedicated)
+        if (length := len(request.query.get("client_id", ""))) > MOST_NAME_LENGTH:
+            text = f"a client_id has at most {MOST_NAME_LENGTH} characters, and not {length}"
+            self._parts.numbers.refusals["client_id"] += 1
+            return _refuse(Refusal(400, "client_id", text))
         limits, settings = self._parts.limits, self._parts.settings
         socket = HeardSocket(
             heartbeat=settings.heartbeat_s,
@@ -404,7 +408,7 @@ async def _peer_uid(request: web.Request, owners: SocketOwners) -> int | None:
 def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes:
     query = request.query
     return Wishes(
-        client_id=query.get("client_id", "")[:MOST_NAME_LENGTH] or None,
+        client_id=query.get("client_id") or None,
         cursor=query.get("cursor") or None,
         executor=query.get("role") == "executor",
         corner=socket.ws_protocol == SUBPROTOCOL,

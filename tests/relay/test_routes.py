@@ -61,6 +61,18 @@ async def test_in_shared_mode_clients_are_bounded_in_all_and_not_by_session(
     assert await refused.close_code() == 4504
 
 
+async def test_a_name_that_is_too_long_is_refused_and_no_other_ones_place_taken(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    first, _ = await stage.greeted(relay.url, client_id="a" * 128)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await stage.connect(relay.url, query={"client_id": "a" * 129})
+    assert refused.value.status == 400
+    assert relay.numbers.refusals["client_id"] == 1
+    assert not first.socket.closed
+
+
 async def test_in_dedicated_mode_clients_are_bounded_in_all_and_before_the_upgrade(
     stage: Stage,
 ) -> None:
