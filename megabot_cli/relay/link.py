@@ -170,7 +170,9 @@ class Link:
         self._fell_at = time.monotonic()
         code = goodbye.code
         self._listener.link_lost(goodbye)
-        self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
+        self._log.warning(
+            "link.lost", code=code, meaning=MEANING.get(code), reason=goodbye.reason or None
+        )
         numbers.link_losses[code] += 1
         await self._back_off(None)
 

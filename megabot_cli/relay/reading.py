@@ -8,6 +8,7 @@ import aiohttp
 import msgspec
 import structlog
 
+from megabot_cli.client.refusals import clean
 from megabot_cli.client.wire import Sink, Socket, deliver_to
 from megabot_cli.protocol.close_codes import MEANING, NO_CODE
 from megabot_cli.relay.witness import Witness
@@ -28,6 +29,12 @@ class Goodbye(msgspec.Struct, frozen=True):
     @property
     def meaning(self) -> str:
         return MEANING.get(self.code, f"code {self.code}")
+
+    @property
+    def told(self) -> str:
+        """For people: what the code means, and what else was said."""
+        words = clean(self.reason or "")
+        return f"{self.meaning} ({self.code}{f': {words}' if words else ''})"
 
 
 async def read_all(socket: Socket, take: Sink, witness: Witness) -> Goodbye:

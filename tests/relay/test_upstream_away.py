@@ -48,6 +48,29 @@ async def test_a_client_that_comes_while_the_upstream_is_away_is_greeted_on_a_kn
     assert (await late.message())["payload"]["status"] == "reconnecting"
 
 
+async def test_what_the_upstream_said_as_it_hung_up_is_told_to_clients_and_logged(
+    stage: Stage,
+) -> None:
+    """A code alone says little: 1008 is a token that has ended, a ban, a broken rule."""
+
+    async def hang_up(connection: Connection) -> None:
+        await connection.greet("sess_1")
+        await connection.receive()
+        await connection.close(1008, "The token\x1b[31m has expired.")
+
+    async with ScriptedUpstream(hang_up) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        with structlog.testing.capture_logs() as logs:
+            await peer.send("chat_send", "m1", content="?")
+            news = await peer.message("status_update")
+        await relay.stop()
+    said = "refused by policy (1008: The token [31m has expired)"
+    assert news["payload"]["message"].startswith(f"the upstream is away: {said}; ")
+    (lost,) = (each for each in logs if each["event"] == "link.lost")
+    assert (lost["code"], lost["reason"]) == (1008, "The token\x1b[31m has expired.")
+
+
 async def test_a_cut_line_is_told_apart_from_a_goodbye(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(gateway.url)
     peer, _ = await stage.greeted(relay.url)
