@@ -157,7 +157,8 @@ class Link:
             self._came_up(socket, greeting)
             if CAN_HEAR and isinstance(socket, HeardUpstream):
                 pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
-            goodbye = await read_all(socket, self._listener.link_message, self._parts.witness)
+            take, witness = self._listener.link_message, self._parts.witness
+            goodbye = await read_all(socket, take, witness, self._log)
         except asyncio.CancelledError:
             self._tell_closed()
             raise

@@ -35,7 +35,7 @@ from megabot_cli.relay.paced_way import PacedWay
 from megabot_cli.relay.pair_looking import PairLooking
 from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.reading import LOST
+from megabot_cli.relay.reading import LOST, tell_broken
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.way import Way
 from megabot_cli.wording import counted
@@ -297,6 +297,7 @@ class Pair:
                     case WSMsgType.CLOSE:
                         return End(int(message.data) or NO_CODE, message.extra or "", by)
                     case WSMsgType.ERROR:
+                        tell_broken(self._log, message.data, by=by)
                         code = int(getattr(message.data, "code", LOST))
                         return End(code, str(message.data) if code != LOST else "", by)
                     case _:

@@ -200,7 +200,7 @@ class ClientRoutes:
             listening = Listening(socket, client.outbox)
             pulse = heartbeat.watch(listening, client.ping, client.fell_silent)
         try:
-            return await read_all(socket, session.sink(client), self._parts.witness)
+            return await read_all(socket, session.sink(client), self._parts.witness, client.log)
         finally:
             if pulse is not None:
                 heartbeat.forget(pulse)
