@@ -63,6 +63,7 @@ class Link:
         self.id = new_id("link")
         self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
         self.fault: MegabotError | None = None
+        self._last_words = "the upstream has not answered yet"  # of the connection before
         self.over: str | None = None  # why it will never be up again
         self.watched = False  # who opened it waits for its first dial, and tells how that went
         self.queue = parts.engine.open_queue(parts.limits, parts.settings)
@@ -96,7 +97,7 @@ class Link:
         """What keeps it from being up, for clients."""
         if (left_alone_s := self.left_alone_s) > 0:
             return f"the upstream asks to be left alone for another {left_alone_s:.0f} s"
-        return self.fault.message if self.fault is not None else "the upstream has not answered yet"
+        return self.fault.message if self.fault is not None else self._last_words
 
     @property
     def left_alone_s(self) -> float:
@@ -159,6 +160,7 @@ class Link:
                 pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
             take, witness = self._listener.link_message, self._parts.witness
             goodbye = await read_all(socket, take, witness, self._log)
+            self._last_words = goodbye.told
         except asyncio.CancelledError:
             self._tell_closed()
             raise

@@ -54,7 +54,8 @@ async def test_what_the_upstream_said_as_it_hung_up_is_told_to_clients_and_logge
     """A code alone says little: 1008 is a token that has ended, a ban, a broken rule."""
 
     async def hang_up(connection: Connection) -> None:
-        await connection.greet("sess_1")
+        if len(upstream.connections) == 1:
+            await connection.greet("sess_1")
         await connection.receive()
         await connection.close(1008, "The token\x1b[31m has expired.")
 
@@ -63,10 +64,13 @@ async def test_what_the_upstream_said_as_it_hung_up_is_told_to_clients_and_logge
         peer, _ = await stage.greeted(relay.url)
         with structlog.testing.capture_logs() as logs:
             await peer.send("chat_send", "m1", content="?")
-            news = await peer.message("status_update")
+            news = [await peer.message("status_update")]
+            late, _ = await stage.greeted(relay.url, "sess_1")  # the next dial is not greeted
+            news.append(await late.message("status_update"))
         await relay.stop()
     said = "refused by policy (1008: The token [31m has expired)"
-    assert news["payload"]["message"].startswith(f"the upstream is away: {said}; ")
+    for each in news:
+        assert each["payload"]["message"].startswith(f"the upstream is away: {said}; ")
     (lost,) = (each for each in logs if each["event"] == "link.lost")
     assert (lost["code"], lost["reason"]) == (1008, "The token\x1b[31m has expired.")
 
