@@ -160,7 +160,7 @@ class Link:
                 pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
             take, witness = self._listener.link_message, self._parts.witness
             goodbye = await read_all(socket, take, witness, self._log)
-            self._last_words = goodbye.told
+            self._last_words = goodbye.told(self._parts.tokens.secrets)
         except asyncio.CancelledError:
             self._tell_closed()
             raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import aiohttp
@@ -30,10 +31,12 @@ class Goodbye(msgspec.Struct, frozen=True):
     def meaning(self) -> str:
         return MEANING.get(self.code, f"code {self.code}")
 
-    @property
-    def told(self) -> str:
-        """For people: what the code means, and what else was said."""
-        words = clean(self.reason or "")
+    def told(self, secrets: Iterable[str]) -> str:
+        """For people: what the code means, and what else was said, without our secrets."""
+        words = self.reason or ""
+        for secret in secrets:
+            words = words.replace(secret, "[secret]")
+        words = clean(words)
         return f"{self.meaning} ({self.code}{f': {words}' if words else ''})"
 
 

@@ -421,7 +421,7 @@ class Session:
             self._end_with_upstream()
             return
         for client in self.clients.values():
-            self._voice.upstream_away(client, goodbye.told)
+            self._voice.upstream_away(client, self.link.why_down)
         self._lost_at = self._parts.loop.time()
         self._doubt_pending()
 
