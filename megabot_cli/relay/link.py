@@ -86,7 +86,7 @@ class Link:
         self._pump_timer: asyncio.TimerHandle | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._try_again = asyncio.Event()
-        self._log = log.bind(link=self.id)
+        self._log = log.bind(link=self.id, **parts.whose)
 
     @property
     def up(self) -> bool:
@@ -276,7 +276,7 @@ class Link:
     def tell_refusal(self) -> None:
         """Log why nobody can be served."""
         if (fault := self.fault) is not None:
-            self._log.error("link.refused", fault=fault.message, hint=fault.hint)
+            self._log.error("link.refused", fault=fault.message, hint=self._parts.hint_of(fault))
 
     def take_over(self) -> None:
         """What the settings say now holds for what leaves and waits from now on."""

@@ -90,7 +90,7 @@ class LocalClient:
         self._socket = socket
         self._transport = transport
         self._tasks = tasks
-        self.log = log.bind(client=self.id)
+        self.log = log.bind(client=self.id, **parts.whose)
 
     def ping(self) -> None:
         self._transport.write(SERVER_PING)

@@ -93,7 +93,7 @@ class Pair:
         self._closing: str | None = None  # why the relay ends it
         self._over = asyncio.Event()
         self._pings = Pings(parts, self._up, self._down)
-        self._log = log.bind(client=self.client_id, link=self.link_id)
+        self._log = log.bind(client=self.client_id, link=self.link_id, **parts.whose)
         if parts.stopping:
             self.take_no_more()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
@@ -155,7 +156,11 @@ def test_a_relay_that_serves_others_logs_whose_credential_is_refused(
     wait_until(
         lambda: any('"link.refused"' in line for line in relay.error_lines), "the refusal is told"
     )
-    assert sum('"link.refused"' in line for line in relay.error_lines) == 1
+    (told,) = (json.loads(line) for line in relay.error_lines if '"link.refused"' in line)
+    assert told["profile"] == "lost"
+    assert "`megabot -p lost login`" in told["hint"]
+    opened = [json.loads(line) for line in relay.error_lines if '"link.up"' in line]
+    assert [each["profile"] for each in opened] == ["default"]
 
 
 def test_a_relay_that_is_full_is_called_a_relay(stranger: Operator, processes: Processes) -> None:
