@@ -29,6 +29,14 @@ from megabot_cli.protocol.close_codes import MEANING, CloseCode
 MOST_FOREIGN_CHARACTERS = 300
 
 LOG_IN = "Log in again with `megabot login`."
+
+# In which words a relay of ours, taken for an upstream, asks for its client token.
+ASKS_LIKE_A_RELAY = "the client token is needed"
+_LET_IN_BY = (
+    "A relay listens there, and whoever runs it has its token in the file state/client-token of "
+    "MEGABOT_HOME, else in ~/.local/state/megabot/client-token. Give it in MEGABOT_TOKEN, or to "
+    "`megabot login --api-key-stdin`."
+)
 _ANOTHER_MAY = "`megabot whoami` says whose credential this is; another one may be permitted."
 _ITS_OWN_FAULT = "Try again; where it stays so, whoever runs the upstream has to look."
 
@@ -92,7 +100,8 @@ def refusal_error(
             return ConnectionLost(words, hint or "Look whether it arrived before sending it again.")
     match refusal.code:
         case 401:
-            return NotAuthenticated(f"{who} refused the credential{said}", hint or LOG_IN)
+            helps = _LET_IN_BY if ASKS_LIKE_A_RELAY in words else hint or LOG_IN
+            return NotAuthenticated(f"{who} refused the credential{said}", helps)
         case 403:
             another = _ANOTHER_MAY if who.startswith("The upstream") else None
             return NotPermitted(f"{who} does not permit this{said}", hint or another)

@@ -100,6 +100,8 @@ async def open_flat_client(
                 yield client
         except NotAuthenticated as refusal:
             hinted = with_login_hint(invocation, refusal)
+            if hinted is refusal:
+                raise
             hint = (hinted.hint or "").replace(" login", " login --api-key-stdin", 1)
             raise NotAuthenticated(hinted.message, hint) from None
 

@@ -194,7 +194,7 @@ async def _serve_upstream(
     login: tuple[str, str] | None = None,
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
-    from megabot_cli.commands.relay_words import never_reached, status_line
+    from megabot_cli.commands.relay_words import never_reached, ready_facts, status_line
     from megabot_cli.commands.running import on_signals
     from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
     from megabot_cli.commands.supervisor import Supervisor
@@ -229,7 +229,7 @@ async def _serve_upstream(
         on_terminal = invocation.console.in_is_terminal
 
         def say_ready() -> None:
-            announce(invocation, _ready_facts(running, upstreams), options.ready_file)
+            announce(invocation, ready_facts(running, upstreams), options.ready_file)
             supervisor.ready()
 
         async def drain() -> None:
@@ -375,9 +375,15 @@ def _served(invocation: Invocation, login: tuple[str, str] | None) -> list[Serve
 def _reread(
     invocation: Invocation, first: Settings, served: list[Served], *, gateway: bool
 ) -> Reread:
+    """What the files say now. All that waits for a restart, such as where a profile is and which
+    one is in force, is asked of the configuration that the relay began with: also from now on."""
     from megabot_cli.relay.reloading import reread
 
-    now = invocation.configure({}).settings
+    in_force = invocation.configuration
+    try:
+        now = invocation.configure({}).settings
+    finally:
+        invocation.configuration = in_force
     return reread(first, now, [each.name for each in served], gateway=gateway)
 
 
@@ -420,27 +426,3 @@ def _describe(
         recording=str(recorder.folder) if recorder is not None else None,
         ca_file=configuration.settings.relay.tls_cert_file,
     )
-
-
-def _ready_facts(running: list[RunningRelay], upstreams: dict[str, Upstream]) -> dict[str, Any]:
-    main = running[0]
-    facts: dict[str, Any] = {
-        "url": main.url,
-        "tap_url": main.tap_url,
-        "admin_url": main.admin_url,
-        "profile": main.profile,
-        "upstream": main.upstream,
-        "upstream_state": upstreams[main.profile],
-        "recording": main.recording,
-        "pid": main.pid,
-    }
-    if len(running) > 1:
-        facts["profiles"] = {
-            each.profile: {
-                "url": each.url,
-                "upstream": each.upstream,
-                "upstream_state": upstreams[each.profile],
-            }
-            for each in running
-        }
-    return facts

@@ -145,6 +145,10 @@ def close(
     A session is closed with all its clients, and is not ended upstream. A link that is
     closed is dialled again.
     """
+    if not name.strip():
+        raise WrongUsage(
+            "ID is empty", "`megabot relay clients` and `megabot relay sessions` list them."
+        )
     done = _tell(context.obj, "close", id=name, reason=reason)
     _say(context.obj, done, f"closed the {done.get('closed')} {name}")
 

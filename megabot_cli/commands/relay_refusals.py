@@ -16,19 +16,18 @@ if TYPE_CHECKING:
 # In which words the relay's own client says that its credential is of no use.
 _OF_NO_USE = re.compile(r"refused the credential|no longer accepts")
 
-# A 401 in our client's words; and in the relay's, where it is the client token that it wants.
-_REFUSED = " refused the credential"
-_OURS_IS_WANTED = "the client token is needed"
+_REFUSED = " refused the credential"  # a 401 in our client's words
 
 
 def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
     """The same fault: said once, by whoever said it, and with what helps there."""
     from megabot_cli.client.endpoint import parse_endpoint
-    from megabot_cli.client.refusals import who_of
+    from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY, who_of
 
     _, is_of_upstream, words = fault.message.partition(f": {who_of('')}")
     if isinstance(fault, NotAuthenticated | NotPermitted) and is_of_upstream:
-        hint = _log_in(relay) if isinstance(fault, NotAuthenticated) else fault.hint
+        may_log_in = isinstance(fault, NotAuthenticated) and ASKS_LIKE_A_RELAY not in words
+        hint = _log_in(relay) if may_log_in else fault.hint
         return _again(fault, who_of("") + words, hint)
     if is_of_upstream and _OF_NO_USE.search(words):
         # What waited for the link was not delivered, and will not be a little later.
@@ -40,7 +39,7 @@ def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
     hint = fault.hint
     if isinstance(fault, NotAuthenticated):
         lacks, hint = " has no credential that is good", _log_in(relay)
-        if said == _REFUSED or _OURS_IS_WANTED in said:
+        if said == _REFUSED or ASKS_LIKE_A_RELAY in said:
             lacks, hint = " lets nobody in without its token", wants_token(relay)
         said = said.replace(_REFUSED, lacks)
     return _again(fault, f"The relay at {relay.url}{said}", hint)

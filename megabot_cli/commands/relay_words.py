@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
+    from megabot_cli.relay.identity import Upstream
     from megabot_cli.relay.server import Relay
+    from megabot_cli.storage.run_files import RunningRelay
 
 
 def status_line(relay: Relay) -> str:
@@ -22,3 +24,28 @@ def never_reached(relay: Relay) -> str:
     """Said last: whoever stops it may not have looked at the log."""
     origins = " and ".join(identity.origin for identity in relay.identities.values())
     return f"the relay never reached {origins}; the log says why, `megabot doctor` what helps"
+
+
+def ready_facts(running: list[RunningRelay], upstreams: dict[str, Upstream]) -> dict[str, Any]:
+    """The ready line; `running` is the profile of clients that name none, then the others."""
+    main = running[0]
+    facts: dict[str, Any] = {
+        "url": main.url,
+        "tap_url": main.tap_url,
+        "admin_url": main.admin_url,
+        "profile": main.profile,
+        "upstream": main.upstream,
+        "upstream_state": upstreams[main.profile],
+        "recording": main.recording,
+        "pid": main.pid,
+    }
+    if len(running) > 1:
+        facts["profiles"] = {
+            each.profile: {
+                "url": each.url,
+                "upstream": each.upstream,
+                "upstream_state": upstreams[each.profile],
+            }
+            for each in running
+        }
+    return facts

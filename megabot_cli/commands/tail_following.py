@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from megabot_cli.storage.run_files import RunningRelay
 
 LOOK_FOR_RELAY_S = 0.5
+ANSWER_S = 10.0  # for a relay to open its tap; one that hangs takes the connection and says nothing
 OVERLAP_S = 5.0  # history and tap can both have what passed while the tap was opened
 _LONGEST_WISH = 3000  # characters in the address; servers take 4096 with all that is around them
 _MOST_WAITING = 1000  # records read from stdin that wait to be shown
@@ -50,13 +51,13 @@ async def _follow_relays(tail: Tail) -> None:
     recording = relay.recording
     while True:
         is_new = relay.recording is not None and relay.recording != recording
-        watched = await _follow_tap(tail, relay, away_since, has_all=is_new)
+        watched, why = await _follow_tap(tail, relay, away_since, has_all=is_new)
         if watched:
             recording = relay.recording
         if watched or away_since is None:
             away_since = time.monotonic()
-            if not tail.show_event("close", by="relay", note="the relay went away"):
-                tail.console.note(f"{tail.source.name}: the relay went away; waiting for it")
+            if not tail.show_event("close", by="relay", note=why):
+                tail.console.note(f"{tail.source.name}: {why}; waiting for it")
         # One that stops, or was killed, is still written down for a moment.
         await asyncio.sleep(LOOK_FOR_RELAY_S)
         relay = await _next_relay(tail.invocation)
@@ -65,8 +66,8 @@ async def _follow_relays(tail: Tail) -> None:
 
 async def _follow_tap(
     tail: Tail, relay: RunningRelay, away_since: float | None, *, has_all: bool
-) -> bool:
-    """Show what a relay's tap shows until it ends; False where it could not be opened.
+) -> tuple[bool, str]:
+    """Show what a relay's tap shows until it ends; whether it could be opened, and why it ended.
 
     `has_all`: its recording began with it, and so has what passed before the tap was open.
     """
@@ -83,10 +84,11 @@ async def _follow_tap(
     endpoint = parse_endpoint(relay.tap_url)
     url = relay.tap_url if endpoint.unix_path is None else "ws://localhost/relay/tap"
     connector = connector_for(endpoint, relay_tls(relay))
-    watched = False
+    watched, why = False, "the relay went away"
+    limit = aiohttp.ClientTimeout(total=ANSWER_S)
     try:
         async with (
-            aiohttp.ClientSession(connector=connector) as http,
+            aiohttp.ClientSession(connector=connector, timeout=limit) as http,
             http.ws_connect(
                 url, headers=headers, params=_wanted(tail), max_msg_size=0, heartbeat=25
             ) as socket,
@@ -124,7 +126,9 @@ async def _follow_tap(
         raise _refused(relay, fault.status) from None
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
-    return watched
+        if isinstance(fault, TimeoutError):
+            why = "the relay does not answer"
+    return watched, why
 
 
 def _refused(relay: RunningRelay, status: int) -> MegabotError:

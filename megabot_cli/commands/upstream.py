@@ -205,6 +205,10 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
 
 def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:
     """The same refusal, saying what to type; of a variable, that no login would count."""
+    from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY
+
+    if ASKS_LIKE_A_RELAY in refusal.message:  # it says itself what helps there
+        return refusal
     if variable := variable_in_force(invocation):
         return NotAuthenticated(
             refusal.message,

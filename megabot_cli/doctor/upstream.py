@@ -13,6 +13,7 @@ from megabot_cli.client.connection import ARRIVING_FACTOR
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.dial import dial
 from megabot_cli.client.endpoint import Endpoint
+from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY
 from megabot_cli.client.wire_form import WireForm, open_signer
 from megabot_cli.config.schema import Dialect
 from megabot_cli.doctor.case import Upstream
@@ -142,6 +143,8 @@ async def open_socket(caller: Caller, dialect: Dialect) -> tuple[Finding, Conver
     try:
         line = await caller.open()
     except (NotAuthenticated, NotPermitted) as fault:
+        if ASKS_LIKE_A_RELAY in fault.message:  # of a relay: the hint says what helps there
+            raise
         if isinstance(fault, NotAuthenticated) and (variable := await caller.variable()):
             fix = f"Give {variable} a good one, or unset it to use what `megabot login` stores."
             fault = NotAuthenticated(fault.message, fix)

@@ -42,6 +42,12 @@ CUT_SHORT = Objection(
 )
 
 
+def delivery_unknown(why: str) -> Objection:
+    """What is said of a request that went up and whose answer nobody will pass on."""
+    text = f"sent, but {why} before an answer came; it may have arrived"
+    return Objection(503, "delivery_unknown", text)
+
+
 def name_of(head: Head | None) -> str | None:
     """The id by which a message is refused; None without one, or with a very long one."""
     name = head.id if head is not None else None

@@ -149,6 +149,6 @@ async def _read(request: web.Request) -> dict[str, Any]:
 
 def _word(wishes: Mapping[str, Any], name: str) -> str:
     word = wishes.get(name)
-    if not isinstance(word, str) or not word:
+    if not isinstance(word, str) or not word.strip():
         raise BadData(f"the body names no {name}")
     return word

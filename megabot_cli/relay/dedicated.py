@@ -83,9 +83,10 @@ class Dedicated:
         try:
             dialed = await self._dial(request)
         except MegabotError as fault:
-            log.warning("client.not_joined", fault=fault.message, hint=fault.hint)
+            hint = self._parts.hint_of(fault)
+            log.warning("client.not_joined", fault=fault.message, hint=hint, **self._parts.whose)
             self._parts.numbers.refusals["upstream"] += 1
-            return _refused_by_upstream(fault), None
+            return _refused_by_upstream(fault, hint), None
         if self._draining:  # it began while the upstream was dialled
             await hang_up(dialed.socket, CloseCode.GOING_AWAY)
             self._parts.numbers.refusals["draining"] += 1
@@ -193,7 +194,7 @@ def _not_now(fault: MegabotError | None, wait_s: float) -> web.Response:
     return json_line(body, 503, {"Retry-After": str(seconds)})
 
 
-def _refused_by_upstream(fault: MegabotError) -> web.Response:
+def _refused_by_upstream(fault: MegabotError, hint: str | None) -> web.Response:
     status = 502
     headers = {}
     if isinstance(fault, RateLimited):
@@ -204,5 +205,5 @@ def _refused_by_upstream(fault: MegabotError) -> web.Response:
         status = 401
     elif isinstance(fault, NotPermitted):
         status = 403
-    body = {"error": fault.code, "message": fault.message, "hint": fault.hint, "code": status}
+    body = {"error": fault.code, "message": fault.message, "hint": hint, "code": status}
     return json_line(body, status, headers)

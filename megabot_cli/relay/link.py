@@ -63,6 +63,7 @@ class Link:
         self.id = new_id("link")
         self.life = LinkLife(FullJitter(0.5, 30.0), asked_session)
         self.fault: MegabotError | None = None
+        self._last_words = "the upstream has not answered yet"  # of the connection before
         self.over: str | None = None  # why it will never be up again
         self.watched = False  # who opened it waits for its first dial, and tells how that went
         self.queue = parts.engine.open_queue(parts.limits, parts.settings)
@@ -85,7 +86,7 @@ class Link:
         self._pump_timer: asyncio.TimerHandle | None = None
         self._expiry_timer: asyncio.TimerHandle | None = None
         self._try_again = asyncio.Event()
-        self._log = log.bind(link=self.id)
+        self._log = log.bind(link=self.id, **parts.whose)
 
     @property
     def up(self) -> bool:
@@ -96,7 +97,7 @@ class Link:
         """What keeps it from being up, for clients."""
         if (left_alone_s := self.left_alone_s) > 0:
             return f"the upstream asks to be left alone for another {left_alone_s:.0f} s"
-        return self.fault.message if self.fault is not None else "the upstream has not answered yet"
+        return self.fault.message if self.fault is not None else self._last_words
 
     @property
     def left_alone_s(self) -> float:
@@ -157,7 +158,9 @@ class Link:
             self._came_up(socket, greeting)
             if CAN_HEAR and isinstance(socket, HeardUpstream):
                 pulse = self._parts.heartbeat.watch(socket, self._ping, self._fell_silent)
-            goodbye = await read_all(socket, self._listener.link_message, self._parts.witness)
+            take, witness = self._listener.link_message, self._parts.witness
+            goodbye = await read_all(socket, take, witness, self._log)
+            self._last_words = goodbye.told(self._parts.tokens.secrets)
         except asyncio.CancelledError:
             self._tell_closed()
             raise
@@ -170,7 +173,9 @@ class Link:
         self._fell_at = time.monotonic()
         code = goodbye.code
         self._listener.link_lost(goodbye)
-        self._log.warning("link.lost", code=code, meaning=MEANING.get(code))
+        self._log.warning(
+            "link.lost", code=code, meaning=MEANING.get(code), reason=goodbye.reason or None
+        )
         numbers.link_losses[code] += 1
         await self._back_off(None)
 
@@ -271,7 +276,7 @@ class Link:
     def tell_refusal(self) -> None:
         """Log why nobody can be served."""
         if (fault := self.fault) is not None:
-            self._log.error("link.refused", fault=fault.message, hint=fault.hint)
+            self._log.error("link.refused", fault=fault.message, hint=self._parts.hint_of(fault))
 
     def take_over(self) -> None:
         """What the settings say now holds for what leaves and waits from now on."""

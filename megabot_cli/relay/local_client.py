@@ -84,12 +84,13 @@ class LocalClient:
         self.close_sent: int | None = None
         self.close_reason: str | None = None
         self.gone_for_good = False  # it was told to go, and will not hear what becomes of a message
+        self.of_no_message: list[bytes] = []  # errors that nobody needs to hear later
         self._unheard: list[bytes] = []  # what the relay said to it and will not reach it here
         self._last_word: tuple[int, str] | None = None  # the close that comes after what waits
         self._socket = socket
         self._transport = transport
         self._tasks = tasks
-        self.log = log.bind(client=self.id)
+        self.log = log.bind(client=self.id, **parts.whose)
 
     def ping(self) -> None:
         self._transport.write(SERVER_PING)
@@ -113,7 +114,8 @@ class LocalClient:
     def _note_unheard(self, *notices: bytes) -> None:
         if self.wishes.client_id is not None or self.goes_by_cursor:  # it may come back
             room = MOST_FOR_EACH - len(self._unheard)
-            self._unheard += notices[: max(0, room)]
+            later = [each for each in notices if each not in self.of_no_message]
+            self._unheard += later[: max(0, room)]
 
     @property
     def cursor(self) -> str | None:

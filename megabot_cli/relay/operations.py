@@ -55,10 +55,14 @@ class Operations:
 
         A client may be named by its `client_id` too. A link that is closed is dialled again.
         """
+        closed = None
         for pair in self._relay.pairs:
-            if name in (pair.client_id, pair.link_id):
+            names = {pair.client_id: "client", pair.link_id: "link", pair.session_id: "session"}
+            if name in names:  # of a session there may be several
                 self._tasks.start(pair.close(code, reason), "close pair")
-                return "client" if name == pair.client_id else "link"
+                closed = names[name]
+        if closed is not None:
+            return closed
         for identity in self._relay.identities.values():
             if (closed := _close_in(identity.sessions, name, code, reason)) is not None:
                 return closed

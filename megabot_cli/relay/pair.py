@@ -35,7 +35,7 @@ from megabot_cli.relay.paced_way import PacedWay
 from megabot_cli.relay.pair_looking import PairLooking
 from megabot_cli.relay.pair_pings import Pings
 from megabot_cli.relay.parts import RelayParts
-from megabot_cli.relay.reading import LOST
+from megabot_cli.relay.reading import LOST, tell_broken
 from megabot_cli.relay.transports import unseen
 from megabot_cli.relay.way import Way
 from megabot_cli.wording import counted
@@ -81,6 +81,8 @@ class Pair:
         self._down = Way(parts.turn, client_transport, self._upstream_transport)
         self._most_bytes = parts.limits.max_message_bytes or sys.maxsize
         self._checked = parts.settings.validation != "off"
+        # Whether it is known what is open: who looks for a while sees questions without answers.
+        self._sees_all = self._checked or parts.witness.keeps
         self._paced = PacedWay(parts, self._up)
         self._limited = self._paced.limited
         self._looking = PairLooking(parts, self.client_id, self.link_id, self._say, gzip=gzip)
@@ -88,9 +90,10 @@ class Pair:
         self._unfolds = gzip
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()
         self._client_left = False
+        self._closing: str | None = None  # why the relay ends it
         self._over = asyncio.Event()
         self._pings = Pings(parts, self._up, self._down)
-        self._log = log.bind(client=self.client_id, link=self.link_id)
+        self._log = log.bind(client=self.client_id, link=self.link_id, **parts.whose)
         if parts.stopping:
             self.take_no_more()
 
@@ -110,7 +113,7 @@ class Pair:
 
     @property
     def requests(self) -> int:
-        return len(self._looking.routing)
+        return len(self._looking.routing) if self._sees_all else 0
 
     @property
     def connected_s(self) -> float:
@@ -119,7 +122,7 @@ class Pair:
     @property
     def idle(self) -> bool:
         """Nothing waits to be written, and no request to be answered as far as we look."""
-        return not len(self._paced) and not len(self._looking.routing) and not self.waiting_bytes
+        return not len(self._paced) and not self.requests and not self.waiting_bytes
 
     # -- its life --------------------------------------------------------------------------
 
@@ -158,7 +161,10 @@ class Pair:
         self._up.release()
 
     async def close(self, code: CloseCode, reason: str) -> None:
-        """End both sides, and return when that is done."""
+        """End both sides, and return when that is done. The client hears by id what is open, as far
+        as somebody has seen that."""
+        stops = code == CloseCode.SERVICE_RESTART
+        self._closing = "the relay stopped" if stops else "the connection was closed"
         self._tell_to_end(End(int(code), reason, "relay"))
         await self._over.wait()
 
@@ -183,6 +189,8 @@ class Pair:
 
     def _give_up_the_rest(self) -> None:
         left = self._paced.stop()
+        if self._closing is not None and self._sees_all and not self._client_left:
+            self._looking.give_up_open(left, self._closing)
         if not left:
             return
         if not self._client_left:
@@ -289,6 +297,7 @@ class Pair:
                     case WSMsgType.CLOSE:
                         return End(int(message.data) or NO_CODE, message.extra or "", by)
                     case WSMsgType.ERROR:
+                        tell_broken(self._log, message.data, by=by)
                         code = int(getattr(message.data, "code", LOST))
                         return End(code, str(message.data) if code != LOST else "", by)
                     case _:

@@ -15,6 +15,7 @@ from megabot_cli.relay.checks import (
     LastChecksOfPair,
     Objection,
     begins_something,
+    delivery_unknown,
     head_of,
     name_of,
 )
@@ -132,6 +133,16 @@ class PairLooking:
             return [data]
         return [compress(each) for each in going] if binary else going
 
+    def give_up_open(self, left: list[tuple[bytes, bool]], why: str) -> None:
+        """Tell the client by id of what it asked and nobody answers any more; of what is `left`,
+        and has not gone up, `cut_short` tells."""
+        heads = (peek(self._unfold_up.text(data, binary)) for data, binary in left)
+        not_sent = {head.id for head in heads if head is not None}
+        for request in self.routing.take_all():
+            if request.message_id not in not_sent:
+                self._numbers.delivery_unknown += 1
+                self._refuse(request.message_id, delivery_unknown(why))
+
     def cut_short(self, left: list[tuple[bytes, bool]]) -> None:
         """Tell the client by id of what will not go up any more (and whether that is binary), of a
         batch of all that is in it too."""
@@ -161,13 +172,15 @@ class PairLooking:
         )
 
     def _object(self, head: Head | None, objection: Objection) -> None:
+        self._refuse(name_of(head), objection)
+
+    def _refuse(self, message_id: str | None, objection: Objection) -> None:
         self._numbers.error_answers[objection.error] += 1
         payload: dict[str, object] = {
             "error": objection.error,
             "message": objection.message,
             "code": objection.code,
         }
-        message_id = name_of(head)
         text = notice("connection_error", payload, reply_to=message_id)
         self._witness.message(
             "to_client",

@@ -15,6 +15,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.client.tokens import TokenSource
 from megabot_cli.client.wire import MaskSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
+from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.envelope import build
 from megabot_cli.protocol.signing import Signer
 from megabot_cli.recording.known_secrets import KnownSecrets
@@ -68,6 +69,17 @@ class RelayParts:
         self._open_tokens = open_tokens
         self._known = known
         self.reload_tokens()
+
+    @property
+    def whose(self) -> dict[str, str]:
+        """What the log lines of a link or client say beside its name."""
+        return {"profile": self.label} if self.label else {}
+
+    def hint_of(self, fault: MegabotError) -> str | None:
+        """What helps, with the profile that it helps."""
+        if fault.hint is None or self.identity == "default":
+            return fault.hint
+        return fault.hint.replace("`megabot login", f"`megabot -p {self.identity} login")
 
     @property
     def makes_batches(self) -> bool:

@@ -121,6 +121,10 @@ class ClientRoutes:
             return _refuse(Refusal(404, "unknown_profile", text))
         if identity.dedicated is not None:
             return await self._serve_pair(request, identity.dedicated)
+        if (length := len(request.query.get("client_id", ""))) > MOST_NAME_LENGTH:
+            text = f"a client_id has at most {MOST_NAME_LENGTH} characters, and not {length}"
+            self._parts.numbers.refusals["client_id"] += 1
+            return _refuse(Refusal(400, "client_id", text))
         limits, settings = self._parts.limits, self._parts.settings
         socket = HeardSocket(
             heartbeat=settings.heartbeat_s,
@@ -196,7 +200,7 @@ class ClientRoutes:
             listening = Listening(socket, client.outbox)
             pulse = heartbeat.watch(listening, client.ping, client.fell_silent)
         try:
-            return await read_all(socket, session.sink(client), self._parts.witness)
+            return await read_all(socket, session.sink(client), self._parts.witness, client.log)
         finally:
             if pulse is not None:
                 heartbeat.forget(pulse)
@@ -404,7 +408,7 @@ async def _peer_uid(request: web.Request, owners: SocketOwners) -> int | None:
 def _wishes(request: web.Request, socket: web.WebSocketResponse[bool]) -> Wishes:
     query = request.query
     return Wishes(
-        client_id=query.get("client_id", "")[:MOST_NAME_LENGTH] or None,
+        client_id=query.get("client_id") or None,
         cursor=query.get("cursor") or None,
         executor=query.get("role") == "executor",
         corner=socket.ws_protocol == SUBPROTOCOL,
@@ -418,6 +422,10 @@ async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.St
     except web.HTTPNotFound:
         body = {"error": "not_found", "message": nothing_at(request.path, pages), "code": 404}
         return json_line(body, 404)
+    except web.HTTPMethodNotAllowed as fault:
+        text = f"{request.path} takes {' or '.join(sorted(fault.allowed_methods))}"
+        body = {"error": "method_not_allowed", "message": text, "code": 405}
+        return json_line(body, 405, {"Allow": fault.headers["Allow"]})
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:

@@ -282,7 +282,7 @@ class Relay:
         self._clients.draining = True
         for identity in self.identities.values():
             identity.drain()
-        log.info("relay.draining", clients=len(self._clients.clients))
+        log.info("relay.draining", clients=self.gauges().clients)
         # Clients that go on asking leave no moment in which nothing is open: in the end what is
         # new is refused, so that what was taken can be answered.
         last_s = min(LAST_S, self.settings.drain_s / 4)

@@ -17,6 +17,7 @@ from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.relay.absentees import Absentees, is_goodbye
+from megabot_cli.relay.checks import delivery_unknown
 from megabot_cli.relay.downward import Downward
 from megabot_cli.relay.echoing import Echo, is_still_binary
 from megabot_cli.relay.executions import Executions
@@ -30,7 +31,7 @@ from megabot_cli.relay.reading import Goodbye
 from megabot_cli.relay.roster import Roster
 from megabot_cli.relay.routing import Request, Routing
 from megabot_cli.relay.tool_results import ToolResults
-from megabot_cli.relay.untold import Untold, UntoldErrors, untold_in
+from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
@@ -83,7 +84,8 @@ class Session:
         self._executions = Executions()
         self._kept_results = KeptResults()
         self._results = ToolResults(parts, self.link, self._executions, self._kept_results)
-        self._untold = UntoldErrors(parts.settings.max_clients)
+        named = parts.profile.dialect != "flat"
+        self._untold = UntoldErrors(parts.settings.max_clients, named=named)
         self._upward = Upward(
             parts,
             self.link,
@@ -209,8 +211,7 @@ class Session:
     def _leaves(self, client: LocalClient, *, sure: bool) -> None:
         if self.absentees.goes(client, sure=sure):
             self._untold.expect(client.name)
-            for untold in filter(None, map(untold_in, client.unheard())):
-                self._untold.keep(client.name, untold)
+            self._untold.keep_notices(client.name, client.unheard())
 
     def detach(self, client: LocalClient, goodbye: Goodbye, *, by: str) -> None:
         """A client is gone; what it sent before is still sent."""
@@ -229,7 +230,7 @@ class Session:
         """The upstream is still not there: say so once; the client may stay and wait."""
         if client.greeted or client.id not in self.clients:
             return
-        self._voice.refuse(client, None, 503, "upstream_unavailable", self.link.why_down)
+        self._voice.warn(client, 503, "upstream_unavailable", self.link.why_down)
 
     def _linger_if_alone(self) -> None:
         if not self.clients and self._linger is None and not self._stopped:
@@ -384,8 +385,7 @@ class Session:
         for request in requests:
             self._numbers.delivery_unknown += 1
             client = self.roster.by_name.get(request.client)
-            text = f"sent, but {why} before an answer came; it may have arrived"
-            untold = Untold(request.message_id, 503, "delivery_unknown", text)
+            untold = Untold(request.message_id, *msgspec.structs.astuple(delivery_unknown(why)))
             if client is not None:
                 self._voice.refuse(client, *msgspec.structs.astuple(untold))
             else:
@@ -421,7 +421,7 @@ class Session:
             self._end_with_upstream()
             return
         for client in self.clients.values():
-            self._voice.upstream_away(client, f"{goodbye.meaning} ({goodbye.code})")
+            self._voice.upstream_away(client, self.link.why_down)
         self._lost_at = self._parts.loop.time()
         self._doubt_pending()
 
@@ -440,7 +440,7 @@ class Session:
         self._tell_unknown(self.routing.take_all())
         self._give_up_waiting(error.message)
         for client in list(self.clients.values()):
-            self._voice.refuse(client, None, 401, "authentication_failed", error.message)
+            self._voice.warn(client, 401, "authentication_failed", error.message)
             client.close(CloseCode.CREDENTIAL_REFUSED, "the relay's credential was refused")
 
     def link_failed(self) -> None:

@@ -46,13 +46,19 @@ class Voice:
         self, client: LocalClient, message_id: str | None, code: int, error: str, message: str
     ) -> None:
         """Answer a message of this client, and nobody else, with a `connection_error`."""
+        self.tell(client, self._error(message_id, code, error, message))
+
+    def warn(self, client: LocalClient, code: int, error: str, message: str) -> None:
+        """Tell this client, once, what is wrong now; it is about no message."""
+        text = self._error(None, code, error, message)
+        client.of_no_message.append(text)
+        self.tell(client, text)
+
+    def _error(self, message_id: str | None, code: int, error: str, message: str) -> bytes:
         self._numbers.error_answers[error] += 1
         payload: dict[str, object] = {"error": error, "message": message, "code": code}
         reply_to = told_id(message_id) if self._is_flat else message_id
-        self.tell(
-            client,
-            notice("connection_error", payload, session_id=self.session_id, reply_to=reply_to),
-        )
+        return notice("connection_error", payload, session_id=self.session_id, reply_to=reply_to)
 
     def status(self, client: LocalClient, status: str, message: str) -> None:
         payload: dict[str, object] = {"status": status, "message": message}

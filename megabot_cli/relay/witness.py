@@ -109,6 +109,11 @@ class Witness:
         return self.looks or self.together is not None
 
     @property
+    def keeps(self) -> bool:
+        """Whether somebody is told of everything, from the relay's start to its end."""
+        return bool(self._keepers)
+
+    @property
     def must_wait(self) -> bool:
         """True while the recorder asks readers to read no further."""
         return self.recorder is not None and self.recorder.must_wait

@@ -55,6 +55,7 @@ WORDS: Mapping[str, tuple[str, ...]] = {
     "claim": ("first", "again", "not_yours", "unknown", "left", "given_back", "given_again"),
     "drop": ("upstream_away", "not_utf8", "duplicate", "rate_limit", "slow_client", "batch"),
     "refusal": (
+        "client_id",
         "crowded",
         "deadline",
         "draining",

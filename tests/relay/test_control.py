@@ -97,6 +97,16 @@ async def test_the_slowest_replies_are_told_with_whose_they_are(
     assert {each["session"] for each in told} == {"sess_1"}
 
 
+@pytest.mark.parametrize(("deed", "word"), [("close", "id"), ("mark", "text"), ("level", "level")])
+async def test_a_deed_without_a_word_says_which(
+    stage: Stage, gateway: Gateway, deed: str, word: str
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    for given in ({}, {word: 1}, {word: ""}, {word: "  "}):
+        status, answer = await tell(stage, relay, deed, **given)
+        assert (status, answer["message"]) == (400, f"the body names no {word}")
+
+
 @pytest.mark.parametrize("mode", ["session", "dedicated"])
 async def test_a_client_can_be_closed_by_its_id(stage: Stage, gateway: Gateway, mode: str) -> None:
     relay = await stage.open_relay(gateway.url, mode=mode)

@@ -8,9 +8,13 @@ import gzip
 import json
 from typing import Any
 
+import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from megabot_cli.config.schema import LimitSettings
+from megabot_cli.gateway.server import Gateway
+from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, until
 from tests.relay.test_dedicated import open_relay
@@ -137,7 +141,9 @@ async def test_who_is_braked_by_the_rate_limit_is_read_in_the_last_moment(stage:
         for number in range(4, 8):
             await peer.socket.send_str(text(f"m{number}"))
         draining = asyncio.ensure_future(relay.drain())
-        assert await refused(peer, 7) == ["m4", "m5", "m6", "m7", "m1", "m2", "m3"]
+        assert await refused(peer, 4) == ["m4", "m5", "m6", "m7"]
+        assert await told(peer, 1) == [("delivery_unknown", "m0")]
+        assert await refused(peer, 3) == ["m1", "m2", "m3"]
         assert await peer.close_code() == 1012
         await draining
         assert chatty.got == [text("m0")]
@@ -161,6 +167,108 @@ async def test_what_waits_for_the_rate_limit_when_the_upstream_ends_is_told_by_i
         assert await refused(peer, 3) == ["m2", "b", "b1"]
         assert await peer.close_code() == 4321
         assert relay.numbers.drops["rate_limit"] == 3
+
+
+async def told(peer: Peer, count: int) -> list[tuple[str, str]]:
+    """What the next errors say, and of which message."""
+    errors = [await peer.message("connection_error") for _ in range(count)]
+    return [(each["payload"]["error"], each["metadata"]["reply_to"]) for each in errors]
+
+
+class Answering:
+    """An upstream that answers what is called `good` alone, by id."""
+
+    async def __call__(self, connection: Connection) -> None:
+        with contextlib.suppress(Gone):
+            while True:
+                name = (await connection.receive())["id"]
+                if name.startswith("good"):
+                    await connection.send("chat_receive", {"content": "x"}, reply_to=name)
+
+
+@pytest.mark.parametrize("looks", ["validation", "recording", "ring"])
+async def test_what_was_not_answered_when_the_relay_ends_is_told_by_id_as_far_as_it_was_seen(
+    stage: Stage, looks: str
+) -> None:
+    ways: dict[str, dict[str, Any]] = {
+        "validation": {"validation": "warn"},
+        "recording": {"record": True},
+        "ring": {"flight_recorder_s": 60.0},
+    }
+    async with ScriptedUpstream(Answering()) as upstream:
+        limits = LimitSettings(messages_per_second=0.1, burst=5)
+        settings = {"validation": "off", "drain_s": 0.4, "limits": limits, **ways[looks]}
+        relay = await open_relay(stage, upstream.url, **settings)
+        peer = await stage.connect(relay.url)
+        for each in ("good1", "m1", "good2", "m2"):
+            await peer.socket.send_str(text(each))
+        await peer.socket.send_str(text("n", "notification", title="asks nothing"))
+        await peer.socket.send_str(text("m3"))  # and waits for the rate limit
+        await until(lambda: relay.main.pairs[0].received == 2 and relay.gauges().requests == 3)
+        draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+        assert await told(peer, 3) == [
+            ("delivery_unknown", "m1"),
+            ("delivery_unknown", "m2"),
+            ("upstream_unavailable", "m3"),
+        ]
+        assert await peer.close_code() == 1012
+        await draining
+        assert relay.numbers.delivery_unknown == 2
+
+
+async def test_what_was_not_answered_when_an_operator_closes_a_client_is_told_by_id(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream(Answering()) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peer = await stage.connect(relay.url)
+        await peer.socket.send_str(text("m1"))
+        await until(lambda: relay.gauges().requests == 1)
+        relay.operations.close(relay.main.pairs[0].client_id, CloseCode.NORMAL, "enough")
+        assert await told(peer, 1) == [("delivery_unknown", "m1")]
+        assert await peer.close_code() == 1000
+
+
+async def test_a_session_that_an_operator_names_is_that_of_its_clients(
+    stage: Stage, gateway: Gateway
+) -> None:
+    """`relay clients` shows its name, though each of them has a link of its own."""
+    relay = await open_relay(stage, gateway.url)
+    peer, session = await stage.greeted(relay.url)
+    fellow, _ = await stage.greeted(relay.url, session)
+    other, _ = await stage.greeted(relay.url)
+    assert relay.operations.close(session, CloseCode.GOING_AWAY, "enough") == "session"
+    assert [await each.close_code() for each in (peer, fellow)] == [1001, 1001]
+    await until(lambda: relay.gauges().clients == 1)
+    assert not other.socket.closed
+
+
+async def test_a_drain_says_how_many_clients_it_ends(stage: Stage, gateway: Gateway) -> None:
+    relay = await open_relay(stage, gateway.url)
+    peer, _ = await stage.greeted(relay.url)
+    with capture_logs() as logs:
+        draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+        assert await peer.close_code() == 1012
+        await draining
+    assert [each["clients"] for each in logs if each["event"] == "relay.draining"] == [1]
+
+
+async def test_what_a_tap_saw_asked_and_not_answered_for_it_had_left_is_not_taken_to_be_open(
+    stage: Stage,
+) -> None:
+    async with ScriptedUpstream(Answering()) as upstream:
+        relay = await open_relay(stage, upstream.url, validation="off", drain_s=60.0)
+        peer = await stage.connect(relay.url)
+        relay.main.parts.witness.show_messages(True)
+        await peer.socket.send_str(text("m1"))
+        await until(lambda: relay.main.pairs[0].sent == 1)
+        relay.main.parts.witness.show_messages(False)
+        await upstream.connections[-1].send("chat_receive", {"content": "x"}, reply_to="m1")
+        assert (await peer.message())["type"] == "chat_receive"
+        draining = asyncio.get_running_loop().create_task(relay.drain(), name="drain")
+        closed = await peer.socket.receive(10.0)  # and not after a minute
+        assert (closed.type, closed.data) == (aiohttp.WSMsgType.CLOSE, 1012)
+        await draining
 
 
 async def test_who_is_let_in_at_that_very_moment_is_refused_by_id_too(stage: Stage) -> None:

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 
 from megabot_cli.client.flat import FlatClient
-from megabot_cli.config.schema import GatewaySettings, LimitSettings
+from megabot_cli.config.schema import GatewaySettings, LimitSettings, OutboxSettings
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.flat import GREETING, FlatGateway
 from megabot_cli.recording.record import Record
@@ -393,6 +393,53 @@ async def test_who_was_not_answered_when_the_link_fell_hears_that_it_is_not_know
         assert answer["content"].startswith("You said “held back”")
     finally:
         await second.stop()
+
+
+@pytest.mark.parametrize("mode", ["shared", "session"])
+async def test_an_error_that_a_slow_client_had_not_read_is_told_when_it_is_back(
+    stage: Stage, mode: str
+) -> None:
+    """No id can name what was refused; that something was it hears all the same."""
+
+    async def pour(socket: web.WebSocketResponse) -> None:
+        await socket.send_str('{"type":"message","content":"hello"}')
+        await socket.receive()
+        for _ in range(30):
+            await socket.send_str(json.dumps({"type": "news", "content": "y" * 500_000}))
+        await socket.receive()
+
+    async with talking(pour) as url:
+        relay = await stage.open_relay(
+            url,
+            secret=TOKEN,
+            dialect="flat",
+            mode=mode,
+            limits=LimitSettings(messages_per_second=0.1, burst=1, queue=1),
+            outbox=OutboxSettings(stall_s=1.0, bytes=50_000_000),
+        )
+        place = {"session_id": "s1", "client_id": "ada"}
+        ada = await stage.connect(relay.url, query=place)
+        await ada.message()
+        transport = ada.socket._response.connection.transport  # type: ignore[union-attr]
+        assert transport is not None
+        transport.pause_reading()
+        await ada.socket.send_str(asks("leaves"))
+        await until(lambda: relay.local_clients[0].outbox.waiting_messages > 1)
+        await ada.socket.send_str(asks("waits"))
+        await ada.socket.send_str(asks("is one too many"))
+        await until(lambda: relay.numbers.clients_closed[4008] == 1, limit_s=10)
+        transport.abort()
+        back = await stage.connect(relay.url, query=place)
+        refused = await back.message("connection_error")
+        assert refused["payload"]["code"] == 429
+        assert "reply_to" not in refused.get("metadata", {})
+        await back.socket.close()
+        await until(lambda: not relay.gauges().clients)
+        again = await stage.connect(relay.url, query=place)  # and it is told once
+        await again.message("status")
+        with pytest.raises(TimeoutError):
+            await again.message("connection_error", 0.2)
+        await relay.stop()
 
 
 async def test_where_no_answer_is_understood_everybody_hears_everything_soon(

@@ -61,6 +61,18 @@ async def test_in_shared_mode_clients_are_bounded_in_all_and_not_by_session(
     assert await refused.close_code() == 4504
 
 
+async def test_a_name_that_is_too_long_is_refused_and_no_other_ones_place_taken(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    first, _ = await stage.greeted(relay.url, client_id="a" * 128)
+    with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
+        await stage.connect(relay.url, query={"client_id": "a" * 129})
+    assert refused.value.status == 400
+    assert relay.numbers.refusals["client_id"] == 1
+    assert not first.socket.closed
+
+
 async def test_in_dedicated_mode_clients_are_bounded_in_all_and_before_the_upgrade(
     stage: Stage,
 ) -> None:
@@ -142,8 +154,25 @@ async def test_a_path_that_is_not_there_is_answered_with_a_guess(
             assert response.status == 404
             assert (await response.json())["message"] == said
             assert (await response.text()).endswith("}\n")
-    async with stage.http.post(f"{relay.admin_url}/metrics") as response:
-        assert response.status == 405
+
+
+async def test_a_method_that_a_path_does_not_take_is_answered_with_those_that_it_does(
+    stage: Stage, gateway: Gateway
+) -> None:
+    relay = await stage.open_relay(gateway.url)
+    clients = relay.url.replace("ws:", "http:").removesuffix("/ws")
+    for method, url, allowed in (
+        ("POST", f"{relay.admin_url}/metrics", "GET or HEAD"),
+        ("GET", f"{relay.admin_url}/relay/close", "POST"),
+        ("PUT", f"{clients}/ws", "GET or HEAD"),
+    ):
+        async with stage.http.request(method, url) as response:
+            assert response.status == 405
+            assert response.headers["Allow"] == allowed.replace(" or ", ",")
+            path = URL(url).path
+            assert await response.json() == {
+                "error": "method_not_allowed", "message": f"{path} takes {allowed}", "code": 405
+            }  # fmt: skip
 
 
 @pytest.mark.parametrize("where", ["session", "dedicated", "tap", "gateway"])

@@ -48,6 +48,34 @@ async def test_a_client_that_comes_while_the_upstream_is_away_is_greeted_on_a_kn
     assert (await late.message())["payload"]["status"] == "reconnecting"
 
 
+async def test_what_the_upstream_said_as_it_hung_up_is_told_to_clients_and_logged(
+    stage: Stage,
+) -> None:
+    """A code alone says little: 1008 is a token that has ended, a ban, a broken rule."""
+
+    async def hang_up(connection: Connection) -> None:
+        if len(upstream.connections) == 1:
+            await connection.greet("sess_1")
+        await connection.receive()
+        await connection.close(1008, f"The token\x1b[31m {stage.api_key} has expired.")
+
+    async with ScriptedUpstream(hang_up) as upstream:
+        relay = await stage.open_relay(upstream.url)
+        peer, _ = await stage.greeted(relay.url)
+        with structlog.testing.capture_logs() as logs:
+            await peer.send("chat_send", "m1", content="?")
+            news = [await peer.message("status_update")]
+            late, _ = await stage.greeted(relay.url, "sess_1")  # the next dial is not greeted
+            news.append(await late.message("status_update"))
+        await relay.stop()
+    said = "refused by policy (1008: The token [31m [secret] has expired)"
+    for each in news:
+        assert each["payload"]["message"].startswith(f"the upstream is away: {said}; ")
+    (lost,) = (each for each in logs if each["event"] == "link.lost")
+    assert lost["code"] == 1008
+    assert "has expired." in lost["reason"]  # cleaned where it is written, as all that is logged
+
+
 async def test_a_cut_line_is_told_apart_from_a_goodbye(stage: Stage, gateway: Gateway) -> None:
     relay = await stage.open_relay(gateway.url)
     peer, _ = await stage.greeted(relay.url)

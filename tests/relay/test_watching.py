@@ -6,9 +6,10 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 import structlog
 
-from megabot_cli.client.wire import upstream_transport
+from megabot_cli.client.wire import client_frame, upstream_transport
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Stage, until
@@ -131,3 +132,22 @@ async def test_a_tap_whose_watcher_has_stopped_reading_holds_no_stop_up(stage: S
                 await relay.stop()
         finally:
             transport.abort()
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated"])
+async def test_a_program_that_breaks_the_protocol_is_logged_by_name_and_in_words(
+    stage: Stage, gateway: Gateway, mode: str
+) -> None:
+    relay = await stage.open_relay(gateway.url, mode=mode)
+    peer, _ = await stage.greeted(relay.url)
+    with structlog.testing.capture_logs() as logs:
+        transport = peer.socket._response.connection.transport  # type: ignore[union-attr]
+        assert isinstance(transport, asyncio.Transport)
+        transport.write(client_frame((1005).to_bytes(2, "big"), b"\0\0\0\0", 0x88))
+        assert await peer.close_code() == 1002
+        await until(lambda: not relay.gauges().clients)
+    (told,) = (each for each in logs if each["event"] == "socket.broken")
+    (closed,) = (each for each in logs if each["event"] == "client.closed")
+    assert (told["client"], told["code"]) == (closed["client"], 1002)
+    assert told["fault"] == "Invalid close code: 1005"
+    assert told["by"] == ("client" if mode == "dedicated" else None)

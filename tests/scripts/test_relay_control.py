@@ -97,6 +97,14 @@ def test_closing_what_is_not_there_says_how_to_find_it(relay: Running) -> None:
     assert "relay clients" in done.stderr
 
 
+@pytest.mark.parametrize("name", ["", " "])
+def test_closing_nothing_is_wrong_usage(relay: Running, name: str) -> None:
+    done = relay.operator.types("relay", "close", name)
+    assert done.returncode == 2
+    assert "ID is empty" in done.stderr
+    assert "relay clients" in done.stderr
+
+
 def test_top_in_a_pipe_is_plain_text_and_ends(relay: Running) -> None:
     shown = relay.operator.types("relay", "top", "-n", "2", "--every", "100ms")
     assert shown.returncode == 0
@@ -213,6 +221,41 @@ def test_12_when_what_is_to_be_read_anew_is_wrong(
     done = stranger.types("relay", "reload")
     assert done.returncode == 12
     assert f"error: {file}:2: there is no setting 'relay.lingers'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ("profiles: {default: {url: ws://127.0.0.1:9/ws}, lost: {url: LOST}}", "default.url"),
+        ("profiles: {default: {url: HERE}}", "profiles.lost"),
+        ("profile: lost\nprofiles: {default: {url: HERE}, lost: {url: LOST}}", "profile"),
+    ],
+)
+def test_what_waits_for_a_restart_changes_no_credential_of_a_relay_that_runs(
+    stranger: Operator, processes: Processes, changed: str, told: str
+) -> None:
+    """It goes on as it began: each profile at its upstream, the variable's token for the first."""
+    stranger.logs_in()
+    token = stranger.types("token").stdout.strip()
+    stranger.types("logout")
+    file = stranger.home / "config.yaml"
+    here, lost = stranger.url, "ws://127.0.0.1:9/ws"
+    file.write_text(f"profiles: {{default: {{url: {here}}}, lost: {{url: {lost}}}}}\n")
+    words = ("--no-record", "--also", "lost")
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", *words)
+    given = stranger.environment({"MEGABOT_URL": "", "MEGABOT_TOKEN": token})
+    relay = processes.start("relay", command, env=given, typed="")
+    relay.ready()
+    file.write_text(changed.replace("HERE", here).replace("LOST", lost) + "\n")
+    asks = ("relay", "-p", "default")
+    done = stranger.types(*asks, "reload", env={"MEGABOT_URL": here})
+    assert done.returncode == 0, done.stderr
+    assert "only after a restart: " in done.stderr
+    assert told in done.stderr
+    listed = stranger.types(*asks, "sessions", "--json").stdout
+    (link,) = (each["link"] for each in json.loads(listed) if each["profile"] == "default")
+    assert stranger.types(*asks, "close", link).returncode == 0
+    relay.wait_for_line("link.came_back")
 
 
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Iterator
 
@@ -37,6 +38,31 @@ def test_a_relay_that_wants_another_token_is_no_upstream_to_log_in_at(
     done = stranger.types("relay", "status")
     assert done.returncode == 5
     assert done.stderr.startswith(f"error: The relay at {admin_url} lets nobody in")
+
+
+def test_a_relay_taken_for_an_upstream_that_wants_its_token_says_how_to_give_it(
+    stranger: Operator, processes: Processes
+) -> None:
+    """No login with a password helps at a relay; its client token does, in both ways told."""
+    stranger.logs_in()
+    relay = start_relay(processes, stranger, "--require-token", "--no-record")
+    guest = Operator(stranger.home.with_name("guest"), relay.ready()["url"])
+    guest.home.mkdir(mode=0o700)
+    asks = ("login", "--username", "ann", "--password-stdin")
+    for line in (("send", "hi"), ("tail",), ("tool", "x"), ("doctor",), asks):
+        for given in ({}, {"MEGABOT_TOKEN": "another"}):
+            if line == ("doctor",) and not given:
+                continue  # it asks nobody without a credential
+            done = guest.types(*line, env=given, typed="a password")
+            assert done.returncode == 4, line
+            said = " ".join(done.stderr.split())
+            assert "client-token. Give it in MEGABOT_TOKEN, or to `megabot login" in said, line
+            assert "--api-key-stdin`" in said
+            assert "Log in again" not in said
+    token = (stranger.home / "state" / "client-token").read_text()
+    assert guest.types("send", "hi", env={"MEGABOT_TOKEN": token.strip()}).returncode == 0
+    assert guest.types("login", "--api-key-stdin", typed=token).returncode == 0
+    assert guest.types("send", "hi").returncode == 0
 
 
 def test_what_the_upstream_refuses_a_relay_is_said_once(
@@ -130,7 +156,11 @@ def test_a_relay_that_serves_others_logs_whose_credential_is_refused(
     wait_until(
         lambda: any('"link.refused"' in line for line in relay.error_lines), "the refusal is told"
     )
-    assert sum('"link.refused"' in line for line in relay.error_lines) == 1
+    (told,) = (json.loads(line) for line in relay.error_lines if '"link.refused"' in line)
+    assert told["profile"] == "lost"
+    assert "`megabot -p lost login`" in told["hint"]
+    opened = [json.loads(line) for line in relay.error_lines if '"link.up"' in line]
+    assert [each["profile"] for each in opened] == ["default"]
 
 
 def test_a_relay_that_is_full_is_called_a_relay(stranger: Operator, processes: Processes) -> None:

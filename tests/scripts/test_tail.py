@@ -373,6 +373,22 @@ def test_one_death_of_a_relay_is_one_gap(stranger: Operator, processes: Processe
     assert greetings == ["⇠", "⇠"], "each send was greeted once, on the session there was"
 
 
+def test_a_relay_that_hangs_is_told_and_watched_when_it_goes_on(
+    stranger: Operator, processes: Processes
+) -> None:
+    stranger.logs_in()
+    relay = start_relay(processes, stranger, "--no-record")
+    tap = relay.ready()["tap_url"]
+    relay.signal(signal.SIGSTOP)
+    watching = processes.start("tail", megabot("tail", "relay"), env=stranger.environment())
+    watching.wait_for_line("the relay does not answer; waiting for it", limit_s=20.0)
+    relay.signal(signal.SIGCONT)
+    watching.wait_for_line(f"watching the relay's tap, {tap}")
+    assert stranger.types("send", "after").returncode == 0
+    watching.wait_for_line("“after”")
+    assert watching.errors.count("waiting for it") == 1
+
+
 def test_events_of_the_connection_are_records_with_events_and_lines_without(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:

@@ -6,14 +6,17 @@ import json
 import re
 from collections import Counter
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from megabot_cli.telemetry.exposition import RelayCollector
 from megabot_cli.telemetry.metrics import RelayNumbers, example_gauges
 from tests.telemetry.promql import CONFIG, metrics_in, problems, series_of
 from tests.telemetry.test_exposition import scrape
+from tests.telemetry.test_rules import promtool
 
 DASHBOARD: dict[str, Any] = json.loads(
     (CONFIG / "grafana" / "megabot-relay.json").read_text(encoding="utf-8")
@@ -77,6 +80,38 @@ def test_a_query_asks_for_what_a_scrape_has(title: str, expression: str) -> None
     selectors = re.findall(r"\{(.*?)\}", expression)
     assert selectors, title
     assert all('instance=~"$instance"' in each and 'job=~"$job"' in each for each in selectors)
+
+
+@pytest.mark.parametrize(
+    ("expiries", "is_red"),
+    [
+        ("20 20 39 58 58 77 96 96 115 134 134", False),  # renewed after 19 s, scraped every 13 s
+        ("20x10", True),
+        ("3600x10", False),
+    ],
+)
+def test_a_token_is_red_once_it_has_ended_and_was_not_renewed(
+    tmp_path: Path, expiries: str, is_red: bool
+) -> None:
+    """However short it lives: what a scrape says is held against the time of the scrape."""
+    (panel,) = (each for each in GRAPHS if each["title"] == "Token ends in")
+    steps = panel["fieldConfig"]["defaults"]["thresholds"]["steps"]
+    assert [step["color"] for step in steps] == ["red", "green"]
+    asked = panel["targets"][0]["expr"].replace("$job", ".*").replace("$instance", ".*")
+    series = 'megabot_relay_token_expiry_timestamp_seconds{job="j", instance="a", profile="p"}'
+    red = {"expr": f"count(({asked}) < {steps[1]['value']}) or vector(0)"}
+    seen = {"labels": "{}", "value": int(is_red)}
+    case = {
+        "interval": "13s",
+        "input_series": [{"series": series, "values": expiries}],
+        "promql_expr_test": [
+            {**red, "eval_time": f"{at_s}s", "exp_samples": [seen]} for at_s in range(30, 130)
+        ],
+    }
+    file = tmp_path / "tests.yaml"
+    file.write_text(yaml.safe_dump({"tests": [case]}))
+    tried = promtool("test", "rules", str(file))
+    assert tried.returncode == 0, tried.stdout + tried.stderr
 
 
 def test_variables_are_filled_from_what_a_scrape_has() -> None:
