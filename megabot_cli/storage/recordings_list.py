@@ -214,12 +214,13 @@ def _last_of_all(segment: Path) -> Record | End | None:
 def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None = None) -> Path:
     """The recording that an operator means: a path, `last`, an id, or the start of one id.
 
-    NotFound when there is none, or when several ids start so. Among the `unreadable` are put
-    those that may be newer than the last.
+    A folder in which one recording lies stands for that. NotFound when there is none, or when
+    several lie there or their ids start so. Among the `unreadable` are put those that may be
+    newer than the last.
     """
     if os.sep in name or name in (".", "..") or Path(name).is_file():
         if Path(name).exists():
-            return Path(name)
+            return _only_recording(Path(name))
         raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
     if name == "last":
         return _newest(folder, unreadable)
@@ -233,8 +234,24 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
         shown = ", ".join(found[:_MOST_SHOWN]) + (" …" if len(found) > _MOST_SHOWN else "")
         raise NotFound(f"{len(found)} recordings begin with {name}.", f"Say more of one: {shown}")
     if Path(name).exists():
-        return Path(name)
+        return _only_recording(Path(name))
     raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
+
+
+def _only_recording(path: Path) -> Path:
+    """The one recording in a folder of recordings; whatever else has that path, as it is."""
+    try:
+        inner = recording_folders(path) if path.is_dir() and not segments_of(path) else []
+    except OSError:
+        return path  # who opens it tells why
+    if len(inner) > 1:
+        shown = ", ".join(map(str, inner[-_MOST_SHOWN:]))
+        more = "… " if len(inner) > _MOST_SHOWN else ""
+        raise NotFound(
+            f"{path} holds {len(inner)} recordings.",
+            f"Name one of them, the newest last: {more}{shown}",
+        )
+    return inner[0] if inner else path
 
 
 def _newest(folder: Path, unreadable: list[Unreadable] | None) -> Path:
