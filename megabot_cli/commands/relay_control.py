@@ -269,14 +269,14 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
     part.mkdir(mode=0o700)
     with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
         lines = choose(reader, wanted)
-        written = write_part(reader, lines, file.write, "dump", recording=part.name).written
+        made = write_part(reader, lines, file.write, "dump", wanted, recording=part.name)
     refresh_index(part / "000001.jsonl", LEAST_BYTES)
     for segment in list(whole.iterdir()):
         if segment.suffix == ENDING:  # as the relay was told to keep them
             compress(part / "000001.jsonl")
         segment.unlink()
     whole.rmdir()
-    return part, written
+    return part, made.written
 
 
 @forms("text", "jsonl")

@@ -142,6 +142,41 @@ def test_a_part_is_cut_shown_sanitized_and_merged(stranger: Operator, tmp_path: 
     assert '"content":"‹redacted:' in done.stdout
 
 
+@pytest.mark.parametrize("words", [("--type", "chat_*"), ("--session", "sess_1", "--until", "n=9")])
+def test_a_part_differs_in_nothing_from_what_it_was_cut_from(
+    stranger: Operator, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    part = str(tmp_path / "part.jsonl")
+    assert stranger.types("rec", "cut", str(SEALED), part, *words).returncode == 0
+    for pair in ((str(SEALED), part), (part, str(SEALED))):
+        done = stranger.types("rec", "diff", *pair)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stdout
+        assert f"{part} was cut by {words[0]} " in done.stderr
+        assert "only that of the other is compared" in done.stderr
+
+
+def test_what_a_part_by_words_that_were_not_kept_lacks_is_told_with_the_reason(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    part = str(tmp_path / "part.jsonl")
+    assert stranger.types("rec", "cut", str(SEALED), part, "--grep", "Gr").returncode == 0
+    done = stranger.types("rec", "diff", str(SEALED), part)
+    assert done.returncode == 13
+    assert f"{part} was cut by --grep '…': what it left out counts as missing" in done.stderr
+
+
+def test_of_a_part_made_without_types_no_whole_is_compared_as_if_it_had_them(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    part, less = str(tmp_path / "part.jsonl"), str(tmp_path / "less.jsonl")
+    assert stranger.types("rec", "cut", str(SEALED), part, "--type", "chat_*").returncode == 0
+    dropping = ("--drop", "chat_stream")
+    assert stranger.types("rec", "sanitize", part, less, *dropping).returncode == 0
+    done = stranger.types("rec", "diff", str(SEALED), less)
+    assert done.returncode == 13
+    assert "--type 'chat_*' | …: what it left out counts as missing" in done.stderr
+
+
 def test_nothing_wanted_makes_an_empty_recording_and_says_so(stranger: Operator) -> None:
     done = stranger.types("rec", "cut", str(SEALED), "-", "--type", "nothing")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
