@@ -47,7 +47,7 @@ class SegmentWriter:
             self._append(encode_header(header))
             self._index = IndexBuilder(self.bytes)
         except OSError:
-            os.close(self._descriptor)
+            self.discard()
             raise
 
     def write(
@@ -103,6 +103,12 @@ class SegmentWriter:
         if self._descriptor >= 0:
             os.close(self._descriptor)
             self._descriptor = -1
+
+    def discard(self) -> None:
+        """Close and remove the file; for one that no record was written to."""
+        self.abandon()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
 
     def _append(self, lines: bytes) -> None:
         view = memoryview(lines)

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.verification import verify
+from tests.storage.conftest import read
+from tests.support.disks import small_disk
+
+TEXT = b'{"type":"notification"}' + b" " * 1000
+# So much room that something is written; of the second kind no third file.
+LITTLE_ROOM = "size=1m"
+FEW_FILES = "size=9m,nr_inodes=4"
+
+
+@pytest.fixture(params=[LITTLE_ROOM, FEW_FILES])
+def disk(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    with small_disk(tmp_path / "disk", request.param) as folder:
+        yield folder
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("segment_bytes", [200_000, 256 * 1024 * 1024])
+def test_a_recording_that_the_disk_ended_says_when_and_how_much_is_missing(
+    disk: Path, *, apart: bool, segment_bytes: int
+) -> None:
+    recorder = Recorder(
+        disk / "rec",
+        RecordingSettings(segment_bytes=segment_bytes),
+        tool="megabot 9",
+        upstream="ws://h/ws",
+        apart=apart,
+    )
+    recorder.start()
+    put = 0
+    while recorder.flush(30):
+        for _ in range(700):
+            recorder.keep_message("to_client", TEXT, None, "link_1", "sess_1")
+        put += 700
+    assert recorder.disk_full
+    for _ in range(10):  # it is over, but these are counted too
+        recorder.keep_message("to_client", TEXT, None, "link_1", "sess_1")
+    put += 10
+    folder = recorder.close()
+    assert folder is not None
+    found = verify(folder)
+    assert found.clean, found.problems
+    *messages, fault, gap = read(folder)
+    assert [each.kind for each in (fault, gap)] == ["fault", "gap"]
+    assert "No space left" in (fault.note or "")
+    assert {each.kind for each in messages} == {"message"}
+    assert len(messages) + (gap.lost or 0) == put
+    assert messages[-1].t <= fault.t <= gap.t
