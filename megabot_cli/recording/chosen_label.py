@@ -66,7 +66,8 @@ def _words(wanted: Selection, started_at_s: float) -> Iterator[str]:
 
 def _spelled(place: Place) -> str:
     if place.kind == "offset":
-        return f"{place.value // 1_000_000}.{place.value % 1_000_000:06d}s"
+        text = f"{place.value // 1_000_000}.{place.value % 1_000_000:06d}"
+        return text.rstrip("0").rstrip(".") + "s"
     return f"n={place.value}" if place.kind == "number" else f"mark={place.name}"
 
 

@@ -86,4 +86,4 @@ def test_of_another_source_only_types_and_direction_are_asked() -> None:
 
 def test_a_wall_time_is_written_as_the_place_it_was_in_that_recording() -> None:
     wanted = Selection(begin=Place("wall", 1_700_000_012_500_000))
-    assert chosen_label(wanted, None, 1_700_000_000.0) == "--from 12.500000s"
+    assert chosen_label(wanted, None, 1_700_000_000.0) == "--from 12.5s"
