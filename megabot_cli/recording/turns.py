@@ -263,12 +263,13 @@ class Turns:
         self, lane: _Lane, record: Record, head: Head | None, text: str | bytes
     ) -> Turn | None:
         """A turn for what refuses a binary message: where an upstream names what it answers, a
-        refusal that names nothing is for what has no name."""
+        refusal that names nothing is for what has no name. Another flat message has an answer of
+        its own."""
         if not self._binary or not _is_nameless_refusal(head, text):
             return None
         name = _lane_name(record)
         broken = lane.refused_nameless(record)
-        for sent in self._binary if name in self._naming else ():
+        for sent in self._binary if lane.is_flat or name in self._naming else ():
             if broken is not None and broken.record.n < sent.n:
                 return None
             is_recent = record.t - sent.t <= _REFUSED_US
