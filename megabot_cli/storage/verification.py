@@ -100,6 +100,7 @@ def verify(
     found.live = _is_live(source)
     found.clean = (
         found.sealed
+        and not found.live  # what was the last segment may have been sealed while it was read
         and not (found.holes or found.time_went_back or found.foreign_segments)
         and not (found.bad_lines or found.torn_bytes)
         and found.sha256_ok is not False
@@ -276,5 +277,8 @@ def _is_live(source: Path | str) -> bool:
     if source == "-":
         return False
     path = Path(source)
-    last = segments_of(path)[-1] if path.is_dir() else path
-    return last.suffix == PART and is_being_written(last)
+    try:
+        segments = segments_of(path) if path.is_dir() else [path]
+    except OSError:
+        return False  # removed meanwhile
+    return bool(segments) and segments[-1].suffix == PART and is_being_written(segments[-1])
