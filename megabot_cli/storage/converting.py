@@ -15,11 +15,12 @@ from megabot_cli.errors import WrongUsage
 from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording import har
 from megabot_cli.recording.bare_messages import write_line
-from megabot_cli.recording.chosen_label import chosen_label
+from megabot_cli.recording.chosen_label import chosen_label, narrowed_label
 from megabot_cli.recording.derived_header import CHOSEN, HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.pytest_text import Expect, PytestWriter
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.selection import Selection
 from megabot_cli.recording.transcript import transcript
 from megabot_cli.storage.choosing import started_at_s
@@ -82,14 +83,21 @@ def write_part(
     where it has one already, that of the folder it lies in: it takes the place of the source,
     which it does not name then.
     """
-    before = source.header.labels.get(CHOSEN) if source.header is not None else None
-    chosen = chosen_label(wanted, before, started_at_s(source))
+    chosen = _chosen(source, wanted)
     labels = {"made_by": made_by, HOLES: made_by, **({CHOSEN: chosen} if chosen else {})}
     segment = _segment(source, write, labels, recording)
     for record, line in lines:
         segment.add(record, line)
     segment.seal()
     return Converted(segment.records)
+
+
+def _chosen(source: SourceReader, wanted: Selection) -> str:
+    """The words that chose; not those that name what looks like a secret."""
+    before = source.header.labels.get(CHOSEN) if source.header is not None else None
+    label = chosen_label(wanted, before, started_at_s(source))
+    is_clean = Redactor(os.urandom(32)).clean(label) == label
+    return label if is_clean else narrowed_label(before)
 
 
 def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object]) -> Converted:

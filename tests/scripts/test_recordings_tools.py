@@ -155,6 +155,17 @@ def test_a_part_differs_in_nothing_from_what_it_was_cut_from(
         assert "only that of the other is compared" in done.stderr
 
 
+def test_no_secret_that_was_typed_to_choose_stands_in_the_part(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.jsonl"
+    for words in (("--id", "token=abcdefgh12345678"), ("--grep", "sk-abcdefgh12345678")):
+        cut = stranger.types("rec", "cut", str(SEALED), str(part), *words, "--force")
+        assert cut.returncode == 0
+        assert b"abcdefgh12345678" not in part.read_bytes()
+        assert stranger.types("rec", "verify", str(part), "--no-secrets").returncode == 0
+
+
 def test_what_a_part_by_words_that_were_not_kept_lacks_is_told_with_the_reason(
     stranger: Operator, tmp_path: Path
 ) -> None:
