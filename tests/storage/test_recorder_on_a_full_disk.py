@@ -55,3 +55,28 @@ def test_a_recording_that_the_disk_ended_says_when_and_how_much_is_missing(
     assert {each.kind for each in messages} == {"message"}
     assert len(messages) + (gap.lost or 0) == put
     assert messages[-1].t <= fault.t <= gap.t
+
+
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("is_freed", [False, True])
+def test_where_nothing_more_can_be_said_it_is_unclean_and_else_it_is_sealed(
+    tmp_path: Path, *, apart: bool, is_freed: bool
+) -> None:
+    with small_disk(tmp_path / "disk", LITTLE_ROOM) as disk:
+        settings = RecordingSettings()
+        recorder = Recorder(disk / "rec", settings, tool="t", upstream="ws://h/ws", apart=apart)
+        recorder.start()
+        filling = disk / "another's"
+        with pytest.raises(OSError, match="No space left"), filling.open("wb", 0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        while recorder.flush(30):  # to the last byte of what the last page has room for
+            recorder.keep_message("to_client", b"{}", None, "link_1", "sess_1")
+        if is_freed:
+            filling.unlink()
+        folder = recorder.close()
+        assert folder is not None
+        found = verify(folder)
+        assert found.clean is is_freed
+        assert found.torn_bytes == found.holes == 0
+        assert [record.kind for record in read(folder)].count("gap") == is_freed
