@@ -80,7 +80,7 @@ class _Sanitizer:
         header = source.header or Header(recording="")
         labels = {"made_by": "sanitize", HOLES: "sanitize"}
         if self._dropping.types:
-            labels[CHOSEN] = narrowed_label(header.labels.get(CHOSEN))
+            labels[CHOSEN] = narrowed_label(self._redactor.clean(header.labels.get(CHOSEN, "")))
         unknown = (
             unknown_fields(source.header_line, Header.__struct_fields__) if source.header else {}
         )

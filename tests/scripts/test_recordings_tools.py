@@ -166,6 +166,19 @@ def test_no_secret_that_was_typed_to_choose_stands_in_the_part(
         assert stranger.types("rec", "verify", str(part), "--no-secrets").returncode == 0
 
 
+@pytest.mark.parametrize("more", [(), ("--drop", "chat_stream")])
+def test_no_secret_stands_in_the_words_of_a_cut_that_was_sanitized(
+    stranger: Operator, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    part, safe = tmp_path / "part.jsonl", tmp_path / "safe.jsonl"
+    assert stranger.types("rec", "cut", str(SEALED), str(part), "--id", "K-123456").returncode == 0
+    assert b"K-123456" in part.read_bytes()
+    pattern = ("--pattern", r"K-\d{6}")
+    done = stranger.types("rec", "sanitize", str(part), str(safe), *pattern, *more)
+    assert done.returncode == 0
+    assert b"K-123456" not in safe.read_bytes()
+
+
 def test_what_a_part_by_words_that_were_not_kept_lacks_is_told_with_the_reason(
     stranger: Operator, tmp_path: Path
 ) -> None:

@@ -57,6 +57,12 @@ def test_a_recording_that_the_disk_ended_says_when_and_how_much_is_missing(
     assert messages[-1].t <= fault.t <= gap.t
 
 
+def fill(path: Path) -> None:
+    with path.open("wb", 0) as file:
+        while True:
+            file.write(b"x" * 4096)
+
+
 @pytest.mark.parametrize("apart", [False, True])
 @pytest.mark.parametrize("is_freed", [False, True])
 def test_where_nothing_more_can_be_said_it_is_unclean_and_else_it_is_sealed(
@@ -67,9 +73,8 @@ def test_where_nothing_more_can_be_said_it_is_unclean_and_else_it_is_sealed(
         recorder = Recorder(disk / "rec", settings, tool="t", upstream="ws://h/ws", apart=apart)
         recorder.start()
         filling = disk / "another's"
-        with pytest.raises(OSError, match="No space left"), filling.open("wb", 0) as file:
-            while True:
-                file.write(b"x" * 4096)
+        with pytest.raises(OSError, match="No space left"):
+            fill(filling)
         while recorder.flush(30):  # to the last byte of what the last page has room for
             recorder.keep_message("to_client", b"{}", None, "link_1", "sess_1")
         if is_freed:
