@@ -67,24 +67,22 @@ def diff(
     ):
         chose = what_chose(left, right), what_chose(right, left)
         found = compare(
-            only((record for record, _ in choose_with_answers(left, wanted)), left, chose[1] or ()),
-            only(
-                (record for record, _ in choose_with_answers(right, wanted)), right, chose[0] or ()
-            ),
+            only(choose_with_answers(left, wanted), left, chose[1] or ()),
+            only(choose_with_answers(right, wanted), right, chose[0] or ()),
             comparer,
             likeness,
         )
         parts = words_that_chose(left), words_that_chose(right)
         for warning in (*left.warnings, *right.warnings):
             invocation.console.warn(warning)
+    if parts[0] != parts[1]:
+        for name, words, asked in zip((first, second), parts, chose, strict=True):
+            _tell_part(invocation.console, name, words, asked=asked is not None)
     if not found.requests:  # nothing that differs would pass for two that are the same
         raise NotFound(
             "There is no request to compare in what was chosen of the two recordings",
             "Choose less narrowly.",
         )
-    if parts[0] != parts[1]:
-        for name, words, asked in zip((first, second), parts, chose, strict=True):
-            _tell_part(invocation.console, name, words, asked=asked is not None)
     if invocation.output == "json":
         invocation.console.json(found.as_dict(), indent=invocation.indent)
     else:

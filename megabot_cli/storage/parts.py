@@ -25,11 +25,11 @@ def what_chose(part: RecordReader, other: RecordReader) -> tuple[Selection, ...]
 
 
 def only(
-    records: Iterable[Record], reader: RecordReader, chosen: Iterable[Selection]
+    lines: Iterable[tuple[Record, bytes]], reader: RecordReader, chosen: Iterable[Selection]
 ) -> Iterator[Record]:
     """Those of a reader's records that all of `chosen` take, one after the other."""
     choosers = [each.chooser(started_at_s(reader)) for each in chosen]
-    for record in records:
+    for record, _ in lines:
         if all(chooser.offer(record) for chooser in choosers):
             yield record
 
