@@ -206,6 +206,18 @@ def test_of_a_part_made_without_types_no_whole_is_compared_as_if_it_had_them(
     assert "--type 'chat_*' | …: what it left out counts as missing" in done.stderr
 
 
+def test_more_than_may_be_open_at_a_time_are_no_bad_recordings(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    for number in range(40):
+        shutil.copy(SEALED / "000001.jsonl", tmp_path / f"{number}.jsonl")
+    done = stranger.shell(f"cd {tmp_path}; ulimit -n 30; megabot rec merge *.jsonl all.jsonl")
+    assert done.returncode == 1
+    assert "cannot be read: Too many open files" in done.stderr
+    assert "ulimit -n" in done.stderr
+    assert not (tmp_path / "all.jsonl").exists()
+
+
 def test_nothing_wanted_makes_an_empty_recording_and_says_so(stranger: Operator) -> None:
     done = stranger.types("rec", "cut", str(SEALED), "-", "--type", "nothing")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
