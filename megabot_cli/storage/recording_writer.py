@@ -164,24 +164,32 @@ class RecordingWriter:
     def _rotate(self) -> None:
         """Seal the segment and go on in the next.
 
-        That is made first: where there is no room for it, this one can still tell what is missing.
+        Where there is no room for that this one has no end, and can still tell what is missing.
         """
-        following = self._next_segment()
+        segment = self._open()
+        # What waits in the queue may have come before now, and must not come before the end.
+        segment.write_end(self._n + 1, self._t)
         try:
-            # What waits in the queue may have come before now, and must not come before the end.
-            self._seal(self._t)
-        except BaseException:
+            # Whoever sees the next one finds the end of this one written.
+            following = self._next_segment()
+        except OSError:
+            segment.take_back_end()
+            raise
+        try:
+            segment.finish()
+        except OSError:
             following.discard()
             raise
+        self._sealed(segment)
         self._go_on_in(following)
 
     def seal(self) -> None:
         """End the segment, and with it the recording."""
-        self._seal(self._now_t())
-
-    def _seal(self, t: int) -> None:
         segment = self._open()
-        segment.seal(self._n + 1, t)
+        segment.seal(self._n + 1, self._now_t())
+        self._sealed(segment)
+
+    def _sealed(self, segment: SegmentWriter) -> None:
         self._n += 1
         self._segment = None
         self._housekeeping.sealed(segment.sealed_path)
