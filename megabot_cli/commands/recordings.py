@@ -1,6 +1,7 @@
 """Look into recordings, compare and change them.
 
-A recording is named by its id, the beginning of one, `last`, a path, or `-` for stdin.
+A recording is named by its id, the beginning of one, `last`, a path, or `-` for stdin. A folder
+in which one recording lies stands for that one.
 """
 
 from __future__ import annotations

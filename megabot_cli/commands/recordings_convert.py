@@ -136,4 +136,4 @@ def _write(
     if making.is_whole:
         return converting.write_whole(reader, write, seen)
     part = converting.watched(with_losses(reader, wanted), seen)
-    return converting.write_part(reader, part, write, "convert")
+    return converting.write_part(reader, part, write, "convert", wanted)

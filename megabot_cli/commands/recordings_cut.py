@@ -44,8 +44,8 @@ def cut(
     """Make a recording of a part of another.
 
     Numbers and times stay those of the source, and each line as it stands there; the labels
-    say what the part was made from, and that holes in the numbers are meant. What the source
-    lost, there or at its end, becomes a `gap`.
+    say what the part was made from, by which words, and that holes in the numbers are meant.
+    What the source lost, there or at its end, becomes a `gap`.
     """
     from megabot_cli.storage.converting import watched, write_part
     from megabot_cli.storage.foreign import open_any
@@ -62,7 +62,7 @@ def cut(
         Progress(invocation.console, "cutting") as progress,
     ):
         lines = watched(with_losses(reader, wanted), progress.advance)
-        converted = write_part(reader, lines, write, "cut")
+        converted = write_part(reader, lines, write, "cut", wanted)
         if not converted.written:
             _require_marks(reader)
     tell_warnings(invocation, reader)

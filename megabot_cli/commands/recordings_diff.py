@@ -44,7 +44,8 @@ def diff(
 
     Requests that say the same, ids and times aside, are set side by side, and what came to
     them is compared: texts put together from their chunks, tool calls, order, ends. The
-    words that choose are asked of both. Ends with 13 when anything differs.
+    words that choose are asked of both, and so are those that one was cut by. Ends with 13 when
+    anything differs.
     """
     import os
 
@@ -53,6 +54,7 @@ def diff(
     from megabot_cli.replay.compare import Comparer
     from megabot_cli.replay.diffing import diff as compare
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.parts import only, what_chose, words_that_chose
     from megabot_cli.storage.with_answers import choose_with_answers
 
     invocation: Invocation = context.obj
@@ -63,14 +65,19 @@ def diff(
         open_any(find(invocation, first), secrets=secrets, seen_indexing=seen) as left,
         open_any(find(invocation, second), secrets=secrets, seen_indexing=seen) as right,
     ):
+        chose = what_chose(left, right), what_chose(right, left)
         found = compare(
-            (record for record, _ in choose_with_answers(left, wanted)),
-            (record for record, _ in choose_with_answers(right, wanted)),
+            only(choose_with_answers(left, wanted), left, chose[1] or ()),
+            only(choose_with_answers(right, wanted), right, chose[0] or ()),
             comparer,
             likeness,
         )
+        parts = words_that_chose(left), words_that_chose(right)
         for warning in (*left.warnings, *right.warnings):
             invocation.console.warn(warning)
+    if parts[0] != parts[1]:
+        for name, words, asked in zip((first, second), parts, chose, strict=True):
+            _tell_part(invocation.console, name, words, asked=asked is not None)
     if not found.requests:  # nothing that differs would pass for two that are the same
         raise NotFound(
             "There is no request to compare in what was chosen of the two recordings",
@@ -85,6 +92,17 @@ def diff(
             f"The recordings differ in {len(found.differences)} of {found.requests} requests",
             "--ignore PATH leaves out what may differ in requests.",
         )
+
+
+def _tell_part(console: Console, name: str, words: str, *, asked: bool) -> None:
+    """Say of one that was cut from another what that means for the other one."""
+    from megabot_cli.terminal.text import safe_line
+
+    if words:
+        means = (
+            "only that of the other is compared" if asked else "what it left out counts as missing"
+        )
+        console.note(safe_line(f"{name} was cut by {words}: {means}"))
 
 
 def _print(console: Console, found: RecordingDiff, most: int) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -14,10 +15,17 @@ from megabot_cli.commands.tree import examples, forms
 from megabot_cli.errors import MegabotError, NotFound
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from megabot_cli.recording.selection import Selection
+    from megabot_cli.storage.recordings_list import RecordingInfo
     from megabot_cli.terminal.record_printer import RecordPrinter
+
+
+class _Source(NamedTuple):
+    """What is looked through; `listed` where it was not named itself and may be gone by now."""
+
+    name: str
+    place: Path | str
+    listed: bool
 
 
 @forms("line", "wide", "json", "jsonl", "raw")
@@ -54,8 +62,8 @@ def grep(
 ) -> None:
     """Find messages in recordings.
 
-    What is found is shown as `recordings show` does, oldest recording first. Ends with 9 when
-    nothing is.
+    What is found is shown as `recordings show` does, oldest recording first; a folder is looked
+    through with all recordings in it. Ends with 9 when nothing is found.
     """
     import msgspec
 
@@ -79,11 +87,11 @@ def grep(
     sources = _sources(invocation, recordings)
     found = 0
     counts: dict[str, int] = {}
-    for name, source in sources:
+    for name, source, listed in sources:
         try:
             here = _search(invocation, source, wanted, printer, named=len(sources) > 1)
         except NotFound as fault:
-            if recordings:
+            if not listed:
                 raise
             invocation.console.warn(f"{fault.message} It was removed meanwhile.")
             continue
@@ -138,28 +146,50 @@ def _where_to_look(pattern: str, given: Selection, *, events: bool) -> str | Non
     return None if events else "--events looks at openings, closings and gaps too."
 
 
-def _sources(invocation: Invocation, names: list[str] | None) -> list[tuple[str, Path | str]]:
-    """What to look through: (name, where it is), oldest first."""
+def _sources(invocation: Invocation, names: list[str] | None) -> list[_Source]:
+    """What to look through, in the order of the names, and where none is given oldest first."""
+    if not names:
+        found = _all_in(invocation, invocation.recordings_folder)
+        if not found:
+            raise NotFound(
+                f"There are no recordings in {invocation.recordings_folder}",
+                "`megabot relay` records while it runs.",
+            )
+        return [_Source(each.id, each.path, listed=True) for each in found]
+    sources = []
+    for name in names:
+        several = _all_in(invocation, Path(name)) if _is_of_several(name) else []
+        if several:
+            sources += [_Source(str(each.path), each.path, listed=True) for each in several]
+        else:
+            place = find(invocation, name)
+            sources.append(_Source(_id_of(invocation, name, place), place, listed=False))
+    return sources
+
+
+def _is_of_several(name: str) -> bool:
+    """Whether it is a folder that holds recordings, and none itself."""
+    from megabot_cli.storage.recording_folder import recording_folders, segments_of
+
+    folder = Path(name)
+    try:
+        return folder.is_dir() and not segments_of(folder) and len(recording_folders(folder)) > 1
+    except OSError:
+        return False
+
+
+def _all_in(invocation: Invocation, folder: Path) -> list[RecordingInfo]:
+    """All recordings in a folder, oldest first; tells of those that cannot be read."""
     from megabot_cli.storage.recordings_list import Unreadable, list_recordings
 
-    if names:
-        found_by_name = [(name, find(invocation, name)) for name in names]
-        return [(_id_of(invocation, name, place), place) for name, place in found_by_name]
     unreadable: list[Unreadable] = []
-    found = list_recordings(invocation.recordings_folder, unreadable)
+    found = list_recordings(folder, unreadable)
     tell_unreadable(invocation, unreadable)
-    if not found:
-        raise NotFound(
-            f"There are no recordings in {invocation.recordings_folder}",
-            "`megabot relay` records while it runs.",
-        )
-    return [(each.id, each.path) for each in reversed(found)]
+    return found[::-1]
 
 
 def _id_of(invocation: Invocation, name: str, place: Path | str) -> str:
     """The whole id where the start of one was typed, or `last`; a path as it was typed."""
-    from pathlib import Path
-
     if isinstance(place, Path) and place.parent == invocation.recordings_folder:
         return place.name
     return name

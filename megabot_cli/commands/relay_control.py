@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,7 +16,7 @@ from megabot_cli.commands.rows import LIST_FORMS, show_facts, show_rows
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
 from megabot_cli.commands.values import SessionName, duration
-from megabot_cli.errors import WrongUsage
+from megabot_cli.errors import MegabotError, WrongUsage
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -270,17 +271,25 @@ def _part_of(whole: Path, wanted: Selection) -> tuple[Path, int]:
     from megabot_cli.storage.new_file import NewFile
 
     part = whole.parent / new_recording_id()
-    part.mkdir(mode=0o700)
-    with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
-        lines = choose(reader, wanted)
-        written = write_part(reader, lines, file.write, "dump", recording=part.name).written
+    try:
+        part.mkdir(mode=0o700)
+        with open_any(whole) as reader, NewFile(part / "000001.jsonl") as file:
+            lines = choose(reader, wanted)
+            made = write_part(reader, lines, file.write, "dump", wanted, recording=part.name)
+    except (OSError, MegabotError) as fault:
+        with suppress(OSError):
+            part.rmdir()
+        why = fault.message if isinstance(fault, MegabotError) else f"{part}: {fault.strerror}."
+        raise MegabotError(
+            why, f"All of it is in {whole}: `megabot recordings cut` chooses from that."
+        ) from fault
     refresh_index(part / "000001.jsonl", LEAST_BYTES)
     for segment in list(whole.iterdir()):
         if segment.suffix == ENDING:  # as the relay was told to keep them
             compress(part / "000001.jsonl")
         segment.unlink()
     whole.rmdir()
-    return part, written
+    return part, made.written
 
 
 @forms("text", "jsonl")

@@ -20,6 +20,7 @@ from megabot_cli.wording import counted
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient
     from megabot_cli.commands.serving_recording import OpenRecording
+    from megabot_cli.recording.selection import Selection
     from megabot_cli.replay.controls import Controls
     from megabot_cli.replay.conversation import Conversation
     from megabot_cli.replay.player import Replay
@@ -74,7 +75,7 @@ def read(invocation: Invocation, stage: Stage) -> Conversation:
         conversation = read_conversation(reader, stage.options)
     if not conversation.to_send():
         conversation.close()
-        raise _nothing_to_send(conversation)
+        raise _nothing_to_send(conversation, stage.options.selection)
     return conversation
 
 
@@ -126,15 +127,19 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
         raise unwritten
 
 
-def _nothing_to_send(conversation: Conversation) -> NotFound:
+def _nothing_to_send(conversation: Conversation, wanted: Selection) -> NotFound:
     """A replay of nothing would pass for one in which all was well."""
     held_back = conversation.held_back()
     if held_back:
         count, why = sum(held_back.values()), next(iter(held_back))
         return NotFound(f"Of {counted(count, 'message')} none is sent again: {why}")
-    nothing = "There is no message to send in what was chosen of the recording"
+    nothing = "There is no message to send in the recording"
+    if not wanted.everything:
+        nothing = "There is no message to send in what was chosen of the recording"
     if conversation.warnings:
         return NotFound(f"{nothing}: {'; '.join(conversation.warnings)}")
+    if not wanted.everything:
+        return NotFound(nothing, "Choose less narrowly; `megabot recordings stats` counts it.")
     return NotFound(
         nothing,
         "`megabot recordings list` shows all there are; `last` is the newest, also a live one.",

@@ -53,6 +53,11 @@ def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes
             f"--no-follow shows what is past, and {pastless[0]} has no history",
             "Leave one of them out, or name a recording.",
         )
+    if wishes.record is not None and not any(_comes_live(each, wishes) for each in sources):
+        raise WrongUsage(
+            "--record keeps what comes live, and nothing of this does",
+            "`recordings cut` makes a recording of a part of another.",
+        )
     wanted, events = _settled(wanted, wishes)
     screen = _screen(invocation, wanted, wishes, events=events, named=len(sources) > 1)
     wanted = msgspec.structs.replace(wanted, limit=None)  # the screen counts, for all of them
@@ -62,7 +67,7 @@ def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes
         with suppress(AllShown):
             if count != 0:
                 show_past(tails, count)
-            live = [tail for tail in tails if tail.source.is_live and _goes_on(tail, wishes)]
+            live = [tail for tail in tails if _comes_live(tail.source, wishes)]
             if live:
                 run(follow(live))
             elif count != 0 and not any(tail.found for tail in tails):
@@ -71,9 +76,9 @@ def show(invocation: Invocation, names: Sequence[str], wanted: Selection, wishes
         screen.end()
 
 
-def _goes_on(tail: Tail, wishes: Wishes) -> bool:
+def _comes_live(source: Source, wishes: Wishes) -> bool:
     """Whether more is to be read of it; stdin has no past, and an end of its own."""
-    return wishes.follow or tail.source.kind == "stdin"
+    return source.is_live and (wishes.follow or source.kind == "stdin")
 
 
 def _settled(wanted: Selection, wishes: Wishes) -> tuple[Selection, bool]:

@@ -226,7 +226,7 @@ def rate(text: str, flag: str) -> float:
     return per_s
 
 
-_SIZE = re.compile(r"(?P<amount>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]i?B?|B)?\Z", re.ASCII)
+_SIZE = re.compile(r"(?P<amount>\d{1,18}(?:\.\d+)?)\s*(?P<unit>[KMGT]i?B?|B)?\Z", re.ASCII)
 _STEPS = "KMGT"
 
 

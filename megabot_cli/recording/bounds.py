@@ -18,6 +18,7 @@ _OFFSET = re.compile(
     re.ASCII,
 )
 _UNIT_US = {"h": 3_600_000_000, "m": 60_000_000, "s": 1_000_000, "ms": 1_000, "bare": 1_000_000}
+_ENDLESS_US = 10**18  # later than any record may be
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(?::\d{2}(?:\.\d{1,6})?)?\Z", re.ASCII)
 
 
@@ -71,7 +72,8 @@ def parse_place(text: str, flag: str) -> Place:
     offset = _OFFSET.match(word)
     if offset is not None:
         parts = offset.groupdict()
-        return Place("offset", round(sum(float(parts[u]) * _UNIT_US[u] for u in parts if parts[u])))
+        us = sum(float(parts[u]) * _UNIT_US[u] for u in parts if parts[u])
+        return Place("offset", round(min(us, _ENDLESS_US)))
     return _wall(word, flag) or Place("mark", name=word.removeprefix("mark="))
 
 
@@ -90,5 +92,8 @@ def _wall(word: str, flag: str) -> Place | None:
     if not any(sign in word for sign in "-:"):  # 2026 is no date to a person
         return None
     if at.tzinfo is None:
-        at = at.astimezone()
+        try:
+            at = at.astimezone()
+        except (ValueError, OverflowError):  # the first or last day that can be written
+            raise WrongUsage(f"{flag}: no recording is of {word}.", "Leave it out.") from None
     return Place("wall", round(at.timestamp() * 1e6))

@@ -18,6 +18,9 @@ HOLES: Final = "holes"
 MADE_FROM: Final = "made_from"
 """A label: the id of the recording that this one was cut from, or sanitized."""
 
+CHOSEN: Final = "chosen"
+"""A label: the words by which what is here was chosen (`recording/chosen_label`)."""
+
 DUMPED_AT: Final = "dumped_at"
 """A label: when a flight recorder wrote down what it had kept, an ISO time."""
 
@@ -41,7 +44,7 @@ def derived_header(
     header = decode_header(line) if line else Header(recording="")
     fields = fields_of(line) if line else _fields_of(header)
     kept = {name: value for name, value in header.labels.items() if name not in without}
-    origin = header.labels.get(MADE_FROM) or header.recording
+    origin = origin_of(header)
     fields |= {
         "recording": recording,
         "segment": 1,
@@ -55,6 +58,11 @@ def derived_header(
         **changed,
     }
     return harmless(msgspec.json.encode(fields))
+
+
+def origin_of(header: Header) -> str:
+    """The id of the recording that all of it came from first; empty where nobody knows."""
+    return header.labels.get(MADE_FROM) or header.recording
 
 
 def _fields_of(header: Header) -> dict[str, Any]:

@@ -29,6 +29,8 @@ SILENT_US: Final = 120_000_000  # after which an unfinished turn is given as it 
 AFTER_STREAM_US: Final = 1_000_000  # in which the whole text may follow its stream
 MOST_OPEN: Final = 1000
 _MOST_GIVEN: Final = 10_000
+_REFUSED_US: Final = 10_000_000  # within which a binary message is refused, if it is
+_MOST_BINARY: Final = 1000
 _LONGEST_ID: Final = 256  # characters; longer ones are not remembered
 _EVENTS: Final = frozenset({"mark", "gap", "drop", "fault", "close"})
 _GO_ON: Final = frozenset({"chat_stream", "status_update", "tool_call", "tool_result"})
@@ -84,10 +86,13 @@ class _Lane:
 
     def refused(self, record: Record) -> Turn | None:
         """The turn that a refusal which names nothing is for."""
+        return self.refused_nameless(record) or self.waiting(record)
+
+    def refused_nameless(self, record: Record) -> Turn | None:
         for turn in self.nameless:
             if not turn.answer.parts and record.client in (None, turn.record.client):
                 return turn
-        return self.waiting(record)
+        return None
 
     def expecting(self, kind: str | None, client: str | None) -> Turn | None:
         """Of the flat dialect: the oldest turn that a message of this type answers, of the client
@@ -160,6 +165,9 @@ class Turns:
         self._queue: deque[tuple[Turn, _Lane]] = deque()
         self._greetings = FlatGreetings()
         self._given: dict[tuple[str, str], int] = {}  # requests by lane and id: their numbers
+        # Binary messages, which are given at once: what refuses one may follow.
+        self._binary: deque[Record] = deque(maxlen=_MOST_BINARY)
+        self._naming: dict[str, None] = {}  # lanes whose upstream names what it answers
 
     def take(self, record: Record) -> Iterator[Turn]:
         """Take the next record; give the turns that are complete now, in order."""
@@ -187,8 +195,7 @@ class Turns:
         name = _lane_name(turn.record)
         if turn.head is not None and turn.head.id is not None and len(turn.head.id) <= _LONGEST_ID:
             self._given[name, turn.head.id] = turn.record.n
-            if len(self._given) > _MOST_GIVEN:
-                del self._given[next(iter(self._given))]
+            _let_go(self._given)
         if not lane.open and self._lanes.get(name) is lane:
             del self._lanes[name]
         return turn
@@ -222,6 +229,7 @@ class Turns:
         turn = self._add(Turn(record=record, at_s=record.t / 1e6, head=head, text=text), lane)
         if isinstance(text, bytes):
             turn.ended = True  # nobody can tell what answers it
+            self._binary.append(record)
             return
         lane.open.append(turn)
         if head is not None and head.id is not None:
@@ -235,7 +243,10 @@ class Turns:
                 lane.by_key[key] = turn
 
     def _came(self, lane: _Lane, record: Record, head: Head | None, text: str | bytes) -> None:
-        turn = _owner(lane, record, head, text)
+        if head is not None and head.reply_to is not None and record.kind == "message":
+            self._naming[_lane_name(record)] = None
+            _let_go(self._naming)
+        turn = self._refusal_of_binary(lane, record, head, text) or _owner(lane, record, head, text)
         if turn is None:
             turn = self._told(lane, record, head)
         part = turn.answer.add(head, text, record.t / 1e6)
@@ -247,6 +258,27 @@ class Turns:
             lane.by_key.setdefault(key, turn)
         if turn.is_request or turn.belongs:
             _settle(turn, head, record.t, streamed=part.stream is not None and part.is_whole)
+
+    def _refusal_of_binary(
+        self, lane: _Lane, record: Record, head: Head | None, text: str | bytes
+    ) -> Turn | None:
+        """A turn for what refuses a binary message: where an upstream names what it answers, a
+        refusal that names nothing is for what has no name. Another flat message has an answer of
+        its own."""
+        if not self._binary or not _is_nameless_refusal(head, text):
+            return None
+        name = _lane_name(record)
+        broken = lane.refused_nameless(record)
+        for sent in self._binary if lane.is_flat or name in self._naming else ():
+            if broken is not None and broken.record.n < sent.n:
+                return None
+            is_recent = record.t - sent.t <= _REFUSED_US
+            if _lane_name(sent) == name and is_recent and record.client in (None, sent.client):
+                self._binary.remove(sent)
+                turn = self._add(_told_at(record), lane)
+                turn.belongs, turn.asked_n = True, sent.n
+                return turn
+        return None
 
     def _told(self, lane: _Lane, record: Record, head: Head | None) -> Turn:
         """A turn for what answers no request that is open here."""
@@ -284,13 +316,26 @@ def _owner(lane: _Lane, record: Record, head: Head | None, text: str | bytes) ->
     kind = head.type if head is not None else None
     if isinstance(text, bytes) or kind in UNASKED:
         return None
-    if kind == "connection_error" or is_plain_refusal(kind, text):
+    if _is_nameless_refusal(head, text):
         return lane.refused(record)
     if record.kind == "inject":
         return None  # the relay's own greeting, say
     if lane.is_flat and kind in flat.ANSWERED_BY:
         return lane.expecting(kind, record.client)
     return lane.waiting(record)
+
+
+def _is_nameless_refusal(head: Head | None, text: str | bytes) -> bool:
+    if isinstance(text, bytes) or (head is not None and head.reply_to is not None):
+        return False
+    kind = head.type if head is not None else None
+    return kind == "connection_error" or is_plain_refusal(kind, text)
+
+
+def _let_go(known: dict[Any, Any]) -> None:
+    """Forget the oldest of too many."""
+    if len(known) > _MOST_GIVEN:
+        del known[next(iter(known))]
 
 
 def _settle(turn: Turn, head: Head | None, t: int, *, streamed: bool) -> None:

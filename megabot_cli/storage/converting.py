@@ -15,12 +15,16 @@ from megabot_cli.errors import WrongUsage
 from megabot_cli.protocol.ids import make_id
 from megabot_cli.recording import har
 from megabot_cli.recording.bare_messages import write_line
-from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
+from megabot_cli.recording.chosen_label import chosen_label, narrowed_label
+from megabot_cli.recording.derived_header import CHOSEN, HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.line_edit import edit_line
 from megabot_cli.recording.pytest_text import Expect, PytestWriter
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.recording.selection import Selection
 from megabot_cli.recording.transcript import transcript
-from megabot_cli.storage.losses import gap_at_end
+from megabot_cli.storage.choosing import started_at_s
+from megabot_cli.storage.losses import EVERYTHING, gap_at_end
 from megabot_cli.storage.record_reader import RecordReader, SourceReader
 from megabot_cli.storage.sealed_segment import SealedSegment, Write
 from megabot_cli.storage.served_recording import KeptPayloads
@@ -68,20 +72,32 @@ def write_part(
     lines: Lines,
     write: Write,
     made_by: str,
+    wanted: Selection = EVERYTHING,
     *,
     recording: str | None = None,
 ) -> Converted:
     """A sealed recording of some lines, each as it stands in the source, its number included.
 
-    Labels tell `made_by`, and that holes in the numbers are meant: what was lost is among the
-    lines, as `with_losses` gives them. `recording` is its id where it has one already, that of
-    the folder it lies in: it takes the place of the source, which it does not name then.
+    Labels tell `made_by`, by which words they were `wanted`, and that holes in the numbers are
+    meant: what was lost is among the lines, as `with_losses` gives them. `recording` is its id
+    where it has one already, that of the folder it lies in: it takes the place of the source,
+    which it does not name then.
     """
-    segment = _segment(source, write, {"made_by": made_by, HOLES: made_by}, recording)
+    chosen = _chosen(source, wanted)
+    labels = {"made_by": made_by, HOLES: made_by, **({CHOSEN: chosen} if chosen else {})}
+    segment = _segment(source, write, labels, recording)
     for record, line in lines:
         segment.add(record, line)
     segment.seal()
     return Converted(segment.records)
+
+
+def _chosen(source: SourceReader, wanted: Selection) -> str:
+    """The words that chose; not those that name what looks like a secret."""
+    before = source.header.labels.get(CHOSEN) if source.header is not None else None
+    label = chosen_label(wanted, before, started_at_s(source))
+    is_clean = Redactor(os.urandom(32)).clean(label) == label
+    return label if is_clean else narrowed_label(before)
 
 
 def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object]) -> Converted:

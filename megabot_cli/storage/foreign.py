@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -22,7 +23,7 @@ from megabot_cli.storage.index_finding import Seen
 from megabot_cli.storage.line_source import cannot_read, open_source
 from megabot_cli.storage.more_secrets import NO_MORE, MoreSecrets
 from megabot_cli.storage.record_reader import SourceReader
-from megabot_cli.storage.recording_folder import segments_of
+from megabot_cli.storage.recording_folder import name_now, segments_of
 from megabot_cli.storage.recording_reader import RecordingReader, open_recording
 from megabot_cli.storage.segment_reader import SegmentReader
 from megabot_cli.storage.segment_writer import PART, is_being_written
@@ -199,7 +200,7 @@ class _SourceRecording(RecordingReader):
 
     def _lost_at_end(self, last: SegmentReader, lost: int) -> int | None:
         path = Path(self._sources[-1])
-        if last.end is not None or (path.suffix == PART and is_being_written(path)):
+        if last.end is not None or (path.suffix == PART and _goes_on(path)):
             return lost or None
         return lost + (last.torn_bytes > 0)
 
@@ -207,6 +208,15 @@ class _SourceRecording(RecordingReader):
         if self._opened is None:
             return super()._open(source)
         return self._begin(self._opened, source)
+
+
+def _goes_on(part: Path) -> bool:
+    """Whether it is being written, or was when it was read: it may have been sealed since. One
+    that is empty has only just been made, and nothing of it is missing."""
+    with contextlib.suppress(OSError):
+        if part.stat().st_size == 0:
+            return True
+    return is_being_written(part) or name_now(part) not in (None, part)
 
 
 def _missing_between(last_n: int, n: int, passed: deque[tuple[int, int]]) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -168,6 +169,11 @@ def cannot_read(source: Path | str, fault: OSError) -> MegabotError:
         return NotPermitted(
             f"{source} may not be read: {fault.strerror}.",
             "`ls -l` says who may; `chmod` lets you.",
+        )
+    if fault.errno in (errno.EMFILE, errno.ENFILE):
+        return MegabotError(
+            f"{source} cannot be read: {fault.strerror}.",
+            "`ulimit -n` says how many may be open, and raises it; or take fewer at a time.",
         )
     return BadData(
         f"{source} cannot be read: {fault.strerror or fault}.",

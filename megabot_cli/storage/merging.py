@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 
 from megabot_cli.errors import BadData
-from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
+from megabot_cli.recording.derived_header import CHOSEN, HOLES, MADE_FROM, derived_header, origin_of
 from megabot_cli.recording.format_v1 import VERSION, Header, encode_record
 from megabot_cli.recording.har import unix_us
 from megabot_cli.recording.line_edit import edit_line
@@ -79,7 +79,7 @@ def _source(place: int, reader: SourceReader, name: str) -> _Source:
     started_us = unix_us(header.started_at) if header is not None else None
     if header is None or started_us is None:
         raise BadData(f"{name} does not say when it began, so it cannot be merged.")
-    origin = header.labels.get(MADE_FROM) or header.recording or name
+    origin = origin_of(header) or name
     return _Source(place, reader, header, started_us, origin)
 
 
@@ -93,7 +93,7 @@ def _header(sources: Sequence[_Source], first: _Source) -> bytes:
         recording=new_recording_id(),
         tool=TOOL,
         labels=labels,
-        without=(HOLES, MADE_FROM),
+        without=(HOLES, MADE_FROM, CHOSEN),
         previous=None,
         version=newest,
         upstream=_common(source.header.upstream for source in sources),

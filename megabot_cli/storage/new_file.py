@@ -9,10 +9,14 @@ import stat
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Self
+from typing import BinaryIO, Final, Self
 
 from megabot_cli.errors import MegabotError, NotPermitted, WrongUsage
 from megabot_cli.storage.segment_writer import sync_folder
+
+# What a file system says that has no second names: FAT, exFAT, SMB, some in user space.
+_NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NewFile(AbstractContextManager["NewFile"]):
@@ -80,6 +84,11 @@ class NewFile(AbstractContextManager["NewFile"]):
                 self._path.hardlink_to(self._written)  # fails where a rename would overwrite
             except FileExistsError:
                 raise self._there_already() from None
+            except OSError as fault:
+                if fault.errno not in _NO_LINKS:
+                    raise
+                self._refuse_what_is_there()
+                self._written.replace(self._path)
         sync_folder(self._path.parent)
 
     def _abandon(self) -> None:
@@ -113,4 +122,5 @@ class NewFile(AbstractContextManager["NewFile"]):
             return WrongUsage(what, f"There is no folder {self._path.parent}; make it first.")
         if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
             return NotPermitted(what, "Name a file in a folder of your own.")
-        return MegabotError(what)
+        full = fault.errno in _FULL
+        return MegabotError(what, "Make room, or write somewhere else." if full else None)

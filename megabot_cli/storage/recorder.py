@@ -126,6 +126,7 @@ class Recorder:
         self._done_records = 0
         self._done_bytes = 0
         self.fault: str | None = None
+        self._fault_ns = 0
         self.disk_full = False  # whether that is the fault
         # Changed by both, only once something has gone wrong.
         self.dropped = 0
@@ -359,7 +360,7 @@ class Recorder:
             while not self._stopping:
                 self._wake.wait()
                 self._wake.clear()
-            self._writer.seal_after_fault(self.fault, self.dropped)
+            self._writer.seal_after_fault(self.fault, self._fault_ns, self.dropped)
 
     def _take_turn(self) -> None:
         """Wait until it is time, or until a lot waits; then write it."""
@@ -394,9 +395,10 @@ class Recorder:
 
     def _fail(self, fault: str) -> None:
         self.fault = fault
+        self._fault_ns = self._clock()
         self._impeded = True
         self.must_wait = False
-        self.dropped += self.depth
+        self.dropped += self.depth - self._writer.written_of_refused
         self._queue.clear()
         self._done_records, self._done_bytes = self._put_records, self._put_bytes
         with self._turn_over:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,18 +15,47 @@ from megabot_cli.storage.segment_writer import PART, is_being_written
 # When a recording begins. What was torn before so many others has been told, or nobody asks.
 _MOST_LOOKED_AT = 100
 
+_LOOKS_AGAIN = 2
 _SEGMENT = re.compile(r"(?P<number>\d{6,9})\.jsonl(?P<ending>\.part|\.gz|\.zst)?\Z")
 
 
 def segments_of(folder: Path) -> list[Path]:
-    """The segments in the folder of one recording, in order. Links are not followed."""
-    found: dict[int, Path] = {}
-    for path in sorted(folder.iterdir()):
-        match = _SEGMENT.match(path.name)
-        if match is not None and path.is_file() and not path.is_symlink():
-            # Sorted, so a sealed segment stands before a `.part` of its number and is kept.
-            found.setdefault(int(match["number"]), path)
-    return [found[number] for number in sorted(found)]
+    """The segments in the folder of one recording, in order. Links are not followed.
+
+    One that gets another name meanwhile, sealed or packed, may have the one it had.
+    """
+    found = _listed(folder)
+    for _ in range(_LOOKS_AGAIN):
+        # A long folder is not read in one go: neither name may have been seen.
+        if not found or max(found) - min(found) < len(found):
+            break
+        found = _listed(folder)
+    return [folder / found[number] for number in sorted(found)]
+
+
+def _listed(folder: Path) -> dict[int, str]:
+    """The names of the segments, by number, as the folder itself tells: to look at each file
+    would miss one whose name has just changed."""
+    found: dict[int, str] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            match = _SEGMENT.match(entry.name)
+            if match is None or not entry.is_file(follow_symlinks=False):
+                continue
+            number = int(match["number"])
+            # The shortest name: a sealed segment and not its `.part`.
+            found[number] = min(found.get(number, entry.name), entry.name)
+    return found
+
+
+def name_now(segment: Path) -> Path | None:
+    """What a segment is called that was there under this name; None where it is gone."""
+    number = segment.name.partition(".")[0]
+    try:
+        segments = segments_of(segment.parent)
+    except OSError:
+        return None
+    return next((each for each in segments if each.name.startswith(f"{number}.")), None)
 
 
 def is_sealed(recording: Path) -> bool:

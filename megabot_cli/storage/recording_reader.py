@@ -14,7 +14,7 @@ from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.index_finding import Seen
 from megabot_cli.storage.line_source import cannot_read, open_source
-from megabot_cli.storage.recording_folder import recording_folders, segments_of
+from megabot_cli.storage.recording_folder import name_now, recording_folders, segments_of
 from megabot_cli.storage.segment_reader import MOST_WARNINGS, SegmentReader, Wanted
 
 
@@ -40,9 +40,9 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         self._strict = strict
         self._digest = digest
         self._file: BinaryIO | None = None
-        self._first = self._open(self._sources[0])
-        self.header = self._first.header
         self.warnings: list[str] = []
+        self._first = self._open_first()
+        self.header = self._first.header
         self.bad_lines = 0
         self.torn_bytes = 0
         self.clean = False  # until it has been read to its end
@@ -130,6 +130,21 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             self.close()
         self.clean = clean
 
+    def _open_first(self) -> SegmentReader:
+        """The first segment that is still there."""
+        while len(self._sources) > 1:
+            segment = self._open_later(self._sources[0])
+            if segment is not None:
+                return segment
+            del self._sources[0]
+        try:
+            return self._open(self._sources[0])
+        except NotFound:
+            now = name_now(Path(self._sources[0]))
+            if now is None:
+                raise
+            return self._open(now)
+
     def _open_later(self, source: Path | str) -> SegmentReader | None:
         """A segment that was there when the first was opened; None where it is gone since.
 
@@ -139,10 +154,9 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         try:
             return self._open(path)
         except NotFound:
-            number = path.name.partition(".")[0]
-            now = [each for each in segments_of(path.parent) if each.name.startswith(f"{number}.")]
-            if now:
-                return self._open(now[0])
+            now = name_now(path)
+            if now is not None:
+                return self._open(now)
         gone = f"{path.name}: removed while the recording was read"
         if self._strict:
             raise BadData(f"{gone}.", "Without --strict what can be read is read.")

@@ -16,7 +16,6 @@ from megabot_cli.recording.answers import messages_in
 from megabot_cli.recording.format_v1 import (
     MAX_PAYLOAD_BYTES,
     Header,
-    encode_records,
 )
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.recording.record import MessageLine, Record
@@ -25,6 +24,7 @@ from megabot_cli.recording.stream_redaction import STREAMED, Cleaned, StreamReda
 from megabot_cli.recording.unpacking import unpack
 from megabot_cli.storage.askers import ASKER, HELD, NOTES, Askers
 from megabot_cli.storage.housekeeping import Housekeeping
+from megabot_cli.storage.record_batch import Batch, lost_record
 from megabot_cli.storage.segment_writer import SegmentWriter
 from megabot_cli.storage.told import OF_MESSAGE, Gap, Item, payload_of, queued_size
 
@@ -34,36 +34,6 @@ _BATCH_BYTES: Final = 256 * 1024
 _LOOK_EACH_NS: Final = 1_000_000_000  # whether the file is still there
 
 _MOST_NAMES: Final = 4096
-
-
-class _Batch:
-    """Records that are written together, and what a segment counts of them."""
-
-    def __init__(self, t: int) -> None:
-        self.records: list[MessageLine | Record] = []
-        self.payload_bytes = 0
-        self.redactions = 0
-        self.t = t  # of the last record
-
-    def add(self, record: Record) -> None:
-        self.records.append(record)
-        self.redactions += len(record.redacted or ())
-        self.t = record.t
-
-    def lines(self) -> bytes:
-        """The records as they are written; one that no line can say becomes a fault."""
-        try:
-            return encode_records(self.records)
-        except Exception:
-            self._replace_unwritable()
-            return encode_records(self.records)
-
-    def _replace_unwritable(self) -> None:
-        for place, record in enumerate(self.records):
-            try:
-                encode_records([record])
-            except Exception as fault:
-                self.records[place] = _lost(record.n, record.t, record.kind, fault)
 
 
 class RecordingWriter:
@@ -106,15 +76,23 @@ class RecordingWriter:
         self.bytes = 0
         self.redactions = 0
         self.segments = 0
+        # Of what waits still: the disk refused something after it. Here never, for nothing is.
+        self.written_of_refused = 0
         # When the oldest record was put that is taken from the queue and not written.
         self.held_since_ns: int | None = None
 
     def open_segment(self) -> None:
-        """Begin the next segment."""
+        """Begin the first segment."""
+        self._go_on_in(self._next_segment())
+
+    def _next_segment(self) -> SegmentWriter:
         self._header.segment = self.segments + 1
-        self._segment = SegmentWriter(self._folder, self._header)
+        return SegmentWriter(self._folder, self._header)
+
+    def _go_on_in(self, segment: SegmentWriter) -> None:
+        self._segment = segment
         self._segment_since_ns = self._synced_ns = self._clock()
-        self._header.previous = self._segment.name
+        self._header.previous = segment.name
         self.segments += 1
         if self.segments == 1:
             self._housekeeping.begin()
@@ -132,7 +110,7 @@ class RecordingWriter:
         taken: list[Item] = []
         notes = 0
         self.held_since_ns = queue[0][0] if queue else None
-        batch = _Batch(self._t)
+        batch = Batch(self._t)
         most = min(most, BATCH_RECORDS)
         while queue and len(batch.records) < most and batch.payload_bytes < _BATCH_BYTES:
             item = queue.popleft()
@@ -175,9 +153,7 @@ class RecordingWriter:
             segment.look_for_it()
         too_old = now - self._segment_since_ns >= self._settings.segment_age_s * 1e9
         if segment.records and (too_old or segment.bytes >= self._settings.segment_bytes):
-            # What waits in the queue may have come before now, and must not come before the end.
-            self._seal(self._t)
-            self.open_segment()
+            self._rotate()
         elif (
             self._settings.fsync == "interval"
             and now - self._synced_ns >= self._settings.fsync_interval_s * 1e9
@@ -185,13 +161,35 @@ class RecordingWriter:
             segment.sync()
             self._synced_ns = now
 
+    def _rotate(self) -> None:
+        """Seal the segment and go on in the next.
+
+        Where there is no room for that this one has no end, and can still tell what is missing.
+        """
+        segment = self._open()
+        # What waits in the queue may have come before now, and must not come before the end.
+        segment.write_end(self._n + 1, self._t)
+        try:
+            # Whoever sees the next one finds the end of this one written.
+            following = self._next_segment()
+        except OSError:
+            segment.take_back_end()
+            raise
+        try:
+            segment.finish()
+        except OSError:
+            following.discard()
+            raise
+        self._sealed(segment)
+        self._go_on_in(following)
+
     def seal(self) -> None:
         """End the segment, and with it the recording."""
-        self._seal(self._now_t())
-
-    def _seal(self, t: int) -> None:
         segment = self._open()
-        segment.seal(self._n + 1, t)
+        segment.seal(self._n + 1, self._now_t())
+        self._sealed(segment)
+
+    def _sealed(self, segment: SegmentWriter) -> None:
         self._n += 1
         self._segment = None
         self._housekeeping.sealed(segment.sealed_path)
@@ -200,13 +198,15 @@ class RecordingWriter:
         """Wait until what was sealed is compressed, and what is old is gone."""
         self._housekeeping.finish()
 
-    def seal_after_fault(self, fault: str, dropped: int) -> None:
-        """Say in the recording what is missing and end it, if the disk has room again."""
+    def seal_after_fault(self, fault: str, fault_ns: int, dropped: int) -> None:
+        """Say in the recording what is missing since `fault_ns`, and end it, if the disk has room
+        again."""
         if self._segment is None:
             return
         t = self._now_t()
-        last_words = _Batch(t)
-        last_words.add(Record(n=self._n + 1, t=t, kind="fault", note=fault))
+        last_words = Batch(t)
+        failed_t = max(self._t, (fault_ns - self._start_ns) // 1000)
+        last_words.add(Record(n=self._n + 1, t=failed_t, kind="fault", note=fault))
         last_words.add(Record(n=self._n + 2, t=t, kind="gap", lost=dropped))
         segment = self._segment
         # No room, no last words: it stays unclean, which says the same to a reader.
@@ -222,7 +222,7 @@ class RecordingWriter:
     def _now_t(self) -> int:
         return max(self._t, (self._clock() - self._start_ns) // 1000)
 
-    def _append(self, batch: _Batch) -> None:
+    def _append(self, batch: Batch) -> None:
         records = batch.records
         if not records:
             return
@@ -236,7 +236,7 @@ class RecordingWriter:
         self.bytes += len(lines)
         self.redactions += batch.redactions
 
-    def _add_messages(self, batch: _Batch, item: Item) -> None:
+    def _add_messages(self, batch: Batch, item: Item) -> None:
         """The message of an item, or those that came together."""
         *outer, data = item
         n, t = self._n + len(batch.records), batch.t
@@ -363,12 +363,7 @@ class RecordingWriter:
             )
             return self._streams.redact_record(record, cleaned)
         except Exception as fault:  # one odd record must not end the recording, nor go unseen
-            return _lost(n, t, item[1], fault)
-
-
-def _lost(n: int, t: int, kind: str, fault: Exception) -> Record:
-    note = f"a record of kind {kind!r:.20} was lost: {type(fault).__name__}"
-    return Record(n=n, t=t, kind="fault", note=note)
+            return lost_record(n, t, item[1], fault)
 
 
 def _whole(item: Item) -> Item:

@@ -18,11 +18,12 @@ from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import ENDING, last_lines
 from megabot_cli.storage.index_file import index_bytes, remove_index
 from megabot_cli.storage.line_source import cannot_read
-from megabot_cli.storage.recording_folder import recording_folders, segments_of
+from megabot_cli.storage.recording_folder import name_now, recording_folders, segments_of
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
 _TAIL_BYTES: Final = 64 * 1024
+_LOOKS_AGAIN: Final = 2
 _MOST_SHOWN: Final = 5
 RECORDS: Final = "`megabot relay` records while it runs."
 
@@ -133,10 +134,23 @@ def _why(fault: MegabotError) -> str:
 
 def describe_recording(path: Path) -> RecordingInfo:
     """Read the first and the last line of a recording (a folder or one file)."""
-    segments = segments_of(path) if path.is_dir() else [path]
+    for _ in range(_LOOKS_AGAIN):
+        try:
+            return _described(path)
+        except (NotFound, FileNotFoundError):
+            if not path.is_dir():
+                raise
+            # A segment was sealed, packed or removed while we looked.
+    return _described(path)
+
+
+def _described(path: Path) -> RecordingInfo:
     with open_recording(path) as reader:
         header = reader.header
         first = next(iter(reader), None)
+    segments = segments_of(path) if path.is_dir() else [path]
+    if not segments:
+        raise NotFound(f"There is no recording {path}.")
     newest = _last_line(segments[-1])
     last = newest
     if newest is None and len(segments) > 1:
@@ -155,13 +169,21 @@ def describe_recording(path: Path) -> RecordingInfo:
         upstream=header.upstream if header is not None else "",
         tool=header.tool if header is not None else "",
         records=max(0, records),
-        bytes=sum(segment.stat().st_size + index_bytes(segment) for segment in segments),
+        bytes=sum(map(_bytes_of, segments)),
         duration_s=last.t / 1e6 if last is not None else 0.0,
         segments=len(segments),
         clean=isinstance(newest, End) and header is not None,
         live=segments[-1].suffix == PART and is_being_written(segments[-1]),
         made_at=_made_at(header, segments[0]),
     )
+
+
+def _bytes_of(segment: Path) -> int:
+    """Those of a segment with its index, also where it has another name by now; 0 for none."""
+    with contextlib.suppress(FileNotFoundError):
+        return segment.stat().st_size + index_bytes(segment)
+    now = name_now(segment)
+    return now.stat().st_size + index_bytes(now) if now is not None else 0
 
 
 def remove_if_empty(recording: Path) -> None:
@@ -177,7 +199,18 @@ def remove_if_empty(recording: Path) -> None:
 
 
 def _last_line(segment: Path) -> Record | End | None:
-    """The last whole record of a segment, from its end; None when there is none."""
+    """The last whole record of a segment, from its end, also where it has another name by now;
+    None when there is none."""
+    try:
+        return _last_line_of(segment)
+    except FileNotFoundError:
+        now = name_now(segment)
+        if now is None:
+            raise
+        return _last_line_of(now)
+
+
+def _last_line_of(segment: Path) -> Record | End | None:
     if segment.suffix == ENDING:
         for line in reversed(last_lines(segment)):
             with contextlib.suppress(BadLine):
@@ -214,12 +247,13 @@ def _last_of_all(segment: Path) -> Record | End | None:
 def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None = None) -> Path:
     """The recording that an operator means: a path, `last`, an id, or the start of one id.
 
-    NotFound when there is none, or when several ids start so. Among the `unreadable` are put
-    those that may be newer than the last.
+    A folder in which one recording lies stands for that. NotFound when there is none, or when
+    several lie there or their ids start so. Among the `unreadable` are put those that may be
+    newer than the last.
     """
     if os.sep in name or name in (".", "..") or Path(name).is_file():
         if Path(name).exists():
-            return Path(name)
+            return _only_recording(Path(name))
         raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
     if name == "last":
         return _newest(folder, unreadable)
@@ -233,8 +267,24 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
         shown = ", ".join(found[:_MOST_SHOWN]) + (" …" if len(found) > _MOST_SHOWN else "")
         raise NotFound(f"{len(found)} recordings begin with {name}.", f"Say more of one: {shown}")
     if Path(name).exists():
-        return Path(name)
+        return _only_recording(Path(name))
     raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
+
+
+def _only_recording(path: Path) -> Path:
+    """The one recording in a folder of recordings; whatever else has that path, as it is."""
+    try:
+        inner = recording_folders(path) if path.is_dir() and not segments_of(path) else []
+    except OSError:
+        return path  # who opens it tells why
+    if len(inner) > 1:
+        shown = ", ".join(map(str, inner[-_MOST_SHOWN:]))
+        more = "… " if len(inner) > _MOST_SHOWN else ""
+        raise NotFound(
+            f"{path} holds {len(inner)} recordings.",
+            f"Name one of them, the newest last: {more}{shown}",
+        )
+    return inner[0] if inner else path
 
 
 def _newest(folder: Path, unreadable: list[Unreadable] | None) -> Path:

@@ -9,7 +9,8 @@ from typing import Any, Final
 
 import msgspec
 
-from megabot_cli.recording.derived_header import HOLES, MADE_FROM, derived_header
+from megabot_cli.recording.chosen_label import narrowed_label
+from megabot_cli.recording.derived_header import CHOSEN, HOLES, MADE_FROM, derived_header
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.held_streams import HeldStreams, without_secrets
 from megabot_cli.recording.line_edit import KNOWN, decode_fields, edit_line, unknown_fields
@@ -78,6 +79,8 @@ class _Sanitizer:
     def header(self, source: SourceReader) -> bytes:
         header = source.header or Header(recording="")
         labels = {"made_by": "sanitize", HOLES: "sanitize"}
+        if self._dropping.types:
+            labels[CHOSEN] = narrowed_label(self._redactor.clean(header.labels.get(CHOSEN, "")))
         unknown = (
             unknown_fields(source.header_line, Header.__struct_fields__) if source.header else {}
         )

@@ -40,6 +40,8 @@ class SegmentWriter:
         self._last_t = 0
         self._redactions = 0
         self._unsynced = False
+        self._end: End | None = None
+        self._before_end: tuple[int, hashlib._Hash] | None = None
         self.records = 0
         self.bytes = 0
         try:
@@ -47,7 +49,7 @@ class SegmentWriter:
             self._append(encode_header(header))
             self._index = IndexBuilder(self.bytes)
         except OSError:
-            os.close(self._descriptor)
+            self.discard()
             raise
 
     def write(
@@ -78,6 +80,11 @@ class SegmentWriter:
     def seal(self, n: int, t: int) -> None:
         """Write the `end` record (number `n`, at `t`), give the file its final name, and put its
         index beside it."""
+        self.write_end(n, t)
+        self.finish()
+
+    def write_end(self, n: int, t: int) -> None:
+        """Write the `end` record; `finish` or `take_back_end` follows."""
         end = End(
             n=n,
             t=t,
@@ -89,9 +96,27 @@ class SegmentWriter:
             redactions=self._redactions,
             sha256=self._digest.hexdigest(),
         )
+        self._before_end = self.bytes, self._digest.copy()
         self._append(encode_end(end))
-        self.sync()
-        self.path.rename(self.sealed_path)
+        self._end = end
+
+    def take_back_end(self) -> None:
+        """The segment goes on after all."""
+        assert self._before_end is not None
+        self.bytes, self._digest = self._before_end
+        self._end = self._before_end = None
+        self._cut_back()
+
+    def finish(self) -> None:
+        """Have the disk keep it, under its final name. OSError leaves it without its end."""
+        end = self._end
+        assert end is not None
+        try:
+            self.sync()
+            self.path.rename(self.sealed_path)
+        except OSError:
+            self.take_back_end()
+            raise
         sync_folder(self.path.parent)
         self.abandon()
         # Who searches the segment without one makes it, or does without.
@@ -104,6 +129,12 @@ class SegmentWriter:
             os.close(self._descriptor)
             self._descriptor = -1
 
+    def discard(self) -> None:
+        """Close and remove the file; for one that no record was written to."""
+        self.abandon()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
     def _append(self, lines: bytes) -> None:
         view = memoryview(lines)
         written = 0
@@ -111,12 +142,16 @@ class SegmentWriter:
             while written < len(view):
                 written += os.write(self._descriptor, view[written:])
         except OSError:
-            os.ftruncate(self._descriptor, self.bytes)
-            os.lseek(self._descriptor, self.bytes, os.SEEK_SET)
+            self._cut_back()
             raise
         self._digest.update(lines)
         self.bytes += len(lines)
         self._unsynced = True
+
+    def _cut_back(self) -> None:
+        """Remove what is behind the last whole line that counts."""
+        os.ftruncate(self._descriptor, self.bytes)
+        os.lseek(self._descriptor, self.bytes, os.SEEK_SET)
 
 
 def _hold(descriptor: int) -> None:

@@ -25,6 +25,7 @@ from megabot_cli.storage.recording_reader import RecordingReader
 from megabot_cli.storage.segment_reader import SegmentReader
 from megabot_cli.storage.segment_writer import PART, is_being_written
 
+_LOOKS: Final = 3
 _MOST_PROBLEMS: Final = 50
 _NOT_TOLD: Final = ("sequence", "counts", "sha256")
 
@@ -97,9 +98,10 @@ def verify(
         for segment in reader.segments():
             check.segment(segment)
     check.end()
-    found.live = _is_live(source)
+    found.live = _is_live(source, found.segments)
     found.clean = (
         found.sealed
+        and not found.live
         and not (found.holes or found.time_went_back or found.foreign_segments)
         and not (found.bad_lines or found.torn_bytes)
         and found.sha256_ok is not False
@@ -272,9 +274,23 @@ class _Check:
             self.found.problems.append(text)
 
 
-def _is_live(source: Path | str) -> bool:
+def _is_live(source: Path | str, read: int) -> bool:
+    """Whether it is being written; what was the last of the segments that were `read` may have
+    been sealed meanwhile."""
     if source == "-":
         return False
     path = Path(source)
-    last = segments_of(path)[-1] if path.is_dir() else path
-    return last.suffix == PART and is_being_written(last)
+    for _ in range(_LOOKS):
+        try:
+            segments = segments_of(path) if path.is_dir() else [path]
+        except OSError:
+            return False  # removed meanwhile
+        if len(segments) > read:
+            return True
+        if not segments or segments[-1].suffix != PART:
+            return False
+        if is_being_written(segments[-1]):
+            return True
+        if segments[-1].exists():
+            return False  # a crash left it
+    return True  # it has been sealed each time that we looked

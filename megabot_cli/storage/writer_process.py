@@ -117,6 +117,7 @@ class WriterProcess:
         self.bytes = 0
         self.redactions = 0
         self.segments = 0
+        self.written_of_refused = 0
 
     def start(self) -> None:
         """Start the process, which takes a while to get ready; nothing is written yet."""
@@ -178,7 +179,7 @@ class WriterProcess:
         """As `RecordingWriter.write_batch`, but for `most`; a pack is written whole.
 
         It keeps house too: one answer of the child serves both. Where the disk refuses, the
-        packs are kept.
+        packs are kept, and `written_of_refused` says how many of their records are written.
         """
         if self._told is not self._known.now:
             # What was packed before the secret was known may hold it as well.
@@ -193,7 +194,12 @@ class WriterProcess:
             if travelling >= _BATCH_BYTES:
                 break
         contents = [pack.content for pack in taken]
-        self._ask("write", list(map(len, contents)), packs=contents)
+        written = self.records
+        try:
+            self._ask("write", list(map(len, contents)), packs=contents)
+        except OSError:
+            self.written_of_refused = self.records - written
+            raise
         self._kept_at = time.monotonic()
         for pack in taken:
             self._packs.popleft()
@@ -213,9 +219,9 @@ class WriterProcess:
     def finish(self) -> None:
         """Nothing: the process does that before it ends."""
 
-    def seal_after_fault(self, fault: str, dropped: int) -> None:
+    def seal_after_fault(self, fault: str, fault_ns: int, dropped: int) -> None:
         with contextlib.suppress(OSError):
-            self._ask("seal_after_fault", fault, dropped)
+            self._ask("seal_after_fault", fault, fault_ns, dropped)
         self._end()
 
     def _ask(self, word: str, *arguments: Any, packs: Sequence[bytearray] = ()) -> None:
@@ -299,7 +305,7 @@ class Child:
         self._writer: RecordingWriter | None = None
 
     def do(self, word: str, arguments: tuple[Any, ...]) -> None:
-        """Raises OSError as the writer does; nothing of a word that failed is written."""
+        """Raises OSError as the writer does; of a word that failed a part may be written."""
         if word == "open":
             self._open(*arguments)
             return

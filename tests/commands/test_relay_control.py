@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,7 +10,11 @@ import pytest
 
 from megabot_cli.commands import relay_control
 from megabot_cli.commands.invocation import Invocation
+from megabot_cli.errors import MegabotError
+from megabot_cli.recording.selection import Selection
 from megabot_cli.terminal.memory_console import MemoryConsole
+from tests.storage.conftest import marks, segment_bytes
+from tests.support.disks import small_disk
 
 SESSION = {
     "profile": "default",
@@ -73,3 +78,18 @@ def test_whose_each_is_stands_there_where_one_is_of_another_profile(
     assert heading.split()[place - 1] == before
     assert (first.split()[place], second.split()[place]) == ("default", "staging")
     assert "staging" in on_80_columns(monkeypatch, command, other)
+
+
+@pytest.mark.parametrize("files", [3, 4])
+def test_a_part_of_a_dump_that_finds_no_room_leaves_the_whole_and_says_where_that_is(
+    tmp_path: Path, files: int
+) -> None:
+    with small_disk(tmp_path / "disk", f"size=1m,nr_inodes={files}") as disk:
+        whole = disk / "rec_1"
+        whole.mkdir()
+        (whole / "000001.jsonl").write_bytes(segment_bytes(marks(3)))
+        with pytest.raises(MegabotError, match="No space left") as caught:
+            relay_control._part_of(whole, Selection(limit=1))
+        assert str(whole) in (caught.value.hint or "")
+        assert list(disk.iterdir()) == [whole]
+        assert [path.name for path in whole.iterdir()] == ["000001.jsonl"]

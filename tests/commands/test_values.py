@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from megabot_cli.commands.values import duration, json_object, pairs, times_as_fast
+from megabot_cli.commands.values import duration, json_object, pairs, size_in_bytes, times_as_fast
 from megabot_cli.errors import BadData, WrongUsage
 
 
@@ -21,6 +21,19 @@ def test_a_duration_has_a_unit_or_is_seconds(text: str, seconds: float) -> None:
 def test_anything_else_is_no_duration(text: str) -> None:
     with pytest.raises(typer.BadParameter):
         duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("500MB", 500_000_000), ("1.5KiB", 1536), ("10 G", 10**10), ("7", 7)]
+)
+def test_a_size_has_a_unit_or_is_bytes(text: str, size: int) -> None:
+    assert size_in_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "much", "-1", "1e9", "9" * 400, "9" * 400 + "GiB"])
+def test_anything_else_is_no_size(text: str) -> None:
+    with pytest.raises(typer.BadParameter):
+        size_in_bytes(text)
 
 
 @pytest.mark.parametrize("text", ["nan", "inf", "0", "1001", "-1", "quick"])

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,7 @@ import pytest
 from megabot_cli.storage.recording_folder import is_sealed
 from tests.faults.rig import Rig
 from tests.faults.upstreams import echo
+from tests.support.disks import small_disk
 
 # Loaded by Python itself in the relay and in its writer process.
 SLOW_DISK = """
@@ -25,21 +24,6 @@ for _name in ("fsync", "fdatasync"):
         return _true(file)
     setattr(os, _name, _slow)
 """
-
-
-@contextlib.contextmanager
-def small_disk(folder: Path, options: str) -> Iterator[Path]:
-    """A file system of its own."""
-    folder.mkdir()
-    mounting = ["mount", "-t", "tmpfs", "-o", options, "megabot-test", str(folder)]
-    try:
-        subprocess.run(mounting, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("no file system can be mounted here: this needs root on Linux")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 async def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(

@@ -25,11 +25,11 @@ from megabot_cli.relay.loop_lag import EVERY_S
 from tests.faults.rig import Rig, open_rig
 from tests.faults.test_client_faults import Flood, raw_client
 from tests.faults.test_credential_faults import RENEWED, Issuer, talk
-from tests.faults.test_disk_faults import small_disk
 from tests.faults.upstreams import echo
 from tests.peers.programs import needs
 from tests.peers.prometheus import Prometheus, running_prometheus
 from tests.support.certificates import make_aged_certificate, make_certificate
+from tests.support.disks import small_disk
 from tests.support.ports import kept_port
 from tests.support.processes import Processes, processes, running_processes, wait_until
 from tests.telemetry.promql import RULES

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -44,6 +45,25 @@ def test_what_no_clock_shows_is_no_time_but_may_be_a_mark(text: str) -> None:
     with pytest.raises(WrongUsage, match=f"{text} is no time of day"):
         parse_place(text, "--from")
     assert parse_place(f"mark={text}", "--from") == Place("mark", name=text)
+
+
+@pytest.mark.parametrize("text", ["0001-01-01T00:00", "9999-12-31T23:59:59"])
+@pytest.mark.parametrize("zone", ["Asia/Tokyo", "America/Lima"])
+def test_a_time_beyond_the_calendar_is_told(
+    monkeypatch: pytest.MonkeyPatch, text: str, zone: str
+) -> None:
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        with pytest.raises(WrongUsage, match=f"--from: no recording is of {text}"):
+            parse_place(text, "--from")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_an_offset_of_any_length_is_one() -> None:
+    assert parse_place("9" * 400 + "h", "--from") == Place("offset", 10**18)
 
 
 def test_a_wall_time_is_settled_from_the_start_of_the_recording() -> None:

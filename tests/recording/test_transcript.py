@@ -335,3 +335,48 @@ def test_of_several_flat_clients_an_answer_goes_to_the_one_that_it_names() -> No
     )
     assert [part.payload["content"] for part in ann.answer.parts] == ["one"]
     assert [part.payload["content"] for part in bob.answer.parts] == ["two"]
+
+
+def test_what_refuses_a_binary_message_is_no_answer_to_what_is_asked_meanwhile() -> None:
+    binary = Record(
+        n=111, t=110_000, kind="message", direction="to_upstream", link="link_1",
+        opcode="binary", size=1, data_b64="AA==",
+    )  # fmt: skip
+    refusal = said(120, "to_client", "connection_error", {"code": 400, "error": "invalid"})
+    earlier = (asked(10, "First?", "q0"), whole(20, "Yes.", to="q0"))
+    turns = given_by(*earlier, asked(100, "Why?"), binary, refusal, whole(500, "Because."))
+    answers = {turn.record.n: [part.type for part in turn.answer.parts] for turn in turns}
+    answered = {11: ["chat_receive"], 101: ["chat_receive"]}
+    assert answers == {**answered, 111: [], 121: ["connection_error"]}
+    told = turns[-1]
+    assert (told.belongs, told.asked_n) == (True, 111)
+
+
+def test_what_refuses_a_binary_message_is_no_answer_to_a_flat_one() -> None:
+    def flat(t: int, direction: str, text: str, **fields: Any) -> Record:
+        return Record(
+            n=t + 1, t=t * 1000, kind="message", direction=direction, link="link_1", data=text,
+            **fields,
+        )  # fmt: skip
+
+    binary = flat(110, "to_upstream", "", opcode="binary", data_b64="AA==")
+    binary.data = None
+    turns = given_by(
+        flat(100, "to_upstream", '{"type":"message","content":"Why?"}', type="message"),
+        binary,
+        flat(120, "to_client", "Error 400: $: expected JSON as text, got binary data"),
+        flat(500, "to_client", '{"type":"message","content":"So."}', type="message"),
+    )
+    told = [(turn.record.n, turn.asked_n) for turn in turns]
+    assert told == [(101, None), (111, None), (121, 111)]
+    assert [part.type for part in turns[0].answer.parts] == ["message"]
+
+
+def test_of_an_upstream_that_names_nothing_the_request_under_way_is_refused() -> None:
+    binary = Record(
+        n=111, t=110_000, kind="message", direction="to_upstream", link="link_1",
+        opcode="binary", size=1, data_b64="AA==",
+    )  # fmt: skip
+    refusal = said(120, "to_client", "connection_error", {"code": 400, "error": "invalid"})
+    turns = given_by(asked(100, "Why?"), binary, refusal)
+    assert [(turn.record.n, len(turn.answer.parts)) for turn in turns] == [(101, 1), (111, 0)]

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import re
 import shutil
+import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.scripts.conftest import Operator
+from tests.support.disks import small_disk
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
@@ -142,6 +147,77 @@ def test_a_part_is_cut_shown_sanitized_and_merged(stranger: Operator, tmp_path: 
     assert '"content":"‹redacted:' in done.stdout
 
 
+@pytest.mark.parametrize("words", [("--type", "chat_*"), ("--session", "sess_1", "--until", "n=9")])
+def test_a_part_differs_in_nothing_from_what_it_was_cut_from(
+    stranger: Operator, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    part = str(tmp_path / "part.jsonl")
+    assert stranger.types("rec", "cut", str(SEALED), part, *words).returncode == 0
+    for pair in ((str(SEALED), part), (part, str(SEALED))):
+        done = stranger.types("rec", "diff", *pair)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1), done.stdout
+        assert f"{part} was cut by {words[0]} " in done.stderr
+        assert "only that of the other is compared" in done.stderr
+
+
+def test_no_secret_that_was_typed_to_choose_stands_in_the_part(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    part = tmp_path / "part.jsonl"
+    for words in (("--id", "token=abcdefgh12345678"), ("--grep", "sk-abcdefgh12345678")):
+        cut = stranger.types("rec", "cut", str(SEALED), str(part), *words, "--force")
+        assert cut.returncode == 0
+        assert b"abcdefgh12345678" not in part.read_bytes()
+        assert stranger.types("rec", "verify", str(part), "--no-secrets").returncode == 0
+
+
+@pytest.mark.parametrize("more", [(), ("--drop", "chat_stream")])
+def test_no_secret_stands_in_the_words_of_a_cut_that_was_sanitized(
+    stranger: Operator, tmp_path: Path, more: tuple[str, ...]
+) -> None:
+    part, safe = tmp_path / "part.jsonl", tmp_path / "safe.jsonl"
+    assert stranger.types("rec", "cut", str(SEALED), str(part), "--id", "K-123456").returncode == 0
+    assert b"K-123456" in part.read_bytes()
+    pattern = ("--pattern", r"K-\d{6}")
+    done = stranger.types("rec", "sanitize", str(part), str(safe), *pattern, *more)
+    assert done.returncode == 0
+    assert b"K-123456" not in safe.read_bytes()
+
+
+def test_what_a_part_by_words_that_were_not_kept_lacks_is_told_with_the_reason(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    part = str(tmp_path / "part.jsonl")
+    assert stranger.types("rec", "cut", str(SEALED), part, "--grep", "Gr").returncode == 0
+    done = stranger.types("rec", "diff", str(SEALED), part)
+    assert done.returncode == 13
+    assert f"{part} was cut by --grep '…': what it left out counts as missing" in done.stderr
+
+
+def test_of_a_part_made_without_types_no_whole_is_compared_as_if_it_had_them(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    part, less = str(tmp_path / "part.jsonl"), str(tmp_path / "less.jsonl")
+    assert stranger.types("rec", "cut", str(SEALED), part, "--type", "chat_*").returncode == 0
+    dropping = ("--drop", "chat_stream")
+    assert stranger.types("rec", "sanitize", part, less, *dropping).returncode == 0
+    done = stranger.types("rec", "diff", str(SEALED), less)
+    assert done.returncode == 13
+    assert "--type 'chat_*' | …: what it left out counts as missing" in done.stderr
+
+
+def test_more_than_may_be_open_at_a_time_are_no_bad_recordings(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    for number in range(40):
+        shutil.copy(SEALED / "000001.jsonl", tmp_path / f"{number}.jsonl")
+    done = stranger.shell(f"cd {tmp_path}; ulimit -n 30; megabot rec merge *.jsonl all.jsonl")
+    assert done.returncode == 1
+    assert "cannot be read: Too many open files" in done.stderr
+    assert "ulimit -n" in done.stderr
+    assert not (tmp_path / "all.jsonl").exists()
+
+
 def test_nothing_wanted_makes_an_empty_recording_and_says_so(stranger: Operator) -> None:
     done = stranger.types("rec", "cut", str(SEALED), "-", "--type", "nothing")
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 2)
@@ -240,6 +316,56 @@ def test_prune_says_what_goes_and_wants_a_word_before_it_does(
     assert (done.returncode, folder.exists()) == (0, False)
     assert "removed 1 segment" in done.stderr
     assert stranger.types("recordings", "prune", "--keep-bytes", "lots").returncode == 2
+
+
+def test_prune_ends_with_14_where_nothing_can_be_removed_and_names_the_first(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "size=1m") as disk:
+        for name in ("rec_1", "rec_2"):
+            shutil.copytree(SEALED, disk / name)
+        before = sorted(disk.rglob("*"))
+        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        folder = {"MEGABOT_RECORDING_FOLDER": str(disk)}
+        done = stranger.types("rec", "prune", "--keep-bytes", "0", "--yes", env=folder)
+        assert done.returncode == 14
+        assert "6 of 6 segments could not be removed; the first, " in done.stderr
+        assert f"{disk}/rec_1/000001.jsonl: Read-only file system" in done.stderr
+        assert sorted(disk.rglob("*")) == before
+
+
+def test_prune_of_many_leaves_what_is_written_and_what_a_reader_has_open(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    kept = stranger.home / "recordings"
+    day_s = 86_400
+    for days in range(60):
+        folder = kept / f"rec_{days:02d}"
+        folder.mkdir(parents=True)
+        shutil.copy(SEALED / "000001.jsonl", folder)
+        at = time.time() - (60 - days) * day_s
+        os.utime(folder / "000001.jsonl", (at, at))
+    live = kept / "rec_live"
+    live.mkdir()
+    with (
+        (live / "000001.jsonl.part").open("wb") as written,
+        (kept / "rec_00" / "000001.jsonl").open("rb") as read,
+    ):
+        fcntl.flock(written, fcntl.LOCK_EX)
+        os.utime(live / "000001.jsonl.part", (0, 0))
+        whole = (SEALED / "000001.jsonl").read_bytes()
+        size = str(10 * len(whole))
+        for limit, gone in ((("--keep-days", "30.5"), 30), (("--keep-bytes", size), 20)):
+            dry = stranger.types("rec", "prune", *limit, "--dry-run", "--json")
+            facts = json.loads(dry.stdout)
+            assert (len(facts["segments"]), facts["bytes"]) == (gone, gone * len(whole))
+            done = stranger.types("rec", "prune", *limit, "--yes")
+            assert (done.returncode, f"removed {gone} segments" in done.stderr) == (0, True)
+        assert sorted(path.name for path in kept.iterdir()) == [
+            *(f"rec_{days}" for days in range(50, 60)),
+            "rec_live",
+        ]
+        assert read.read() == whole
 
 
 def test_what_was_chosen_in_vain_is_told(stranger: Operator, tmp_path: Path) -> None:

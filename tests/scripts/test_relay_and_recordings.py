@@ -421,4 +421,5 @@ def test_a_replay_of_nothing_is_not_one_that_went_well(
 ) -> None:
     done = recorded.types("replay", "last", *chosen)
     assert (done.returncode, done.stdout) == (9, "")
-    assert "no message to send" in done.stderr
+    assert "no message to send in what was chosen" in done.stderr
+    assert "Choose less narrowly" in done.stderr

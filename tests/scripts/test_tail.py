@@ -166,6 +166,7 @@ def test_fields_are_columns_in_text_and_keys_in_json(stranger: Operator) -> None
         (("relay",), 9, "No relay runs"),
         (("--direct",), 2, "upstream"),
         (("upstream", "--no-follow"), 2, "upstream has no history"),
+        (("--record", "kept"), 2, "--record keeps what comes live"),
     ],
 )
 def test_wrong_use_is_told(

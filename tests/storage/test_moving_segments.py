@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import gzip
 import shutil
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from megabot_cli.errors import BadData
+from megabot_cli.storage.foreign import open_any
+from megabot_cli.storage.losses import with_losses
+from megabot_cli.storage.recording_folder import segments_of
 from megabot_cli.storage.recording_reader import open_recording
+from megabot_cli.storage.recordings_list import list_recordings
+from megabot_cli.storage.verification import verify
+from tests.storage.conftest import LIMIT_S, NewRecorder
 
 SEALED = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
 
@@ -51,3 +60,54 @@ def test_what_is_removed_meanwhile_is_told(live: Path) -> None:
         (live / "000003.jsonl.part").unlink()
         with pytest.raises(BadData, match="removed while"):
             list(reader)
+
+
+@contextmanager
+def meanwhile(does: Callable[[], object]) -> Iterator[None]:
+    """Do it again and again on a thread of its own."""
+    over = threading.Event()
+
+    def again_and_again() -> None:
+        while not over.is_set():
+            does()
+
+    thread = threading.Thread(target=again_and_again)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_segment_that_gets_another_name_is_seen_under_one_of_the_two(live: Path) -> None:
+    plain, packed = live / "000002.jsonl", live / "000002.jsonl.zst"
+
+    def rename_twice() -> None:
+        plain.rename(packed)
+        packed.rename(plain)
+
+    with meanwhile(rename_twice):
+        for _ in range(2000):
+            assert [path.name[:6] for path in segments_of(live)] == ["000001", "000002", "000003"]
+
+
+def test_of_a_recording_whose_segments_are_sealed_all_the_time_nothing_is_told_lost(
+    new_recorder: NewRecorder, tmp_path: Path
+) -> None:
+    recorder = new_recorder(segment_bytes=4096, flush_s=0.01, writer="thread")
+
+    def record_a_segment() -> None:
+        for _ in range(15):
+            recorder.put("message", data="x" * 300)
+        recorder.flush(LIMIT_S)
+
+    record_a_segment()
+    with meanwhile(record_a_segment):
+        while recorder.segments < 200:
+            with open_any(recorder.folder) as reader:
+                told = [record for record, _ in with_losses(reader) if record.kind != "message"]
+                assert told == []
+            found = verify(recorder.folder)
+            assert (found.holes, found.clean) == (0, False)
+            assert [info.id for info in list_recordings(tmp_path)] == [recorder.id]

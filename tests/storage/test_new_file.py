@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -12,6 +13,7 @@ import pytest
 
 from megabot_cli.errors import MegabotError, WrongUsage
 from megabot_cli.storage.new_file import NewFile
+from tests.support.disks import small_disk
 
 
 class Stopped(BaseException):
@@ -122,3 +124,30 @@ def test_a_folder_that_is_none_is_wrong_usage(
         ):
             pass
         assert caught.value.hint == f"There is no folder {tmp_path / folder}; make it first."
+
+
+def test_what_the_disk_has_no_room_for_leaves_nothing_and_says_what_to_do(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
+        with (
+            pytest.raises(MegabotError, match="No space left") as caught,
+            NewFile(disk / "x") as file,
+        ):
+            file.write(b"x" * 1_000_000)
+        assert caught.value.hint == "Make room, or write somewhere else."
+        assert list(disk.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])
+def test_where_files_have_one_name_only_one_is_made_all_the_same_and_none_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "link", refuse)
+    with NewFile(tmp_path / "x") as file:
+        file.write(b"new")
+    assert [each.read_bytes() for each in tmp_path.iterdir()] == [b"new"]
+    with pytest.raises(WrongUsage, match="there already"), NewFile(tmp_path / "y"):
+        (tmp_path / "y").write_bytes(b"another's")
+    assert (tmp_path / "y").read_bytes() == b"another's"

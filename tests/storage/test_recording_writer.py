@@ -101,3 +101,14 @@ def test_the_end_counts_each_kind(tmp_path: Path) -> None:
     end = json.loads((tmp_path / "000001.jsonl").read_text().splitlines()[-1])
     assert end["counts"] == {"message": 3, "inject": 1}
     assert verify(tmp_path).clean
+
+
+def test_a_fault_has_the_time_it_came_at_and_the_gap_that_of_the_end(tmp_path: Path) -> None:
+    now = [0]
+    header = Header(recording="rec_1", started_at="2026-11-23T04:12:09Z")
+    redactor = Redactor(b"x" * 32)
+    writer = RecordingWriter(tmp_path, header, RecordingSettings(), redactor, lambda: now[0])
+    writer.open_segment()
+    now[0] = 9_000_000
+    writer.seal_after_fault("no room", 2_000_000, 5)
+    assert [(each.kind, each.t) for each in read(tmp_path)] == [("fault", 2000), ("gap", 9000)]

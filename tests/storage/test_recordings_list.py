@@ -191,6 +191,32 @@ def test_a_name_that_means_none_or_several_is_not_found_with_a_hint(
     assert hint in (refused.value.hint or "")
 
 
+def test_a_folder_that_holds_one_recording_stands_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = record(tmp_path / "rec", 1_700_000_000.0, 1)
+    one.close()
+    (tmp_path / "rec" / "notes").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("rec", "./rec", str(tmp_path / "rec")):
+        found = find_recording(tmp_path / "kept elsewhere", name)
+        assert found.resolve() == one.folder
+
+
+def test_a_folder_of_several_recordings_names_the_newest_of_them_last(tmp_path: Path) -> None:
+    folder = tmp_path / "rec"
+    ids = []
+    for number in range(6):
+        recorder = record(folder, 1_700_000_000.0 + number, 1)
+        recorder.close()
+        ids.append(recorder.id)
+    with pytest.raises(NotFound) as told:
+        find_recording(tmp_path, str(folder))
+    assert told.value.message == f"{folder} holds 6 recordings."
+    named = ", ".join(str(folder / each) for each in ids[1:])
+    assert told.value.hint == f"Name one of them, the newest last: … {named}"
+
+
 def test_last_of_none_says_how_to_get_one(tmp_path: Path) -> None:
     with pytest.raises(NotFound) as refused:
         find_recording(tmp_path, "last")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -29,6 +30,18 @@ def test_a_sealed_recording_is_clean(sealed: Path) -> None:
     assert found.clean
     assert (found.sha256_ok, found.counts_ok, found.secrets_found) == (True, True, None)
     assert (found.records, found.bytes, found.problems) == (10, 90, [])
+
+
+def test_what_is_still_being_written_is_not_clean_though_all_that_was_read_is_sealed(
+    sealed: Path,
+) -> None:
+    part = sealed.with_name("000001.jsonl.part")
+    sealed.rename(part)
+    with part.open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        found = verify(part.parent)
+        assert (found.sealed, found.live, found.clean) == (True, True, False)
+    assert verify(part.parent).clean
 
 
 @pytest.mark.parametrize(
