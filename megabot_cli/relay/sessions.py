@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import structlog
 
 from megabot_cli.client.tasks import TaskSet
+from megabot_cli.errors import MegabotError
 from megabot_cli.relay.absentees import Left
 from megabot_cli.relay.link_life import LinkState
 from megabot_cli.relay.parts import RelayParts
@@ -103,9 +104,18 @@ class Sessions:
 
     def _revive(self, session: Session) -> None:
         """A session whose credential was refused tries again for every new client."""
-        if session.link.life.state is LinkState.FAILED:
+        if session.link.life.state is not LinkState.FAILED:
+            return
+        try:
             self._parts.reload_tokens()
-            session.link.try_again()
+        except MegabotError as fault:  # the one before may be good again; if not, clients hear it
+            log.error(
+                "credential.not_read",
+                profile=self._parts.identity,
+                fault=fault.message,
+                hint=self._parts.hint_of(fault),
+            )
+        session.link.try_again()
 
     def _open(self, asked_id: str | None, user_id: str | None, platform: str | None) -> Session:
         session = Session(

@@ -87,6 +87,27 @@ def test_what_the_upstream_refuses_a_relay_is_said_once(
     assert "then `megabot relay reauth` has the relay read it" in said
 
 
+def test_a_credential_that_cannot_be_read_anew_is_told_and_no_client_hung_up_on_for_it(
+    stranger: Operator, processes: Processes, port: int
+) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", f"127.0.0.1:{port}"))
+    ann.logs_in()
+    relay = start_relay(processes, ann, "--no-record")
+    relay.ready()
+    processes.running[0].stop()
+    start_gateway(processes, "--listen", f"127.0.0.1:{port}")
+    relay.wait_for_line('"link.refused"')
+    (stored,) = (stranger.home / "credentials").glob("*.json")
+    stored.write_text("{damaged")
+    done = ann.types("send", "hi", "--timeout", "3")
+    assert done.returncode == 3  # its message waits
+    assert "refused the credential" in " ".join(done.stderr.split())
+    (told,) = (json.loads(line) for line in relay.error_lines if '"credential.not_read"' in line)
+    assert told["fault"].endswith("is damaged")
+    assert told["hint"] == "`megabot login` writes it anew."
+    assert "library.warned" not in relay.errors
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_what_the_upstream_does_not_let_in_is_not_said_of_the_relay(
     stranger: Operator, processes: Processes, port: int, status: int
