@@ -172,6 +172,8 @@ def _is_of_several(name: str) -> bool:
     from megabot_cli.storage.recording_folder import recording_folders, segments_of
 
     folder = Path(name)
+    if name == "last":  # which is one, whatever else is called so
+        return False
     try:
         return folder.is_dir() and not segments_of(folder) and len(recording_folders(folder)) > 1
     except OSError:

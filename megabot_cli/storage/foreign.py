@@ -7,6 +7,7 @@ import io
 import os
 import re
 import stat
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -30,6 +31,8 @@ from megabot_cli.storage.segment_writer import PART, is_being_written
 
 Form = Literal["auto", "recording", "har", "jsonl"]
 
+_LOOKS: Final = 3
+_HELD_BY_THEN_S: Final = 0.02
 _SNIFFED_BYTES: Final = 4096
 _COPIED_BYTES: Final = 256 * 1024
 _BOM: Final = rb"(?:\xef\xbb\xbf)?\s*"
@@ -211,12 +214,15 @@ class _SourceRecording(RecordingReader):
 
 
 def _goes_on(part: Path) -> bool:
-    """Whether it is being written, or was when it was read: it may have been sealed since. One
-    that is empty has only just been made, and nothing of it is missing."""
-    with contextlib.suppress(OSError):
-        if part.stat().st_size == 0:
+    """Whether it is being written, or was when it was read: it may have been sealed since."""
+    for _ in range(_LOOKS):
+        if is_being_written(part) or name_now(part) not in (None, part):
             return True
-    return is_being_written(part) or name_now(part) not in (None, part)
+        with contextlib.suppress(OSError):
+            if part.stat().st_size:
+                return False
+        time.sleep(_HELD_BY_THEN_S)  # one that is empty may have been made just now
+    return False
 
 
 def _missing_between(last_n: int, n: int, passed: deque[tuple[int, int]]) -> int:

@@ -247,7 +247,8 @@ def _last_of_all(segment: Path) -> Record | End | None:
 def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None = None) -> Path:
     """The recording that an operator means: a path, `last`, an id, or the start of one id.
 
-    A folder in which one recording lies stands for that. NotFound when there is none, or when
+    A folder in which one recording lies stands for that; what is called as was typed comes before
+    what only begins so. NotFound when there is none, or when
     several lie there or their ids start so. Among the `unreadable` are put those that may be
     newer than the last.
     """
@@ -258,6 +259,8 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
     if name == "last":
         return _newest(folder, unreadable)
     names = [path.name for path in recording_folders(folder)]
+    if name not in names and _holds_recordings(Path(name)):
+        return _only_recording(Path(name))
     found = [each for each in names if each == name] or [
         each for each in names if each.startswith((name, f"rec_{name}"))
     ]
@@ -269,6 +272,14 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
     if Path(name).exists():
         return _only_recording(Path(name))
     raise NotFound(f"There is no recording {name}.", _what_there_is(folder))
+
+
+def _holds_recordings(path: Path) -> bool:
+    """Whether it is the folder of a recording, or of some."""
+    try:
+        return path.is_dir() and bool(segments_of(path) or recording_folders(path))
+    except OSError:
+        return False
 
 
 def _only_recording(path: Path) -> Path:

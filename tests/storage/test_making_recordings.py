@@ -201,6 +201,17 @@ def test_what_is_made_of_a_recording_that_breaks_off_says_so(
     assert told(tmp_path / "cut") == []
 
 
+def test_a_last_segment_of_which_a_power_cut_left_nothing_is_a_loss(
+    tmp_path: Path, new_recorder: NewRecorder
+) -> None:
+    recorder = new_recorder()
+    recorder.put("mark", note="here")
+    recorder.close()
+    (recorder.folder / "000002.jsonl.part").touch()
+    cut(recorder.folder, tmp_path / "made")
+    assert [kind for _, kind, _ in told(tmp_path / "made")] == ["gap"]
+
+
 def test_what_is_made_of_a_recording_under_way_has_no_gap_at_its_end(
     tmp_path: Path, new_recorder: NewRecorder
 ) -> None:

@@ -198,9 +198,14 @@ def test_a_folder_that_holds_one_recording_stands_for_it(
     one.close()
     (tmp_path / "rec" / "notes").mkdir()
     monkeypatch.chdir(tmp_path)
-    for name in ("rec", "./rec", str(tmp_path / "rec")):
-        found = find_recording(tmp_path / "kept elsewhere", name)
-        assert found.resolve() == one.folder
+    elsewhere = tmp_path / "kept elsewhere"
+    for kept in range(3):  # whose ids begin like the folder's name, all of them
+        for name in ("rec", "./rec", str(tmp_path / "rec")):
+            assert find_recording(elsewhere, name).resolve() == one.folder
+        record(elsewhere, 1_700_000_100.0 + kept, 1).close()
+    (tmp_path / "rec_").mkdir()  # holds none: it means the ids that begin so
+    with pytest.raises(NotFound, match="3 recordings begin with rec_"):
+        find_recording(elsewhere, "rec_")
 
 
 def test_a_folder_of_several_recordings_names_the_newest_of_them_last(tmp_path: Path) -> None:
