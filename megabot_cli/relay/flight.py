@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections import deque
 from collections.abc import Callable
@@ -100,8 +101,8 @@ def write_dump(
     """Write kept items as a sealed recording of its own; returns its folder.
 
     `now_ns` and `now` are the same moment on the items' clock and in Unix seconds. Raises
-    NotFound when there is nothing to write and BadConfiguration when the disk refuses. It
-    works for a while: not for the event loop's thread.
+    NotFound when there is nothing to write and BadConfiguration when the disk refuses; then
+    nothing is left of it. It works for a while: not for the event loop's thread.
     """
     if not items:
         raise NotFound(
@@ -133,6 +134,9 @@ def write_dump(
         writer.seal()
         writer.finish()  # who is told of it may move it, or choose from it
     except OSError as fault:
+        # What it holds is still in memory: half of it would only take the room of the next try.
+        writer.abandon()
+        shutil.rmtree(path, ignore_errors=True)
         raise BadConfiguration(
             f"Cannot write the flight recorder to {folder}: {fault.strerror or fault}",
             "Name another folder with `recording.folder`.",

@@ -194,6 +194,12 @@ class RecordingWriter:
         self._segment = None
         self._housekeeping.sealed(segment.sealed_path)
 
+    def abandon(self) -> None:
+        """Close the segment as it is: nobody wants the rest."""
+        if self._segment is not None:
+            self._segment.abandon()
+            self._segment = None
+
     def finish(self) -> None:
         """Wait until what was sealed is compressed, and what is old is gone."""
         self._housekeeping.finish()

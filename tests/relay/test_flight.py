@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from megabot_cli.storage.recordings_list import find_recording, list_recordings
 from megabot_cli.storage.verification import verify
 from tests.relay.conftest import Stage, until
 from tests.relay.test_control import ask, tell
+from tests.support.disks import small_disk
 
 
 async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
@@ -43,6 +46,38 @@ async def test_the_flight_recorder_is_written_as_a_recording_without_secrets(
         assert reader.header.labels["dumped_at"] > reader.header.started_at
     assert "chat_send" in types
     assert "chat_receive" in types
+
+
+def _open_files_in(folder: Path) -> list[str]:
+    links = []
+    for each in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # closed meanwhile: that of this very list
+            links.append(os.readlink(f"/proc/self/fd/{each}"))
+    return [link for link in links if link.startswith(str(folder))]
+
+
+async def test_a_dump_that_finds_no_room_leaves_nothing_and_may_be_tried_again(
+    stage: Stage, gateway: Gateway
+) -> None:
+    with small_disk(stage.folder / "dumps", "size=256k") as folder:
+        relay = await stage.open_relay(
+            gateway.url, flight_recorder_s=60.0, dumps=Dumps(folder, RecordingSettings())
+        )
+        peer, _ = await stage.greeted(relay.url)
+        for number in range(8):
+            await peer.send("user_message", f"m{number}", content="x" * 50_000)
+        await until(lambda: relay.numbers.messages_to_upstream == 8)
+        for _ in range(2):
+            status, body = await tell(stage, relay, "dump")
+            assert status >= 400
+            assert "No space left" in body["message"]
+            assert os.listdir(folder) == []
+        assert not _open_files_in(folder)
+        remount = ("mount", "-o", "remount,size=4m", str(folder))
+        assert await (await asyncio.create_subprocess_exec(*remount)).wait() == 0
+        status, body = await tell(stage, relay, "dump")
+        assert status == 200
+        assert verify(Path(body["recording"])).clean
 
 
 async def test_what_is_no_message_is_written_as_it_was_kept(stage: Stage, gateway: Gateway) -> None:
