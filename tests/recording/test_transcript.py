@@ -337,12 +337,17 @@ def test_of_several_flat_clients_an_answer_goes_to_the_one_that_it_names() -> No
     assert [part.payload["content"] for part in bob.answer.parts] == ["two"]
 
 
-def test_what_refuses_a_binary_message_is_no_answer_to_what_is_asked_meanwhile() -> None:
+def refused_binary() -> tuple[Record, Record]:
+    """The message, and what refuses it without a name."""
     binary = Record(
         n=111, t=110_000, kind="message", direction="to_upstream", link="link_1",
         opcode="binary", size=1, data_b64="AA==",
     )  # fmt: skip
-    refusal = said(120, "to_client", "connection_error", {"code": 400, "error": "invalid"})
+    return binary, said(120, "to_client", "connection_error", {"code": 400, "error": "invalid"})
+
+
+def test_what_refuses_a_binary_message_is_no_answer_to_what_is_asked_meanwhile() -> None:
+    binary, refusal = refused_binary()
     earlier = (asked(10, "First?", "q0"), whole(20, "Yes.", to="q0"))
     turns = given_by(*earlier, asked(100, "Why?"), binary, refusal, whole(500, "Because."))
     answers = {turn.record.n: [part.type for part in turn.answer.parts] for turn in turns}
@@ -373,10 +378,6 @@ def test_what_refuses_a_binary_message_is_no_answer_to_a_flat_one() -> None:
 
 
 def test_of_an_upstream_that_names_nothing_the_request_under_way_is_refused() -> None:
-    binary = Record(
-        n=111, t=110_000, kind="message", direction="to_upstream", link="link_1",
-        opcode="binary", size=1, data_b64="AA==",
-    )  # fmt: skip
-    refusal = said(120, "to_client", "connection_error", {"code": 400, "error": "invalid"})
+    binary, refusal = refused_binary()
     turns = given_by(asked(100, "Why?"), binary, refusal)
     assert [(turn.record.n, len(turn.answer.parts)) for turn in turns] == [(101, 1), (111, 0)]
