@@ -8,9 +8,10 @@ waits for its answer.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Sequence
 from sys import intern
 from typing import Any, Final
+
+import msgspec
 
 from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import UNREADABLE, Head, peek
@@ -82,14 +83,6 @@ class Correlator:
             self._begin_keys(payload_of(inner), place)
         if names:
             self._open_in[place] = names
-
-    def sent_plainly(self, places: Sequence[int], ids: Sequence[str]) -> None:
-        """As `sent` with each in turn, of messages, one at least, that have these ids, are no
-        batches, and name nothing else."""
-        self.answers.update((place, Answer()) for place in places)
-        self._waiting.extend(places)
-        self._last = places[-1]
-        self._by_id.update(zip(ids, places, strict=True))
 
     def came(
         self,
@@ -182,7 +175,10 @@ class Correlator:
             return None
         if self._served is not None and _says_again(part, self.answers[self._served]):
             return self._served
-        if message_type == "connection_error" or is_plain_refusal(message_type, part.payload):
+        # What has a type is no refusal in plain text: its payload need not be decoded to see that.
+        if message_type == "connection_error" or (
+            message_type is None and is_plain_refusal(None, part.payload)
+        ):
             # Of a message that has a name it would give that; another flat one has its own answer.
             while self._nameless:
                 if not self.answers[place := self._nameless.popleft()].parts:
@@ -258,10 +254,12 @@ def _read(text: str | bytes) -> Reply | None:
 
 def _may_name(part: Part) -> bool:
     """Whether its payload may name an exchange; read without decoding it."""
-    raw = part.raw
-    if raw is None:
-        return True
-    text = bytes(raw)
+    return part.raw is None or may_name(part.raw)
+
+
+def may_name(payload: msgspec.Raw) -> bool:
+    """The same of a payload as it travels."""
+    text = bytes(payload)
     return _ANY_KEY in text or b"\\" in text
 
 

@@ -127,14 +127,17 @@ class Template(msgspec.Struct, frozen=True, gc=False):
     stamp_end: int
     form: int
 
-    def id_in(self, text: str) -> str:
-        return text[self.start : self.end]
 
-    def filled(self, text: str, now: str, stamps: Sequence[str]) -> str:
-        """The message with the id that it has `now` and one of the `stamps`; what `rewrite`
-        makes of it, in a tenth of the time."""
-        start, end = self.stamp, self.stamp_end
-        return f"{text[: self.start]}{now}{text[self.end : start]}{stamps[self.form]}{text[end:]}"
+def filled_all(
+    templates: Iterable[tuple[Template, str]], ids: Iterable[str], now_s: float
+) -> list[str | bytes]:
+    """The messages with the ids that they have now, and the time: what `rewrite` makes of each,
+    in a tenth of the time."""
+    today = stamps(now_s)
+    return [
+        f"{text[: at.start]}{now}{text[at.end : at.stamp]}{today[at.form]}{text[at.stamp_end :]}"
+        for (at, text), now in zip(templates, ids, strict=True)
+    ]
 
 
 _SECONDS, _FRACTION, _MILLISECONDS, _NO_TIME = range(4)

@@ -46,7 +46,7 @@ class Comparison(msgspec.Struct, frozen=True):
     replayed: str = ""
 
 
-_SAME: Final = Comparison(Verdict.SAME)
+SAME: Final = Comparison(Verdict.SAME)
 
 
 class Comparer:
@@ -69,7 +69,7 @@ class Comparer:
         before, now = recorded.parts, replayed.parts
         one = len(before) == len(now) == 1 and before[0].type == now[0].type
         if one and _says_the_same(before[0], now[0]):
-            return _SAME
+            return SAME
         before, now = _merged(before), _merged(now)
         if not before and not now:
             return None
@@ -84,7 +84,7 @@ class Comparer:
         return self._step_by_step(before, now)
 
     def _step_by_step(self, before: list[Part], now: list[Part]) -> Comparison:
-        verdict = _SAME
+        verdict = SAME
         for place in range(max(len(before), len(now))):
             old = before[place] if place < len(before) else None
             new = now[place] if place < len(now) else None

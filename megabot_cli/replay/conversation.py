@@ -42,6 +42,7 @@ class Conversation(msgspec.Struct):
     lives: Recorded = msgspec.field(default_factory=Recorded)
     silent: dict[str, str] = {}  # clients that were there and send nothing, with their lane
     ids_clash: bool = False  # whether two clients used one id
+    all_alone: bool = False  # whether no message that is sent names another, or shares its id
     unasked_calls: Mapping[str, list[Call]] = {}  # of tools, which named no message; by lane
     referred: frozenset[str] = frozenset()  # ids of the upstream's that are named in what is sent
 
@@ -49,11 +50,11 @@ class Conversation(msgspec.Struct):
         self.texts.close()
 
     def to_send(self) -> list[RecordedMessage]:
-        return [m for m in self.messages if m.held_back is None and not m.context]
+        return [m for m in self.messages if m.held_back is None and m.place >= 0]
 
     def context(self) -> list[RecordedMessage]:
         """What is sent before anything else."""
-        return [m for m in self.messages if m.held_back is None and m.context]
+        return [m for m in self.messages if m.place < 0 and m.held_back is None]
 
     def held_back(self) -> dict[str, int]:
         """How many messages are not sent, by the reason."""
@@ -120,6 +121,7 @@ def _read(reader: RecordReader, options: ReplayOptions, texts: KeptTexts) -> Con
         lives=reading.lives,
         silent=reading.silent(),
         ids_clash=reading.ids_clash,
+        all_alone=reading.all_alone,
         referred=reading.referred(),
         unasked_calls=reading.calls.unasked,
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
 from megabot_cli.recording.answers import Answer
-from megabot_cli.replay.compare import Comparer, Comparison, Verdict
+from megabot_cli.replay.arrivals import Arrivals
+from megabot_cli.replay.compare import SAME, Comparer, Comparison, Verdict
 from megabot_cli.replay.junit import Case
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.recorded_message import RecordedMessage
@@ -28,24 +29,27 @@ class Judgement(msgspec.Struct):
 
 def judge(
     messages: Iterable[RecordedMessage],
-    recorded: Mapping[int, Answer],
-    replayed: Mapping[int, Answer],
+    replayed: Arrivals,
     comparer: Comparer,
     expect: Expectation,
     *,
     with_cases: bool = True,
 ) -> Judgement:
-    """Compare the answer of every message; both mappings go by the message's place.
+    """Compare the answer of every message, which has been sent, with the recorded one.
 
     A message that went out with a pseudonym for its secret said something else than when it
     was recorded: its answer need not be the same word for word.
     """
     judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
-    same = 0
+    same, as_recorded = 0, replayed.as_recorded
     for message in messages:
-        found = None
-        if message.compared:
-            then, now = recorded[message.place], replayed[message.place]
+        place = message.place
+        if not message.compared:
+            judgement.uncompared += 1
+            continue
+        found: Comparison | None = SAME
+        if place not in as_recorded:
+            then, now = replayed.recorded[place], replayed[place]
             found = comparer.compare(then, now, broken_off=message.broken_off)
         if found is None:
             judgement.uncompared += 1
@@ -89,19 +93,42 @@ def _difference(message: RecordedMessage, found: Comparison) -> Difference:
     )
 
 
-def times(answers: Mapping[int, Answer], sent_at: Mapping[int, float]) -> dict[str, list[float]]:
+def times(answers: Arrivals, sent_at: Mapping[int, float]) -> dict[str, list[float]]:
     """How long answers took, in milliseconds: to the first message of each and to the last.
 
-    Both mappings are in seconds on one clock.
+    Both are in seconds on one clock.
     """
-    answered = [
-        (at, answer.first_at, answer.last_at)
+    as_recorded = answers.as_recorded
+    at_once = [
+        (came - at) * 1000
         for place, at in sent_at.items()
-        if (answer := answers.get(place)) is not None
+        if (came := as_recorded.get(place)) is not None
     ]
+    first, total = at_once, at_once[:]
+    if len(at_once) < len(sent_at):
+        for place, at in sent_at.items():
+            if (answer := answers.get(place)) is not None and answer.first_at is not None:
+                assert answer.last_at is not None
+                first.append((answer.first_at - at) * 1000)
+                total.append((answer.last_at - at) * 1000)
+    return {"first_chunk_ms": first, "total_ms": total}
+
+
+def recorded_times(
+    messages: Sequence[RecordedMessage], answers: Mapping[int, Answer]
+) -> dict[str, list[float]]:
+    """As `times`, of when it was recorded. `answers` go by the message's place."""
     return {
-        "first_chunk_ms": [(first - at) * 1000 for at, first, _ in answered if first is not None],
-        "total_ms": [(last - at) * 1000 for at, _, last in answered if last is not None],
+        "first_chunk_ms": [
+            at * 1000 - message.t / 1000
+            for message in messages
+            if (at := answers[message.place].first_at) is not None
+        ],
+        "total_ms": [
+            at * 1000 - message.t / 1000
+            for message in messages
+            if (at := answers[message.place].last_at) is not None
+        ],
     }
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Final
 
 from megabot_cli.client.connection import MegaBotClient, Received
 from megabot_cli.protocol.batching import unwrap
-from megabot_cli.protocol.envelope import UNREADABLE, peek
+from megabot_cli.protocol.envelope import peek
 from megabot_cli.protocol.greeting import GREETING
-from megabot_cli.recording.answers import Answer, Part, decode_reply, ids_in, payload_of
-from megabot_cli.recording.correlator import Correlator
+from megabot_cli.recording.answers import Part, Reply, ids_in, payload_of
 from megabot_cli.recording.rewriting import IdMap
+from megabot_cli.replay.arrivals import Arrivals, Rejoining
 from megabot_cli.replay.tool_calls import Call, UnaskedCalls, execution_id_of
 
 NewClient = Callable[[str, str | None], MegaBotClient]
@@ -33,7 +33,7 @@ class Lane:
 
     def __init__(
         self,
-        recorded: Mapping[int, Answer],
+        arrivals: Arrivals,
         ids: IdMap,
         unasked_calls: Sequence[Call] = (),
         referred: frozenset[str] = frozenset(),
@@ -47,9 +47,9 @@ class Lane:
         self.outstanding: set[int] = set()
         self.replies = 0
         self.unasked = 0
-        self._answers: dict[int, Answer] = {}
-        self._correlators: dict[str, Correlator] = {}
-        self._recorded = recorded
+        self._arrivals = arrivals
+        self._correlators: dict[str, Rejoining] = {}
+        self._recorded = arrivals.recorded
         self._ids = ids
         self._seen: set[str] = set()
         self.calls_nothing = False  # a call was waited for in vain, and none has come since
@@ -72,10 +72,6 @@ class Lane:
         """Let one go. What it has still to hear it does not hear any more."""
         await self.clients[client].close()
         del self.clients[client]
-
-    @property
-    def answers(self) -> Mapping[int, Answer]:
-        return self._answers
 
     def sending(
         self,
@@ -100,39 +96,33 @@ class Lane:
 
     def heard_texts(self, client: str, texts: Sequence[bytes], at: float) -> None:
         """As `heard`, of messages that came together, in half of the time for what is simple."""
-        take, seen = self._correlator_of(client).take, self._seen
-        answers, recorded = self._answers, self._recorded
-        replies = 0
-        for text in texts:
-            try:
-                reply = decode_reply(text)
-            except UNREADABLE:
-                reply = None
-            if (
-                reply is None
-                or reply.id is None
-                or reply.type in _NOT_SIMPLE
-                or not reply.payload
-                or self._referred
-            ):
-                for received in _each_in(text, at):
-                    self.heard(client, received, at)
-                continue
-            if reply.id in seen:
-                continue
-            seen.add(reply.id)
-            replies += 1
-            taken = take(reply, Part(reply.type, None, reply.payload), at)
-            if taken is None:
-                self.unasked += 1
-                continue
-            place = taken[0]
-            then = recorded.get(place)
-            if (
-                then is not None and len(then.parts) == len(answers[place].parts) == 1
-            ) or self._is_answered(place):
-                self._has_come(place)
-        self.replies += replies
+        rest, correlator = iter(texts), self._correlator_of(client)
+        if self._referred:
+            for text in rest:
+                self._heard_text(client, text, None, at)
+        while True:
+            places, other = correlator.take_as_recorded(rest, self._seen, at)
+            self.outstanding.difference_update(places)
+            self.replies += len(places)
+            if other is None:
+                return
+            self._heard_text(client, *other, at)
+
+    def _heard_text(self, client: str, text: bytes, reply: Reply | None, at: float) -> None:
+        if reply is None or reply.id is None or reply.type in _NOT_SIMPLE or not reply.payload:
+            for received in _each_in(text, at):
+                self.heard(client, received, at)
+            return
+        if reply.id in self._seen:
+            return
+        self._seen.add(reply.id)
+        self.replies += 1
+        part = Part(reply.type, None, reply.payload)
+        taken = self._correlator_of(client).take(reply, part, at)
+        if taken is None:
+            self.unasked += 1
+        elif self._is_answered(taken[0]):
+            self._has_come(taken[0])
 
     def heard(self, client: str, received: Received, at: float) -> None:
         """A message came over one of the sockets, at `at` on the monotonic clock.
@@ -166,12 +156,12 @@ class Lane:
         self._seen.add(message_id)
         return True
 
-    def _correlator_of(self, client: str) -> Correlator:
+    def _correlator_of(self, client: str) -> Rejoining:
         # Without a session each socket has a conversation of its own (the flat dialect).
         name = "" if self._has_session else client
         correlator = self._correlators.get(name)
         if correlator is None:
-            self._correlators[name] = correlator = Correlator(self._answers)
+            self._correlators[name] = correlator = Rejoining(self._arrivals)
         return correlator
 
     def _learn(self, place: int, part: Part) -> None:
@@ -179,7 +169,7 @@ class Lane:
         now = execution_id_of(part.payload)
         if now is None:
             return
-        calls = [each for each in self.answers[place].parts if each.type == "tool_call"]
+        calls = [each for each in self._arrivals[place].parts if each.type == "tool_call"]
         recorded_answer = self._recorded.get(place)
         if recorded_answer is None:
             return
@@ -192,7 +182,7 @@ class Lane:
     def _learn_names(self, place: int, part: Part) -> None:
         """What the upstream calls by another name now, and we shall have to name."""
         recorded = self._recorded.get(place)
-        parts = self._answers[place].parts
+        parts = self._arrivals[place].parts
         step = next((step for step, each in enumerate(parts) if each is part), -1)
         if recorded is None or not 0 <= step < len(recorded.parts):
             return
@@ -219,11 +209,11 @@ class Lane:
         """It is answered. What is to the letter what was recorded takes no memory of its own."""
         self.outstanding.discard(place)
         if (recorded := self._recorded.get(place)) is not None:
-            self._answers[place].share_words(recorded)
+            self._arrivals[place].share_words(recorded)
 
     def _is_answered(self, place: int) -> bool:
         """Whether as much has come as was recorded, or a refusal, after which nothing will."""
-        answer, recorded = self._answers[place], self._recorded.get(place)
+        answer, recorded = self._arrivals[place], self._recorded.get(place)
         if recorded is None:
             return answer.is_whole and (answer.ended or answer.parts[-1].stream is not None)
         refused = answer.parts[-1].type == "connection_error"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -42,14 +42,14 @@ class Progress(msgspec.Struct, frozen=True):
 
 class Round(msgspec.Struct, frozen=True):
     """What one round came to. `now` and `recorded` are times by name, in milliseconds, `late`
-    the messages that left late."""
+    the messages that left late, `answers` the answers by their message's place, to who asks."""
 
     report: ReplayReport
     cases: list[Case]
     now: Mapping[str, list[float]]
     recorded: Mapping[str, list[float]]
     late: int
-    answers: Mapping[int, Answer]
+    answers: Callable[[], Mapping[int, Answer]]
 
 
 class Totals:
@@ -79,8 +79,8 @@ class Totals:
             self._first, self._report = played, report
         else:
             if self._rounds == 1:
-                self._variation.add(self._first.answers)
-            self._variation.add(played.answers)
+                self._variation.add(self._first.answers())
+            self._variation.add(played.answers())
             assert self._report is not None
             differences = [*self._report.differences, *report.differences][:MOST_DIFFERENCES]
             self._report = msgspec.structs.replace(self._report, differences=differences)

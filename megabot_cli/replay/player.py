@@ -83,7 +83,7 @@ class Replay:
                 raise cause_of(faults) from None
             self._ended.add(run.outcome())
             self._under_way = False
-            if not self._conversation.to_send():
+            if not run.sends_anything:
                 break  # nothing, for ever, would not be a replay
         return self.so_far()
 

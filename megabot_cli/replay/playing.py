@@ -15,11 +15,11 @@ from typing import Final
 
 from megabot_cli.client import wire  # noqa: F401  sockets made from here on can be listened to
 from megabot_cli.client.received import Received
-from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.redaction import Redactor
+from megabot_cli.replay.arrivals import Arrivals
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation
-from megabot_cli.replay.judging import judge, times
+from megabot_cli.replay.judging import judge, recorded_times, times
 from megabot_cli.replay.lane import Lane, NewClient, Visit
 from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.leaving import Leaving
@@ -64,7 +64,13 @@ class Run:
         self._on_mark = on_mark
         self._marks = deque(conversation.marks)
         self._names = Names(apart=conversation.ids_clash)
-        self._renewal = Renewal(self._names, conversation.answers, keep_ids=options.keep_ids)
+        self._renewal = Renewal(
+            self._names,
+            conversation.answers,
+            keep_ids=options.keep_ids,
+            all_alone=conversation.all_alone,
+        )
+        self._arrivals = Arrivals(conversation.answers)
         self._lanes: dict[str, Lane] = {}
         self._messages = conversation.to_send()
         self._visits: dict[tuple[str, str], Visit] = {}
@@ -93,7 +99,7 @@ class Run:
         for name, clients in self._conversation.lanes().items():
             unasked_calls = self._conversation.unasked_calls.get(name, ())
             lane = self._lanes[name] = Lane(
-                self._conversation.answers,
+                self._arrivals,
                 self._names.common,
                 unasked_calls,
                 self._conversation.referred,
@@ -237,6 +243,7 @@ class Run:
         """Send as quickly as rate limit and upstream take it, many in one write."""
         client = lane.clients[messages[0].client]
         at_once = 1 if client.rate_limited else _AT_ONCE
+        has_calls = any(message.call is not None for message in messages)
         at = given_up = 0
         while at < len(messages) and await self._transport.turn():
             await self._called(lane, messages[at])
@@ -248,7 +255,8 @@ class Run:
                     given_up = len(lane.outstanding)  # what did not come holds nothing up again
                 continue
             pack = messages[at : at + (1 if self._transport.paused else min(at_once, room))]
-            pack = pack[:1] + list(takewhile(lambda message: message.call is None, pack[1:]))
+            if has_calls:
+                pack = pack[:1] + list(takewhile(lambda message: message.call is None, pack[1:]))
             if self._marks:
                 self._pass_marks(pack[0].n)
                 pack = self._before_a_mark(pack)
@@ -358,6 +366,10 @@ class Run:
         if self._may_bring_extras:
             await asyncio.sleep(_FOR_EXTRAS_S)
 
+    @property
+    def sends_anything(self) -> bool:
+        return bool(self._messages)
+
     def progress(self) -> Progress:
         left_s = None
         if self._options.pace in ("original", "fixed"):
@@ -372,16 +384,6 @@ class Run:
             left_s=left_s,
         )
 
-    def answers(self) -> dict[int, Answer]:
-        """What came to each message, by its place; without what was under way at a stop."""
-        lanes, under_way = self._lanes.values(), self._under_way()
-        together: dict[int, Answer] = {}
-        for lane in lanes:
-            together.update(lane.answers)
-        for place in under_way:
-            together.pop(place, None)
-        return together
-
     def _under_way(self) -> set[int]:
         """The messages whose answer somebody did not wait for."""
         if not self._cut_short:
@@ -395,17 +397,19 @@ class Run:
         """
         lanes = self._lanes.values()
         under_way = self._under_way()
-        sent_at = {place: at for place, at in self._sent_at.items() if place not in under_way}
-        recorded = self._conversation.answers
-        replayed = self.answers()
+        sent, sent_at = self._messages, self._sent_at
+        if under_way:
+            sent_at = {place: at for place, at in sent_at.items() if place not in under_way}
+        if len(sent_at) < len(sent):
+            sent = [message for message in sent if message.place in sent_at]
         # A secret that the recording does not tell is compared with none.
         redactor = Redactor(os.urandom(32), known=self._options.known)
         comparer = Comparer(redactor, self._options.ignored)
         expect = self._options.expect
-        sent = [message for message in self._messages if message.place in sent_at]
-        judgement = judge(sent, recorded, replayed, comparer, expect, with_cases=self._with_cases)
-        then = times(recorded, {m.place: m.t / 1e6 for m in sent})
-        now = times(replayed, sent_at)
+        arrivals = self._arrivals
+        judgement = judge(sent, arrivals, comparer, expect, with_cases=self._with_cases)
+        then = recorded_times(sent, arrivals.recorded)
+        now = times(arrivals, sent_at)
         ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
         verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
         report = ReplayReport(
@@ -438,5 +442,5 @@ class Run:
             {**now, "lateness_ms": self._lateness.values_ms()},
             {**then, "lateness_ms": []},
             self._lateness.late(),
-            replayed,
+            lambda: {place: arrivals[place] for place in sent_at},
         )

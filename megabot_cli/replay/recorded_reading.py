@@ -62,6 +62,7 @@ class Reading:
         self._newest: dict[str, int] = {}  # whose answer grew last, by lane
         self.calls = RecordedCalls()
         self._referred: set[str] = set()
+        self._all_alone = True
         # When the connection of a lane was closed; of a lane that is `_kept`, the one upstream.
         self._closed_at: defaultdict[str, list[int]] = defaultdict(list)
         self._without_result: set[int | None] = set()
@@ -174,6 +175,10 @@ class Reading:
         template = template_of(text) if text is not None else None
         if text is not None and template is None:
             self._referred |= referred_in(text)
+        if held_back is None and (
+            text is None or template is None or record.id != text[template.start : template.end]
+        ):
+            self._all_alone = False
         if template is not None:
             template = self._templates.setdefault(template, template)
         # Of so many messages, the same few names: each stands in memory once.
@@ -202,6 +207,11 @@ class Reading:
     @property
     def ids_clash(self) -> bool:
         return self._by_id.clash
+
+    @property
+    def all_alone(self) -> bool:
+        """Whether nothing that is sent names another message, or has an id in common with one."""
+        return self._all_alone and not self._by_id.repeats
 
     def referred(self) -> frozenset[str]:
         """Ids that clients named and that are not those of their own messages."""

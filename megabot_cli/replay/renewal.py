@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from megabot_cli.client.ids import new_ids
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
-from megabot_cli.recording.rewriting import rewrite, stamps
+from megabot_cli.recording.rewriting import Template, filled_all, rewrite
 from megabot_cli.replay.lane import Lane
 from megabot_cli.replay.naming import Names
 from megabot_cli.replay.recorded_message import ALWAYS_ANSWERED, RecordedMessage
@@ -17,11 +17,15 @@ from megabot_cli.replay.recorded_message import ALWAYS_ANSWERED, RecordedMessage
 class Renewal:
     """Makes messages new: with ids of this replay, unless `keep_ids`, and the time of now.
 
-    `recorded` are the answers that came then, by place.
+    `recorded` are the answers that came then, by place. Where messages are `all_alone`, none names
+    another: then nobody need know which id stands for which.
     """
 
-    def __init__(self, names: Names, recorded: Mapping[int, Answer], *, keep_ids: bool) -> None:
+    def __init__(
+        self, names: Names, recorded: Mapping[int, Answer], *, keep_ids: bool, all_alone: bool
+    ) -> None:
         self._names = names
+        self._all_alone = all_alone
         self._recorded = recorded
         self._keep_ids = keep_ids
 
@@ -40,22 +44,30 @@ class Renewal:
         """As `of` each, which are of one client; in a third of the time where they name nothing
         but themselves."""
         filled = [
-            (message.template, text)
+            (template, text)
             for message in pack
-            if message.template is not None and isinstance(text := message.text, str)
+            if (template := message.template) is not None
+            # Most are here, and not aside: to ask would be a call for each.
+            and (type(text := message.said) is str or type(text := message.text) is str)
         ]
-        recorded = [template.id_in(text) for template, text in filled]
         made = new_ids("msg", len(filled))
-        ids = self._names.of(pack[0].client)
-        if len(filled) < len(pack) or not ids.learn_all(recorded, made):
+        if len(filled) < len(pack) or not (self._all_alone or self._learnt(pack, filled, made)):
             return [self.of(lane, message) for message in pack]
-        awaited = [message.place for message in pack if self._is_awaited(message)]
-        lane.sending_plainly(pack[0].client, [message.place for message in pack], made, awaited)
-        today = stamps(time.time())
-        return [
-            template.filled(text, now, today)
-            for (template, text), now in zip(filled, made, strict=True)
+        then = self._recorded
+        awaited = [
+            message.place
+            for message in pack
+            if (message.compared and (came := then.get(message.place)) is not None and came.parts)
+            or self._is_awaited(message)
         ]
+        lane.sending_plainly(pack[0].client, [message.place for message in pack], made, awaited)
+        return filled_all(filled, made, time.time())
+
+    def _learnt(
+        self, pack: list[RecordedMessage], filled: list[tuple[Template, str]], made: list[str]
+    ) -> bool:
+        recorded = [text[template.start : template.end] for template, text in filled]
+        return self._names.of(pack[0].client).learn_all(recorded, made)
 
     def _is_awaited(self, message: RecordedMessage) -> bool:
         """Whether an answer is to come before the replay is over, or its context said."""

@@ -13,8 +13,8 @@ from megabot_cli.recording.rewriting import (
     IdMap,
     _edits,
     _sought_edits,
+    filled_all,
     rewrite,
-    stamps,
     template_of,
 )
 from tests.recording.arbitrary import any_texts, thorough
@@ -195,7 +195,7 @@ def test_a_message_made_new_the_quick_way_is_the_one_that_is_rewritten(
     text = json.dumps(dict(fields), **form)
     template = template_of(text)
     if template is not None:
-        assert template.filled(text, "msg_new1", stamps(NOW_S)) == rewrite(text, ids(), NOW_S)
+        assert filled_all([(template, text)], ["msg_new1"], NOW_S) == [rewrite(text, ids(), NOW_S)]
 
 
 def test_an_ordinary_question_goes_the_quick_way_and_what_names_others_does_not() -> None:
@@ -204,8 +204,9 @@ def test_an_ordinary_question_goes_the_quick_way_and_what_names_others_does_not(
         text = json.dumps(question, **form)  # type: ignore[arg-type]
         template = template_of(text)
         assert template is not None
-        assert template.id_in(text) == "m1"
-        assert json.loads(template.filled(text, "msg_new1", stamps(NOW_S))) == question | {
+        assert text[template.start : template.end] == "m1"
+        (now,) = filled_all([(template, text)], ["msg_new1"], NOW_S)
+        assert json.loads(now) == question | {
             "id": "msg_new1",
             "timestamp": 1_800_000_000,
         }

@@ -1,0 +1,112 @@
+"""What comes to the messages of a replay, noted in few words where it is what was recorded.
+
+Most answers are whole, alone, and to the letter what was recorded. Of such a one only the time is
+kept: no object is made of it, and nothing compared again, until somebody asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Final
+
+from megabot_cli.protocol import flat
+from megabot_cli.protocol.envelope import UNREADABLE
+from megabot_cli.protocol.greeting import GREETING
+from megabot_cli.recording.answers import UNASKED, Answer, Reply, decode_reply
+from megabot_cli.recording.correlator import Correlator, may_name
+
+# What is more than one step of an answer, or nobody's, or says that no more will come.
+_NOT_SIMPLE: Final = UNASKED | flat.ANSWERED_BY | {None, "batch", "chat_stream", GREETING}
+
+
+class Arrivals(dict[int, Answer]):
+    """The answers of a replay by their message's place; of every message that was sent, one is
+    there when it is asked for.
+
+    `recorded` are those that came then. `as_recorded` says of which came the same, and when:
+    seconds on the caller's clock.
+    """
+
+    def __init__(self, recorded: Mapping[int, Answer]) -> None:
+        super().__init__()
+        self.recorded = recorded
+        self.as_recorded: dict[int, float] = {}
+
+    def __missing__(self, place: int) -> Answer:
+        answer = self[place] = Answer()
+        at = self.as_recorded.pop(place, None)
+        if at is not None:
+            then = self.recorded[place]
+            answer.parts, answer.ended, answer.messages = then.parts[:], then.ended, 1
+            answer.first_at = answer.last_at = at
+        return answer
+
+
+class Rejoining(Correlator):
+    """Finds the messages that replies are for, quickly where both are simple."""
+
+    def __init__(self, arrivals: Arrivals) -> None:
+        super().__init__(arrivals)
+        self._arrivals = arrivals
+
+    def sent_plainly(self, places: Sequence[int], ids: Sequence[str]) -> None:
+        """As `sent` with each in turn, of messages, one at least, that have these ids, are no
+        batches, and name nothing else."""
+        self._waiting.extend(places)
+        self._last = places[-1]
+        self._by_id.update(zip(ids, places, strict=True))
+
+    def take_as_recorded(
+        self, texts: Iterator[bytes], seen: set[str], at: float
+    ) -> tuple[list[int], tuple[bytes, Reply | None] | None]:
+        """Take replies for as long as they are all that was recorded in answer to a message; return
+        those messages' places.
+
+        With them the first that is something else, or of which more than a look must tell: it is
+        not taken. Its text, and where it can be read so, itself; None: that was all. `seen` are
+        the ids of replies that came before, and grows.
+        """
+        arrivals, by_id, waiting = self._arrivals, self._by_id, self._waiting
+        recorded, as_recorded, shared = arrivals.recorded, arrivals.as_recorded, self._shared
+        places: list[int] = []
+        for text in texts:
+            try:
+                reply = decode_reply(text)
+            except UNREADABLE:
+                return places, (text, None)
+            kind, metadata = reply.type, reply.metadata
+            named = None if metadata is None else metadata.reply_to
+            if named is not None:
+                place = by_id.get(named)
+                if place is None or named in shared:
+                    return places, (text, reply)
+            elif not waiting or self._by_key or self._has_streamed():
+                return places, (text, reply)
+            else:
+                place = waiting[0]
+            then = recorded.get(place)
+            if (
+                then is None
+                or len(then.parts) != 1
+                or (part := then.parts[0]).raw != reply.payload
+                or part.type != kind
+                or kind in _NOT_SIMPLE
+                or (name := reply.id) is None
+                or name in seen
+                or place in arrivals
+                or place in as_recorded
+                or (named is not None and may_name(part.raw))
+            ):
+                return places, (text, reply)
+            if named is None:
+                waiting.popleft()
+                self._served = place
+            seen.add(name)
+            as_recorded[place] = at
+            places.append(place)
+        return places, None
+
+    def _has_streamed(self) -> bool:
+        """Whether the message that was served last got a stream, which may be said again."""
+        answer = None if self._served is None else self._arrivals.get(self._served)
+        return answer is not None and bool(answer.parts) and answer.parts[-1].stream is not None
