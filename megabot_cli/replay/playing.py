@@ -82,6 +82,9 @@ class Run:
         # Asked before time counts: of 600 000 messages it takes a tenth of a second.
         recorded = conversation.answers
         self._may_bring_extras = any(not recorded[place].parts for place in places)
+        self._by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
+        for message in self._messages:
+            self._by_client[message.lane, message.client].append(message)
         self._context_sent = 0
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
@@ -144,9 +147,6 @@ class Run:
 
     async def go(self) -> None:
         """Send everything, then wait for what is still to come."""
-        by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
-        for message in self._messages:
-            by_client[message.lane, message.client].append(message)
         async with asyncio.TaskGroup() as tasks:
             visits = [
                 tasks.create_task(work(visit), name=f"replay: {what}")
@@ -161,7 +161,7 @@ class Run:
             self._transport.start()
             self._clock_runs.set()
             async with asyncio.TaskGroup() as senders:
-                for key, messages in by_client.items():
+                for key, messages in self._by_client.items():
                     senders.create_task(
                         self._speak(self._visits[key], messages), name="replay: send"
                     )
