@@ -21,7 +21,7 @@ NewClient = Callable[[str, str | None], MegaBotClient]
 
 
 # What is more than one step of an answer.
-_NOT_SIMPLE: Final = frozenset((None, "batch", "chat_stream", "tool_call", GREETING))
+_NOT_SIMPLE: Final = frozenset((None, "batch", "tool_call", GREETING))
 
 
 class Lane:
