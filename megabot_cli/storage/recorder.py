@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import errno
-import os
-import shutil
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Unpack
 
 from megabot_cli.config.schema import RecordingSettings
-from megabot_cli.errors import BadConfiguration, MegabotError, NotPermitted
-from megabot_cli.protocol.ids import make_id
-from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.known_secrets import KnownSecrets
-from megabot_cli.recording.redaction import Redactor
 from megabot_cli.storage.askers import NOTES
+from megabot_cli.storage.new_recording import Beginnings, NewRecording, cannot_record
 from megabot_cli.storage.recording_folder import unclean_end
-from megabot_cli.storage.recording_writer import RecordingWriter
 from megabot_cli.storage.told import Gap, Item, Told, gap_item, item_of
 from megabot_cli.storage.writer_process import WriterProcess
 
@@ -68,61 +61,49 @@ class Recorder:
         apart: bool = False,
         known: KnownSecrets | None = None,
     ) -> None:
-        # Read together: every record's time is told from here, also in a process that is only
-        # ready a third of a second later.
-        started_at, start_ns = wall(), clock()
-        self.id = make_id("rec", int(started_at * 1000), os.urandom(5))
-        self.folder = folder / self.id
-        self._parent = folder
+        self._beginnings = Beginnings(
+            folder, settings, tool, upstream, labels or {}, clock, wall, apart, known
+        )
         self._settings = settings
         self._clock = clock
         self._on_fault = on_fault
-        # The key is forgotten with this object: a pseudonym can never be undone.
-        key = os.urandom(32)
-        redactor = Redactor(key, settings.redact_keys, settings.redact_patterns, known)
-        self._header = Header(
-            recording=self.id,
-            started_at=_utc(started_at),
-            tool=tool,
-            upstream=redactor.redact_query(upstream),
-            redaction=redactor.policy,
-            labels={name: redactor.clean(text) for name, text in (labels or {}).items()},
-        )
-        self._writer: RecordingWriter | WriterProcess = (
-            WriterProcess(self.folder, self._header, settings, key, redactor.known, start_ns)
-            if apart
-            else RecordingWriter(self.folder, self._header, settings, redactor, clock, start_ns)
-        )
         self._previous: str | None = None
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._turn_over = threading.Condition()
-        self._stopping = False
-        # Changed by the thread that puts.
-        self._queue: deque[Item] = deque()
         self._most_records = settings.queue_records
         self._most_bytes = settings.queue_bytes
-        self._put_records = 0
-        self._put_bytes = 0
-        if isinstance(self._writer, WriterProcess):
-            self._writer.put_bytes = lambda: self._put_bytes
         # A small queue is looked at for every record, a large one may go a little over its limit.
         seldom = _PACK_RECORDS if apart else _WAKE_RECORDS
-        self._look_at = self._look_every = max(1, min(seldom, self._most_records // 1000))
+        self._look_every = max(1, min(seldom, self._most_records // 1000))
         self._look_bytes = min(_LOOK_BYTES, self._most_bytes // 1000)
-        self._wake_at = _WAKE_RECORDS
         self._idle_s = settings.flush_s * (1 - _WAKING_SHARE)
-        self._pause_s = self._idle_s
         self._steady_s = min(_STEADY_APART_S if apart else _STEADY_S, self._idle_s)
         self._impeded = True  # until `start`
-        self._dropping = False
-        self._gap: Gap | None = None
         self.must_wait = False
         self.blocks = 0
         self.gaps = 0
         self.lost = 0
         self.lost_bytes = 0
+        self._go_over_to(self._beginnings.new())
+
+    def _go_over_to(self, one: NewRecording) -> None:
+        """Nothing waits for it, and nothing has gone wrong with it."""
+        self._new = one
+        self.id, self.folder, self._writer = one.id, one.folder, one.writer
+        if isinstance(self._writer, WriterProcess):
+            self._writer.put_bytes = lambda: self._put_bytes
+        self._stopping = False
+        # Changed by the thread that puts.
+        self._queue: deque[Item] = deque()
+        self._put_records = 0
+        self._put_bytes: int = 0
+        self._look_at = self._look_every
+        self._wake_at = _WAKE_RECORDS
+        self._dropping = False
+        self._gap: Gap | None = None
         # Changed by the writer's thread.
+        self._pause_s = self._idle_s
         self._done_records = 0
         self._done_bytes = 0
         self.fault: str | None = None
@@ -188,20 +169,38 @@ class Recorder:
 
         BadConfiguration or NotPermitted when it cannot.
         """
+        parent, new = self._beginnings.parent, self._new
         try:
-            self._parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._previous = self._header.previous = unclean_end(self._parent)
-            self.folder.mkdir(mode=0o700)
+            parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._previous = new.header.previous = unclean_end(parent)
         except OSError as fault:
-            raise _cannot_record(self._parent, fault) from fault
-        try:
-            self._writer.open_segment()
-        except OSError as fault:
-            shutil.rmtree(self.folder, ignore_errors=True)  # else it passes for a torn recording
-            raise _cannot_record(self._parent, fault) from fault
-        self._impeded = False
+            raise cannot_record(parent, fault) from fault
+        new.make()
+        self._go()
+
+    def begin_again(self, timeout_s: float = 30.0) -> None:
+        """After a fault, record what comes from now on, as another recording. The one before is
+        sealed as by `close`.
+
+        Waits for the disk, on any thread. Raises as `start`, and then nothing has changed.
+        """
+        one = self._beginnings.new()
+        one.make()
+        self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                one.unmake()
+                fault = OSError(errno.EIO, "the disk does not answer")
+                raise cannot_record(one.folder.parent, fault)
+        self._go_over_to(one)
+        self._go()
+
+    def _go(self) -> None:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
+        self._impeded = False
 
     def put(self, kind: str, **told: Unpack[Told]) -> None:
         """Take one record; never waits, never raises."""
@@ -341,7 +340,7 @@ class Recorder:
             self._wake.set()
             thread.join(timeout_s)
         elif isinstance(self._writer, WriterProcess) and not self._writer.segments:
-            self._writer.end()
+            self._writer.abandon()
         return self.folder if self._writer.segments else None
 
     def _run(self) -> None:
@@ -405,15 +404,3 @@ class Recorder:
             self._turn_over.notify_all()
         if self._on_fault is not None:
             self._on_fault(fault)
-
-
-def _cannot_record(folder: Path, fault: OSError) -> MegabotError:
-    kind = NotPermitted if isinstance(fault, PermissionError) else BadConfiguration
-    return kind(
-        f"Cannot record in {folder}: {fault.strerror or fault}.",
-        "Name another folder (--record DIR or `recording.folder`), or do without (--no-record).",
-    )
-
-
-def _utc(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -132,7 +132,7 @@ class WriterProcess:
             )
             _widen(self._child.stdin)
 
-    def end(self) -> None:
+    def abandon(self) -> None:
         """End the process; a segment that is open stays as it is."""
         self._end()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import BadConfiguration
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import read
@@ -85,3 +86,44 @@ def test_where_nothing_more_can_be_said_it_is_unclean_and_else_it_is_sealed(
         assert found.clean is is_freed
         assert found.torn_bytes == found.holes == 0
         assert [record.kind for record in read(folder)].count("gap") == is_freed
+
+
+@pytest.mark.parametrize("apart", [False, True])
+def test_when_there_is_room_again_another_recording_begins_and_the_one_before_is_sealed(
+    tmp_path: Path, *, apart: bool
+) -> None:
+    def keep(times: int) -> None:
+        for _ in range(times):
+            recorder.keep_message("to_client", TEXT, None, "link_1", "sess_1")
+
+    with small_disk(tmp_path / "disk", LITTLE_ROOM) as disk:
+        settings = RecordingSettings()
+        recorder = Recorder(disk / "rec", settings, tool="t", upstream="ws://h/ws", apart=apart)
+        recorder.start()
+        put = 0
+        filling = disk / "another's"
+        with pytest.raises(OSError, match="No space left"):
+            fill(filling)
+        while recorder.flush(30):
+            keep(10)
+            put += 10
+        first, fault = recorder.folder, recorder.fault
+        with pytest.raises(BadConfiguration, match="No space left"):
+            recorder.begin_again()
+        assert [recorder.fault, *(disk / "rec").iterdir()] == [fault, first]
+        keep(5)  # nobody has these, and the gap says so
+        filling.unlink()
+        recorder.begin_again()
+        assert recorder.healthy
+        keep(7)
+        assert recorder.flush(30)
+        assert (recorder.dropped, recorder.depth, recorder.records_written) == (0, 0, 7)
+        second = recorder.close()
+        assert second is not None
+        assert second == recorder.folder != first
+        assert verify(first).clean
+        assert verify(second).clean
+        *messages, told, gap = read(first)
+        assert [told.kind, gap.kind] == ["fault", "gap"]
+        assert len(messages) + (gap.lost or 0) == put + 5
+        assert [record.n for record in read(second)] == list(range(1, 8))
