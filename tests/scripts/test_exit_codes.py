@@ -310,7 +310,7 @@ def test_8_when_the_session_is_lost_before_the_answer(
     """The gateway dies and comes back without its memory: nobody will answer any more."""
     data = tmp_path / "data"
     slow = ("--latency", "60s", "--data", str(data))
-    user = ("--user", "ann", "--password-stdin")
+    user = ("--username", "ann", "--password-stdin")
     address = f"127.0.0.1:{port}"
     gateway = processes.megabot("gateway", "--listen", address, *slow, *user, typed=PASSWORD)
     url = gateway.ready()["url"]

@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.scripts.conftest import Operator
 from tests.support.processes import Processes, megabot
 
@@ -71,8 +73,23 @@ def test_stopping_it_stops_the_command_too(processes: Processes) -> None:
 
 
 def test_a_password_belongs_to_a_user(stranger: Operator) -> None:
-    assert stranger.types("gateway", "--user", "ann").returncode == 2
+    alone = stranger.types("gateway", "--username", "ann")
+    assert alone.returncode == 2
+    assert "--username and --password-stdin belong together" in alone.stderr
     assert stranger.types("gateway", "--password-stdin").returncode == 2
+
+
+@pytest.mark.parametrize("word", ["--username", "--user"])
+def test_a_user_is_named_as_at_login_and_as_it_was_before(stranger: Operator, word: str) -> None:
+    command = ("gateway", "--listen", ":0", word, "ann", "--password-stdin")
+    done = stranger.types(*command, "--", "true", typed="correct horse battery staple")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_spelling_of_before_is_in_no_help(stranger: Operator) -> None:
+    shown = stranger.types("gateway", "--help").stdout
+    assert "--username NAME" in shown
+    assert "--user " not in shown
 
 
 def test_a_command_s_gateway_keeps_nothing_and_logs_json_in_a_pipe(stranger: Operator) -> None:
