@@ -42,6 +42,9 @@ def doctor(
     the fix; what stands on a layer that failed is skipped. Ends with 0 when nothing failed, else
     with the exit code of the first failure.
 
+    The url may be that of a relay: it needs no login of its own, and what is asked there is
+    whether its links are up, whether it wants its client token, and what comes through it.
+
     The upstream's abilities are found by calling a tool that does not exist, in a session of
     its own. An existing FILE is not overwritten.
     """
