@@ -148,8 +148,12 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
             message = theirs.sub(ours, message)
     path = context.command_path if context is not None else "megabot"
     hint = f"`{path} --help` shows what there is."
+    command = getattr(context, "command", None)
     if "unexpected extra argument" in message:  # `send hello world`
-        hint = f"Words that belong together want quotes; {hint}"
+        said = getattr(command, "takes_no_more", None)
+        hint = said or f"Words that belong together want quotes; {hint}"
+    elif message.startswith("Missing ") and (shown := getattr(command, "examples", ())):
+        hint = f"As in `{shown[0].line}`; {hint}"
     return WrongUsage(message, _meant(fault) or hint)
 
 

@@ -108,6 +108,30 @@ def test_what_only_looks_a_little_like_an_option_is_no_guess(ann: Operator) -> N
 
 
 @pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("recordings prune somewhere", "MEGABOT_RECORDING_FOLDER=DIR megabot recordings prune"),
+        ("recordings show rec_1 rec_2", "megabot recordings merge A B both.jsonl"),
+        ("recordings stats rec_1 rec_2", "megabot recordings merge A B both.jsonl"),
+        ("recordings verify rec_1 rec_2", "for each in A B; do megabot recordings verify"),
+        ("recordings cut rec_1 rec_2 part.jsonl", "megabot recordings merge A B both.jsonl"),
+        ("recordings diff a b c", "It takes two"),
+        ("replay rec_1 rec_2", "megabot recordings merge A B both.jsonl"),
+        ("recordings merge rec_1", "As in `megabot rec merge rec_1m8 rec_1m9 both.jsonl`"),
+        ("recordings convert last", "As in `megabot rec convert last talk.har --to har`"),
+        ("relay close", "As in `megabot relay close client_1m8…`"),
+        ("prune somewhere", "megabot recordings prune"),
+    ],
+)
+def test_a_word_too_many_or_too_few_is_told_with_what_to_type(
+    ann: Operator, line: str, told: str
+) -> None:
+    done = ann.types(*line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "recordings grep [ last",
