@@ -238,11 +238,10 @@ class Link:
         if delay_s is None:
             delay_s = self.life.lost(random.random(), fault.retry_after_s if fault else None)  # noqa: S311
         if fault is not None:
+            pace_s = self._parts.engine.next_turn_s(self._parts.identity, self._parts.loop.time())
+            wait_s, tries = round(max(delay_s, pace_s), 2), self.life.attempts
             self._log.warning(
-                "link.dial_failed",
-                fault=fault.message,
-                attempt=self.life.attempts,
-                retry_in_s=round(delay_s, 2),
+                "link.dial_failed", fault=fault.message, attempt=tries, retry_in_s=wait_s
             )
         self._watch_expiry()
         await asyncio.sleep(delay_s)
