@@ -183,7 +183,8 @@ def gateway(
     """Be MegaBot on this machine.
 
     Login, tokens, sessions and streamed answers, for development and tests. Prints one
-    line of JSON when it is ready; logs go to stderr.
+    line of JSON when it is ready; logs go to stderr. SIGTERM and Ctrl-C stop it. What a script
+    starts with & ignores SIGINT, for the shell has it so: there `kill` ends it.
 
     With --data users, keys and sessions are kept in DIR/gateway.sqlite3, and survive a kill:
     what was said as soon as an answer ends, what waits for delivery within half a second; of an
