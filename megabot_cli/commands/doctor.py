@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import examples, forms, takes_no_more
 from megabot_cli.errors import MegabotError
 from megabot_cli.version import __version__
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     ("megabot doctor --report report.md", "The same, to hand to somebody else"),
     ("megabot doctor --json | jq -r '.checks[].fix // empty'", "Only what to do"),
 )
+@takes_no_more("`megabot doctor --url URL` looks at another upstream than the profile's.")
 def doctor(
     context: typer.Context,
     report: Annotated[

@@ -121,6 +121,12 @@ def test_what_only_looks_a_little_like_an_option_is_no_guess(ann: Operator) -> N
         ("recordings convert last", "As in `megabot rec convert last talk.har --to har`"),
         ("relay close", "As in `megabot relay close client_1m8…`"),
         ("prune somewhere", "megabot recordings prune"),
+        ("login ann", "megabot login --username NAME"),
+        ("tool echo hello", "megabot tool echo --param text=hello"),
+        ("chat hello", 'megabot send "What is a relay?"'),
+        ("doctor ws://127.0.0.1:9/ws", "megabot doctor --url URL"),
+        ("whoami ann", "hint: `megabot whoami --help` shows what there is."),
+        ("send hello world", "Words that belong together want quotes"),
     ],
 )
 def test_a_word_too_many_or_too_few_is_told_with_what_to_type(

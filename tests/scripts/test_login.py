@@ -53,6 +53,15 @@ def test_a_credential_is_never_sent_to_another_origin(stranger: Operator) -> Non
     assert done.stdout == ""
 
 
+def test_a_key_that_is_refused_is_to_be_checked_and_not_to_be_logged_in_with_again(
+    stranger: Operator,
+) -> None:
+    done = stranger.types("login", "--api-key-stdin", typed="no-key-of-theirs")
+    assert done.returncode == 4
+    assert "refused the credential" in done.stderr
+    assert done.stderr.endswith("\nhint: Check the key.\n")
+
+
 def test_nothing_is_kept_when_nothing_shall_be(stranger: Operator) -> None:
     done = stranger.types(*LOGIN[:-2], "--no-store", typed=PASSWORD)
     assert done.returncode == 0
