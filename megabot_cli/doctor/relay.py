@@ -14,19 +14,23 @@ import aiohttp
 
 from megabot_cli.client.endpoint import Endpoint, parse_endpoint
 from megabot_cli.client.network_faults import NETWORK_FAULTS
-from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY
+from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY, clean
 from megabot_cli.config.listen import unix_path
 from megabot_cli.doctor.case import Case
 from megabot_cli.doctor.findings import Finding, ok, skipped, warn
-from megabot_cli.errors import CouldNotConnect, NotPermitted
+from megabot_cli.errors import CouldNotConnect, NotPermitted, UpstreamRefused
 from megabot_cli.storage.run_files import RunningRelay
 from megabot_cli.wording import counted
 
 ASK_LIMIT_S = 3.0
 MOST_BYTES = 1024 * 1024
 
-# How the page at / of the address begins that a relay's clients connect to.
-CALLS_ITSELF = "megabot relay"
+# In which words the relay says that its credential is of no use.
+_OF_NO_USE = ("refused the credential", "no longer accepts")
+
+# How the page at / begins, where a relay's clients connect and where its operator does.
+_FOR_CLIENTS = "megabot relay: "
+_FOR_OPERATOR = "megabot relay "
 
 
 def relay_at(named: Endpoint, running: Iterable[RunningRelay]) -> RunningRelay | None:
@@ -46,7 +50,10 @@ def _address(endpoint: Endpoint) -> str:
 
 
 async def is_relay(http: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
-    """Whether what listens there calls itself a relay. Nothing secret is sent to hear that."""
+    """Whether what listens there calls itself a relay. Nothing secret is sent to hear that.
+
+    Raises UpstreamRefused where it is a relay's address for its operator.
+    """
     try:
         async with (
             asyncio.timeout(ASK_LIMIT_S),
@@ -55,7 +62,10 @@ async def is_relay(http: aiohttp.ClientSession, endpoint: Endpoint) -> bool:
             said = (await response.content.read(MOST_BYTES)).decode(errors="replace")
     except NETWORK_FAULTS:
         return False
-    return said.startswith(CALLS_ITSELF) or ASKS_LIKE_A_RELAY in said
+    if said.startswith(_FOR_OPERATOR):
+        for_clients = clean(said.rstrip().rpartition("\n")[2])
+        raise UpstreamRefused(f"{endpoint.origin} is for a relay's operator", f"{for_clients}.")
+    return said.startswith(_FOR_CLIENTS) or ASKS_LIKE_A_RELAY in said
 
 
 async def relay(case: Case, endpoint: Endpoint) -> Finding:
@@ -116,6 +126,8 @@ def _judge(
         why = facts.get("fault") or "it is not ready"
         profile = "" if running.profile == "default" else f" -p {running.profile}"
         more = f"`megabot{profile} relay status` says more."
+        if any(words in why for words in _OF_NO_USE):
+            more = f"`megabot{profile} login`, then `megabot{profile} relay reauth`."
         return warn(f"at {running.url}, {why}", more, **found)
     its, here = running.upstream, named.origin
     if not is_named and (its, running.upstream_path) != (here, named.socket_path):

@@ -89,3 +89,42 @@ def test_a_relay_that_wants_its_client_token_is_told_with_how_to_give_it(
     token = (stranger.home / "state" / "client-token").read_text().strip()
     done = stranger.types("doctor", "--url", ready["url"], env={"MEGABOT_TOKEN": token})
     assert done.returncode == 0, done.stdout
+
+
+def test_the_address_for_its_operator_is_told_with_the_one_for_clients(
+    stranger: Operator, processes: Processes
+) -> None:
+    stranger.logs_in()
+    ready = start_relay(processes, stranger).ready()
+    found, whole = examine(stranger, ready["admin_url"].replace("http:", "ws:"))
+    assert found["login"]["message"] == f"{ready['admin_url']} is for a relay's operator"
+    assert found["login"]["fix"] == f"Clients connect to {ready['url']}."
+    assert whole["exit"] == 6
+
+
+def test_a_relay_whose_credential_is_refused_is_told_with_what_helps(
+    stranger: Operator, processes: Processes
+) -> None:
+    user = ("--username", "ann", "--password-stdin")
+    gateway = processes.megabot("gateway", "--listen", ":0", *user, typed=PASSWORD)
+    ready = gateway.ready()
+    ann = Operator(stranger.home, ready["url"])
+    ann.logs_in()
+    relay = start_relay(processes, ann)
+    url = relay.ready()["url"]
+    gateway.stop()
+    another = ("--listen", ready["http_url"].removeprefix("http://"), *user)
+    processes.megabot("gateway", *another, typed=PASSWORD).ready()
+    relay.wait_for_line("link.refused")
+    found, _ = examine(ann, url)
+    assert found["relay"]["fix"] == "`megabot login`, then `megabot relay reauth`."
+
+
+def test_a_socket_where_nobody_listens_is_told_with_what_starts_a_relay_there(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    url = f"unix:{tmp_path}/none.sock"
+    starts = f"`megabot relay --listen {url}` starts one."
+    found, _ = examine(stranger, url)
+    assert found["tcp"]["fix"] == f"Is it running? {starts}"
+    assert starts in stranger.types("send", "hi", "--url", url).stderr
