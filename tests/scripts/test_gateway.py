@@ -136,6 +136,25 @@ def test_a_data_folder_in_use_or_of_another_kind_is_told(
     assert "Traceback" not in third.stderr
 
 
+def test_what_cannot_be_used_is_told_in_the_system_s_words_and_ours(stranger: Operator) -> None:
+    done = stranger.types("gateway", "--listen", ":0", "--data", "/dev/null")
+    assert done.returncode == 12
+    assert "/dev/null/gateway.sqlite3 cannot be used: File exists" in done.stderr
+    for typed, helps in (("nope", "One of echo, markov,"), ("ecoh", "Did you mean 'echo'?")):
+        done = stranger.types("gateway", "--listen", ":0", "--assistant", typed)
+        assert (done.returncode, helps in done.stderr) == (2, True), done.stderr
+
+
+def test_a_device_is_neither_replaced_nor_removed(stranger: Operator, tmp_path: Path) -> None:
+    for flag in ("--users", "--ready-file"):
+        device = tmp_path / flag
+        device.symlink_to("/dev/null")
+        done = stranger.types("gateway", "--listen", ":0", flag, str(device), "--", "true")
+        assert done.returncode in {1, 12}
+        assert f"it is no plain file\nhint: {flag} names another.\n" in done.stderr
+        assert device.is_symlink()
+
+
 def test_a_users_file_is_said_to_be_kept_and_to_be_new(
     processes: Processes, tmp_path: Path
 ) -> None:
