@@ -310,7 +310,7 @@ _megabot_find() {
         "megabot gateway --listen") compopt +o default; return ;;
         "megabot gateway --dialect") COMPREPLY=($(compgen -W "megabot flat" -- "$cur")); return ;;
         "megabot gateway --users") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
-        "megabot gateway --user") compopt +o default; return ;;
+        "megabot gateway --username") compopt +o default; return ;;
         "megabot gateway --data") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
         "megabot gateway --assistant") COMPREPLY=($(compgen -W "echo markov openai: command:" -- "$cur")); return ;;
         "megabot gateway --model") compopt +o default; return ;;
@@ -736,7 +736,7 @@ _megabot_find() {
         "megabot relay dump")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --reason -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot gateway")
-            _megabot_words "--listen --dialect --users --user --password-stdin --data --assistant --model --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "users keys" ;;
+            _megabot_words "--listen --dialect --users --username --password-stdin --data --assistant --model --chunk-delay --latency --scenario --check-scenario --ready-file --from-recording --match --ignore --miss --pace --speed --max-gap --closes -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "users keys" ;;
         "megabot gateway users")
             _megabot_words "-p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "list add password remove" ;;
         "megabot gateway users list")

@@ -148,8 +148,16 @@ def _usage_error(fault: typer.TyperException) -> WrongUsage:
             message = theirs.sub(ours, message)
     path = context.command_path if context is not None else "megabot"
     hint = f"`{path} --help` shows what there is."
-    if "unexpected extra argument" in message:  # `send hello world`
-        hint = f"Words that belong together want quotes; {hint}"
+    command = getattr(context, "command", None)
+    if "unexpected extra argument" in message:
+        takes_text = any(
+            each.param_type_name == "argument" and "TEXT" in str(each.metavar)
+            for each in getattr(command, "params", ())
+        )
+        quoted = f"Words that belong together want quotes; {hint}"  # `send hello world`
+        hint = getattr(command, "takes_no_more", None) or (quoted if takes_text else hint)
+    elif message.startswith("Missing ") and (shown := getattr(command, "examples", ())):
+        hint = f"As in `{shown[0].line}`; {hint}"
     return WrongUsage(message, _meant(fault) or hint)
 
 

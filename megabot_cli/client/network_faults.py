@@ -7,6 +7,7 @@ Translated here and nowhere else. The text of aiohttp's own errors is never pass
 from __future__ import annotations
 
 import os
+import re
 import ssl
 
 import aiohttp
@@ -15,6 +16,7 @@ from megabot_cli.client.trust import shown_fingerprint
 from megabot_cli.errors import CouldNotConnect, MegabotError, UpstreamRefused
 
 START_ONE = "Is it running? `megabot gateway` starts one here."
+_HERE = re.compile(r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
 
 # What a call into aiohttp may raise for reasons that lie outside this program. ValueError:
 # header values and URLs that cannot travel.
@@ -60,7 +62,7 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
             )
         case aiohttp.ClientConnectorError():
             return CouldNotConnect(
-                f"Could not connect to {origin}: {reason_of(fault.os_error)}", START_ONE
+                f"Could not connect to {origin}: {reason_of(fault.os_error)}", is_it_running(origin)
             )
         case TimeoutError():
             return CouldNotConnect(
@@ -72,10 +74,18 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
                 "Check the profile's url.",
             )
         case OSError():
-            return CouldNotConnect(f"Could not connect to {origin}: {reason_of(fault)}", START_ONE)
+            why = reason_of(fault)
+            return CouldNotConnect(f"Could not connect to {origin}: {why}", is_it_running(origin))
         case _:
             kind = type(fault).__name__
-            return CouldNotConnect(f"Could not connect to {origin} ({kind})", START_ONE)
+            return CouldNotConnect(f"Could not connect to {origin} ({kind})", is_it_running(origin))
+
+
+def is_it_running(origin: str) -> str:
+    """What to do where nobody takes a connection."""
+    if origin.startswith("unix:"):
+        return f"Is it running? `megabot relay --listen {origin}` starts one."
+    return START_ONE if _HERE.match(origin) else "Is it running there? Check the profile's url."
 
 
 def reason_of(fault: OSError) -> str:

@@ -9,11 +9,10 @@ the other side ends: that waits until nothing more comes.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import zlib
 from typing import Any
 
-from aiohttp import ClientError, WebSocketError, WSCloseCode, WSMsgType
+from aiohttp import ClientError, WSCloseCode
 
 PART_S = 2.0
 QUIET_S = 0.3
@@ -76,89 +75,10 @@ async def part(transport: asyncio.Transport) -> None:
         transport.abort()
 
 
-class PartsFromPeer:
-    """For a server's socket of aiohttp's: what breaks the protocol, or is too big, is told with a
-    close frame, and the connection stays until `part`."""
-
-    must_part = False
-    _exception: BaseException | None
-    _reader: Any
-    _req: Any
-
-    async def close(
-        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
-    ) -> bool:
-        """As aiohttp's own; but what failed in us is no normal end, and who broke the protocol is
-        not waited for until it reads: it has its time in `part`."""
-        fault = self._reader.exception() if self._reader is not None else None
-        drain = drain and not isinstance(fault, WebSocketError)
-        if code == WSCloseCode.OK:
-            code = _code_for(fault)
-        closed: bool = await super().close(code=code, message=message, drain=drain)  # type: ignore[misc]
-        return closed
-
-    def _close_transport(self) -> None:
-        """aiohttp hangs up here, whatever the peer is still sending."""
-        if isinstance(self._exception, WebSocketError):
-            self.must_part = True
-        else:
-            super()._close_transport()  # type: ignore[misc]
-
-    async def part(self) -> None:
-        """End the connection, if what the peer did has left that to be done."""
-        transport = self._req.transport if self.must_part and self._req is not None else None
-        if transport is not None:
-            await part(transport)
-
-
-class PartsFromServer:
-    """The same for a client's socket: the first `close` only tells, and with the second one the
-    server has its time."""
-
-    _closed: bool
-    _close_code: int | None
-    _reader: Any
-    _response: Any
-    _writer: Any
-
-    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
-        """As aiohttp's own, where the server has kept to the protocol."""
-        if not isinstance(self._reader.exception(), WebSocketError):
-            if code == WSCloseCode.OK:
-                code = _code_for(self._reader.exception())
-            closed: bool = await super().close(code=code, message=message)  # type: ignore[misc]
-            return closed
-        if not self._closed:
-            self._set_closed()  # type: ignore[attr-defined]
-            with contextlib.suppress(ConnectionError):
-                await self._writer.close(code, message)
-            return True
-        connection = self._response.connection
-        try:
-            if connection is not None and connection.transport is not None:
-                await part(connection.transport)
-        finally:
-            self._response.close()
-        return False
-
-
-def _code_for(fault: BaseException | None) -> int:
+def code_for(fault: BaseException | None) -> int:
     """What ended the reading, where aiohttp knows no code for it."""
     if isinstance(fault, zlib.error):
         return WSCloseCode.PROTOCOL_ERROR  # what the peer sent as deflate is none
     if fault is None or isinstance(fault, OSError | ClientError):
         return WSCloseCode.OK
     return WSCloseCode.INTERNAL_ERROR  # whoever was handed a message failed at it
-
-
-def give_no_code(socket: Any) -> None:
-    """Have a socket's close go without a code, as the close that it passes on came."""
-    writer = socket._writer
-
-    async def close(_code: int, _message: bytes) -> None:
-        try:
-            await writer.send_frame(b"", WSMsgType.CLOSE)
-        finally:
-            writer._closing = True
-
-    writer.close = close

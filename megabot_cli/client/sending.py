@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import aiohttp
 
 from megabot_cli.client.corking import corked
 from megabot_cli.client.dial import Socket
+from megabot_cli.client.masks import MaskSource
 from megabot_cli.client.reconnect import again
 from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import ConnectionLost, MegabotError, RateLimited
+from megabot_cli.protocol.frames import BINARY, TEXT
 from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.wording import counted
-
-if TYPE_CHECKING:
-    from megabot_cli.client.wire import MaskSource
 
 # aiohttp says with these words that it refused to write, so nothing has left.
 _NOT_WRITTEN = "closing transport"
@@ -125,15 +123,14 @@ class Sender:
             return False
         try:
             messages = [
-                (text.encode(), wire.TEXT) if isinstance(text, str) else (text, wire.BINARY)
-                for text in texts
+                (text.encode(), TEXT) if isinstance(text, str) else (text, BINARY) for text in texts
             ]
         except UnicodeEncodeError:
             return False
         if transport.is_closing():
             return False
         if self._masks is None:
-            self._masks = wire.MaskSource()
+            self._masks = MaskSource()
         on_write(len(texts))
         transport.write(wire.client_frames(messages, self._masks))
         self._on_sent(texts, None)

@@ -1,44 +1,39 @@
-"""Below aiohttp's public surface: messages as they are parsed, frames built by hand.
+"""All that goes below aiohttp's public surface.
 
-The relay takes messages where aiohttp's parser delivers them, all that one read brought
-together, without waking a task; it builds one frame for all clients that get it, and joins
-the frames of one event-loop turn into one write. Everything that depends on how aiohttp is
-built stands here; `tests/relay/test_wire.py` fails when that changes, and messages are then
-read the public way, only slower.
+Messages are taken where aiohttp's parser delivers them, all that one read brought together,
+without waking a task; frames are masked by its own C, and written past its writer; who breaks
+the protocol reads why; a heartbeat costs no timer; deflate has the parameters we want. Everything
+that depends on how aiohttp is built stands here; `tests/client/test_wire.py` fails when that
+changes, and messages are then read the public way, only slower.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
+import contextlib
 import struct
 import zlib
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import aiohttp
 import aiohttp.client
 import aiohttp.web_ws
-from aiohttp import web
+from aiohttp import WebSocketError, WSCloseCode, WSMsgType, hdrs, web
 from aiohttp._websocket.helpers import websocket_mask
 from aiohttp._websocket.reader import WebSocketDataQueue, WebSocketReader
 
-from megabot_cli.client.parting import PartsFromPeer, PartsFromServer
+from megabot_cli.client.masks import MaskSource
+from megabot_cli.client.parting import code_for, part
 from megabot_cli.protocol.close_codes import sendable
-from megabot_cli.protocol.frames import MASKED, MIDDLE, frame_end
-
-TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2)
-BINARY = 0x82
+from megabot_cli.protocol.frames import LONG, LONGEST, MASKED, MIDDLE, TEXT, FrameWalk, WrongMask
+from megabot_cli.protocol.frames import server_frame as server_frame
 
 _LENGTH = 0x7F
-_FIN = 0x80
-_OPCODE = 0x0F
-_CONTROL = 0x08  # opcodes from here on: close, ping, pong
-_LONGEST = 0xFFFF  # of those
 
-# The head of a frame by the length of its message (RFC 6455, 5.2), and the same with a mask.
-_short, _masked_short = struct.Struct(">BB").pack, struct.Struct(">BB4s").pack
-_middle, _masked_middle = struct.Struct(">BBH").pack, struct.Struct(">BBH4s").pack
-_long, _masked_long = struct.Struct(">BBQ").pack, struct.Struct(">BBQ4s").pack
+# The head of a masked frame by the length of its message (RFC 6455, 5.2).
+_short, _middle = struct.Struct(">BB4s").pack, struct.Struct(">BBH4s").pack
+_long = struct.Struct(">BBQ4s").pack
 
 # A message above this is handed on before the rest of its read: what a few hundred kilobytes
 # of deflate unfold to must not all be held at once.
@@ -63,10 +58,9 @@ class Sink(Protocol):
 
 Socket = web.WebSocketResponse[bool] | aiohttp.ClientWebSocketResponse[bool]
 
-
-_TEXT = aiohttp.WSMsgType.TEXT
-_CLOSE = aiohttp.WSMsgType.CLOSE
-_MESSAGES = frozenset({_TEXT, aiohttp.WSMsgType.BINARY})
+_TEXT = WSMsgType.TEXT
+_CLOSE = WSMsgType.CLOSE
+_MESSAGES = frozenset({_TEXT, WSMsgType.BINARY})
 
 
 class DirectQueue(WebSocketDataQueue):
@@ -97,13 +91,13 @@ class DirectQueue(WebSocketDataQueue):
         """aiohttp lets 1006 and codes above 4999 pass, which nobody may send. 0: there is none."""
         if data.type is _CLOSE and data.data and sendable(data.data) != data.data:
             text = f"Invalid close code: {data.data}"
-            raise aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, text)
+            raise WebSocketError(WSCloseCode.PROTOCOL_ERROR, text)
         super().feed_data(data, size)
 
     def set_exception(self, exc: BaseException, *cause: BaseException) -> None:
         """aiohttp takes deflate that cannot be read for a fault of its own."""
         if isinstance(exc, zlib.error):
-            exc = aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, "broken deflate")
+            exc = WebSocketError(WSCloseCode.PROTOCOL_ERROR, "broken deflate")
         super().set_exception(exc, *cause)
 
     def read_is_over(self) -> None:
@@ -128,7 +122,7 @@ class DirectQueue(WebSocketDataQueue):
                 sink([data], each.type is not _TEXT)
 
 
-class DirectReader(WebSocketReader):
+class DirectReader(FrameWalk, WebSocketReader):
     """aiohttp's parser, with a way past it for what nearly everything is.
 
     Whole, unfragmented, uncompressed text of up to 64 KiB is read here, all that one read
@@ -136,21 +130,14 @@ class DirectReader(WebSocketReader):
     is followed by the lengths in its heads, to know where the next frame begins.
     """
 
-    # Whether the other side must mask its frames: a client must, a server must not (RFC 6455,
-    # 5.1). aiohttp reads both; but frames go on as they came. None: either.
-    peer_masks: bool | None = None
-
     def __init__(
         self, queue: Any, max_msg_size: int, compress: bool, decode_text: bool = True
     ) -> None:
         super().__init__(queue, max_msg_size, compress, decode_text)
         self._direct: DirectQueue = queue
-        self._most = max_msg_size or _LONGEST
+        self._most = max_msg_size or LONGEST
         self._most_held = min(_HELD_BYTES, self._most)
         self._takes_bytes = not decode_text
-        self._begun = b""  # of a frame, too little to do anything with
-        self._owed = 0  # bytes still to come of a frame that aiohttp has the beginning of
-        self._fragmented = False  # a message has begun that ends in another frame
         # Whether what comes next is a frame that may go past aiohttp, if it is a simple one.
         self._at_a_head = self._takes_bytes
 
@@ -160,8 +147,8 @@ class DirectReader(WebSocketReader):
             return self._parse(b"")
         if type(data) is not bytes:
             data = bytes(data)
-        if self._begun:
-            data, self._begun = self._begun + data, b""
+        if self.begun:
+            data, self.begun = self.begun + data, b""
         at, end, queue = 0, len(data), self._direct
         while True:
             if self._at_a_head and queue.sink is not None and not queue._buffer:
@@ -172,17 +159,18 @@ class DirectReader(WebSocketReader):
                     return True, b""
                 if at == end:
                     return _WELL
+            reads = self._at_a_head and queue.sink is not None and not queue._buffer
             try:
-                upto = self._aiohttps_share(data, at)
-            except aiohttp.WebSocketError as fault:
-                queue.set_exception(fault)
+                upto = self.upto(data, at, reads=reads, most_held=self._most_held)
+            except WrongMask as fault:
+                queue.set_exception(WebSocketError(WSCloseCode.PROTOCOL_ERROR, str(fault)))
                 return True, b""
-            self._at_a_head = self._takes_bytes and not (self._owed or self._fragmented)
+            self._at_a_head = self._takes_bytes and not (self.owed or self.fragmented)
             if upto > at:
                 answer = self._give(data[at:upto])
                 if answer[0] or upto == end:
                     return answer
-            if self._begun:
+            if self.begun:
                 return _WELL
             at = upto
 
@@ -233,41 +221,6 @@ class DirectReader(WebSocketReader):
         if texts:
             queue.sink(texts, False, data[start:at])  # type: ignore[misc]
         return at
-
-    def _aiohttps_share(self, data: bytes, at: int) -> int:
-        """How far `data` is aiohttp's from `at` on, where a frame begins that is not simple.
-
-        What is only the beginning of a frame, and of no use to anybody yet, is kept back.
-        """
-        end = len(data)
-        if self._owed:
-            given = min(self._owed, end - at)
-            self._owed -= given
-            return at + given
-        queue, start = self._direct, at
-        reads = self._at_a_head and queue.sink is not None and not queue._buffer
-        while at < end:
-            after = frame_end(data, at)
-            if after:
-                self._check_mask(data[at + 1] >= MASKED)
-            simple = reads and data[at] == TEXT and not self._fragmented
-            if not after or (simple and end < after <= at + self._most_held):
-                self._begun = data[at:]
-                break
-            if simple and at > start and after <= end:
-                break
-            if data[at] & _OPCODE < _CONTROL:
-                self._fragmented = data[at] < _FIN
-            if after > end:
-                self._owed = after - end
-                return end
-            at = after
-        return at
-
-    def _check_mask(self, is_masked: bool) -> None:
-        if self.peer_masks not in (None, is_masked):
-            what = "masked frame" if is_masked else "frame without a mask"
-            raise aiohttp.WebSocketError(aiohttp.WSCloseCode.PROTOCOL_ERROR, what)
 
     def _give(self, piece: bytes) -> tuple[bool, bytes]:
         """Have aiohttp parse what is its own, and hand on what that brings."""
@@ -320,17 +273,100 @@ def deliver_to(socket: Socket, sink: Sink | None) -> bool:
     return True
 
 
-class Heard(Protocol):
-    """A socket that notes when bytes arrive: whoever looks sets `heard` back."""
+class PartsFromPeer:
+    """For a server's socket of aiohttp's: what breaks the protocol, or is too big, is told with a
+    close frame, and the connection stays until `part`."""
 
-    heard: bool
+    must_part = False
+    _exception: BaseException | None
+    _reader: Any
+    _req: Any
+
+    async def close(
+        self, *, code: int = WSCloseCode.OK, message: bytes = b"", drain: bool = True
+    ) -> bool:
+        """As aiohttp's own; but what failed in us is no normal end, and who broke the protocol is
+        not waited for until it reads: it has its time in `part`."""
+        fault = self._reader.exception() if self._reader is not None else None
+        drain = drain and not isinstance(fault, WebSocketError)
+        if code == WSCloseCode.OK:
+            code = code_for(fault)
+        closed: bool = await super().close(code=code, message=message, drain=drain)  # type: ignore[misc]
+        return closed
+
+    def _close_transport(self) -> None:
+        """aiohttp hangs up here, whatever the peer is still sending."""
+        if isinstance(self._exception, WebSocketError):
+            self.must_part = True
+        else:
+            super()._close_transport()  # type: ignore[misc]
+
+    async def part(self) -> None:
+        """End the connection, if what the peer did has left that to be done."""
+        transport = self._req.transport if self.must_part and self._req is not None else None
+        if transport is not None:
+            await part(transport)
 
 
-class HeardSocket(PartsFromPeer, web.WebSocketResponse[bool]):
-    """A client's socket without aiohttp's own heartbeat, whose timers cost more than a message.
+class PartsFromServer:
+    """The same for a client's socket: the first `close` only tells, and with the second one the
+    server has its time."""
 
-    Created with `heartbeat`, it is told of arriving bytes; where aiohttp is built differently
-    that heartbeat works as ever.
+    _closed: bool
+    _reader: Any
+    _response: Any
+    _writer: Any
+
+    async def close(self, *, code: int = WSCloseCode.OK, message: bytes = b"") -> bool:
+        """As aiohttp's own, where the server has kept to the protocol."""
+        if not isinstance(self._reader.exception(), WebSocketError):
+            if code == WSCloseCode.OK:
+                code = code_for(self._reader.exception())
+            closed: bool = await super().close(code=code, message=message)  # type: ignore[misc]
+            return closed
+        if not self._closed:
+            self._set_closed()  # type: ignore[attr-defined]
+            with contextlib.suppress(ConnectionError):
+                await self._writer.close(code, message)
+            return True
+        connection = self._response.connection
+        try:
+            if connection is not None and connection.transport is not None:
+                await part(connection.transport)
+        finally:
+            self._response.close()
+        return False
+
+
+class AgreesOnDeflate:
+    """For a server's socket that answers an offer of permessage-deflate as it wants.
+
+    `agree` makes the answer of the offer, both as in Sec-WebSocket-Extensions.
+    """
+
+    agree: Callable[[str], str]
+
+    def _handshake(self, request: web.BaseRequest) -> Any:
+        headers, protocol, compress, notakeover = super()._handshake(request)  # type: ignore[misc]
+        if compress:
+            offer = request.headers.get(hdrs.SEC_WEBSOCKET_EXTENSIONS, "")
+            headers[hdrs.SEC_WEBSOCKET_EXTENSIONS] = self.agree(offer)
+        return headers, protocol, compress, notakeover
+
+
+def frame_writer(socket: Any) -> Callable[[bytes, int, int], object] | None:
+    """What writes a frame of a socket as it is: content, opcode, reserved bits.
+
+    None where the socket is not open, or this aiohttp is built differently.
+    """
+    return getattr(socket._writer, "_write_websocket_frame", None)
+
+
+class _Heard:
+    """For a socket without aiohttp's own heartbeat, whose timers cost more than a message.
+
+    Created with `heartbeat`, it notes that bytes arrive; where aiohttp is built differently that
+    heartbeat works as ever.
     """
 
     heard = True
@@ -342,16 +378,12 @@ class HeardSocket(PartsFromPeer, web.WebSocketResponse[bool]):
         """Started when the socket opens, and after each arrival: never, here."""
 
 
-class HeardUpstream(PartsFromServer, aiohttp.ClientWebSocketResponse[bool]):
-    """The same for a link: `client.dial` is told to make it one."""
+class HeardSocket(_Heard, PartsFromPeer, web.WebSocketResponse[bool]):
+    """A client's."""
 
-    heard = True
 
-    def _on_data_received(self) -> None:
-        self.heard = True
-
-    def _reset_heartbeat(self) -> None:
-        """See `HeardSocket`."""
+class HeardUpstream(_Heard, PartsFromServer, aiohttp.ClientWebSocketResponse[bool]):
+    """A link's: `client.dial` is told to make it one."""
 
 
 CAN_HEAR = all(
@@ -360,41 +392,6 @@ CAN_HEAR = all(
     for method in ("_on_data_received", "_reset_heartbeat")
 )
 """Whether the two above work; if not, aiohttp's heartbeats do, and nobody else need ping."""
-
-SERVER_PING = b"\x89\x00"
-
-
-def client_ping(mask: bytes) -> bytes:
-    """An empty ping as a client sends it."""
-    return b"\x89\x80" + mask
-
-
-def server_frame(data: bytes, first_byte: int = TEXT) -> bytes:
-    """One whole unmasked message, as a server sends it (RFC 6455, 5.2)."""
-    size = len(data)
-    if size < 126:
-        return _short(first_byte, size) + data
-    if size < 65536:
-        return _middle(first_byte, 126, size) + data
-    return _long(first_byte, 127, size) + data
-
-
-def open_server_frame(frame: bytes) -> tuple[bytes, int]:
-    """The message in a frame that `server_frame` built, and its first byte."""
-    head = {126: 4, 127: 10}.get(frame[1], 2)
-    return frame[head:], frame[0]
-
-
-class MaskSource:
-    """Unpredictable 4-byte masks (RFC 6455, 5.3), drawn from the system in blocks of 1024."""
-
-    def __init__(self) -> None:
-        self._masks: list[bytes] = []
-
-    def take(self) -> bytes:
-        if not self._masks:
-            self._masks = [mask for (mask,) in struct.iter_unpack("4s", os.urandom(4096))]
-        return self._masks.pop()
 
 
 def client_frame(data: bytes, mask: bytes, first_byte: int = TEXT) -> bytes:
@@ -412,23 +409,15 @@ def client_frames(messages: list[tuple[bytes, int]], masks: MaskSource) -> bytes
 
 def _masked_pieces(data: bytes, mask: bytes, first_byte: int) -> tuple[bytes, bytearray]:
     size = len(data)
-    if size < 126:
-        head = _masked_short(first_byte, MASKED | size, mask)
-    elif size < 65536:
-        head = _masked_middle(first_byte, MASKED | 126, size, mask)
+    if size < MIDDLE:
+        head = _short(first_byte, MASKED | size, mask)
+    elif size <= LONGEST:
+        head = _middle(first_byte, MASKED | MIDDLE, size, mask)
     else:
-        head = _masked_long(first_byte, MASKED | 127, size, mask)
+        head = _long(first_byte, MASKED | LONG, size, mask)
     masked = bytearray(data)
     websocket_mask(mask, masked)
     return head, masked
-
-
-def client_transport(request: web.Request) -> asyncio.Transport | None:
-    """The transport of a client's connection; None when it is gone already.
-
-    uvloop's transports have the methods but not the base class: no `isinstance` here.
-    """
-    return request.transport
 
 
 def upstream_transport(
@@ -445,3 +434,16 @@ async def room_for_more(socket: aiohttp.ClientWebSocketResponse[bool]) -> None:
     Raises aiohttp.ClientConnectionResetError where the connection is gone.
     """
     await socket._writer.protocol._drain_helper()
+
+
+def give_no_code(socket: Any) -> None:
+    """Have a socket's close go without a code, as the close that it passes on came."""
+    writer = socket._writer
+
+    async def close(_code: int, _message: bytes) -> None:
+        try:
+            await writer.send_frame(b"", WSMsgType.CLOSE)
+        finally:
+            writer._closing = True
+
+    writer.close = close

@@ -8,7 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.session_words import SessionWord
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import examples, forms, takes_no_more
 from megabot_cli.commands.values import ToolPrograms, programs
 from megabot_cli.errors import WrongUsage
 
@@ -19,6 +19,7 @@ from megabot_cli.errors import WrongUsage
     ("megabot chat --session sess_1m84gqk2e0mhw2czm", "Go on where you left"),
     ("megabot chat < questions.txt", "Each line is said when the one before is answered"),
 )
+@takes_no_more('It reads what you type; `megabot send "What is a relay?"` asks one thing.')
 def chat(
     context: typer.Context,
     session: SessionWord = None,

@@ -98,6 +98,7 @@ class _SessionPartner:
         self._direct = direct
         self._tools = tools
         self._status: Show | None = None
+        self._away: str | None = None  # in a relay's words, while its upstream is away
         self._stack = contextlib.AsyncExitStack()
         self._client: MegaBotClient | None = None
         self._answer: Answer | None = None  # the last one
@@ -135,6 +136,7 @@ class _SessionPartner:
             session=session,
             direct=self._direct,
             on_event=self._tell,
+            prepare=self._listen,
             query={"role": "executor"} if self._tools else None,
         )
 
@@ -142,9 +144,12 @@ class _SessionPartner:
         from megabot_cli.commands.sending import add_tools
 
         add_tools(client, self._tools)
-        client.on("status_update")(self._goes_on)
         self._stack, self._client = stack, client
         self.session = client.session_id
+
+    def _listen(self, client: MegaBotClient) -> None:
+        self._away = None
+        client.on("status_update")(self._goes_on)
 
     async def close(self) -> None:
         await self._stack.aclose()
@@ -157,6 +162,8 @@ class _SessionPartner:
     async def say(self, text: str, show: Show, status: Show) -> Sequence[str]:
         assert self._client is not None
         self._status = status
+        if self._away is not None:
+            status(self._away)
         try:
             with as_told_by_relay(self._invocation, direct=self._direct):
                 self._answer = await self._client.ask(text, on_chunk=show)
@@ -181,16 +188,21 @@ class _SessionPartner:
 
     def _goes_on(self, received: Received) -> None:
         told = received.payload()
-        if self._status is None or not isinstance(told, dict):
+        if not isinstance(told, dict):
             return
         share = told.get("progress")
         percent = f"{share:.0%}" if isinstance(share, int | float) else ""
         words = (str(told.get("status") or ""), str(told.get("message") or ""), percent)
-        self._status("  ".join(word for word in words if word))
+        line = "  ".join(word for word in words if word)
+        if told.get("status") in ("reconnecting", "connected"):  # a relay, of its upstream
+            self._away = line if told["status"] == "reconnecting" else None
+        if self._status is not None:
+            self._status(line)
 
     def _tell(self, event: ClientEvent) -> None:
         console = self._invocation.console
         if event.kind == "lost":
+            self._away = None
             console.note(f"connection lost ({event.detail}); dialling again")
         elif event.kind == "resumed":
             console.note("connected again")

@@ -135,9 +135,9 @@ class Tour:
     def _start_gateway(self) -> None:
         self.say(
             "A MegaBot endpoint of our own, on this machine alone",
-            "megabot gateway --user demo --password-stdin",
+            "megabot gateway --username demo --password-stdin",
         )
-        user = ("--user", "demo", "--password-stdin")
+        user = ("--username", "demo", "--password-stdin")
         self._gateway = self._open_gateway("127.0.0.1:0", *user, text_in=PASSWORD)
         self._gateway_url = self._gateway.ready()["url"]
         self.show(f"listening on {self._gateway_url}")

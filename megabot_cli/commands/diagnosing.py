@@ -104,10 +104,12 @@ def _upstream(invocation: Invocation, configuration: Configuration) -> Upstream:
         token_source,
     )
     from megabot_cli.doctor.case import Upstream
-    from megabot_cli.storage.run_files import find_running_relay
+    from megabot_cli.doctor.relay import relay_at
+    from megabot_cli.storage.run_files import find_running_relay, running_relays
 
-    origin = parse_endpoint(configuration.profile.url).origin
-    relay = find_running_relay(invocation.places.run, configuration.profile_name)
+    endpoint = parse_endpoint(configuration.profile.url)
+    run, name = invocation.places.run, configuration.profile_name
+    relay = relay_at(endpoint, running_relays(run)) or find_running_relay(run, name)
 
     def stored_at() -> str | None:
         if is_from_environment(invocation):
@@ -117,7 +119,7 @@ def _upstream(invocation: Invocation, configuration: Configuration) -> Upstream:
     return Upstream(
         configuration=configuration,
         stored_at=stored_at,
-        find_credential=lambda: known_credential(invocation, origin),
+        find_credential=lambda: known_credential(invocation, endpoint.origin),
         token_source=lambda http, _: token_source(invocation, http),
         trust=lambda: ssl_for(configuration.profile),
         relay=relay,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import examples, forms, takes_no_more
 from megabot_cli.errors import MegabotError
 from megabot_cli.version import __version__
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     ("megabot doctor --report report.md", "The same, to hand to somebody else"),
     ("megabot doctor --json | jq -r '.checks[].fix // empty'", "Only what to do"),
 )
+@takes_no_more("`megabot doctor --url URL` looks at another upstream than the profile's.")
 def doctor(
     context: typer.Context,
     report: Annotated[
@@ -41,6 +42,9 @@ def doctor(
     clock, credential, socket, ping, and what the upstream can do. Each is ok, warn or fail, with
     the fix; what stands on a layer that failed is skipped. Ends with 0 when nothing failed, else
     with the exit code of the first failure.
+
+    The url may be that of a relay: it needs no login of its own, and what is asked there is
+    whether its links are up, whether it wants its client token, and what comes through it.
 
     The upstream's abilities are found by calling a tool that does not exist, in a session of
     its own. An existing FILE is not overwritten.

@@ -57,11 +57,11 @@ def open_flat_gateway(
     return FlatGateway(settings.gateway, settings.limits, token=token.secret, assistant=assistant)
 
 
-def refuse_users(*, user: str | None, users_file: Path | None) -> None:
+def refuse_users(*, username: str | None, users_file: Path | None) -> None:
     """There is nobody to log in where a token is all that is asked for."""
-    if user is not None or users_file is not None:
+    if username is not None or users_file is not None:
         raise WrongUsage(
-            "--user and --users have no meaning with --dialect flat",
+            "--username and --users have no meaning with --dialect flat",
             f"Whoever has the token may come in; {TOKEN_VARIABLE} sets it.",
         )
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 class GatewayOptions:
     """What was asked of `gateway` beside the settings."""
 
-    user: str | None = None
+    username: str | None = None
     password: str | None = field(default=None, repr=False)
     users_file: Path | None = None
     data: Path | None = None
@@ -58,7 +58,7 @@ class GatewayOptions:
 @forms("json", "text")
 @examples(
     ("megabot gateway", "On 127.0.0.1:3000; the first user is made and shown once"),
-    ("pass show megabot | megabot gateway --user ann --password-stdin", "A user of your choice"),
+    ("pass show megabot | megabot gateway --username ann --password-stdin", "A user of your own"),
     ("megabot gateway --listen :0 -- pytest", "Run a command against it, then stop"),
     ("megabot gateway --dialect flat", "The flat dialect; the token is made and shown once"),
     ("megabot gateway --assistant 'command:./answer'", "A program of yours answers"),
@@ -86,11 +86,13 @@ def gateway(
     users: Annotated[
         Path | None, typer.Option("--users", metavar="FILE", help="Another users file.")
     ] = None,
-    user: Annotated[
-        str | None, typer.Option("--user", metavar="NAME", help="Make this user first.")
+    username: Annotated[
+        str | None, typer.Option("--username", metavar="NAME", help="Make this user first.")
     ] = None,
+    # As it was called before it had the word that `login` has.
+    user: Annotated[str | None, typer.Option("--user", hidden=True)] = None,
     password_stdin: Annotated[
-        bool, typer.Option("--password-stdin", help="The password of --user, on stdin.")
+        bool, typer.Option("--password-stdin", help="The password of --username, on stdin.")
     ] = False,
     data: Annotated[
         Path | None,
@@ -181,7 +183,8 @@ def gateway(
     """Be MegaBot on this machine.
 
     Login, tokens, sessions and streamed answers, for development and tests. Prints one
-    line of JSON when it is ready; logs go to stderr.
+    line of JSON when it is ready; logs go to stderr. SIGTERM and Ctrl-C stop it. What a script
+    starts with & ignores SIGINT, for the shell has it so: there `kill` ends it.
 
     With --data users, keys and sessions are kept in DIR/gateway.sqlite3, and survive a kill:
     what was said as soon as an answer ends, what waits for delivery within half a second; of an
@@ -209,10 +212,11 @@ def gateway(
     if check_scenario is not None:
         show_scenario(invocation, check_scenario)
         return
-    if (user is None) == password_stdin:
+    username = username if username is not None else user
+    if (username is None) == password_stdin:
         raise WrongUsage(
-            "--user and --password-stdin belong together",
-            "pass show megabot | megabot gateway --user NAME --password-stdin",
+            "--username and --password-stdin belong together",
+            "pass show megabot | megabot gateway --username NAME --password-stdin",
         )
     flags: dict[str, Flag | None] = {
         "gateway.listen": Flag("--listen", listen) if listen else None,
@@ -243,10 +247,10 @@ def gateway(
     if from_recording == "-" and password_stdin:
         raise WrongUsage("stdin is the password or the recording, not both", "Name a file.")
     if flat:
-        refuse_users(user=user, users_file=users)
+        refuse_users(username=username, users_file=users)
     options = GatewayOptions(
-        user,
-        asked_password(invocation, user) if password_stdin and user is not None else None,
+        username,
+        asked_password(invocation, username) if password_stdin and username is not None else None,
         users,
         data,
         ready_file,
@@ -401,8 +405,8 @@ def _open_users(invocation: Invocation, options: GatewayOptions, ledger: Ledger)
         users = Users.open(ledger)
     else:
         users = Users.in_memory()
-    if options.user is not None and options.password is not None:
-        users.add(options.user, options.password)
+    if options.username is not None and options.password is not None:
+        users.add(options.username, options.password)
     return FirstUser(users, users.ensure_first())
 
 
@@ -438,6 +442,6 @@ def _guest_environment(
     """The environment, with the way to this gateway; a key too where nothing outlives us."""
     environment = {**invocation.environ, "MEGABOT_URL": gateway.url}
     if options.for_a_guest:
-        name = options.user or users.users.names[0]
+        name = options.username or users.users.names[0]
         environment["MEGABOT_API_KEY"] = users.users.add_api_key(name)
     return environment

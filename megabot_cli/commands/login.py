@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import WrongUsage
+from megabot_cli.commands.tree import examples, forms, takes_no_more
+from megabot_cli.errors import NotAuthenticated, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.client.credentials import Credential
@@ -36,6 +38,7 @@ class Proof:
     ("megabot login -p staging --url wss://staging.example/ws", "At another upstream"),
     ("megabot login --api-key-stdin < key.txt", "With an API key"),
 )
+@takes_no_more("Who you are is said with `megabot login --username NAME`.")
 def login(
     context: typer.Context,
     username: Annotated[
@@ -121,16 +124,32 @@ async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Gree
             credential = Credential("api_key", proof.secret, endpoint.origin)
         else:
             credential = await get_token(http, endpoint, proof.username, proof.secret)
-        dialed = await dial(
-            http,
-            endpoint,
-            credential,
-            platform=profile.platform,
-            send_in=profile.credential_in,
-            dialect=profile.dialect,
-        )
+        with _told_of_a_key() if proof.username is None else contextlib.nullcontext():
+            dialed = await dial(
+                http,
+                endpoint,
+                credential,
+                platform=profile.platform,
+                send_in=profile.credential_in,
+                dialect=profile.dialect,
+            )
         await hang_up(dialed.socket)
     return credential, dialed.greeting
+
+
+@contextlib.contextmanager
+def _told_of_a_key() -> Iterator[None]:
+    """Who is refused here need not be told to log in."""
+    from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY
+
+    try:
+        yield
+    except NotAuthenticated as refusal:
+        if ASKS_LIKE_A_RELAY in refusal.message:  # it says itself what helps there
+            raise
+        raise NotAuthenticated(
+            refusal.message, "Check the key.", close_code=refusal.close_code
+        ) from None
 
 
 def _keep(invocation: Invocation, credential: Credential, storage: Storage) -> str:

@@ -20,6 +20,10 @@ MEANT: Final[dict[str, dict[str, str]]] = {
         "load": "megabot bench",
         **dict.fromkeys(("anonymize", "redact", "sanitize"), "megabot recordings sanitize"),
         **dict.fromkeys(("find", "grep", "search"), "megabot recordings grep"),
+        **{
+            name: f"megabot recordings {name}"
+            for name in ("cut", "diff", "list", "merge", "prune", "show", "stats", "verify")
+        },
         **dict.fromkeys(("convert", "export"), "megabot recordings convert"),
         **dict.fromkeys(("profile", "profiles"), "megabot config profiles"),
         "scenario": "megabot gateway --check-scenario",

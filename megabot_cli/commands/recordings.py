@@ -21,7 +21,7 @@ from megabot_cli.commands.recordings_output import (
     more_secrets,
 )
 from megabot_cli.commands.selection_words import selecting
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
 from megabot_cli.errors import ExpectationFailed, WrongUsage
 from megabot_cli.wording import counted
 
@@ -56,6 +56,7 @@ RecordingName = Annotated[
     ("megabot rec show last -o raw --direction to_upstream", "What was sent, exactly"),
     ("megabot rec show last --where 'payload.code >= 500' --around 5", "Errors, and about them"),
 )
+@takes_no_more(ONE_RECORDING)
 @selecting()
 def show(
     context: typer.Context,
@@ -181,6 +182,7 @@ def _show_conversation(
     ("megabot rec verify last --no-secrets --json", "For CI: no secret in it either"),
     (r"megabot rec verify safe.jsonl --pattern 'K-\d{6}'", "Nothing that looks like that"),
 )
+@takes_no_more("One at a time: `for each in A B; do megabot recordings verify $each; done`")
 def verify(
     context: typer.Context,
     recording: RecordingName,

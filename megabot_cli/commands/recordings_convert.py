@@ -21,7 +21,7 @@ from megabot_cli.commands.recordings_output import (
     writing_to,
 )
 from megabot_cli.commands.selection_words import selecting
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +60,7 @@ class Making:
     ("megabot rec convert last test_talk.py --to pytest --limit 20", "A test of a slice"),
     ("megabot rec convert last --to jsonl | jq .payload", "The messages alone"),
 )
+@takes_no_more(ONE_RECORDING)
 @selecting("begin", "until")
 def convert(
     context: typer.Context,

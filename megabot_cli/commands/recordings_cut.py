@@ -19,7 +19,7 @@ from megabot_cli.commands.recordings_output import (
     writing_to,
 )
 from megabot_cli.commands.selection_words import selecting
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
 from megabot_cli.errors import NotFound
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     ("megabot rec cut last one.jsonl -s sess_1", "One session"),
     ("megabot rec cut last errors.jsonl --type '*_error' --around 5", "Errors, and about them"),
 )
+@takes_no_more(ONE_RECORDING)
 @selecting()
 def cut(
     context: typer.Context,

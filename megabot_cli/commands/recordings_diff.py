@@ -11,7 +11,7 @@ from megabot_cli.commands.recordings import find, indexing
 from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import IgnoreOption
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import examples, forms, takes_no_more
 from megabot_cli.errors import ExpectationFailed, NotFound
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ _SIGNS = {"same_shape": "≈", "different": "≠", "missing": "<", "extra": ">"}
     ("megabot recordings diff rec_1m8 last", "What came to the same requests, then and now"),
     ("megabot rec diff old.jsonl new.jsonl --ignore options.seed --json", "For a program"),
 )
+@takes_no_more("It takes two: `megabot recordings diff rec_1m8 last`")
 @selecting("around", "limit", "direction")
 def diff(
     context: typer.Context,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from megabot_cli.errors import WrongUsage
+
 if TYPE_CHECKING:
     from collections import Counter
 
@@ -48,6 +50,8 @@ def writing_to(invocation: Invocation, destination: str, *, force: bool) -> Iter
 
     On a terminal, what could steer it is made visible.
     """
+    if destination == "last":  # a file of that name would be taken for it from then on
+        raise WrongUsage("last stands for the newest recording", "Name a file; ./last is one too.")
     if destination != "-":
         from megabot_cli.storage.index_finding import refresh_index
         from megabot_cli.storage.new_file import NewFile

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import examples, forms, takes_no_more
 from megabot_cli.commands.values import size_in_bytes
 from megabot_cli.errors import PartlyFailed, WrongUsage
 from megabot_cli.wording import counted
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 @examples(
     ("megabot recordings prune --keep-days 30 --dry-run", "What is older than a month?"),
     ("megabot recordings prune --keep-bytes 10GiB --yes", "From cron"),
+)
+@takes_no_more(
+    "It takes no names: --keep-days or --keep-bytes choose. In another folder: "
+    "`MEGABOT_RECORDING_FOLDER=DIR megabot recordings prune`"
 )
 def prune(
     context: typer.Context,

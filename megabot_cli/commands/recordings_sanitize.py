@@ -19,7 +19,7 @@ from megabot_cli.commands.recordings_output import (
     tell_warnings,
     writing_to,
 )
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
 
 
 @forms("text", "json")
@@ -28,6 +28,7 @@ from megabot_cli.commands.tree import examples, forms
     (r"megabot rec sanitize last safe.jsonl --pattern 'K-\d{6}'", "Whatever looks like that"),
     ("megabot rec sanitize last shape.jsonl --drop-payload", "Who, when and how much, not what"),
 )
+@takes_no_more(ONE_RECORDING)
 def sanitize(
     context: typer.Context,
     source: Source,

@@ -10,7 +10,7 @@ from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.recordings import RecordingName, find, indexing
 from megabot_cli.commands.recordings_output import ONLY_ASKED
 from megabot_cli.commands.selection_words import selecting
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
 from megabot_cli.wording import counted
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _REDRAW_RECORDS = 10_000
     ("megabot rec stats last --client dash --from 14:00", "Of one client, since two"),
     ("megabot rec stats last --json | jq .total_ms.p95", "For a dashboard"),
 )
+@takes_no_more(ONE_RECORDING)
 @selecting()
 def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -> None:
     """Count what is in a recording.

@@ -107,7 +107,8 @@ EXIT_CODES: Final = (
         130,
         None,
         "Ended by SIGINT; 143 by SIGTERM, 129 by SIGHUP.",
-        "Nothing. A relay or gateway that was told so and stopped in good order ends with 0.",
+        "Nothing. A relay or gateway that was told so and stopped in good order ends with 0. What "
+        "a script starts with & ignores SIGINT, for the shell has it so: SIGTERM ends it.",
     ),
 )
 WORTH_ANOTHER_TRY: Final = "Codes 3, 7, 8 and 10 are worth another try."

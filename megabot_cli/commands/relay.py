@@ -126,9 +126,10 @@ def relay(
     Clients connect to it as they would to MegaBot, without a credential: the relay has the
     one of the profile. It keeps one link for each session, reconnects while clients stay,
     and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
-    SIGTERM and Ctrl-C let work under way finish; a second one stops at once. Away from a
-    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder,
-    as `relay dump` does and a record that --trigger waits for.
+    SIGTERM and Ctrl-C let work under way finish; a second one stops at once. What a script
+    starts with & ignores SIGINT, for the shell has it so: there `kill` ends it, and `kill -INT`
+    does nothing. Away from a terminal SIGHUP reads configuration and credential anew; SIGUSR1
+    writes the flight recorder, as `relay dump` does and a record that --trigger waits for.
     """
     from megabot_cli.commands.running import run
 

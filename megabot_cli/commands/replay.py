@@ -17,7 +17,7 @@ from megabot_cli.commands.serving_recording import (
     MatchOption,
     MissOption,
 )
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
 from megabot_cli.commands.values import MostlyOneOf, duration, rate, times_as_fast
 from megabot_cli.errors import WrongUsage
 
@@ -42,6 +42,7 @@ SETTLE_S = 10.0
     ("megabot replay last --runs 3 --write-ignore vary.txt", "What is new each time?"),
     ("megabot replay last --to clients --pace fast", "Be the upstream that was recorded"),
 )
+@takes_no_more(ONE_RECORDING)
 @selecting()
 def replay(
     context: typer.Context,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -46,8 +47,10 @@ def announce(
 
 
 def remove_ready_file(ready_file: Path | None) -> None:
-    if ready_file is not None:
-        with suppress(OSError):
+    if ready_file is None:
+        return
+    with suppress(OSError):
+        if stat.S_ISREG(ready_file.lstat().st_mode):  # else `announce` has refused it
             ready_file.unlink()
 
 

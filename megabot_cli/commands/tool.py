@@ -9,7 +9,7 @@ import typer
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.layout_words import FieldsWord, TemplateWord
 from megabot_cli.commands.session_words import SessionWord
-from megabot_cli.commands.tree import examples, forms
+from megabot_cli.commands.tree import examples, forms, takes_no_more
 from megabot_cli.commands.values import duration, json_object, pairs
 
 
@@ -20,6 +20,7 @@ from megabot_cli.commands.values import duration, json_object, pairs
     ('megabot tool echo --params \'{"text": "hello"}\' --json', "As JSON, and all of the answer"),
     ("megabot tool echo --param n=3 --fields status,result.n", "Fields of the answer"),
 )
+@takes_no_more("As in `megabot tool echo --param text=hello`; --params takes all as JSON.")
 def tool(
     context: typer.Context,
     name: Annotated[str, typer.Argument(metavar="NAME", help="The tool.")],

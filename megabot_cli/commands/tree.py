@@ -18,6 +18,9 @@ from megabot_cli.commands.table import Entry
 
 Body = TypeVar("Body", bound=Callable[..., Any])
 
+# For `takes_no_more`: a pattern of the shell's often stands for several.
+ONE_RECORDING = "It takes one; `megabot recordings merge A B both.jsonl` makes one of several."
+
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -49,11 +52,22 @@ def forms(*names: str) -> Callable[[Body], Body]:
     return attach
 
 
+def takes_no_more(hint: str) -> Callable[[Body], Body]:
+    """Say what to type where somebody gives a command more words than it takes."""
+
+    def attach(body: Body) -> Body:
+        body.takes_no_more = hint  # type: ignore[attr-defined]
+        return body
+
+    return attach
+
+
 class Command(TyperCommand):
     """A command that takes the global options too, and shows its forms and examples."""
 
     examples: tuple[Example, ...] = ()
     forms: tuple[str, ...] = ()
+    takes_no_more: str | None = None
     children: tuple[Entry, ...] = ()  # commands below this one
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -276,4 +290,5 @@ def _load_body(entry: Entry, body: Any) -> Any:
     if isinstance(command, Command):
         command.examples = getattr(body, "examples", ())
         command.forms = getattr(body, "forms", ("text",))
+        command.takes_no_more = getattr(body, "takes_no_more", None)
     return command

@@ -204,7 +204,9 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
 
 
 def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAuthenticated:
-    """The same refusal, saying what to type; of a variable, that no login would count."""
+    """The same refusal, saying what to type; of a variable, that no login would count; where
+    there is no credential at all, that."""
+    from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.client.refusals import ASKS_LIKE_A_RELAY
 
     if ASKS_LIKE_A_RELAY in refusal.message:  # it says itself what helps there
@@ -220,8 +222,11 @@ def with_login_hint(invocation: Invocation, refusal: NotAuthenticated) -> NotAut
     name, url = configuration.profile_name, configuration.profile.url
     profile = "" if name == "default" else f" -p {name}"
     elsewhere = f" --url {url}" if configuration.url_is_for_this_run else ""
+    message = refusal.message
+    if known_credential(invocation, parse_endpoint(url).origin) is None:
+        message = f"Profile {name!r} is not logged in at {url}"
     return NotAuthenticated(
-        refusal.message,
+        message,
         f"`megabot{profile} login{elsewhere}` gives profile {name!r} a credential for {url}.",
         close_code=refusal.close_code,
     )
@@ -258,8 +263,4 @@ def client_token(file: Path) -> str | None:
 
 def not_logged_in(invocation: Invocation) -> NotAuthenticated:
     """Nothing is stored for this profile at this upstream."""
-    configuration = invocation.configuration
-    fault = NotAuthenticated(
-        f"Profile {configuration.profile_name!r} is not logged in at {configuration.profile.url}"
-    )
-    return with_login_hint(invocation, fault)
+    return with_login_hint(invocation, NotAuthenticated("There is no credential"))

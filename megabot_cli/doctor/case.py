@@ -36,7 +36,7 @@ class Upstream:
     find_credential: Callable[[], Credential | None]
     token_source: Callable[[aiohttp.ClientSession, Credential], TokenSource]
     trust: Callable[[], tls.SSLContext | bool]
-    relay: RunningRelay | None
+    relay: RunningRelay | None  # the one that listens at the profile's url, else the profile's
     client_token: str | None
 
 

@@ -13,6 +13,7 @@ import aiohttp
 
 from megabot_cli.client.dial import Greeting, Socket, hang_up
 from megabot_cli.client.received import Received
+from megabot_cli.client.refusals import clean
 from megabot_cli.client.wire_form import WireForm
 from megabot_cli.errors import ConnectionLost, MegabotError
 from megabot_cli.protocol.batching import unwrap
@@ -32,6 +33,7 @@ class Conversation:
         self.greeting = greeting
         self._form = form
         self._pongs: list[bytes] = []
+        self.link_is_down: str | None = None  # in a relay's words, while it says so
 
     @property
     def deflates(self) -> bool:
@@ -46,7 +48,7 @@ class Conversation:
             async with asyncio.timeout(limit_s):
                 await self.socket.ping(payload)
                 while payload not in self._pongs:
-                    await self._next()
+                    self._note_link(await self._next())
         except TimeoutError:
             raise ConnectionLost(
                 f"No pong within {limit_s:g} s",
@@ -97,6 +99,15 @@ class Conversation:
             case _:
                 raise _hung_up(self.socket.close_code)
         return []
+
+    def _note_link(self, heard: list[Received]) -> None:
+        """A relay says right after its greeting that its link is down."""
+        for each in heard:
+            if each.head is not None and each.head.type == "status_update":
+                payload = each.payload()
+                told = payload if isinstance(payload, dict) else {}
+                down = told.get("status") == "reconnecting"
+                self.link_is_down = clean(str(told.get("message"))) if down else None
 
     def cut(self) -> None:
         """Break the line without a word, as a lost network does."""

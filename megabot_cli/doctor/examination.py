@@ -144,6 +144,11 @@ class Examination:
     def _failed(self, name: str) -> bool:
         return self._findings[name].verdict in ("fail", "skipped")
 
+    @property
+    def _is_relay(self) -> bool:
+        """Whether a relay listens where the upstream was looked for."""
+        return "relay" in self._findings["login"].facts
+
     def _caller(self) -> upstream.Caller:
         return upstream.Caller(
             self._upstream, self._at, self._session(), self._credential, self._trust
@@ -200,6 +205,8 @@ class Examination:
     async def _socket(self) -> Finding:
         dialect = self._upstream.configuration.profile.dialect
         finding, self._line = await upstream.open_socket(self._caller(), dialect)
+        if self._is_relay:
+            await upstream.require_link(self._line)
         return finding
 
     async def _ping(self) -> Finding:
@@ -215,6 +222,8 @@ class Examination:
         return await abilities.batch(await self._talk())
 
     async def _compression(self) -> Finding:
+        if self._is_relay:
+            return skipped("a relay does not compress for its clients")
         line = await self._talk()
         asked = self._upstream.configuration.profile.compression
         if line.greeting.dialect == "flat":

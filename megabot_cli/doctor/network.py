@@ -13,7 +13,7 @@ import aiohttp
 
 from megabot_cli.client import names
 from megabot_cli.client.endpoint import Endpoint
-from megabot_cli.client.network_faults import NETWORK_FAULTS, START_ONE, reason_of
+from megabot_cli.client.network_faults import NETWORK_FAULTS, START_ONE, is_it_running, reason_of
 from megabot_cli.doctor.findings import Finding, ok, skipped, warn
 from megabot_cli.errors import CouldNotConnect
 
@@ -104,10 +104,10 @@ async def _connect_unix(path: str) -> Finding:
             _, writer = await asyncio.open_unix_connection(path)
         writer.transport.abort()
     except TimeoutError:
-        raise CouldNotConnect(f"Nobody answers at {path}", START_ONE) from None
+        raise CouldNotConnect(f"Nobody answers at {path}", is_it_running(f"unix:{path}")) from None
     except OSError as fault:
         raise CouldNotConnect(
-            f"Could not connect to {path}: {reason_of(fault)}", "`megabot relay` listens there."
+            f"Could not connect to {path}: {reason_of(fault)}", is_it_running(f"unix:{path}")
         ) from None
     return ok(f"{path} answers")
 

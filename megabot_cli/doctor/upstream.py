@@ -19,7 +19,14 @@ from megabot_cli.config.schema import Dialect
 from megabot_cli.doctor.case import Upstream
 from megabot_cli.doctor.conversation import Conversation
 from megabot_cli.doctor.findings import Finding, ok, warn
-from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, UpstreamRefused
+from megabot_cli.doctor.relay import is_relay
+from megabot_cli.errors import (
+    CouldNotConnect,
+    MegabotError,
+    NotAuthenticated,
+    NotPermitted,
+    UpstreamRefused,
+)
 from megabot_cli.wording import counted
 
 PINGS = 3
@@ -34,10 +41,13 @@ async def credential(
 ) -> tuple[Finding, Credential | None]:
     """The check `login`. A credential that is due is renewed where the upstream can be reached."""
     if endpoint.unix_path is not None:
-        return ok("none needed at a socket of this machine"), None
+        return ok("none needed at a socket of this machine", relay=True), None
     stored_at = await asyncio.to_thread(upstream.stored_at)
     found = await asyncio.to_thread(upstream.find_credential)
     if found is None:
+        if reachable and await is_relay(http, endpoint):
+            said = "none needed: a relay listens there, and logs in itself"
+            return ok(said, relay=True), None
         raise _none_there(upstream, endpoint, stored_at)
     if reachable:
         found = await upstream.token_source(http, found).current() or found
@@ -163,6 +173,14 @@ async def open_socket(caller: Caller, dialect: Dialect) -> tuple[Finding, Conver
         ) from None
     took_ms = (time.perf_counter() - began) * 1000
     return ok(f"open and greeted in {took_ms:.0f} ms"), line
+
+
+async def require_link(line: Conversation) -> None:
+    """Raises CouldNotConnect where a relay has greeted us whose own link is down."""
+    await line.ping(PING_LIMIT_S)
+    if line.link_is_down is not None:
+        words = f"greeted by the relay, but {line.link_is_down}"
+        raise CouldNotConnect(words, "See that it runs; the relay dials it again by itself.")
 
 
 async def _speaks(caller: Caller, dialect: Dialect) -> bool:

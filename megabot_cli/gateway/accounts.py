@@ -214,7 +214,8 @@ class Users:
             replace_private(self._path, msgspec.yaml.encode(self._accounts))
         except OSError as fault:
             raise BadConfiguration(
-                f"The users file cannot be written: {fault}.", "--users names another."
+                f"The users file cannot be written: {fault.strerror or fault}.",
+                "--users names another.",
             ) from fault
 
 

@@ -94,9 +94,9 @@ class Ledger:
             return cls(_connect(str(path)), kept=True, lock=lock, path=path)
         except (OSError, sqlite3.Error) as fault:
             _let_go(lock)
+            why = getattr(fault, "strerror", None) or fault
             raise BadConfiguration(
-                f"The data file {path} cannot be used: {fault}.",
-                _WHEN_UNUSABLE,
+                f"The data file {path} cannot be used: {why}.", _WHEN_UNUSABLE
             ) from fault
         except BadConfiguration:
             _let_go(lock)

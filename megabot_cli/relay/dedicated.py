@@ -12,7 +12,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from megabot_cli.client.dial import Dialed, hang_up
-from megabot_cli.client.wire import HeardSocket, client_transport
+from megabot_cli.client.wire import HeardSocket
 from megabot_cli.errors import MegabotError, NotAuthenticated, NotPermitted, RateLimited
 from megabot_cli.listening.answers import json_line
 from megabot_cli.protocol.close_codes import CloseCode
@@ -102,7 +102,7 @@ class Dedicated:
             decode_text=False,
             protocols=(chosen,) if chosen is not None else (),
         )
-        transport = client_transport(request)
+        transport = request.transport
         try:
             await socket.prepare(request)
         except ConnectionResetError:

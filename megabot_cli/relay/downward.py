@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 from msgspec import UNSET
 
-from megabot_cli.client.wire import BINARY, TEXT, server_frame
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.frames import BINARY, TEXT, server_frame
 from megabot_cli.protocol.greeting import GREETING
 from megabot_cli.relay.corner import with_corner, without_corner
 from megabot_cli.relay.dialling import ARRIVING_FACTOR

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from megabot_cli.client.wire import BINARY, TEXT, server_frame
 from megabot_cli.protocol.compression import is_gzip
 from megabot_cli.protocol.envelope import peek
+from megabot_cli.protocol.frames import BINARY, TEXT, server_frame
 from megabot_cli.relay.corner import with_corner
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.parts import RelayParts

@@ -101,6 +101,10 @@ class Engine(Protocol):
         """
         ...
 
+    def next_turn_s(self, identity: str, now: float) -> float:
+        """After how long somebody may dial, if nobody comes first. This takes no turn."""
+        ...
+
     def dial_ended(
         self, identity: str, now: float, *, well: bool, retry_after_s: float | None = None
     ) -> None:

@@ -9,12 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-
-from megabot_cli.client.wire import Heard
+from typing import Protocol
 
 SLICES = 5  # so that ten thousand idle connections are not pinged in one turn of the loop
 QUIET_LOOKS = 5  # looks that make one heartbeat: then it is pinged
 SILENT_LOOKS = 7  # and so many mean that no pong came
+
+
+class Heard(Protocol):
+    """A socket that notes when bytes arrive: whoever looks sets `heard` back."""
+
+    heard: bool
 
 
 class Pulse:

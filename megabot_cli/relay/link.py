@@ -12,19 +12,12 @@ import structlog
 
 from megabot_cli.client.dial import Greeting, hang_up
 from megabot_cli.client.ids import new_id
-from megabot_cli.client.wire import (
-    BINARY,
-    CAN_HEAR,
-    TEXT,
-    HeardUpstream,
-    client_frames,
-    client_ping,
-    upstream_transport,
-)
+from megabot_cli.client.wire import CAN_HEAR, HeardUpstream, client_frames, upstream_transport
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
 from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
+from megabot_cli.protocol.frames import BINARY, TEXT, client_ping
 from megabot_cli.protocol.greeting import greeted
 from megabot_cli.relay.dialling import dial_upstream
 from megabot_cli.relay.link_life import LinkLife, LinkState, Verdict
@@ -238,11 +231,10 @@ class Link:
         if delay_s is None:
             delay_s = self.life.lost(random.random(), fault.retry_after_s if fault else None)  # noqa: S311
         if fault is not None:
+            pace_s = self._parts.engine.next_turn_s(self._parts.identity, self._parts.loop.time())
+            wait_s, tries = round(max(delay_s, pace_s), 2), self.life.attempts
             self._log.warning(
-                "link.dial_failed",
-                fault=fault.message,
-                attempt=self.life.attempts,
-                retry_in_s=round(delay_s, 2),
+                "link.dial_failed", fault=fault.message, attempt=tries, retry_in_s=wait_s
             )
         self._watch_expiry()
         await asyncio.sleep(delay_s)

@@ -12,8 +12,9 @@ from aiohttp import web
 
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.tasks import TaskSet
-from megabot_cli.client.wire import SERVER_PING, Heard, server_frame
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
+from megabot_cli.protocol.frames import SERVER_PING, server_frame
+from megabot_cli.relay.heartbeat import Heard
 from megabot_cli.relay.outbox import RETRY_S, Outbox, Stalled
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.untold import MOST_FOR_EACH

@@ -25,11 +25,13 @@ class DialPace:
     def wait_s(self, now: float, *, first: bool) -> float:
         if first and self._pace_s == WELL_S:
             return self.left_alone_s(now)
-        next_at = max(self._next_at, self._left_alone_until)
-        if now < next_at:
-            return next_at - now
+        if (left_s := self.next_turn_s(now)) > 0:
+            return left_s
         self._next_at = now + self._pace_s
         return 0.0
+
+    def next_turn_s(self, now: float) -> float:
+        return max(0.0, self._next_at - now, self._left_alone_until - now)
 
     def left_alone_s(self, now: float) -> float:
         return max(0.0, self._left_alone_until - now)
@@ -75,6 +77,9 @@ class MemoryEngine:
 
     def dial_wait_s(self, identity: str, now: float, *, first: bool = False) -> float:
         return self._paces[identity].wait_s(now, first=first)
+
+    def next_turn_s(self, identity: str, now: float) -> float:
+        return self._paces[identity].next_turn_s(now)
 
     def dial_ended(
         self, identity: str, now: float, *, well: bool, retry_after_s: float | None = None

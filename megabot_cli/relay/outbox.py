@@ -14,8 +14,8 @@ from collections.abc import Callable
 import msgspec
 import structlog
 
-from megabot_cli.client.wire import BINARY, TEXT, open_server_frame, server_frame
 from megabot_cli.config.schema import OutboxSettings
+from megabot_cli.protocol.frames import BINARY, TEXT, open_server_frame, server_frame
 from megabot_cli.relay.merging import Item, merge
 from megabot_cli.relay.transports import descriptor_of, write_straight
 from megabot_cli.relay.turn import Turn

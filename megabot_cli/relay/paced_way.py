@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from megabot_cli.client.wire import BINARY, client_frame
+from megabot_cli.client.wire import client_frame
 from megabot_cli.protocol.batching import counts_as
+from megabot_cli.protocol.frames import BINARY
 from megabot_cli.protocol.limits import TokenBucket
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.way import Way

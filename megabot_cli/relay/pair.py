@@ -17,19 +17,17 @@ from aiohttp import WSMsgType
 
 from megabot_cli.client.dial import hang_up
 from megabot_cli.client.ids import new_id
-from megabot_cli.client.parting import give_no_code
 from megabot_cli.client.wire import (
-    BINARY,
-    TEXT,
     HeardSocket,
     Sink,
     Socket,
     client_frames,
     deliver_to,
-    server_frame,
+    give_no_code,
     upstream_transport,
 )
 from megabot_cli.protocol.close_codes import NO_CODE, CloseCode, reason_bytes, sendable
+from megabot_cli.protocol.frames import BINARY, TEXT, server_frame
 from megabot_cli.relay.local_client import CLOSE_S
 from megabot_cli.relay.paced_way import PacedWay
 from megabot_cli.relay.pair_looking import PairLooking

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from megabot_cli.client.wire import server_frame
 from megabot_cli.protocol.compression import compress
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
+from megabot_cli.protocol.frames import server_frame
 from megabot_cli.protocol.greeting import GREETING, greeted
 from megabot_cli.relay.checks import (
     CUT_SHORT,

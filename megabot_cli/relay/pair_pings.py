@@ -8,14 +8,13 @@ from collections.abc import Callable
 
 from megabot_cli.client.wire import (
     CAN_HEAR,
-    Heard,
     HeardSocket,
     HeardUpstream,
     Socket,
     client_frame,
-    server_frame,
 )
-from megabot_cli.relay.heartbeat import Pulse
+from megabot_cli.protocol.frames import server_frame
+from megabot_cli.relay.heartbeat import Heard, Pulse
 from megabot_cli.relay.parts import RelayParts
 from megabot_cli.relay.way import Way
 

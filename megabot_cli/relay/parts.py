@@ -12,8 +12,8 @@ import aiohttp
 
 from megabot_cli.client.endpoint import Endpoint
 from megabot_cli.client.ids import new_id
+from megabot_cli.client.masks import MaskSource
 from megabot_cli.client.tokens import TokenSource
-from megabot_cli.client.wire import MaskSource
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.errors import MegabotError
 from megabot_cli.protocol.envelope import build

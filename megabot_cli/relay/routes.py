@@ -12,7 +12,7 @@ import structlog
 from aiohttp import web
 
 from megabot_cli.client.tasks import TaskSet
-from megabot_cli.client.wire import CAN_HEAR, HeardSocket, client_transport
+from megabot_cli.client.wire import CAN_HEAR, HeardSocket
 from megabot_cli.config.spelling import as_clause, did_you_mean
 from megabot_cli.errors import BadData, MegabotError
 from megabot_cli.listening.answers import Pages, can_upgrade, index, json_line, nothing_at
@@ -141,7 +141,7 @@ class ClientRoutes:
             await socket.prepare(request)
         except ConnectionResetError:
             return web.Response()  # gone before it was greeted
-        transport = client_transport(request)
+        transport = request.transport
         if transport is None:
             return socket
         client = LocalClient(
@@ -245,7 +245,7 @@ class ClientRoutes:
         await socket.prepare(request)
         taps = self._parts.witness.taps
         tap = taps.open(self._redactor, wanted)
-        self._tap_sockets[socket] = client_transport(request)
+        self._tap_sockets[socket] = request.transport
         feeder = self._tasks.start(self._feed(socket, tap), "tap")
         try:
             async for _ in socket:  # a tap has nothing to say; this sees it leave

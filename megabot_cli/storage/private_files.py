@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +18,21 @@ def replace_private(path: Path, content: bytes, *, held: bool = False) -> None:
 
     The new one begins as `.NAME.` and eight characters. With `held` it is locked until it has
     its name: one that nobody holds was left by a writer who was killed (`is_held`).
+    FileExistsError where something is there, or at the end of a link, that is no plain file:
+    whoever may write in /dev would lose a device.
     """
+    _refuse_what_is_no_file(path)
     with _written_beside(path, content, held=held) as written:
         written.replace(path)
+
+
+def _refuse_what_is_no_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # nothing is there, or whoever writes it hears why not
+    if not stat.S_ISREG(mode):
+        raise FileExistsError(errno.EEXIST, "it is no plain file", str(path))
 
 
 def create_private(path: Path, content: bytes) -> bool:

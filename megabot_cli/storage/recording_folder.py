@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from megabot_cli.storage.segment_writer import PART, is_being_written
 _MOST_LOOKED_AT = 100
 
 _LOOKS_AGAIN = 2
+_LOOKS_FOR_LIFE = 4
+_HELD_BY_THEN_S = 0.02
 _SEGMENT = re.compile(r"(?P<number>\d{6,9})\.jsonl(?P<ending>\.part|\.gz|\.zst)?\Z")
 
 
@@ -58,6 +61,51 @@ def name_now(segment: Path) -> Path | None:
     return next((each for each in segments if each.name.startswith(f"{number}.")), None)
 
 
+def is_live(recording: Path, last: Path) -> bool:
+    """Whether somebody writes a recording, a folder or one file, of which `last` was the last
+    segment when somebody looked.
+
+    The next segment is there before this one has its final name, so whoever looks again and
+    finds the same one sealed knows that it is over.
+    """
+    for _ in range(_LOOKS_FOR_LIFE):
+        is_filled = _is_filled(last)  # before it is asked for its holder, who comes first
+        if last.suffix == PART and is_being_written(last):
+            return True
+        now = _last_now(recording, last)
+        if now is None or (now == last and last.suffix != PART):
+            return False
+        if _number(now) > _number(last):
+            return True
+        if now == last:
+            if is_filled:
+                return False  # a crash left it
+            time.sleep(_HELD_BY_THEN_S)  # it may have been made just now
+        last = now
+    return False
+
+
+def _last_now(recording: Path, last: Path) -> Path | None:
+    try:
+        if not recording.is_dir():
+            return name_now(last) if last.suffix == PART else last
+        return next(reversed(segments_of(recording)), None)
+    except OSError:
+        return None
+
+
+def _number(segment: Path) -> int:
+    match = _SEGMENT.match(segment.name)
+    return int(match["number"]) if match is not None else 0
+
+
+def _is_filled(segment: Path) -> bool:
+    try:
+        return segment.stat().st_size > 0
+    except OSError:
+        return False
+
+
 def is_sealed(recording: Path) -> bool:
     """Whether the last segment in the folder of a recording has its end; False if none is left."""
     try:
@@ -97,7 +145,7 @@ def unclean_end(folder: Path) -> str | None:
     for recording in reversed(recording_folders(folder)[-_MOST_LOOKED_AT:]):
         segments = segments_of(recording)
         last = segments[-1] if segments else None  # gone since: others tidy up too
-        if last is not None and last.suffix == PART and not is_being_written(last):
+        if last is not None and last.suffix == PART and _is_torn(recording, last):
             told.update(_previous(first) for first in newer)
             newer.clear()
             name = f"{recording.name}/{last.name}"
@@ -105,6 +153,11 @@ def unclean_end(folder: Path) -> str | None:
                 return name
         newer += segments[:1]
     return None
+
+
+def _is_torn(recording: Path, last: Path) -> bool:
+    """Whether a crash left this `.part`, which nobody has sealed since."""
+    return not is_live(recording, last) and last.exists()
 
 
 def _previous(segment: Path) -> str | None:

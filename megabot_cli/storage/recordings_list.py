@@ -18,9 +18,13 @@ from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import ENDING, last_lines
 from megabot_cli.storage.index_file import index_bytes, remove_index
 from megabot_cli.storage.line_source import cannot_read
-from megabot_cli.storage.recording_folder import name_now, recording_folders, segments_of
+from megabot_cli.storage.recording_folder import (
+    is_live,
+    name_now,
+    recording_folders,
+    segments_of,
+)
 from megabot_cli.storage.recording_reader import open_recording
-from megabot_cli.storage.segment_writer import PART, is_being_written
 
 _TAIL_BYTES: Final = 64 * 1024
 _LOOKS_AGAIN: Final = 2
@@ -162,6 +166,7 @@ def _described(path: Path) -> RecordingInfo:
         records = newest.records
     elif first is not None and last is not None:
         records = last.n - ends - (first.n - 1)  # of those that are still there
+    live = is_live(path, segments[-1])
     return RecordingInfo(
         id=header.recording if header is not None else path.name,
         path=path,
@@ -172,8 +177,8 @@ def _described(path: Path) -> RecordingInfo:
         bytes=sum(map(_bytes_of, segments)),
         duration_s=last.t / 1e6 if last is not None else 0.0,
         segments=len(segments),
-        clean=isinstance(newest, End) and header is not None,
-        live=segments[-1].suffix == PART and is_being_written(segments[-1]),
+        clean=isinstance(newest, End) and header is not None and not live,
+        live=live,
         made_at=_made_at(header, segments[0]),
     )
 

@@ -52,9 +52,13 @@ def remove_run_file(folder: Path, profile: str, pid: int) -> None:
 def find_running_relay(folder: Path, profile: str) -> RunningRelay | None:
     """The relay that serves `profile`, the newest if there are several; None when there is none
     alive."""
-    serving = [found for _, found in _written(folder) if found.profile == profile]
-    alive = [found for found in serving if _alive(found.pid)]
-    return max(alive, key=lambda found: found.started_at, default=None)
+    serving = [found for found in running_relays(folder) if found.profile == profile]
+    return max(serving, key=lambda found: found.started_at, default=None)
+
+
+def running_relays(folder: Path) -> list[RunningRelay]:
+    """Every relay that is alive, once for each profile that it serves."""
+    return [found for _, found in _written(folder) if _alive(found.pid)]
 
 
 def _written(folder: Path) -> list[tuple[Path, RunningRelay]]:

@@ -108,16 +108,19 @@ class SegmentWriter:
         self._cut_back()
 
     def finish(self) -> None:
-        """Have the disk keep it, under its final name. OSError leaves it without its end."""
+        """Have the disk keep it, under its final name. OSError leaves it as before, without its
+        end."""
         end = self._end
         assert end is not None
         try:
             self.sync()
             self.path.rename(self.sealed_path)
+            sync_folder(self.path.parent)
         except OSError:
+            with contextlib.suppress(OSError):  # it may not have the name yet
+                self.sealed_path.rename(self.path)
             self.take_back_end()
             raise
-        sync_folder(self.path.parent)
         self.abandon()
         # Who searches the segment without one makes it, or does without.
         with contextlib.suppress(OSError):

@@ -20,12 +20,10 @@ from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.foreign_reader import ForeignReader
 from megabot_cli.storage.index_file import index_text
 from megabot_cli.storage.more_secrets import MoreSecrets
-from megabot_cli.storage.recording_folder import segments_of
+from megabot_cli.storage.recording_folder import is_live, segments_of
 from megabot_cli.storage.recording_reader import RecordingReader
 from megabot_cli.storage.segment_reader import SegmentReader
-from megabot_cli.storage.segment_writer import PART, is_being_written
 
-_LOOKS: Final = 3
 _MOST_PROBLEMS: Final = 50
 _NOT_TOLD: Final = ("sequence", "counts", "sha256")
 
@@ -280,17 +278,8 @@ def _is_live(source: Path | str, read: int) -> bool:
     if source == "-":
         return False
     path = Path(source)
-    for _ in range(_LOOKS):
-        try:
-            segments = segments_of(path) if path.is_dir() else [path]
-        except OSError:
-            return False  # removed meanwhile
-        if len(segments) > read:
-            return True
-        if not segments or segments[-1].suffix != PART:
-            return False
-        if is_being_written(segments[-1]):
-            return True
-        if segments[-1].exists():
-            return False  # a crash left it
-    return True  # it has been sealed each time that we looked
+    try:
+        segments = segments_of(path) if path.is_dir() else [path]
+    except OSError:
+        return False  # removed meanwhile
+    return len(segments) > read or (bool(segments) and is_live(path, segments[-1]))

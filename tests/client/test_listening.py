@@ -14,6 +14,7 @@ from megabot_cli.client.received import Received
 from megabot_cli.errors import BadData, ConnectionLost, RateLimited
 from megabot_cli.protocol.batching import wrap
 from megabot_cli.protocol.compression import compress
+from megabot_cli.protocol.frames import BINARY, server_frame
 from tests.client.conftest import until
 from tests.client.conversations import Twice, client_of, read_all
 from tests.support.upstream import Connection, ScriptedUpstream
@@ -54,7 +55,7 @@ async def on_a_word(connection: Connection, say: Callable[[], Any]) -> None:
 async def test_texts_that_came_together_are_told_together_and_the_greeting_before_them() -> None:
     async def script(connection: Connection) -> None:
         frames = [
-            wire.server_frame(json.dumps({"id": f"m{n}", "type": "x", "payload": f"n{n}"}).encode())
+            server_frame(json.dumps({"id": f"m{n}", "type": "x", "payload": f"n{n}"}).encode())
             for n in range(3)
         ]
         await on_a_word(connection, lambda: connection.send_raw(b"".join(frames)))
@@ -92,11 +93,9 @@ async def test_binary_and_gzip_are_told_one_by_one() -> None:
 @pytest.mark.parametrize(
     ("frame", "code"),
     [
-        (wire.server_frame(b'{"id":"m","type":"x","payload":"\xff"}'), 1007),
+        (server_frame(b'{"id":"m","type":"x","payload":"\xff"}'), 1007),
         (
-            wire.server_frame(
-                compress(b'{"id":"m","type":"x","payload":"%4000d"}' % 1), wire.BINARY
-            ),
+            server_frame(compress(b'{"id":"m","type":"x","payload":"%4000d"}' % 1), BINARY),
             1009,
         ),
     ],

@@ -15,7 +15,8 @@ import pytest
 from aiohttp import ClientError, WebSocketError, WSMsgType
 
 from megabot_cli.client import parting
-from megabot_cli.client.parting import PartsFromPeer, PartsFromServer, give_no_code, part
+from megabot_cli.client.parting import part
+from megabot_cli.client.wire import PartsFromPeer, PartsFromServer, give_no_code
 from tests.client.conftest import until
 
 

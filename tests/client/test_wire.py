@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import aiohttp
+import aiohttp.client
+import aiohttp.web_ws
 import pytest
 from aiohttp import web
 from aiohttp._websocket.reader import WebSocketReader
@@ -16,22 +18,21 @@ from aiohttp.test_utils import TestClient, TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
+from megabot_cli.client.masks import MaskSource
 from megabot_cli.client.wire import (
-    BINARY,
-    TEXT,
+    CAN_HEAR,
     ClientsReader,
     DirectQueue,
     DirectReader,
     HeardSocket,
-    MaskSource,
     UpstreamsReader,
     client_frame,
-    client_transport,
     deliver_to,
+    frame_writer,
     room_for_more,
-    server_frame,
     upstream_transport,
 )
+from megabot_cli.protocol.frames import BINARY, TEXT, server_frame
 
 
 def read_frame(frame: bytes) -> tuple[int, bytes]:
@@ -75,6 +76,60 @@ def test_masks_are_four_bytes_and_do_not_repeat() -> None:
     assert len(set(masks)) > 2990
 
 
+# What `client.wire` asks of aiohttp's objects that they do not show, by who has it.
+BELOW = {
+    "server's socket": {
+        *("_reader", "_parser", "_writer", "_req", "_exception"),
+        *("_close_transport", "_handshake", "_on_data_received", "_reset_heartbeat"),
+    },
+    "client's socket": {
+        *("_reader", "_parser", "_writer", "_response", "_closed"),
+        *("_set_closed", "_on_data_received", "_reset_heartbeat"),
+    },
+    "writer": {"_closing", "_write_websocket_frame"},
+    "protocol": {"_drain_helper"},
+    "queue": {"_buffer"},
+}
+
+
+async def test_all_that_is_asked_of_aiohttp_is_there() -> None:
+    """When this fails, aiohttp is built differently: mend `client/wire.py`, nothing else."""
+    assert vars(aiohttp.web_ws)["WebSocketReader"] is ClientsReader
+    assert vars(aiohttp.client)["WebSocketReader"] is UpstreamsReader
+    assert vars(aiohttp.web_ws)["WebSocketDataQueue"] is DirectQueue
+    assert vars(aiohttp.client)["WebSocketDataQueue"] is DirectQueue
+    assert CAN_HEAR
+    served: list[Any] = []
+
+    async def serve(request: web.Request) -> web.StreamResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        served.append(socket)
+        await socket.send_str("there")
+        await socket.receive()
+        return socket
+
+    app = web.Application()
+    app.router.add_get("/", serve)
+    async with TestClient(TestServer(app)) as client, client.ws_connect("/") as ours:
+        await ours.receive(timeout=5)
+        for kind, socket in (("server's socket", served[0]), ("client's socket", ours)):
+            assert missing(kind, socket) == set()
+            assert isinstance(socket._parser, DirectReader)
+            assert isinstance(socket._reader, DirectQueue)
+            assert missing("writer", socket._writer) == set()
+            assert missing("protocol", socket._writer.protocol) == set()
+            assert missing("queue", socket._reader) == set()
+            assert callable(frame_writer(socket))
+        assert upstream_transport(ours) is not None
+        request = served[0]._req
+        assert len(served[0]._handshake(request)) == 4
+
+
+def missing(kind: str, of: object) -> set[str]:
+    return {name for name in BELOW[kind] if not hasattr(of, name)}
+
+
 async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> None:
     """When this fails, aiohttp is built differently: mend `client/wire.py`, nothing else."""
     heard: list[bytes] = []
@@ -86,7 +141,7 @@ async def test_aiohttp_reads_our_frames_on_both_transports_that_we_reach() -> No
     async def serve(request: web.Request) -> web.StreamResponse:
         socket = web.WebSocketResponse(decode_text=False)
         await socket.prepare(request)
-        transport = client_transport(request)
+        transport = request.transport
         assert transport is not None
         message = await socket.receive()
         heard.append(message.data)

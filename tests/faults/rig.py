@@ -98,7 +98,7 @@ class Rig:
         """A gateway without accounts of its own but ada; its URL. The key is `self.key`."""
         gateway = self.processes.megabot(
             *("gateway", "--listen", "127.0.0.1:0", "--latency", "0", "--chunk-delay", "0"),
-            *("--rate-limit", "0", "--user", "ada", "--password-stdin", *arguments),
+            *("--rate-limit", "0", "--username", "ada", "--password-stdin", *arguments),
             typed="a-password",
             env=env,
         )

@@ -232,7 +232,7 @@ class GatewayProcess:
         first = not self.url
         configuration = self._folder / "gateway.yaml"
         configuration.write_text("limits: {messages_per_second: 0}\n")
-        user = ("--user", "ada", "--password-stdin") if first else ()
+        user = ("--username", "ada", "--password-stdin") if first else ()
         self.process = self._processes.megabot(
             *("gateway", "--config", str(configuration), "--listen", self._listen),
             *("--data", str(self._folder / "gateway"), *user),

@@ -50,7 +50,7 @@ def test_what_a_client_saw_is_in_the_recording_which_verifies_as_unclean_and_rep
 ) -> None:
     gateway = processes.megabot(
         *("gateway", "--listen", "127.0.0.1:0", "--latency", "0", "--chunk-delay", "1ms"),
-        *("--user", "ada", "--password-stdin"),
+        *("--username", "ada", "--password-stdin"),
         typed="a-password",
     ).ready()["url"]
     login = ("login", "--url", gateway, "--username", "ada", "--password-stdin")

@@ -16,7 +16,7 @@ def test_send_through_a_relay_whose_upstream_is_down_says_so_and_can_be_tried_ag
 ) -> None:
     address = f"127.0.0.1:{port}"
     data = ("--data", str(tmp_path / "gateway"))
-    user = ("--user", "ada", "--password-stdin")
+    user = ("--username", "ada", "--password-stdin")
     first = processes.megabot("gateway", "--listen", address, *data, *user, typed="a-password")
     url = first.ready()["url"]
     login = ("login", "--url", url, "--username", "ada", "--password-stdin")

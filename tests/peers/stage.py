@@ -92,7 +92,7 @@ def _start_gateway(processes: Processes, data: Path) -> tuple[str, str, str]:
         users = Users.open(ledger, cost=2)
         users.add(USERNAME, PASSWORD)
         api_key = users.add_api_key(USERNAME)
-    arguments = ["--listen", "127.0.0.1:0", "--data", str(data), "--user", USERNAME]
+    arguments = ["--listen", "127.0.0.1:0", "--data", str(data), "--username", USERNAME]
     arguments += ["--chunk-delay", "1ms", "--latency", "1ms", "--password-stdin"]
     ready = processes.megabot("gateway", *arguments, typed=PASSWORD).ready()
     return ready["url"], ready["http_url"], api_key

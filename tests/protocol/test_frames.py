@@ -7,7 +7,7 @@ import struct
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.protocol.frames import MaskWatch, frame_end
+from megabot_cli.protocol.frames import FrameWalk, WrongMask, frame_end
 
 
 def frame(size: int, *, masked: bool) -> bytes:
@@ -42,15 +42,21 @@ def test_a_frame_without_a_mask_is_found_after_any_others_however_they_are_cut(
     ends = len(whole)
     if has_bad:
         whole += frame(bad, masked=False)
-    watch, at, passed = MaskWatch(), 0, 0
+    walk, at, passed = OfClients(), 0, 0
     for size in (*cuts, len(whole)):
-        piece = whole[at : at + size]
-        at += size
-        upto = watch.take(piece)
-        if upto is not None:
-            assert has_bad
-            # Of its head the first byte may have been let by, which alone says nothing.
-            assert passed + upto in (ends, ends + 1)
-            return
-        passed += len(piece)
+        piece = walk.begun + whole[at : at + size]
+        walk.begun, at, given = b"", at + size, 0
+        while given < len(piece) and not walk.begun:
+            try:
+                given = walk.upto(piece, given, reads=False, most_held=0)
+            except WrongMask:
+                assert has_bad
+                assert passed + given <= ends
+                return
+        passed += given
     assert not has_bad
+    assert passed == ends
+
+
+class OfClients(FrameWalk):
+    peer_masks = True

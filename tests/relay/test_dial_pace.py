@@ -7,6 +7,7 @@ import itertools
 
 import aiohttp
 import pytest
+import structlog
 from aiohttp import web
 
 from tests.relay.conftest import Stage, until
@@ -62,6 +63,21 @@ async def test_after_a_dial_that_failed_new_sessions_keep_to_one_a_second(stage:
         gate.shut = False
         # From the first success on they follow each other quickly.
         await until(lambda: all(each.link.up for each in relay.sessions), limit_s=20)
+
+
+async def test_the_log_says_when_the_next_dial_comes_with_the_pace_that_all_links_share(
+    stage: Stage,
+) -> None:
+    gate = Gate(500)
+    async with ScriptedUpstream(gate=gate) as upstream:
+        await stage.open_relay(upstream.url)
+        gate.shut = True
+        with structlog.testing.capture_logs() as logged:
+            await upstream.connections[-1].cut()
+            await until(lambda: len(gate.came_at) == 3)
+    told = [each["retry_in_s"] for each in logged if each["event"] == "link.dial_failed"]
+    before, after = gate.came_at[-2:]
+    assert told[0] == pytest.approx(after - before, abs=0.2)
 
 
 async def test_links_that_reauth_brings_back_do_not_come_all_at_once(stage: Stage) -> None:

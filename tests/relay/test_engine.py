@@ -118,6 +118,17 @@ def test_an_upstream_that_asks_to_be_left_alone_is_left_alone_by_all_links(first
     assert engine.dial_wait_s("prod", 20.0, first=first) == engine.left_alone_s("prod", 20.0) == 0
 
 
+def test_who_looks_when_the_next_turn_is_takes_none() -> None:
+    engine = new_engine()
+    assert engine.next_turn_s("prod", 0.0) == 0
+    assert engine.dial_wait_s("prod", 0.0) == 0
+    engine.dial_ended("prod", 0.0, well=False)
+    assert [engine.next_turn_s("prod", at) for at in (0.0, 0.25, 1.0, 1.0)] == [1.0, 0.75, 0, 0]
+    engine.dial_ended("prod", 1.0, well=False, retry_after_s=20.0)
+    assert engine.next_turn_s("prod", 1.0) == 20.0
+    assert engine.dial_wait_s("prod", 21.0) == 0
+
+
 def test_identities_do_not_wait_for_each_other() -> None:
     engine = new_engine()
     engine.dial_wait_s("prod", 0.0)

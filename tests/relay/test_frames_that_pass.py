@@ -11,8 +11,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from megabot_cli.client.wire import client_frame, server_frame, upstream_transport
+from megabot_cli.client.wire import client_frame, upstream_transport
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.protocol.frames import server_frame
 from megabot_cli.relay.transports import unseen
 from tests.relay.conftest import Peer, Stage, until
 from tests.support.upstream import Connection, ScriptedUpstream

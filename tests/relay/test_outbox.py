@@ -10,8 +10,8 @@ from collections.abc import Callable
 import pytest
 import uvloop
 
-from megabot_cli.client.wire import server_frame
 from megabot_cli.config.schema import OutboxSettings
+from megabot_cli.protocol.frames import server_frame
 from megabot_cli.relay.outbox import (
     HIGH_WATER_BYTES,
     WORTH_A_GROUP,

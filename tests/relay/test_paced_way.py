@@ -6,7 +6,7 @@ from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
-from megabot_cli.client.wire import BINARY, TEXT
+from megabot_cli.protocol.frames import BINARY, TEXT
 from megabot_cli.relay.paced_way import PacedWay
 
 HEAD = 6  # bytes of a short frame's: its mask is of zeros here, and changes nothing

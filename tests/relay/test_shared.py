@@ -6,9 +6,9 @@ import asyncio
 import json
 from typing import Any
 
-from megabot_cli.client.wire import server_frame
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.gateway.server import Gateway
+from megabot_cli.protocol.frames import server_frame
 from megabot_cli.relay.outbox import WORTH_A_GROUP
 from megabot_cli.relay.server import Relay
 from tests.relay.conftest import Peer, Stage, enveloped, hears_nothing, until

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from megabot_cli.client.wire import server_frame
+from megabot_cli.protocol.frames import server_frame
 from megabot_cli.protocol.signing import Signer
 from tests.relay.conftest import SIGNING_KEY, Stage, enveloped, hears_nothing, signing, until
 from tests.relay.executors import MARKED, Calling, answer, answered_in_vain, at_work, cursor_of

@@ -73,7 +73,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 def start_gateway(processes: Processes, *arguments: str) -> str:
     quick = ("--latency", "0", "--chunk-delay", "2ms")
-    user = ("--user", "ann", "--password-stdin")
+    user = ("--username", "ann", "--password-stdin")
     started = processes.megabot("gateway", *quick, *user, *arguments, typed=PASSWORD)
     url: str = started.ready()["url"]
     return url

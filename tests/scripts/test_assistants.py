@@ -7,7 +7,7 @@ from pathlib import Path
 from tests.scripts.conftest import PASSWORD, Operator
 from tests.support.processes import Processes
 
-USER = ("--user", "ann", "--password-stdin")
+USER = ("--username", "ann", "--password-stdin")
 
 
 def started(stranger: Operator, processes: Processes, *arguments: str) -> Operator:

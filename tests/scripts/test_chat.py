@@ -9,7 +9,7 @@ import pexpect
 
 from tests.scripts.conftest import PASSWORD, Operator, start_gateway
 from tests.scripts.test_terminal import echoes, ended, on_a_terminal
-from tests.support.processes import Processes
+from tests.support.processes import Processes, megabot
 
 PROMPT = r">\x08?.{0,40}\x1b\[\?25h"  # the cursor is shown when a line may be typed
 
@@ -195,3 +195,21 @@ def test_an_answer_is_laid_out_as_it_comes_and_what_goes_on_is_told(
         _, code = ended(child)
         assert code == 0
     assert ann.types("chat", typed="hi\n").stdout == "# Title\n- **one**\n"
+
+
+def test_that_the_relay_s_upstream_is_away_is_told_to_who_asks_then(
+    stranger: Operator, processes: Processes
+) -> None:
+    user = ("--username", "ann", "--password-stdin")
+    gateway = processes.megabot("gateway", "--listen", ":0", *user, typed=PASSWORD)
+    ann = Operator(stranger.home, gateway.ready()["url"])
+    ann.logs_in()
+    command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
+    relay = processes.start("relay", command, env=ann.environment(), typed="")
+    relay.ready()
+    with on_a_terminal(ann, "chat", PROMPT_TOOLKIT_NO_CPR="1") as child:
+        child.expect(PROMPT)
+        gateway.stop()
+        relay.wait_for_line("link.lost")
+        child.send("are you there\r")
+        child.expect("reconnecting  the upstream is away: ")

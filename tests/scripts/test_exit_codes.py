@@ -108,6 +108,36 @@ def test_what_only_looks_a_little_like_an_option_is_no_guess(ann: Operator) -> N
 
 
 @pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("recordings prune somewhere", "MEGABOT_RECORDING_FOLDER=DIR megabot recordings prune"),
+        ("recordings show rec_1 rec_2", "megabot recordings merge A B both.jsonl"),
+        ("recordings stats rec_1 rec_2", "megabot recordings merge A B both.jsonl"),
+        ("recordings verify rec_1 rec_2", "for each in A B; do megabot recordings verify"),
+        ("recordings cut rec_1 rec_2 part.jsonl", "megabot recordings merge A B both.jsonl"),
+        ("recordings diff a b c", "It takes two"),
+        ("replay rec_1 rec_2", "megabot recordings merge A B both.jsonl"),
+        ("recordings merge rec_1", "As in `megabot rec merge rec_1m8 rec_1m9 both.jsonl`"),
+        ("recordings convert last", "As in `megabot rec convert last talk.har --to har`"),
+        ("relay close", "As in `megabot relay close client_1m8…`"),
+        ("prune somewhere", "megabot recordings prune"),
+        ("login ann", "megabot login --username NAME"),
+        ("tool echo hello", "megabot tool echo --param text=hello"),
+        ("chat hello", 'megabot send "What is a relay?"'),
+        ("doctor ws://127.0.0.1:9/ws", "megabot doctor --url URL"),
+        ("whoami ann", "hint: `megabot whoami --help` shows what there is."),
+        ("send hello world", "Words that belong together want quotes"),
+    ],
+)
+def test_a_word_too_many_or_too_few_is_told_with_what_to_type(
+    ann: Operator, line: str, told: str
+) -> None:
+    done = ann.types(*line.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert told in done.stderr
+
+
+@pytest.mark.parametrize(
     "line",
     [
         "recordings grep [ last",
@@ -310,7 +340,7 @@ def test_8_when_the_session_is_lost_before_the_answer(
     """The gateway dies and comes back without its memory: nobody will answer any more."""
     data = tmp_path / "data"
     slow = ("--latency", "60s", "--data", str(data))
-    user = ("--user", "ann", "--password-stdin")
+    user = ("--username", "ann", "--password-stdin")
     address = f"127.0.0.1:{port}"
     gateway = processes.megabot("gateway", "--listen", address, *slow, *user, typed=PASSWORD)
     url = gateway.ready()["url"]

@@ -8,6 +8,8 @@ import signal
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.scripts.conftest import Operator
 from tests.support.processes import Processes, megabot
 
@@ -71,8 +73,23 @@ def test_stopping_it_stops_the_command_too(processes: Processes) -> None:
 
 
 def test_a_password_belongs_to_a_user(stranger: Operator) -> None:
-    assert stranger.types("gateway", "--user", "ann").returncode == 2
+    alone = stranger.types("gateway", "--username", "ann")
+    assert alone.returncode == 2
+    assert "--username and --password-stdin belong together" in alone.stderr
     assert stranger.types("gateway", "--password-stdin").returncode == 2
+
+
+@pytest.mark.parametrize("word", ["--username", "--user"])
+def test_a_user_is_named_as_at_login_and_as_it_was_before(stranger: Operator, word: str) -> None:
+    command = ("gateway", "--listen", ":0", word, "ann", "--password-stdin")
+    done = stranger.types(*command, "--", "true", typed="correct horse battery staple")
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_spelling_of_before_is_in_no_help(stranger: Operator) -> None:
+    shown = stranger.types("gateway", "--help").stdout
+    assert "--username NAME" in shown
+    assert "--user " not in shown
 
 
 def test_a_command_s_gateway_keeps_nothing_and_logs_json_in_a_pipe(stranger: Operator) -> None:
@@ -117,6 +134,25 @@ def test_a_data_folder_in_use_or_of_another_kind_is_told(
     assert third.returncode == 12
     assert "--data" in third.stderr
     assert "Traceback" not in third.stderr
+
+
+def test_what_cannot_be_used_is_told_in_the_system_s_words_and_ours(stranger: Operator) -> None:
+    done = stranger.types("gateway", "--listen", ":0", "--data", "/dev/null")
+    assert done.returncode == 12
+    assert "/dev/null/gateway.sqlite3 cannot be used: File exists" in done.stderr
+    for typed, helps in (("nope", "One of echo, markov,"), ("ecoh", "Did you mean 'echo'?")):
+        done = stranger.types("gateway", "--listen", ":0", "--assistant", typed)
+        assert (done.returncode, helps in done.stderr) == (2, True), done.stderr
+
+
+def test_a_device_is_neither_replaced_nor_removed(stranger: Operator, tmp_path: Path) -> None:
+    for flag in ("--users", "--ready-file"):
+        device = tmp_path / flag
+        device.symlink_to("/dev/null")
+        done = stranger.types("gateway", "--listen", ":0", flag, str(device), "--", "true")
+        assert done.returncode in {1, 12}
+        assert f"it is no plain file\nhint: {flag} names another.\n" in done.stderr
+        assert device.is_symlink()
 
 
 def test_a_users_file_is_said_to_be_kept_and_to_be_new(

@@ -53,6 +53,25 @@ def test_a_credential_is_never_sent_to_another_origin(stranger: Operator) -> Non
     assert done.stdout == ""
 
 
+def test_who_has_not_logged_in_yet_hears_that_and_of_no_refused_credential(
+    stranger: Operator,
+) -> None:
+    for typed in (("send", "hi"), ("tool", "time"), ("chat",), ("whoami",)):
+        done = stranger.types(*typed, typed="hi\n")
+        assert done.returncode == 4
+        assert f"error: Profile 'default' is not logged in at {stranger.url}\n" in done.stderr
+        assert "hint: `megabot login` gives profile 'default' a credential" in done.stderr
+
+
+def test_a_key_that_is_refused_is_to_be_checked_and_not_to_be_logged_in_with_again(
+    stranger: Operator,
+) -> None:
+    done = stranger.types("login", "--api-key-stdin", typed="no-key-of-theirs")
+    assert done.returncode == 4
+    assert "refused the credential" in done.stderr
+    assert done.stderr.endswith("\nhint: Check the key.\n")
+
+
 def test_nothing_is_kept_when_nothing_shall_be(stranger: Operator) -> None:
     done = stranger.types(*LOGIN[:-2], "--no-store", typed=PASSWORD)
     assert done.returncode == 0

@@ -98,7 +98,7 @@ def test_what_a_browser_exported_is_answered_from(stranger: Operator) -> None:
 
 def logged_in_at(processes: Processes, home: Path, *flags: str) -> tuple[Process, Operator]:
     """A real upstream, and an operator who is logged in there."""
-    given = ("--chunk-delay", "2ms", "--user", "ann", "--password-stdin", *flags)
+    given = ("--chunk-delay", "2ms", "--username", "ann", "--password-stdin", *flags)
     upstream = processes.megabot("gateway", *given, typed=PASSWORD)
     home.mkdir()
     operator = Operator(home, upstream.ready()["url"])

@@ -231,6 +231,20 @@ def test_a_part_from_a_mark_that_is_not_there_is_none(stranger: Operator, tmp_pa
     assert "there is no mark 'nosuchmark'" in done.stderr
 
 
+def test_no_file_is_made_that_would_then_be_meant_by_last(stranger: Operator) -> None:
+    for line in (
+        f"merge {SEALED} last",
+        f"cut {SEALED} last",
+        f"sanitize {SEALED} last --force",
+        f"convert {SEALED} last --to har",
+    ):
+        done = stranger.types("rec", *line.split())
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "last stands for the newest recording" in done.stderr
+        assert "./last" in done.stderr
+        assert not Path("last").exists()
+
+
 def test_a_source_may_be_replaced_by_what_is_made_of_it(stranger: Operator, tmp_path: Path) -> None:
     made = tmp_path / "a.jsonl"
     assert stranger.types("rec", "cut", str(SEALED), str(made)).returncode == 0

@@ -46,7 +46,8 @@ def test_send_meets_the_answers_and_faults_of_a_scenario(
         "  - {match: {text: cut}, steps: [pass, abort]}\n"
     )
     url = processes.megabot(
-        "gateway", "--listen", ":0", "--scenario", str(file), "--user", "ann", "--password-stdin",
+        "gateway", "--listen", ":0", "--scenario", str(file),
+        "--username", "ann", "--password-stdin",
         typed=PASSWORD,
     ).ready()["url"]  # fmt: skip
     ann = Operator(stranger.home, url)

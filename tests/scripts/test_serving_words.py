@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 
 import pytest
@@ -53,3 +54,18 @@ def test_a_relay_that_reached_its_upstream_says_nothing_of_it(
         relay.ready()
         assert relay.stop() == 0
         assert not any("never reached" in line for line in relay.error_lines)
+
+
+def test_what_a_script_starts_with_an_ampersand_is_ended_by_kill_and_its_help_says_so(
+    ann: Operator, processes: Processes
+) -> None:
+    for words in (("relay", "--admin-listen", ":0", "--no-record"), ("gateway",)):
+        command = " ".join(megabot(*words, "--listen", ":0"))
+        # Without job control a shell has what it starts so ignore SIGINT (POSIX, 2.11).
+        line = f"{command} & wait $!"
+        running = processes.start(words[0], ["sh", "-c", line], env=ann.environment(), typed="")
+        pid = running.ready()["pid"]
+        os.kill(pid, signal.SIGINT)
+        assert "ignores SIGINT" in " ".join(ann.types(words[0], "--help").stdout.split())
+        os.kill(pid, signal.SIGTERM)
+        assert running.wait() == 0

@@ -67,7 +67,7 @@ def test_login_asks_for_what_is_missing_and_hides_the_password(stranger: Operato
     [
         ("login --username ann --password-stdin --storage file", 0),
         ("login --api-key-stdin", 4),
-        ("gateway --listen :0 --user bea --password-stdin -- true", 0),
+        ("gateway --listen :0 --username bea --password-stdin -- true", 0),
         ("gateway users add bea --password-stdin --data nowhere", 9),
     ],
 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
+import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +16,7 @@ import pytest
 from megabot_cli.errors import BadData
 from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.losses import with_losses
-from megabot_cli.storage.recording_folder import segments_of
+from megabot_cli.storage.recording_folder import is_live, segments_of, unclean_end
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import list_recordings
 from megabot_cli.storage.verification import verify
@@ -111,3 +113,38 @@ def test_of_a_recording_whose_segments_are_sealed_all_the_time_nothing_is_told_l
             found = verify(recorder.folder)
             assert (found.holes, found.clean) == (0, False)
             assert [info.id for info in list_recordings(tmp_path)] == [recorder.id]
+
+
+def test_a_recording_whose_segments_are_sealed_all_the_time_is_listed_as_live(
+    new_recorder: NewRecorder, tmp_path: Path
+) -> None:
+    recorder = new_recorder(segment_bytes=4096, flush_s=0.01, writer="thread")
+
+    def record_a_segment() -> None:
+        for _ in range(15):
+            recorder.put("message", data="x" * 300)
+        recorder.flush(LIMIT_S)
+
+    record_a_segment()
+    with meanwhile(record_a_segment):
+        while recorder.segments < 200:
+            (info,) = list_recordings(tmp_path)
+            assert (info.live, info.clean) == (True, False)
+            assert unclean_end(tmp_path) is None
+    recorder.close()
+    (info,) = list_recordings(tmp_path)
+    assert (info.live, info.clean) == (False, True)
+
+
+def test_a_segment_that_was_made_just_now_is_live_and_one_that_a_crash_left_is_not(
+    tmp_path: Path,
+) -> None:
+    part = tmp_path / "000001.jsonl.part"
+    part.touch()
+    descriptor = os.open(part, os.O_RDONLY)
+    holding = threading.Timer(0.005, fcntl.flock, (descriptor, fcntl.LOCK_EX))
+    holding.start()
+    assert is_live(tmp_path, part)
+    holding.join()
+    os.close(descriptor)
+    assert not is_live(tmp_path, part)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import resource
+import stat
 from pathlib import Path
+
+import pytest
 
 from megabot_cli.storage.private_files import replace_private
 
@@ -23,3 +26,16 @@ def test_a_disk_without_room_keeps_nothing_half_written(tmp_path: Path) -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 3
     assert [each.name for each in tmp_path.iterdir()] == ["kept"]
     assert path.read_bytes() == b"as it was"
+
+
+@pytest.mark.parametrize("is_link", [False, True])
+def test_what_is_no_plain_file_is_not_replaced(tmp_path: Path, is_link: bool) -> None:
+    fifo, named = tmp_path / "fifo", tmp_path / "named"
+    os.mkfifo(fifo)
+    named.symlink_to(fifo)
+    path = named if is_link else fifo
+    with pytest.raises(FileExistsError, match="no plain file"):
+        replace_private(path, b"x")
+    assert stat.S_ISFIFO(path.stat().st_mode)
+    assert path.is_symlink() == is_link
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["fifo", "named"]

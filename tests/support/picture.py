@@ -53,7 +53,7 @@ def act(folder: Path) -> str:
     """A short session, from the question to the replay."""
     with running_processes(folder) as processes:
         gateway = processes.megabot(
-            "gateway", "--listen", ":0", "--user", "ann", "--password-stdin",
+            "gateway", "--listen", ":0", "--username", "ann", "--password-stdin",
             "--chunk-delay", "8ms", typed=PASSWORD,
         )  # fmt: skip
         env = {**bare_environment(folder), "MEGABOT_URL": gateway.ready()["url"]}

@@ -44,7 +44,7 @@ def open_assistant(
 
         return CommandAssistant(_split(rest), silence_s=settings.assistant_silence_s)
     choices = f"One of {', '.join(WORDS)}; such as openai:http://127.0.0.1:8080/v1."
-    similar = None if kind in _KINDS else did_you_mean(kind, _KINDS)
+    similar = None if kind in _KINDS else did_you_mean(kind, _KINDS, near=0.7)
     raise BadConfiguration(f"There is no assistant {settings.assistant!r}", similar or choices)
 
 
