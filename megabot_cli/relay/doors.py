@@ -92,13 +92,16 @@ class Doors:
         self._open.append(door)
         return door
 
-    def show_certificate(self, settings: RelaySettings) -> None:
-        """Read the certificate again for who comes from now on. Raises BadConfiguration."""
+    def show_certificate(self, settings: RelaySettings) -> bool:
+        """Read the certificate again for who comes from now on; whether it is another than before.
+        Raises BadConfiguration."""
+        before = self.certificate
         for door in self._open:
             if door.tls is not None:
                 server_tls(settings)  # one that is of no use must not replace half of a good one
                 _load_certificate(door.tls, settings)
                 door.certificate = validity_of(door.tls)
+        return self.certificate != before
 
     @property
     def certificate(self) -> Validity | None:
@@ -194,9 +197,12 @@ def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
 
 def _load_certificate(context: ssl.SSLContext, settings: RelaySettings) -> None:
     assert settings.tls_cert_file is not None
+    certificate, key = Path(settings.tls_cert_file).expanduser(), settings.tls_key_file
     try:
         # Without a password callback OpenSSL would ask on the terminal.
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
+        context.load_cert_chain(
+            certificate, Path(key).expanduser() if key is not None else None, password=lambda: ""
+        )
     except (OSError, ValueError) as fault:  # SSLError is an OSError too
         raise BadConfiguration(
             f"relay.tls_cert_file {settings.tls_cert_file} is of no use: {why_unread(fault)}",
