@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -77,6 +79,11 @@ def _judge(
     if facts.get("fault") or not facts.get("ready"):
         why = facts.get("fault") or "it is not ready"
         return warn(f"at {running.url}, {why}", "`megabot relay status` says more.", **found)
+    ends_at = facts.get("certificate_ends_at")
+    if isinstance(ends_at, int | float) and ends_at < time.time():
+        on = datetime.fromtimestamp(ends_at, tz=UTC).date()
+        fix = "Renew relay.tls_cert_file; then `megabot relay reload` has the relay show it."
+        return warn(f"its certificate at {running.url} ended on {on}", fix, **found)
     its, here = running.upstream, named.origin
     if (its, running.upstream_path) != (here, named.socket_path):
         if its == here:

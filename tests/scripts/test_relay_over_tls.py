@@ -101,3 +101,20 @@ def test_a_certificate_is_found_from_everywhere_however_its_file_was_named(
     processes.start("relay", command, env=env, typed="", folder=tmp_path).ready()
     done = stranger.shell("cd /; megabot send hi")
     assert done.returncode == 0, done.stderr
+
+
+def test_a_certificate_of_the_relays_that_has_ended_is_told_as_such(
+    stranger: Operator, processes: Processes, tmp_path: Path
+) -> None:
+    stranger.logs_in()
+    ended = make_authority(tmp_path).issue("relay.example", days=-1)
+    url = start_with_tls(processes, stranger, ended).ready()["url"]
+    said = stranger.types("send", "hi").stderr
+    assert said.startswith(f"error: The certificate of the relay at {url} is not trusted: ")
+    assert "expired" in said
+    status = stranger.types("relay", "status").stdout.splitlines()
+    (told,) = (line for line in status if line.startswith("certificate"))
+    assert " ended " in told
+    doctor = stranger.types("doctor").stdout
+    assert f"its certificate at {url} ended" in " ".join(doctor.split())
+    assert "`megabot relay reload`" in " ".join(doctor.split())
