@@ -21,6 +21,7 @@ from megabot_cli.config.schema import RelaySettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper
 from megabot_cli.listening.private_socket import bind_private_socket
+from megabot_cli.listening.unreadable import protocols_of
 from megabot_cli.relay.admission import LOOPBACK_HOSTS
 from megabot_cli.relay.own_certificate import Validity, validity_of
 from megabot_cli.relay.tls_door import TlsDoor
@@ -115,8 +116,6 @@ class Doors:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,
-            max_line_size=MOST_LINE_BYTES,
-            max_field_size=MOST_FIELD_BYTES,
         )
         keeper = app[KEEPER] = Doorkeeper(
             deadline_s=self._settings.header_deadline_s,
@@ -124,7 +123,8 @@ class Doors:
             on_turned_away=self._on_turned_away,
         )
         await runner.setup()
-        keeper.make = runner.server
+        limits = {"max_line_size": MOST_LINE_BYTES, "max_field_size": MOST_FIELD_BYTES}
+        keeper.make = protocols_of(runner, **limits)
         self._keepers.append(keeper)
         self._runners.append(runner)
         if door.tls is not None:

@@ -376,7 +376,7 @@ def _no_upgrade(request: web.Request) -> Refusal:
     return Refusal(
         400,
         "upgrade",
-        "the WebSocket handshake is malformed: it needs `Connection: Upgrade`, "
+        "the WebSocket handshake is malformed: it needs a GET, `Connection: Upgrade`, "
         "`Sec-WebSocket-Version: 13` and a `Sec-WebSocket-Key` of 16 bytes in base64",
     )
 
