@@ -97,7 +97,7 @@ class Identity:
     async def dial_ahead(self) -> Upstream:
         """Dial once and say how that went; a refused credential is no fault of this call.
 
-        That is not logged: the caller does it, or raises.
+        That one is not logged: the caller does it, or raises.
         """
         if self.dedicated is not None:
             refusal = await self.dedicated.try_upstream()
@@ -112,6 +112,8 @@ class Identity:
 
     def tell_refusal(self) -> None:
         """Log that the dial ahead was refused."""
+        if self.dedicated is not None:
+            self.dedicated.tell_refusal()
         for session in self.sessions:
             session.link.tell_refusal()
 
