@@ -441,4 +441,6 @@ def _describe(
 def _certificate_of(relay: Relay) -> str | None:
     """The file of the certificate that clients see, for commands that are given elsewhere."""
     named = relay.settings.tls_cert_file
-    return str(Path(named).expanduser().absolute()) if named is not None else None
+    if named is None or not relay.url.startswith("wss:"):
+        return None
+    return str(Path(named).expanduser().absolute())

@@ -76,10 +76,12 @@ class Doors:
     def take(
         self, listen: str, *, option: str = "--listen", tls: ssl.SSLContext | None = None
     ) -> Door:
-        """Bind an address, which `option` says. Raises BadConfiguration, having let go of all
+        """Bind an address, which `option` says; `tls` is for others than a Unix socket, which is
+        on this machine and its owner's alone. Raises BadConfiguration, having let go of all
         others."""
+        path = unix_path(listen)
+        tls = tls if path is None else None
         try:
-            path = unix_path(listen)
             taken = _take_unix(Path(path)) if path is not None else _bind_tcp(listen)
         except OSError as fault:
             self.close()
