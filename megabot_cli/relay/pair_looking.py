@@ -74,7 +74,7 @@ class PairLooking:
                 if kind in ASKS:
                     routing.sent(good.id, client, now, kind)
                 elif kind == "batch":
-                    self._asked_within(data, now)
+                    self._asked_within(good.id, data, now)
                 continue
             try:
                 head = unfold.head(data) if binary else decode_head(data)
@@ -98,18 +98,20 @@ class PairLooking:
                 accepted.append(data)
                 if kind in ASKS and head is not None and head.id is not None:
                     routing.sent(head.id, client, now, kind)
-                elif kind == "batch":
-                    self._asked_within(unfold.text(data, binary), now)
+                elif kind == "batch" and head is not None:
+                    self._asked_within(head.id, unfold.text(data, binary), now)
             else:
                 self._object(head, objection)
         return accepted
 
-    def _asked_within(self, text: bytes, now: float) -> None:
+    def _asked_within(self, batch: str | None, text: bytes, now: float) -> None:
         """A batch goes up: what it asks is awaited as what comes by itself is."""
         for each in messages_within(text) or ():
             head = peek(each)
             if head is not None and head.id is not None and head.type in ASKS:
                 self.routing.sent(head.id, self.client_id, now, head.type)
+                if batch is not None:
+                    self.routing.within(head.id, batch)
 
     def take_no_more(self) -> None:
         """From now on `look_up_last` is what says which messages go up."""

@@ -22,6 +22,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     urgent: bool = False  # the upstream waits for it
     inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch
     connection: str | None = None  # of its client, while it waits for its turn
+    batch: str | None = None  # the client's that it came in
 
     def apart(self) -> tuple[Waiting, ...]:
         """The messages that clients sent: what is wrapped for none of them is the relay's own
