@@ -424,6 +424,8 @@ async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.St
         text = f"{request.path} takes {' or '.join(sorted(fault.allowed_methods))}"
         body = {"error": "method_not_allowed", "message": text, "code": 405}
         return json_line(body, 405, {"Allow": fault.headers["Allow"]})
+    except web.HTTPRequestEntityTooLarge as fault:
+        return json_line({"error": "too_large", "message": fault.text, "code": 413}, 413)
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from yarl import URL
 
 from megabot_cli.gateway.server import Gateway
 from tests.relay.conftest import Stage
+from tests.relay.test_control import ALLOWED
 from tests.relay.test_dedicated import UPGRADE
 
 UNREADABLE = [
@@ -58,6 +60,16 @@ async def test_a_gateway_says_it_so_too(gateway: Gateway) -> None:
     head, body = await answer_to(gateway.url, b"no request\r\n\r\n")
     assert b" 400 " in head
     assert json.loads(body)["error"] == "malformed"
+
+
+async def test_so_is_a_body_that_is_too_long(stage: Stage, gateway: Gateway) -> None:
+    relay = await stage.open_relay(gateway.url)
+    url = f"{relay.admin_url}/relay/mark"
+    async with stage.http.post(
+        url, data=io.BytesIO(b"x" * (2**20 + 1)), headers=ALLOWED
+    ) as response:
+        assert response.status == 413
+        assert (await response.json())["error"] == "too_large"
 
 
 async def test_only_a_get_opens_a_socket(stage: Stage, gateway: Gateway) -> None:
