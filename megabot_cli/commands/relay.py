@@ -127,8 +127,8 @@ def relay(
     one of the profile. It keeps one link for each session, reconnects while clients stay,
     and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
     SIGTERM and Ctrl-C let work under way finish; a second one stops at once. Away from a
-    terminal SIGHUP reads configuration and credential anew; SIGUSR1 writes the flight recorder,
-    as `relay dump` does and a record that --trigger waits for.
+    terminal SIGHUP reads settings, credential and certificates anew; SIGUSR1 writes the
+    flight recorder, as `relay dump` does and a record that --trigger waits for.
     """
     from megabot_cli.commands.running import run
 
