@@ -104,6 +104,10 @@ class PairLooking:
                 self._object(head, objection)
         return accepted
 
+    def text_up(self, data: bytes, binary: bool) -> bytes:
+        """What can be read of a message of the client's."""
+        return self._unfold_up.text(data, binary)
+
     def _asked_within(self, batch: str | None, text: bytes, now: float) -> None:
         """A batch goes up: what it asks is awaited as what comes by itself is."""
         for each in messages_within(text) or ():
