@@ -74,7 +74,8 @@ def _trust(context: tls.SSLContext, ca_file: str | None) -> None:
 def why_unread(fault: OSError | ValueError) -> str:
     """In words: OpenSSL's name the line of C that they come from."""
     said = getattr(fault, "strerror", None) or str(fault) or "it cannot be read"
-    return re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", said)
+    said = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", said)
+    return "it is no PEM, or its key is missing or has a password" if said == "PEM lib" else said
 
 
 def _show(context: tls.SSLContext, settings: TlsSettings) -> None:
