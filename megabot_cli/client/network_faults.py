@@ -92,6 +92,8 @@ def reason_of(fault: OSError) -> str:
     """The system's words: asyncio puts its own, with addresses, in their place."""
     if fault.errno is not None and fault.errno > 0:
         return os.strerror(fault.errno)
+    if isinstance(fault, ConnectionResetError):  # asyncio's own, where TLS has only begun
+        return "it hung up"
     return fault.strerror or type(fault).__name__
 
 

@@ -30,6 +30,9 @@ MOST_FOREIGN_CHARACTERS = 300
 
 LOG_IN = "Log in again with `megabot login`."
 
+# A date goes by two clocks, of which one may be wrong: nobody is to stay away for years.
+LONGEST_REST_S = 3600.0
+
 # In which words a relay of ours, taken for an upstream, asks for its client token.
 ASKS_LIKE_A_RELAY = "the client token is needed"
 _LET_IN_BY = (
@@ -83,7 +86,7 @@ def refusal_from(content: Any, code: int | None = None) -> Refusal:
         code = named
     if code is None:
         code = _CODES.get(error)
-    return Refusal(code, error, message, seconds_of(content.get("retry_after")))
+    return Refusal(code, error, message, _rest_s(content.get("retry_after")))
 
 
 def refusal_error(
@@ -167,14 +170,15 @@ def clean(text: str, secret: str | None = None) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str], now: float) -> float | None:
-    """The `Retry-After` header (RFC 9110, 10.2.3) as seconds from `now` (Unix), if readable."""
+    """The `Retry-After` header (RFC 9110, 10.2.3) as seconds from `now` (Unix), if readable;
+    `LONGEST_REST_S` at most."""
     value = headers.get("Retry-After")
     if value is None:
         return None
     if _NUMBER.fullmatch(value.strip()):
-        return seconds_of(float(value))
+        return _rest_s(float(value))
     try:
-        return max(0.0, parsedate_to_datetime(value).timestamp() - now)
+        return min(max(0.0, parsedate_to_datetime(value).timestamp() - now), LONGEST_REST_S)
     except (ValueError, OverflowError):
         return None
 
@@ -184,6 +188,12 @@ def seconds_of(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     return float(value) if 0 <= value < 1e12 else None
+
+
+def _rest_s(value: Any) -> float | None:
+    """For how long somebody asks to be left alone."""
+    seconds = seconds_of(value)
+    return None if seconds is None else min(seconds, LONGEST_REST_S)
 
 
 def who_of(origin: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import re
 import ssl as tls
 from pathlib import Path
@@ -22,6 +24,18 @@ def trust(settings: TlsSettings) -> tls.SSLContext | bool:
     """How certificates are judged; True is the system's way, which costs nothing until a
     connection needs it. Raises as `tls_context`."""
     return True if settings == TlsSettings() else tls_context(settings)
+
+
+def files_of(settings: TlsSettings) -> dict[str, bytes]:
+    """A digest of what the files hold that settings name, by setting; one that cannot be read is
+    left out."""
+    found = {}
+    for name in ("ca_file", "client_cert_file", "client_key_file"):
+        named = getattr(settings, name)
+        with contextlib.suppress(OSError):
+            if named is not None:
+                found[name] = hashlib.sha256(Path(named).expanduser().read_bytes()).digest()
+    return found
 
 
 def tls_context(settings: TlsSettings) -> tls.SSLContext:
@@ -60,7 +74,8 @@ def _trust(context: tls.SSLContext, ca_file: str | None) -> None:
 def why_unread(fault: OSError | ValueError) -> str:
     """In words: OpenSSL's name the line of C that they come from."""
     said = getattr(fault, "strerror", None) or str(fault) or "it cannot be read"
-    return re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", said)
+    said = re.sub(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$", "", said)
+    return "it is no PEM, or its key is missing or has a password" if said == "PEM lib" else said
 
 
 def _show(context: tls.SSLContext, settings: TlsSettings) -> None:

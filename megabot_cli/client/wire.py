@@ -27,7 +27,6 @@ from megabot_cli.client.masks import MaskSource
 from megabot_cli.client.parting import code_for, part
 from megabot_cli.protocol.close_codes import sendable
 from megabot_cli.protocol.frames import LONG, LONGEST, MASKED, MIDDLE, TEXT, FrameWalk, WrongMask
-from megabot_cli.protocol.frames import server_frame as server_frame
 
 _LENGTH = 0x7F
 

@@ -44,12 +44,13 @@ def ask_relay(relay: RunningRelay, what: str, wishes: dict[str, Any] | None = No
             return json.loads(response.read())
     except urllib.error.HTTPError as refusal:
         raise _refused(relay, refusal.code, refusal.read()) from None
-    except (OSError, ValueError) as fault:
+    except (OSError, ValueError, http.client.HTTPException) as fault:
         reason = getattr(fault, "reason", fault)
-        raise CouldNotConnect(
-            f"The relay at {relay.admin_url} does not answer: {reason}",
-            "`megabot relay` starts one; its log says what is wrong with this one.",
-        ) from None
+        hint = "`megabot relay` starts one; its log says what is wrong with this one."
+        if wishes is not None and isinstance(reason, TimeoutError):
+            hint = "It may still do it, once it goes on; its log says what is wrong with it."
+        message = f"The relay at {relay.admin_url} does not answer: {reason}"
+        raise CouldNotConnect(message, hint) from None
 
 
 class _OneSocket(urllib.request.HTTPHandler):

@@ -128,8 +128,9 @@ def relay(
     and records what passes. Prints one line of JSON when it is ready; logs go to stderr.
     SIGTERM and Ctrl-C let work under way finish; a second one stops at once. What a script
     starts with & ignores SIGINT, for the shell has it so: there `kill` ends it, and `kill -INT`
-    does nothing. Away from a terminal SIGHUP reads configuration and credential anew; SIGUSR1
-    writes the flight recorder, as `relay dump` does and a record that --trigger waits for.
+    does nothing. Away from a terminal SIGHUP reads settings, credential and certificates anew;
+    SIGUSR1 writes the flight recorder, as `relay dump` does and a record that --trigger waits
+    for.
     """
     from megabot_cli.commands.running import run
 
@@ -195,6 +196,8 @@ async def _serve_upstream(
     login: tuple[str, str] | None = None,
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
+    import msgspec
+
     from megabot_cli.commands.relay_words import never_reached, ready_facts, status_line
     from megabot_cli.commands.running import on_signals
     from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
@@ -216,7 +219,7 @@ async def _serve_upstream(
         upstreams = await _started(relay)
     except NotAuthenticated as refusal:
         raise with_login_hint(invocation, refusal) from None
-    running = [_describe(invocation, relay, name, recorder, token_file) for name in upstreams]
+    running = [_describe(relay, name, recorder, token_file) for name in upstreams]
     try:
         for each in running:
             first = find_running_relay(invocation.places.run, each.profile)
@@ -226,6 +229,16 @@ async def _serve_upstream(
                     f"process {first.pid}; commands go to this one until it stops"
                 )
             write_run_file(invocation.places.run, each)
+
+        def write_down() -> None:
+            """Also after a reload, which may have named another certificate."""
+            shown = _certificate_of(relay)
+            for number, each in enumerate(running):
+                if each.ca_file != shown:
+                    running[number] = each = msgspec.structs.replace(each, ca_file=shown)
+                    write_run_file(invocation.places.run, each)
+
+        relay.operations.on_reloaded = write_down
         # A terminal that goes takes its relay along; a service reloads, as services do.
         on_terminal = invocation.console.in_is_terminal
 
@@ -404,7 +417,6 @@ def _ensure_client_token(file: Path) -> str:
 
 
 def _describe(
-    invocation: Invocation,
     relay: Relay,
     profile: str,
     recorder: Recorder | None,
@@ -413,7 +425,6 @@ def _describe(
     """Where the commands of one profile find it."""
     from megabot_cli.storage.run_files import RunningRelay
 
-    configuration = invocation.configuration
     return RunningRelay(
         pid=os.getpid(),
         profile=profile,
@@ -425,5 +436,13 @@ def _describe(
         token_file=str(token_file),
         started_at=time.time(),
         recording=str(recorder.folder) if recorder is not None else None,
-        ca_file=configuration.settings.relay.tls_cert_file,
+        ca_file=_certificate_of(relay),
     )
+
+
+def _certificate_of(relay: Relay) -> str | None:
+    """The file of the certificate that clients see, for commands that are given elsewhere."""
+    named = relay.settings.tls_cert_file
+    if named is None or not relay.url.startswith("wss:"):
+        return None
+    return str(Path(named).expanduser().absolute())

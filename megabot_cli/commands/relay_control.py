@@ -185,7 +185,8 @@ def reauth(context: typer.Context) -> None:
 def reload(context: typer.Context) -> None:
     """Have it read its configuration anew.
 
-    And its credential, as SIGHUP does. Names what waits for a restart.
+    And its credential and certificates, as SIGHUP does. Names what waits for a
+    restart.
     """
     done = _tell(context.obj, "reload")
     changed = ", ".join(done.get("changed", ())) or "nothing"

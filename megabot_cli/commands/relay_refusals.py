@@ -32,7 +32,11 @@ def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
     if is_of_upstream and _OF_NO_USE.search(words):
         # What waited for the link was not delivered, and will not be a little later.
         return NotAuthenticated(fault.message, _log_in(relay), close_code=fault.close_code)
-    taken_for_upstream = who_of(parse_endpoint(relay.url).origin)
+    origin = parse_endpoint(relay.url).origin
+    if fault.message.startswith(untrusted := f"The certificate of {origin} "):
+        said = fault.message.removeprefix(untrusted)
+        return _again(fault, f"The certificate of the relay at {relay.url} {said}", _renew(relay))
+    taken_for_upstream = who_of(origin)
     if not fault.message.startswith(taken_for_upstream):
         return fault
     said = fault.message.removeprefix(taken_for_upstream)
@@ -60,6 +64,13 @@ def as_told_by_relay(invocation: Invocation, *, direct: bool) -> Iterator[None]:
 def wants_token(relay: RunningRelay) -> str:
     """What to do where a relay does not take the token that we have."""
     return f"Its token is in {relay.token_file}; where that was changed, start the relay anew."
+
+
+def _renew(relay: RunningRelay) -> str:
+    return (
+        f"It must be that in {relay.ca_file}, and hold today: where that was renewed, "
+        "`megabot relay reload` has the relay show it."
+    )
 
 
 def _log_in(relay: RunningRelay) -> str:

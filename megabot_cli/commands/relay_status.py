@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from megabot_cli.wording import counted
@@ -48,10 +49,10 @@ def print_status(console: Console, facts: dict[str, Any]) -> None:
         fault = f": {profile['fault']}" if profile["fault"] else ""
         links = _by_state(profile["links"])
         rows.append(("profile", f"{name}, {profile['upstream']}, links {links}{fault}"))
-    if facts["token_expires_at"]:
-        rows.append(("token", f"until {date_and_time(facts['token_expires_at'])}"))
-    if ends_at := facts.get("certificate_ends_at"):
-        rows.append(("certificate", f"until {date_and_time(ends_at)}"))
+    for name, field in (("token", "token_expires_at"), ("certificate", "certificate_ends_at")):
+        if ends_at := facts.get(field):
+            word = "until" if ends_at > time.time() else "ended"
+            rows.append((name, f"{word} {date_and_time(ends_at)}"))
     if recording := facts.get("recording"):
         fault = f" FAILED: {recording['fault']}" if recording["fault"] else ""
         rows.append(

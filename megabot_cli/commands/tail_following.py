@@ -124,6 +124,9 @@ async def _follow_tap(
                 tail.show(passed, time.time())
     except aiohttp.WSServerHandshakeError as fault:
         raise _refused(relay, fault.status) from None
+    except aiohttp.ClientConnectorCertificateError as fault:
+        said = getattr(fault.certificate_error, "verify_message", "it is another host's")
+        why = f"its certificate is not trusted ({said})"
     except (aiohttp.ClientError, OSError) as fault:
         tail.console.detail(f"tap: {fault}")
         if isinstance(fault, TimeoutError):

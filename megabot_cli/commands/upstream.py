@@ -195,11 +195,15 @@ def relay_tls(relay: RunningRelay) -> ssl.SSLContext | bool:
     """Our own relay's certificate is trusted because we know its file, whoever signed it."""
     if relay.ca_file is None:
         return True
+    import ssl
+
     from megabot_cli.client.trust import tls_context
     from megabot_cli.config.schema import TlsSettings
 
     context = tls_context(TlsSettings(ca_file=relay.ca_file))
     context.check_hostname = False
+    # The file ends below the root, as what servers send does; OpenSSL would look for that.
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return context
 
 

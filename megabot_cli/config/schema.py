@@ -281,7 +281,7 @@ class RelaySettings(Section, frozen=True):
         Meta(description="Write it when a record comes of which this holds: CEL, as for --where."),
     ] = None
     tls_cert_file: Annotated[
-        str | None, Meta(description="Serve clients with this certificate (PEM, with its chain).")
+        str | None, Meta(description="Serve clients over TCP with this certificate (PEM, chain).")
     ] = None
     tls_key_file: Annotated[
         str | None, Meta(description="The key of tls_cert_file, where it stands apart.")

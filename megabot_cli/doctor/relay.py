@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 import aiohttp
@@ -129,6 +131,11 @@ def _judge(
         if any(words in why for words in _OF_NO_USE):
             more = f"`megabot{profile} login`, then `megabot{profile} relay reauth`."
         return warn(f"at {running.url}, {why}", more, **found)
+    ends_at = facts.get("certificate_ends_at")
+    if isinstance(ends_at, int | float) and ends_at < time.time():
+        on = datetime.fromtimestamp(ends_at, tz=UTC).date()
+        fix = "Renew relay.tls_cert_file; then `megabot relay reload` has the relay show it."
+        return warn(f"its certificate at {running.url} ended on {on}", fix, **found)
     its, here = running.upstream, named.origin
     if not is_named and (its, running.upstream_path) != (here, named.socket_path):
         if its == here:

@@ -36,6 +36,7 @@ from megabot_cli.gateway.throttle import LoginThrottle
 from megabot_cli.gateway.workspace import Workspaces
 from megabot_cli.listening.answers import can_upgrade
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper, known
+from megabot_cli.listening.unreadable import protocols_of
 from megabot_cli.protocol.close_codes import CloseCode, reason_bytes
 
 if TYPE_CHECKING:
@@ -148,7 +149,7 @@ class Gateway:
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=_LEFTOVERS_S)
         await self._runner.setup()
         try:
-            self._keeper.make = self._runner.server
+            self._keeper.make = protocols_of(self._runner)
             loop = asyncio.get_running_loop()
             self._listener = await loop.create_server(
                 self._keeper.open, host, port, backlog=_BACKLOG

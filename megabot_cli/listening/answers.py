@@ -28,9 +28,10 @@ def nothing_at(path: str, pages: Pages) -> str:
 
 
 def can_upgrade(socket: web.WebSocketResponse[Any], request: web.Request) -> bool:
-    """Whether a request is a WebSocket handshake; aiohttp's own fails at a key beyond ASCII."""
+    """Whether a request is a WebSocket handshake. aiohttp's own fails at a key beyond ASCII, and
+    takes a HEAD for one (RFC 6455, 4.1: the method must be GET)."""
     try:
-        return bool(socket.can_prepare(request))
+        return request.method == "GET" and bool(socket.can_prepare(request))
     except ValueError:
         return False
 

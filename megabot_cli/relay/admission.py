@@ -35,6 +35,14 @@ class Refusal(msgspec.Struct, frozen=True):
     message: str
 
 
+# Not `Bearer …`: in the log that would look like a token, and be redacted.
+NO_TOKEN = Refusal(
+    401,
+    "token",
+    "the client token is needed: send it in the header `Authorization`, after `Bearer`",
+)
+
+
 class Admission:
     """The rules of one relay."""
 
@@ -105,9 +113,7 @@ class Admission:
             return None
         if peer_uid is not None and not self._require_token:
             return Refusal(403, "peer", "this relay belongs to another user of this machine")
-        return Refusal(
-            401, "token", "the client token is needed: send it as `Authorization: Bearer …`"
-        )
+        return NO_TOKEN
 
 
 def host_name(header: str | None) -> str | None:

@@ -53,13 +53,23 @@ class Dedicated:
         return all(pair.idle for pair in self._pairs)
 
     async def try_upstream(self) -> MegabotError | None:
-        """Dial once and hang up; says what was wrong, None when all was well."""
+        """Dial once and hang up; says what was wrong, None when all was well. A refused credential
+        is for `tell_refusal` to log."""
         try:
             dialed = await self._dial(None)
+        except NotAuthenticated as refusal:
+            return refusal
         except MegabotError as fault:
+            log.warning("link.dial_failed", fault=fault.message, **self._parts.whose)
             return fault
         await hang_up(dialed.socket)
         return None
+
+    def tell_refusal(self) -> None:
+        """Log why nobody can be served."""
+        if (fault := self.fault) is not None:
+            hint = self._parts.hint_of(fault)
+            log.error("link.refused", fault=fault.message, hint=hint, **self._parts.whose)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Dial for this client, and let the two talk until either has enough.

@@ -21,6 +21,7 @@ from megabot_cli.config.schema import RelaySettings
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.listening.doorkeeper import KEEPER, Doorkeeper
 from megabot_cli.listening.private_socket import bind_private_socket
+from megabot_cli.listening.unreadable import protocols_of
 from megabot_cli.relay.admission import LOOPBACK_HOSTS
 from megabot_cli.relay.own_certificate import Validity, validity_of
 from megabot_cli.relay.tls_door import TlsDoor
@@ -75,10 +76,12 @@ class Doors:
     def take(
         self, listen: str, *, option: str = "--listen", tls: ssl.SSLContext | None = None
     ) -> Door:
-        """Bind an address, which `option` says. Raises BadConfiguration, having let go of all
+        """Bind an address, which `option` says; `tls` is for others than a Unix socket, which is
+        on this machine and its owner's alone. Raises BadConfiguration, having let go of all
         others."""
+        path = unix_path(listen)
+        tls = tls if path is None else None
         try:
-            path = unix_path(listen)
             taken = _take_unix(Path(path)) if path is not None else _bind_tcp(listen)
         except OSError as fault:
             self.close()
@@ -92,13 +95,16 @@ class Doors:
         self._open.append(door)
         return door
 
-    def show_certificate(self, settings: RelaySettings) -> None:
-        """Read the certificate again for who comes from now on. Raises BadConfiguration."""
+    def show_certificate(self, settings: RelaySettings) -> bool:
+        """Read the certificate again for who comes from now on; whether it is another than before.
+        Raises BadConfiguration."""
+        before = self.certificate
         for door in self._open:
             if door.tls is not None:
                 server_tls(settings)  # one that is of no use must not replace half of a good one
                 _load_certificate(door.tls, settings)
                 door.certificate = validity_of(door.tls)
+        return self.certificate != before
 
     @property
     def certificate(self) -> Validity | None:
@@ -112,8 +118,6 @@ class Doors:
             access_log=None,
             handle_signals=False,
             shutdown_timeout=1.0,
-            max_line_size=MOST_LINE_BYTES,
-            max_field_size=MOST_FIELD_BYTES,
         )
         keeper = app[KEEPER] = Doorkeeper(
             deadline_s=self._settings.header_deadline_s,
@@ -121,7 +125,8 @@ class Doors:
             on_turned_away=self._on_turned_away,
         )
         await runner.setup()
-        keeper.make = runner.server
+        limits = {"max_line_size": MOST_LINE_BYTES, "max_field_size": MOST_FIELD_BYTES}
+        keeper.make = protocols_of(runner, **limits)
         self._keepers.append(keeper)
         self._runners.append(runner)
         if door.tls is not None:
@@ -194,9 +199,12 @@ def server_tls(settings: RelaySettings) -> ssl.SSLContext | None:
 
 def _load_certificate(context: ssl.SSLContext, settings: RelaySettings) -> None:
     assert settings.tls_cert_file is not None
+    certificate, key = Path(settings.tls_cert_file).expanduser(), settings.tls_key_file
     try:
         # Without a password callback OpenSSL would ask on the terminal.
-        context.load_cert_chain(settings.tls_cert_file, settings.tls_key_file, password=lambda: "")
+        context.load_cert_chain(
+            certificate, Path(key).expanduser() if key is not None else None, password=lambda: ""
+        )
     except (OSError, ValueError) as fault:  # SSLError is an OSError too
         raise BadConfiguration(
             f"relay.tls_cert_file {settings.tls_cert_file} is of no use: {why_unread(fault)}",

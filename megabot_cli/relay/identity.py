@@ -11,7 +11,7 @@ import aiohttp
 from megabot_cli.client.dial import connector_for
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
-from megabot_cli.client.trust import trust
+from megabot_cli.client.trust import files_of, trust
 from megabot_cli.client.wire_form import open_signer
 from megabot_cli.config.schema import LimitSettings, ProfileSettings, RelaySettings
 from megabot_cli.errors import MegabotError, NotAuthenticated
@@ -57,6 +57,7 @@ class Identity:
         tls = trust(profile.tls)
         self.name = served.name
         self.tls_insecure = profile.tls.insecure
+        self._trusted = files_of(profile.tls)
         self._http = http = aiohttp.ClientSession(
             connector=connector_for(endpoint, tls),
             auto_decompress=False,
@@ -97,7 +98,7 @@ class Identity:
     async def dial_ahead(self) -> Upstream:
         """Dial once and say how that went; a refused credential is no fault of this call.
 
-        That is not logged: the caller does it, or raises.
+        That one is not logged: the caller does it, or raises.
         """
         if self.dedicated is not None:
             refusal = await self.dedicated.try_upstream()
@@ -112,6 +113,8 @@ class Identity:
 
     def tell_refusal(self) -> None:
         """Log that the dial ahead was refused."""
+        if self.dedicated is not None:
+            self.dedicated.tell_refusal()
         for session in self.sessions:
             session.link.tell_refusal()
 
@@ -130,8 +133,20 @@ class Identity:
             return self.dedicated.idle
         return all(session.idle for session in self.sessions)
 
+    def renewed_files(self) -> list[str]:
+        """The settings whose files hold something else than when they were read: whom to trust,
+        and what to show. Raises BadConfiguration where they are of no use."""
+        settings = self.parts.profile.tls
+        trust(settings)
+        now = files_of(settings)
+        renewed = [name for name, held in now.items() if held != self._trusted.get(name)]
+        return [f"profiles.{self.name}.tls.{name}" for name in renewed]
+
     def try_again(self) -> int:
-        """Read the credential anew; links that were refused try again. Returns how many."""
+        """Read the credential anew, and the files that `tls` names, for dials from now on; links
+        that were refused try again. Returns how many."""
+        settings = self.parts.profile.tls
+        self.parts.tls, self._trusted = trust(settings), files_of(settings)
         self.parts.reload_tokens()
         failed = [s for s in self.sessions if s.link.life.state is LinkState.FAILED]
         for session in failed:

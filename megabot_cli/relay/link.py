@@ -15,7 +15,7 @@ from megabot_cli.client.ids import new_id
 from megabot_cli.client.wire import CAN_HEAR, HeardUpstream, client_frames, upstream_transport
 from megabot_cli.errors import MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
-from megabot_cli.protocol.batching import ENVELOPE_BYTES, counts_as
+from megabot_cli.protocol.batching import ENVELOPE_BYTES
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
 from megabot_cli.protocol.frames import BINARY, TEXT, client_ping
 from megabot_cli.protocol.greeting import greeted
@@ -325,17 +325,17 @@ class Link:
             upto = len(self._leaving)
             self._framed.append((upto - count, upto, whole))
 
-    def charge(self, data: bytes) -> None:
+    def charge(self, waiting: Waiting) -> None:
         """What `may_leave` let leave may be a batch: each message in it counts."""
         if self.may_leave is not None:
-            self._pace.charge(counts_as(data) - 1)
+            self._pace.charge(waiting.counts_as() - 1)
 
     def write_now(self, waiting: Waiting) -> bool:
         """Write a client's message with this turn's, if nothing stands in its way."""
         way = self.open_way()
         if way is None or (self.may_leave is not None and not self.may_leave(waiting.at)):
             return False
-        self.charge(waiting.data)
+        self.charge(waiting)
         way.append(waiting.leaving())
         return True
 
@@ -412,7 +412,7 @@ class Link:
                 return
             waiting = self._take_batch() if self._batching else self.queue.take()
             if waiting is not None:
-                self.charge(waiting.data)
+                self.charge(waiting)
                 self._write(waiting)
 
     def _take_batch(self) -> Waiting | None:

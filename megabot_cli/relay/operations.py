@@ -36,7 +36,8 @@ class Dumps(msgspec.Struct, frozen=True):
 
 
 class Operations:
-    """The deeds. `read_settings` reads the configuration anew and may raise."""
+    """The deeds. `read_settings` reads the configuration anew and may raise; `on_reloaded` is
+    called when it is in force."""
 
     def __init__(
         self,
@@ -49,6 +50,7 @@ class Operations:
         self._tasks = tasks
         self._dumps = dumps
         self._read_settings = read_settings
+        self.on_reloaded: Callable[[], None] = lambda: None
 
     def close(self, name: str, code: CloseCode, reason: str) -> str | None:
         """Close the client, session or link of that id; says which it was.
@@ -130,8 +132,9 @@ class Operations:
         """Read the configuration and the credential again.
 
         Returns the settings that changed and those that need a restart. A configuration
-        that cannot be read raises, and changes nothing. The certificate that clients see is
-        read again too: who renews one says so by SIGHUP.
+        that cannot be read raises, and changes nothing. The certificates that clients see, that
+        upstreams are shown and that are trusted are read again too: who renews one says so by
+        SIGHUP.
         """
         if self._read_settings is None:
             self.reauth()
@@ -139,11 +142,16 @@ class Operations:
         main = self._relay.main.parts
         old = (main.settings, main.limits)
         settings, limits, changed, waits = take_over(old, self._read_settings())
-        self._relay.doors.show_certificate(settings)
+        identities = self._relay.identities.values()
+        changed += [name for identity in identities for name in identity.renewed_files()]
+        certificate = "relay.tls_cert_file"
+        if self._relay.doors.show_certificate(settings) and certificate not in changed:
+            changed.append(certificate)  # the file has the same name, and another in it
         self.reauth()  # only now: all that can be wrong with the configuration has been seen
-        for identity in self._relay.identities.values():
+        for identity in identities:
             identity.take_over(settings, limits)
         self._relay.admit_anew()
+        self.on_reloaded()
         log.info("relay.reloaded", changed=changed, needs_restart=waits)
         return changed, waits
 

@@ -24,6 +24,7 @@ class Validity(msgspec.Struct, frozen=True):
 
     starts_at: float
     ends_at: float
+    shown: bytes = b""  # the certificate itself
 
 
 def validity_of(context: ssl.SSLContext) -> Validity | None:
@@ -40,11 +41,15 @@ def validity_of(context: ssl.SSLContext) -> Validity | None:
         return None
     decoded = [said or {}, *map(decoded_authority, sent_chain(shown)[1:])]
     found = [
-        Validity(*(float(ssl.cert_time_to_seconds(str(each[end]))) for end in _ENDS))
+        Validity(_seconds(each["notBefore"]), _seconds(each["notAfter"]), leaf)
         for each in decoded
         if all(end in each for end in _ENDS)
     ]
     return min(found, key=lambda each: each.ends_at, default=None)
+
+
+def _seconds(moment: object) -> float:
+    return float(ssl.cert_time_to_seconds(str(moment)))
 
 
 def _shake_hands(context: ssl.SSLContext, trusting: ssl.SSLContext) -> ssl.SSLObject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 from megabot_cli.client.wire import client_frame
 from megabot_cli.protocol.batching import counts_as
@@ -14,14 +15,16 @@ from megabot_cli.relay.way import Way
 
 
 class PacedWay:
-    """Messages for `way`, at the pace of the limits; when too many wait the sender is braked."""
+    """Messages for `way`, at the pace of the limits; when too many wait the sender is braked.
+    `text` says what of a message, binary or not, can be read: each message in a batch counts."""
 
-    def __init__(self, parts: RelayParts, way: Way) -> None:
+    def __init__(self, parts: RelayParts, way: Way, text: Callable[[bytes, bool], bytes]) -> None:
         limits = parts.limits
         self.limited = limits.messages_per_second > 0
         self._loop = parts.loop
         self._numbers = parts.numbers
         self._way = way
+        self._text = text
         self._bucket = TokenBucket(limits.messages_per_second, limits.burst, parts.loop.time())
         self._mask = parts.masks.take
         self._queue: deque[tuple[bytes, int]] = deque()  # each with the first byte of its frame
@@ -40,7 +43,7 @@ class PacedWay:
             self._send(data, first_byte)
 
     def _send(self, data: bytes, first_byte: int) -> None:
-        self._bucket.charge(counts_as(data) - 1)
+        self._bucket.charge(counts_as(self._text(data, first_byte == BINARY)) - 1)
         self._way.add([client_frame(data, self._mask(), first_byte)])
 
     async def until_nothing_waits(self) -> None:

@@ -81,9 +81,9 @@ class Pair:
         self._checked = parts.settings.validation != "off"
         # Whether it is known what is open: who looks for a while sees questions without answers.
         self._sees_all = self._checked or parts.witness.keeps
-        self._paced = PacedWay(parts, self._up)
-        self._limited = self._paced.limited
         self._looking = PairLooking(parts, self.client_id, self.link_id, self._say, gzip=gzip)
+        self._paced = PacedWay(parts, self._up, self._looking.text_up)
+        self._limited = self._paced.limited
         self._look_up = self._looking.look_up
         self._unfolds = gzip
         self._told_to_end: asyncio.Future[End] = parts.loop.create_future()

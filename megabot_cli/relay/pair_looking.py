@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from megabot_cli.protocol.compression import compress
 from megabot_cli.protocol.envelope import UNREADABLE, Head, decode_head, peek
@@ -73,6 +73,8 @@ class PairLooking:
                 accepted.append(data)
                 if kind in ASKS:
                     routing.sent(good.id, client, now, kind)
+                elif kind == "batch":
+                    self._asked_within(good.id, data, now)
                 continue
             try:
                 head = unfold.head(data) if binary else decode_head(data)
@@ -96,9 +98,24 @@ class PairLooking:
                 accepted.append(data)
                 if kind in ASKS and head is not None and head.id is not None:
                     routing.sent(head.id, client, now, kind)
+                elif kind == "batch" and head is not None:
+                    self._asked_within(head.id, unfold.text(data, binary), now)
             else:
                 self._object(head, objection)
         return accepted
+
+    def text_up(self, data: bytes, binary: bool) -> bytes:
+        """What can be read of a message of the client's."""
+        return self._unfold_up.text(data, binary)
+
+    def _asked_within(self, batch: str | None, text: bytes, now: float) -> None:
+        """A batch goes up: what it asks is awaited as what comes by itself is."""
+        for each in messages_within(text) or ():
+            head = peek(each)
+            if head is not None and head.id is not None and head.type in ASKS:
+                self.routing.sent(head.id, self.client_id, now, head.type)
+                if batch is not None:
+                    self.routing.within(head.id, batch)
 
     def take_no_more(self) -> None:
         """From now on `look_up_last` is what says which messages go up."""
@@ -125,7 +142,8 @@ class PairLooking:
             return []
         going = []
         for each in inner:
-            if begins_something(found := peek(each)):
+            if (found := peek(each)) is not None and begins_something(found):
+                self.routing.take([found.id or ""])
                 self._object(found, NO_MORE)
             else:
                 going.append(each)
@@ -136,8 +154,7 @@ class PairLooking:
     def give_up_open(self, left: list[tuple[bytes, bool]], why: str) -> None:
         """Tell the client by id of what it asked and nobody answers any more; of what is `left`,
         and has not gone up, `cut_short` tells."""
-        heads = (peek(self._unfold_up.text(data, binary)) for data, binary in left)
-        not_sent = {head.id for head in heads if head is not None}
+        not_sent = {head.id for head in self._heads(left) if head is not None}
         for request in self.routing.take_all():
             if request.message_id not in not_sent:
                 self._numbers.delivery_unknown += 1
@@ -146,12 +163,15 @@ class PairLooking:
     def cut_short(self, left: list[tuple[bytes, bool]]) -> None:
         """Tell the client by id of what will not go up any more (and whether that is binary), of a
         batch of all that is in it too."""
-        for data, binary in left:
+        for head in self._heads(left):
+            if name_of(head) is not None:
+                self._object(head, CUT_SHORT)
+
+    def _heads(self, messages: list[tuple[bytes, bool]]) -> Iterator[Head | None]:
+        """Those of messages, and of what is in batches among them."""
+        for data, binary in messages:
             text = self._unfold_up.text(data, binary)
-            for each in (text, *(messages_within(text) or ())):
-                head = peek(each)
-                if name_of(head) is not None:
-                    self._object(head, CUT_SHORT)
+            yield from map(peek, (text, *(messages_within(text) or ())))
 
     def _tell_together(
         self, direction: str, batch: list[bytes], binary: bool
@@ -227,7 +247,9 @@ class PairLooking:
                 named = greeted(unfold.text(data, binary))
                 self.session_id = named.session_id or self.session_id
                 self._witness.meet(self.link_id, named.user_id)
-            if requests:
+            if requests and kind == "batch":
+                self._answered_within(unfold.text(data, binary), now)
+            elif requests:
                 # For figures alone: here everything is for the one client there is.
                 routed = routing.route(head, unfold.text(data, binary) if binary else data, now)
                 numbers.routes[routed.route] += 1
@@ -240,3 +262,11 @@ class PairLooking:
             numbers.reply_s.observe_all(took_s)
             if took_s and numbers.slow_replies.may_be_one(max(took_s), now):
                 note_slow(numbers, answered, self.session_id, now)
+
+    def _answered_within(self, text: bytes, now: float) -> None:
+        """The same of each message in a batch of the upstream's."""
+        for each in messages_within(text) or ():
+            routed = self.routing.route(peek(each) or Head(), each, now)
+            self._numbers.routes[routed.route] += 1
+            if (progress := routed.progress) is not None:
+                progress.note(self._numbers, self.session_id, now)

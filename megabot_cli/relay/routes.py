@@ -20,7 +20,7 @@ from megabot_cli.listening.doorkeeper import known
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.recording.redaction import Redactor
 from megabot_cli.recording.selection import Matcher, Selection
-from megabot_cli.relay.admission import Admission, Refusal, SocketOwners
+from megabot_cli.relay.admission import NO_TOKEN, Admission, Refusal, SocketOwners
 from megabot_cli.relay.control import HEADER, Control
 from megabot_cli.relay.corner import SUBPROTOCOL
 from megabot_cli.relay.dedicated import Dedicated
@@ -336,9 +336,7 @@ class AdminRoutes:
         if request.headers.get(HEADER) is None:
             refusal = Refusal(403, "header", f"send the header {HEADER}: 1")
         elif not self.admission.has_token(request.headers, {}):
-            refusal = Refusal(
-                401, "token", "the client token is needed: send it as `Authorization: Bearer …`"
-            )
+            refusal = NO_TOKEN
         return self._turn_away(refusal) if refusal is not None else None
 
     def _turn_away(self, refusal: Refusal) -> web.Response:
@@ -378,7 +376,7 @@ def _no_upgrade(request: web.Request) -> Refusal:
     return Refusal(
         400,
         "upgrade",
-        "the WebSocket handshake is malformed: it needs `Connection: Upgrade`, "
+        "the WebSocket handshake is malformed: it needs a GET, `Connection: Upgrade`, "
         "`Sec-WebSocket-Version: 13` and a `Sec-WebSocket-Key` of 16 bytes in base64",
     )
 
@@ -426,6 +424,8 @@ async def _found(handler: Handler, request: web.Request, pages: Pages) -> web.St
         text = f"{request.path} takes {' or '.join(sorted(fault.allowed_methods))}"
         body = {"error": "method_not_allowed", "message": text, "code": 405}
         return json_line(body, 405, {"Allow": fault.headers["Allow"]})
+    except web.HTTPRequestEntityTooLarge as fault:
+        return json_line({"error": "too_large", "message": fault.text, "code": 413}, 413)
 
 
 def _answer(good: bool, facts: dict[str, object]) -> web.Response:

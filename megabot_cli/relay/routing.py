@@ -85,6 +85,7 @@ class Request(msgspec.Struct, gc=False):
     heard_at: float = 0.0  # its newest chunk
     completed_at: float | None = None  # its stream has ended; the whole answer may follow
     settled_at: float = 0.0  # when it had its answer, or was given up
+    batch: str | None = None  # that it went up in
 
 
 class Passed(msgspec.Struct, gc=False):
@@ -218,6 +219,11 @@ class Routing:
         if len(requests) > self._limit:
             self._settle(next(iter(requests.values())), now)
 
+    def within(self, message_id: str, batch: str) -> None:
+        """A request went up in this batch: who refuses that has refused it."""
+        if (request := self.requests.get(message_id)) is not None:
+            request.batch = batch
+
     def passed(self, message_id: str, client: str, now: float) -> None:
         """What is no request went up: should anything name it, that concerns its sender."""
         before = self._passed.get(message_id)
@@ -312,6 +318,9 @@ class Routing:
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
         request = self.requests.get(reply_to)
         client = request.client if request is not None else self._sender_of(reply_to)
+        if request is None and kind == "connection_error":
+            for each in [one for one in self.requests.values() if one.batch == reply_to]:
+                self._settle(each, now)
         if client is None:
             return _EVERYBODY
         if request is not None and kind in _KIND_OF_REPLY:

@@ -153,7 +153,8 @@ class Sessions:
 
     async def _end(self, session: Session) -> None:
         await session.stop()
-        log.info("session.ended", session=session.session_id, link=session.link.id)
+        whose = {"link": session.link.id, **self._parts.whose}
+        log.info("session.ended", session=session.session_id, **whose)
 
     def _forget(self, session: Session) -> None:
         self._all.pop(session.link.id, None)

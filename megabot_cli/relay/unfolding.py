@@ -122,10 +122,10 @@ class Unfolding:
         return data if without is text else compress(without)
 
     def batched(
-        self, client: str, data: bytes, binary: bool, now: float
+        self, client: str, batch: str | None, data: bytes, binary: bool, now: float
     ) -> tuple[Waiting, ...] | None:
-        """The messages of a client's batch, each as if it had come by itself; None where
-        `messages_within` has that."""
+        """The messages of a client's batch, whose id is `batch`, each as if it had come by itself;
+        None where `messages_within` has that."""
         texts = messages_within(self.text(data, binary))
         if texts is None:
             return None
@@ -134,7 +134,7 @@ class Unfolding:
             head = peek(text) or Head()
             asks = head.type if head.type in ASKS else None
             urgent = head.type == "tool_result"
-            inner.append(Waiting(client, head.id, text, False, now, asks, urgent))
+            inner.append(Waiting(client, head.id, text, False, now, asks, urgent, batch=batch))
         return tuple(inner)
 
 

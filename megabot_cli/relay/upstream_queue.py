@@ -7,7 +7,8 @@ from collections import Counter, OrderedDict, deque
 import msgspec
 
 from megabot_cli.config.schema import LimitSettings, RelaySettings
-from megabot_cli.protocol.batching import may_be_wrapped
+from megabot_cli.protocol.batching import counts_as, may_be_wrapped
+from megabot_cli.protocol.messages import MAX_BATCH
 
 
 class Waiting(msgspec.Struct, frozen=True, gc=False):
@@ -22,6 +23,7 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     urgent: bool = False  # the upstream waits for it
     inner: tuple[Waiting, ...] = ()  # what is wrapped in it, when it is a batch
     connection: str | None = None  # of its client, while it waits for its turn
+    batch: str | None = None  # the client's that it came in
 
     def apart(self) -> tuple[Waiting, ...]:
         """The messages that clients sent: what is wrapped for none of them is the relay's own
@@ -31,6 +33,12 @@ class Waiting(msgspec.Struct, frozen=True, gc=False):
     def requests(self) -> list[Waiting]:
         """The requests in a batch: each has a sender who waits for an answer."""
         return [each for each in self.inner if each.kind is not None]
+
+    def counts_as(self) -> int:
+        """How many messages this is for the rate limit, also where they came as gzip."""
+        if self.binary and self.inner:
+            return min(len(self.inner), MAX_BATCH)
+        return counts_as(self.data)
 
     def leaving(self) -> Leaving:
         """The same for the short time until it is written."""

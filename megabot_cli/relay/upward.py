@@ -177,7 +177,7 @@ class Upward:
             ):
                 continue
             is_batch = kind == "batch" and flat is None
-            inner = unfold.batched(name, data, binary, now) if is_batch else ()
+            inner = unfold.batched(name, message_id, data, binary, now) if is_batch else ()
             if inner is None:
                 self._object(client, head, BEYOND)
                 continue
@@ -410,6 +410,8 @@ class Upward:
                 self._routing.passed(message_id, waiting.client, now)
             return
         self._routing.sent(message_id, waiting.client, now, kind)
+        if waiting.batch is not None:
+            self._routing.within(message_id, waiting.batch)
         if kind == "tool_call":
             self._began(waiting.client, waiting.data, binary=waiting.binary)
 

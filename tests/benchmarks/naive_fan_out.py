@@ -13,7 +13,7 @@ import aiohttp
 import uvloop
 from aiohttp import web
 
-from megabot_cli.client.wire import server_frame
+from megabot_cli.protocol.frames import server_frame
 
 
 async def main(upstream_url: str, *, bare: bool) -> None:

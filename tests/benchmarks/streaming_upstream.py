@@ -13,7 +13,7 @@ import time
 import uvloop
 from aiohttp import web
 
-from megabot_cli.client.wire import server_frame
+from megabot_cli.protocol.frames import server_frame
 
 SIZE = 250
 

@@ -238,6 +238,18 @@ async def test_a_port_that_accepts_and_says_nothing_is_given_up_in_time(
             await dial(http, endpoint, None, timeout_s=0.2)
 
 
+async def test_who_hangs_up_when_tls_begins_is_told_in_words(http: aiohttp.ClientSession) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65536)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server:
+        endpoint = parse_endpoint(f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        with refused(CouldNotConnect, "Could not connect to", ": it hung up"):
+            await dial(http, endpoint, None)
+
+
 async def test_nobody_at_the_address_says_how_to_start_one(http: aiohttp.ClientSession) -> None:
     async with ScriptedUpstream() as upstream:
         endpoint = parse_endpoint(upstream.url)

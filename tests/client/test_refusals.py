@@ -119,6 +119,8 @@ def test_a_close_in_place_of_a_greeting_says_what_it_means(
         ("nan", None),
         ("", None),
         ("9" * 400, None),
+        ("99999999999", 3600.0),
+        ("Wed, 21 Oct 2099 07:28:00 GMT", 3600.0),
     ],
 )
 def test_retry_after_is_read_in_both_its_forms(value: str, seconds: float | None) -> None:

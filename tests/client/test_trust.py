@@ -123,8 +123,9 @@ def test_a_client_certificate_of_no_use_is_told(tmp_path: Path, ours: Certificat
         TlsSettings(client_cert_file=str(ours.cert_file), client_key_file=str(locked)),
         TlsSettings(client_key_file=str(ours.key_file)),
     ):
-        with pytest.raises(BadConfiguration, match=r"tls\.client_"):
+        with pytest.raises(BadConfiguration, match=r"tls\.client_") as refused:
             tls_context(settings)
+        assert "PEM lib" not in refused.value.message  # OpenSSL's word for three faults
 
 
 def test_nothing_is_checked_less_than_before_where_nothing_is_pinned() -> None:

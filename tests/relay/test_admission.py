@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from megabot_cli.relay.admission import Admission, SocketOwners, host_name
+from megabot_cli.recording.redaction import Redactor
+from megabot_cli.relay.admission import NO_TOKEN, Admission, SocketOwners, host_name
 
 
 def new_admission(*, require_token: bool = False) -> Admission:
@@ -207,3 +208,7 @@ async def test_an_ipv4_program_that_uses_an_ipv6_socket_is_found_too() -> None:
         assert uid == os.getuid()
     server.close()
     await server.wait_closed()
+
+
+def test_what_is_said_for_want_of_a_token_does_not_look_like_one_in_the_log() -> None:
+    assert Redactor(b"k" * 16).clean(NO_TOKEN.message) == NO_TOKEN.message

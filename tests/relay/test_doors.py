@@ -194,6 +194,21 @@ async def test_a_socket_that_is_in_use_is_not(
         assert client.session_id
 
 
+async def test_behind_a_unix_socket_nobody_speaks_tls(
+    stage: Stage, gateway: Gateway, certificate: Certificate, tmp_path: Path
+) -> None:
+    """It is on this machine and its owner's alone; a certificate is for who comes over TCP."""
+    relay = await stage.open_relay(
+        gateway.url,
+        listen=f"unix:{tmp_path / 'relay.sock'}",
+        tls_cert_file=str(certificate.cert_file),
+        tls_key_file=str(certificate.key_file),
+    )
+    async with MegaBotClient(relay.url) as client:
+        assert (await client.ask("hello", timeout_s=5)).text
+    assert relay.doors.certificate is None
+
+
 @pytest.mark.parametrize("listen", ["unix:relative.sock", "unix:", "unix:/" + "x" * 200])
 async def test_a_path_that_no_socket_can_have_is_told(
     stage: Stage, gateway: Gateway, listen: str

@@ -58,7 +58,7 @@ def paced(**limits: float) -> tuple[PacedWay, Road, Clock]:
         masks=SimpleNamespace(take=lambda: bytes(4)),
     )
     way: Any = road
-    return PacedWay(parts, way), road, clock
+    return PacedWay(parts, way, lambda data, _: data), road, clock
 
 
 def test_the_sender_is_braked_when_as_many_wait_as_may_and_until_fewer_do() -> None:

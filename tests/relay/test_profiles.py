@@ -10,6 +10,7 @@ from typing import Any
 import aiohttp
 import msgspec
 import pytest
+from structlog.testing import capture_logs
 
 from megabot_cli.client.connection import MegaBotClient
 from megabot_cli.client.credentials import Credential
@@ -315,3 +316,16 @@ async def test_a_credential_that_is_good_again_brings_one_profile_up_and_leaves_
         await answer(peer)
     assert link in {session.link.id for session in relay.main.sessions}
     assert not relay.numbers.link_losses
+
+
+async def test_the_log_says_of_which_profile_a_session_has_ended(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    with capture_logs() as logs:
+        for url in (f"{relay.url}/staging", relay.url):
+            _, name = await stage.greeted(url)
+            await tell(stage, relay, "close", id=name)
+        await until(lambda: len([e for e in logs if e["event"] == "session.ended"]) == 2)
+    ended = [each["profile"] for each in logs if each["event"] == "session.ended"]
+    assert ended == ["staging", "test"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from pathlib import Path
 
@@ -71,9 +72,10 @@ async def test_what_waits_for_the_rate_limit_leaves_as_batches_with_every_text_u
         assert relay.numbers.batches >= 2
 
 
+@pytest.mark.parametrize("folded", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize("mode", ["session", "shared", "dedicated"])
 async def test_what_is_in_a_batch_of_a_clients_counts_each_for_the_rate_limit(
-    stage: Stage, mode: str
+    stage: Stage, mode: str, folded: bool
 ) -> None:
     times: list[float] = []
 
@@ -86,11 +88,14 @@ async def test_what_is_in_a_batch_of_a_clients_counts_each_for_the_rate_limit(
     async with ScriptedUpstream(keep) as upstream:
         limits = LimitSettings(messages_per_second=50, burst=1)
         relay = await stage.open_relay(upstream.url, limits=limits, mode=mode)
-        peer, _ = await stage.greeted(relay.url)
+        peer, _ = await stage.greeted(relay.url, **({"compression": "gzip"} if folded else {}))
         good = '{"id":"m%d","type":"my_type","payload":{"n":1},"timestamp":1}'
         batch = wrap([good % number for number in range(10)], "b", 1.0)
         for _ in range(4):  # the first leaves at once, the others wait in the queue
-            await peer.socket.send_str(batch)
+            if folded:
+                await peer.socket.send_bytes(gzip.compress(batch.encode()))
+            else:
+                await peer.socket.send_str(batch)
         await peer.socket.send_str(good % 11)
         await until(lambda: len(times) == 5)
         assert times[-1] - times[0] >= 40 / 50 - 0.1

@@ -101,7 +101,7 @@ def test_what_has_no_corner_is_not_packed_anew() -> None:
 def test_each_message_of_a_batch_is_as_urgent_as_it_would_be_alone() -> None:
     inner = [message("tool_result", '"r"'), message("chat_send", '"q"'), b"7"]
     folded = wrap([text.decode() for text in inner], "b", 0.0).encode()
-    result, question, odd = unfolding().batched("client_1", folded, False, 5.0) or ()
+    result, question, odd = unfolding().batched("client_1", "b", folded, False, 5.0) or ()
     assert (result.urgent, question.urgent, odd.urgent) == (True, False, False)
     assert (result.kind, question.kind, odd.kind) == (None, "chat_send", None)
 
