@@ -298,6 +298,7 @@ def _reload(relay: Relay, supervisor: Supervisor) -> None:
     supervisor.reloading()
     try:
         relay.operations.reload()
+        relay.operations.record_again_soon()
     except MegabotError as fault:
         structlog.get_logger("relay").error(
             "relay.not_reloaded", fault=fault.message, hint=fault.hint

@@ -186,11 +186,12 @@ def reload(context: typer.Context) -> None:
     """Have it read its configuration anew.
 
     And its credential and certificates, as SIGHUP does. Names what waits for a
-    restart.
+    restart. Where a full disk has ended the recording, another one begins.
     """
     done = _tell(context.obj, "reload")
     changed = ", ".join(done.get("changed", ())) or "nothing"
-    _say(context.obj, done, f"changed: {changed}")
+    again = f"; recording again, in {done['recording']}" if done.get("recording") else ""
+    _say(context.obj, done, f"changed: {changed}{again}")
     if waits := done.get("needs_restart"):
         invocation: Invocation = context.obj
         invocation.console.warn(f"only after a restart: {', '.join(waits)}")

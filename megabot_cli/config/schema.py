@@ -180,7 +180,7 @@ class RecordingSettings(Section, frozen=True):
     ] = "block"
     on_disk_full: Annotated[
         Literal["stop_recording", "stop_relay"],
-        Meta(description="When nothing more can be written."),
+        Meta(description="When nothing more can be written; a reload begins another recording."),
     ] = "stop_recording"
     redact_keys: Annotated[
         list[str], Meta(description="More payload keys whose values are never written.")

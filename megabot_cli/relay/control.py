@@ -131,7 +131,8 @@ class Control:
 
     async def _reload(self, _wishes: Mapping[str, Any]) -> dict[str, Any]:
         changed, waits = self._relay.operations.reload()
-        return {"changed": changed, "needs_restart": waits}
+        recording = await self._relay.operations.record_again()
+        return {"changed": changed, "needs_restart": waits, "recording": recording}
 
 
 async def _read(request: web.Request) -> dict[str, Any]:

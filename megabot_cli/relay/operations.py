@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +91,34 @@ class Operations:
                 f"No recording has the mark: {recorder.fault}",
                 "Who watches, and the flight recorder, has it.",
             )
+
+    async def record_again(self) -> str | None:
+        """Where the recording has stopped, begin another; returns its id. None: it goes on, or
+        none is wanted.
+
+        PartlyFailed where that cannot be yet.
+        """
+        recorder = self._relay.recorder
+        if recorder is None or recorder.healthy:
+            return None
+        try:
+            has_begun = await asyncio.to_thread(recorder.begin_again)
+        except MegabotError as fault:
+            hint = "Make room or mend the folder's permissions; then `megabot relay reload`."
+            log.error("recording.not_begun_again", fault=fault.message, hint=hint)
+            raise PartlyFailed(f"Nothing is recorded yet: {fault.message}", hint) from fault
+        if not has_begun:
+            return None
+        log.info("recording.begun_again", path=str(recorder.folder))
+        return recorder.id
+
+    async def _try_to_record_again(self) -> None:
+        with contextlib.suppress(PartlyFailed):  # it is in the log
+            await self.record_again()
+
+    def record_again_soon(self) -> None:
+        """As `record_again`, in its own time, and for nobody who waits."""
+        self._tasks.start(self._try_to_record_again(), "record again")
 
     def set_level(self, level: str) -> None:
         """Log lines of this level and above; at `debug` also one for each message."""

@@ -338,11 +338,7 @@ class Relay:
             await self._tasks.stop()
             self._loop_lag.stop()
             if self.recorder is not None:
-                path = await asyncio.to_thread(self.recorder.close)
-                if path is None or await asyncio.to_thread(is_sealed, path):
-                    log.info("recording.sealed", path=str(path))
-                else:
-                    log.warning("recording.left_unclean", path=str(path), fault=self.recorder.fault)
+                await self._end_recording(self.recorder)
             log.info("relay.stopped")
             self._stopped.set()
 
@@ -353,20 +349,30 @@ class Relay:
         """Return when the relay has stopped, by a call or by itself."""
         await self._stopped.wait()
 
+    async def _end_recording(self, recorder: Recorder) -> None:
+        path = await asyncio.to_thread(recorder.close)
+        if path is None or await asyncio.to_thread(is_sealed, path):
+            log.info("recording.sealed", path=str(path))
+        else:
+            log.warning("recording.left_unclean", path=str(path), fault=recorder.fault)
+
     async def _watch_recorder(self) -> None:
-        recorder = self.recorder
+        recorder, told = self.recorder, None
         while recorder is not None:
             await asyncio.sleep(HEALTH_CHECK_S)
-            if recorder.healthy:
+            if recorder.fault == told:
                 continue
-            log.error("recording.failed", fault=recorder.fault)
+            told = recorder.fault
+            if told is None:
+                continue  # it was begun again
+            log.error("recording.failed", fault=told)
             if self._stop_on_recorder_fault:
-                self.stopped_by = recorder.fault
+                self.stopped_by = told
                 # Not awaited here: stopping waits for this very task.
                 self._shutdown = asyncio.get_running_loop().create_task(
                     self.drain(), name="drain after recorder fault"
                 )
-            return
+                return
 
     # -- what it says of itself --------------------------------------------------------
 

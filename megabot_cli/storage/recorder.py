@@ -71,6 +71,8 @@ class Recorder:
         self._thread: threading.Thread | None = None
         self._wake = threading.Event()
         self._turn_over = threading.Condition()
+        self._ending = threading.Lock()
+        self._closed = False
         self._most_records = settings.queue_records
         self._most_bytes = settings.queue_bytes
         # A small queue is looked at for every record, a large one may go a little over its limit.
@@ -178,24 +180,24 @@ class Recorder:
         new.make()
         self._go()
 
-    def begin_again(self, timeout_s: float = 30.0) -> None:
+    def begin_again(self, timeout_s: float = 30.0) -> bool:
         """After a fault, record what comes from now on, as another recording. The one before is
-        sealed as by `close`.
+        sealed as by `close`. False: there was no fault, or it is closed.
 
         Waits for the disk, on any thread. Raises as `start`, and then nothing has changed.
         """
-        one = self._beginnings.new()
-        one.make()
-        self._stopping = True
-        self._wake.set()
-        if self._thread is not None:
-            self._thread.join(timeout_s)
-            if self._thread.is_alive():
+        with self._ending:
+            if self.fault is None or self._closed:
+                return False
+            one = self._beginnings.new()
+            one.make()
+            if not self._end_thread(timeout_s):
                 one.unmake()
                 fault = OSError(errno.EIO, "the disk does not answer")
                 raise cannot_record(one.folder.parent, fault)
-        self._go_over_to(one)
-        self._go()
+            self._go_over_to(one)
+            self._go()
+        return True
 
     def _go(self) -> None:
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
@@ -334,14 +336,24 @@ class Recorder:
         sealed when the disk has room again, with a `gap` that says how much is missing; else
         it stays unclean, and readable.
         """
-        thread, self._thread = self._thread, None
-        if thread is not None:
-            self._impeded = self._stopping = True
-            self._wake.set()
-            thread.join(timeout_s)
-        elif isinstance(self._writer, WriterProcess) and not self._writer.segments:
-            self._writer.abandon()
-        return self.folder if self._writer.segments else None
+        with self._ending:
+            self._closed = True
+            if self._thread is not None:
+                self._end_thread(timeout_s)
+            elif isinstance(self._writer, WriterProcess) and not self._writer.segments:
+                self._writer.abandon()
+            return self.folder if self._writer.segments else None
+
+    def _end_thread(self, timeout_s: float) -> bool:
+        """Have it write what waits and end; whether it has."""
+        self._impeded = self._stopping = True
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+            if self._thread.is_alive():
+                return False
+        self._thread = None
+        return True
 
     def _run(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import signal
 import time
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import pytest
 from megabot_cli.storage.recording_folder import is_sealed
 from tests.faults.rig import Rig
 from tests.faults.upstreams import echo
-from tests.support.disks import small_disk
+from tests.storage.conftest import read
+from tests.support.disks import fill, small_disk
 
 # Loaded by Python itself in the relay and in its writer process.
 SLOW_DISK = """
@@ -57,6 +59,53 @@ async def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(
         rig.processes.run, "recordings", "verify", str(folder), "--json", "--no-secrets"
     )
     assert json.loads(verdict.output)["records"] > 10
+
+
+@pytest.mark.parametrize("by_signal", [False, True])
+async def test_with_room_again_a_reload_begins_another_recording(
+    rig: Rig, tmp_path: Path, *, by_signal: bool
+) -> None:
+    disk = rig.stack.enter_context(small_disk(tmp_path / "disk", "size=512k"))
+    filling, rest = disk / "another's", disk / "the rest"
+    filling.write_bytes(b"x" * 300_000)
+    server = await rig.upstream(echo)
+    folder = disk / "rec"
+    await rig.open_relay(
+        server.url, record=True, recording={"enabled": True, "folder": str(folder)}
+    )
+    client = await rig.client()
+    async with asyncio.timeout(30):
+        while await rig.metric("recorder_healthy"):
+            await client.ask("x" * 9000)
+            await client.settled()
+    with pytest.raises(OSError, match="No space left"):
+        fill(rest)
+    early = await asyncio.to_thread(rig.processes.run, "relay", "reload")
+    assert early.wait() == 14
+    assert "Nothing is recorded yet" in early.errors
+    assert "relay reload" in early.errors
+    filling.unlink()
+    if by_signal:
+        rig.relay.signal(signal.SIGHUP)
+        await rig.logged("recording.begun_again")
+    else:
+        reloaded = await asyncio.to_thread(rig.processes.run, "relay", "reload")
+        assert "recording again, in rec_" in reloaded.output
+    assert await rig.metric("recorder_healthy") == 1
+    assert await rig.metric("recorder_disk_full") == 0
+    for _ in range(10):
+        await client.ask("goes on")
+    assert set(await client.settled()) == {"reply"}
+    rig.relay.signal(signal.SIGTERM)
+    assert await rig.ends() == 0
+    before, after = sorted(folder.iterdir())
+    assert is_sealed(before)
+    assert is_sealed(after)
+    kinds = [record.kind for record in read(before)]
+    assert kinds[-2:] == ["fault", "gap"]
+    asked = [record for record in read(after) if record.direction == "to_upstream"]
+    assert len(asked) == 10
+    assert all("goes on" in (record.data or "") for record in asked)
 
 
 async def test_a_full_disk_stops_the_relay_where_that_was_asked_for(

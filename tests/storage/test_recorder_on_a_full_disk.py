@@ -10,7 +10,7 @@ from megabot_cli.errors import BadConfiguration
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.verification import verify
 from tests.storage.conftest import read
-from tests.support.disks import small_disk
+from tests.support.disks import fill, small_disk
 
 TEXT = b'{"type":"notification"}' + b" " * 1000
 # So much room that something is written; of the second kind no third file.
@@ -56,12 +56,6 @@ def test_a_recording_that_the_disk_ended_says_when_and_how_much_is_missing(
     assert {each.kind for each in messages} == {"message"}
     assert len(messages) + (gap.lost or 0) == put
     assert messages[-1].t <= fault.t <= gap.t
-
-
-def fill(path: Path) -> None:
-    with path.open("wb", 0) as file:
-        while True:
-            file.write(b"x" * 4096)
 
 
 @pytest.mark.parametrize("apart", [False, True])

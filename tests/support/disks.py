@@ -23,3 +23,10 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(path: Path) -> None:
+    """Write a file until there is no room: OSError."""
+    with path.open("wb", 0) as file:
+        while True:
+            file.write(b"x" * 4096)
