@@ -166,6 +166,10 @@ def replay(
     sent is not compared. What goes out with a pseudonym in the place of a secret need only be
     answered in the same shape.
 
+    --assert takes first_chunk_ms, total_ms and lateness_ms, each as .p50, .p95, .p99, .max or
+    .mean, and the counts sent, replies, same, same_shape, different, missing and extra. Where
+    no answer came, no budget for its time is kept.
+
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.
     """
