@@ -21,6 +21,7 @@ from megabot_cli.recording.turn_facts import facts_of
 from megabot_cli.recording.turns import Turn, Turns
 from megabot_cli.replay.compare import Comparer, Verdict
 from megabot_cli.replay.spread import percentile
+from megabot_cli.wording import counted
 
 _EXCERPT: Final = 200
 _MOST_IN_MEMORY: Final = 200  # requests that wait for the other side, of each
@@ -258,6 +259,8 @@ def _compare(left: Turn | None, right: Turn | None, comparer: Comparer) -> Diffe
 
 def _request(turn: Turn) -> str:
     facts = facts_of(turn)
+    if facts.binary_bytes is not None:
+        return f"message: {counted(facts.binary_bytes, 'byte')}, binary"
     words = facts.text if facts.text is not None else msgspec.json.encode(facts.payload).decode()
     said = f"{facts.type or 'message'}: {words}"
     return said if len(said) <= _EXCERPT else said[:_EXCERPT] + "…"

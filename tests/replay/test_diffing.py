@@ -60,6 +60,18 @@ def test_requests_of_one_side_are_missing_or_extra() -> None:
     assert (extra.extra, extra.differences[0].left_n, extra.differences[0].right_n) == (1, None, 4)
 
 
+def test_a_binary_request_is_told_as_one() -> None:
+    def binary(data_b64: str) -> Record:
+        return Record(
+            n=1, t=1, kind="message", direction="to_upstream", client="c", opcode="binary",
+            size=3, data_b64=data_b64,
+        )  # fmt: skip
+
+    assert compared([binary("AAH/")], [binary("AAH/")]).same == 1
+    found = compared([binary("AAH/")], [binary("AAH+")])
+    assert [each.request for each in found.differences] == ["message: 3 bytes, binary"] * 2
+
+
 def test_the_same_request_made_twice_is_two_requests() -> None:
     again = [
         msgspec.structs.replace(record, n=n, t=10**7 + n) for n, record in enumerate(records(), 100)
