@@ -79,10 +79,11 @@ def diff(
         for name, words, asked in zip((first, second), parts, chose, strict=True):
             _tell_part(invocation.console, name, words, asked=asked is not None)
     if not found.requests:  # nothing that differs would pass for two that are the same
-        raise NotFound(
-            "There is no request to compare in what was chosen of the two recordings",
-            "Choose less narrowly.",
-        )
+        nothing = "There is no request to compare in"
+        if wanted.everything:
+            how_many = "`megabot recordings stats` counts what there is."
+            raise NotFound(f"{nothing} the two recordings", how_many)
+        raise NotFound(f"{nothing} what was chosen of the two recordings", "Choose less narrowly.")
     if invocation.output == "json":
         invocation.console.json(found.as_dict(), indent=invocation.indent)
     else:

@@ -152,10 +152,18 @@ def test_why_nothing_is_sent_is_told(stranger: Operator, tmp_path: Path) -> None
     assert "were left out" in done.stderr
 
 
-def test_two_recordings_of_which_nothing_is_compared_are_not_the_same(stranger: Operator) -> None:
+def test_two_recordings_of_which_nothing_is_compared_are_not_the_same(
+    stranger: Operator, tmp_path: Path
+) -> None:
     done = stranger.types("rec", "diff", str(SEALED), str(SEALED), "--type", "nosuch")
     assert (done.returncode, done.stdout) == (9, "")
     assert "no request to compare" in done.stderr
+    assert "Choose less narrowly" in done.stderr
+    silent = asked(tmp_path / "silent.jsonl")
+    silent.write_text('{"id":"n","type":"notification","payload":{}}\n')
+    done = stranger.types("rec", "diff", str(silent), str(silent))
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "narrowly" not in done.stderr  # nobody has chosen anything
 
 
 def test_what_was_recorded_nowhere_is_not_said_to_be_recorded_at_nothing(
