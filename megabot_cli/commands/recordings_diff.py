@@ -25,7 +25,7 @@ _SIGNS = {"same_shape": "≈", "different": "≠", "missing": "<", "extra": ">"}
 @forms("text", "json")
 @examples(
     ("megabot recordings diff rec_1m8 last", "What came to the same requests, then and now"),
-    ("megabot rec diff old.jsonl new.jsonl --ignore options.seed --json", "For a program"),
+    ("megabot rec diff old.jsonl new.jsonl --ignore payload.options.seed --json", "For a program"),
 )
 @selecting("around", "limit", "direction")
 def diff(

@@ -108,12 +108,23 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(
         (("--pace", "fast", "--max-gap", "1s"), "--max-gap is about the recorded times"),
         (("--runs", "3", "--loop", "2"), "--runs and --loop"),
         (("--direction", "to_client"), "--to clients"),
+        (("--ignore", "", "--dry-run"), "'' is no path"),
+        (("--ignore", "payload..seed", "--dry-run"), "'payload..seed' is no path"),
     ],
 )
 def test_2_for_what_would_do_nothing(stranger: Operator, more: tuple[str, ...], told: str) -> None:
     done = stranger.types("replay", str(SEALED), "--to", "ws://127.0.0.1:1/ws", *more)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
+
+
+def test_a_path_that_leaves_out_nothing_is_told(stranger: Operator, tmp_path: Path) -> None:
+    listed = tmp_path / "vary.txt"
+    listed.write_text("seed\npayload.seed\n*.seed\n")
+    done = stranger.types("replay", str(SEALED), "--dry-run", "--ignore-file", str(listed))
+    assert done.returncode == 0
+    assert done.stderr.count("leaves out nothing") == 1
+    assert "--ignore seed leaves out nothing" in done.stderr
 
 
 def test_a_dry_run_counts_every_round(stranger: Operator) -> None:
