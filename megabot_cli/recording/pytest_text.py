@@ -26,6 +26,7 @@ _DEEPEST_LITERAL: Final = 20
 _WIDTH: Final = 96
 _LEAST_TIMEOUT_S: Final = 30
 _TIMEOUT_FACTOR: Final = 5
+_FAILED: Final = frozenset({"failed", "failure", "error"})
 # For what broke off when it was recorded, and may never end now either.
 _BROKEN_OFF_S: Final = 5
 
@@ -47,6 +48,10 @@ import pytest
 
 from megabot_cli.client import MegaBotClient
 from megabot_cli.errors import ConnectionLost, MegabotError, TimedOut
+
+class Failed(Exception):
+    """What a tool of ours said when it failed."""
+
 
 URL = os.environ.get("MEGABOT_URL")
 UPSTREAM_THEN = {upstream}
@@ -121,7 +126,14 @@ TOOLS = {tools}
 
 def give(results):
     left = iter(results)
-    return lambda **parameters: next(left, results[-1])
+
+    def tool(**parameters):
+        given = next(left, results[-1])
+        if isinstance(given, Failed):
+            raise given
+        return given
+
+    return tool
 
 
 async def connect_and_talk():
@@ -140,6 +152,16 @@ async def connect_and_talk():
 def test_the_recorded_conversation():
     asyncio.run(connect_and_talk())
 """
+
+
+class _Failed:
+    """A result that the test raises, written as it stands there."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __repr__(self) -> str:
+        return f"Failed({self._said!r})"
 
 
 class PytestWriter:
@@ -226,6 +248,8 @@ class PytestWriter:
             elif place in turn.results and execution_id in names:
                 result = payload.get("result")
                 given = result if result is not None else payload.get("output")
+                if str(payload.get("status")) in _FAILED:
+                    given = _Failed(str(given))
                 self._tools.setdefault(names[execution_id], []).append(given)
 
 

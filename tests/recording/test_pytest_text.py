@@ -117,6 +117,22 @@ def test_tools_of_the_client_give_what_they_gave() -> None:
     assert "TOOLS = {'clock': [[12]]}" in text
 
 
+def test_a_tool_that_failed_fails_again() -> None:
+    call = {"tool_name": "deploy", "parameters": {}, "execution_id": "e1"}
+    failed = {"execution_id": "e1", "status": "failed", "result": None, "output": 'no "key"'}
+    text = made_of(
+        asked(1, "Go."),
+        said(2, "to_client", "tool_call", call, reply_to="q"),
+        said(3, "to_upstream", "tool_result", failed),
+        whole(4, "Not out."),
+    )
+    names: dict[str, Any] = {}
+    exec(compile(text, "made", "exec"), names)  # noqa: S102  it defines functions alone
+    with pytest.raises(names["Failed"], match='no "key"'):
+        names["give"](names["TOOLS"]["deploy"])(where="there")
+    assert names["give"]([1, 2])(any=3) == 1
+
+
 def test_depth_is_no_trouble() -> None:
     deep = '{"id":"q","type":"x","payload":' + "[" * 300 + "]" * 300 + "}"
     record = Record(n=1, t=1, kind="message", direction="to_upstream", data=deep)
