@@ -12,7 +12,7 @@ from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import IgnoreOption
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import ExpectationFailed, NotFound
+from megabot_cli.errors import ExpectationFailed, NotFound, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
@@ -58,8 +58,10 @@ def diff(
     from megabot_cli.storage.with_answers import choose_with_answers
 
     invocation: Invocation = context.obj
+    if first == second == "-":
+        raise WrongUsage("Standard input can be read once only.", "Name a file for the other.")
     likeness = Likeness("payload", tuple(ignore or ()))
-    comparer = Comparer(Redactor(os.urandom(32)))
+    comparer = Comparer(Redactor(os.urandom(32)), ignore or ())
     secrets, seen = more_secrets(invocation), indexing(invocation)
     with (
         open_any(find(invocation, first), secrets=secrets, seen_indexing=seen) as left,
@@ -91,7 +93,7 @@ def diff(
     if found.differences:
         raise ExpectationFailed(
             f"The recordings differ in {len(found.differences)} of {found.requests} requests",
-            "--ignore PATH leaves out what may differ in requests.",
+            "--ignore PATH leaves out what may differ.",
         )
 
 
