@@ -64,6 +64,14 @@ def test_requests_are_sent_in_their_order() -> None:
     assert "['chat_stream', 'Because']" in text
 
 
+def test_what_cannot_be_decoded_is_sent_as_it_was_written() -> None:
+    half = '{"id":"q","type":"chat_send","payload":{"content":"\\ud800"}}'
+    record = Record(
+        n=1, t=1, kind="message", direction="to_upstream", id="q", type="chat_send", data=half
+    )
+    assert calls(made_of(record, whole(2, "What?"))) == [("send_text", [half])]
+
+
 def test_a_refusal_is_expected_again() -> None:
     refusal = {"error": "no", "code": 400}
     text = made_of(asked(1, "?"), said(2, "to_client", "connection_error", refusal, reply_to="q"))
