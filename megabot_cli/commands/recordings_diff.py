@@ -90,6 +90,8 @@ def diff(
         invocation.console.json(found.as_dict(), indent=invocation.indent)
     else:
         _print(invocation.console, found, most)
+    if not found.answered:
+        invocation.console.note("neither side has an answer: the requests alone were compared")
     if found.differences:
         raise ExpectationFailed(
             f"The recordings differ in {len(found.differences)} of {found.requests} requests",

@@ -29,6 +29,16 @@ def compared(left: list[Record], right: list[Record]) -> RecordingDiff:
 def test_a_recording_is_the_same_as_itself() -> None:
     found = compared(records(), records())
     assert (found.requests, found.same, found.differences) == (3, 3, [])
+    assert found.answered == 2  # a binary message is the third
+
+
+def test_an_answer_that_breaks_off_has_no_time_at_which_it_was_whole() -> None:
+    whole = compared(records(), records())
+    asked = next(each for each in records() if each.type == "chat_send")
+    ends = [each for each in records() if each.type == "chat_stream" and each.reply_to == asked.id]
+    begun = compared([asked, *ends[:1]], [asked, *ends[:1]])
+    assert (begun.answered, begun.left_p50_ms, begun.right_p50_ms) == (1, 0.0, 0.0)
+    assert whole.left_p50_ms > 0
 
 
 @pytest.mark.parametrize(

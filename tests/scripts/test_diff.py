@@ -37,3 +37,11 @@ def test_standard_input_is_not_read_twice(stranger: Operator, words: tuple[str, 
     done = stranger.types("rec", *words, "-", "-", typed="{}")
     assert done.returncode == 2
     assert "once only" in done.stderr
+
+
+def test_that_requests_alone_were_compared_is_told(stranger: Operator, tmp_path: Path) -> None:
+    two = talk(tmp_path / "one.jsonl", 1), talk(tmp_path / "two.jsonl", 2)
+    done = stranger.types("rec", "diff", *two, "--type", "chat_send")
+    assert done.returncode == 0
+    assert "the requests alone were compared" in done.stderr
+    assert "alone" not in stranger.types("rec", "diff", *two).stderr
