@@ -171,9 +171,12 @@ class Walk:
                 kind: Literal["key", "string"] = "string" if top.in_value else "key"
                 start, end = token.span("inside")
                 secret = top.in_value and self._holds_secret(top, token.end())
-                secret = secret or (top.option and _OPTIONS_VALUE.match(string) is not None)
+                if top.option:
+                    secret = secret or _OPTIONS_VALUE.match(string) is not None
+                    top.option = False
+                if string[:2] == "--":
+                    top.option = self._is_option(top, string)
                 leaf = Leaf(kind, start, end, secret)
-                top.option = self._is_option(top, string)
                 yield leaf
                 if top.names_next() and len(string) <= _LONGEST_NAME:
                     yield from self._name_of(top, unescape(string).text)
@@ -202,8 +205,8 @@ class Walk:
 
     def _is_option(self, top: _Frame, string: str) -> bool:
         """Whether a string in an array names what the next one is: `--password`."""
-        is_long = string.startswith("--") and len(string) <= _LONGEST_NAME
-        return is_long and isinstance(top.name, int) and self._is_secret(string[2:])
+        is_name = isinstance(top.name, int) and len(string) <= _LONGEST_NAME
+        return is_name and self._is_secret(string[2:])
 
     def _pairs_in(self, around: _Frame) -> Literal["", "one", "many"]:
         """What an array is that begins in `around`."""

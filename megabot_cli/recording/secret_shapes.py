@@ -207,7 +207,7 @@ def find_shapes(text: str, *, in_json: bool) -> Iterator[Place]:
             yield from _named(low, name, after)
             if name in _SPACED:
                 yield from _named(low, name, _AFTER_NAME_SPACED)
-            if "%" in low:
+            if "%" in low and ("%3" in low or "%25" in low):
                 yield from _named(low, name, _AFTER_NAME_ENCODED)
             if not in_json:
                 yield from _named(low, name, _AFTER_NAME_QUOTED)
