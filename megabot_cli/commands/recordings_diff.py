@@ -12,7 +12,7 @@ from megabot_cli.commands.recordings_output import more_secrets
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.serving_recording import IgnoreOption
 from megabot_cli.commands.tree import examples, forms, takes_no_more
-from megabot_cli.errors import ExpectationFailed, NotFound
+from megabot_cli.errors import ExpectationFailed, NotFound, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
@@ -25,7 +25,7 @@ _SIGNS = {"same_shape": "≈", "different": "≠", "missing": "<", "extra": ">"}
 @forms("text", "json")
 @examples(
     ("megabot recordings diff rec_1m8 last", "What came to the same requests, then and now"),
-    ("megabot rec diff old.jsonl new.jsonl --ignore options.seed --json", "For a program"),
+    ("megabot rec diff old.jsonl new.jsonl --ignore payload.options.seed --json", "For a program"),
 )
 @takes_no_more("It takes two: `megabot recordings diff rec_1m8 last`")
 @selecting("around", "limit", "direction")
@@ -59,8 +59,10 @@ def diff(
     from megabot_cli.storage.with_answers import choose_with_answers
 
     invocation: Invocation = context.obj
+    if first == second == "-":
+        raise WrongUsage("Standard input can be read once only.", "Name a file for the other.")
     likeness = Likeness("payload", tuple(ignore or ()))
-    comparer = Comparer(Redactor(os.urandom(32)))
+    comparer = Comparer(Redactor(os.urandom(32)), ignore or ())
     secrets, seen = more_secrets(invocation), indexing(invocation)
     with (
         open_any(find(invocation, first), secrets=secrets, seen_indexing=seen) as left,
@@ -80,18 +82,21 @@ def diff(
         for name, words, asked in zip((first, second), parts, chose, strict=True):
             _tell_part(invocation.console, name, words, asked=asked is not None)
     if not found.requests:  # nothing that differs would pass for two that are the same
-        raise NotFound(
-            "There is no request to compare in what was chosen of the two recordings",
-            "Choose less narrowly.",
-        )
+        nothing = "There is no request to compare in"
+        if wanted.everything:
+            how_many = "`megabot recordings stats` counts what there is."
+            raise NotFound(f"{nothing} the two recordings", how_many)
+        raise NotFound(f"{nothing} what was chosen of the two recordings", "Choose less narrowly.")
     if invocation.output == "json":
         invocation.console.json(found.as_dict(), indent=invocation.indent)
     else:
         _print(invocation.console, found, most)
+    if not found.answered:
+        invocation.console.note("neither side has an answer: the requests alone were compared")
     if found.differences:
         raise ExpectationFailed(
             f"The recordings differ in {len(found.differences)} of {found.requests} requests",
-            "--ignore PATH leaves out what may differ in requests.",
+            "--ignore PATH leaves out what may differ.",
         )
 
 

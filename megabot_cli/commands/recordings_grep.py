@@ -12,7 +12,7 @@ from megabot_cli.commands.layout_words import FieldsWord, TemplateWord, layout
 from megabot_cli.commands.recordings import at_once, find, open_source, tell_unreadable, unix_time
 from megabot_cli.commands.selection_words import selecting
 from megabot_cli.commands.tree import examples, forms
-from megabot_cli.errors import MegabotError, NotFound
+from megabot_cli.errors import MegabotError, NotFound, WrongUsage
 
 if TYPE_CHECKING:
     from megabot_cli.recording.selection import Selection
@@ -72,6 +72,8 @@ def grep(
 
     invocation: Invocation = context.obj
     expression(pattern, "PATTERN")
+    if (recordings or []).count("-") > 1:
+        raise WrongUsage("Standard input can be read once only.", "Name a file for the other.")
     given = wanted
     wanted = msgspec.structs.replace(wanted, grep=pattern or None)
     events = events or wanted.asks_for_events

@@ -8,7 +8,7 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms, takes_no_more
-from megabot_cli.commands.values import size_in_bytes
+from megabot_cli.commands.values import days, size_in_bytes
 from megabot_cli.errors import PartlyFailed, WrongUsage
 from megabot_cli.wording import counted
 
@@ -29,7 +29,7 @@ def prune(
     context: typer.Context,
     keep_days: Annotated[
         float | None,
-        typer.Option("--keep-days", metavar="N", min=0, help="Remove what is older."),
+        typer.Option("--keep-days", parser=days, metavar="N", help="Remove what is older."),
     ] = None,
     keep_bytes: Annotated[
         int | None,

@@ -167,6 +167,10 @@ def replay(
     sent is not compared. What goes out with a pseudonym in the place of a secret need only be
     answered in the same shape.
 
+    --assert takes first_chunk_ms, total_ms and lateness_ms, each as .p50, .p95, .p99, .max or
+    .mean, and the counts sent, replies, same, same_shape, different, missing and extra. Where
+    no answer came, no budget for its time is kept.
+
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.
     """
@@ -226,6 +230,7 @@ def replay(
     limits = tuple(map(Budget, budgets or ()))
     _check_pace(pace, speed=speed, max_gap_s=max_gap, max_lateness_s=max_lateness, budgets=limits)
     ignored = [*(ignore or ()), *(read_ignored(Path(ignore_file)) if ignore_file else ())]
+    _check_ignored(invocation, ignored)
     options = ReplayOptions(
         **_pace(pace),
         speed=speed,
@@ -297,6 +302,16 @@ def _check_pace(
             f"{recorded[0]} is about the recorded times, and --pace {pace} asks for none of them",
             "fixed:20/s is twice as fast as fixed:10/s." if pace != "fast" else None,
         )
+
+
+def _check_ignored(invocation: Invocation, paths: list[str]) -> None:
+    """WrongUsage for what is no path, before anything is sent; warns of one that leads nowhere."""
+    from megabot_cli.recording.likeness import names_of
+
+    for path in paths:
+        if names_of(path)[0] not in ("payload", "*"):
+            what = f"--ignore {path} leaves out nothing: what is compared is under payload"
+            invocation.console.warn(what)
 
 
 def _refuse(flags: list[str], about: str) -> None:

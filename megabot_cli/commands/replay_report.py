@@ -45,7 +45,7 @@ def show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVer
         if budgets:
             facts["budgets"] = [
                 {"budget": each.budget, "kept": each.kept, "value": each.value,
-                 "allowed": each.allowed}
+                 "allowed": each.allowed, "unmeasured": each.unmeasured}
                 for each in budgets
             ]  # fmt: skip
         invocation.console.json(facts)
@@ -54,7 +54,8 @@ def show(invocation: Invocation, stage: Stage, played: Played) -> list[BudgetVer
         lines = report.lines(differences=console.width is None)
         for each in budgets:
             sign = "kept" if each.kept else "broken"
-            lines.append(f"budget     {sign}: {each.budget} ({each.value:.1f}, {each.allowed:.1f})")
+            was = each.unmeasured or f"{each.value:.1f}, {each.allowed:.1f}"
+            lines.append(f"budget     {sign}: {each.budget} ({was})")
         print_lines(invocation, lines)
         if console.width is not None:
             _show_differences(console, report, console.width)
@@ -155,7 +156,8 @@ def judge(stage: Stage, played: Played, budgets: list[BudgetVerdict]) -> None:
     if not report.passed:
         raise ExpectationFailed(
             f"Other than recorded: {counted(report.failed, 'answer')} (--expect {expect})",
-            "--expect shape or none asks for less; --ignore PATH leaves a field out.",
+            f"--expect {'shape or none' if expect == 'exact' else 'none'} asks for less; "
+            "--ignore PATH leaves a field out.",
         )
     late_ms = report.lateness.max_ms
     if stage.max_lateness_s is not None and late_ms > stage.max_lateness_s * 1000:
@@ -167,9 +169,9 @@ def judge(stage: Stage, played: Played, budgets: list[BudgetVerdict]) -> None:
     if broken:
         first = broken[0]
         more = f", and {len(broken) - 1} more" if len(broken) > 1 else ""
+        was = first.unmeasured or f"it was {first.value:.1f}, {first.allowed:.1f} allowed"
         raise ExpectationFailed(
-            f"A budget was not kept: {first.budget} (it was {first.value:.1f}, "
-            f"{first.allowed:.1f} allowed){more}",
+            f"A budget was not kept: {first.budget} ({was}){more}",
             "The report above has all figures.",
         )
 

@@ -41,6 +41,17 @@ def times_as_fast(text: str | float) -> float:
     return times
 
 
+def days(text: str | float) -> float:
+    """How many days, from 0 on. Typer's own range takes what is not a number."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise typer.BadParameter(f"{text!r} is no number of days.")
+    return number
+
+
 def json_object(text: str, named: str) -> dict[str, Any]:
     """A JSON object. BadData marks the place where `named` stops being one."""
     try:

@@ -41,15 +41,16 @@ _MACRO_VARIABLE = re.compile(r"\.(?:all|exists|exists_one|map|filter)\s*\(\s*([A
 _TEXT = re.compile(r"\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'")
 _MATCHES = re.compile(rf"\.matches\(\s*(?P<pattern>r?(?:{_TEXT.pattern}))\s*\)")
 _FUNCTIONS = frozenset(
-    {"bool", "bytes", "contains", "double", "duration", "endsWith", "getDate", "getDayOfMonth",
+    {"bytes", "contains", "double", "duration", "endsWith", "getDate", "getDayOfMonth",
      "getDayOfWeek", "getDayOfYear", "getFullYear", "getHours", "getMilliseconds", "getMinutes",
-     "getMonth", "getSeconds", "int", "matches", "max", "min", "size", "startsWith", "string",
+     "getMonth", "getSeconds", "int", "matches", "size", "startsWith", "string",
      "timestamp", "type", "uint"}
 )  # fmt: skip
 
 # All that an evaluation can end with: a key or index that is not there, types that do not go
 # together, a pattern or number that is none.
-_NO_METHOD = "Undefined variable or function"  # of what it is asked of
+# Of what it is asked of: all names are known by then.
+_NO_METHOD = "Undefined variable or function"
 _UNANSWERABLE = (RuntimeError, TypeError, ValueError, LookupError, ArithmeticError)
 
 
@@ -124,17 +125,25 @@ class Expression:
 
     def _wrong(self, fault: Exception, part: Part | None) -> BadData:
         """The error that points at the part that is to blame, of one that fails."""
-        reason = str(fault).partition(". ")[0]
+        reason = _reason_of(fault)
         if part is None:
             return BadData(
                 f"{reason}, in the condition: {self.source}", f"An example: {self._words.example}"
             )
         part = part.blame(lambda each: self._fault_of(each) is not None)
-        reason = str(self._fault_of(part) or fault).partition(". ")[0]
+        reason = _reason_of(self._fault_of(part) or fault)
         line_start = self.source.rfind("\n", 0, part.at) + 1
         return BadData(
             f"{reason} (column {part.at - line_start + 1}):\n{_marked(self.source, part.at)}"
         )
+
+
+def _reason_of(fault: Exception) -> str:
+    """The engine's own words, without its advice."""
+    reason = str(fault).partition(". ")[0]
+    if reason.startswith(_NO_METHOD):
+        return f"There is no {reason.partition(': ')[2].strip(chr(39))}() of such a value"
+    return reason
 
 
 def _check_known(source: str, names: Iterable[str], known: Iterable[str], kind: str) -> None:

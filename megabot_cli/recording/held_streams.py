@@ -38,8 +38,10 @@ _Names = tuple[Any, ...]
 
 def without_secrets(redactor: Redactor, record: Record, cleaned: Cleaned | None) -> Record:
     """The record without its own secrets, and without those that its stream showed."""
-    paths = [*(record.redacted or ()), *(cleaned.paths if cleaned is not None else ())]
     clean = msgspec.structs.replace(record)
+    if clean.redacted:  # a path names keys, and one may be a secret
+        clean.redacted = [redactor.clean(path) for path in clean.redacted]
+    paths = [*(clean.redacted or ()), *(cleaned.paths if cleaned is not None else ())]
     if cleaned is not None:
         clean.data = cleaned.text
     clean = redactor.redact_record(clean)

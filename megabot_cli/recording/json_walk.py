@@ -29,6 +29,10 @@ _DEEPEST_PATH = 100
 # Keys whose value says what the value beside it is, and those of that value.
 _NAMING: Final = frozenset(("name", "key", "header", "field", "variable", "n", "k"))
 _VALUES: Final = frozenset(("value", "val", "v"))
+# What stands behind an option in a list of arguments and is its value, not the next one's name.
+_OPTIONS_VALUE = re.compile(
+    r"(?!-)(?!(?:password|token|secret|key|string|str|text|file|value)\Z).", re.I | re.DOTALL
+)
 _FLAT_PAIRS: Final = frozenset(("rawheaders", "rawtrailers", "header"))  # as Node.js has headers
 # A row of names begins with one that is a secret's, too; a pair has no third, but for a flag.
 _ENDS_PAIR = re.compile(r"\s*(?:\]|\Z|,\s*(?:true|false|null|\Z))")
@@ -91,7 +95,8 @@ class _Frame:
     """One object or array that is open."""
 
     __slots__ = (
-        "in_value", "is_object", "name", "pairs", "said", "secret", "secret_value", "unnamed"
+        "in_value", "is_object", "name", "option", "pairs", "said", "secret", "secret_value",
+        "unnamed",
     )  # fmt: skip
 
     def __init__(self, *, is_object: bool, secret: bool, pairs: Literal["", "one", "many"]) -> None:
@@ -103,6 +108,7 @@ class _Frame:
         self.pairs = pairs  # of an array: it may be a name and its value, or many of them
         self.said = ""  # the secret's name, where it is said in words what its value is
         self.unnamed: tuple[str, Leaf] | None = None  # a value that may yet be called a secret
+        self.option = False  # of an array: the last was `--password`, say
 
     def colon(self, key: str, *, secret: bool) -> None:
         self.name = key
@@ -132,9 +138,10 @@ class Walk:
     """Gives every key and every value of a JSON text, in order.
 
     `is_secret` says of a key whether its value is a secret; then all inside that value is. So is
-    the `value` of an object whose `name` or `key` says so, as lists of headers have it, and the
-    second of a pair in a list of pairs. A value that stands before its name comes a second time.
-    Text that is no JSON gives the strings and words in it.
+    the `value` of an object whose `name` or `key` says so, as lists of headers have it, the second
+    of a pair in a list of pairs, and what follows `--password` in a list of arguments. A value
+    that stands before its name comes a second time. Text that is no JSON gives the strings and
+    words in it.
     """
 
     def __init__(self, text: str, is_secret: Callable[[str], bool]) -> None:
@@ -163,13 +170,20 @@ class Walk:
                 string = token["inside"]
                 kind: Literal["key", "string"] = "string" if top.in_value else "key"
                 start, end = token.span("inside")
-                leaf = Leaf(kind, start, end, top.in_value and self._holds_secret(top, token.end()))
+                secret = top.in_value and self._holds_secret(top, token.end())
+                if top.option:
+                    secret = secret or _OPTIONS_VALUE.match(string) is not None
+                    top.option = False
+                if string[:2] == "--":
+                    top.option = self._is_option(top, string)
+                leaf = Leaf(kind, start, end, secret)
                 yield leaf
                 if top.names_next() and len(string) <= _LONGEST_NAME:
                     yield from self._name_of(top, unescape(string).text)
                 elif top.is_object and top.in_value and not leaf.under_secret:
                     self._remember(top, leaf)
             elif sign in "{[":
+                top.option = False
                 pairs = self._pairs_in(top) if sign == "[" else ""
                 frames.append(_Frame(is_object=sign == "{", secret=top.secret_value, pairs=pairs))
             elif sign in "}]":
@@ -181,12 +195,18 @@ class Walk:
             elif sign == ",":
                 top.comma()
             else:
+                top.option = False
                 leaf = Leaf(
                     "scalar", token.start(), token.end(), self._holds_secret(top, token.end())
                 )
                 yield leaf
                 if top.is_object and not leaf.under_secret:
                     self._remember(top, leaf)
+
+    def _is_option(self, top: _Frame, string: str) -> bool:
+        """Whether a string in an array names what the next one is: `--password`."""
+        is_name = isinstance(top.name, int) and len(string) <= _LONGEST_NAME
+        return is_name and self._is_secret(string[2:])
 
     def _pairs_in(self, around: _Frame) -> Literal["", "one", "many"]:
         """What an array is that begins in `around`."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import json
+import re
 from collections.abc import Iterator, Sequence, Set
 from typing import Any, Final, Literal
 
@@ -18,6 +20,10 @@ Match = Literal["exact", "payload", "text", "type"]
 
 DEEPEST: Final = 50
 _OUTER: Final = ("id", "type", "timestamp", "metadata")
+_STEP: Final = re.compile(
+    r"\.?(?P<plain>[^.\[\]]+)|\[(?P<at>[^\[\]\"]+)\]|\[(?P<quoted>\"(?:[^\"\\]|\\.)*\")\]"
+)
+_PLAIN: Final = re.compile(r"[^\s.\[\]\"'#*]+")
 NOTHING_WILD: Final[frozenset[str]] = frozenset()
 
 Surroundings = dict[str, tuple[str, ...]]
@@ -140,11 +146,28 @@ def _strings(value: Any) -> Iterator[str]:
 
 
 def names_of(path: str) -> list[str]:
-    """The names that lead to a path's place; `*` is any. WrongUsage when it is none."""
-    names = path.removeprefix("$").removeprefix(".").replace("[", ".").replace("]", "").split(".")
-    if not all(names):
+    """The names that lead to a path's place: `a.b[0].c["odd.key"]`; `*` is any. WrongUsage when
+    it is none."""
+    rest = path.removeprefix("$")
+    names = []
+    at = 0
+    try:
+        while at < len(rest) and (step := _STEP.match(rest, at)) is not None:
+            quoted = step["quoted"]
+            names.append(json.loads(quoted) if quoted else step["plain"] or step["at"])
+            at = step.end()
+    except ValueError:  # an escape that JSON has not
+        names = []
+    if at < len(rest) or not names:
         raise WrongUsage(f"{path!r} is no path", "Write one such as payload.options.seed.")
     return names
+
+
+def step_to(name: str) -> str:
+    """How a path goes on to what an object has under this name."""
+    if _PLAIN.fullmatch(name):
+        return f".{name}"
+    return f"[{json.dumps(name)}]"
 
 
 def without(value: Any, paths: Sequence[list[str]]) -> Any:

@@ -26,6 +26,9 @@ _DEEPEST_LITERAL: Final = 20
 _WIDTH: Final = 96
 _LEAST_TIMEOUT_S: Final = 30
 _TIMEOUT_FACTOR: Final = 5
+_FAILED: Final = frozenset({"failed", "failure", "error"})
+# For what broke off when it was recorded, and may never end now either.
+_BROKEN_OFF_S: Final = 5
 
 _HEAD: Final = '''\
 """A recorded conversation with MegaBot, as a test.
@@ -37,13 +40,18 @@ are types, order, finish and the keys of what comes{exactly}.
 """
 
 import asyncio
+import contextlib
 import json
 import os
 
 import pytest
 
 from megabot_cli.client import MegaBotClient
-from megabot_cli.errors import MegabotError
+from megabot_cli.errors import ConnectionLost, MegabotError, TimedOut
+
+class Failed(Exception):
+    """What a tool of ours said when it failed."""
+
 
 URL = os.environ.get("MEGABOT_URL")
 UPSTREAM_THEN = {upstream}
@@ -118,7 +126,14 @@ TOOLS = {tools}
 
 def give(results):
     left = iter(results)
-    return lambda **parameters: next(left, results[-1])
+
+    def tool(**parameters):
+        given = next(left, results[-1])
+        if isinstance(given, Failed):
+            raise given
+        return given
+
+    return tool
 
 
 async def connect_and_talk():
@@ -137,6 +152,16 @@ async def connect_and_talk():
 def test_the_recorded_conversation():
     asyncio.run(connect_and_talk())
 """
+
+
+class _Failed:
+    """A result that the test raises, written as it stands there."""
+
+    def __init__(self, said: str) -> None:
+        self._said = said
+
+    def __repr__(self) -> str:
+        return f"Failed({self._said!r})"
 
 
 class PytestWriter:
@@ -182,7 +207,8 @@ class PytestWriter:
             return
         self.requests += 1
         yield f"    # {turn.at_s:.3f} s, record {turn.record.n}\n"
-        if kind is None or not named:
+        # What the client cannot say, half a surrogate pair say, leaves as it was written.
+        if kind is None or not named or turn.payload is turn.text:
             yield f"    await client.send_text({_literal(turn.text, 30)})\n"
         else:
             yield from self._request(kind, turn)
@@ -193,19 +219,24 @@ class PytestWriter:
         if not recorded:
             yield f"    await client.send({name}, {payload})\n"
             return
-        timeout_s = _LEAST_TIMEOUT_S + round(_TIMEOUT_FACTOR * _took_s(turn))
+        is_whole = turn.ended or turn.streamed_us is not None
+        least_s = _LEAST_TIMEOUT_S if is_whole else _BROKEN_OFF_S
+        timeout_s = least_s + round(_TIMEOUT_FACTOR * _took_s(turn))
         lines = [f"{name},", f"{payload},", f"timeout_s={timeout_s},"]
         if kind not in _OWN_END and recorded[-1][0] not in (None, "chat_stream"):
             lines.insert(2, f"until={recorded[-1][0]!r},")  # its answer may name nobody
         call = "client.request(\n" + "".join(f"        {line}\n" for line in lines) + "    )\n"
         if recorded[-1][0] == "connection_error":
-            yield f"    with pytest.raises(MegabotError):\n        await {call}"
-        elif turn.ended or turn.streamed_us is not None:
+            yield "    with pytest.raises(MegabotError) as refused:\n"
+            yield f"        await {_deeper(call)}"
+            yield "    assert not isinstance(refused.value, (TimedOut, ConnectionLost))\n"
+        elif is_whole:
             yield f"    answer = await {call}"
             steps = "".join(f"            {_literal(step, 12)},\n" for step in recorded)
             yield f"    check(\n        answer,\n        [\n{steps}        ],\n    )\n"
-        else:  # the recording breaks off here
-            yield f"    await {call}"
+        else:
+            yield "    # Its answer breaks off in the recording: how it ends is not known.\n"
+            yield f"    with contextlib.suppress(TimedOut):\n        await {_deeper(call)}"
 
     def _learn_tools(self, turn: Turn) -> None:
         """Note what the client gave to the tool calls of a turn."""
@@ -218,6 +249,8 @@ class PytestWriter:
             elif place in turn.results and execution_id in names:
                 result = payload.get("result")
                 given = result if result is not None else payload.get("output")
+                if str(payload.get("status")) in _FAILED:
+                    given = _Failed(str(given))
                 self._tools.setdefault(names[execution_id], []).append(given)
 
 
@@ -241,6 +274,11 @@ def _recorded(turn: Turn) -> list[list[Any]]:
 def _repeats(part: Part, found: list[list[Any]]) -> bool:
     content = part.payload.get("content") if isinstance(part.payload, dict) else None
     return part.type == "chat_receive" and found[-1:] == [["chat_stream", content]]
+
+
+def _deeper(lines: str) -> str:
+    """The same in a block. No literal has a line break of its own in it."""
+    return lines.replace("\n    ", "\n        ")
 
 
 def _took_s(turn: Turn) -> float:

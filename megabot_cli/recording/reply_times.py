@@ -163,7 +163,7 @@ class ReplyTimes:
             request.first_us = record.t
         request.last_us = record.t
         if record.type == "chat_stream":
-            request.streaming = not _is_last_chunk(record)
+            request.streaming = not is_last_chunk(record)
             request.ended = request.streamed = not request.streaming
         elif record.type == "chat_receive":
             request.streaming = request.streamed = False
@@ -251,7 +251,7 @@ def _took(request: Request) -> int:
     return (request.last_us or request.at_us) - request.at_us
 
 
-def _is_last_chunk(record: Record) -> bool:
+def is_last_chunk(record: Record) -> bool:
     """Whether a chunk ends its stream. Where what it said was left out, nobody knows that it does
     not. Most chunks are told by their text alone."""
     data = record.data

@@ -104,6 +104,12 @@ _OPTION = re.compile(
 _AFTER_HEADER_NAME = re.compile(
     rf"(?:=|[ \t]*:[ \t]*(?:(?:bearer|basic|digest|token|apikey)[ \t]+)?){_BARE}"
 )
+# In an address within an address (`%3D`), or JSON there (`%22:%22`), encoded once or more.
+_AFTER_NAME_ENCODED = re.compile(
+    r"(?:%(?:25){0,4}22)?%(?:25){0,4}3(?:d|a(?=(?:%(?:25){0,4}20|\+)?%(?:25){0,4}22))"
+    r"(?:%(?:25){0,4}20|\+)?(?:%(?:25){0,4}22)?"
+    rf"(?P<secret>(?:(?!%(?:25){{0,4}}2[26])[^\s\"'\\&;<>#{_QUOTES}])++)"
+)
 _AFTER_COOKIE = re.compile(rf"s?[ \t]*[:=][ \t]*(?P<secret>[^\r\n\"'\\<>{_QUOTES}]+)")
 # Pairs in text that is not JSON as a whole: Python's repr, torn JSON, JSON in JSON in JSON.
 # In JSON the quote after `token=` may belong to the next string, so these are not for it.
@@ -134,6 +140,14 @@ _AFTER: Final = {
     "secret": _AFTER_NAME,
     "credential": _AFTER_NAME,
     "jwt": _AFTER_NAME,
+}
+# `<password>…</password>`, as settings have it; of what prose has in tags only what has a digit.
+_IN_TAG: Final = {
+    name: re.compile(rf">(?=\s*+[^<>\s]){digit}(?P<secret>[^<>]++)</[\w:.-]{{0,60}}?{name}>")
+    for name, digit in {
+        **dict.fromkeys(("password", "passwd", "passphrase", "pwd", "key"), ""),
+        **dict.fromkeys(("token", "secret"), r"(?=[^<>\d]*+\d)"),
+    }.items()
 }
 _SPACED: Final = ("token", "secret", "credential", "jwt", "pwd")
 _DIGITS: Final = "0123456789"
@@ -193,8 +207,12 @@ def find_shapes(text: str, *, in_json: bool) -> Iterator[Place]:
             yield from _named(low, name, after)
             if name in _SPACED:
                 yield from _named(low, name, _AFTER_NAME_SPACED)
+            if "%" in low and ("%3" in low or "%25" in low):
+                yield from _named(low, name, _AFTER_NAME_ENCODED)
             if not in_json:
                 yield from _named(low, name, _AFTER_NAME_QUOTED)
+                if name in _IN_TAG and "</" in low:
+                    yield from _named(low, name, _IN_TAG[name])
     if not in_json:
         yield from _trimmed(low, _all(low, "--", _OPTION, len("--")))
         for pair in _PAIR.finditer(low):

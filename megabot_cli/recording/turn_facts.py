@@ -37,7 +37,8 @@ class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
     `kind` is `request`, `unasked`, `answer` where what was asked is not among the records or
     was told before (`reply_to` and `asked_n`, where known), or the kind of a record that is no
     message. `n` and `at_s` are those of its first record; `first_s` and `whole_s` count from there;
-    there is no `whole_s` where what came breaks off.
+    there is no `whole_s` where what came breaks off. A request that is binary has `binary_bytes`,
+    and neither words nor payload.
     """
 
     n: int
@@ -57,6 +58,7 @@ class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
     reply_to: str | None = None
     asked_n: int | None = None
+    binary_bytes: int | None = None
 
     @property
     def whole(self) -> bool:
@@ -91,6 +93,7 @@ def facts_of(turn: Turn) -> TurnFacts:
         note=note if is_event else None,
         reply_to=turn.reply_to,
         asked_n=turn.asked_n,
+        binary_bytes=len(turn.text) if isinstance(turn.text, bytes) else None,
     )
 
 

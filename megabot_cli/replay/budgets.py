@@ -14,6 +14,7 @@ from megabot_cli.errors import WrongUsage
 from megabot_cli.replay.spread import Spread
 
 SPREADS: Final = ("first_chunk_ms", "total_ms", "lateness_ms")
+_OF_ANSWERS: Final = frozenset({"first_chunk_ms", "total_ms"})
 COUNTS: Final = ("sent", "replies", "same", "same_shape", "different", "missing", "extra")
 STATISTICS: Final = ("p50", "p95", "p99", "max", "mean")
 
@@ -38,12 +39,14 @@ class Figures(msgspec.Struct, frozen=True):
 
 
 class Verdict(msgspec.Struct, frozen=True):
-    """Whether a budget was kept: what it says, what it was, and what was allowed."""
+    """Whether a budget was kept: what it says, what it was, and what was allowed; or why nobody
+    can say what it was (`unmeasured`), and then it was not."""
 
     budget: str
     kept: bool
     value: float
     allowed: float
+    unmeasured: str = ""
 
 
 class Budget:
@@ -64,12 +67,23 @@ class Budget:
             raise _marked(source, found.start("sign"), f"Nothing is recorded of {self.figure}")
 
     def judge(self, figures: Figures) -> Verdict:
-        """Compare what was with what is allowed. Of no answers at all every time is 0."""
+        """Compare what was with what is allowed. An upstream that answers nothing is not quick."""
         value = self._value(figures.now, figures.counts)
         allowed = self._number
         if self._of_recorded:
             allowed *= self._value(figures.recorded, figures.counts)
-        return Verdict(self.source, self._holds(value, allowed), value, allowed)
+        unmeasured = self._unmeasured(figures)
+        kept = not unmeasured and self._holds(value, allowed)
+        return Verdict(self.source, kept, value, allowed, unmeasured)
+
+    def _unmeasured(self, figures: Figures) -> str:
+        if self.figure not in _OF_ANSWERS:
+            return ""
+        if not figures.now[self.figure].count:
+            return "no answer came"
+        if self._of_recorded and not figures.recorded[self.figure].count:
+            return "no answer was recorded"
+        return ""
 
     def _value(self, spreads: Mapping[str, Spread], counts: Mapping[str, int]) -> float:
         if self._statistic is None:

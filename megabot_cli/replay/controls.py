@@ -106,7 +106,7 @@ async def control_socket(path: Path, controls: Controls) -> AsyncIterator[None]:
     except OSError as fault:
         raise BadConfiguration(
             f"Cannot listen on {path}: {fault.strerror or fault}",
-            "--control wants the path of a socket that is not there yet.",
+            "--control wants the path of a socket that is not there yet, in a folder that is.",
         ) from fault
     server = await asyncio.start_unix_server(connected, sock=door, limit=_MOST_LINE)
     try:

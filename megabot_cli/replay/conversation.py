@@ -84,7 +84,8 @@ def read_conversation(
     keeps: they are closed with the conversation, or where there is none.
 
     What stands well before the place to begin at is passed over where that can be done; for
-    `with_context` what the chosen lanes said there is then sought by itself.
+    `with_context` what the chosen lanes said there is then sought by itself, if it may hold no
+    results of tool calls.
     """
     with ExitStack() as on_fault:
         texts = on_fault.enter_context(closing(texts or KeptTexts()))
@@ -95,7 +96,9 @@ def read_conversation(
 
 def _read(reader: RecordReader, options: ReplayOptions, texts: KeptTexts) -> Conversation:
     reading = Reading(options, started_at_s(reader), texts)
-    begin = with_lead(reader, reading.chooser.begin)
+    # Which call a result in the context is for only what came before it tells.
+    reads_all = options.with_context and options.allow_tools
+    begin = None if reads_all else with_lead(reader, reading.chooser.begin)
     records: Iterable[Record] = reader
     if begin is not None and begin.kind == "number":
         for record in who_came_before(reader, int(begin.value)):

@@ -21,6 +21,7 @@ from megabot_cli.recording.turn_facts import facts_of
 from megabot_cli.recording.turns import Turn, Turns
 from megabot_cli.replay.compare import Comparer, Verdict
 from megabot_cli.replay.spread import percentile
+from megabot_cli.wording import counted
 
 _EXCERPT: Final = 200
 _MOST_IN_MEMORY: Final = 200  # requests that wait for the other side, of each
@@ -43,9 +44,11 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RecordingDiff(msgspec.Struct, frozen=True, kw_only=True):
-    """How many requests came to the same, and each that did not, in the order of the left."""
+    """How many requests came to the same, and each that did not, in the order of the left. To so
+    many that `answered` counts anything came on one side at least; times are of whole answers."""
 
     requests: int
+    answered: int
     same: int
     same_shape: int
     different: int
@@ -75,9 +78,11 @@ def diff(
     right_ms: list[float] = []
     found: list[Difference] = []
     counts = dict.fromkeys(Verdict, 0)
+    answered = 0
     for one, other in _pairs(left, right, likeness):
         _note(one, left_ms)
         _note(other, right_ms)
+        answered += any(turn is not None and bool(turn.answer.parts) for turn in (one, other))
         difference = _compare(one, other, comparer)
         counts[difference.verdict] += 1
         if difference.verdict is not Verdict.SAME:
@@ -86,6 +91,7 @@ def diff(
     right_ms.sort()
     return RecordingDiff(
         requests=sum(counts.values()),
+        answered=answered,
         same=counts[Verdict.SAME],
         same_shape=counts[Verdict.SAME_SHAPE],
         different=counts[Verdict.DIFFERENT],
@@ -222,7 +228,7 @@ def _note(turn: Turn | None, took_ms: list[float]) -> None:
 
 
 def _whole_ms(turn: Turn | None) -> float | None:
-    if turn is None or turn.answer.last_at is None:
+    if turn is None or turn.answer.last_at is None or not turn.answer.is_whole:
         return None
     return round((turn.answer.last_at - turn.at_s) * 1000, 3)
 
@@ -258,6 +264,8 @@ def _compare(left: Turn | None, right: Turn | None, comparer: Comparer) -> Diffe
 
 def _request(turn: Turn) -> str:
     facts = facts_of(turn)
+    if facts.binary_bytes is not None:
+        return f"message: {counted(facts.binary_bytes, 'byte')}, binary"
     words = facts.text if facts.text is not None else msgspec.json.encode(facts.payload).decode()
     said = f"{facts.type or 'message'}: {words}"
     return said if len(said) <= _EXCERPT else said[:_EXCERPT] + "…"

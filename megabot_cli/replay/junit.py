@@ -55,7 +55,7 @@ def junit(
             suite, "testcase", classname="megabot.budget", name=_clean(budget.budget)
         )
         if not budget.kept:
-            text = f"{budget.value:.3f}, allowed {budget.allowed:.3f}"
+            text = budget.unmeasured or f"{budget.value:.3f}, allowed {budget.allowed:.3f}"
             ET.SubElement(case, "failure", message=text, type="budget")
     if ended_by is not None:
         case = ET.SubElement(suite, "testcase", classname="megabot.replay", name="to its end")

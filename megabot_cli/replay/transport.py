@@ -150,7 +150,8 @@ class Transport:
         if not self.paused:
             entry = self._reached_at(position), next(self._tie), moved
             heappush(self._due, entry)
-            if self._due[0] is entry:
+            # Without an alarm, the first may be one that a round before this left behind.
+            if self._alarm is None or self._due[0] is entry:
                 self._set_alarm()
         try:
             await moved

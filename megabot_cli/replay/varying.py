@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any, Final
 
 from megabot_cli.errors import BadConfiguration
 from megabot_cli.recording.answers import Answer
-from megabot_cli.recording.likeness import DEEPEST, varies_by_itself
+from megabot_cli.recording.likeness import DEEPEST, step_to, varies_by_itself
 
+# In quotes a # is part of a name.
+_BEFORE_REMARK: Final = re.compile(r'(?:"(?:[^"\\]|\\.)*"|[^#])*+')
 STREAM_TEXT: Final = "payload.chunk"  # the text of a stream, put together
 
 
@@ -67,7 +70,7 @@ def _leaves(value: Any, path: str, depth: int) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
         for key, inner in value.items():
             if not varies_by_itself(key):
-                yield from _leaves(inner, f"{path}.{key}", depth + 1)
+                yield from _leaves(inner, path + step_to(key), depth + 1)
     elif isinstance(value, list):
         for inner in value:
             yield from _leaves(inner, f"{path}.*", depth + 1)
@@ -97,4 +100,5 @@ def read_ignored(path: Path) -> list[str]:
             f"Cannot read {path}: {fault.strerror or fault}",
             "`megabot replay --runs 3 --write-ignore FILE` writes one.",
         ) from fault
-    return [name for line in text.splitlines() if (name := line.partition("#")[0].strip())]
+    lines = (_BEFORE_REMARK.match(line) for line in text.splitlines())
+    return [name for line in lines if line is not None and (name := line[0].strip())]

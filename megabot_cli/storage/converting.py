@@ -114,8 +114,8 @@ def write_whole(source: SourceReader, write: Write, seen: Callable[[int], object
         segment.add(record, line)
         if segment.records % 1000 == 0:
             seen(1000)
-    if source.lost_at_end is not None:
-        segment.add(*gap_at_end(n + 1, segment.last_t, source.lost_at_end))
+    for gap, line in gap_at_end(n + 1, segment.last_t, source):
+        segment.add(gap, line)
     segment.seal()
     return Converted(segment.records)
 

@@ -167,6 +167,10 @@ class _SourceRecording(RecordingReader):
     def header_line(self) -> bytes:
         return self._first.header_line
 
+    @property
+    def breaks_off(self) -> bool:
+        return self.lost_at_end is not None
+
     def numbered(
         self, begin: Place | None = None, blocks: BlockChoice | None = None
     ) -> Iterator[tuple[Record, bytes, int]]:

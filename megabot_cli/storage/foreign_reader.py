@@ -103,6 +103,10 @@ class ForeignReader(ABC):
         """What could not be read, wherever it stood: no number tells where."""
         return self.bad_lines + (self.torn_bytes > 0) or None
 
+    @property
+    def breaks_off(self) -> bool:
+        return self.torn_bytes > 0
+
     def _without_secrets(self) -> Iterator[Record]:
         if self._at_once:
             for record in self._records():

@@ -13,6 +13,7 @@ from megabot_cli.storage.record_reader import SourceReader
 
 EVERYTHING: Final = Selection()
 _BREAKS_OFF: Final = "the source breaks off here"
+_NOT_READ: Final = "could not be read in the source, wherever it stood"
 
 
 def with_losses(
@@ -40,13 +41,16 @@ def with_losses(
             return
     source.warnings.extend(warnings_of(chooser))
     yield from losses.rest()
-    if source.lost_at_end is not None:
-        yield gap_at_end(n + 1, t, source.lost_at_end)
+    yield from gap_at_end(n + 1, t, source)
 
 
-def gap_at_end(n: int, t: int, lost: int) -> tuple[Record, bytes]:
-    """What is missing behind the last record, as a record; how many these were where known."""
-    return _with_line(Record(n=n, t=t, kind="gap", lost=lost or None, note=_BREAKS_OFF))
+def gap_at_end(n: int, t: int, source: SourceReader) -> Iterator[tuple[Record, bytes]]:
+    """What is missing of a source whose records were `numbered`, as a record behind the last; how
+    many these were where known."""
+    lost = source.lost_at_end
+    if lost is not None:
+        note = _BREAKS_OFF if source.breaks_off else _NOT_READ
+        yield _with_line(Record(n=n, t=t, kind="gap", lost=lost or None, note=note))
 
 
 def _with_line(gap: Record) -> tuple[Record, bytes]:

@@ -116,8 +116,7 @@ def _moments(source: _Source) -> Iterator[Moment]:
     for record, line, lost in source.reader.numbered():
         at_us = max(at_us, source.started_us + record.t)
         yield at_us, source, record, line, lost
-    if source.reader.lost_at_end is not None:
-        gap, line = gap_at_end(0, 0, source.reader.lost_at_end)
+    for gap, line in gap_at_end(0, 0, source.reader):
         yield at_us, source, gap, line, 0
 
 

@@ -60,6 +60,11 @@ class SourceReader(RecordReader, Protocol):
         """
         ...
 
+    @property
+    def breaks_off(self) -> bool:
+        """Whether these stood behind the last; else nobody knows where they stood."""
+        ...
+
     def numbered(
         self, begin: Place | None = None, blocks: BlockChoice | None = None
     ) -> Iterator[tuple[Record, bytes, int]]:

@@ -254,9 +254,11 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
 
     A folder in which one recording lies stands for that; what is called as was typed comes before
     what only begins so. NotFound when there is none, or when
-    several lie there or their ids start so. Among the `unreadable` are put those that may be
-    newer than the last.
+    several lie there or their ids start so, and for no name, which begins any id. Among the
+    `unreadable` are put those that may be newer than the last.
     """
+    if not name:
+        raise NotFound("No recording is named.", _what_there_is(folder))
     if os.sep in name or name in (".", "..") or Path(name).is_file():
         if Path(name).exists():
             return _only_recording(Path(name))

@@ -88,18 +88,17 @@ class _Sanitizer:
             source.header_line,
             recording=new_recording_id(),
             tool=TOOL,
-            labels={
-                **{
-                    self._redactor.clean(k): self._redactor.clean(v)
-                    for k, v in header.labels.items()
-                },
-                **labels,
-            },
+            labels={**self._clean_labels(header.labels), **labels},
             without=[name for name in header.labels if name != MADE_FROM],
             upstream=self._redactor.redact_query(header.upstream),
             redaction=self._redactor.policy,
             **self._clean_unknown(unknown),
         )
+
+    def _clean_labels(self, labels: dict[str, str]) -> dict[str, str]:
+        """Without what is a secret by itself, or by the label's name."""
+        text, _ = self._redactor.redact_text(msgspec.json.encode(labels).decode())
+        return msgspec.json.decode(text, type=dict[str, str])
 
     def drops(self, record: Record) -> bool:
         return record.type is not None and self._types.match(record.type) is not None

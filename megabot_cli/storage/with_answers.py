@@ -7,13 +7,17 @@ from typing import Any, Final
 
 import msgspec
 
-from megabot_cli.recording.answers import messages_in
+from megabot_cli.recording.answers import ENDING, messages_in
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.reply_times import is_last_chunk
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.record_reader import RecordReader
 
 _MOST: Final = 10_000  # ids and links that are remembered
+_MOST_OF_ONE: Final = 100  # open requests of one id
+
+_Key = tuple[str | None, str]  # link and id
 
 
 def choose_with_answers(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
@@ -35,43 +39,72 @@ def choose_with_answers(reader: RecordReader, wanted: Selection) -> Iterator[tup
             return
 
 
+class _Asked(msgspec.Struct):
+    """A request on a link: whether it is one of theirs, and how far its answer is."""
+
+    theirs: bool
+    streamed: bool = False  # as a whole text it may come once more
+    ended: bool = False
+
+    def may_be_for(self, kind: str | None) -> bool:
+        return not self.ended and (not self.streamed or kind == "chat_receive")
+
+
 class _Theirs:
     """Takes records in their order, and says which are the clients' own or answer them."""
 
     def __init__(self, clients: tuple[str, ...]) -> None:
         self._fits = Selection(clients=clients).matcher().matches
-        self._asked: dict[tuple[str | None, str], None] = {}  # by link and id
+        # Programs count their messages from one, and so do others: who asked first is answered
+        # first.
+        self._asked: dict[_Key, list[_Asked]] = {}
         self._links: dict[str | None, bool] = {}  # of theirs; whether they alone ask there
 
     def concerns(self, record: Record) -> bool:
         if record.client is not None:
             fits = self._fits(record)
             if fits:
-                self._remember(record)
+                self._links.setdefault(record.link, True)
+                _let_go(self._links)
             elif record.direction == "to_upstream":
                 self._links[record.link] = False
+            if record.direction == "to_upstream":
+                self._remember(record, theirs=fits)
             return fits
         if record.kind != "message" or record.direction != "to_client":
             return False
         if record.type == "batch":
-            names = [head.reply_to for head, _ in messages_in(record.data or "") if head]
-        else:
-            names = [record.reply_to]
-        return any(self._answers(record.link, name) for name in names)
+            heads = [head for head, _ in messages_in(record.data or "") if head is not None]
+            found = [self._answers(record.link, head.reply_to, head.type) for head in heads]
+            return any(found)
+        streamed = record.type == "chat_stream" and is_last_chunk(record)
+        return self._answers(record.link, record.reply_to, record.type, streamed=streamed)
 
-    def _answers(self, link: str | None, reply_to: str | None) -> bool:
+    def _answers(
+        self, link: str | None, reply_to: str | None, kind: str | None, *, streamed: bool = False
+    ) -> bool:
         if reply_to is None:
             return self._links.get(link, False)
-        return (link, reply_to) in self._asked
+        asked = self._asked.get((link, reply_to))
+        if asked is None:
+            return False
+        request = next((each for each in asked if each.may_be_for(kind)), asked[-1])
+        request.streamed = request.streamed or streamed
+        request.ended = request.ended or kind in ENDING
+        if request.ended and not request.theirs:
+            asked[:] = [each for each in asked if each is not request]
+            if not asked:
+                del self._asked[link, reply_to]
+        return request.theirs
 
-    def _remember(self, record: Record) -> None:
-        self._links.setdefault(record.link, True)
-        if record.direction == "to_upstream":
-            for head, _ in messages_in(record.data or ""):
-                if head is not None and head.id is not None:
-                    self._asked[record.link, head.id] = None
-                    _let_go(self._asked)
-        _let_go(self._links)
+    def _remember(self, record: Record, *, theirs: bool) -> None:
+        for head, _ in messages_in(record.data or ""):
+            if head is None or head.id is None:
+                continue
+            asked = self._asked.setdefault((record.link, head.id), [])
+            asked[:] = [each for each in asked[-_MOST_OF_ONE:] if not each.ended]
+            asked.append(_Asked(theirs))
+            _let_go(self._asked)
 
 
 def _let_go(known: dict[Any, Any]) -> None:

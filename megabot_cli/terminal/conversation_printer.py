@@ -11,7 +11,7 @@ import msgspec
 from megabot_cli.recording.turn_facts import Said, TurnFacts
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.text import fit, safe_json, safe_line, safe_text
-from megabot_cli.terminal.views import clock, hue
+from megabot_cli.terminal.views import clock, hue, size
 from megabot_cli.wording import missing_chunks
 
 _INDENT = "  "
@@ -63,6 +63,8 @@ class ConversationPrinter:
         self._head(turn, "→", turn.type or "message")
         if turn.text is not None:
             self._block(turn.text)
+        elif turn.binary_bytes is not None:
+            self._line(f"binary, {size(turn.binary_bytes)}", "dim")
         elif turn.payload is not None:
             self._line(_compact(turn.payload))
         if turn.said:
@@ -105,6 +107,8 @@ class ConversationPrinter:
         elif said.type == "status_update" and isinstance(said.payload, dict):
             words = [str(said.payload[key]) for key in ("status", "message") if key in said.payload]
             self._line(f"status: {' '.join(words)}", "dim")
+        elif said.type is None and said.payload is None:
+            self._line("binary", "cyan")
         else:
             self._line(f"{said.type or 'message'} {_compact(said.payload)}", "cyan")
 

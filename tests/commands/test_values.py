@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 import typer
 
-from megabot_cli.commands.values import duration, json_object, pairs, size_in_bytes, times_as_fast
+from megabot_cli.commands.values import (
+    days,
+    duration,
+    json_object,
+    pairs,
+    size_in_bytes,
+    times_as_fast,
+)
 from megabot_cli.errors import BadData, WrongUsage
 
 
@@ -41,6 +48,13 @@ def test_a_speed_is_a_number_from_a_tenth_to_a_thousand(text: str) -> None:
     assert (times_as_fast("0.1"), times_as_fast(1000.0)) == (0.1, 1000)
     with pytest.raises(typer.BadParameter):
         times_as_fast(text)
+
+
+@pytest.mark.parametrize("text", ["nan", "inf", "-1", "a week", ""])
+def test_days_are_a_number_of_them(text: str) -> None:
+    assert (days("0"), days("1.5"), days(30.0)) == (0, 1.5, 30)
+    with pytest.raises(typer.BadParameter, match="no number of days"):
+        days(text)
 
 
 def test_bad_json_is_told_with_its_place_marked() -> None:

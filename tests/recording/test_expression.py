@@ -42,6 +42,54 @@ def test_a_condition_holds_or_not(source: str, holds: bool) -> None:
     assert Expression(source).holds(MESSAGE) is holds
 
 
+MOMENT = "timestamp('2020-01-02T03:04:05Z')"
+
+
+EVERY_FUNCTION = [
+    ("bytes('x')", "b'x'"), ("double('1.5')", "1.5"), ("int('3')", "3"), ("uint(1)", "1u"),
+    ("string(1)", "'1'"), ("type(1)", "type(2)"), ("size('ab')", "2"), ("'ab'.size()", "2"),
+    ("'ab'.contains('b')", "true"), ("'ab'.startsWith('a')", "true"),
+    ("'ab'.endsWith('b')", "true"), ("'ab'.matches('^a')", "true"),
+    (MOMENT, MOMENT), ("duration('90s')", "duration('1m30s')"),
+    (f"{MOMENT}.getDate()", "2"), (f"{MOMENT}.getDayOfMonth()", "1"),
+    (f"{MOMENT}.getDayOfWeek()", "4"), (f"{MOMENT}.getDayOfYear()", "1"),
+    (f"{MOMENT}.getFullYear()", "2020"), (f"{MOMENT}.getHours()", "3"),
+    (f"{MOMENT}.getMilliseconds()", "0"), (f"{MOMENT}.getMinutes()", "4"),
+    (f"{MOMENT}.getMonth()", "0"), (f"{MOMENT}.getSeconds()", "5"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("call", "gives"), EVERY_FUNCTION)
+def test_every_function_that_is_named_in_a_hint_is_there(call: str, gives: str) -> None:
+    assert Expression(f"{call} == {gives}").holds(MESSAGE)
+
+
+def test_no_function_is_named_in_a_hint_that_is_not_there() -> None:
+    with pytest.raises(BadData) as refused:
+        Expression("lowerAscii(type) == 'x'")
+    assert refused.value.hint is not None
+    named = set(refused.value.hint.removeprefix("There are ").rstrip(".").split(", "))
+    source = " ".join(call for call, _ in EVERY_FUNCTION)
+    assert named == {name for name in named if f"{name}(" in source}
+
+
+@pytest.mark.parametrize(
+    ("source", "column", "said"),
+    [
+        ("size(nth) == 1", 1, "There is no size() of such a value"),
+        ("nth > 1 && nth.size() == 1", 16, "There is no size() of such a value"),
+        ("timestamp(nth) == timestamp('2020-01-01T00:00:00Z')", 1, "There is no timestamp() of"),
+    ],
+)
+def test_a_function_of_what_has_none_is_not_called_unknown(
+    source: str, column: int, said: str
+) -> None:
+    with pytest.raises(BadData) as refused:
+        Expression(source)
+    assert refused.value.message.startswith(said)
+    assert f"(column {column})" in refused.value.message
+
+
 def test_it_says_which_fields_it_names() -> None:
     named = Expression('type == "payload" && [nth].exists(each, each > 1)').fields
     assert named == {"type", "nth"}

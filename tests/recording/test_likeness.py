@@ -7,7 +7,7 @@ import json
 import pytest
 
 from megabot_cli.errors import WrongUsage
-from megabot_cli.recording.likeness import Likeness, Match
+from megabot_cli.recording.likeness import Likeness, Match, names_of, step_to
 
 
 def chat(content: str = "hi", **more: object) -> str:
@@ -51,7 +51,17 @@ def test_a_path_that_is_ignored_does_not_count(path: str) -> None:
     assert likeness.key(chat(a=[{"seed": 1}])) != likeness.key(chat("ho", a=[{"seed": 1}]))
 
 
-@pytest.mark.parametrize("path", ["", "$", "a..b", "."])
+@pytest.mark.parametrize("key", ["odd.key", "a[0]", 'say "x"', "a # b", "two\nlines", "", "é"])
+def test_a_key_of_any_kind_can_be_named_in_a_path(key: str) -> None:
+    path = f"payload{step_to(key)}.seed"
+    assert names_of(path) == ["payload", key, "seed"]
+    assert "\n" not in path
+    likeness = Likeness("exact", (path,))
+    one, two = ({"type": "t", "payload": {key: {"seed": seed}}} for seed in (1, 2))
+    assert likeness.key(json.dumps(one)) == likeness.key(json.dumps(two))
+
+
+@pytest.mark.parametrize("path", ["", "$", "a..b", ".", "a[", "a[]", 'a["x', 'a["\\q"]'])
 def test_what_is_no_path_is_refused(path: str) -> None:
     with pytest.raises(WrongUsage):
         Likeness("payload", (path,))

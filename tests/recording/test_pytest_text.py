@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from types import SimpleNamespace
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from megabot_cli.errors import BadData, ConnectionLost, MegabotError, TimedOut
 from megabot_cli.recording.format_v1 import Header
 from megabot_cli.recording.pytest_text import PytestWriter
 from megabot_cli.recording.record import Record
@@ -34,6 +37,20 @@ def calls(text: str) -> list[tuple[str, list[Any]]]:
     ]
 
 
+class Raising:
+    """A client of whose requests nothing becomes but this fault."""
+
+    def __init__(self, fault: MegabotError) -> None:
+        self._fault = fault
+        self.asked: list[str] = []
+        self.patience_s: list[float] = []
+
+    async def request(self, _kind: str, payload: Any, *, timeout_s: float, **_: Any) -> None:
+        self.asked.append(payload["content"])
+        self.patience_s.append(timeout_s)
+        raise self._fault
+
+
 def test_requests_are_sent_in_their_order() -> None:
     text = made_of(
         asked(1, "Why?"), chunk(2, "Be", 1), chunk(3, "cause", 2, last=True), asked(9, "And?", "z"),
@@ -47,10 +64,42 @@ def test_requests_are_sent_in_their_order() -> None:
     assert "['chat_stream', 'Because']" in text
 
 
+def test_what_cannot_be_decoded_is_sent_as_it_was_written() -> None:
+    half = '{"id":"q","type":"chat_send","payload":{"content":"\\ud800"}}'
+    record = Record(
+        n=1, t=1, kind="message", direction="to_upstream", id="q", type="chat_send", data=half
+    )
+    assert calls(made_of(record, whole(2, "What?"))) == [("send_text", [half])]
+
+
 def test_a_refusal_is_expected_again() -> None:
     refusal = {"error": "no", "code": 400}
     text = made_of(asked(1, "?"), said(2, "to_client", "connection_error", refusal, reply_to="q"))
-    assert "with pytest.raises(MegabotError):" in text
+    assert "with pytest.raises(MegabotError) as refused:" in text
+
+
+def test_an_upstream_that_falls_silent_is_no_refusal() -> None:
+    refusal = {"error": "no", "code": 400}
+    text = made_of(asked(1, "?"), said(2, "to_client", "connection_error", refusal, reply_to="q"))
+    names: dict[str, Any] = {}
+    exec(compile(text, "made", "exec"), names)  # noqa: S102  it defines functions alone
+
+    for fault in (TimedOut("no answer"), ConnectionLost("gone")):
+        with pytest.raises(AssertionError):
+            asyncio.run(names["conversation"](Raising(fault)))
+    asyncio.run(names["conversation"](Raising(BadData("no"))))
+
+
+def test_an_answer_that_broke_off_need_not_end_now() -> None:
+    later = asked(9, "And?", "z"), whole(10, "So.", "z")
+    text = made_of(asked(1, "Why?"), chunk(2, "Be", 1), *later)
+    names: dict[str, Any] = {}
+    exec(compile(text, "made", "exec"), names)  # noqa: S102  it defines functions alone
+    silent = Raising(TimedOut("no whole answer"))
+    with pytest.raises(TimedOut):  # of the second question
+        asyncio.run(names["conversation"](silent))
+    assert silent.asked == ["Why?", "And?"]
+    assert silent.patience_s[0] <= 6
 
 
 def test_an_answer_that_may_name_nobody_is_known_by_its_type() -> None:
@@ -74,6 +123,22 @@ def test_tools_of_the_client_give_what_they_gave() -> None:
         whole(4, "Noon."),
     )
     assert "TOOLS = {'clock': [[12]]}" in text
+
+
+def test_a_tool_that_failed_fails_again() -> None:
+    call = {"tool_name": "deploy", "parameters": {}, "execution_id": "e1"}
+    failed = {"execution_id": "e1", "status": "failed", "result": None, "output": 'no "key"'}
+    text = made_of(
+        asked(1, "Go."),
+        said(2, "to_client", "tool_call", call, reply_to="q"),
+        said(3, "to_upstream", "tool_result", failed),
+        whole(4, "Not out."),
+    )
+    names: dict[str, Any] = {}
+    exec(compile(text, "made", "exec"), names)  # noqa: S102  it defines functions alone
+    with pytest.raises(names["Failed"], match='no "key"'):
+        names["give"](names["TOOLS"]["deploy"])(where="there")
+    assert names["give"]([1, 2])(any=3) == 1
 
 
 def test_depth_is_no_trouble() -> None:

@@ -38,6 +38,22 @@ def test_a_budget_is_kept_or_not(budget: str, kept: bool, value: float, allowed:
 
 
 @pytest.mark.parametrize(
+    ("now", "recorded", "budget", "why"),
+    [
+        ([], [1.0], "total_ms.p95 < 500", "no answer came"),
+        ([], [], "first_chunk_ms.max <= recorded", "no answer came"),
+        ([1.0], [], "first_chunk_ms.p50 < 2 * recorded", "no answer was recorded"),
+    ],
+)
+def test_a_time_that_no_answer_took_keeps_no_budget(
+    now: list[float], recorded: list[float], budget: str, why: str
+) -> None:
+    figures = Figures(spreads(now, now), spreads(recorded, recorded), {})
+    verdict = Budget(budget).judge(figures)
+    assert (verdict.kept, verdict.unmeasured) == (False, why)
+
+
+@pytest.mark.parametrize(
     ("budget", "column", "said"),
     [
         ("firs_chunk_ms.p95 < 3", 1, "did you mean first_chunk_ms"),

@@ -29,6 +29,16 @@ def compared(left: list[Record], right: list[Record]) -> RecordingDiff:
 def test_a_recording_is_the_same_as_itself() -> None:
     found = compared(records(), records())
     assert (found.requests, found.same, found.differences) == (3, 3, [])
+    assert found.answered == 2  # a binary message is the third
+
+
+def test_an_answer_that_breaks_off_has_no_time_at_which_it_was_whole() -> None:
+    whole = compared(records(), records())
+    asked = next(each for each in records() if each.type == "chat_send")
+    ends = [each for each in records() if each.type == "chat_stream" and each.reply_to == asked.id]
+    begun = compared([asked, *ends[:1]], [asked, *ends[:1]])
+    assert (begun.answered, begun.left_p50_ms, begun.right_p50_ms) == (1, 0.0, 0.0)
+    assert whole.left_p50_ms > 0
 
 
 @pytest.mark.parametrize(
@@ -58,6 +68,18 @@ def test_requests_of_one_side_are_missing_or_extra() -> None:
     assert [each.verdict for each in compared(records(), some).differences] == [Verdict.MISSING]
     extra = compared(some, records())
     assert (extra.extra, extra.differences[0].left_n, extra.differences[0].right_n) == (1, None, 4)
+
+
+def test_a_binary_request_is_told_as_one() -> None:
+    def binary(data_b64: str) -> Record:
+        return Record(
+            n=1, t=1, kind="message", direction="to_upstream", client="c", opcode="binary",
+            size=3, data_b64=data_b64,
+        )  # fmt: skip
+
+    assert compared([binary("AAH/")], [binary("AAH/")]).same == 1
+    found = compared([binary("AAH/")], [binary("AAH+")])
+    assert [each.request for each in found.differences] == ["message: 3 bytes, binary"] * 2
 
 
 def test_the_same_request_made_twice_is_two_requests() -> None:

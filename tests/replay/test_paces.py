@@ -245,15 +245,16 @@ async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
     heard, endpoint = upstream
 
     def moody(text: str | bytes) -> list[str]:
-        payload = {"content": "yes", "mood": len(heard.heard), "message_id": len(heard.heard)}
+        count = len(heard.heard)
+        payload = {"content": "yes", "mood": count, "a.b #1": count, "message_id": count}
         return [message("chat_receive", payload, reply_to=id_of(text))]
 
     heard.answer = moody
     played = await replay_of(a_talk(tmp_path), endpoint, pace="fast").play(rounds=3)
-    assert played.report.varying == {"payload.mood": 3}
+    assert played.report.varying == {"payload.mood": 3, 'payload["a.b #1"]': 3}
     listed = tmp_path / "vary.txt"
     write_ignored(listed, played.report.varying, 3)
-    assert read_ignored(listed) == ["payload.mood"]
+    assert sorted(read_ignored(listed)) == ["payload.mood", 'payload["a.b #1"]']
     assert "# in 3 of 3 answers" in listed.read_text()
     with pytest.raises(BadConfiguration, match="Cannot read"):
         read_ignored(tmp_path / "none.txt")

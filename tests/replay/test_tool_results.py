@@ -9,7 +9,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay
@@ -86,6 +88,22 @@ async def test_a_tool_result_waits_for_the_call_that_it_is_for(
     assert heard == ["read", "write"]
     assert (report.sent, report.different, report.missing) == (4, 0, 0)
     assert report.duration_s < 2
+
+
+async def test_a_result_in_the_context_names_the_call_that_came_now(tmp_path: Path) -> None:
+    heard: list[str] = []
+    path = a_talk_with_tools(tmp_path, named=True)
+    options = ReplayOptions(
+        pace="fast",
+        selection=Selection(begin=Place("number", 7)),
+        with_context=True,
+        allow_tools=True,
+        settle_s=0.3,
+    )
+    async with ScriptedUpstream(uses_tools(heard, named=True)) as upstream:
+        report = await replay(path, Endpoint(upstream.url).new_client, options)
+    assert heard == ["read", "write"]
+    assert (report.context, report.sent, report.same) == (3, 1, 1)
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -102,3 +102,15 @@ async def test_where_time_decides_nothing_a_pause_still_holds() -> None:
     assert not turn.done()
     clock.step()
     assert await turn is True
+
+
+async def test_what_a_round_left_behind_holds_up_none_of_the_next() -> None:
+    clock = transport()
+    left = asyncio.ensure_future(clock.until(0.02))
+    await some_turns()
+    left.cancel()
+    await some_turns()
+    clock.close()
+    clock.start()
+    assert await Steps(clock, 0.03).over() == [0.03]
+    clock.close()

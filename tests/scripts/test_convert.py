@@ -177,7 +177,7 @@ asyncio.run(talk())
 
 RECORD_AND_TEST = f"""
 set -e
-{sys.executable} -m megabot_cli relay --listen 127.0.0.1:0 --record rec > ready &
+{sys.executable} -m megabot_cli relay --listen :0 --admin-listen :0 --record rec > ready &
 until grep -q '"ready"' ready; do sleep 0.05; done
 {sys.executable} talk.py $(grep -o 'ws://[^"]*' ready | head -1)
 kill $!; wait $!

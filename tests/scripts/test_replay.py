@@ -108,12 +108,23 @@ def test_a_file_that_cannot_be_written_is_told_before_anything_is_sent(
         (("--pace", "fast", "--max-gap", "1s"), "--max-gap is about the recorded times"),
         (("--runs", "3", "--loop", "2"), "--runs and --loop"),
         (("--direction", "to_client"), "--to clients"),
+        (("--ignore", "", "--dry-run"), "'' is no path"),
+        (("--ignore", "payload..seed", "--dry-run"), "'payload..seed' is no path"),
     ],
 )
 def test_2_for_what_would_do_nothing(stranger: Operator, more: tuple[str, ...], told: str) -> None:
     done = stranger.types("replay", str(SEALED), "--to", "ws://127.0.0.1:1/ws", *more)
     assert done.returncode == 2, done.stderr
     assert told in done.stderr
+
+
+def test_a_path_that_leaves_out_nothing_is_told(stranger: Operator, tmp_path: Path) -> None:
+    listed = tmp_path / "vary.txt"
+    listed.write_text("seed\npayload.seed\n*.seed\n")
+    done = stranger.types("replay", str(SEALED), "--dry-run", "--ignore-file", str(listed))
+    assert done.returncode == 0
+    assert done.stderr.count("leaves out nothing") == 1
+    assert "--ignore seed leaves out nothing" in done.stderr
 
 
 def test_a_dry_run_counts_every_round(stranger: Operator) -> None:
@@ -152,10 +163,18 @@ def test_why_nothing_is_sent_is_told(stranger: Operator, tmp_path: Path) -> None
     assert "were left out" in done.stderr
 
 
-def test_two_recordings_of_which_nothing_is_compared_are_not_the_same(stranger: Operator) -> None:
+def test_two_recordings_of_which_nothing_is_compared_are_not_the_same(
+    stranger: Operator, tmp_path: Path
+) -> None:
     done = stranger.types("rec", "diff", str(SEALED), str(SEALED), "--type", "nosuch")
     assert (done.returncode, done.stdout) == (9, "")
     assert "no request to compare" in done.stderr
+    assert "Choose less narrowly" in done.stderr
+    silent = asked(tmp_path / "silent.jsonl")
+    silent.write_text('{"id":"n","type":"notification","payload":{}}\n')
+    done = stranger.types("rec", "diff", str(silent), str(silent))
+    assert (done.returncode, done.stdout) == (9, "")
+    assert "narrowly" not in done.stderr  # nobody has chosen anything
 
 
 def test_what_was_recorded_nowhere_is_not_said_to_be_recorded_at_nothing(

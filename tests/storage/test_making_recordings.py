@@ -182,6 +182,20 @@ def test_a_part_of_a_part_tells_the_lines_that_were_no_records(tmp_path: Path) -
     assert told(tmp_path / "made") == [(5, "gap", 2)]
 
 
+@pytest.mark.parametrize(
+    ("tail", "note"), [(b"", "could not be read in the source"), (b'{"id"', "breaks off here")]
+)
+def test_bare_messages_with_a_line_that_is_none_do_not_break_off(
+    tmp_path: Path, tail: bytes, note: str
+) -> None:
+    source, made = tmp_path / "bare.jsonl", tmp_path / "made"
+    source.write_bytes(b'{"type":"a","payload":1}\nno message\n{"type":"b","payload":2}\n' + tail)
+    whole(source, made)
+    gap = list(read(made))[-1]
+    assert (gap.kind, gap.lost) == ("gap", 1 + bool(tail))
+    assert note in (gap.note or "")
+
+
 @pytest.mark.parametrize("torn_bytes", [0, 7])
 def test_what_is_made_of_a_recording_that_breaks_off_says_so(
     tmp_path: Path, torn_bytes: int

@@ -191,6 +191,13 @@ def test_a_name_that_means_none_or_several_is_not_found_with_a_hint(
     assert hint in (refused.value.hint or "")
 
 
+def test_no_name_means_no_recording_also_where_there_is_one_only(tmp_path: Path) -> None:
+    (tmp_path / "rec_aa1").mkdir()
+    (tmp_path / "rec_aa1" / "000001.jsonl").write_bytes(segment_bytes([]))
+    with pytest.raises(NotFound, match="No recording is named"):
+        find_recording(tmp_path, "")
+
+
 def test_a_folder_that_holds_one_recording_stands_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

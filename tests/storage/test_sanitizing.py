@@ -54,6 +54,16 @@ def test_what_was_redacted_before_stays_told(tmp_path: Path) -> None:
         assert [record.redacted for record in reader] == [["$.a", "$.name"]]
 
 
+def test_a_label_and_a_path_that_tell_a_secret_do_so_no_more(tmp_path: Path) -> None:
+    source, made = tmp_path / "a", tmp_path / "made"
+    some = [Record(n=1, t=1, kind="message", data="{}", redacted=["$.a", "$.token=hunter"])]
+    source.write_bytes(segment_bytes(some, labels={"token": "hunter", "place": "here"}))
+    sanitized(source, made)
+    assert b"hunter" not in made.read_bytes()
+    assert json.loads(lines_of(made)[0])["labels"]["place"] == "here"
+    assert verify(made, secrets=True).secrets_found == 0
+
+
 def test_types_and_payloads_are_dropped(tmp_path: Path) -> None:
     done = sanitized(SEALED, tmp_path / "made", types=("chat_*",), payloads=True)
     assert done.dropped > 0

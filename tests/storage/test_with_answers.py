@@ -69,3 +69,35 @@ def test_the_answers_to_chosen_clients_are_chosen(
     with open_recording(path) as reader:
         found = [each.n for each, _ in choose_with_answers(reader, Selection(**words))]
     assert found == expected
+
+
+def chunk(n: int, reply_to: str, *, last: bool) -> Record:
+    text = json.dumps({"type": "chat_stream", "payload": {"chunk": "x", "is_complete": last}})
+    return record(n, "to_client", None, "l1", type="chat_stream", reply_to=reply_to, data=text)
+
+
+ONE_ID_AGAIN = [
+    up(1, "ann", "1"),
+    chunk(2, "1", last=False),
+    chunk(3, "1", last=True),
+    down(4, "1"),  # the whole text of what was streamed
+    up(5, "ben", "1"),
+    down(6, "1"),
+    up(7, "ann", "1"),
+    up(8, "ben", "1"),
+    down(9, "1"),  # to who asked first
+    down(10, "1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("client", "expected"), [("ann", [1, 2, 3, 4, 7, 9]), ("ben", [5, 6, 8, 10])]
+)
+def test_an_id_that_another_client_uses_later_is_that_ones(
+    tmp_path: Path, client: str, expected: list[int]
+) -> None:
+    path = write_recording(tmp_path / "x.jsonl", ONE_ID_AGAIN)
+    with open_recording(path) as reader:
+        wanted = Selection(clients=(client,))
+        found = [each.n for each, _ in choose_with_answers(reader, wanted)]
+    assert found == expected

@@ -135,3 +135,18 @@ def test_only_what_answers_a_request_is_a_refusal_of_the_relay() -> None:
     first, second, *_ = asked_and(refusal, greeting, kind="inject").splitlines()
     assert json.loads(first)["refused"] is True
     assert json.loads(second)["refused"] is False
+
+
+def test_of_what_is_binary_its_size_is_told() -> None:
+    def binary(n: int, direction: str) -> Record:
+        return Record(
+            n=n, t=n, kind="message", direction=direction, link="l1", client="c1",
+            opcode="binary", size=4, data_b64="AAH/Aw==",
+        )  # fmt: skip
+
+    lines = [line.strip() for line in shown([binary(1, "to_upstream")]).splitlines()]
+    assert lines[1:] == ["binary, 4 B", "(no answer)"]
+    both = [binary(1, "to_upstream"), binary(2, "to_client")]
+    assert shown(both).splitlines()[-1].strip() == "binary"
+    request = json.loads(shown(both, "jsonl").splitlines()[0])
+    assert (request["binary_bytes"], request["payload"]) == (4, None)
