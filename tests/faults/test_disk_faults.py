@@ -90,7 +90,8 @@ async def test_with_room_again_a_reload_begins_another_recording(
         await rig.logged("recording.begun_again")
     else:
         reloaded = await asyncio.to_thread(rig.processes.run, "relay", "reload")
-        assert "recording again, in rec_" in reloaded.output
+        assert reloaded.wait() == 0
+        assert "recording again, in rec_" in reloaded.errors
     assert await rig.metric("recorder_healthy") == 1
     assert await rig.metric("recorder_disk_full") == 0
     for _ in range(10):
