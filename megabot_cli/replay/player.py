@@ -83,7 +83,7 @@ class Replay:
                 raise cause_of(faults) from None
             self._ended.add(run.outcome())
             self._under_way = False
-            if not run.sends_anything:
+            if not run.progress().to_send:
                 break  # nothing, for ever, would not be a replay
         return self.so_far()
 

@@ -80,8 +80,7 @@ class Run:
         places = [message.place for message in self._messages]
         self._offsets = dict(zip(places, offsets, strict=self._is_timed))
         # Asked before time counts: of 600 000 messages it takes a tenth of a second.
-        recorded = conversation.answers
-        self._may_bring_extras = any(not recorded[place].parts for place in places)
+        self._may_bring_extras = any(not conversation.answers[place].parts for place in places)
         self._by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
         for message in self._messages:
             self._by_client[message.lane, message.client].append(message)
@@ -216,15 +215,24 @@ class Run:
                 )
 
     async def _send_before(self, lane: Lane, messages: list[RecordedMessage]) -> None:
+        asked: list[RecordedMessage] = []  # and not waited for yet: results of tools are part of it
         for message in messages:
+            if message.call is None:
+                await self._waited_for(lane, asked)
             if self._transport.stopped:
                 return
             await self._called(lane, message)
             await self._send(lane, message)
             self._sent_at.pop(message.place)
             self._context_sent += 1
-            await self._answered(lane, message.place)
-            lane.outstanding.discard(message.place)  # it has been waited for
+            asked.append(message)
+        await self._waited_for(lane, asked)
+
+    async def _waited_for(self, lane: Lane, asked: list[RecordedMessage]) -> None:
+        while asked:
+            place = asked.pop(0).place
+            await self._answered(lane, place)
+            lane.outstanding.discard(place)
 
     async def _send_all(self, lane: Lane, messages: list[RecordedMessage]) -> None:
         before: RecordedMessage | None = None
@@ -365,10 +373,6 @@ class Run:
                 return
         if self._may_bring_extras:
             await asyncio.sleep(_FOR_EXTRAS_S)
-
-    @property
-    def sends_anything(self) -> bool:
-        return bool(self._messages)
 
     def progress(self) -> Progress:
         left_s = None

@@ -234,6 +234,7 @@ class Reading:
                 # No answer to it is looked at: its place only tells it from the others.
                 self._taken += 1
                 context.append(self._message(record, payload, -self._taken))
+        _doubt_tools(context)
         self.messages[:0] = context
 
     def silent(self) -> dict[str, str]:
@@ -285,8 +286,8 @@ class Reading:
         first, or the message never left. Else that is taken for so where the connection was
         closed soon after; of an answer that had begun the end may be missing then."""
         for message in self.messages:
-            if message.place in self._without_result:
-                message.compared = False  # what follows a tool's result that is not sent
+            if message.place in self._without_result:  # what follows a result that is not sent
+                message.compared, message.broken_off = False, message.context
             if message.context or message.type not in ALWAYS_ANSWERED | {"batch"}:
                 continue
             answer = self.answers[message.place]
@@ -355,3 +356,13 @@ class Reading:
             message.compared = False
         elif message.held_back is None:
             message.held_back = "refused by the relay when it was recorded"
+
+
+def _doubt_tools(context: list[RecordedMessage]) -> None:
+    """What is answered only after a tool's result, which is not sent, is not answered."""
+    asked: dict[str, RecordedMessage] = {}
+    for message in context:
+        if message.held_back is None:
+            asked[message.lane] = message
+        elif message.type == "tool_result" and message.lane in asked:
+            asked[message.lane].broken_off = True

@@ -73,5 +73,6 @@ class Renewal:
         """Whether an answer is to come before the replay is over, or its context said."""
         recorded = self._recorded.get(message.place)
         if recorded is None:  # context that was read without what came to it
-            return message.type in ALWAYS_ANSWERED
-        return (message.compared or message.context) and bool(recorded.parts)
+            return message.type in ALWAYS_ANSWERED and not message.broken_off
+        awaited = not message.broken_off if message.context else message.compared
+        return awaited and bool(recorded.parts)
