@@ -209,15 +209,15 @@ def _decoded(raw: msgspec.Raw) -> Any:
 
 
 def payload_of(text: str | bytes) -> Any:
-    """The decoded payload of a message; None when there is none to decode.
+    """The decoded payload of a message.
 
-    A message without one (the flat dialect) is its own payload, be it JSON or plain text.
+    A message without one (the flat dialect) is its own payload, be it JSON, plain text or bytes.
     """
     try:
         payload = _payload_decoder.decode(text).payload
         return msgspec.json.decode(text) if payload is msgspec.UNSET else payload
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return text if isinstance(text, str) else None
+        return text
 
 
 def _chunk(payload: Any) -> ChatStream | None:

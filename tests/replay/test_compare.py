@@ -122,3 +122,18 @@ def test_an_excerpt_is_short_and_holds_no_secret() -> None:
     found = compare(came(answer("x" * 1000)), came(answer("Bearer c4n4ry" + "y" * 1000)))
     assert len(found.recorded) < 200
     assert "c4n4ry" not in found.replayed
+
+
+def test_binary_answers_are_the_same_byte_for_byte_alone() -> None:
+    def binary(payload: bytes) -> Answer:
+        came = Answer()
+        came.add(None, payload, 1.0)
+        return came
+
+    comparer = Comparer(Redactor(os.urandom(32)))
+    same = comparer.compare(binary(b"\x00\x01"), binary(b"\x00\x01"))
+    other = comparer.compare(binary(b"\x00\x01"), binary(b"\x00\x02"))
+    assert same is not None
+    assert same.verdict is Verdict.SAME
+    assert other is not None
+    assert other.verdict is not Verdict.SAME
