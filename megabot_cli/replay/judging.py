@@ -95,6 +95,7 @@ def _difference(message: RecordedMessage, found: Comparison) -> Difference:
 
 def times(answers: Arrivals, sent_at: Mapping[int, float]) -> dict[str, list[float]]:
     """How long answers took, in milliseconds: to the first message of each and to the last.
+    What broke off has no last one.
 
     Both are in seconds on one clock.
     """
@@ -108,9 +109,9 @@ def times(answers: Arrivals, sent_at: Mapping[int, float]) -> dict[str, list[flo
     if len(at_once) < len(sent_at):
         for place, at in sent_at.items():
             if (answer := answers.get(place)) is not None and answer.first_at is not None:
-                assert answer.last_at is not None
                 first.append((answer.first_at - at) * 1000)
-                total.append((answer.last_at - at) * 1000)
+                if answer.last_at is not None and answer.is_whole:
+                    total.append((answer.last_at - at) * 1000)
     return {"first_chunk_ms": first, "total_ms": total}
 
 
@@ -127,7 +128,7 @@ def recorded_times(
         "total_ms": [
             at * 1000 - message.t / 1000
             for message in messages
-            if (at := answers[message.place].last_at) is not None
+            if (answer := answers[message.place]).is_whole and (at := answer.last_at) is not None
         ],
     }
 
