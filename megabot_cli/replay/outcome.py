@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -61,6 +62,7 @@ class Totals:
         self._first: Round | None = None
         self._rounds = 0
         self._counts = dict.fromkeys(_COUNTS, 0)
+        self._held_back: Counter[str] = Counter()
         self._passed = True
         self._duration_s = 0.0
         self._late = 0
@@ -87,6 +89,7 @@ class Totals:
         self._rounds += 1
         for name in _COUNTS:
             self._counts[name] += getattr(report, name)
+        self._held_back.update(report.held_back)
         self._passed = self._passed and report.passed
         self._duration_s += report.duration_s
         self._late += played.late
@@ -100,6 +103,7 @@ class Totals:
         totals = Totals(with_cases=self._with_cases)
         totals.__dict__.update(self.__dict__)
         totals._counts = dict(self._counts)
+        totals._held_back = self._held_back.copy()
         totals._now = {name: spread.copy() for name, spread in self._now.items()}
         totals._cases = list(self._cases)
         totals._variation = self._variation.copy()
@@ -114,6 +118,7 @@ class Totals:
         report = msgspec.structs.replace(
             self._report,
             **self._counts,
+            held_back=dict(self._held_back),
             passed=self._passed,
             rounds=self._rounds,
             stopped=stopped,

@@ -42,7 +42,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     `failed` counts those that are not what `expect` allows: of an answer to a message that went
     out with a pseudonym for its secret that is the same shape. `rounds` is how often it was
     played, `context` how many messages were sent before; `stopped` that somebody ended it early.
-    Of the `clients` that were opened `silent` had nothing to send.
+    Of the `clients` that a round opened `silent` had nothing to send; all other figures are of all
+    rounds together.
     `replies` counts messages that came after the greeting, `unasked` those of them that answer
     nothing. `lateness` is about paces that time decides. Of `differences` the first hundred are
     kept. `varying` are paths whose values were not the same in all rounds, with the number of

@@ -21,7 +21,7 @@ from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay
 from megabot_cli.storage.recording_reader import open_recording
 from tests.replay.conftest import NEVER, Endpoint, Upstream, serving, write_recording
-from tests.replay.records import came, id_of, replay, sent
+from tests.replay.records import came, id_of, replay, replay_of, sent
 from tests.replay.texts import message, say
 
 
@@ -119,8 +119,11 @@ async def test_tool_messages_are_held_back_unless_allowed(
     assert report.sent == 1
     assert list(report.held_back.values()) == [3]
     assert len(heard.heard) == 1
+    played = await replay_of(path, endpoint, pace="fast").play(2)
+    assert (played.report.sent, list(played.report.held_back.values())) == (2, [6])
+    await heard.until_heard(3)
     report = await replay(path, endpoint.new_client, ReplayOptions(pace="fast", allow_tools=True))
-    await heard.until_heard(5)
+    await heard.until_heard(7)
     assert (report.sent, report.held_back) == (4, {})
 
 
