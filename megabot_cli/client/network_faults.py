@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import ssl
+from errno import EMFILE, ENFILE
 
 import aiohttp
 
@@ -59,6 +60,11 @@ def network_error(fault: BaseException, origin: str, timeout_s: float) -> Megabo
                 "Is it a wss:// address?"
                 if origin.startswith("http:")
                 else "Does it speak HTTP there?",
+            )
+        case aiohttp.ClientConnectorError() if fault.os_error.errno in (EMFILE, ENFILE):
+            return CouldNotConnect(
+                f"Could not connect to {origin}: {reason_of(fault.os_error)}",
+                "`ulimit -n` says how many a program may have open here, and raises it.",
             )
         case aiohttp.ClientConnectorError():
             return CouldNotConnect(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import resource
 import socket
 import time
 from typing import Any
@@ -290,3 +292,18 @@ async def test_a_dial_that_is_cancelled_leaves_no_connection(http: aiohttp.Clien
         await until(dialling.done, 2.0)
         assert dialling.cancelled()
         await until(lambda: upstream.connections[0].socket.closed)
+
+
+async def test_where_no_more_files_may_be_open_the_hint_says_how_many_may(
+    http: aiohttp.ClientSession,
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        endpoint = parse_endpoint(f"ws://127.0.0.1:{listening.getsockname()[1]}/ws")
+        os.close(next_one := os.dup(listening.fileno()))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (next_one, hard))
+        try:
+            with refused(CouldNotConnect, "Too many open files", "ulimit -n"):
+                await dial(http, endpoint, None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
