@@ -16,7 +16,7 @@ from tests.benchmarks.peers import find
 RUNS = 11
 GATEWAY = (
     *("gateway", "--listen", "127.0.0.1:0", "--latency", "0", "--chunk-delay", "0"),
-    *("--user", "bench", "--password-stdin"),
+    *("--username", "bench", "--password-stdin"),
 )
 
 
