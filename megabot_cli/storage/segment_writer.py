@@ -169,10 +169,13 @@ def segment_name(number: int) -> str:
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk keep the names in a folder."""
+    """Have the disk keep the names in a folder, where it can be told to."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as fault:
+        if fault.errno not in (errno.EINVAL, errno.ENOTSUP):  # no such thing on this file system
+            raise
     finally:
         os.close(descriptor)
 

@@ -21,11 +21,12 @@ class Disk:
 
     def __init__(self) -> None:
         self.refuses = 0
+        self.fault = errno.EIO
 
     def fsync(self, descriptor: int, true: Callable[[int], None] = os.fsync) -> None:
         if self.refuses and stat.S_ISDIR(os.fstat(descriptor).st_mode):
             self.refuses -= 1
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
+            raise OSError(self.fault, os.strerror(self.fault))
         true(descriptor)
 
 
@@ -64,3 +65,21 @@ def test_that_a_name_is_not_kept_is_told_once_and_the_recording_says_so(
     records = read(folder)
     assert records[0].note == "before"
     assert [record.kind for record in records[-2:]] == ["fault", "gap"]
+
+
+@pytest.mark.parametrize("fault", [errno.EINVAL, errno.ENOTSUP])
+def test_a_file_system_that_cannot_be_asked_to_keep_names_records_all_the_same(
+    disk: Disk, tmp_path: Path, fault: int
+) -> None:
+    settings = RecordingSettings(segment_bytes=4096)
+    recorder = Recorder(tmp_path, settings, tool="t", upstream="ws://h/ws")
+    disk.refuses, disk.fault = 1000, fault
+    recorder.start()
+    for _ in range(30):
+        recorder.put("mark", note="x" * 300)
+    folder = recorder.close()
+    assert folder is not None
+    assert recorder.healthy
+    assert verify(folder).clean
+    assert len(read(folder)) == 30
+    assert len(list(folder.glob("*.jsonl"))) > 1
