@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import Processes, bare_environment, megabot, running_processes
+from tests.support.processes import (
+    Process,
+    Processes,
+    bare_environment,
+    megabot,
+    running_processes,
+)
 
 PASSWORD = "correct horse battery staple"
 
@@ -99,6 +105,15 @@ def stranger(tmp_path: Path, gateway: str) -> Operator:
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     return Operator(home, gateway)
+
+
+def at_a_gateway_of_her_own(stranger: Operator, processes: Processes) -> tuple[Operator, Process]:
+    """A stranger, logged in as ann at a gateway that others do not need."""
+    user = ("--username", "ann", "--password-stdin")
+    gateway = processes.megabot("gateway", "--listen", ":0", *user, typed=PASSWORD)
+    ann = Operator(stranger.home, gateway.ready()["url"])
+    ann.logs_in()
+    return ann, gateway
 
 
 @pytest.fixture

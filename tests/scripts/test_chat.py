@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pexpect
 
-from tests.scripts.conftest import PASSWORD, Operator, start_gateway
+from tests.scripts.conftest import (
+    PASSWORD,
+    Operator,
+    at_a_gateway_of_her_own,
+    start_gateway,
+)
 from tests.scripts.test_terminal import echoes, ended, on_a_terminal
 from tests.support.processes import Processes, megabot
 
@@ -200,10 +205,7 @@ def test_an_answer_is_laid_out_as_it_comes_and_what_goes_on_is_told(
 def test_that_the_relay_s_upstream_is_away_is_told_to_who_asks_then(
     stranger: Operator, processes: Processes
 ) -> None:
-    user = ("--username", "ann", "--password-stdin")
-    gateway = processes.megabot("gateway", "--listen", ":0", *user, typed=PASSWORD)
-    ann = Operator(stranger.home, gateway.ready()["url"])
-    ann.logs_in()
+    ann, gateway = at_a_gateway_of_her_own(stranger, processes)
     command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
     relay = processes.start("relay", command, env=ann.environment(), typed="")
     relay.ready()

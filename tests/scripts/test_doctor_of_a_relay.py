@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.scripts.conftest import PASSWORD, Operator
+from tests.scripts.conftest import PASSWORD, Operator, at_a_gateway_of_her_own
 from tests.support.processes import Process, Processes, megabot
 
 LISTEN = ("--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0")
@@ -57,10 +57,7 @@ def test_a_relay_of_which_nothing_is_known_here_needs_no_login_either(
 def test_a_relay_whose_upstream_is_away_is_reached_and_says_so(
     stranger: Operator, processes: Processes
 ) -> None:
-    user = ("--username", "ann", "--password-stdin")
-    gateway = processes.megabot("gateway", "--listen", ":0", *user, typed=PASSWORD)
-    ann = Operator(stranger.home, gateway.ready()["url"])
-    ann.logs_in()
+    ann, gateway = at_a_gateway_of_her_own(stranger, processes)
     relay = start_relay(processes, ann)
     url = relay.ready()["url"]
     gateway.stop()

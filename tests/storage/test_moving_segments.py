@@ -16,6 +16,7 @@ import pytest
 from megabot_cli.errors import BadData
 from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.losses import with_losses
+from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recording_folder import is_live, segments_of, unclean_end
 from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.recordings_list import list_recordings
@@ -82,6 +83,20 @@ def meanwhile(does: Callable[[], object]) -> Iterator[None]:
         thread.join()
 
 
+@contextmanager
+def sealing_segments(recorder: Recorder) -> Iterator[None]:
+    """It has one segment, and more all the time."""
+
+    def record_a_segment() -> None:
+        for _ in range(15):
+            recorder.put("message", data="x" * 300)
+        recorder.flush(LIMIT_S)
+
+    record_a_segment()
+    with meanwhile(record_a_segment):
+        yield
+
+
 def test_a_segment_that_gets_another_name_is_seen_under_one_of_the_two(live: Path) -> None:
     plain, packed = live / "000002.jsonl", live / "000002.jsonl.zst"
 
@@ -98,14 +113,7 @@ def test_of_a_recording_whose_segments_are_sealed_all_the_time_nothing_is_told_l
     new_recorder: NewRecorder, tmp_path: Path
 ) -> None:
     recorder = new_recorder(segment_bytes=4096, flush_s=0.01, writer="thread")
-
-    def record_a_segment() -> None:
-        for _ in range(15):
-            recorder.put("message", data="x" * 300)
-        recorder.flush(LIMIT_S)
-
-    record_a_segment()
-    with meanwhile(record_a_segment):
+    with sealing_segments(recorder):
         while recorder.segments < 200:
             with open_any(recorder.folder) as reader:
                 told = [record for record, _ in with_losses(reader) if record.kind != "message"]
@@ -119,14 +127,7 @@ def test_a_recording_whose_segments_are_sealed_all_the_time_is_listed_as_live(
     new_recorder: NewRecorder, tmp_path: Path
 ) -> None:
     recorder = new_recorder(segment_bytes=4096, flush_s=0.01, writer="thread")
-
-    def record_a_segment() -> None:
-        for _ in range(15):
-            recorder.put("message", data="x" * 300)
-        recorder.flush(LIMIT_S)
-
-    record_a_segment()
-    with meanwhile(record_a_segment):
+    with sealing_segments(recorder):
         while recorder.segments < 200:
             (info,) = list_recordings(tmp_path)
             assert (info.live, info.clean) == (True, False)
