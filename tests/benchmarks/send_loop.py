@@ -34,7 +34,9 @@ async def send_str(url: str, messages: int, *, looks: bool = False) -> float:
     `looks`: the least that a replay must do as well: give each message an id of its own, and see
     which one an answer is for.
     """
-    async with aiohttp.ClientSession() as http, http.ws_connect(url) as socket:
+    # The upstream answers no close: aiohttp would wait ten seconds for it.
+    soon = aiohttp.ClientWSTimeout(ws_close=0.1)
+    async with aiohttp.ClientSession() as http, http.ws_connect(url, timeout=soon) as socket:
         await socket.receive()
         waiting: dict[str, float] = {}
 
