@@ -142,7 +142,8 @@ def _nothing_to_send(conversation: Conversation, wanted: Selection) -> NotFound:
         return NotFound(nothing, "Choose less narrowly; `megabot recordings stats` counts it.")
     return NotFound(
         nothing,
-        "`megabot recordings list` shows all there are; `last` is the newest, also a live one.",
+        "`megabot recordings stats` counts what is in it, `list` shows all there are; `last` is "
+        "the newest, also a live one.",
     )
 
 

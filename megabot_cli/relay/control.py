@@ -131,7 +131,11 @@ class Control:
 
     async def _reload(self, _wishes: Mapping[str, Any]) -> dict[str, Any]:
         changed, waits = self._relay.operations.reload()
-        recording = await self._relay.operations.record_again()
+        try:
+            recording = await self._relay.operations.record_again()
+        except PartlyFailed as fault:
+            also = f" Only after a restart: {', '.join(waits)}." if waits else ""
+            raise PartlyFailed(f"Reloaded, but {fault.message}", f"{fault.hint}{also}") from fault
         return {"changed": changed, "needs_restart": waits, "recording": recording}
 
 

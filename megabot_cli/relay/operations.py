@@ -106,7 +106,7 @@ class Operations:
         except MegabotError as fault:
             hint = "Make room or mend the folder's permissions; then `megabot relay reload`."
             log.error("recording.not_begun_again", fault=fault.message, hint=hint)
-            raise PartlyFailed(f"Nothing is recorded yet: {fault.message}", hint) from fault
+            raise PartlyFailed(f"nothing is recorded yet: {fault.message}", hint) from fault
         if not has_begun:
             return None
         log.info("recording.begun_again", path=str(recorder.folder))

@@ -82,8 +82,15 @@ async def test_with_room_again_a_reload_begins_another_recording(
         fill(rest)
     early = await asyncio.to_thread(rig.processes.run, "relay", "reload")
     assert early.wait() == 14
-    assert "Nothing is recorded yet" in early.errors
+    assert "Reloaded, but nothing is recorded yet" in early.errors
     assert "relay reload" in early.errors
+    assert "Only after a restart" not in early.errors
+    written = rig.folder / "config-1.yaml"
+    config = written.read_text()
+    written.write_text(config.replace(str(folder), str(tmp_path / "elsewhere")))
+    early = await asyncio.to_thread(rig.processes.run, "relay", "reload")
+    assert "Only after a restart: recording.folder" in early.errors
+    written.write_text(config)
     filling.unlink()
     if by_signal:
         rig.relay.signal(signal.SIGHUP)
