@@ -8,6 +8,8 @@ socket is full keeps its frames here, up to the bounds, and hurts nobody else.
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 from collections import deque
 from collections.abc import Callable
 
@@ -17,13 +19,14 @@ import structlog
 from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.protocol.frames import BINARY, TEXT, open_server_frame, server_frame
 from megabot_cli.relay.merging import Item, merge
-from megabot_cli.relay.transports import descriptor_of, write_straight
+from megabot_cli.relay.transports import descriptor_of
 from megabot_cli.relay.turn import Turn
 
 log = structlog.get_logger("relay")
 
 HIGH_WATER_BYTES = 64 * 1024  # above this the socket is full and frames stay with us
 RETRY_S = 0.02
+_NEVER = sys.maxsize  # above any number of a message
 WORTH_A_GROUP = 4  # with fewer members each is handed its messages by itself
 
 
@@ -48,16 +51,15 @@ class Outbox:
     `on_stalled` once when the bounds are passed all the same, or when nothing moved for
     `settings.stall_s`; after that it takes nothing more.
 
-    `seq` numbers the messages of a session; `sent_seq` is that of the last one that the
-    socket has taken: from there on a client that comes back has missed something.
+    `seq` numbers the messages of a session, and only grows.
     """
 
     # With a thousand clients each of these is far from the processor: few, and close together.
     __slots__ = (
         "_backlog", "_backlog_bytes", "_cut_short", "_descriptor", "_frames", "_group_had",
-        "_in_the_way", "_merge_from", "_merge_from_bytes", "_on_merged", "_on_stalled", "_retry",
-        "_seqs", "_settings", "_stuck_at", "_stuck_since", "_taken", "_transport", "_turn",
-        "closed", "group", "sent_seq",
+        "_group_tells_above", "_in_the_way", "_merge_from", "_merge_from_bytes", "_on_merged",
+        "_on_stalled", "_retry", "_sent_seq", "_seqs", "_settings", "_stuck_at", "_stuck_since",
+        "_taken", "_transport", "_turn", "closed", "group",
     )  # fmt: skip
 
     def __init__(
@@ -80,7 +82,8 @@ class Outbox:
         self._backlog_bytes = 0
         self._merge_from = settings.messages // 2  # messages that wait, before merging pays
         self._merge_from_bytes = settings.bytes // 2
-        self.sent_seq = 0
+        self._sent_seq = 0
+        self._group_tells_above = _NEVER
         self._taken = 0  # messages handed to this client alone before this turn
         self._retry: asyncio.TimerHandle | None = None
         self._stuck_since: float | None = None
@@ -91,6 +94,29 @@ class Outbox:
         self._in_the_way = False
         self.group: Group | None = None  # whose frames come before those that are ours alone
         self._group_had = 0  # messages that the group had written when it was joined
+
+    @property
+    def sent_seq(self) -> int:
+        """The last message that the socket has taken: from there on a client that comes back
+        has missed something.
+
+        Of what its group wrote to all at once no member keeps account: the group does.
+        """
+        group = self.group
+        if group is not None and group.sent_seq > self._group_tells_above:
+            return group.sent_seq
+        return self._sent_seq
+
+    @sent_seq.setter
+    def sent_seq(self, seq: int) -> None:
+        self._sent_seq = seq
+        self._group_tells_above = self.group.sent_seq if self.group is not None else _NEVER
+
+    def _stand_apart(self) -> None:
+        """What the group says that it has written is not true of this one from here on, until
+        all is written that waits."""
+        self._sent_seq = self.sent_seq
+        self._group_tells_above = _NEVER
 
     @property
     def behind(self) -> bool:
@@ -126,9 +152,11 @@ class Outbox:
 
     def enter(self, group: Group) -> None:
         self.group, self._group_had = group, group.written
+        self._group_tells_above = group.sent_seq
 
     def quit_group(self) -> None:
         if self.group is not None:
+            self._stand_apart()
             self._taken += self.group.written - self._group_had
             self.group = None
 
@@ -168,23 +196,21 @@ class Outbox:
             self.write()
 
     def write_joined(self, data: bytes, frames: list[bytes], seqs: list[int]) -> None:
-        """Write what a group has for all its members; `data` is its frames, joined."""
+        """Take what a group has for all its members, where it could not be written past the
+        transport; `data` is its frames, joined."""
         transport = self._transport
         if (
             self._in_the_way
             or transport.is_closing()
-            or (unsent := transport.get_write_buffer_size()) > HIGH_WATER_BYTES
+            or transport.get_write_buffer_size() > HIGH_WATER_BYTES
         ):
+            self._stand_apart()
             self._taken -= len(frames)  # they are counted as the group's
             if not self.closed:
                 for frame, seq in zip(frames, seqs, strict=True):
                     self.offer(frame, seq)
-            return
-        if unsent or self._descriptor < 0:
-            transport.write(data)
         else:
-            write_straight(transport, self._descriptor, data)
-        self.sent_seq = seqs[-1]
+            transport.write(data)
 
     def write(self) -> None:
         """Write the frames of this turn, or keep them when the socket is full."""
@@ -263,9 +289,10 @@ class Outbox:
             frame, seq = self._backlog.popleft()
             self._backlog_bytes -= len(frame)
             self._transport.write(frame)
-            self.sent_seq = seq or self.sent_seq
+            self._sent_seq = seq or self._sent_seq
             self._stuck_since = None
         if not self._backlog:
+            self.sent_seq = self._sent_seq
             self._in_the_way = bool(self._frames)
             self._merge_from = self._settings.messages // 2
             self._merge_from_bytes = self._settings.bytes // 2
@@ -314,6 +341,7 @@ class Group:
         self._seqs: list[int] = []
         self.waits = False  # whether something is on its way to all
         self.written = 0  # messages so far, to each
+        self.sent_seq = 0  # the last of them, but for who stands apart
 
     def join(self, outbox: Outbox) -> None:
         self.spill()
@@ -358,11 +386,32 @@ class Group:
             return
         data = frames[0] if len(frames) == 1 else b"".join(frames)
         self.written += len(frames)
+        # With a thousand members all that is looked at is far from the processor, also what an
+        # event loop does between `write` and the kernel: they are written to past it, and only
+        # who has something in its way is called. For a few this would gain nothing, and whoever
+        # waits for the interpreter's lock gets it here.
+        size, write = len(data), os.write
         for outbox in self._members:
+            transport, descriptor = outbox._transport, outbox._descriptor
             try:
-                outbox.write_joined(data, frames, seqs)
+                if (
+                    outbox._in_the_way
+                    or descriptor < 0
+                    or transport.is_closing()
+                    or transport.get_write_buffer_size()
+                ):
+                    outbox.write_joined(data, frames, seqs)
+                    continue
+                try:
+                    sent = write(descriptor, data)
+                except OSError:  # full, or broken: the transport knows what to do
+                    sent = 0
+                if sent < size:
+                    transport.write(data[sent:])
             except Exception:  # one broken socket must not keep the others' messages back
+                outbox._stand_apart()
                 log.exception("socket.not_written")
+        self.sent_seq = seqs[-1]
 
 
 def _item(frame: bytes, seq: int) -> Item:

@@ -30,19 +30,3 @@ def descriptor_of(transport: asyncio.BaseTransport) -> int:
         return -1
     descriptor: int = line.fileno()
     return descriptor
-
-
-def write_straight(transport: asyncio.WriteTransport, descriptor: int, data: bytes) -> None:
-    """Write past a transport that is not closing and has nothing unsent.
-
-    For one message to very many: what an event loop does between `write` and the kernel looks
-    at much that is far from the processor then. For a few it gains nothing, and whoever waits
-    for the interpreter's lock gets it here.
-    """
-    try:
-        sent = os.write(descriptor, data)
-    except OSError:  # full, or broken: the transport knows what to do
-        transport.write(data)
-        return
-    if sent < len(data):
-        transport.write(data[sent:])

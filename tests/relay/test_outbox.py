@@ -14,6 +14,7 @@ from megabot_cli.config.schema import OutboxSettings
 from megabot_cli.protocol.frames import server_frame
 from megabot_cli.relay.outbox import (
     HIGH_WATER_BYTES,
+    RETRY_S,
     WORTH_A_GROUP,
     Group,
     Lost,
@@ -129,26 +130,34 @@ async def _write_in_many_ways(chance: random.Random) -> None:
         group.join(box)
     expected: list[list[bytes]] = [[] for _ in pairs]
     arrived = [bytearray() for _ in pairs]
+    numbers: list[list[int]] = [[] for _ in pairs]  # of each message, 0: it has none
     for number in range(200):
         frame = b"%06d" % number * chance.choice([1, 1, 1, 300, 1500])
         who = chance.randrange(len(pairs))
         if chance.random() < 0.6:
             group.offer(frame, number + 1)
-            for each in expected:
+            for each, its in zip(expected, numbers, strict=True):
                 each.append(frame)
+                its.append(number + 1)
         else:
             boxes[who].offer(frame)
             expected[who].append(frame)
+            numbers[who].append(0)
         if chance.random() < 0.1:
             group.leave(boxes[who])
             group.join(boxes[who])
         if chance.random() < 0.3:
             await asyncio.sleep(0)
+            await asyncio.sleep(0)  # what found something in its way has the next turn
+            for box, its in zip(boxes, numbers, strict=True):
+                assert box.sent_seq == max([0, *its[: len(its) - box.waiting_messages]])
         if boxes[who].empty and chance.random() < 0.5:
             pairs[who].transport.write(ping := b"ping%d" % number)
             expected[who].append(ping)
         if chance.random() < 0.2:
             arrived[who] += _all_of(pairs[who].peer)
+        if chance.random() < 0.03:
+            await asyncio.sleep(1.5 * RETRY_S)  # what waits is tried again
     async with asyncio.timeout(20):
         for pair, wanted, came in zip(pairs, expected, arrived, strict=True):
             came += await pair.read(len(b"".join(wanted)) - len(came))
@@ -157,7 +166,7 @@ async def _write_in_many_ways(chance: random.Random) -> None:
         assert pair.stalled == []
         pings = sum(each.startswith(b"ping") for each in wanted)
         assert box.offered == len(wanted) - pings
-        assert box.sent_seq > 0
+        assert box.sent_seq == max(numbers[0])
         pair.close()
 
 
@@ -264,6 +273,63 @@ async def test_what_is_on_its_way_to_a_group_is_behind_for_each_member() -> None
         pair.close()
 
 
+async def test_what_was_thrown_away_was_not_sent_though_the_others_have_it() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    group.offer(b"to all", 1)
+    await asyncio.sleep(0)
+    closed, aborted, left = outboxes[:3]
+    closed.close()
+    pairs[1].transport.abort()
+    group.leave(left)
+    group.join(outboxes[2])  # the others are too few without it
+    group.leave(left)
+    for number in (2, 3):
+        group.offer(b"to all", number)
+        aborted.offer(b"to one", number)
+        await asyncio.sleep(0)
+    group.join(left)
+    assert [outbox.sent_seq for outbox in outboxes] == [1, 1, 1, 3]
+    group.offer(b"to all", 4)
+    await asyncio.sleep(0)
+    assert [outbox.sent_seq for outbox in outboxes] == [1, 1, 4, 4]
+    for pair in pairs:
+        pair.close()
+
+
+async def test_what_could_not_be_written_was_not_sent() -> None:
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    broken = Outbox(Broken(), OutboxSettings(), turn, print)
+    group.join(broken)
+    group.offer(b"to all", 1)
+    await asyncio.sleep(0)
+    assert [outbox.sent_seq for outbox in (*outboxes, broken)] == [1, 1, 1, 1, 0]
+    for pair in pairs:
+        pair.close()
+
+
+async def test_who_comes_back_into_a_group_stands_where_it_was() -> None:
+    """It is sent what it missed, and the group is far ahead."""
+    turn = Turn(asyncio.get_running_loop())
+    group, pairs, outboxes = await group_of(turn, WORTH_A_GROUP)
+    group.offer(b"to all", 9)
+    await asyncio.sleep(0)
+    pair = await open_pair()
+    outbox = Outbox(pair.transport, OutboxSettings(), turn, print)
+    group.join(outbox)
+    outbox.sent_seq = 4
+    assert outbox.sent_seq == 4
+    outbox.offer(b"missed", 5)
+    group.offer(b"to all", 10)  # behind it, for this one
+    assert outbox.sent_seq == 4
+    await asyncio.sleep(0)
+    assert [each.sent_seq for each in (outbox, *outboxes)] == [10] * 5
+    assert await pair.read(12) == b"missedto all"
+    for each in (*pairs, pair):
+        each.close()
+
+
 async def test_who_joins_a_group_gets_nothing_of_before() -> None:
     turn = Turn(asyncio.get_running_loop())
     group, pairs, _ = await group_of(turn, WORTH_A_GROUP)
@@ -326,6 +392,13 @@ class Filling(asyncio.WriteTransport):
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
+
+
+class Broken(Filling):
+    """One that takes nothing."""
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        raise RuntimeError(f"{len(data)} bytes")
 
 
 async def test_what_a_group_has_waits_behind_what_found_the_socket_full() -> None:
