@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import signal
 import sys
@@ -60,6 +61,7 @@ async def main(
         await relay.start()
         told_to_stop = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, told_to_stop.set)
+        gc.freeze()  # as `megabot relay` does before it says so
         print(json.dumps({"url": relay.url}), flush=True)
         await told_to_stop.wait()
         await relay.stop()
