@@ -258,6 +258,35 @@ def test_what_waits_for_a_restart_changes_no_credential_of_a_relay_that_runs(
     relay.wait_for_line("link.came_back")
 
 
+def test_of_a_relay_of_several_profiles_p_says_whose_things_are_meant(
+    stranger: Operator, processes: Processes
+) -> None:
+    addresses = {name: {"url": "ws://127.0.0.1:9/ws"} for name in ("one", "two", "alone")}
+    (stranger.home / "config.yaml").write_text(json.dumps({"profiles": addresses}))
+    here = {"MEGABOT_URL": ""}
+    words = ("-p", "one", "--also", "two", "--no-record", "--listen", ":0", "--admin-listen", ":0")
+    given = stranger.environment(here)
+    processes.start("relay", megabot("relay", *words), env=given, typed="").ready()
+
+    def links(*named: str) -> list[list[str]]:
+        done = stranger.types("relay", *named, "sessions", "--fields", "profile,link", env=here)
+        return [line.split() for line in done.stdout.splitlines()]
+
+    ((whose, link),) = links("-p", "two")
+    assert whose == "two"
+    everything = stranger.types("relay", "sessions", env={**here, "MEGABOT_PROFILE": "two"})
+    assert " one " in everything.stdout
+    other = stranger.types("relay", "-p", "one", "close", link, env=here)
+    assert (other.returncode, f"link {link!r} of profile 'one'" in other.stderr) == (9, True)
+    assert stranger.types("relay", "-p", "two", "close", link, env=here).returncode == 0
+    assert stranger.types("relay", "-p", "two", "reauth", env=here).returncode == 0
+    for verb in ("status", "drain"):
+        unserved = stranger.types("relay", "-p", "alone", verb, env=here)
+        assert (unserved.returncode, "One runs for one, two" in unserved.stderr) == (9, True)
+        unknown = stranger.types("relay", "-p", "nobody", verb, env=here)
+        assert (unknown.returncode, "Known: alone, default, one, two" in unknown.stderr) == (9, True)
+
+
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(
     ann: Operator, processes: Processes
 ) -> None:
