@@ -19,6 +19,7 @@ from megabot_cli.errors import BadData, MegabotError, NotFound, PartlyFailed
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.flight import write_dump
 from megabot_cli.relay.reloading import Reread, take_over
+from megabot_cli.relay.still_open import tell_what_is_open
 from megabot_cli.telemetry.logs import set_level
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from megabot_cli.relay.server import Relay
     from megabot_cli.relay.session import Session
     from megabot_cli.relay.sessions import Sessions
+    from megabot_cli.storage.recorder import Recorder
 
 log = structlog.get_logger("relay")
 
@@ -56,6 +58,7 @@ class Operations:
         self._tasks = tasks
         self._dumps = dumps
         self._read_settings = read_settings
+        self._beginning = asyncio.Lock()  # of another recording: one at a time
         self.on_reloaded: Callable[[], None] = lambda: None
 
     def close(
@@ -140,10 +143,20 @@ class Operations:
         PartlyFailed where that cannot be yet.
         """
         recorder = self._relay.recorder
-        if recorder is None or recorder.healthy:
+        if recorder is None:
             return None
+        async with self._beginning:
+            return await self._begin_again(recorder)
+
+    async def _begin_again(self, recorder: Recorder) -> str | None:
+        if recorder.healthy:
+            return None
+        witness, identities = self._relay.main.parts.witness, self._relay.identities
         try:
-            has_begun = await asyncio.to_thread(recorder.begin_again)
+            with witness.holding(recorder):
+                has_begun = await asyncio.to_thread(recorder.begin_again)
+                if has_begun:
+                    tell_what_is_open(recorder, identities.values(), witness)
         except MegabotError as fault:
             hint = "Make room or mend the folder's permissions; then `megabot relay reload`."
             log.error("recording.not_begun_again", fault=fault.message, hint=hint)

@@ -122,6 +122,22 @@ async def test_what_is_closed_is_that_of_the_profile_that_was_named(
     assert await peer.close_code() == 1001
 
 
+@pytest.mark.parametrize("mode", ["session", "dedicated", "shared"])
+async def test_a_line_for_each_message_says_whose_it_is(
+    stage: Stage, gateway: Gateway, staging: Gateway, mode: str
+) -> None:
+    relay = await open_both(stage, gateway, staging, mode=mode)
+    relay.main.parts.witness.show_messages(True)
+    with capture_logs() as logs:
+        for url in (relay.url, f"{relay.url}/staging"):
+            peer, _ = await stage.greeted(url)
+            await answer(peer)
+    sent = [each for each in logs if each.get("type") == "chat_send"]
+    assert [each["profile"] for each in sent] == ["test", "staging"]
+    passed = [each for each in logs if each["event"] == "message.passed"]
+    assert {each["profile"] for each in passed} == {"test", "staging"}
+
+
 async def test_a_credential_is_read_anew_for_the_profile_that_was_named(
     stage: Stage, gateway: Gateway, staging: Gateway
 ) -> None:

@@ -284,7 +284,10 @@ def test_of_a_relay_of_several_profiles_p_says_whose_things_are_meant(
         unserved = stranger.types("relay", "-p", "alone", verb, env=here)
         assert (unserved.returncode, "One runs for one, two" in unserved.stderr) == (9, True)
         unknown = stranger.types("relay", "-p", "nobody", verb, env=here)
-        assert (unknown.returncode, "Known: alone, default, one, two" in unknown.stderr) == (9, True)
+        assert (unknown.returncode, "Known: alone, default, one, two" in unknown.stderr) == (
+            9,
+            True,
+        )
 
 
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(
