@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -177,6 +178,24 @@ def test_hup_reloads_and_usr1_dumps_away_from_a_terminal(
     wait_until(lambda: "flight_recorder.written" in "\n".join(process.error_lines), "the dump")
     process.signal(signal.SIGTERM)
     assert process.wait() in (0, 143)
+
+
+def test_hup_and_usr1_are_heeded_by_a_relay_that_is_still_dialling(
+    stranger: Operator, processes: Processes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/ws"
+        process = start_relay(processes, stranger, "--no-record", "--ring", "1m", "--url", url)
+        dialled, _ = silent.accept()
+        process.signal(signal.SIGHUP)
+        process.signal(signal.SIGUSR1)
+        silent.close()
+        dialled.close()
+        process.ready()
+        process.wait_for_line("relay.reloaded")
+        process.wait_for_line("flight_recorder.written")
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
 
 
 def test_status_tells_until_when_the_certificate_holds_that_hup_has_read(
