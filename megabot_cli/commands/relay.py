@@ -17,7 +17,7 @@ from megabot_cli.errors import NotAuthenticated, NotFound, PartlyFailed, WrongUs
 from megabot_cli.version import __version__
 
 if TYPE_CHECKING:
-    from megabot_cli.commands.supervisor import Supervisor
+    from megabot_cli.commands.relay_signals import Wishes
     from megabot_cli.config.load import Flag
     from megabot_cli.config.schema import Settings
     from megabot_cli.recording.known_secrets import KnownSecrets
@@ -176,30 +176,34 @@ def _flag(name: str, value: Any) -> Flag | None:
 async def _serve(invocation: Invocation, options: ServeOptions) -> None:
     """Serve the upstream, or the gateway that is started for it."""
     from megabot_cli.commands.embedded_gateway import embedded_gateway
+    from megabot_cli.commands.relay_signals import Wishes
     from megabot_cli.commands.secrets_in_use import secrets_in_environment
     from megabot_cli.commands.serving import configure_logs
 
     known = secrets_in_environment(invocation)
     configure_logs(invocation, known)
-    if not options.gateway:
-        await _serve_upstream(invocation, options, known)
-        return
-    async with embedded_gateway(invocation) as gateway:
-        invocation.configure({"profiles.*.url": _flag("--gateway", gateway.url)})
-        await _serve_upstream(invocation, options, known, login=gateway.login)
+    wishes = Wishes()
+    # A terminal that goes takes its relay along; a service reloads, as services do.
+    with wishes.heard(hang_up_reloads=not invocation.console.in_is_terminal):
+        if not options.gateway:
+            await _serve_upstream(invocation, options, known, wishes)
+            return
+        async with embedded_gateway(invocation) as gateway:
+            invocation.configure({"profiles.*.url": _flag("--gateway", gateway.url)})
+            await _serve_upstream(invocation, options, known, wishes, login=gateway.login)
 
 
 async def _serve_upstream(
     invocation: Invocation,
     options: ServeOptions,
     known: KnownSecrets,
+    wishes: Wishes,
     login: tuple[str, str] | None = None,
 ) -> None:
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
     import msgspec
 
     from megabot_cli.commands.relay_words import never_reached, ready_facts, status_line
-    from megabot_cli.commands.running import on_signals
     from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
     from megabot_cli.commands.supervisor import Supervisor
     from megabot_cli.commands.upstream import with_login_hint
@@ -239,28 +243,21 @@ async def _serve_upstream(
                     write_run_file(invocation.places.run, each)
 
         relay.operations.on_reloaded = write_down
-        # A terminal that goes takes its relay along; a service reloads, as services do.
-        on_terminal = invocation.console.in_is_terminal
 
         def say_ready() -> None:
             announce(invocation, ready_facts(running, upstreams), options.ready_file)
             supervisor.ready()
+            wishes.heed(relay, supervisor)
 
         async def drain() -> None:
             supervisor.stopping()
             await relay.drain()
 
-        with (
-            supervisor.heartbeat(lambda: status_line(relay)),
-            on_signals(("SIGUSR1",), lambda _: relay.operations.dump_soon("SIGUSR1")),
-        ):
-            if on_terminal:
-                await serve_until_signal(relay.wait_stopped, drain, say_ready=say_ready)
-            else:
-                with on_signals(("SIGHUP",), lambda _: _reload(relay, supervisor)):
-                    await serve_until_signal(
-                        relay.wait_stopped, drain, say_ready=say_ready, hang_up_stops=False
-                    )
+        with supervisor.heartbeat(lambda: status_line(relay)):
+            hang_up_stops = invocation.console.in_is_terminal
+            await serve_until_signal(
+                relay.wait_stopped, drain, say_ready=say_ready, hang_up_stops=hang_up_stops
+            )
         if "up" not in upstreams.values() and not relay.numbers.link_up_s:
             invocation.console.warn(never_reached(relay))
         if relay.stopped_by is not None:
@@ -269,6 +266,7 @@ async def _serve_upstream(
                 "Make room; or set recording.on_disk_full: stop_recording to go on without.",
             )
     finally:
+        wishes.heed_no_more()
         supervisor.stopping()
         for each in running:
             remove_run_file(invocation.places.run, each.profile, each.pid)
@@ -288,22 +286,6 @@ async def _started(relay: Relay) -> dict[str, Upstream]:
         if relay.recorder is not None:
             await asyncio.to_thread(remove_if_empty, relay.recorder.folder)
         raise
-
-
-def _reload(relay: Relay, supervisor: Supervisor) -> None:
-    import structlog
-
-    from megabot_cli.errors import MegabotError
-
-    supervisor.reloading()
-    try:
-        relay.operations.reload()
-        relay.operations.record_again_soon()
-    except MegabotError as fault:
-        structlog.get_logger("relay").error(
-            "relay.not_reloaded", fault=fault.message, hint=fault.hint
-        )
-    supervisor.ready()
 
 
 def _open_recorder(invocation: Invocation, known: KnownSecrets) -> Recorder | None:

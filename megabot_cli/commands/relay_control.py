@@ -64,7 +64,8 @@ def clients(
 ) -> None:
     """Who is connected to it.
 
-    The longest connected first. Of a relay that serves several profiles, with whose each is.
+    The longest connected first. Of a relay that serves several profiles, with whose each is;
+    with -p those of that one.
     """
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.views import size
@@ -98,7 +99,7 @@ def sessions(
 ) -> None:
     """Its sessions and their links.
 
-    Of a relay that serves several profiles, with whose each is.
+    Of a relay that serves several profiles, with whose each is; with -p those of that one.
     """
     # What tells of trouble stands first: a narrow terminal cuts rows at their end.
     headings = ("session", "state", "fault", "clients", "waiting", "requests", "link")
@@ -144,13 +145,13 @@ def close(
     """Close a client, session or link.
 
     A session is closed with all its clients, and is not ended upstream. A link that is
-    closed is dialled again.
+    closed is dialled again. With -p only what is of that profile.
     """
     if not name.strip():
         raise WrongUsage(
             "ID is empty", "`megabot relay clients` and `megabot relay sessions` list them."
         )
-    done = _tell(context.obj, "close", id=name, reason=reason)
+    done = _tell(context.obj, "close", id=name, reason=reason, profile=_named(context.obj))
     _say(context.obj, done, f"closed the {done.get('closed')} {name}")
 
 
@@ -159,7 +160,7 @@ def close(
 def drain(context: typer.Context) -> None:
     """Let work finish, then stop it.
 
-    It takes no new clients from now on.
+    It takes no new clients from now on, of whichever of its profiles.
     """
     done = _tell(context.obj, "drain")
     _say(context.obj, done, f"draining; clients connected: {done.get('clients')}")
@@ -170,9 +171,10 @@ def drain(context: typer.Context) -> None:
 def reauth(context: typer.Context) -> None:
     """Have it read its credential anew.
 
-    Links that were refused try again.
+    Links that were refused try again. Of a relay that serves several profiles it is all of them,
+    with -p that one.
     """
-    done = _tell(context.obj, "reauth")
+    done = _tell(context.obj, "reauth", profile=_named(context.obj))
     _say(
         context.obj,
         done,
@@ -353,13 +355,16 @@ def _show_list(
     flexible: str,
     least: int = 0,
 ) -> None:
-    """Where any is of another profile than was asked of, the column `profile_at` says whose.
+    """Of the profile that was named, or of all; then, where any is of another one than is in
+    force, the column `profile_at` says whose.
 
     `flexible`: the column that gives way on a narrow terminal, down to `least` of its columns.
     """
     from megabot_cli.terminal.views import print_table
 
-    found = _ask(invocation, what)
+    found, named = _ask(invocation, what), _named(invocation)
+    if named is not None:
+        found = [each for each in found if each["profile"] == named]
 
     def table() -> None:
         shown, rows = list(headings), [list(row(each)) for each in found]
@@ -401,12 +406,21 @@ def _tell(invocation: Invocation, deed: str, **wishes: Any) -> dict[str, Any]:
     return done
 
 
+def _named(invocation: Invocation) -> str | None:
+    """The profile that was named with the command; the one in force only says which relay."""
+    return invocation.options.profile
+
+
 def _running(invocation: Invocation) -> RunningRelay:
     from megabot_cli.errors import NotFound
-    from megabot_cli.storage.run_files import find_running_relay
+    from megabot_cli.storage.run_files import find_running_relay, running_relays
 
     profile = invocation.configuration.profile_name
     relay = find_running_relay(invocation.places.run, profile)
     if relay is None:
-        raise NotFound(f"No relay runs for profile {profile!r}", "Start one with `megabot relay`.")
+        others = sorted({each.profile for each in running_relays(invocation.places.run)})
+        hint = "Start one with `megabot relay`."
+        if others:
+            hint = f"One runs for {', '.join(others)}: -p says which is meant."
+        raise NotFound(f"No relay runs for profile {profile!r}", hint)
     return relay

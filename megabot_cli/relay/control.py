@@ -95,10 +95,14 @@ class Control:
     async def _close(self, wishes: Mapping[str, Any]) -> dict[str, Any]:
         name = _word(wishes, "id")
         reason = wishes.get("reason") or "closed by the operator"
-        closed = self._relay.operations.close(name, CloseCode.GOING_AWAY, str(reason)[:100])
+        profile = _profile(wishes)
+        closed = self._relay.operations.close(
+            name, CloseCode.GOING_AWAY, str(reason)[:100], profile=profile
+        )
         if not closed:
+            within = f" of profile {profile!r}" if profile is not None else ""
             raise NotFound(
-                f"There is no client, session or link {name!r}",
+                f"There is no client, session or link {name!r}{within}",
                 "`megabot relay clients` and `megabot relay sessions` list them.",
             )
         return {"closed": closed}
@@ -107,8 +111,8 @@ class Control:
         self._relay.operations.begin_drain()
         return {"clients": self._relay.gauges().clients}
 
-    async def _reauth(self, _wishes: Mapping[str, Any]) -> dict[str, Any]:
-        return {"links": self._relay.operations.reauth()}
+    async def _reauth(self, wishes: Mapping[str, Any]) -> dict[str, Any]:
+        return {"links": self._relay.operations.reauth(_profile(wishes))}
 
     async def _mark(self, wishes: Mapping[str, Any]) -> dict[str, Any]:
         text = _word(wishes, "text")
@@ -150,6 +154,11 @@ async def _read(request: web.Request) -> dict[str, Any]:
     if not isinstance(wishes, dict):
         raise BadData("the body is a JSON object")
     return wishes
+
+
+def _profile(wishes: Mapping[str, Any]) -> str | None:
+    """Whose things are meant; None: those of all that it serves."""
+    return _word(wishes, "profile") if "profile" in wishes else None
 
 
 def _word(wishes: Mapping[str, Any], name: str) -> str:

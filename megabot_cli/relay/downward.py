@@ -96,7 +96,7 @@ class Downward:
         to_askers_only, flat = self._to_askers_only, self._flat
         tell = witness.message if witness.looks else None
         if witness.together is not None:
-            if flat:  # only now it is known whose an answer is
+            if flat and to_askers_only:  # only now it is known whose an answer is
                 tell = witness.message
             else:
                 asker = ASKER if to_askers_only else None

@@ -1,9 +1,12 @@
-"""Whose answer is whose where many clients share a link to an upstream of the flat dialect.
+"""Whose answer is whose on a link to an upstream of the flat dialect.
 
-That dialect has no ids, and answers whatever it hears: so one request is under way at a time,
-whatever its kind (a refusal is plain text, whoever it is for), and what may be its answer goes
-to the one that asked. One that nobody waits for any longer may still be answered: what could be
-its answer as well as that to a later one concerns everybody.
+That dialect has no ids, and answers whatever it hears. Where many clients share a link one request
+is under way at a time, whatever its kind (a refusal is plain text, whoever it is for), and what may
+be its answer goes to the one that asked. One that nobody waits for any longer may still be
+answered: what could be its answer as well as that to a later one concerns everybody.
+
+Elsewhere everybody hears everything, and several may be under way; answers count for the oldest
+that they fit, so that it is known what is open when the link falls.
 """
 
 from __future__ import annotations
@@ -25,9 +28,10 @@ _EVERYBODY: Final = Routed(Route.BROADCAST)
 class FlatRouting(Routing):
     """The requests of one such link. They get names of the relay's own, which it tells nobody."""
 
-    def __init__(self) -> None:
-        super().__init__(forgets=True)
+    def __init__(self, *, in_order: bool = False) -> None:
+        super().__init__(in_order=in_order, forgets=True)
         self._named = 0
+        self._doubted: set[str] = set()  # types of answers to what may not have been refused
         self._is_understood: bool | None = None  # whether what comes are answers; None: not seen
 
     def name(self, message_type: str | None) -> str:
@@ -51,6 +55,8 @@ class FlatRouting(Routing):
         request = self._first_of(self.requests, head, data)
         late = self._first_of(self._given_up, head, data)
         late = None if late is None or is_clear(late, now) else late
+        if self._in_order:
+            request = self._put_right(request, head, data)
         if request is None and late is None:
             return _EVERYBODY
         self._is_understood = True
@@ -79,11 +85,26 @@ class FlatRouting(Routing):
         if not requests or self._is_understood is False:
             return None
         if flat.is_refusal(data):
-            return next(iter(requests.values()))
+            unknown = (each for each in requests.values() if each.kind == OTHER)
+            return next(unknown, next(iter(requests.values())))
         for request in requests.values():
             if head.type is not None and head.type == flat.ANSWERS.get(request.kind):
                 return request
         return None
+
+    def _put_right(self, request: Request | None, head: Head, data: bytes) -> Request | None:
+        """A refusal may have been for another request than the one it was taken for: if that is
+        answered after all, what is open is one less all the same."""
+        if request is not None:
+            if len(self.requests) == 1:
+                self._doubted.clear()
+            elif flat.is_refusal(data) and request.kind in flat.ANSWERS:
+                self._doubted.add(flat.ANSWERS[request.kind])
+            return request
+        if head.type not in self._doubted or not self.requests:
+            return None
+        self._doubted.remove(head.type)
+        return next(iter(self.requests.values()))
 
     def expire(self, now: float, after_s: float) -> list[Request]:
         """As ever; an answer may still come for them. An upstream of which no answer was ever
@@ -95,8 +116,16 @@ class FlatRouting(Routing):
         return expired
 
     def line_lost(self) -> None:
-        """What was given up on it is not answered on the next one."""
+        """What was given up on it is not answered on the next one: it is as open as the rest."""
+        unanswered = {each.message_id: each for each in self._given_up.values() if each.client}
+        self.requests = unanswered | self.requests
         self._given_up.clear()
+        self._doubted.clear()
+
+    def take_all(self) -> list[Request]:
+        """As ever; also those that were given up and may still be answered."""
+        self.line_lost()
+        return super().take_all()
 
 
 def _to_its_asker(answered: Request, head: Head, progress: Progress | None) -> Routed:

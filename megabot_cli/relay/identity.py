@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,6 +84,10 @@ class Identity:
     @property
     def pairs(self) -> list[Pair]:
         return self.dedicated.pairs if self.dedicated is not None else []
+
+    def has_link(self, link: str) -> bool:
+        """Whether a session or a pair of it has that link."""
+        return self.sessions.have_link(link) or any(each.link_id == link for each in self.pairs)
 
     @property
     def origin(self) -> str:
@@ -181,3 +185,10 @@ class Identity:
         await self.sessions.stop()
         self.parts.heartbeat.stop()
         await self._http.close()
+
+
+def profile_of(identities: Mapping[str, Identity], link: str | None) -> str | None:
+    """Whose link that is; None where there is one profile, and nothing to tell apart."""
+    if link is None or len(identities) == 1:
+        return None
+    return next((name for name, each in identities.items() if each.has_link(link)), None)

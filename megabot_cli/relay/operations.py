@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,19 +15,25 @@ import structlog
 
 from megabot_cli.client.tasks import TaskSet
 from megabot_cli.config.schema import RecordingSettings
-from megabot_cli.errors import MegabotError, NotFound, PartlyFailed
+from megabot_cli.errors import BadData, MegabotError, NotFound, PartlyFailed
 from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.relay.flight import write_dump
 from megabot_cli.relay.reloading import Reread, take_over
+from megabot_cli.relay.still_open import tell_what_is_open
 from megabot_cli.telemetry.logs import set_level
 
 if TYPE_CHECKING:
+    from megabot_cli.relay.identity import Identity
+    from megabot_cli.relay.pair import Pair
     from megabot_cli.relay.server import Relay
+    from megabot_cli.relay.session import Session
     from megabot_cli.relay.sessions import Sessions
+    from megabot_cli.storage.recorder import Recorder
 
 log = structlog.get_logger("relay")
 
 ReadSettings = Callable[[], Reread]
+Closes = Callable[[CloseCode, str], None]
 
 
 class Dumps(msgspec.Struct, frozen=True):
@@ -51,33 +58,70 @@ class Operations:
         self._tasks = tasks
         self._dumps = dumps
         self._read_settings = read_settings
+        self._beginning = asyncio.Lock()  # of another recording: one at a time
         self.on_reloaded: Callable[[], None] = lambda: None
 
-    def close(self, name: str, code: CloseCode, reason: str) -> str | None:
-        """Close the client, session or link of that id; says which it was.
+    def close(
+        self, name: str, code: CloseCode, reason: str, *, profile: str | None = None
+    ) -> str | None:
+        """Close the client, session or link of that id; says which it was, None: there is none.
 
         A client may be named by its `client_id` too. A link that is closed is dialled again.
+        `profile`: only of that one; BadData where none is given and several have that name.
         """
-        closed = None
-        for pair in self._relay.pairs:
-            names = {pair.client_id: "client", pair.link_id: "link", pair.session_id: "session"}
-            if name in names:  # of a session there may be several
-                self._tasks.start(pair.close(code, reason), "close pair")
-                closed = names[name]
-        if closed is not None:
-            return closed
-        for identity in self._relay.identities.values():
-            if (closed := _close_in(identity.sessions, name, code, reason)) is not None:
-                return closed
+        found = {each.name: self._find_in(each, name) for each in self._identities_of(profile)}
+        holding = {whose: each for whose, each in found.items() if each is not None}
+        if len(holding) > 1:
+            raise BadData(
+                f"There is a {name!r} in several profiles: {', '.join(holding)}",
+                "Say which one's: `megabot relay -p PROFILE close ID`.",
+            )
+        for kind, close in holding.values():
+            close(code, reason)
+            return kind
         return None
+
+    def _find_in(self, identity: Identity, name: str) -> tuple[str, Closes] | None:
+        """What is called so, and how it is closed."""
+        pairs: dict[str, list[Pair]] = {}  # of a session there may be several
+        for pair in identity.pairs:
+            names = {pair.client_id: "client", pair.link_id: "link", pair.session_id: "session"}
+            if name in names:
+                pairs.setdefault(names[name], []).append(pair)
+        for kind, those in pairs.items():
+            return kind, functools.partial(self._close_pairs, those)
+        for session in identity.sessions:
+            for client in session.clients.values():
+                if name in (client.id, client.wishes.client_id):
+                    return "client", client.close
+            if name == session.link.id:
+                return "link", lambda _code, _reason, link=session.link: link.drop()
+            if name in session.names:
+                return "session", functools.partial(_close_session, identity.sessions, session)
+        return None
+
+    def _close_pairs(self, pairs: list[Pair], code: CloseCode, reason: str) -> None:
+        for pair in pairs:
+            self._tasks.start(pair.close(code, reason), "close pair")
+
+    def _identities_of(self, profile: str | None) -> list[Identity]:
+        """That profile's, or all; NotFound where it is not served."""
+        served = self._relay.identities
+        if profile is None:
+            return list(served.values())
+        if profile not in served:
+            known = f"It serves {', '.join(served)}."
+            raise NotFound(f"This relay serves no profile {profile!r}", known)
+        return [served[profile]]
 
     def begin_drain(self) -> None:
         """Drain and stop, without waiting for it here."""
         self._shutdown = asyncio.get_running_loop().create_task(self._relay.drain(), name="drain")
 
-    def reauth(self) -> int:
-        """Read the credential anew; links that were refused try again. Returns how many."""
-        return sum(identity.try_again() for identity in self._relay.identities.values())
+    def reauth(self, profile: str | None = None) -> int:
+        """Read the credential anew, of all profiles or of one; links that were refused try again.
+        Returns how many."""
+        return sum(identity.try_again() for identity in self._identities_of(profile))
 
     def mark(self, text: str) -> None:
         """Put a mark into the recording, for whoever looks for this moment later.
@@ -99,10 +143,20 @@ class Operations:
         PartlyFailed where that cannot be yet.
         """
         recorder = self._relay.recorder
-        if recorder is None or recorder.healthy:
+        if recorder is None:
             return None
+        async with self._beginning:
+            return await self._begin_again(recorder)
+
+    async def _begin_again(self, recorder: Recorder) -> str | None:
+        if recorder.healthy:
+            return None
+        witness, identities = self._relay.main.parts.witness, self._relay.identities
         try:
-            has_begun = await asyncio.to_thread(recorder.begin_again)
+            with witness.holding(recorder):
+                has_begun = await asyncio.to_thread(recorder.begin_again)
+                if has_begun:
+                    tell_what_is_open(recorder, identities.values(), witness)
         except MegabotError as fault:
             hint = "Make room or mend the folder's permissions; then `megabot relay reload`."
             log.error("recording.not_begun_again", fault=fault.message, hint=hint)
@@ -185,19 +239,8 @@ class Operations:
         return changed, waits
 
 
-def _close_in(sessions: Sessions, name: str, code: CloseCode, reason: str) -> str | None:
-    for session in sessions:
-        for client in list(session.clients.values()):
-            if name in (client.id, client.wishes.client_id):
-                client.close(code, reason)
-                return "client"
-        if name == session.link.id:
-            session.link.drop()
-            return "link"
-        if name in session.names:
-            session.give_up_open("the session was closed")
-            for client in list(session.clients.values()):
-                client.close(code, reason)
-            sessions.end(session)
-            return "session"
-    return None
+def _close_session(sessions: Sessions, session: Session, code: CloseCode, reason: str) -> None:
+    session.give_up_open("the session was closed")
+    for client in list(session.clients.values()):
+        client.close(code, reason)
+    sessions.end(session)

@@ -26,7 +26,7 @@ from megabot_cli.relay.engine import Engine
 from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.gauges import measure
 from megabot_cli.relay.health import health, readiness
-from megabot_cli.relay.identity import Identity, Served, Upstream
+from megabot_cli.relay.identity import Identity, Served, Upstream, profile_of
 from megabot_cli.relay.local_client import LocalClient
 from megabot_cli.relay.loop_lag import LoopLag
 from megabot_cli.relay.memory_engine import MemoryEngine
@@ -165,6 +165,7 @@ class Relay:
             debug=self._debug,
             bodies=self._redactor if self._debug_bodies else None,
             flight=self.flight,
+            profile_of=partial(profile_of, self.identities),
         )
         self._loop_lag = LoopLag(asyncio.get_running_loop(), self.numbers.loop_lag_s)
         self.started_at = time.time()

@@ -73,8 +73,8 @@ class Session:
         self.greeting: Greeting | None = None
         self.user_id = user_id
         self.names: set[str] = {asked_id} if asked_id else set()
-        is_flat = shared and parts.profile.dialect == "flat"
-        self.routing = FlatRouting() if is_flat else Routing(in_order=not shared)
+        is_flat = parts.profile.dialect == "flat"
+        self.routing = (FlatRouting if is_flat else Routing)(in_order=not shared)
         self.link = Link(parts, self, asked_session=asked_id, user_id=user_id, platform=platform)
         self.ring = parts.engine.open_ring(new_id("epoch"), parts.settings)
         self._parts = parts
@@ -84,8 +84,7 @@ class Session:
         self._executions = Executions()
         self._kept_results = KeptResults()
         self._results = ToolResults(parts, self.link, self._executions, self._kept_results)
-        named = parts.profile.dialect != "flat"
-        self._untold = UntoldErrors(parts.settings.max_clients, named=named)
+        self._untold = UntoldErrors(parts.settings.max_clients, named=not is_flat)
         self._upward = Upward(
             parts,
             self.link,

@@ -97,6 +97,9 @@ class Sessions:
         if session.absentees.last_here(client_id) is None:
             session.absentees.remember(client_id, left)
 
+    def have_link(self, link: str) -> bool:
+        return link in self._all
+
     def find(self, name: str) -> Session | None:
         """The session that has or had this name, if it is held here."""
         holder = self._engine.holder(self._parts.identity, name)

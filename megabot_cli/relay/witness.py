@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import functools
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import structlog
 
@@ -18,6 +21,7 @@ from megabot_cli.relay.flight import FlightRecorder
 from megabot_cli.relay.taps import Taps
 from megabot_cli.storage.askers import ASKER, HELD, LET_GO
 from megabot_cli.storage.recorder import Recorder
+from megabot_cli.storage.told import Told
 
 PATIENCE_S = 0.01
 _MOST_USERS = 4096  # that are remembered by their link
@@ -56,6 +60,42 @@ class TellAll(Protocol):
     ) -> None: ...
 
 
+class Held:
+    """Stands before a recorder that begins again: once it has begun, what passes waits until it
+    has been told what is open."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+        self._waiting: list[Callable[[], None]] = []
+
+    def put(self, kind: str, **told: Unpack[Told]) -> None:
+        self._keep(functools.partial(self._recorder.put, kind, **told))
+
+    def keep_message(
+        self,
+        direction: str,
+        data: bytes,
+        head: Head | None,
+        link: str | None,
+        session: str | None,
+        client: str | None = None,
+        binary: bool = False,
+        kind: str = "message",
+    ) -> None:
+        told = (direction, data, head, link, session, client, binary, kind)
+        self._keep(functools.partial(self._recorder.keep_message, *told))
+
+    def _keep(self, tell: Callable[[], None]) -> None:
+        if self._recorder.fault is not None:
+            tell()  # it counts what it lacks
+        else:
+            self._waiting.append(tell)
+
+    def let_go(self) -> None:
+        for tell in self._waiting:
+            tell()
+
+
 class Witness:
     """Tells everyone who watches. A call costs little when nobody does.
 
@@ -76,12 +116,17 @@ class Witness:
         debug: bool,
         bodies: Redactor | None = None,
         flight: FlightRecorder | None = None,
+        profile_of: Callable[[str | None], str | None] = lambda _link: None,
     ) -> None:
-        """`bodies` cleans what messages say before it is logged; None: it is not logged."""
+        """`bodies` cleans what messages say before it is logged; None: it is not logged.
+        `profile_of` says whose a link is, for log lines; None: there is nothing to tell apart."""
         self.recorder = recorder
         self.taps = taps
-        self._keepers = [keeper for keeper in (recorder, flight) if keeper is not None]
+        self._keepers: list[Recorder | FlightRecorder | Held] = [
+            keeper for keeper in (recorder, flight) if keeper is not None
+        ]
         self._debug = debug
+        self._profile_of = profile_of
         self._bodies = StreamRedactor(bodies) if bodies is not None else None
         self.looks = False
         taps.on_change = self._look_or_not
@@ -99,9 +144,23 @@ class Witness:
         others = self._debug or len(self.taps) > 0
         alone = not others and len(self._keepers) == 1
         self.message = self._keepers[0].keep_message if alone else self._tell_all
-        recorder = self.recorder if alone else None
+        recorder = self.recorder if alone and self._keepers[0] is self.recorder else None
         self.together = recorder.keep_messages if recorder is not None else None
         self.looks = (others or bool(self._keepers)) and self.together is None
+
+    @contextmanager
+    def holding(self, recorder: Recorder) -> Iterator[None]:
+        """Within this, what passes once the recorder has begun again comes after what it is told
+        here."""
+        held, before = Held(recorder), self._keepers
+        self._keepers = [held if each is recorder else each for each in before]
+        self._look_or_not()
+        try:
+            yield
+        finally:
+            self._keepers = before
+            self._look_or_not()
+            held.let_go()
 
     @property
     def watching(self) -> bool:
@@ -148,6 +207,7 @@ class Witness:
                 type=head.type if head is not None else None,
                 id=head.id if head is not None else None,
                 size=len(data),
+                profile=self._profile_of(link),
                 **self._body(data, head, link, binary=binary),
             )
         if len(self.taps):
@@ -177,7 +237,7 @@ class Witness:
     ) -> None:
         fields = self._base(kind)
         fields.update(direction=direction, client=client, link=link, session=session)
-        fields.update(user=self._user_of(link), size=len(data))
+        fields.update(user=self.user_of(link), size=len(data))
         if head is not None:
             fields.update(
                 user=head.user_id or fields["user"],
@@ -222,7 +282,7 @@ class Witness:
         if len(self.taps):
             fields = self._base(kind)
             fields.update(client=client, link=link, session=session)
-            fields["user"] = user or self._user_of(link)
+            fields["user"] = user or self.user_of(link)
             fields.update(code=code, reason=reason, by=by, note=note)
             self.taps.show(fields)
 
@@ -247,7 +307,7 @@ class Witness:
             del self._users[next(iter(self._users))]
         self._users[link] = user
 
-    def _user_of(self, link: str | None) -> str | None:
+    def user_of(self, link: str | None) -> str | None:
         return self._users.get(link) if link is not None else None
 
     def _base(self, kind: str) -> dict[str, Any]:

@@ -74,6 +74,7 @@ async def test_with_room_again_a_reload_begins_another_recording(
         server.url, record=True, recording={"enabled": True, "folder": str(folder)}
     )
     client = await rig.client()
+    await rig.client()  # one that says nothing
     async with asyncio.timeout(30):
         while await rig.metric("recorder_healthy"):
             await client.ask("x" * 9000)
@@ -111,7 +112,18 @@ async def test_with_room_again_a_reload_begins_another_recording(
     assert is_sealed(after)
     kinds = [record.kind for record in read(before)]
     assert kinds[-2:] == ["fault", "gap"]
-    asked = [record for record in read(after) if record.direction == "to_upstream"]
+    records = read(after)
+    known = {record.client: record.link for record in read(before) if record.kind == "open"}
+    opened = [record for record in records if record.kind == "open"]
+    assert {record.client: record.link for record in opened} == known
+    greetings = [record for record in records if record.type == "connection_established"]
+    assert len(greetings) == len({record.link for record in opened})
+    assert {record.kind for record in records[: len(opened) + len(greetings)]} == {
+        "open",
+        "message",
+    }
+    assert all(record.user for record in records if record.kind == "message")
+    asked = [record for record in records if record.direction == "to_upstream"]
     assert len(asked) == 10
     assert all("goes on" in (record.data or "") for record in asked)
 

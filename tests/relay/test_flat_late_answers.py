@@ -133,6 +133,23 @@ async def test_what_was_given_up_on_a_line_that_fell_is_not_reckoned_with_any_mo
     assert await hears_nothing(slow)
 
 
+async def test_one_that_was_given_up_hears_that_nobody_knows_when_the_line_falls(
+    stage: Stage, hand: tuple[Hand, str]
+) -> None:
+    upstream, (slow, second, _) = await one_is_slow(stage, hand)
+    await second.socket.send_str(json.dumps({"type": "set_mode", "content": "m", "mode": "m"}))
+    await until(lambda: "m" in upstream.heard)
+    assert upstream.socket is not None
+    await upstream.socket.send_str('{"type":"mode_updated","mode":"m"}')
+    assert (await second.message())["type"] == "mode_updated"
+    await upstream.socket.close()
+    unknown = await slow.message("connection_error")
+    assert unknown["payload"]["error"] == "delivery_unknown"
+    for _ in range(2):
+        assert (await second.message())["type"] == "status_update"
+    assert await hears_nothing(second)
+
+
 async def test_a_decision_that_is_told_late_is_for_everybody_all_the_same(
     stage: Stage, hand: tuple[Hand, str]
 ) -> None:

@@ -14,6 +14,7 @@ from megabot_cli.client.flat import FlatClient
 from megabot_cli.config.schema import LimitSettings
 from megabot_cli.errors import NotAuthenticated
 from megabot_cli.gateway.flat import GREETING, FlatGateway
+from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.terminal.memory_console import MemoryConsole
 from megabot_cli.terminal.record_printer import RecordPrinter
 from tests.relay.conftest import Peer, Stage, hears_nothing, until
@@ -136,6 +137,63 @@ async def test_an_upstream_that_comes_back_is_used_again(stage: Stage) -> None:
         assert answer["content"].startswith("You said “again”")
     finally:
         await second.stop()
+
+
+async def test_who_was_not_answered_when_the_link_fell_hears_that_it_is_not_known(
+    stage: Stage,
+) -> None:
+    first = await open_upstream(latency_s=30)
+    relay = await open_relay(stage, first)
+    asker, fellow = [await stage.connect(relay.url, "s1") for _ in range(2)]
+    for peer in (asker, fellow):
+        await peer.message()
+    await asker.socket.send_str('{"type":"message","content":"lost"}')
+    await asker.socket.send_str('{"type":"set_mode","mode":"x"}')
+    for peer in (asker, fellow):
+        assert (await peer.message())["type"] == "mode_updated"
+    await fellow.socket.send_str('{"type":"message","content":"lost, too"}')
+    await until(lambda: relay.gauges().requests == 2)
+    await first.stop()
+    second = await open_upstream(first.port)
+    try:
+        for peer in (asker, fellow):
+            unknown = await peer.message("connection_error", limit_s=15)
+            assert unknown["payload"]["error"] == "delivery_unknown"
+            assert "reply_to" not in unknown["metadata"]  # nothing has an id there
+        answer = await said(fellow, '{"type":"message","content":"again"}')
+        assert answer["content"].startswith("You said “again”")
+        assert (await asker.message()) == answer
+        assert relay.gauges().requests == 0
+    finally:
+        await second.stop()
+
+
+async def test_with_a_link_of_ones_own_a_line_that_fell_ends_the_clients_too(
+    stage: Stage,
+) -> None:
+    upstream = await open_upstream(latency_s=30)
+    relay = await open_relay(stage, upstream, mode="dedicated")
+    peer = await greeted(stage, relay.url)
+    await peer.socket.send_str('{"type":"message","content":"lost"}')
+    await until(lambda: relay.pairs[0].sent == 1)
+    await upstream.stop()
+    assert await peer.close_code() == CloseCode.SERVICE_RESTART
+
+
+async def test_what_was_refused_is_not_open_whichever_it_was(stage: Stage) -> None:
+    upstream = await open_upstream(latency_s=0.3)
+    try:
+        relay = await open_relay(stage, upstream, validation="off")
+        peer = await greeted(stage, relay.url)
+        await peer.socket.send_str('{"type":"message","content":"hi"}')
+        await peer.socket.send_str("nobody knows this")
+        await peer.socket.send_str('{"type":"reject_action","action_id":"gone"}')
+        for _ in range(2):
+            assert (await peer.text()).startswith("Error 400:")
+        assert (await peer.message())["content"].startswith("You said “hi”")
+        await until(lambda: relay.gauges().requests == 0)
+    finally:
+        await upstream.stop()
 
 
 async def come_back(stage: Stage, url: str, **query: str) -> tuple[Peer, dict[str, Any]]:

@@ -102,6 +102,54 @@ async def test_a_session_belongs_to_its_profile_also_where_both_have_one_of_that
     assert len([each for each in relay.identities["staging"].sessions if name in each.names]) == 1
 
 
+async def test_what_is_closed_is_that_of_the_profile_that_was_named(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    peer, session = await stage.greeted(relay.url)
+    other, _ = await stage.greeted(f"{relay.url}/staging", session)
+    status, told = await tell(stage, relay, "close", id=session)
+    assert status == 400
+    assert told["message"] == f"There is a {session!r} in several profiles: test, staging"
+    assert (await tell(stage, relay, "close", id=session, profile="staging"))[0] == 200
+    assert await other.close_code() == 1001
+    assert await hears_nothing(peer)
+    assert (await tell(stage, relay, "close", id=session, profile="staging"))[0] == 404
+    for deed in ("close", "reauth"):
+        status, told = await tell(stage, relay, deed, id=session, profile="production")
+        assert (status, told["hint"]) == (404, "It serves test, staging.")
+    assert (await tell(stage, relay, "close", id=session))[0] == 200
+    assert await peer.close_code() == 1001
+
+
+@pytest.mark.parametrize("mode", ["session", "dedicated", "shared"])
+async def test_a_line_for_each_message_says_whose_it_is(
+    stage: Stage, gateway: Gateway, staging: Gateway, mode: str
+) -> None:
+    relay = await open_both(stage, gateway, staging, mode=mode)
+    relay.main.parts.witness.show_messages(True)
+    with capture_logs() as logs:
+        for url in (relay.url, f"{relay.url}/staging"):
+            peer, _ = await stage.greeted(url)
+            await answer(peer)
+    sent = [each for each in logs if each.get("type") == "chat_send"]
+    assert [each["profile"] for each in sent] == ["test", "staging"]
+    passed = [each for each in logs if each["event"] == "message.passed"]
+    assert {each["profile"] for each in passed} == {"test", "staging"}
+
+
+async def test_a_credential_is_read_anew_for_the_profile_that_was_named(
+    stage: Stage, gateway: Gateway, staging: Gateway
+) -> None:
+    relay = await open_both(stage, gateway, staging)
+    before = {name: each.parts.tokens for name, each in relay.identities.items()}
+    assert (await tell(stage, relay, "reauth", profile="staging"))[0] == 200
+    renewed = {name for name, each in relay.identities.items() if each.parts.tokens != before[name]}
+    assert renewed == {"staging"}
+    await tell(stage, relay, "reauth")
+    assert relay.main.parts.tokens != before["test"]
+
+
 async def test_a_profile_that_is_not_served_is_refused_with_those_that_are(
     stage: Stage, gateway: Gateway, staging: Gateway
 ) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -179,6 +180,24 @@ def test_hup_reloads_and_usr1_dumps_away_from_a_terminal(
     assert process.wait() in (0, 143)
 
 
+def test_hup_and_usr1_are_heeded_by_a_relay_that_is_still_dialling(
+    stranger: Operator, processes: Processes
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"ws://127.0.0.1:{silent.getsockname()[1]}/ws"
+        process = start_relay(processes, stranger, "--no-record", "--ring", "1m", "--url", url)
+        dialled, _ = silent.accept()
+        process.signal(signal.SIGHUP)
+        process.signal(signal.SIGUSR1)
+        silent.close()
+        dialled.close()
+        process.ready()
+        process.wait_for_line("relay.reloaded")
+        process.wait_for_line("flight_recorder.written")
+        process.signal(signal.SIGTERM)
+        assert process.wait() == 0
+
+
 def test_status_tells_until_when_the_certificate_holds_that_hup_has_read(
     ann: Operator, processes: Processes, tmp_path: Path
 ) -> None:
@@ -256,6 +275,38 @@ def test_what_waits_for_a_restart_changes_no_credential_of_a_relay_that_runs(
     (link,) = (each["link"] for each in json.loads(listed) if each["profile"] == "default")
     assert stranger.types(*asks, "close", link).returncode == 0
     relay.wait_for_line("link.came_back")
+
+
+def test_of_a_relay_of_several_profiles_p_says_whose_things_are_meant(
+    stranger: Operator, processes: Processes
+) -> None:
+    addresses = {name: {"url": "ws://127.0.0.1:9/ws"} for name in ("one", "two", "alone")}
+    (stranger.home / "config.yaml").write_text(json.dumps({"profiles": addresses}))
+    here = {"MEGABOT_URL": ""}
+    words = ("-p", "one", "--also", "two", "--no-record", "--listen", ":0", "--admin-listen", ":0")
+    given = stranger.environment(here)
+    processes.start("relay", megabot("relay", *words), env=given, typed="").ready()
+
+    def links(*named: str) -> list[list[str]]:
+        done = stranger.types("relay", *named, "sessions", "--fields", "profile,link", env=here)
+        return [line.split() for line in done.stdout.splitlines()]
+
+    ((whose, link),) = links("-p", "two")
+    assert whose == "two"
+    everything = stranger.types("relay", "sessions", env={**here, "MEGABOT_PROFILE": "two"})
+    assert " one " in everything.stdout
+    other = stranger.types("relay", "-p", "one", "close", link, env=here)
+    assert (other.returncode, f"link {link!r} of profile 'one'" in other.stderr) == (9, True)
+    assert stranger.types("relay", "-p", "two", "close", link, env=here).returncode == 0
+    assert stranger.types("relay", "-p", "two", "reauth", env=here).returncode == 0
+    for verb in ("status", "drain"):
+        unserved = stranger.types("relay", "-p", "alone", verb, env=here)
+        assert (unserved.returncode, "One runs for one, two" in unserved.stderr) == (9, True)
+        unknown = stranger.types("relay", "-p", "nobody", verb, env=here)
+        assert (unknown.returncode, "Known: alone, default, one, two" in unknown.stderr) == (
+            9,
+            True,
+        )
 
 
 def test_an_upstream_that_is_not_verified_is_warned_of_at_the_start_and_in_a_metric(
