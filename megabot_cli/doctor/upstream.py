@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from megabot_cli.client.connection import ARRIVING_FACTOR
 from megabot_cli.client.credentials import Credential
@@ -44,14 +45,20 @@ async def credential(
         return ok("none needed at a socket of this machine", relay=True), None
     stored_at = await asyncio.to_thread(upstream.stored_at)
     found = await asyncio.to_thread(upstream.find_credential)
+    at_relay = reachable and await is_relay(http, endpoint)
     if found is None:
-        if reachable and await is_relay(http, endpoint):
+        if at_relay:
             said = "none needed: a relay listens there, and logs in itself"
             return ok(said, relay=True), None
         raise _none_there(upstream, endpoint, stored_at)
     if reachable:
         found = await upstream.token_source(http, found).current() or found
-    return _judge(found, stored_at, upstream), found
+    judged = _judge(found, stored_at, upstream)
+    if at_relay:  # which may want its client token
+        facts = {**judged.facts, "relay": True}
+        said = f"{judged.message}; a relay listens there"
+        judged = msgspec.structs.replace(judged, message=said, facts=facts)
+    return judged, found
 
 
 def _none_there(upstream: Upstream, endpoint: Endpoint, stored_at: str | None) -> NotAuthenticated:
