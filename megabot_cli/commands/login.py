@@ -215,7 +215,9 @@ def _report(
     if variable := variable_in_force(invocation):
         invocation.console.warn(f"{variable} is set: its credential is used, not this one")
     if not _remembered(invocation):
+        path = ("profiles", configuration.profile_name, "url")
+        source = configuration.history[path][-1].source
         invocation.console.note(
             f"The configuration file gives profile {configuration.profile_name!r} another "
-            "address: without --url, that is used."
+            f"address: without {source.place or source.layer}, that is used."
         )
