@@ -38,6 +38,24 @@ def test_what_cannot_be_kept_is_told_with_what_helps(
         assert "MEGABOT_HOME" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("options", "helps"),
+    [
+        ("size=64k,ro", "hint: Name another folder with --data.\n"),
+        ("size=64k", "hint: Make room, or name another folder with --data.\n"),
+    ],
+)
+def test_a_gateway_that_can_keep_nothing_is_not_told_to_move_a_file(
+    ann: Operator, tmp_path: Path, options: str, helps: str
+) -> None:
+    with small_disk(tmp_path / "disk", options) as disk:
+        if "ro" not in options:
+            full(disk)
+        done = ann.types("gateway", "--listen", ":0", "--data", str(disk))
+    assert done.returncode == 12, done.stderr
+    assert done.stderr.endswith(helps), done.stderr
+
+
 def test_a_folder_on_a_disk_that_is_only_read_needs_no_chmod(ann: Operator, tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "size=64k,ro") as disk:
         done = ann.types("doctor", env={"MEGABOT_HOME": str(disk)})
