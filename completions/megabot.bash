@@ -889,10 +889,10 @@ _megabot_kept() {
     local folder=${MEGABOT_HOME:-${XDG_DATA_HOME:-$HOME/.local/share}/megabot} entry
     [[ $OSTYPE == darwin* && -z ${MEGABOT_HOME-} ]] &&
         folder="$HOME/Library/Application Support/megabot"
-    for entry in "$folder/$1"/*"$2"; do
+    for entry in "$folder/$1"/*"${2-}"; do
         [[ -e $entry ]] || continue
         entry=${entry##*/}
-        _megabot_offer "${entry%"$2"}"
+        _megabot_offer "${entry%"${2-}"}"
     done
 }
 
@@ -915,7 +915,7 @@ _megabot_profiles() {
 # The sessions of the relays that run; each is asked for a second at most.
 _megabot_sessions() {
     local folder=${XDG_STATE_HOME:-$HOME/.local/state}/megabot
-    local file facts asked reply
+    local file facts asked reply=
     [[ $OSTYPE == darwin* ]] && folder="$HOME/Library/Application Support/megabot"
     [[ -n ${MEGABOT_HOME-} ]] && folder=$MEGABOT_HOME/state
     for file in "$folder"/run/relay-*.json; do

@@ -205,7 +205,8 @@ class _SessionPartner:
             self._away = None
             console.note(f"connection lost ({event.detail}); dialling again")
         elif event.kind == "resumed":
-            console.note("connected again")
+            rest = "; waiting for the rest, Ctrl-C stops that" if self._status is not None else ""
+            console.note(f"connected again{rest}")
         elif event.kind == "new_session" and event.session_id != self.session:
             if self._error_will_say_it:
                 return

@@ -57,11 +57,12 @@ def _make_way(path: Path, *, replace: bool) -> Path | None:
         raise WrongUsage(
             f"{path} is there already", "--yes replaces it and keeps the old one as .bak."
         )
+    from megabot_cli.storage.private_files import replace_private
+
     kept = path.with_name(f"{path.name}.bak")
     try:
         # The content, not the name: where the file is a link, it stays one.
-        kept.write_bytes(path.read_bytes())
-        kept.chmod(0o600)
+        replace_private(kept, path.read_bytes())
     except OSError as fault:
         raise _unwritable(kept, fault) from None
     return kept

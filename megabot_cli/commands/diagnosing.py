@@ -22,6 +22,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "ws_proxy", "wss_proxy")
 def case_of(invocation: Invocation) -> Case:
     """Everything that can be known without looking: broken settings are told, not raised."""
     from megabot_cli.doctor.case import Case
+    from megabot_cli.doctor.local import NO_KEYRING
 
     proxies = tuple(name for name in sorted(invocation.environ) if name.lower() in _PROXIES)
     try:
@@ -38,6 +39,7 @@ def case_of(invocation: Invocation) -> Case:
         remarks=configuration.remarks if configuration is not None else (),
         records=configuration is None or configuration.settings.recording.enabled,
         proxies=proxies,
+        keyring_is_off=invocation.environ.get("PYTHON_KEYRING_BACKEND") == NO_KEYRING,
     )
 
 

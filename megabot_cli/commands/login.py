@@ -11,11 +11,14 @@ import typer
 
 from megabot_cli.commands.invocation import Invocation
 from megabot_cli.commands.tree import examples, forms, takes_no_more
-from megabot_cli.errors import NotAuthenticated, WrongUsage
+from megabot_cli.errors import NotAuthenticated, UpstreamRefused, WrongUsage
 
 if TYPE_CHECKING:
+    import aiohttp
+
     from megabot_cli.client.credentials import Credential
     from megabot_cli.client.dial import Greeting
+    from megabot_cli.client.endpoint import Endpoint
 
 Storage = Literal["auto", "keyring", "file", "none"]
 
@@ -123,7 +126,10 @@ async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Gree
         if proof.username is None:
             credential = Credential("api_key", proof.secret, endpoint.origin)
         else:
-            credential = await get_token(http, endpoint, proof.username, proof.secret)
+            try:
+                credential = await get_token(http, endpoint, proof.username, proof.secret)
+            except UpstreamRefused as refusal:
+                raise await _told_of_a_relay(http, endpoint, refusal) from None
         with _told_of_a_key() if proof.username is None else contextlib.nullcontext():
             dialed = await dial(
                 http,
@@ -135,6 +141,20 @@ async def _check(invocation: Invocation, proof: Proof) -> tuple[Credential, Gree
             )
         await hang_up(dialed.socket)
     return credential, dialed.greeting
+
+
+async def _told_of_a_relay(
+    http: aiohttp.ClientSession, endpoint: Endpoint, refusal: UpstreamRefused
+) -> UpstreamRefused:
+    """A relay takes no login: who tries one there need not look for a fault in the url."""
+    from megabot_cli.doctor.relay import is_relay
+
+    if not await is_relay(http, endpoint):
+        return refusal
+    return UpstreamRefused(
+        f"No login is possible at {endpoint.origin}: a relay listens there, and logs in itself",
+        f"None is needed: `megabot send --url {endpoint.socket_url} …`",
+    )
 
 
 @contextlib.contextmanager
@@ -195,7 +215,9 @@ def _report(
     if variable := variable_in_force(invocation):
         invocation.console.warn(f"{variable} is set: its credential is used, not this one")
     if not _remembered(invocation):
+        path = ("profiles", configuration.profile_name, "url")
+        source = configuration.history[path][-1].source
         invocation.console.note(
             f"The configuration file gives profile {configuration.profile_name!r} another "
-            "address: without --url, that is used."
+            f"address: without {source.place or source.layer}, that is used."
         )

@@ -203,6 +203,7 @@ async def _serve_upstream(
     """Serve until a signal comes or the relay stops by itself. `login` is a name and password."""
     import msgspec
 
+    from megabot_cli.commands.own_files import own_file
     from megabot_cli.commands.relay_words import never_reached, ready_facts, status_line
     from megabot_cli.commands.serving import announce, remove_ready_file, serve_until_signal
     from megabot_cli.commands.supervisor import Supervisor
@@ -232,7 +233,8 @@ async def _serve_upstream(
                     f"another relay serves profile {each.profile!r} already: {first.url}, "
                     f"process {first.pid}; commands go to this one until it stops"
                 )
-            write_run_file(invocation.places.run, each)
+            with own_file(invocation.places.run):
+                write_run_file(invocation.places.run, each)
 
         def write_down() -> None:
             """Also after a reload, which may have named another certificate."""
@@ -314,6 +316,7 @@ def _open_relay(
     options: ServeOptions,
     known: KnownSecrets,
 ) -> Relay:
+    from megabot_cli.commands.own_files import ensure_client_token
     from megabot_cli.recording.redaction import Redactor
     from megabot_cli.relay.operations import Dumps
     from megabot_cli.relay.server import Relay
@@ -325,7 +328,7 @@ def _open_relay(
         settings.relay,
         settings.limits,
         served=served,
-        client_token=_ensure_client_token(token_file),
+        client_token=ensure_client_token(token_file),
         version=__version__,
         recorder=recorder,
         stop_on_recorder_fault=settings.recording.on_disk_full == "stop_relay",
@@ -382,21 +385,6 @@ def _reread(
     finally:
         invocation.configuration = in_force
     return reread(first, now, [each.name for each in served], gateway=gateway)
-
-
-def _ensure_client_token(file: Path) -> str:
-    """The token that local programs show where one is demanded; made at the first start."""
-    import secrets
-
-    from megabot_cli.commands.upstream import client_token
-    from megabot_cli.storage.private_files import replace_private
-
-    found = client_token(file)
-    if found is None:
-        found = secrets.token_urlsafe(32)
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(file, f"{found}\n".encode())
-    return found
 
 
 def _describe(

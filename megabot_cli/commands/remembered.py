@@ -23,6 +23,7 @@ def remembered_urls(file: Path) -> dict[str, str]:
 
 def remember_url(file: Path, profile: str, url: str | None) -> None:
     """Remember where a profile logged in; None forgets it."""
+    from megabot_cli.commands.own_files import own_file
     from megabot_cli.storage.private_files import replace_private
 
     before = remembered_urls(file)
@@ -30,8 +31,8 @@ def remember_url(file: Path, profile: str, url: str | None) -> None:
     if url is not None:
         after[profile] = url
     if after != before:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        replace_private(file, json.dumps(after, indent=1).encode())
+        with own_file(file):
+            replace_private(file, json.dumps(after, indent=1).encode())
 
 
 def chosen_profile(file: Path) -> str | None:
@@ -44,9 +45,11 @@ def chosen_profile(file: Path) -> str | None:
 
 def choose_profile(file: Path, profile: str | None) -> None:
     """Choose a profile for good; None goes back to what the configuration says."""
+    from megabot_cli.commands.own_files import own_file
     from megabot_cli.storage.private_files import replace_private
 
-    if profile is None:
-        file.unlink(missing_ok=True)
-        return
-    replace_private(file, f"{profile}\n".encode())
+    with own_file(file):
+        if profile is None:
+            file.unlink(missing_ok=True)
+        else:
+            replace_private(file, f"{profile}\n".encode())

@@ -55,3 +55,4 @@ class Case:
     remarks: tuple[str, ...] = ()
     records: bool = True  # whether recordings are made
     proxies: tuple[str, ...] = ()  # names of variables that name a proxy
+    keyring_is_off: bool = False  # PYTHON_KEYRING_BACKEND says that none is used

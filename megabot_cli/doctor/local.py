@@ -19,6 +19,7 @@ from megabot_cli.wording import counted
 _MIB = 1024 * 1024
 LEAST_BYTES = 64 * _MIB  # less than that holds nothing worth recording
 FEW_BYTES = 1024 * _MIB
+NO_KEYRING = "keyring.backends.null.Keyring"  # the library's own that keeps nothing
 
 
 async def configuration(case: Case) -> Finding:
@@ -51,7 +52,9 @@ async def permissions(case: Case) -> Finding:
     for path in (case.folders.credentials, case.folders.run):
         nearest = _nearest(path)
         if not os.access(nearest, os.W_OK | os.X_OK):
-            fix = f"chown or chmod {nearest}, or set MEGABOT_HOME to a folder of your own."
+            fix = "Set MEGABOT_HOME to a folder of your own."
+            if not os.statvfs(nearest).f_flag & os.ST_RDONLY:
+                fix = f"chown or chmod {nearest}, or set MEGABOT_HOME to a folder of your own."
             return fail(NotPermitted(f"Nothing can be written below {nearest}", fix))
     strangers = [path for path in ours if _owner(path) not in (None, os.getuid())]
     if strangers:
@@ -114,7 +117,10 @@ async def disk(case: Case) -> Finding:
         return fail(BadConfiguration(f"{folder}: {fault.strerror}", "Set recording.folder."))
     facts = {"folder": str(folder), "free_bytes": free}
     said = f"{_shown(free)} free for recordings in {folder}"
-    fix = "`megabot recordings prune` removes old ones; recording.folder names another disk."
+    fix = (
+        "`megabot recordings prune --keep-days N` removes old ones; recording.folder names "
+        "another disk."
+    )
     if free < LEAST_BYTES:
         return fail(BadConfiguration(f"Only {said}", fix), **facts)
     if free < FEW_BYTES:
@@ -136,6 +142,9 @@ def _shown(count: int) -> str:
 
 async def keyring(case: Case) -> Finding:
     """Put something harmless into the keyring, read it back, and take it out again."""
+    if case.keyring_is_off:
+        said = "none is used (PYTHON_KEYRING_BACKEND)"
+        return ok(f"{said}; credentials lie in a file that only you can read", works=False)
     try:
         await asyncio.to_thread(_try_keyring)
     except KeyringMissing as fault:
@@ -143,8 +152,7 @@ async def keyring(case: Case) -> Finding:
     except KeyringFailed as fault:
         return warn(
             f"cannot be used: {fault}; credentials lie in a file that only you can read",
-            "Unlock it; or spare each login the wait: PYTHON_KEYRING_BACKEND="
-            "keyring.backends.null.Keyring",
+            f"Unlock it; or spare each login the wait: PYTHON_KEYRING_BACKEND={NO_KEYRING}",
             works=False,
         )
     return ok("what is stored can be read again", works=True)

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 import aiohttp
+import msgspec
 
 from megabot_cli.client.connection import ARRIVING_FACTOR
 from megabot_cli.client.credentials import Credential
@@ -27,7 +28,7 @@ from megabot_cli.errors import (
     NotPermitted,
     UpstreamRefused,
 )
-from megabot_cli.wording import counted
+from megabot_cli.wording import about
 
 PINGS = 3
 PING_LIMIT_S = 5.0
@@ -44,29 +45,43 @@ async def credential(
         return ok("none needed at a socket of this machine", relay=True), None
     stored_at = await asyncio.to_thread(upstream.stored_at)
     found = await asyncio.to_thread(upstream.find_credential)
+    at_relay = reachable and await is_relay(http, endpoint)
     if found is None:
-        if reachable and await is_relay(http, endpoint):
+        if at_relay:
             said = "none needed: a relay listens there, and logs in itself"
             return ok(said, relay=True), None
         raise _none_there(upstream, endpoint, stored_at)
     if reachable:
         found = await upstream.token_source(http, found).current() or found
-    return _judge(found, stored_at, upstream), found
+    judged = _judge(found, stored_at, upstream, endpoint)
+    if at_relay:  # which may want its client token
+        facts = {**judged.facts, "relay": True}
+        said = f"{judged.message}; a relay listens there"
+        judged = msgspec.structs.replace(judged, message=said, facts=facts)
+    return judged, found
 
 
 def _none_there(upstream: Upstream, endpoint: Endpoint, stored_at: str | None) -> NotAuthenticated:
+    name = upstream.configuration.profile_name
+    what = f"Profile {name!r} has no credential for {endpoint.origin}"
+    if stored_at is not None:
+        what = f"The credential of profile {name!r} was given for another upstream"
+    return NotAuthenticated(what, _login(upstream, endpoint))
+
+
+def _login(upstream: Upstream, endpoint: Endpoint) -> str:
+    """What is typed to log in there."""
     name = upstream.configuration.profile_name
     profile = "" if name == "default" else f" -p {name}"
     elsewhere = (
         f" --url {endpoint.socket_url}" if upstream.configuration.url_is_for_this_run else ""
     )
-    what = f"Profile {name!r} has no credential for {endpoint.origin}"
-    if stored_at is not None:
-        what = f"The credential of profile {name!r} was given for another upstream"
-    return NotAuthenticated(what, f"`megabot{profile} login{elsewhere}`")
+    return f"`megabot{profile} login{elsewhere}`"
 
 
-def _judge(found: Credential, stored_at: str | None, upstream: Upstream) -> Finding:
+def _judge(
+    found: Credential, stored_at: str | None, upstream: Upstream, endpoint: Endpoint
+) -> Finding:
     kind = "an API key" if found.kind == "api_key" else "a token"
     whose = f" of {found.username}" if found.username else ""
     variable = "MEGABOT_API_KEY" if found.kind == "api_key" else "MEGABOT_TOKEN"
@@ -82,12 +97,14 @@ def _judge(found: Credential, stored_at: str | None, upstream: Upstream) -> Find
     if found.expires_at is None:
         return ok(said, **facts)
     left_s = found.expires_at - time.time()
+    fix = f"{_login(upstream, endpoint)} gets a new one."
+    if stored_at == "environment":
+        fix = f"Give {variable} a new one, or unset it to use what `megabot login` stores."
     if left_s <= 0:
-        fix = "`megabot login` gets a new one." if stored_at != "environment" else "Set a new one."
-        raise NotAuthenticated(f"The credential ended {counted(-left_s / 60, 'minute')} ago", fix)
-    said = f"{said}, good for {counted(left_s / 60, 'minute')}"
+        raise NotAuthenticated(f"The credential ended {about(-left_s)} ago", fix)
+    said = f"{said}, good for {about(left_s)}"
     if left_s < ENDS_SOON_S and found.refresh_token is None:
-        return warn(f"{said} and not renewable", "`megabot login` gets a new one.", **facts)
+        return warn(f"{said} and not renewable", fix, **facts)
     return ok(said, **facts)
 
 

@@ -8,6 +8,7 @@ tables are in memory.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
@@ -29,7 +30,6 @@ _OPERATOR_WAITS_S = 5.0
 # Between two of these the event loop has its turn.
 _PURGED_AT_ONCE = 2
 _PAGES_GIVEN_BACK = 256
-_WHEN_UNUSABLE = "Name another folder with --data, or move the file away: a new one is made."
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS secrets (
     name TEXT PRIMARY KEY, value TEXT NOT NULL
@@ -96,7 +96,7 @@ class Ledger:
             _let_go(lock)
             why = getattr(fault, "strerror", None) or fault
             raise BadConfiguration(
-                f"The data file {path} cannot be used: {why}.", _WHEN_UNUSABLE
+                f"The data file {path} cannot be used: {why}.", _what_helps(fault)
             ) from fault
         except BadConfiguration:
             _let_go(lock)
@@ -118,7 +118,7 @@ class Ledger:
             return cls(_connect(str(path), wait_s=_OPERATOR_WAITS_S), kept=True, lock=None)
         except sqlite3.Error as fault:
             raise BadConfiguration(
-                f"The data file {path} cannot be used: {fault}.", _WHEN_UNUSABLE
+                f"The data file {path} cannot be used: {fault}.", _what_helps(fault)
             ) from fault
 
     # -- users and secrets -----------------------------------------------------------------
@@ -314,6 +314,19 @@ class Ledger:
         except sqlite3.Error as fault:
             log.error("ledger.read_failed", fault=str(fault))
             return []
+
+
+def _what_helps(fault: OSError | sqlite3.Error) -> str:
+    """Where it is the disk that takes nothing, no new file is made either."""
+    if isinstance(fault, OSError):
+        full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
+    else:
+        full = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    if full:
+        return "Make room, or name another folder with --data."
+    if isinstance(fault, OSError):
+        return "Name another folder with --data."
+    return "Name another folder with --data, or move the file away: a new one is made."
 
 
 def _connect(name: str, *, wait_s: float = _WAIT_FOR_LOCK_S) -> sqlite3.Connection:

@@ -108,9 +108,9 @@ def test_no_page_is_wider_than_its_reader(width: int) -> None:
 
 
 def bash_completes(line: str) -> list[str]:
-    """What bash offers at the end of `line`."""
+    """What bash offers at the end of `line`, also to who has told it to mind unset names."""
     script = (
-        f"source {COMPLETIONS / 'megabot.bash'}; COMP_LINE=$1; COMP_POINT=${{#1}};"
+        f"set -u; source {COMPLETIONS / 'megabot.bash'}; COMP_LINE=$1; COMP_POINT=${{#1}};"
         "_megabot 2>/dev/null; printf '%s\\n' \"${COMPREPLY[@]}\""
     )
     done = subprocess.run(
@@ -278,7 +278,7 @@ relay:
 
 SHELLS = {
     "bash": (
-        f"source {COMPLETIONS / 'megabot.bash'}; cur=; COMPREPLY=(); $1;"
+        f"set -u; source {COMPLETIONS / 'megabot.bash'}; cur=; COMPREPLY=(); $1;"
         "printf '%s\\n' \"${COMPREPLY[@]}\""
     ),
     "zsh": (

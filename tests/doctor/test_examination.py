@@ -124,7 +124,10 @@ async def test_with_the_upstream_down_the_rest_is_still_told(tmp_path: Path) -> 
     failed = first_failure(findings.values())
     assert failed is not None
     assert (failed.check, failed.exit) == ("tcp", 7)
-    assert "megabot gateway" in str(failed.fix)
+    address = url.removeprefix("ws://").removesuffix("/ws")
+    assert f"`megabot gateway --listen {address}` starts one here" in str(failed.fix)
+    encrypted = await findings_of(case_at(tmp_path, url.replace("ws:", "wss:")))
+    assert "megabot gateway" not in str(encrypted["tcp"].fix)
 
 
 async def test_a_name_that_nobody_knows_stops_there(tmp_path: Path) -> None:
@@ -155,6 +158,22 @@ async def test_a_credential_that_has_ended_is_told(tmp_path: Path) -> None:
         findings = await findings_of(with_credential(case, ended))
     assert findings["login"].exit == 4
     assert "ended 10 minutes ago" in findings["login"].message
+    assert findings["login"].fix == "`megabot login` gets a new one."
+
+
+async def test_a_credential_of_a_variable_that_ended_long_ago_is_told_in_days_with_its_variable(
+    tmp_path: Path,
+) -> None:
+    async with ScriptedUpstream(greet_and_wait) as upstream:
+        case = case_at(tmp_path, upstream.url)
+        ended = Credential("jwt", "t", upstream.origin, expires_at=time.time() - 30 * 86400)
+        held = with_credential(case, ended)
+        assert held.upstream is not None
+        there = dataclasses.replace(held.upstream, stored_at=lambda: "environment")
+        findings = await findings_of(dataclasses.replace(held, upstream=there))
+    assert "ended 30 days ago" in findings["login"].message
+    assert "MEGABOT_TOKEN" in str(findings["login"].fix)
+    assert "unset it" in str(findings["login"].fix)
 
 
 async def test_a_credential_that_is_refused_is_told_by_the_socket(tmp_path: Path) -> None:

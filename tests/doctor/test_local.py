@@ -75,6 +75,8 @@ async def test_room_for_recordings_is_judged(
     finding = await local.disk(case_in(tmp_path))
     assert finding.verdict == verdict
     assert finding.facts["free_bytes"] == free
+    if finding.fix is not None:  # alone `prune` removes nothing where no limit is set
+        assert "`megabot recordings prune --keep-days N`" in finding.fix
 
 
 async def test_where_nothing_is_recorded_no_room_is_needed(tmp_path: Path) -> None:

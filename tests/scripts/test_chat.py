@@ -13,6 +13,7 @@ from tests.scripts.conftest import (
     at_a_gateway_of_her_own,
     start_gateway,
 )
+from tests.scripts.test_send_waits import GOES_ON, at_scenario
 from tests.scripts.test_terminal import echoes, ended, on_a_terminal
 from tests.support.processes import Processes, megabot
 
@@ -215,3 +216,18 @@ def test_that_the_relay_s_upstream_is_away_is_told_to_who_asks_then(
         relay.wait_for_line("link.lost")
         child.send("are you there\r")
         child.expect("reconnecting  the upstream is away: ")
+
+
+def test_who_waits_for_the_rest_when_the_line_is_up_again_is_told_how_to_stop(
+    processes: Processes, tmp_path: Path
+) -> None:
+    own = at_scenario(processes, tmp_path, GOES_ON)
+    with on_a_terminal(own, "chat", PROMPT_TOOLKIT_NO_CPR="1") as child:
+        child.expect(PROMPT)
+        child.send("hi\r")
+        child.expect("connected again; waiting for the rest, Ctrl-C stops that")
+        child.sendcontrol("c")
+        child.expect("stopped; what came is above")
+        child.expect(PROMPT)
+        child.sendcontrol("d")
+        assert ended(child)[1] == 0

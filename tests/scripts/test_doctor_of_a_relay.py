@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,11 @@ def start_relay(processes: Processes, operator: Operator, *more: str) -> Process
     return processes.start("relay", command, env=operator.environment(), typed="")
 
 
-def examine(operator: Operator, url: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def examine(
+    operator: Operator, url: str, env: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Every check by its name, and the whole."""
-    done = operator.types("doctor", "--json", "--url", url)
+    done = operator.types("doctor", "--json", "--url", url, env=env)
     facts = json.loads(done.stdout)
     return {each["check"]: each for each in facts["checks"]}, facts
 
@@ -84,8 +87,22 @@ def test_a_relay_that_wants_its_client_token_is_told_with_how_to_give_it(
     assert "MEGABOT_TOKEN" in found["socket"]["fix"]
     assert whole["exit"] == 4
     token = (stranger.home / "state" / "client-token").read_text().strip()
-    done = stranger.types("doctor", "--url", ready["url"], env={"MEGABOT_TOKEN": token})
-    assert done.returncode == 0, done.stdout
+    let_in = examine(stranger, ready["url"], env={"MEGABOT_TOKEN": token})[0]
+    assert let_in["login"]["message"].endswith("MEGABOT_TOKEN; a relay listens there")
+    assert let_in["compression"]["verdict"] == "skipped", let_in["compression"]
+    assert {each["verdict"] for each in let_in.values()} == {"ok", "skipped"}, let_in
+
+
+def test_a_login_at_a_relay_is_told_that_none_is_needed(
+    stranger: Operator, processes: Processes
+) -> None:
+    stranger.logs_in()
+    ready = start_relay(processes, stranger).ready()
+    given = ("--username", "ann", "--password-stdin")
+    done = stranger.types("login", "--url", ready["url"], *given, typed=PASSWORD)
+    assert done.returncode == 6
+    assert "a relay listens there, and logs in itself" in done.stderr
+    assert f"`megabot send --url {ready['url']}" in done.stderr
 
 
 def test_the_address_for_its_operator_is_told_with_the_one_for_clients(

@@ -68,6 +68,10 @@ def test_one_that_does_not_work_leaves_the_credential_to_a_file_soon(
     assert found["keyring"]["verdict"] == "warn"
     assert says in found["keyring"]["message"]
     assert done.returncode == 0
+    advised = found["keyring"]["fix"].rpartition(" ")[2].split("=")
+    done = stranger.types("doctor", "--json", env={**broken, advised[0]: advised[1]})
+    found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
+    assert found["keyring"]["verdict"] == "ok", found["keyring"]
     done = stranger.types(*LOGIN, "--storage", "keyring", typed=PASSWORD, env=broken)
     assert done.returncode == 12
     assert says in done.stderr

@@ -104,6 +104,16 @@ def test_a_token_for_scripts_works_from_the_environment(ann: Operator, flag: str
     assert "given by MEGABOT_TOKEN" in " ".join(examined.split())
 
 
+def test_who_logs_in_elsewhere_than_the_file_says_hears_what_takes_him_there(
+    stranger: Operator,
+) -> None:
+    (stranger.home / "config.yaml").write_text("profiles: {default: {url: 'ws://127.0.0.1:9'}}\n")
+    by_variable = stranger.types(*LOGIN, typed=PASSWORD)
+    assert "address: without MEGABOT_URL, that is used" in " ".join(by_variable.stderr.split())
+    by_flag = stranger.types(*LOGIN, "--url", stranger.url, typed=PASSWORD)
+    assert "address: without --url, that is used" in " ".join(by_flag.stderr.split())
+
+
 def test_an_api_key_logs_in(stranger: Operator) -> None:
     """The gateway gives one to the command it runs."""
     line = (
