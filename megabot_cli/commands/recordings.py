@@ -296,13 +296,13 @@ def on_pages(invocation: Invocation, name: str) -> AbstractContextManager[None]:
 
 
 def tell_unreadable(invocation: Invocation, unreadable: Sequence[Unreadable]) -> None:
-    """Name the folders of recordings that no list shows, for a loss is not to go unseen."""
+    """Name the recordings that no list shows, for a loss is not to go unseen."""
     from megabot_cli.terminal.text import safe_line
 
     for each in unreadable[:_MOST_UNREADABLE]:
         invocation.console.warn(safe_line(f"{each.name} cannot be read: {each.why}"))
     if more := unreadable[_MOST_UNREADABLE:]:
-        invocation.console.warn(f"{counted(len(more), 'more folder')} cannot be read either")
+        invocation.console.warn(f"{counted(len(more), 'more recording')} cannot be read either")
 
 
 def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:

@@ -157,7 +157,7 @@ def _sources(invocation: Invocation, names: list[str] | None) -> list[_Source]:
                 f"There are no recordings in {invocation.recordings_folder}",
                 "`megabot relay` records while it runs.",
             )
-        return [_Source(each.id, each.path, listed=True) for each in found]
+        return [_Source(each.name, each.path, listed=True) for each in found]
     sources = []
     for name in names:
         several = _all_in(invocation, Path(name)) if _is_of_several(name) else []
@@ -171,13 +171,14 @@ def _sources(invocation: Invocation, names: list[str] | None) -> list[_Source]:
 
 def _is_of_several(name: str) -> bool:
     """Whether it is a folder that holds recordings, and none itself."""
-    from megabot_cli.storage.recording_folder import recording_folders, segments_of
+    from megabot_cli.storage.recording_folder import segments_of
+    from megabot_cli.storage.recordings_list import recordings_in
 
     folder = Path(name)
     if name == "last":  # which is one, whatever else is called so
         return False
     try:
-        return folder.is_dir() and not segments_of(folder) and len(recording_folders(folder)) > 1
+        return folder.is_dir() and not segments_of(folder) and len(recordings_in(folder)) > 1
     except OSError:
         return False
 
