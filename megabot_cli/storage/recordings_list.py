@@ -83,7 +83,8 @@ def list_recordings(
             continue  # removed while we looked
         except MegabotError as fault:
             if unreadable is not None:
-                unreadable.append(Unreadable(path.name, _why(fault), _written_at(path)))
+                why = _why(fault).removeprefix(f"{path.name}: ")
+                unreadable.append(Unreadable(path.name, why, _written_at(path)))
     return newest_first(found)
 
 
@@ -320,9 +321,9 @@ def _only_recording(path: Path) -> Path:
     if len(inner) > 1:
         shown = ", ".join(map(str, inner[-_MOST_SHOWN:]))
         more = "… " if len(inner) > _MOST_SHOWN else ""
+        order = ", the newest last" if inner[0].is_dir() else ""  # of files no name tells when
         raise NotFound(
-            f"{path} holds {len(inner)} recordings.",
-            f"Name one of them, the newest last: {more}{shown}",
+            f"{path} holds {len(inner)} recordings.", f"Name one of them{order}: {more}{shown}"
         )
     return inner[0] if inner else path
 

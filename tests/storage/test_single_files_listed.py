@@ -66,6 +66,7 @@ def test_a_single_file_of_a_later_version_is_told(tmp_path: Path) -> None:
     assert list_recordings(tmp_path, unreadable) == []
     assert [(each.name, each.at) for each in unreadable] == [("later.jsonl", 5.0)]
     assert "Install a newer megabot" in unreadable[0].why
+    assert "later.jsonl" not in unreadable[0].why  # said before it
 
 
 def test_a_single_file_is_found_by_its_name_and_never_instead_of_a_folder(tmp_path: Path) -> None:
@@ -83,8 +84,10 @@ def test_a_folder_that_holds_one_single_file_stands_for_it(tmp_path: Path) -> No
     elsewhere = tmp_path / "elsewhere"
     assert find_recording(elsewhere, str(tmp_path)) == tmp_path / "one.jsonl"
     (tmp_path / "two.jsonl").write_bytes(segment_bytes(marks(2)))
-    with pytest.raises(NotFound, match="holds 2 recordings"):
+    with pytest.raises(NotFound, match="holds 2 recordings") as told:
         find_recording(elsewhere, str(tmp_path))
+    named = f"{tmp_path / 'one.jsonl'}, {tmp_path / 'two.jsonl'}"
+    assert told.value.hint == f"Name one of them: {named}"
 
 
 def test_a_single_file_is_never_pruned(tmp_path: Path) -> None:
