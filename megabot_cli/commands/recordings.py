@@ -7,6 +7,7 @@ in which one recording lies stands for that one.
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from megabot_cli.storage.record_reader import RecordReader
     from megabot_cli.storage.recordings_list import Unreadable
     from megabot_cli.storage.verification import Verification
+
+    Choosing = Callable[[RecordReader, Selection], Iterator[tuple[Record, bytes]]]
 
 EXAMPLES = (
     ("megabot recordings list", "What there is, newest first"),
@@ -112,16 +115,16 @@ def show(
         started_at = started_at_s(reader)
         is_any = False
 
-        def chosen() -> Iterator[tuple[Record, bytes]]:
+        def chosen(choosing: Choosing) -> Iterator[tuple[Record, bytes]]:
             nonlocal is_any
-            choosing = choose_with_answers if conversation else choose
             for each in choosing(reader, wanted):
                 is_any = True
                 yield each
 
         if conversation:
             cuts = wanted.may_cut_answers
-            _show_conversation(invocation, chosen(), started_at, cuts=cuts, chooses=chooses)
+            turns = chosen(choose_with_answers)
+            _show_conversation(invocation, turns, started_at, cuts=cuts, chooses=chooses)
         else:
             printer = RecordPrinter(
                 invocation.console,
@@ -130,8 +133,9 @@ def show(
                 assemble=assemble,
                 cuts_answers=wanted.may_cut_answers,
                 layout=laid_out,
+                chosen_as_shown=True,
             )
-            for record, line in chosen():
+            for record, line in chosen(partial(choose, leaves_out=printer.leaves_out)):
                 printer.show(record, started_at + record.t / 1e6, line)
             printer.end()
         for warning in reader.warnings:
@@ -296,13 +300,13 @@ def on_pages(invocation: Invocation, name: str) -> AbstractContextManager[None]:
 
 
 def tell_unreadable(invocation: Invocation, unreadable: Sequence[Unreadable]) -> None:
-    """Name the folders of recordings that no list shows, for a loss is not to go unseen."""
+    """Name the recordings that no list shows, for a loss is not to go unseen."""
     from megabot_cli.terminal.text import safe_line
 
     for each in unreadable[:_MOST_UNREADABLE]:
         invocation.console.warn(safe_line(f"{each.name} cannot be read: {each.why}"))
     if more := unreadable[_MOST_UNREADABLE:]:
-        invocation.console.warn(f"{counted(len(more), 'more folder')} cannot be read either")
+        invocation.console.warn(f"{counted(len(more), 'more recording')} cannot be read either")
 
 
 def at_once(invocation: Invocation, name: str) -> AbstractContextManager[None]:

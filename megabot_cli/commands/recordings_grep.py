@@ -82,16 +82,27 @@ def grep(
     if count or names:
         wanted = msgspec.structs.replace(wanted, around=0, limit=1 if names else wanted.limit)
     form: Any = invocation.output
-    printer = None
-    if not (count or names):
-        laid_out = layout(fields, template, form)
-        printer = RecordPrinter(invocation.console, form, events=events, layout=laid_out)
+    # What is counted is what would be shown.
+    printer = RecordPrinter(
+        invocation.console,
+        form,
+        events=events,
+        layout=None if count or names else layout(fields, template, form),
+        chosen_as_shown=True,
+    )
     sources = _sources(invocation, recordings)
     found = 0
     counts: dict[str, int] = {}
     for name, source, listed in sources:
         try:
-            here = _search(invocation, source, wanted, printer, named=len(sources) > 1)
+            here = _search(
+                invocation,
+                source,
+                wanted,
+                printer,
+                shows=not (count or names),
+                named=len(sources) > 1,
+            )
         except NotFound as fault:
             if not listed:
                 raise
@@ -157,7 +168,7 @@ def _sources(invocation: Invocation, names: list[str] | None) -> list[_Source]:
                 f"There are no recordings in {invocation.recordings_folder}",
                 "`megabot relay` records while it runs.",
             )
-        return [_Source(each.id, each.path, listed=True) for each in found]
+        return [_Source(each.name, each.path, listed=True) for each in found]
     sources = []
     for name in names:
         several = _all_in(invocation, Path(name)) if _is_of_several(name) else []
@@ -171,13 +182,14 @@ def _sources(invocation: Invocation, names: list[str] | None) -> list[_Source]:
 
 def _is_of_several(name: str) -> bool:
     """Whether it is a folder that holds recordings, and none itself."""
-    from megabot_cli.storage.recording_folder import recording_folders, segments_of
+    from megabot_cli.storage.recording_folder import segments_of
+    from megabot_cli.storage.recordings_list import recordings_in
 
     folder = Path(name)
     if name == "last":  # which is one, whatever else is called so
         return False
     try:
-        return folder.is_dir() and not segments_of(folder) and len(recording_folders(folder)) > 1
+        return folder.is_dir() and not segments_of(folder) and len(recordings_in(folder)) > 1
     except OSError:
         return False
 
@@ -203,8 +215,9 @@ def _search(
     invocation: Invocation,
     source: Path | str,
     wanted: Selection,
-    printer: RecordPrinter | None,
+    printer: RecordPrinter,
     *,
+    shows: bool,
     named: bool,
 ) -> int:
     """Show what is wanted of one recording; return how much that was."""
@@ -215,8 +228,8 @@ def _search(
     with open_source(invocation, source) as reader, at_once(invocation, str(source)):
         header = reader.header
         started_at = unix_time(header.started_at if header else "")
-        for record, line in choose(reader, wanted):
-            if printer is not None:
+        for record, line in choose(reader, wanted, printer.leaves_out):
+            if shows:
                 if named and not found and printer.for_people:
                     title = (header and header.recording) or str(source)
                     invocation.console.line(invocation.console.paint(safe_line(title), "bold"))

@@ -38,9 +38,10 @@ def list_recordings(
 ) -> None:
     """List the recordings there are.
 
-    Of a folder those in it are listed; a recording by itself is named by its id or the beginning
-    of one, last, or a path. What lies elsewhere than `recording.folder` is listed by its path.
-    Ends with the code of the first of several places that cannot be listed, after the others.
+    Of a folder those in it are listed, also single files (.jsonl, .jsonl.gz, .jsonl.zst) that
+    `cut`, `merge` or `sanitize` wrote there; a recording by itself is named by its id or the
+    beginning of one, last, or a path. What lies elsewhere than `recording.folder` is listed by its
+    path. Ends with the code of the first of several places that cannot be listed, after the others.
     """
     from megabot_cli.storage.recordings_list import list_recordings as all_in
     from megabot_cli.storage.recordings_list import newest_first, recordings_at
@@ -87,7 +88,7 @@ def _print_table(invocation: Invocation, found: list[RecordingInfo]) -> None:
     own = invocation.recordings_folder
     rows = [
         (
-            each.id if each.path.parent == own else str(each.path),
+            each.name if each.path.parent == own else str(each.path),
             date_and_time(unix_time(each.started_at)) if each.started_at else "unknown",
             "live" if each.live else "clean" if each.clean else "unclean",
             format_duration(each.duration_s),

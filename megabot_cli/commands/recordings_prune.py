@@ -47,7 +47,8 @@ def prune(
 ) -> None:
     """Remove recordings that have been kept long enough.
 
-    Whole sealed segments go, the oldest first; what is being written stays. Without limits
+    Whole sealed segments go, the oldest first; what is being written stays, and so do single
+    files beside them, as `recordings cut` writes: those are yours. Without limits
     here, recording.keep_days and recording.keep_bytes hold.
     """
     from megabot_cli.storage.retention import kept_segments, outlived, remove

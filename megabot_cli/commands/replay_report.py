@@ -68,17 +68,16 @@ def _show_differences(console: Console, report: ReplayReport, width: int) -> Non
     from megabot_cli.terminal.side_by_side import side_by_side
     from megabot_cli.terminal.text import safe_line, wrap
 
-    for difference in report.differences[:MOST_SHOWN]:
-        verdict = difference.verdict.replace("_", " ")
-        title = f"record {difference.n}, {difference.type}: {verdict}, {difference.detail}"
+    told = report.titled_differences()
+    for title, difference in told[:MOST_SHOWN]:
         console.line()
         for line in wrap(safe_line(title), width).split("\n"):
             console.line(console.paint(line, "bold"))
         texts = difference.recorded, difference.replayed
         for line in side_by_side(console, *texts, ("recorded", "now"), width):
             console.line(line)
-    if len(report.differences) > MOST_SHOWN:
-        console.line(f"… and {len(report.differences) - MOST_SHOWN} more (--json)")
+    if len(told) > MOST_SHOWN:
+        console.line(f"… and {len(told) - MOST_SHOWN} more (--json)")
 
 
 def write_files(

@@ -18,6 +18,7 @@ from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.literals import Literals, ending_in_record, in_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.segment_index import FIELDS
+from megabot_cli.recording.word_search import seeker, text_to_find
 
 MESSAGES_AND_LOSSES = ("message", "inject", "gap", "drop", "fault")
 _OF_EVENTS = frozenset({"kind", "code", "reason", "by", "note", "lost", "lost_bytes"})
@@ -30,8 +31,8 @@ class Selection(msgspec.Struct, frozen=True):
 
     `types` and `kinds` are globs (`chat_*`). `sessions`, `clients`, `links` and `ids` are too,
     or whole ids, or at least six characters that an id ends with, as lines show it. `grep` is
-    a regular expression sought in the payload, or in the note or reason of what has none, `where`
-    a condition (CEL) over the record.
+    a regular expression sought in the payload (`word_search`), or in the note or reason of what
+    has none, `where` a condition (CEL) over the record.
     `from_us` and `until_us` are microseconds since the recording began, the first inclusive,
     the second not; `begin` and `until` are the same as places that people name. `limit` counts
     records that are wanted; with each of them `around` records before and after it are given
@@ -95,12 +96,15 @@ class Selection(msgspec.Struct, frozen=True):
         """Whether one record is wanted. For many, `matcher` is quicker."""
         return Matcher(self).matches(record)
 
-    def chooser(self, started_at_s: float = 0.0) -> Chooser:
+    def chooser(
+        self, started_at_s: float = 0.0, leaves_out: Callable[[Record], bool] | None = None
+    ) -> Chooser:
         """Compile the selection for the records of one recording, one after the other.
 
-        `started_at_s` is when it began, in Unix seconds: wall times are counted from it.
+        `started_at_s` is when it began, in Unix seconds: wall times are counted from it. What
+        `leaves_out` is true of is not wanted, though all else holds.
         """
-        return Chooser(self, started_at_s)
+        return Chooser(self, started_at_s, leaves_out)
 
 
 class Matcher:
@@ -172,8 +176,8 @@ class Matcher:
             yield self._about("kind", _like("kind", wanted.kinds))
         if wanted.grep is not None:
             self._fields |= {"data", "note", "reason"}
-            search = expression(wanted.grep, "--grep").search
-            yield lambda record: search(_words_of(record)) is not None
+            is_found = seeker(expression(wanted.grep, "--grep"))
+            yield lambda record: is_found(_words_of(record))
         if self._where is not None:
             self._fields |= self._where.record_fields
             yield self._where.holds
@@ -202,8 +206,8 @@ class Matcher:
         found.append(in_record("user", *wanted.users))
         if not any(map(_is_glob, wanted.types)):
             found.append(in_record("type", *wanted.types))
-        if wanted.grep is not None and re.escape(wanted.grep).replace("\\ ", " ") == wanted.grep:
-            found.append(Literals((wanted.grep,), in_payload=False))
+        if wanted.grep is not None and (text := text_to_find(wanted.grep)) is not None:
+            found.append(Literals((text,), in_payload=False))
         if self._where is not None:
             found += self._where.literals()
         found = sorted(
@@ -221,8 +225,14 @@ class Chooser:
     without what stands around it.
     """
 
-    def __init__(self, selection: Selection, started_at_s: float) -> None:
+    def __init__(
+        self,
+        selection: Selection,
+        started_at_s: float,
+        leaves_out: Callable[[Record], bool] | None = None,
+    ) -> None:
         self.matcher = selection.matcher()
+        self._leaves_out = leaves_out
         self._begin = selection.begin.settled(started_at_s) if selection.begin else None
         self._until = selection.until.settled(started_at_s) if selection.until else None
         self._begun = self._begin is None
@@ -292,6 +302,8 @@ class Chooser:
 
     def _wanted(self, record: Record) -> bool:
         if not self.matcher.matches(record):
+            return False
+        if self._leaves_out is not None and self._leaves_out(record):
             return False
         self.chosen += 1
         if self._limit is not None and self.chosen >= self._limit and not self._around:

@@ -359,7 +359,11 @@ class Reading:
 
 
 def _doubt_tools(context: list[RecordedMessage]) -> None:
-    """What is answered only after a tool's result, which is not sent, is not answered."""
+    """What is answered only after a tool's result, which is not sent, is not answered.
+
+    By the order: which call a result is for (`_without_result`) only what came would tell, and
+    of a context that is read by itself nothing of that is read.
+    """
     asked: dict[str, RecordedMessage] = {}
     for message in context:
         if message.held_back is None:

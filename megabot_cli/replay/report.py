@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +81,19 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     def compared(self) -> int:
         return self.same + self.same_shape + self.different + self.missing + self.extra
 
+    def titled_differences(self) -> list[tuple[str, Difference]]:
+        """The differences, each with what to read above it; what came the same in several rounds
+        is one."""
+        return [
+            (
+                f"record {each.n}, {each.type or 'no type'}: {each.verdict.replace('_', ' ')}, "
+                + each.detail
+                + (f" ({times} times)" if times > 1 else ""),
+                each,
+            )
+            for each, times in Counter(self.differences).items()
+        ]
+
     def as_dict(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)
         return fields
@@ -107,16 +121,13 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
         lines += [
             f"varies     {path}, in {counted(n, 'answer')}" for path, n in self.varying.items()
         ]
-        for difference in self.differences[:MOST_SHOWN] if differences else ():
-            verdict = difference.verdict.replace("_", " ")
-            lines.append(
-                f"record {difference.n}, {difference.type or 'no type'}: "
-                f"{verdict}, {difference.detail}"
-            )
+        told = self.titled_differences() if differences else []
+        for title, difference in told[:MOST_SHOWN]:
+            lines.append(title)
             lines.append(f"  recorded  {difference.recorded}")
             lines.append(f"  now       {difference.replayed}")
-        if differences and len(self.differences) > MOST_SHOWN:
-            lines.append(f"… and {len(self.differences) - MOST_SHOWN} more")
+        if len(told) > MOST_SHOWN:
+            lines.append(f"… and {len(told) - MOST_SHOWN} more")
         return lines + [f"note: {warning}" for warning in self.warnings]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from megabot_cli.recording.block_choice import BlockChoice
@@ -14,14 +14,20 @@ from megabot_cli.storage.recording_reader import RecordingReader
 from megabot_cli.storage.segment_reader import Wanted
 
 
-def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, bytes]]:
+def choose(
+    reader: RecordReader,
+    wanted: Selection,
+    leaves_out: Callable[[Record], bool] | None = None,
+) -> Iterator[tuple[Record, bytes]]:
     """Give each record that is wanted with its line, and stop where no other can be.
+
+    What `leaves_out` is true of is neither given nor counted; it is asked in order.
 
     Where the words name texts that must stand in a line, only such lines are looked at, and of
     a line only the fields that the words ask for: then the reader does not know of what is bad
     elsewhere. A mark that was named and is not there is among its warnings at the end.
     """
-    chooser = wanted.chooser(started_at_s(reader))
+    chooser = wanted.chooser(started_at_s(reader), leaves_out)
     blocks = chooser.blocks()
     if chooser.looks_at_order:
         for record, line in read_from(reader, chooser.begin, blocks=blocks):
@@ -31,10 +37,13 @@ def choose(reader: RecordReader, wanted: Selection) -> Iterator[tuple[Record, by
         reader.warnings.extend(warnings_of(chooser))
         return
     left = wanted.limit
+    matching = _matching(reader, chooser.matcher, blocks)
+    if leaves_out is not None:
+        matching = (each for each in matching if not leaves_out(each[0]))
     if left is None:
-        yield from _matching(reader, chooser.matcher, blocks)
+        yield from matching
         return
-    for chosen in _matching(reader, chooser.matcher, blocks):
+    for chosen in matching:
         yield chosen
         left -= 1
         if left <= 0:

@@ -19,6 +19,9 @@ _MOST_LOOKED_AT = 100
 _LOOKS_AGAIN = 2
 _LOOKS_FOR_LIFE = 4
 _HELD_BY_THEN_S = 0.02
+_FILES = (".jsonl", ".jsonl.gz", ".jsonl.zst")
+_HEADER = re.compile(rb'\s*\{\s*"format"\s*:\s*"megabot-recording"')
+_HEADER_BYTES = 128
 _SEGMENT = re.compile(r"(?P<number>\d{6,9})\.jsonl(?P<ending>\.part|\.gz|\.zst)?\Z")
 
 
@@ -118,6 +121,35 @@ def is_sealed(recording: Path) -> bool:
 def recording_folders(folder: Path) -> list[Path]:
     """The folders in `folder` that hold a recording we may read, by name: ids sort by time."""
     return [path for path in _subfolders(folder) if _holds_segments(path)]
+
+
+def recording_files(folder: Path) -> list[Path]:
+    """The single files in `folder` that hold a recording, as `recordings cut` writes them, by
+    name; none in the folder of a recording, whose files are its segments.
+
+    They are known by how they begin, and by their ending: what else lies there is not opened.
+    """
+    try:
+        if not folder.is_dir() or segments_of(folder):
+            return []
+        with os.scandir(folder) as entries:
+            names = sorted(
+                entry.name
+                for entry in entries
+                if entry.name.endswith(_FILES) and entry.is_file(follow_symlinks=False)
+            )
+    except OSError:
+        return []
+    return [folder / name for name in names if _has_our_header(folder / name)]
+
+
+def _has_our_header(file: Path) -> bool:
+    """Whether a file begins as a recording does, of whatever version."""
+    try:
+        with open_source(file) as source:
+            return _HEADER.match(source.read(_HEADER_BYTES)) is not None
+    except (OSError, MegabotError):
+        return False
 
 
 def _holds_segments(folder: Path) -> bool:

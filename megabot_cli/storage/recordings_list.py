@@ -21,6 +21,7 @@ from megabot_cli.storage.line_source import cannot_read
 from megabot_cli.storage.recording_folder import (
     is_live,
     name_now,
+    recording_files,
     recording_folders,
     segments_of,
 )
@@ -54,10 +55,15 @@ class RecordingInfo(msgspec.Struct, frozen=True):
     live: bool
     made_at: str = ""
 
+    @property
+    def name(self) -> str:
+        """What it is called in its folder: a file often has the id of what it was made of."""
+        return self.path.name if self.path.is_file() else self.id
+
 
 class Unreadable(msgspec.Struct, frozen=True):
-    """A folder of segments that cannot be read as a recording, and why; `at` is when something
-    was written there last (Unix time)."""
+    """A recording, the folder of its segments or one file, that cannot be read, and why; `at` is
+    when something was written there last (Unix time)."""
 
     name: str
     why: str
@@ -67,22 +73,33 @@ class Unreadable(msgspec.Struct, frozen=True):
 def list_recordings(
     folder: Path, unreadable: list[Unreadable] | None = None
 ) -> list[RecordingInfo]:
-    """The recordings in `folder`, newest first. What cannot be read as one is left out, and
-    put among the `unreadable`."""
+    """The recordings in `folder`, newest first: folders of segments, and single files. What
+    cannot be read as one is left out, and put among the `unreadable`."""
     found = []
-    for path in recording_folders(folder):
+    for path in recordings_in(folder):
         try:
             found.append(describe_recording(path))
         except (NotFound, FileNotFoundError):
             continue  # removed while we looked
         except MegabotError as fault:
             if unreadable is not None:
-                unreadable.append(Unreadable(path.name, _why(fault), _written_at(path)))
+                why = _why(fault).removeprefix(f"{path.name}: ")
+                unreadable.append(Unreadable(path.name, why, _written_at(path)))
     return newest_first(found)
 
 
+def recordings_in(folder: Path) -> list[Path]:
+    """The paths of the recordings in `folder`, unread: single files first, then folders."""
+    return recording_files(folder) + recording_folders(folder)
+
+
 def newest_first(found: Iterable[RecordingInfo]) -> list[RecordingInfo]:
-    return sorted(found, key=lambda info: (_unix_time(info.made_at), info.id), reverse=True)
+    """Of what began at one time, a folder of segments before a file that was made of it."""
+    return sorted(found, key=_age, reverse=True)
+
+
+def _age(info: RecordingInfo) -> tuple[float, bool, str]:
+    return _unix_time(info.made_at), info.path.is_dir(), info.id
 
 
 def recordings_at(
@@ -109,7 +126,8 @@ def recordings_at(
 
 def _written_at(recording: Path) -> float:
     with contextlib.suppress(OSError):
-        return max(segment.stat().st_mtime for segment in segments_of(recording))
+        segments = segments_of(recording) if recording.is_dir() else [recording]
+        return max(segment.stat().st_mtime for segment in segments)
     return 0.0
 
 
@@ -266,6 +284,8 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
     if name == "last":
         return _newest(folder, unreadable)
     names = [path.name for path in recording_folders(folder)]
+    if not any(each.startswith((name, f"rec_{name}")) for each in names):
+        names = [path.name for path in recording_files(folder)]
     if name not in names and _holds_recordings(Path(name)):
         return _only_recording(Path(name))
     found = [each for each in names if each == name] or [
@@ -284,23 +304,26 @@ def find_recording(folder: Path, name: str, unreadable: list[Unreadable] | None 
 def _holds_recordings(path: Path) -> bool:
     """Whether it is the folder of a recording, or of some."""
     try:
-        return path.is_dir() and bool(segments_of(path) or recording_folders(path))
+        return path.is_dir() and bool(segments_of(path) or recordings_in(path))
     except OSError:
         return False
 
 
 def _only_recording(path: Path) -> Path:
-    """The one recording in a folder of recordings; whatever else has that path, as it is."""
+    """The one recording in a folder of recordings, of which single files count where there is
+    nothing else; whatever else has that path, as it is."""
     try:
-        inner = recording_folders(path) if path.is_dir() and not segments_of(path) else []
+        inner = []
+        if path.is_dir() and not segments_of(path):
+            inner = recording_folders(path) or recording_files(path)
     except OSError:
         return path  # who opens it tells why
     if len(inner) > 1:
         shown = ", ".join(map(str, inner[-_MOST_SHOWN:]))
         more = "… " if len(inner) > _MOST_SHOWN else ""
+        order = ", the newest last" if inner[0].is_dir() else ""  # of files no name tells when
         raise NotFound(
-            f"{path} holds {len(inner)} recordings.",
-            f"Name one of them, the newest last: {more}{shown}",
+            f"{path} holds {len(inner)} recordings.", f"Name one of them{order}: {more}{shown}"
         )
     return inner[0] if inner else path
 
@@ -317,6 +340,6 @@ def _newest(folder: Path, unreadable: list[Unreadable] | None) -> Path:
 
 
 def _what_there_is(folder: Path) -> str:
-    if recording_folders(folder):
+    if recordings_in(folder):
         return "`megabot recordings list` shows those there are; `last` is the newest."
     return f"{folder} holds none yet: {RECORDS}"

@@ -283,7 +283,8 @@ class SegmentReader:
     def _tear(self, line: Line) -> None:
         self.torn_bytes = line.size
         if not line.offset and not line.size:
-            self._warn(f"{self.name}: empty, not even a header is in it")
+            empty = "nothing could be unpacked" if is_compressed(self._file) else "empty"
+            self._warn(f"{self.name}: {empty}, not even a header is in it")
             return
         where = f"at byte {line.offset}"
         if is_compressed(self._file):  # where that is in the file nobody can tell

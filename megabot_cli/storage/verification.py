@@ -8,7 +8,6 @@ from typing import Final, Literal
 
 import msgspec
 
-from megabot_cli.errors import BadData
 from megabot_cli.recording.derived_header import HOLES
 from megabot_cli.recording.format_v1 import End, encode_record
 from megabot_cli.recording.held_streams import HeldStreams, Ready
@@ -157,7 +156,7 @@ class _Check:
         has_messages = reader.form != "jsonl"
         for record in reader.as_they_stand():
             found.records += 1
-            # Any JSON object a line could be one; a file of which none says its type is none.
+            # Any JSON object may have travelled; where none tells its type people should know.
             has_messages = has_messages or record.type is not None or (record.data or "")[:1] != "{"
             found.duration_s = record.t / 1e6
             self._count(record)
@@ -171,10 +170,7 @@ class _Check:
         found.bad_lines, found.torn_bytes = reader.bad_lines, reader.torn_bytes
         found.clean = reader.clean
         if found.records and not has_messages:
-            raise BadData(
-                f"{found.path} holds no messages: none of its objects has a type.",
-                "`megabot recordings list` shows the recordings there are.",
-            )
+            self._problem(f"{reader.name}: none of its objects has a type; are they messages?")
         for warning in reader.warnings:
             self._problem(warning)
 

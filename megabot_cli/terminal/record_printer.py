@@ -11,6 +11,7 @@ from megabot_cli.protocol.envelope import Head, HeadMetadata, open_envelope
 from megabot_cli.protocol.messages import ChatStream
 from megabot_cli.protocol.streams import StreamTable, joined_in
 from megabot_cli.recording.layout import Layout
+from megabot_cli.recording.passed_on import PassedOnGreetings
 from megabot_cli.recording.record import Record
 from megabot_cli.terminal.console import Console
 from megabot_cli.terminal.text import safe_json, safe_line, safe_text
@@ -29,7 +30,8 @@ class RecordPrinter:
     Without `events`, losses are told on stderr. `assemble` shows the chunks of one answer
     as one text that grows, says how many are missing, and leaves out the message that repeats
     it at the end; with `cuts_answers` some may not be among the records that were chosen. `layout`
-    says what is shown of each instead.
+    says what is shown of each instead. With `chosen_as_shown` all that is given is shown: who
+    chose has asked `leaves_out`.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class RecordPrinter:
         assemble: bool = False,
         cuts_answers: bool = False,
         layout: Layout | None = None,
+        chosen_as_shown: bool = False,
     ) -> None:
         self._console = console
         self._form = form
@@ -50,7 +53,12 @@ class RecordPrinter:
         self._answers: Answers | None = None
         if assemble and layout is None:
             self._answers = Answers(console, self._lines, cuts_answers=cuts_answers)
-        self._greeted: str | None = None  # the session that the upstream greeted last
+        self.leaves_out: Callable[[Record], bool] | None = None
+        """Whether a record is left out though it was chosen, asked of each in order; None: none is.
+        """
+        if self.for_people and layout is None and not events:
+            self.leaves_out = PassedOnGreetings().is_one
+        self._looks = self.leaves_out is not None and not chosen_as_shown
         self._write = self._writer(form)
         if form == "wide":
             console.width = None
@@ -83,7 +91,7 @@ class RecordPrinter:
             if self._answers.take(record, at, source):
                 return
             self._answers.step_aside()
-        if record.type == "connection_established" and self._is_passed_on(record):
+        if self._looks and self.leaves_out is not None and self.leaves_out(record):
             return
         self._write(record, at, line, source)
 
@@ -97,16 +105,6 @@ class RecordPrinter:
                 write(line(record, at))
             else:
                 show(record, at)
-
-    def _is_passed_on(self, record: Record) -> bool:
-        """Whether a greeting says to the client what the upstream said to the relay just now:
-        both were sent, and people need it once."""
-        if record.kind == "message":
-            self._greeted = record.session
-        passed_on = record.kind == "inject" and record.session == self._greeted is not None
-        if passed_on:
-            self._greeted = None
-        return passed_on and not self._events and self.for_people and self._layout is None
 
     def end(self) -> None:
         """End a line that an unfinished answer left open."""

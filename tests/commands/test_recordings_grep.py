@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from megabot_cli import app
 from megabot_cli.commands import recordings_grep
+from megabot_cli.recording.record import Record
+from tests.storage.conftest import segment_bytes
 
 SEALED = Path(__file__).parents[1] / "golden" / "recording_1_0" / "sealed"
 
@@ -42,3 +45,39 @@ def test_a_folder_of_recordings_is_looked_through_with_all_of_them(
     assert app.main(["rec", "grep", "", str(folder), "--names"]) == 0
     found = capsys.readouterr().out.splitlines()
     assert sorted(found) == [str(folder / "rec_1"), str(folder / "rec_2")]
+
+
+@pytest.mark.parametrize("where", [[], ["--from", "n=1"]])
+def test_as_many_are_counted_as_lines_are_shown_though_a_greeting_was_passed_on(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    where: list[str],
+) -> None:
+    monkeypatch.setenv("MEGABOT_HOME", str(tmp_path / "home"))
+    named = "connection_established"
+    text = json.dumps({"type": named, "payload": {"session_id": "sess_1"}})
+    kinds = ["message", "inject", "inject", "message", "inject", "message"]
+    records = [
+        Record(
+            n=n, t=n, kind=kind, direction="to_client", session="sess_1", type=named, data=text,
+        )
+        for n, kind in enumerate(kinds, 1)
+    ]  # fmt: skip
+    path = tmp_path / "one.jsonl"
+    path.write_bytes(segment_bytes(records))
+
+    def lines(*words: str) -> list[str]:
+        assert app.main(["rec", *words, *where]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    assert len(lines("show", str(path))) == 4
+    assert len(lines("show", str(path), "--limit", "3")) == 3
+    assert lines("show", str(path), "--limit", "3") == lines("show", str(path))[:3]
+    assert len(lines("grep", "sess", str(path))) == 4
+    assert lines("grep", "sess", str(path), "--count") == ["4"]
+    assert lines("grep", "sess", str(path), "--count", "--limit", "3") == ["3"]
+    # A program gets all that was sent, and so it does with events.
+    assert len(lines("show", str(path), "--json", "--limit", "3")) == 3
+    assert json.loads(lines("grep", "sess", str(path), "--count", "-o", "jsonl")[0])["count"] == 6
+    assert lines("grep", "sess", str(path), "--count", "--events") == ["6"]

@@ -141,7 +141,7 @@ async def test_a_talk_with_tools_replays_twice_with_the_same_verdicts(
             conversation = read_conversation(reader, options)
         two_rounds = await Replay(conversation, options, endpoint.new_client).play(2)
         again = await replay(path, endpoint.new_client, options)
-    verdicts = [(case.name, case.verdict) for case in two_rounds.cases]
+    verdicts = [(case.name.removesuffix(", round 2"), case.verdict) for case in two_rounds.cases]
     assert verdicts[: again.compared] == verdicts[again.compared :]
     assert (two_rounds.report.same, two_rounds.report.failed) == (2 * again.same, 0)
     assert again.passed

@@ -266,10 +266,10 @@ def test_11_when_the_message_is_not_valid(ann: Operator) -> None:
 
 
 def test_11_when_a_recording_is_none(ann: Operator, tmp_path: Path) -> None:
-    (tmp_path / "x.jsonl").write_text("{}\n")
+    (tmp_path / "x.jsonl").write_text("[]\n")
     done = ann.types("recordings", "verify", str(tmp_path / "x.jsonl"))
     assert done.returncode == 11
-    assert "holds no messages" in done.stderr
+    assert "nor messages one a line" in done.stderr
 
 
 def test_12_when_the_configuration_is_wrong(stranger: Operator) -> None:

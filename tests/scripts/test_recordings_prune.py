@@ -83,3 +83,22 @@ def test_prune_of_many_leaves_what_is_written_and_what_a_reader_has_open(
             "rec_live",
         ]
         assert read.read() == whole
+
+
+def test_single_files_that_an_operator_made_are_listed_searched_and_never_pruned(
+    stranger: Operator,
+) -> None:
+    kept = stranger.home / "recordings"
+    shutil.copytree(SEALED, kept / "rec_whole")
+    part = kept / "part.jsonl"
+    assert stranger.types("rec", "cut", "last", str(part), "--limit", "3").returncode == 0
+    listed = stranger.types("rec", "list").stdout.splitlines()[1:]
+    assert [line.split()[0].startswith("rec_") for line in listed] == [True, False]
+    assert listed[1].split()[0] == "part.jsonl"
+    paths = stranger.types("rec", "list", str(kept), "--fields", "path").stdout.splitlines()
+    assert paths == [str(kept / "rec_whole"), str(part)]
+    assert stranger.types("rec", "verify", "part.jsonl").returncode == 0
+    names = stranger.types("rec", "grep", "", "--names").stdout.splitlines()
+    assert names[0] == "part.jsonl"
+    assert stranger.types("rec", "prune", "--keep-bytes", "0", "--yes").returncode == 0
+    assert [each.name for each in kept.iterdir()] == ["part.jsonl"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import xml.etree.ElementTree as ET
@@ -84,6 +85,16 @@ def test_junit_fails_where_the_replay_does_and_only_there(ann: Operator, tmp_pat
     assert (done.returncode, counts_in(report)[1:]) == (13, ("1", "0")), done.stderr
     done = ann.types(*line, "--max-lateness", "1h")
     assert (done.returncode, counts_in(report)[1:]) == (0, ("0", "0")), done.stderr
+
+
+def test_junit_has_a_name_for_each_round_of_each_answer(ann: Operator, tmp_path: Path) -> None:
+    said, report = asked(tmp_path / "said.jsonl", "first", "second"), tmp_path / "report.xml"
+    line = ("replay", str(said), *LEAST, "--expect", "none", "--junit", str(report))
+    assert ann.types(*line).returncode == 0
+    alone = re.findall('name="(record [^"]+)"', report.read_text())
+    assert ann.types(*line, "--runs", "3").returncode == 0
+    names = re.findall('name="(record [^"]+)"', report.read_text())
+    assert names == [*alone, *(f"{name}, round {n}" for n in (2, 3) for name in alone)]
 
 
 @pytest.mark.parametrize("flags", [("--junit",), ("--runs", "2", "--write-ignore")])

@@ -203,3 +203,14 @@ def test_a_torn_last_line_in_a_pipe_is_told_by_its_byte(tmp_path: Path, whole_he
             sum(len(list(block)) for part in reader.segments() for block in part.in_blocks()) == 8
         )
         assert torn in reader.warnings[-1]
+
+
+def test_a_frame_that_ends_too_early_to_be_unpacked_is_not_told_as_an_empty_file(
+    tmp_path: Path,
+) -> None:
+    whole = zstandard.compress(segment([1] * 500))
+    path = tmp_path / "000001.jsonl.zst"
+    path.write_bytes(whole[: len(whole) // 2])
+    with open_recording(path) as reader:
+        assert list(reader) == []
+    assert reader.warnings[0].endswith("nothing could be unpacked, not even a header is in it")

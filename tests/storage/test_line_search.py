@@ -196,6 +196,20 @@ def test_a_foreign_recorder_may_write_spaces_and_escapes(tmp_path: Path) -> None
         assert len(list(choose(reader, Selection(types=("error",))))) == 2
 
 
+@pytest.mark.parametrize("pattern", ["café", "caf[é]", "😀", "(é|è) 😀"])
+def test_letters_beyond_ascii_are_found_as_they_are_and_as_escapes(
+    tmp_path: Path, pattern: str
+) -> None:
+    texts = [
+        json.dumps({"text": text}, ensure_ascii=as_escapes)
+        for text in ("un café 😀", "a coffee")
+        for as_escapes in (True, False)
+    ]
+    records = [Record(n=n, t=0, kind="message", data=text) for n, text in enumerate(texts, 1)]
+    with open_recording(write(tmp_path / "000001.jsonl", records)) as reader:
+        assert [each.n for each, _ in choose(reader, Selection(grep=pattern))] == [1, 2]
+
+
 def test_a_torn_end_and_bad_lines_are_told_where_every_line_is_looked_at(tmp_path: Path) -> None:
     path = write(tmp_path / "000001.jsonl", [Record(n=1, t=0, kind="message", type="a")])
     path.write_bytes(path.read_bytes() + b"nonsense\n" + b'{"n":2,"t":1,"ki')

@@ -205,3 +205,15 @@ def test_a_secret_in_pieces_is_found_in_a_har_file(tmp_path: Path) -> None:
     messages = [chunk(JWT[:20], last=False), chunk(JWT[20:], last=True)]
     page.write_text(json.dumps({"log": {"entries": [{"_webSocketMessages": messages}]}}))
     assert verify(page, secrets=True).secrets_found
+
+
+def test_objects_without_a_type_are_messages_to_it_as_to_all_else_and_it_says_so(
+    tmp_path: Path,
+) -> None:
+    bare = tmp_path / "bare.jsonl"
+    bare.write_text('{"a":1}\n{"password":"hunter2hunter2"}\n')
+    found = verify(bare, secrets=True)
+    assert (found.form, found.clean, found.messages, found.secrets_found) == ("jsonl", True, 2, 1)
+    assert found.problems[-1].endswith("none of its objects has a type; are they messages?")
+    bare.write_text('{"a":1}\n{"type":"chat_send"}\n')
+    assert verify(bare).problems == []
