@@ -42,7 +42,7 @@ async def test_while_a_retry_after_runs_new_clients_hear_503_and_nothing_is_dial
         await until(lambda: relay.sessions[-1].link.fault is not None)
         for number in range(3):
             late = await stage.connect(relay.url, f"sess_late_{number}")
-            error = (await late.message("connection_error", limit_s=1.0))["payload"]
+            error = (await late.message("connection_error"))["payload"]
             assert error["code"] == 503
             assert "left alone for another" in error["message"]
         assert len(gate.came_at) == 2
@@ -59,7 +59,8 @@ async def test_after_a_dial_that_failed_new_sessions_keep_to_one_a_second(stage:
         for number in range(8):
             await stage.connect(relay.url, f"sess_late_{number}")
         await asyncio.sleep(1.5)
-        assert len(gate.came_at) <= 4
+        since_s = asyncio.get_running_loop().time() - gate.came_at[1]
+        assert len(gate.came_at) <= 3 + since_s
         gate.shut = False
         # From the first success on they follow each other quickly.
         await until(lambda: all(each.link.up for each in relay.sessions), limit_s=20)

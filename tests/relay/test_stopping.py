@@ -133,7 +133,7 @@ async def test_clients_that_go_on_asking_hear_of_everything_whether_it_went_up(
                     answering.create_task(answer(each["id"]))
 
     async with ScriptedUpstream(answers_late) as upstream:
-        relay = await stage.open_relay(upstream.url, drain_s=1.0)
+        relay = await stage.open_relay(upstream.url, drain_s=3.0)
         peer, _ = await stage.greeted(relay.url)
         ends: dict[str, list[str]] = {}
 

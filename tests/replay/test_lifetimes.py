@@ -117,6 +117,9 @@ async def test_a_step_sends_a_message_of_one_who_has_not_come_yet(
     replay.transport.pause()
     work = asyncio.ensure_future(replay.play())
     for count in (1, 2, 3):
+        async with asyncio.timeout(10):  # a step that nobody waits for yet would be lost
+            while not replay.transport._waiting:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
         await asyncio.sleep(0.05)
         assert len(heard.heard) == count - 1
         replay.transport.step()

@@ -371,7 +371,7 @@ async def test_as_fast_as_possible_goes_on_where_nothing_is_answered(
     path = write_recording(tmp_path / "x.jsonl", records)
     played = await replay_of(path, upstream[1], pace="fast", settle_s=0.2).play()
     assert (played.report.sent, played.report.missing) == (250, 250)
-    assert played.report.duration_s < 3
+    assert played.report.duration_s < 10
 
 
 async def test_no_message_is_looked_at_again_in_the_end(tmp_path: Path) -> None:
