@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 
 import aiohttp
 import pytest
 import structlog
 from aiohttp import web
 
+from megabot_cli.relay.memory_engine import AWAY_S, WELL_S
 from tests.relay.conftest import Stage, until
 from tests.support.upstream import ScriptedUpstream
 
@@ -78,7 +78,7 @@ async def test_the_log_says_when_the_next_dial_comes_with_the_pace_that_all_link
             await until(lambda: len(gate.came_at) == 3)
     told = [each["retry_in_s"] for each in logged if each["event"] == "link.dial_failed"]
     before, after = gate.came_at[-2:]
-    assert told[0] == pytest.approx(after - before, abs=0.2)
+    assert AWAY_S - 0.05 <= told[0] <= after - before + 0.01
 
 
 async def test_links_that_reauth_brings_back_do_not_come_all_at_once(stage: Stage) -> None:
@@ -92,10 +92,12 @@ async def test_links_that_reauth_brings_back_do_not_come_all_at_once(stage: Stag
         closed = await asyncio.gather(*(peer.close_code(limit_s=15) for peer in peers))
         assert closed == [4500] * 4
         gate.shut, before = False, len(gate.came_at)
+        began = asyncio.get_running_loop().time()
         assert relay.operations.reauth() == 4
         await until(lambda: len(gate.came_at) == before + 4, limit_s=10)
-        gaps = [after - each for each, after in itertools.pairwise(gate.came_at[before:])]
-        assert min(gaps) > 0.05, gaps
+        # None came before its turn; how late a busy machine let it is no matter.
+        after_s = [each - began for each in gate.came_at[before:]]
+        assert all(each >= WELL_S * turn - 0.01 for turn, each in enumerate(after_s)), after_s
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry_After": "20"}], ids=["away", "Retry-After"])
