@@ -20,7 +20,7 @@ async def http() -> AsyncIterator[aiohttp.ClientSession]:
         yield session
 
 
-async def until(condition: Callable[[], Any], limit_s: float = 5.0) -> None:
+async def until(condition: Callable[[], Any], limit_s: float = 15.0) -> None:
     """Return when `condition` is true; fail when it never becomes so."""
     async with asyncio.timeout(limit_s):
         while not condition():  # noqa: ASYNC110  the condition is another object's state

@@ -49,7 +49,7 @@ class Talk:
         self.now += 1.0
         self.questions.see(message(kind, payload, **metadata), self.now)
 
-    async def answer(self, pending: PendingAnswer, limit_s: float = 2.0) -> Answer:
+    async def answer(self, pending: PendingAnswer, limit_s: float = 10.0) -> Answer:
         async with asyncio.timeout(limit_s):
             try:
                 await self.questions.follow(pending, None)

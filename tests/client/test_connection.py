@@ -342,7 +342,7 @@ async def test_a_cancelled_program_leaves_no_task_no_socket_and_no_session() -> 
         began_at = time.monotonic()
         await asyncio.wait([running])
         assert running.cancelled()
-        assert time.monotonic() - began_at < 1.5
+        assert time.monotonic() - began_at < 5
         await until(lambda: codes)
         await until(lambda: len(asyncio.all_tasks()) <= before)
     assert codes == [1000]
@@ -377,4 +377,4 @@ async def test_a_peer_that_never_answers_the_goodbye_does_not_hold_us_up() -> No
     async with ScriptedUpstream(script) as upstream, client_of(upstream) as client:
         began_at = time.monotonic()
         await client.close()
-        assert time.monotonic() - began_at < 2
+        assert time.monotonic() - began_at < 5

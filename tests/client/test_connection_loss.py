@@ -249,7 +249,7 @@ async def test_closing_while_coming_back_takes_no_time_and_leaves_nothing() -> N
             await client.send("custom", {})
             await until(lambda: client.state == "reconnecting")
             began_at = time.monotonic()
-        assert time.monotonic() - began_at < 1
+        assert time.monotonic() - began_at < 10  # and not the minute until the next dial
         await until(lambda: len(asyncio.all_tasks()) <= before)
 
 

@@ -241,7 +241,7 @@ async def test_hanging_up_on_a_talkative_peer_does_not_take_for_ever(
         dialed = await connect(http, upstream)
         began_at = time.monotonic()
         await hang_up(dialed.socket, limit_s=0.3)
-        assert time.monotonic() - began_at < 2
+        assert time.monotonic() - began_at < 5
         assert dialed.socket.closed
 
 

@@ -227,7 +227,7 @@ async def test_an_upstream_that_never_greets_is_given_up_in_time(
         began_at = time.monotonic()
         with refused(CouldNotConnect, "0.3 s"):
             await connect(http, upstream, timeout_s=0.3)
-        assert time.monotonic() - began_at < 3
+        assert time.monotonic() - began_at < 5
         await until(lambda: upstream.connections[0].socket.closed)
 
 

@@ -361,7 +361,7 @@ async def test_an_answer_that_goes_on_after_a_resume_is_not_given_up() -> None:
             await connection.cut()
         chunk = {"chunk": "second", "sequence": 2, "is_complete": False}
         await connection.send("chat_stream", chunk, reply_to=asked[0])
-        await asyncio.sleep(0.4)
+        await asyncio.sleep(1.0)
         chunk = {"chunk": ".", "sequence": 3, "is_complete": True}
         await connection.send("chat_stream", chunk, reply_to=asked[0])
         await connection.until_gone()
@@ -369,6 +369,6 @@ async def test_an_answer_that_goes_on_after_a_resume_is_not_given_up() -> None:
     asked: list[str] = []
     async with (
         ScriptedUpstream(script) as upstream,
-        client_of(upstream, resume_patience_s=0.2) as client,
+        client_of(upstream, resume_patience_s=0.6) as client,
     ):
         assert (await client.ask("slowly")).text == "first, second."

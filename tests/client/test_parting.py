@@ -87,12 +87,15 @@ async def test_who_has_nothing_more_to_say_is_told_that_it_is_over_and_hangs_up(
         assert ours.calls == ["lost"]
 
 
-async def test_who_still_sends_is_read_and_not_told_before_it_is_quiet() -> None:
+async def test_who_still_sends_is_read_and_not_told_before_it_is_quiet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(parting, "QUIET_S", 0.8)  # a busy machine makes no such pause
     async with joined() as (ours, reader, writer):
         ours.transport.pause_reading()
         parting_from = asyncio.ensure_future(parted(ours))
         ended = asyncio.ensure_future(reader.read())
-        for _ in range(15):
+        for _ in range(60):
             writer.write(b"x" * 10)
             await asyncio.sleep(0.02)
             assert not ended.done()
@@ -125,7 +128,7 @@ async def test_who_sends_on_without_end_is_cut_off_in_time(monkeypatch: pytest.M
         sending = asyncio.ensure_future(send_on(writer))
         began = time.monotonic()
         await parted(ours)
-        assert 0.2 <= time.monotonic() - began < 4
+        assert 0.2 <= time.monotonic() - began < 10
         assert ours.transport.is_closing()
         sending.cancel()
 

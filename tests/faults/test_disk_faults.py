@@ -22,7 +22,7 @@ SLOW_DISK = """
 import os, time
 for _name in ("fsync", "fdatasync"):
     def _slow(file, _true=getattr(os, _name)):
-        time.sleep(0.4)
+        time.sleep(1.0)
         return _true(file)
     setattr(os, _name, _slow)
 """
@@ -180,12 +180,12 @@ async def test_a_slow_disk_holds_up_no_message(rig: Rig, tmp_path: Path, fsync: 
     client = await rig.client()
     slowest = 0.0
     began = time.monotonic()
-    while time.monotonic() - began < 3:
+    while time.monotonic() - began < 4:
         asked_at = time.monotonic()
         await client.ask("hello")
         await client.settled()
         slowest = max(slowest, time.monotonic() - asked_at)
         await asyncio.sleep(0.01)  # all that waits has to be written when the relay ends
-    assert slowest < 0.35
+    assert slowest < 0.8
     assert await rig.metric("recorder_dropped_records_total") == 0
     assert await rig.metric("recorder_lost_records_total") == 0

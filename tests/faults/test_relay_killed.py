@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -13,7 +14,9 @@ import pytest
 
 from tests.support.processes import Processes
 
-SAFE_S = 0.2  # a message seen this long before the kill must be in the recording
+# A message seen this long before the kill must be in the recording, and as much longer as this
+# machine kept the relay waiting: its writing thread waited as well.
+SAFE_S = 0.2
 
 
 async def talk_until_killed(url: str, relay_pid: int) -> set[str]:
@@ -39,7 +42,8 @@ async def talk_until_killed(url: str, relay_pid: int) -> set[str]:
                 if envelope["type"] == "chat_receive":
                     break
         os.kill(relay_pid, signal.SIGKILL)
-        cut_off_at = time.monotonic() - SAFE_S
+        stalled_s = max(later - at for at, later in itertools.pairwise(seen.values()))
+        cut_off_at = time.monotonic() - SAFE_S - stalled_s
     return {name for name, at in seen.items() if at < cut_off_at}
 
 

@@ -95,7 +95,7 @@ async def test_dedicated_clients_that_ask_while_the_relay_stops_hear_of_everythi
                 await asyncio.sleep(0.01)
 
     server = await rig.upstream(answers_late)
-    settings = {"mode": "dedicated", "drain_s": 2.0, "validation": validation}
+    settings = {"mode": "dedicated", "drain_s": 4.0, "validation": validation}
     await rig.open_relay(server.url, relay=settings)
     clients = [await rig.client() for _ in range(5)]
     asking = [asyncio.ensure_future(go_on(client)) for client in clients]
@@ -160,7 +160,7 @@ async def test_a_second_sigterm_stops_at_once_whatever_is_under_way(rig: Rig) ->
     began = time.monotonic()
     rig.relay.signal(signal.SIGTERM)
     assert await rig.ends() == 0
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10  # and not the 60 s of the drain
     await asyncio.wait_for(client.closed.wait(), 5)
     assert client.close_code == 1012
 

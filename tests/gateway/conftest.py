@@ -16,7 +16,7 @@ from megabot_cli.gateway.accounts import Users
 from megabot_cli.gateway.keys import Keys
 from megabot_cli.gateway.ledger import Ledger
 from megabot_cli.gateway.server import Gateway
-from tests.gateway.peer import House
+from tests.gateway.peer import DEADLINE_S, House
 
 OpenHouse = Callable[..., Awaitable[House]]
 
@@ -76,6 +76,6 @@ async def _until_nothing_is_left() -> None:
             if task is not ours and task.get_name().startswith("gateway")
         ]
 
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(DEADLINE_S):
         while left():  # noqa: ASYNC110 (there is no event for the end of an unknown task)
             await asyncio.sleep(0.005)

@@ -83,14 +83,14 @@ async def test_the_slowest_replies_are_told_with_whose_they_are(
         relay = await stage.open_relay(upstream.url, mode=mode)
         peer = await stage.connect(relay.url, query={"client_id": "ada"})
         await peer.message("connection_established")
-        for message_id, after_s in (("quick", 0.0), ("slow", 0.2), ("middle", 0.1)):
+        for message_id, after_s in (("quick", 0.0), ("slow", 0.6), ("middle", 0.3)):
             await peer.send("chat_send", message_id, after=after_s)
             await peer.message("chat_receive")
         told = (await ask(stage, relay, "status"))["slowest_replies"]
         (client,) = await ask(stage, relay, "clients")
         await relay.stop()
     assert [each["id"] for each in told] == ["slow", "middle", "quick"]
-    assert 0.2 <= told[0]["took_s"] < 2
+    assert 0.6 <= told[0]["took_s"] < 5
     assert 0 <= told[0]["age_s"] < 5
     assert told[0]["type"] == "chat_send"
     assert {each["client"] for each in told} == {client["name"] or client["id"]}

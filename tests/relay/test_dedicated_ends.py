@@ -126,7 +126,7 @@ async def test_what_the_rate_limit_holds_of_a_client_that_leaves_still_goes_up_b
 ) -> None:
     script = Keeping()
     async with ScriptedUpstream(script) as upstream:
-        limits = LimitSettings(messages_per_second=40, burst=1)
+        limits = LimitSettings(messages_per_second=10, burst=1)
         relay = await open_relay(stage, upstream.url, limits=limits)
         peer = await stage.connect(relay.url)
         await until(lambda: len(upstream.connections) == 2)
@@ -217,7 +217,11 @@ async def test_a_drain_lets_the_answer_under_way_finish(stage: Stage) -> None:
         await stopping
 
 
-async def test_a_drain_that_looks_at_nothing_waits_for_silence(stage: Stage) -> None:
+async def test_a_drain_that_looks_at_nothing_waits_for_silence(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.server.QUIET_S", 1.0)  # of it, and not of a busy machine
+
     async def trickle(connection: Connection) -> None:
         await connection.receive()
         for number in range(8):
@@ -226,7 +230,7 @@ async def test_a_drain_that_looks_at_nothing_waits_for_silence(stage: Stage) -> 
         await connection.until_gone()
 
     async with ScriptedUpstream(trickle) as upstream:
-        relay = await open_relay(stage, upstream.url, validation="off")
+        relay = await open_relay(stage, upstream.url, validation="off", drain_s=10.0)
         peer = await stage.connect(relay.url)
         await peer.send("chat_send", "m1", content="hello")
         assert await peer.text() == "0"
@@ -284,7 +288,7 @@ async def test_a_close_without_a_code_stays_one_on_both_sides_and_in_the_recordi
 async def test_a_close_without_a_code_waits_for_what_the_rate_limit_holds(stage: Stage) -> None:
     script = Keeping()
     async with ScriptedUpstream(script) as upstream:
-        limits = LimitSettings(messages_per_second=40, burst=1)
+        limits = LimitSettings(messages_per_second=10, burst=1)
         relay = await open_relay(stage, upstream.url, limits=limits)
         peer = await stage.connect(relay.url, autoclose=False)
         await until(lambda: len(upstream.connections) == 2)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 
 import aiohttp
 import pytest
 import structlog
 from aiohttp import web
 
+from megabot_cli.relay.memory_engine import AWAY_S, WELL_S
 from tests.relay.conftest import Stage, until
 from tests.support.upstream import ScriptedUpstream
 
@@ -42,7 +42,7 @@ async def test_while_a_retry_after_runs_new_clients_hear_503_and_nothing_is_dial
         await until(lambda: relay.sessions[-1].link.fault is not None)
         for number in range(3):
             late = await stage.connect(relay.url, f"sess_late_{number}")
-            error = (await late.message("connection_error", limit_s=1.0))["payload"]
+            error = (await late.message("connection_error"))["payload"]
             assert error["code"] == 503
             assert "left alone for another" in error["message"]
         assert len(gate.came_at) == 2
@@ -59,7 +59,8 @@ async def test_after_a_dial_that_failed_new_sessions_keep_to_one_a_second(stage:
         for number in range(8):
             await stage.connect(relay.url, f"sess_late_{number}")
         await asyncio.sleep(1.5)
-        assert len(gate.came_at) <= 4
+        since_s = asyncio.get_running_loop().time() - gate.came_at[1]
+        assert len(gate.came_at) <= 3 + since_s
         gate.shut = False
         # From the first success on they follow each other quickly.
         await until(lambda: all(each.link.up for each in relay.sessions), limit_s=20)
@@ -77,7 +78,7 @@ async def test_the_log_says_when_the_next_dial_comes_with_the_pace_that_all_link
             await until(lambda: len(gate.came_at) == 3)
     told = [each["retry_in_s"] for each in logged if each["event"] == "link.dial_failed"]
     before, after = gate.came_at[-2:]
-    assert told[0] == pytest.approx(after - before, abs=0.2)
+    assert AWAY_S - 0.05 <= told[0] <= after - before + 0.01
 
 
 async def test_links_that_reauth_brings_back_do_not_come_all_at_once(stage: Stage) -> None:
@@ -91,10 +92,12 @@ async def test_links_that_reauth_brings_back_do_not_come_all_at_once(stage: Stag
         closed = await asyncio.gather(*(peer.close_code(limit_s=15) for peer in peers))
         assert closed == [4500] * 4
         gate.shut, before = False, len(gate.came_at)
+        began = asyncio.get_running_loop().time()
         assert relay.operations.reauth() == 4
         await until(lambda: len(gate.came_at) == before + 4, limit_s=10)
-        gaps = [after - each for each, after in itertools.pairwise(gate.came_at[before:])]
-        assert min(gaps) > 0.05, gaps
+        # None came before its turn; how late a busy machine let it is no matter.
+        after_s = [each - began for each in gate.came_at[before:]]
+        assert all(each >= WELL_S * turn - 0.01 for turn, each in enumerate(after_s)), after_s
 
 
 @pytest.mark.parametrize("headers", [{}, {"Retry_After": "20"}], ids=["away", "Retry-After"])

@@ -180,7 +180,7 @@ async def test_an_error_that_a_slow_client_had_not_read_is_told_when_it_is_back(
 async def test_where_no_answer_is_understood_everybody_hears_everything_soon(
     stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(upward, "HOLD_S", 0.3)
+    monkeypatch.setattr(upward, "HOLD_S", 1.0)
 
     async def odd(socket: web.WebSocketResponse) -> None:
         await socket.send_str('{"type":"message","content":"hello"}')
@@ -205,5 +205,5 @@ async def test_where_no_answer_is_understood_everybody_hears_everything_soon(
         for peer in peers:
             for _ in range(10):
                 await peer.message()
-        assert asyncio.get_running_loop().time() - began < 0.3
+        assert asyncio.get_running_loop().time() - began < 1.0
         await relay.stop()

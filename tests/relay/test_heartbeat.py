@@ -44,11 +44,10 @@ async def test_the_quiet_are_pinged_and_those_that_do_not_answer_given_up() -> N
     began = time.monotonic()
     dead, alive = Watched(heartbeat), Watched(heartbeat, answers=True)
     await until(lambda: dead.given_up)
-    assert 0.5 <= dead.pings[0] - began < 1.5
+    assert dead.pings[0] - began >= 0.5
     assert dead.given_up[0] - dead.pings[0] >= 0.15
-    await asyncio.sleep(1.0)
+    await until(lambda: len(alive.pings) >= 4)
     assert (len(dead.pings), len(dead.given_up)) == (1, 1)
-    assert len(alive.pings) >= 2
     assert not alive.given_up
     heartbeat.stop()
 
@@ -142,10 +141,10 @@ async def test_both_sides_of_a_pair_are_pinged_and_no_pong_of_theirs_to_that_pas
     async with ScriptedUpstream(script) as upstream:
         relay = await open_dedicated(stage, upstream)
         peer = await stage.connect(relay.url)
-        with pytest.raises(TimeoutError):  # it answers pings by itself, and hears no pong
-            async with asyncio.timeout(1.5):
-                await peer.socket.receive()
-        assert script.count(aiohttp.WSMsgType.PING) >= 2
+        hearing = asyncio.ensure_future(peer.socket.receive())  # it answers pings by itself
+        await until(lambda: script.count(aiohttp.WSMsgType.PING) >= 5)
+        assert not hearing.done(), "it hears no pong"
+        hearing.cancel()
         assert not script.count(aiohttp.WSMsgType.PONG)
         assert relay.gauges().clients == 1
 
@@ -171,8 +170,10 @@ async def test_an_upstream_of_a_pair_that_answers_no_ping_is_taken_for_lost(stag
 async def test_who_cannot_be_heard_for_the_brake_is_on_is_not_taken_for_dead(stage: Stage) -> None:
     """The upstream makes a pause that is longer than a heartbeat; the client waits with it."""
 
+    rested = asyncio.Event()
+
     async def slow(connection: Connection) -> None:
-        for _ in range(10):
+        while not rested.is_set():
             await asyncio.sleep(0.1)
             await connection.send_text("here")
         await connection.until_gone()
@@ -189,6 +190,7 @@ async def test_who_cannot_be_heard_for_the_brake_is_on_is_not_taken_for_dead(sta
         await until(lambda: relay.gauges().outbox_bytes)
         await asyncio.sleep(0.8)
         assert not pouring.done()
+        rested.set()
         await pouring
         assert relay.gauges().clients == 1
 

@@ -101,7 +101,7 @@ async def test_what_is_held_back_while_the_upstream_is_away_is_answered_in_time_
 
     async with ScriptedUpstream(never_answers) as upstream:
         relay = await stage.open_relay(
-            upstream.url, mode="shared", wait_s=0.5, heartbeat_s=5, **bound
+            upstream.url, mode="shared", wait_s=1.0, heartbeat_s=5, **bound
         )
         peers = [(await stage.greeted(relay.url))[0] for _ in range(3)]
         await peers[0].send("chat_send", "first", content="holds the others back")

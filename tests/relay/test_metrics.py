@@ -96,7 +96,7 @@ async def test_an_upstream_that_is_away_shows_in_dials_waiting_messages_and_drop
 ) -> None:
     upstream = ScriptedUpstream()
     async with upstream:
-        relay = await stage.open_relay(upstream.url, wait_s=0.3)
+        relay = await stage.open_relay(upstream.url, wait_s=1.0)
         peer, _ = await stage.greeted(relay.url)
     await until(lambda: not relay.sessions[0].link.up)
     await peer.send("chat_send", "m1", content="is anybody there?")

@@ -69,11 +69,12 @@ async def test_no_request_waits_longer_in_all_than_one_that_is_never_answered(
     async with ScriptedUpstream(never_answer) as upstream:
         relay = await open_relay(stage, upstream.url)
         peers = [(await stage.greeted(relay.url))[0] for _ in range(4)]
+        began = clock()
         for number, peer in enumerate(peers):
             await peer.send("chat_send", f"m{number}", content="x")
-        await until(lambda: len(came_at) == 4, limit_s=10)
-        assert came_at[1] - came_at[0] > 0.9
-        assert came_at[3] - came_at[1] < 0.5
+        await until(lambda: len(came_at) == 4)
+        assert came_at[1] - began >= 1.0
+        assert came_at[3] - came_at[1] < 1.0
 
 
 async def test_the_next_request_goes_when_the_asker_before_it_has_left(stage: Stage) -> None:
@@ -109,7 +110,7 @@ async def test_a_stream_without_a_whole_answer_after_it_holds_nobody_back_for_lo
         for turn in range(10):
             await first.send("chat_send", f"a{turn}", content="one")
             await second.send("chat_send", f"b{turn}", content="two")
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(8):  # half a second for each would be ten
             for turn in range(10):
                 for peer, name in ((first, "a"), (second, "b")):
                     assert (await peer.message("chat_stream"))["payload"]["chunk"] == "for "
@@ -144,7 +145,7 @@ async def test_a_request_that_waits_for_the_rate_limit_holds_others_of_its_kind_
         return [json.loads(text)["id"] for text in keeping.got]
 
     async with ScriptedUpstream(keeping) as upstream:
-        limits = LimitSettings(messages_per_second=5, burst=1)
+        limits = LimitSettings(messages_per_second=1, burst=1)
         relay = await open_relay(stage, upstream.url, limits=limits)
         first, _ = await stage.greeted(relay.url)
         second, _ = await stage.greeted(relay.url)

@@ -19,7 +19,7 @@ async def drained_while_it_answers(
     stage: Stage,
 ) -> tuple[Gateway, Relay, Peer, asyncio.Task[None]]:
     """A relay that is being drained while the answer to `m1` is under way."""
-    gateway = await stage.open_gateway(chunk_delay_s=0.02)
+    gateway = await stage.open_gateway(chunk_delay_s=0.06)
     relay = await stage.open_relay(gateway.url, drain_s=10.0)
     peer, _ = await stage.greeted(relay.url)
     await peer.send("chat_send", "m1", content="finish this")
@@ -133,7 +133,7 @@ async def test_clients_that_go_on_asking_hear_of_everything_whether_it_went_up(
                     answering.create_task(answer(each["id"]))
 
     async with ScriptedUpstream(answers_late) as upstream:
-        relay = await stage.open_relay(upstream.url, drain_s=1.0)
+        relay = await stage.open_relay(upstream.url, drain_s=3.0)
         peer, _ = await stage.greeted(relay.url)
         ends: dict[str, list[str]] = {}
 

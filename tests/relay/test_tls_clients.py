@@ -116,7 +116,7 @@ async def test_a_handshake_that_comes_in_drops_has_no_more_time_than_any_request
         stranger.say(hello[place : place + 1])
         await asyncio.sleep(0.02)
     assert await cut
-    assert 0.3 < asyncio.get_running_loop().time() - began < 2
+    assert 0.3 < asyncio.get_running_loop().time() - began < 5
     assert relay.numbers.refusals == {"deadline": 1}
     assert relay.strangers == 0
     stranger.writer.transport.abort()

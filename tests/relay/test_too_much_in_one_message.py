@@ -150,7 +150,7 @@ async def test_who_never_ends_is_cut_after_a_while(stage: Stage, gateway: Gatewa
     while not client.writer.transport.is_closing():
         client.writer.write(b"x" * 1000)
         await asyncio.sleep(0.01)
-    assert 1.5 < asyncio.get_running_loop().time() - began < 4
+    assert 1.5 < asyncio.get_running_loop().time() - began < 10
     assert not relay.gauges().clients
     client.writer.transport.abort()
 

@@ -195,7 +195,7 @@ async def test_a_result_that_the_relay_refused_or_gave_up_has_not_answered_the_c
     stage: Stage, calling: tuple[Calling, ScriptedUpstream]
 ) -> None:
     script, upstream = calling
-    relay, executor, _ = await at_work(stage, calling, wait_messages=1, wait_s=0.3)
+    relay, executor, _ = await at_work(stage, calling, wait_messages=1, wait_s=1.0)
     await upstream.stop()
     await executor.message("status_update")
     await executor.send("my_type", "first", n=1)  # takes the one place there is

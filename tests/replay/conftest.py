@@ -21,6 +21,7 @@ from megabot_cli.gateway.server import Gateway
 from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.replay.lane import NewClient
+from megabot_cli.replay.player import Replay
 from megabot_cli.storage.recorder import Recorder
 from tests.replay.texts import message
 
@@ -99,6 +100,13 @@ class Upstream:
         async with asyncio.timeout(10):
             while len(self.heard) < count:  # noqa: ASYNC110  somebody else appends
                 await asyncio.sleep(0.005)
+
+
+async def waiting_to_send(replay: Replay) -> None:
+    """Return when a message waits for its time: a step that comes before is for none."""
+    async with asyncio.timeout(10):
+        while not any(replay.transport._waiting.values()):  # noqa: ASYNC110  it says nothing of it
+            await asyncio.sleep(0.005)
 
 
 @asynccontextmanager

@@ -21,7 +21,7 @@ from megabot_cli.replay.plan import plan_of
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.recording_reader import open_recording
-from tests.replay.conftest import Endpoint, Upstream, write_recording
+from tests.replay.conftest import Endpoint, Upstream, waiting_to_send, write_recording
 from tests.replay.texts import answer, message, say
 
 
@@ -117,6 +117,7 @@ async def test_a_step_sends_a_message_of_one_who_has_not_come_yet(
     replay.transport.pause()
     work = asyncio.ensure_future(replay.play())
     for count in (1, 2, 3):
+        await waiting_to_send(replay)
         await asyncio.sleep(0.05)
         assert len(heard.heard) == count - 1
         replay.transport.step()

@@ -20,7 +20,7 @@ from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.recording_reader import open_recording
-from tests.replay.conftest import Endpoint, Upstream, write_recording
+from tests.replay.conftest import Endpoint, Upstream, waiting_to_send, write_recording
 from tests.replay.records import a_talk, answered, answering, asked, finish, replay_of
 
 
@@ -41,7 +41,7 @@ async def test_a_control_socket_steers_and_is_gone_afterwards(
             answered_with: dict[str, Any] = json.loads(await reader.readline())
             return answered_with
 
-        await asyncio.sleep(0.05)
+        await waiting_to_send(replay)
         assert (await ask("step"))["paused"] is True
         await heard.until_heard(1)
         status = await ask("status")

@@ -30,9 +30,9 @@ def test_a_path_is_measured_and_told_in_figures(ann: Operator) -> None:
 
 
 def test_the_rate_that_was_asked_for_is_kept(ann: Operator) -> None:
-    done = ann.types("bench", "--duration", "2s", "--clients", "4", "--rate", "5/s", "--json")
+    done = ann.types("bench", "--duration", "4s", "--clients", "2", "--rate", "2/s", "--json")
     assert done.returncode == 0, done.stderr
-    assert 8 <= json.loads(done.stdout)["answers"] <= 11
+    assert 6 <= json.loads(done.stdout)["answers"] <= 9
 
 
 def test_refusals_are_counted_and_end_with_14(stranger: Operator, processes: Processes) -> None:

@@ -117,18 +117,16 @@ def test_the_address_for_its_operator_is_told_with_the_one_for_clients(
 
 
 def test_a_relay_whose_credential_is_refused_is_told_with_what_helps(
-    stranger: Operator, processes: Processes
+    stranger: Operator, processes: Processes, port: int
 ) -> None:
-    user = ("--username", "ann", "--password-stdin")
-    gateway = processes.megabot("gateway", "--listen", ":0", *user, typed=PASSWORD)
-    ready = gateway.ready()
-    ann = Operator(stranger.home, ready["url"])
+    there = ("--listen", f"127.0.0.1:{port}", "--username", "ann", "--password-stdin")
+    gateway = processes.megabot("gateway", *there, typed=PASSWORD)
+    ann = Operator(stranger.home, gateway.ready()["url"])
     ann.logs_in()
     relay = start_relay(processes, ann)
     url = relay.ready()["url"]
     gateway.stop()
-    another = ("--listen", ready["http_url"].removeprefix("http://"), *user)
-    processes.megabot("gateway", *another, typed=PASSWORD).ready()
+    processes.megabot("gateway", *there, typed=PASSWORD).ready()
     relay.wait_for_line("link.refused")
     found, _ = examine(ann, url)
     assert found["relay"]["fix"] == "`megabot login`, then `megabot relay reauth`."

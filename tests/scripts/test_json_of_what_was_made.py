@@ -53,7 +53,7 @@ def test_what_went_wrong_is_json_too(stranger: Operator, tmp_path: Path) -> None
 def test_users_and_keys_are_told_with_what_was_made_for_them(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:
-    start_gateway(processes, "--data", str(tmp_path / "data"))
+    start_gateway(processes, "--listen", ":0", "--data", str(tmp_path / "data"))
     data = ("--data", str(tmp_path / "data"))
     bea = made(stranger, "gateway", "users", "add", "bea", *data)
     assert bea["name"] == "bea"

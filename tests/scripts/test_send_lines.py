@@ -81,9 +81,9 @@ async def test_the_timeout_is_that_of_all_lines_together(
 
     async with ScriptedUpstream(slow) as upstream:
         typed = "one\ntwo\nthree\nfour\n"
-        code, results, said = await sent(processes, stranger, upstream, typed, "--timeout", "3s")
+        code, results, said = await sent(processes, stranger, upstream, typed, "--timeout", "5s")
     assert [each.get("answer") for each in results] == ["ONE", "TWO", None, None]
     assert results[2]["error"]["message"].startswith("sent, but not answered: ")
     assert results[3]["error"]["message"].startswith("not sent: ")
     assert {each["error"]["exit"] for each in results[2:]} == {3}
-    assert (code, "not over within 3 s" in said) == (3, True)
+    assert (code, "not over within 5 s" in said) == (3, True)

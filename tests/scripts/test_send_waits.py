@@ -208,6 +208,6 @@ rules:
 
 def test_a_line_that_is_up_again_is_told(processes: Processes, tmp_path: Path) -> None:
     own = at_scenario(processes, tmp_path, GOES_ON)
-    done = own.types("send", "hi", "--timeout", "4s")
+    done = own.types("send", "hi", "--timeout", "8s")
     assert "connection lost (service restarts (1012)" in done.stderr
     assert "dialling again\nconnected again; waiting for the rest\n" in done.stderr

@@ -391,10 +391,10 @@ def test_a_relay_that_hangs_is_told_and_watched_when_it_goes_on(
 
 
 def test_events_of_the_connection_are_records_with_events_and_lines_without(
-    stranger: Operator, processes: Processes, tmp_path: Path
+    stranger: Operator, processes: Processes, tmp_path: Path, port: int
 ) -> None:
-    data = ("--data", str(tmp_path / "data"))
-    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0", *data))
+    there = ("--listen", f"127.0.0.1:{port}", "--data", str(tmp_path / "data"))
+    ann = Operator(stranger.home, start_gateway(processes, *there))
     gateway = processes.running[-1]
     ann.logs_in()
     line = ("tail", "upstream", "--json", "--events")
@@ -406,8 +406,7 @@ def test_events_of_the_connection_are_records_with_events_and_lines_without(
     gateway.wait()
     watching.wait_for_line('"close"')
     plain.wait_for_line("connection lost")
-    address = ann.url.removeprefix("ws://").removesuffix("/ws")
-    processes.megabot("gateway", "--listen", address, *data).ready()
+    processes.megabot("gateway", *there).ready()
     watching.wait_for_line("resumed", limit_s=20.0)
     plain.wait_for_line("connected again", limit_s=20.0)
 

@@ -149,6 +149,7 @@ def test_lines_are_cut_to_the_width_of_the_terminal(ann: Operator) -> None:
     assert code == 130
 
 
+@pytest.mark.alone
 def test_ctrl_c_ends_a_wait_within_a_second(ann: Operator) -> None:
     with on_a_terminal(ann, "send", "hi", "--wait", "type:notification", "-v") as child:
         child.expect("open: session")

@@ -245,8 +245,8 @@ def test_records_are_dated_from_when_the_recording_began_not_from_when_its_proce
     )
     began = time.monotonic()
     recorder.start()
-    recorder.put("mark", note="now")
     passed_us = (time.monotonic() - began) * 1e6
+    recorder.put("mark", note="now")
     folder = recorder.close()
     assert folder is not None
     (record,) = read(folder)

@@ -28,7 +28,9 @@ import pytest
 
 T = TypeVar("T")
 
-READY_LIMIT_S = 30.0  # a loaded machine with two cores
+# A loaded machine with two cores. Who tests how soon something comes names a limit itself.
+READY_LIMIT_S = 30.0
+LIMIT_S = 20.0
 LOOK_S = 0.01
 SHOWN_LINES = 60
 
@@ -38,7 +40,7 @@ class NotInTime(AssertionError):
 
 
 def wait_until(
-    found: Callable[[], T], what: str, limit_s: float = 10.0, *, said: Callable[[], str] = str
+    found: Callable[[], T], what: str, limit_s: float = LIMIT_S, *, said: Callable[[], str] = str
 ) -> T:
     """Look until `found` gives something true and return that; NotInTime if it never does."""
     deadline = time.monotonic() + limit_s
@@ -120,7 +122,7 @@ class Process:
                 parts += [f"-- {title}:", *lines[-SHOWN_LINES:]]
         return "\n".join(parts)
 
-    def wait_for(self, what: str, found: Callable[[], T], limit_s: float = 10.0) -> T:
+    def wait_for(self, what: str, found: Callable[[], T], limit_s: float = LIMIT_S) -> T:
         """As `wait_until`, but fails at once when the program ends before."""
 
         def look() -> T:
@@ -134,7 +136,7 @@ class Process:
 
         return wait_until(look, what, limit_s, said=self.said)
 
-    def wait_for_line(self, part: str, limit_s: float = 10.0) -> str:
+    def wait_for_line(self, part: str, limit_s: float = LIMIT_S) -> str:
         """The first line of stdout or stderr that holds `part`."""
 
         def found() -> str | None:
@@ -196,7 +198,7 @@ class Process:
         options = os.WEXITED | os.WNOHANG | os.WNOWAIT
         return os.waitid(os.P_PID, self.pid, options) is None
 
-    def wait(self, limit_s: float = 15.0) -> int:
+    def wait(self, limit_s: float = LIMIT_S) -> int:
         """Wait until it ends by itself and return its exit code (negative: by that signal)."""
         wait_until(lambda: not self.alive, f"{self.name} ends", limit_s, said=self.said)
         return self.end()

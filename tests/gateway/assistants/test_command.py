@@ -98,7 +98,7 @@ async def test_a_program_that_falls_silent_is_ended(open_house: OpenHouse) -> No
 
 async def test_a_program_that_closes_its_output_and_stays_is_ended(open_house: OpenHouse) -> None:
     program = "import os, time; os.close(1); time.sleep(60)"
-    words = await refusal_of(open_house, running(program), assistant_silence_s=0.5)
+    words = await refusal_of(open_house, running(program), assistant_silence_s=2.0)
     assert words == "The assistant's program does not end."
 
 
