@@ -12,6 +12,7 @@ MegabotError
 
 from __future__ import annotations
 
+import errno
 from typing import ClassVar
 
 
@@ -111,3 +112,8 @@ class ExpectationFailed(MegabotError):
 class PartlyFailed(MegabotError):
     exit_code = 14
     code = "partly_failed"
+
+
+def is_disk_full(fault: OSError) -> bool:
+    """Whether the disk, or what we may use of it, has no more room."""
+    return fault.errno in (errno.ENOSPC, errno.EDQUOT)

@@ -7,6 +7,7 @@ keyring holds it) and `<profile>.lock`. No network here.
 from __future__ import annotations
 
 import base64
+import errno
 import fcntl
 import hashlib
 import os
@@ -20,7 +21,7 @@ from urllib.parse import quote, unquote
 import msgspec
 
 from megabot_cli.client.keyring_access import KeyringAccess, KeyringFailed
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, is_disk_full
 
 Storage = Literal["auto", "keyring", "file"]
 
@@ -308,9 +309,14 @@ def _replace_private(path: Path, content: _Stored) -> None:
 
 
 def _unusable(path: Path, fault: OSError) -> BadConfiguration:
+    what = "Give its folder a mode that lets you write"
+    if is_disk_full(fault):
+        what = "Make room"
+    elif fault.errno == errno.EROFS:
+        what = "Its file system is mounted read-only: have that changed"
     return BadConfiguration(
         f"Credentials cannot be kept at {path}: {fault.strerror or type(fault).__name__}",
-        "Give its folder a mode that lets you write, or name another with MEGABOT_HOME.",
+        f"{what}, or name another folder with MEGABOT_HOME.",
     )
 
 

@@ -16,8 +16,8 @@ import aiohttp
 from megabot_cli.client.trust import shown_fingerprint
 from megabot_cli.errors import CouldNotConnect, MegabotError, UpstreamRefused
 
-START_ONE = "Is it running? `megabot gateway` starts one here."
-_HERE = re.compile(r"https?://(localhost|127(\.\d+){3}|\[::1\])(:\d+)?\Z")
+_GATEWAYS_PORT = "3000"  # where `megabot gateway` listens unless it is told
+_HERE = re.compile(r"(https?)://((?:localhost|127(?:\.\d+){3}|\[::1\]))(?::(\d+))?\Z")
 
 # What a call into aiohttp may raise for reasons that lie outside this program. ValueError:
 # header values and URLs that cannot travel.
@@ -91,7 +91,14 @@ def is_it_running(origin: str) -> str:
     """What to do where nobody takes a connection."""
     if origin.startswith("unix:"):
         return f"Is it running? `megabot relay --listen {origin}` starts one."
-    return START_ONE if _HERE.match(origin) else "Is it running there? Check the profile's url."
+    here = _HERE.match(origin)
+    if here is None:
+        return "Is it running there? Check the profile's url."
+    scheme, host, port = here.groups()
+    if scheme == "https":  # no gateway of ours speaks it
+        return "Is it running? Check the port in the profile's url."
+    listen = "" if port == _GATEWAYS_PORT else f" --listen {host}:{port or 80}"
+    return f"Is it running? `megabot gateway{listen}` starts one here."
 
 
 def reason_of(fault: OSError) -> str:

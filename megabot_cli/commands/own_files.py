@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, is_disk_full
 
 
 @contextmanager
@@ -16,11 +15,10 @@ def own_file(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as fault:
-        full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
         raise BadConfiguration(
             f"{path} cannot be written: {fault.strerror or fault}",
             "Make room, or name a folder elsewhere with MEGABOT_HOME."
-            if full
+            if is_disk_full(fault)
             else "Name a folder of your own with MEGABOT_HOME.",
         ) from None
 

@@ -13,14 +13,13 @@ import aiohttp
 
 from megabot_cli.client import names
 from megabot_cli.client.endpoint import Endpoint
-from megabot_cli.client.network_faults import NETWORK_FAULTS, START_ONE, is_it_running, reason_of
+from megabot_cli.client.network_faults import NETWORK_FAULTS, is_it_running, reason_of
 from megabot_cli.doctor.findings import Finding, ok, skipped, warn
 from megabot_cli.errors import CouldNotConnect
 
 RESOLVE_LIMIT_S = 5.0
 CONNECT_LIMIT_S = 5.0
 CLOCK_LIMIT_S = 5.0
-DEFAULT_PORT = 3000  # where `megabot gateway` listens unless it is told
 MOST_SKEW_S = 5.0  # tokens and certificates forgive that much
 
 
@@ -121,23 +120,12 @@ def _nobody_there(
     if proxies:
         hint = f"megabot takes no proxy; {' and '.join(proxies)} of the environment is not used."
     elif is_loopback(host):
-        hint = _starts_one(endpoint)
+        hint = is_it_running(endpoint.origin)
     elif all(each["silent"] for each in tried):
         hint = "A firewall or a wrong address: nothing comes back at all."
     else:
         hint = "Is it running there? Check the port in the profile's url."
     return CouldNotConnect(f"Port {port} cannot be reached: {faults}", hint)
-
-
-def _starts_one(endpoint: Endpoint) -> str:
-    """What starts a gateway at this very address, if any does: ours speaks no TLS."""
-    host, port = host_and_port(endpoint)
-    if endpoint.socket_url.startswith("wss:"):
-        return "Is it running? Check the port in the profile's url."
-    if port == DEFAULT_PORT:
-        return START_ONE
-    shown = f"[{host}]" if ":" in host else host
-    return f"Is it running? `megabot gateway --listen {shown}:{port}` starts one here."
 
 
 async def compare_clocks(

@@ -8,7 +8,6 @@ tables are in memory.
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import sqlite3
@@ -18,7 +17,7 @@ from typing import Any
 
 import structlog
 
-from megabot_cli.errors import BadConfiguration, NotFound
+from megabot_cli.errors import BadConfiguration, NotFound, is_disk_full
 
 LEDGER_FILE = "gateway.sqlite3"
 LOCK_FILE = "gateway.lock"
@@ -319,7 +318,7 @@ class Ledger:
 def _what_helps(fault: OSError | sqlite3.Error) -> str:
     """Where it is the disk that takes nothing, no new file is made either."""
     if isinstance(fault, OSError):
-        full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
+        full = is_disk_full(fault)
     else:
         full = getattr(fault, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
     if full:

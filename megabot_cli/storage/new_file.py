@@ -11,12 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Final, Self
 
-from megabot_cli.errors import MegabotError, NotPermitted, WrongUsage
+from megabot_cli.errors import MegabotError, NotPermitted, WrongUsage, is_disk_full
 from megabot_cli.storage.segment_writer import sync_folder
 
 # What a file system says that has no second names: FAT, exFAT, SMB, some in user space.
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 class NewFile(AbstractContextManager["NewFile"]):
@@ -122,5 +121,5 @@ class NewFile(AbstractContextManager["NewFile"]):
             return WrongUsage(what, f"There is no folder {self._path.parent}; make it first.")
         if isinstance(fault, PermissionError) or fault.errno == errno.EROFS:
             return NotPermitted(what, "Name a file in a folder of your own.")
-        full = fault.errno in _FULL
-        return MegabotError(what, "Make room, or write somewhere else." if full else None)
+        hint = "Make room, or write somewhere else." if is_disk_full(fault) else None
+        return MegabotError(what, hint)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final, Unpack
 
 from megabot_cli.config.schema import RecordingSettings
+from megabot_cli.errors import is_disk_full
 from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.storage.askers import NOTES
 from megabot_cli.storage.new_recording import Beginnings, NewRecording, cannot_record
@@ -363,7 +364,7 @@ class Recorder:
             self._writer.seal()
             self._writer.finish()
         except OSError as fault:
-            self.disk_full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
+            self.disk_full = is_disk_full(fault)
             self._fail(f"the recording cannot be written: {fault.strerror or fault}")
         except Exception as fault:  # a defect of ours must not look like a healthy recording
             self._fail(f"the recording stopped: {type(fault).__name__}: {fault}")

@@ -9,7 +9,6 @@ them can steer a terminal. A result line is written as it is, for it may be pain
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import select
@@ -18,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Literal, Protocol, TextIO
 
-from megabot_cli.errors import MegabotError
+from megabot_cli.errors import MegabotError, is_disk_full
 from megabot_cli.terminal.text import safe_json, safe_text, wrap
 
 ColorChoice = Literal["auto", "always", "never"]
@@ -247,8 +246,7 @@ def _refused(fault: OSError) -> Exception:
 
 def cannot_write(fault: OSError) -> MegabotError:
     """What is said when stdout takes no more, such as on a full disk."""
-    full = fault.errno in (errno.ENOSPC, errno.EDQUOT)
-    hint = "Make room, or write somewhere else." if full else None
+    hint = "Make room, or write somewhere else." if is_disk_full(fault) else None
     return MegabotError(f"Could not write the result: {fault.strerror}", hint)
 
 

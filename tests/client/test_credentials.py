@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 import subprocess
@@ -174,6 +175,23 @@ def test_a_folder_that_cannot_be_made_is_a_clear_error(tmp_path: Path) -> None:
     store = CredentialStore(tmp_path / "file" / "credentials", "file")
     with pytest.raises(BadConfiguration, match="cannot be kept"):
         store.save("default", credential())
+
+
+@pytest.mark.parametrize(
+    ("number", "helps"),
+    [(errno.ENOSPC, "Make room"), (errno.EROFS, "read-only"), (errno.EACCES, "a mode")],
+)
+def test_a_disk_that_takes_nothing_is_told_with_what_helps(
+    store: CredentialStore, monkeypatch: pytest.MonkeyPatch, number: int, helps: str
+) -> None:
+    def refuse(_descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(BadConfiguration) as raised:
+        store.save("default", credential())
+    assert os.strerror(number) in str(raised.value)
+    assert helps in str(raised.value.hint)
 
 
 def test_a_reader_never_sees_half_a_file(store: CredentialStore, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from megabot_cli.client.credentials import Credential
 from megabot_cli.client.dial import dial
 from megabot_cli.client.endpoint import parse_endpoint
+from megabot_cli.client.network_faults import is_it_running
 from megabot_cli.errors import (
     CouldNotConnect,
     MegabotError,
@@ -27,6 +28,21 @@ from megabot_cli.errors import (
 from tests.client.conftest import until
 from tests.client.dialling import SECRET, connect, refused
 from tests.support.upstream import Connection, ScriptedUpstream
+
+
+@pytest.mark.parametrize(
+    ("origin", "hint"),
+    [
+        ("http://127.0.0.1:3000", "`megabot gateway` starts one here"),
+        ("http://localhost:4000", "`megabot gateway --listen localhost:4000` starts one here"),
+        ("http://[::1]", "`megabot gateway --listen [::1]:80` starts one here"),
+        ("https://127.0.0.1:3000", "Check the port"),
+        ("http://upstream.example:3000", "Is it running there?"),
+        ("unix:/run/relay", "`megabot relay --listen unix:/run/relay` starts one"),
+    ],
+)
+def test_what_starts_one_starts_it_where_it_is_sought(origin: str, hint: str) -> None:
+    assert hint in is_it_running(origin)
 
 
 @pytest.mark.parametrize("send_in", ["header", "query"])
