@@ -78,6 +78,7 @@ class Identity:
             identity=served.name,
             label="" if alone else served.name,
         )
+        self.parts.fault_of_any = lambda: self.fault
         self.sessions = Sessions(self.parts)
         self.dedicated = Dedicated(self.parts) if settings.mode == "dedicated" else None
 

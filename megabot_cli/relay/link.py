@@ -13,7 +13,7 @@ import structlog
 from megabot_cli.client.dial import Greeting, hang_up
 from megabot_cli.client.ids import new_id
 from megabot_cli.client.wire import CAN_HEAR, HeardUpstream, client_frames, upstream_transport
-from megabot_cli.errors import MegabotError, NotAuthenticated
+from megabot_cli.errors import CouldNotConnect, MegabotError, NotAuthenticated
 from megabot_cli.protocol.backoff import FullJitter
 from megabot_cli.protocol.batching import ENVELOPE_BYTES
 from megabot_cli.protocol.close_codes import MEANING, CloseCode
@@ -90,7 +90,12 @@ class Link:
         """What keeps it from being up, for clients."""
         if (left_alone_s := self.left_alone_s) > 0:
             return f"the upstream asks to be left alone for another {left_alone_s:.0f} s"
-        return self.fault.message if self.fault is not None else self._last_words
+        fault = self.fault
+        if fault is None and not self.life.ever_up:
+            # It waits for its turn to dial; whom another one could not reach it would not either.
+            other = self._parts.fault_of_any()
+            fault = other if isinstance(other, CouldNotConnect) else None
+        return fault.message if fault is not None else self._last_words
 
     @property
     def left_alone_s(self) -> float:

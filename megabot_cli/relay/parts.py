@@ -61,6 +61,7 @@ class RelayParts:
         self.numbers = numbers
         self.engine = engine
         self.identity = identity
+        self.fault_of_any: Callable[[], MegabotError | None] = lambda: None  # of its links
         self.label = label
         self.loop = asyncio.get_running_loop()
         self.turn = Turn(self.loop)

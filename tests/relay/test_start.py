@@ -134,8 +134,11 @@ async def test_an_upstream_that_is_away_at_start_does_not(
     async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
         assert answer.status == 503
     peer = await stage.connect(relay.url)
-    silence = await peer.message()
-    assert (silence["type"], silence["payload"]["code"]) == ("connection_error", 503)
+    late = await stage.connect(relay.url)  # its link waits for its turn to dial
+    for each in (peer, late):
+        silence = await each.message()
+        assert (silence["type"], silence["payload"]["code"]) == ("connection_error", 503)
+        assert f"Could not connect to http://127.0.0.1:{port}" in silence["payload"]["message"]
     gateway = await stage.open_gateway(port=port)
     assert await peer.message("connection_established", limit_s=15)
     async with stage.http.get(f"{relay.admin_url}/readyz") as answer:
