@@ -36,12 +36,12 @@ class Transport:
         self.on_stop: Callable[[], None] = lambda: None
         self._at = time.monotonic()
         self._position = 0.0
-        # Messages that wait by position, and whether a step has to be left for them.
-        self._waiting: dict[asyncio.Future[None], tuple[float, bool] | None] = {}
+        # Who waits: whether it is no message, and the position.
+        self._waiting: dict[asyncio.Future[None], tuple[bool, float]] = {}
         self._due: list[tuple[float, int, asyncio.Future[None]]] = []
         self._tie = count()
         self._alarm: Alarm | None = None
-        self._steps = 0
+        self._steps = 0  # that no message has taken yet
 
     def close(self) -> None:
         """Give the timer back; who waits longer makes a new one."""
@@ -63,10 +63,11 @@ class Transport:
     async def until(self, position: float, *, is_message: bool = True) -> float | None:
         """Wait until the position is reached; return when that was due. None: it was stopped.
 
-        A step goes on to the next message, and passes what is none.
+        A step goes on to the next message, and passes what is none. One that comes before a
+        message waits is for the next that does.
         """
         while not self.stopped:
-            if self.position >= position:
+            if self.position >= position or self._steps_to(position, is_message=is_message):
                 return self._reached_at(position)
             await self._until_moved(position, is_message=is_message)
         return None
@@ -79,10 +80,11 @@ class Transport:
             self._steps -= 1
             return not self.stopped
         while not self.stopped:
-            if self.position >= position and (not self.paused or self._steps):
-                self._steps -= self.paused
+            if self.position >= position and not self.paused:
                 return True
-            await self._until_moved(position, wants_step=True)
+            if self._steps_to(position):
+                return True
+            await self._until_moved(position)
         return False
 
     def pause(self) -> None:
@@ -101,11 +103,7 @@ class Transport:
     def step(self) -> None:
         """Pause, and let the next message go."""
         self.pause()
-        self._steps = 1
-        if messages := [each for each in self._waiting.values() if each is not None]:
-            position, wants_step = min(messages)
-            self._position = max(self._position, position)
-            self._steps = int(wants_step)
+        self._steps += 1
         self._tell()
 
     def set_speed(self, speed: float) -> None:
@@ -125,6 +123,17 @@ class Transport:
         self.on_stop()
         self._tell()
 
+    def _steps_to(self, position: float, *, is_message: bool = True) -> bool:
+        """Go on to this position, if there is a step left and nobody who waits comes before; what
+        is no message leaves the step to one."""
+        mine = (not is_message, position)
+        if not (self.paused and self._steps) or any(each < mine for each in self._waiting.values()):
+            return False
+        self._steps -= is_message
+        self._position = max(self._position, position)
+        self._tell()
+        return True
+
     def _reached_at(self, position: float) -> float:
         """When, on the monotonic clock, the position is or was reached."""
         if self.paused:
@@ -141,12 +150,10 @@ class Transport:
             _wake(waiting)
         self.on_change()
 
-    async def _until_moved(
-        self, position: float, *, is_message: bool = True, wants_step: bool = False
-    ) -> None:
+    async def _until_moved(self, position: float, *, is_message: bool = True) -> None:
         """Return when the position is reached, or the transport was steered."""
         moved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting[moved] = (position, wants_step) if is_message else None
+        self._waiting[moved] = (not is_message, position)
         if not self.paused:
             entry = self._reached_at(position), next(self._tie), moved
             heappush(self._due, entry)

@@ -103,9 +103,9 @@ class Upstream:
 
 
 async def waiting_to_send(replay: Replay) -> None:
-    """Return when a message waits for its time: a step that comes before is for none."""
+    """Return when a message waits for its time."""
     async with asyncio.timeout(10):
-        while not any(replay.transport._waiting.values()):  # noqa: ASYNC110  it says nothing of it
+        while not any(not apart for apart, _ in replay.transport._waiting.values()):  # noqa: ASYNC110  it says nothing of it
             await asyncio.sleep(0.005)
 
 

@@ -75,6 +75,44 @@ async def test_a_step_lets_the_next_message_go_and_only_that() -> None:
     assert await steps.over() == [5.0, 100.0]
 
 
+async def test_each_step_is_for_a_message_also_those_that_came_before_one_waited() -> None:
+    """As a script sends them, or a key that is held."""
+    clock = transport(paused=True)
+    clock.step()
+    clock.step()
+    steps = Steps(clock, 5.0, 6.0, 7.0, 8.0)
+    await some_turns()
+    assert steps.reached == [5.0, 6.0]
+    clock.step()
+    clock.step()
+    assert await steps.over() == [5.0, 6.0, 7.0, 8.0]
+    clock.step()
+    clock.resume()  # what nobody took is over with that
+    clock.pause()
+    late = Steps(clock, 60.0)
+    await some_turns()
+    assert late.reached == []
+    clock.stop()
+    await late.over()
+
+
+async def test_a_step_passes_what_is_no_message_and_is_left_for_the_message_after_it() -> None:
+    """As a client that comes before it sends anything."""
+    clock = transport(paused=True)
+
+    async def come_and_send() -> float | None:
+        await clock.until(5.0, is_message=False)
+        await asyncio.sleep(0.01)  # it dials
+        return await clock.until(6.0)
+
+    sent = asyncio.ensure_future(come_and_send())
+    await some_turns()
+    clock.step()
+    async with asyncio.timeout(5):
+        assert await sent is not None
+    assert clock.position == 6.0
+
+
 async def test_the_speed_can_be_changed_under_way() -> None:
     clock = transport()
     steps = Steps(clock, 60.0)
