@@ -116,16 +116,9 @@ class FlatRouting(Routing):
         return expired
 
     def line_lost(self) -> None:
-        """What was given up on it is not answered on the next one: it is as open as the rest."""
-        unanswered = {each.message_id: each for each in self._given_up.values() if each.client}
-        self.requests = unanswered | self.requests
-        self._given_up.clear()
+        """As ever: what was given up on it is not answered on the next one."""
+        super().line_lost()
         self._doubted.clear()
-
-    def take_all(self) -> list[Request]:
-        """As ever; also those that were given up and may still be answered."""
-        self.line_lost()
-        return super().take_all()
 
 
 def _to_its_asker(answered: Request, head: Head, progress: Progress | None) -> Routed:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Final, Generic, TypeVar
+from typing import Final
 
 import msgspec
 
 from megabot_cli.protocol.envelope import Head
+from megabot_cli.relay.memory import Memory
 from megabot_cli.relay.payloads import completes, read_keys
 from megabot_cli.telemetry.metrics import RelayNumbers
 from megabot_cli.telemetry.slow_replies import SlowReply
@@ -33,9 +34,6 @@ UNCLEAR_S = 60.0
 WHOLE_ANSWER_S = 0.5
 
 
-T = TypeVar("T")
-
-
 class Route:
     """How it was found out whom a message concerns; a label of a metric.
 
@@ -47,31 +45,6 @@ class Route:
     FIFO: Final = "fifo"  # the only request of its kind under way
     BROADCAST: Final = "broadcast"  # it concerns everybody
     LATE: Final = "late"  # its asker is known, and gone
-
-
-class Memory(Generic[T]):
-    """The newest entries under their names: at least `limit`, at most twice that."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.young: dict[str, T] = {}
-        self.old: dict[str, T] = {}
-
-    def __len__(self) -> int:
-        return len(self.young) + len(self.old)
-
-    def get(self, name: str) -> T | None:
-        found = self.young.get(name)
-        return found if found is not None else self.old.get(name)
-
-    def keep(self, name: str, value: T) -> None:
-        self.young[name] = value
-        self.age()
-
-    def age(self) -> None:
-        """To be called after something was put into `young` by hand."""
-        if len(self.young) > self._limit:
-            self.old, self.young = self.young, {}
 
 
 class Request(msgspec.Struct, gc=False):
@@ -165,6 +138,7 @@ class Routing:
         # Nobody waits for these any longer, but an answer may come. No client: it is one of
         # several, and nobody knows which.
         self._given_up: dict[str, Request] = {}
+        self._silent: Memory[Request] = Memory(limit)  # nor is an answer reckoned with
         self.echoes: bool | None = None  # whether the upstream sets reply_to; None: not seen yet
         self.repeats_whole: bool | None = None  # whether a chat_receive follows the last chunk
 
@@ -253,6 +227,8 @@ class Routing:
                     request = self._only(kind)
                     mine = request is not None and request.client == client
                     progress = self._note(request, kind, data, now) if mine else None
+                    if not mine:
+                        self._answered_late(kind, data, client=client)
                     return Routed(Route.KEY, client, progress)
         # An upstream that names what it answers means everybody when it names nothing.
         fitting = [] if self.echoes else self._fitting(kind)
@@ -282,9 +258,24 @@ class Routing:
             late.client, late.settled_at = "", now
         elif kind in ENDS:
             del self._given_up[late.message_id]
+        elif completes(data):
+            late.completed_at = now
         if not late.client or kind not in _KIND_OF_REPLY:
             return Routed(Route.BROADCAST, progress=progress)
         return Routed(Route.FIFO, late.client, progress)
+
+    def _answered_late(
+        self, kind: str | None, data: bytes, *, message_id: str = "", client: str = ""
+    ) -> None:
+        """One that was given up has its answer after all, if this is the end of one: that of this
+        id, or the oldest of the client."""
+        if kind not in ENDS and not (kind == "chat_stream" and completes(data)):
+            return
+        for memory in (self._silent.old, self._silent.young, self._given_up):
+            for each in memory.values():
+                if each.message_id == message_id or (each.client == client and _fits(each, kind)):
+                    del memory[each.message_id]
+                    return
 
     def _late(self, kind: str | None, now: float) -> Request | None:
         for request in self._given_up.values():
@@ -318,6 +309,8 @@ class Routing:
     def _exact(self, reply_to: str, kind: str | None, data: bytes, now: float) -> Routed:
         request = self.requests.get(reply_to)
         client = request.client if request is not None else self._sender_of(reply_to)
+        if request is None:
+            self._answered_late(kind, data, message_id=reply_to)
         if request is None and kind == "connection_error":
             for each in [one for one in self.requests.values() if one.batch == reply_to]:
                 self._settle(each, now)
@@ -396,13 +389,28 @@ class Routing:
             self._settle(request, now)
             request.settled_at = now
         if not self._in_order:
-            open_still = [each for each in self._given_up.values() if not is_clear(each, now)]
+            open_still = []
+            for each in self._given_up.values():
+                if is_clear(each, now):
+                    self._silent.keep(each.message_id, each)
+                else:
+                    open_still.append(each)
             open_still += [each for each in expired if each.completed_at is None]
             self._given_up = {each.message_id: each for each in open_still}
         return expired
 
+    def line_lost(self) -> None:
+        """What was given up on it and had no answer since is as open as the rest."""
+        given_up = [*self._silent.old.values(), *self._silent.young.values()]
+        given_up += self._given_up.values()
+        unanswered = (each for each in given_up if each.client and each.completed_at is None)
+        self.requests = {each.message_id: each for each in unanswered} | self.requests
+        self._given_up.clear()
+        self._silent = Memory(self._limit)
+
     def take_all(self) -> list[Request]:
-        """Take out every request, oldest first."""
+        """Take out every request, oldest first, also those that were given up."""
+        self.line_lost()
         return self.take(self.ids())
 
     def take(self, message_ids: list[str]) -> list[Request]:

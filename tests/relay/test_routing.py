@@ -137,6 +137,51 @@ def test_a_request_nobody_answers_is_given_up_and_what_comes_late_is_still_its_a
     assert routing.route(*message("chat_receive", "a"), 90.0).client == "ann"
 
 
+def given_up(*more: tuple[Head, bytes]) -> list[str]:
+    """What is open when the line falls, where one was given up and then this came."""
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    assert len(routing.expire(62.0, 60.0)) == 1
+    for number, each in enumerate(more):
+        assert routing.route(*each, 63.0 + number).client == "ann"
+    routing.line_lost()
+    return [request.message_id for request in routing.take_all()]
+
+
+def test_one_that_was_given_up_is_open_when_the_line_falls_unless_its_answer_came() -> None:
+    chunk = message("chat_stream", stream_id="s", is_complete=False)
+    last = message("chat_stream", is_complete=True)
+    assert given_up() == ["a"]
+    assert given_up(chunk) == ["a"]
+    assert given_up(message("chat_receive")) == given_up(last) == []
+    assert given_up(message("chat_stream", "a", is_complete=False)) == ["a"]
+    assert given_up(message("chat_receive", "a")) == []
+    assert given_up(message("chat_stream", "a", is_complete=True)) == []
+
+
+def test_what_names_the_work_of_one_that_was_given_up_answers_it() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.route(*message("chat_stream", stream_id="s", is_complete=False), 2.0)
+    assert len(routing.expire(80.0, 60.0)) == 1
+    last = message("chat_stream", stream_id="s", is_complete=True)
+    assert routing.route(*last, 81.0).route == Route.KEY
+    assert routing.take_all() == []
+
+
+def test_one_whose_answer_nobody_reckons_with_is_open_as_well_when_the_line_falls() -> None:
+    routing = Routing()
+    routing.sent("a", "ann", 1.0)
+    routing.sent("b", "bob", 1.0)
+    routing.expire(62.0, 60.0)
+    routing.expire(62.0 + UNCLEAR_S, 60.0)
+    assert routing.route(*message("chat_receive"), 200.0).route == Route.BROADCAST
+    assert routing.route(*message("chat_receive", "b"), 200.0).client == "bob"
+    routing.sent("c", "ann", 200.0)
+    assert [request.message_id for request in routing.take_all()] == ["a", "c"]
+    assert routing.take_all() == []
+
+
 def test_taking_some_leaves_the_others() -> None:
     routing = Routing()
     for name in ("a", "b", "c"):

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from megabot_cli.config.schema import LimitSettings
-from megabot_cli.relay import upward
+from megabot_cli.relay import session, upward
 from tests.relay.conftest import Stage, hears_nothing, until
 from tests.relay.test_shared import open_relay
 from tests.support.upstream import Connection, Keeping, ScriptedUpstream
@@ -75,6 +75,31 @@ async def test_no_request_waits_longer_in_all_than_one_that_is_never_answered(
         await until(lambda: len(came_at) == 4)
         assert came_at[1] - began >= 1.0
         assert came_at[3] - came_at[1] < 1.0
+
+
+async def test_one_that_held_the_others_too_long_is_told_unknown_when_the_line_falls(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upward, "HOLD_S", 0.3)
+    monkeypatch.setattr(session, "RESUMED_GRACE_S", 0.2)
+    came: list[str] = []
+
+    async def never_answer(connection: Connection) -> None:
+        await connection.greet()
+        while True:
+            came.append((await connection.receive())["id"])
+            if len(came) == 2:
+                await connection.close(1001)
+
+    async with ScriptedUpstream(never_answer) as upstream:
+        relay = await open_relay(stage, upstream.url)
+        peers = [(await stage.greeted(relay.url))[0] for _ in range(2)]
+        for number, peer in enumerate(peers):
+            await peer.send("chat_send", f"m{number}", content="x")
+        for number, peer in enumerate(peers):
+            unknown = await peer.message("connection_error", limit_s=20)
+            assert unknown["payload"]["error"] == "delivery_unknown"
+            assert unknown["metadata"]["reply_to"] == f"m{number}"
 
 
 async def test_the_next_request_goes_when_the_asker_before_it_has_left(stage: Stage) -> None:
