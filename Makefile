@@ -24,9 +24,9 @@ demo: $(STAMP) ## Show the main job end to end, with real processes, in under a 
 run: $(STAMP) ## Start the relay (it connects to the default profile's upstream)
 	@$(BIN)/megabot relay
 
-# Two at once, file by file: one test does not keep two cores busy. Those marked `alone` run by themselves.
+# Three at once, file by file: a test waits about as long as it works. Those marked `alone` run by themselves.
 test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## Lint, format check and strict types
 	@$(BIN)/ruff check .
