@@ -115,9 +115,9 @@ class FlatRouting(Routing):
             self._is_understood = False
         return expired
 
-    def line_lost(self) -> None:
+    def line_lost(self, now: float) -> None:
         """As ever: what was given up on it is not answered on the next one."""
-        super().line_lost()
+        super().line_lost(now)
         self._doubted.clear()
 
 

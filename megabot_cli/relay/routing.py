@@ -55,7 +55,7 @@ class Request(msgspec.Struct, gc=False):
     sent_at: float
     kind: str = "chat_send"
     first_chunk_at: float | None = None
-    heard_at: float = 0.0  # its newest chunk
+    heard_at: float = 0.0  # its newest chunk; where it was given up, the end of its line
     completed_at: float | None = None  # its stream has ended; the whole answer may follow
     settled_at: float = 0.0  # when it had its answer, or was given up
     batch: str | None = None  # that it went up in
@@ -399,18 +399,21 @@ class Routing:
             self._given_up = {each.message_id: each for each in open_still}
         return expired
 
-    def line_lost(self) -> None:
-        """What was given up on it and had no answer since is as open as the rest."""
+    def line_lost(self, now: float) -> None:
+        """What was given up on it and had no answer since is as open as the rest: it is told with
+        them, and not given up again before."""
         given_up = [*self._silent.old.values(), *self._silent.young.values()]
         given_up += self._given_up.values()
-        unanswered = (each for each in given_up if each.client and each.completed_at is None)
+        unanswered = [each for each in given_up if each.client and each.completed_at is None]
+        for each in unanswered:
+            each.heard_at = now
         self.requests = {each.message_id: each for each in unanswered} | self.requests
         self._given_up.clear()
         self._silent = Memory(self._limit)
 
     def take_all(self) -> list[Request]:
         """Take out every request, oldest first, also those that were given up."""
-        self.line_lost()
+        self.line_lost(0.0)  # none of them waits any longer
         return self.take(self.ids())
 
     def take(self, message_ids: list[str]) -> list[Request]:

@@ -390,7 +390,7 @@ class Upward:
         self._await_answer(waiting, self._time())
 
     def link_lost(self) -> None:
-        self._routing.line_lost()
+        self._routing.line_lost(self._parts.loop.time())
 
     def unwritten(self, waiting: Waiting) -> None:
         """The link fell in the turn in which it was to leave: it waits again."""

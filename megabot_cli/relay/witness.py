@@ -71,19 +71,9 @@ class Held:
     def put(self, kind: str, **told: Unpack[Told]) -> None:
         self._keep(functools.partial(self._recorder.put, kind, **told))
 
-    def keep_message(
-        self,
-        direction: str,
-        data: bytes,
-        head: Head | None,
-        link: str | None,
-        session: str | None,
-        client: str | None = None,
-        binary: bool = False,
-        kind: str = "message",
-    ) -> None:
-        told = (direction, data, head, link, session, client, binary, kind)
-        self._keep(functools.partial(self._recorder.keep_message, *told))
+    def keep_message(self, *told: Any, **named: Any) -> None:
+        """As the recorder's."""
+        self._keep(functools.partial(self._recorder.keep_message, *told, **named))
 
     def _keep(self, tell: Callable[[], None]) -> None:
         if self._recorder.fault is not None:

@@ -76,13 +76,8 @@ class Transport:
         """Let so much of the replay's time pass, then wait while it is paused; a step ends both,
         also one that was asked for before. False: it was stopped."""
         position = self.position + after_s
-        if self.paused and self._steps:
-            self._steps -= 1
-            return not self.stopped
         while not self.stopped:
-            if self.position >= position and not self.paused:
-                return True
-            if self._steps_to(position):
+            if (self.position >= position and not self.paused) or self._steps_to(position):
                 return True
             await self._until_moved(position)
         return False

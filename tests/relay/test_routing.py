@@ -144,7 +144,8 @@ def given_up(*more: tuple[Head, bytes]) -> list[str]:
     assert len(routing.expire(62.0, 60.0)) == 1
     for number, each in enumerate(more):
         assert routing.route(*each, 63.0 + number).client == "ann"
-    routing.line_lost()
+    routing.line_lost(70.0)
+    assert routing.expire(71.0, 60.0) == []  # whoever waits for an answer is told first
     return [request.message_id for request in routing.take_all()]
 
 
