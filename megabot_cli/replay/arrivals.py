@@ -88,14 +88,14 @@ class Rejoining(Correlator):
             if (
                 then is None
                 or len(then.parts) != 1
-                or (part := then.parts[0]).raw != reply.payload
-                or part.type != kind
+                or (part := then.parts[0]).type != kind
+                or (part.raw != reply.payload and part.letters() != bytes(reply.payload))
                 or kind in _NOT_SIMPLE
                 or (name := reply.id) is None
                 or name in seen
                 or place in arrivals
                 or place in as_recorded
-                or (named is not None and may_name(part.raw))
+                or (named is not None and may_name(reply.payload))
             ):
                 return places, (text, reply)
             if named is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
@@ -28,7 +28,7 @@ class Judgement(msgspec.Struct):
 
 
 def judge(
-    messages: Iterable[RecordedMessage],
+    messages: Sequence[RecordedMessage],
     replayed: Arrivals,
     comparer: Comparer,
     expect: Expectation,
@@ -42,6 +42,9 @@ def judge(
     """
     judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
     same, as_recorded = 0, replayed.as_recorded
+    if not with_cases:  # nobody wants to know of each that is the same
+        rest = [m for m in messages if m.place not in as_recorded or not m.compared]
+        same, messages = len(messages) - len(rest), rest
     for message in messages:
         place = message.place
         if not message.compared:
@@ -131,6 +134,24 @@ def recorded_times(
             if (answer := answers[message.place]).is_whole and (at := answer.last_at) is not None
         ],
     }
+
+
+class RecordedTimes:
+    """How the times of what was recorded are spread. Of all `messages` it is found out at once,
+    before any time of a replay counts, and once for all rounds."""
+
+    def __init__(self, messages: Sequence[RecordedMessage], answers: Mapping[int, Answer]) -> None:
+        self._answers = answers
+        self._count = len(messages)
+        self._of_all = self._spread(messages)
+
+    def of(self, messages: Sequence[RecordedMessage]) -> Mapping[str, Spread]:
+        """By name, in milliseconds, of those that a round has sent."""
+        return self._of_all if len(messages) == self._count else self._spread(messages)
+
+    def _spread(self, messages: Sequence[RecordedMessage]) -> Mapping[str, Spread]:
+        took = recorded_times(messages, self._answers)
+        return {name: Spread(values) for name, values in took.items()}
 
 
 def timing(took: Mapping[str, Spread]) -> Timing:

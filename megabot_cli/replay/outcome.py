@@ -42,13 +42,14 @@ class Progress(msgspec.Struct, frozen=True):
 
 
 class Round(msgspec.Struct, frozen=True):
-    """What one round came to. `now` and `recorded` are times by name, in milliseconds, `late`
-    the messages that left late, `answers` the answers by their message's place, to who asks."""
+    """What one round came to. `now` are times by name, in milliseconds, `recorded` how they were
+    spread then, `late` the messages that left late, `answers` the answers by their message's
+    place, to who asks."""
 
     report: ReplayReport
     cases: list[Case]
     now: Mapping[str, list[float]]
-    recorded: Mapping[str, list[float]]
+    recorded: Mapping[str, Spread]
     late: int
     answers: Callable[[], Mapping[int, Answer]]
 
@@ -120,7 +121,7 @@ class Totals:
         """What they come to; one round at least."""
         assert self._first is not None
         assert self._report is not None
-        recorded = {name: Spread(values) for name, values in self._first.recorded.items()}
+        recorded = {**self._first.recorded, "lateness_ms": Spread()}
         report = msgspec.structs.replace(
             self._report,
             **self._counts,

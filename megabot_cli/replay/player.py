@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from megabot_cli.replay.conversation import Conversation, read_conversation
+from megabot_cli.replay.judging import RecordedTimes
 from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played, Progress, Totals, cause_of
@@ -62,11 +63,14 @@ class Replay:
 
     async def play(self, rounds: int = 1) -> Played:
         """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
+        conversation = self._conversation
+        recorded = RecordedTimes(conversation.to_send(), conversation.answers)
         while not self.transport.stopped and (not rounds or self.rounds_begun < rounds):
             run = Run(
-                self._conversation,
+                conversation,
                 self._options,
                 self.transport,
+                recorded,
                 self.on_mark,
                 with_cases=self._with_cases,
             )

@@ -19,7 +19,7 @@ from megabot_cli.recording.redaction import Redactor
 from megabot_cli.replay.arrivals import Arrivals
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation
-from megabot_cli.replay.judging import judge, recorded_times, times
+from megabot_cli.replay.judging import RecordedTimes, judge, times
 from megabot_cli.replay.lane import Lane, NewClient, Visit
 from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.leaving import Leaving
@@ -53,6 +53,7 @@ class Run:
         conversation: Conversation,
         options: ReplayOptions,
         transport: Transport,
+        recorded: RecordedTimes,
         on_mark: Callable[[RecordedMark], None] | None,
         *,
         with_cases: bool = True,
@@ -61,6 +62,7 @@ class Run:
         self._conversation = conversation
         self._options = options
         self._transport = transport
+        self._recorded = recorded
         self._on_mark = on_mark
         self._marks = deque(conversation.marks)
         self._names = Names(apart=conversation.ids_clash)
@@ -412,8 +414,6 @@ class Run:
         expect = self._options.expect
         arrivals = self._arrivals
         judgement = judge(sent, arrivals, comparer, expect, with_cases=self._with_cases)
-        then = recorded_times(sent, arrivals.recorded)
-        now = times(arrivals, sent_at)
         ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
         verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
         report = ReplayReport(
@@ -443,8 +443,8 @@ class Run:
         return Round(
             report,
             judgement.cases,
-            {**now, "lateness_ms": self._lateness.values_ms()},
-            {**then, "lateness_ms": []},
+            {**times(arrivals, sent_at), "lateness_ms": self._lateness.values_ms()},
+            self._recorded.of(sent),
             self._lateness.late(),
             lambda: {place: arrivals[place] for place in sent_at},
         )

@@ -11,6 +11,9 @@ from megabot_cli.errors import MegabotError
 
 _IN_MEMORY_BYTES: Final = 32 * 1024 * 1024
 _AT_ONCE_BYTES: Final = 256 * 1024
+# What is asked for mostly comes in order, at two places: what is sent next, and what comes next.
+_BLOCK_BYTES: Final = 64 * 1024
+_BLOCKS: Final = 4
 
 
 class KeptTexts:
@@ -31,6 +34,7 @@ class KeptTexts:
         self._written = 0
         self._unwritten = bytearray()
         self._refused = False
+        self._blocks: dict[int, bytes] = {}  # of the file, those that were read last
 
     def is_due(self, size: int) -> bool:
         """Count a text of about that size (bytes): whether there is no room for it in memory, so
@@ -56,9 +60,12 @@ class KeptTexts:
     def get(self, number: int) -> str | bytes:
         """A text as it was put. MegabotError where the disk does not give it back."""
         start, end = self._ends[number - 1] if number else 0, self._ends[number]
-        content = self._read(start, end) if start < self._written else b""
-        if end > self._written:
-            content += self._unwritten[max(0, start - self._written) : end - self._written]
+        block, at = self._blocks.get(start // _BLOCK_BYTES, b""), start % _BLOCK_BYTES
+        content = block[at : at + end - start]
+        if len(content) < end - start:
+            content = self._read(start, end) if start < self._written else b""
+            if end > self._written:
+                content += self._unwritten[max(0, start - self._written) : end - self._written]
         return content if number in self._binary else content.decode("utf-8", "surrogatepass")
 
     def close(self) -> None:
@@ -78,9 +85,22 @@ class KeptTexts:
             self._refused = True
 
     def _read(self, start: int, end: int) -> bytes:
+        """What of it is written."""
+        end = min(end, self._written)
+        number = start // _BLOCK_BYTES
+        begins_at = number * _BLOCK_BYTES
+        if end > begins_at + _BLOCK_BYTES:
+            return self._pread(start, end)
+        while len(self._blocks) >= _BLOCKS:
+            del self._blocks[next(iter(self._blocks))]
+        block = self._pread(begins_at, min(begins_at + _BLOCK_BYTES, self._written))
+        self._blocks[number] = block
+        return block[start - begins_at : end - begins_at]
+
+    def _pread(self, start: int, end: int) -> bytes:
         assert self._file is not None
         try:
-            return os.pread(self._file.fileno(), min(end, self._written) - start, start)
+            return os.pread(self._file.fileno(), end - start, start)
         except OSError as fault:
             raise MegabotError(
                 f"What was kept in {tempfile.gettempdir()} cannot be read: {fault.strerror}",

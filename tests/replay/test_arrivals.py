@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -18,6 +19,7 @@ from megabot_cli.recording.rewriting import IdMap
 from megabot_cli.replay.arrivals import Arrivals
 from megabot_cli.replay.judging import times
 from megabot_cli.replay.lane import Lane
+from megabot_cli.storage.kept_texts import KeptTexts
 from tests.recording.arbitrary import thorough
 from tests.replay.texts import answer, chunk, message, refusal, say
 
@@ -109,6 +111,13 @@ def lane_of(recorded: dict[int, Answer]) -> tuple[Arrivals, Lane]:
     return arrivals, lane
 
 
+def put_aside(recorded: Mapping[int, Answer]) -> None:
+    kept = KeptTexts(0)
+    for recorded_answer in recorded.values():
+        for part in recorded_answer.parts:
+            part.put_aside(kept)
+
+
 def told(arrivals: Arrivals, lane: Lane) -> dict[str, Any]:
     """All that a replay asks of them afterwards."""
     took = times(arrivals, dict.fromkeys(range(_QUESTIONS), 0.0))
@@ -133,17 +142,26 @@ def told(arrivals: Arrivals, lane: Lane) -> dict[str, Any]:
 
 
 @thorough
-@example(_SAID_AGAIN, [])
-@example(_NAMES_AN_EXCHANGE, [])
-@example(_OF_AN_EXCHANGE, [])
-@example(_UNASKED, [])
-@example(_OTHER_TYPE, [])
-@given(talks(), st.lists(st.integers(1, 4), max_size=8))
+@example(_SAID_AGAIN, [], True)
+@example(_SAID_AGAIN, [], False)
+@example(_NAMES_AN_EXCHANGE, [], True)
+@example(_NAMES_AN_EXCHANGE, [], False)
+@example(_OF_AN_EXCHANGE, [], True)
+@example(_OF_AN_EXCHANGE, [], False)
+@example(_UNASKED, [], True)
+@example(_UNASKED, [], False)
+@example(_OTHER_TYPE, [], True)
+@example(_OTHER_TYPE, [], False)
+@given(talks(), st.lists(st.integers(1, 4), max_size=8), st.booleans())
 def test_messages_that_come_together_are_heard_as_one_by_one(
-    talk: tuple[list[str], list[str]], together: list[int]
+    talk: tuple[list[str], list[str]],
+    together: list[int],
+    aside: bool,
 ) -> None:
     recorded, heard = talk
     quick, quick_lane = lane_of(asked(Correlator(), recorded))
+    if aside:
+        put_aside(quick.recorded)
     whole, whole_lane = lane_of(asked(Correlator(), recorded))
     rest, at = list(heard), 0.0
     for count in [*together, len(heard)]:
@@ -155,11 +173,16 @@ def test_messages_that_come_together_are_heard_as_one_by_one(
     assert told(quick, quick_lane) == told(whole, whole_lane)
 
 
-def test_an_answer_as_it_was_recorded_is_no_object_until_somebody_asks_for_it() -> None:
+@pytest.mark.parametrize("aside", [False, True])
+def test_an_answer_as_it_was_recorded_is_no_object_until_somebody_asks_for_it(
+    aside: bool,
+) -> None:
     for named in (True, False):
         then = [answer("yes", reply_to=f"old{n}" if named else None) for n in range(_QUESTIONS)]
         now = [answer("yes", reply_to=f"new{n}" if named else None) for n in range(_QUESTIONS)]
         arrivals, lane = lane_of(asked(Correlator(), then))
+        if aside:
+            put_aside(arrivals.recorded)
         lane.heard_texts("c1", [text.encode() for text in now], 2.0)
         assert arrivals.as_recorded == dict.fromkeys(range(_QUESTIONS), 2.0)
         assert not arrivals

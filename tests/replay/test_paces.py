@@ -18,6 +18,7 @@ from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
+from megabot_cli.replay.judging import RecordedTimes
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.playing import Run
@@ -390,7 +391,8 @@ async def test_no_message_is_looked_at_again_in_the_end(tmp_path: Path) -> None:
     with open_recording(a_talk(tmp_path)) as reader:
         conversation = read_conversation(reader, options)
     recorded = conversation.answers = Counting(conversation.answers)
-    run = Run(conversation, options, Transport(), None)
+    times = RecordedTimes(conversation.to_send(), recorded)
+    run = Run(conversation, options, Transport(), times, None)
     assert recorded.looked_at
     recorded.looked_at = 0
     await run._settle()

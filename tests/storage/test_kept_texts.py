@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -25,6 +26,45 @@ def test_any_texts_come_back_as_they_were_put(texts: list[str | bytes], at_once:
     with closing(KeptTexts(0, at_once)) as kept:
         numbers = [kept.put(text) for text in texts]
         assert [kept.get(number) for number in numbers if number is not None] == texts
+
+
+@pytest.mark.parametrize("order", ["as they came", "from the last", "by chance"])
+def test_texts_come_back_in_any_order_also_while_more_are_put(order: str) -> None:
+    chance = random.Random(7)
+    sizes = [chance.choice((0, 1, 300, 5_000, 66_000, 200_000)) for _ in range(60)]
+    texts = [f"{number}:".ljust(size, "x") for number, size in enumerate(sizes)]
+    with closing(KeptTexts(0, 1_000)) as kept:
+        for number, text in enumerate(texts):
+            assert kept.put(text) == number
+            assert kept.get(number) == text
+            assert kept.get(number // 2) == texts[number // 2]
+        wanted = list(range(len(texts)))
+        if order == "from the last":
+            wanted.reverse()
+        elif order == "by chance":
+            wanted = chance.choices(wanted, k=500)
+        assert [kept.get(number) == texts[number] for number in wanted] == [True] * len(wanted)
+
+
+def test_what_is_asked_for_in_order_is_read_many_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reads: list[int] = []
+
+    def pread(descriptor: int, count: int, at: int) -> bytes:
+        reads.append(count)
+        return system_pread(descriptor, count, at)
+
+    system_pread = os.pread
+    monkeypatch.setattr(os, "pread", pread)
+    texts = [f"{number:0300}" for number in range(2_000)]
+    with closing(KeptTexts(0)) as kept:
+        for text in texts:
+            kept.put(text)
+        for sent, came in zip(texts, texts[100:], strict=False):  # in turn, some way apart
+            assert kept.get(int(sent)) == sent
+            assert kept.get(int(came)) == came
+    assert len(reads) < 40
 
 
 def test_what_is_no_utf_8_comes_back_too() -> None:
