@@ -23,15 +23,17 @@ from tests.benchmarks import (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="per measured relay")
-    parser.add_argument("--rounds", type=int, default=3, help="of the message path")
+    parser.add_argument("--seconds", type=float, default=1.5, help="per measured relay")
+    parser.add_argument(
+        "--rounds", type=int, default=8, help="of the message path, each way in turn"
+    )
     options = parser.parse_args()
     # As an installer does. Where the environment forbids Python to do it, each start of ours
     # would compile all over again what the peers have compiled.
     compileall.compile_dir(Path(megabot_cli.__file__).parent, quiet=2)
     message_path.report(seconds=options.seconds, rounds=options.rounds)
-    latency.report(rounds=options.rounds)
-    fan_out.report(rounds=options.rounds)
+    latency.report()
+    fan_out.report()
     streams.report()
     recording.report()
     searching.report()

@@ -21,6 +21,7 @@ from tests.benchmarks.message_path import (
     process,
     under_load,
 )
+from tests.benchmarks.quieter import quieter
 
 
 def round_trips(url: str, seconds: float, *, clients: int = 1, rate: int = 0) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def round_trips(url: str, seconds: float, *, clients: int = 1, rate: int = 0) ->
         return load.result()
 
 
-def report_added(rounds: int, seconds: float = 2.0) -> None:
+def report_added(rounds: int, seconds: float = 0.8) -> None:
     """One client, one message at a time: what is above the direct way is the relay's."""
     ways = {
         "no relay": None,
@@ -41,7 +42,7 @@ def report_added(rounds: int, seconds: float = 2.0) -> None:
     cores = os.sched_getaffinity(0)
     pin(0, -1)
     with process("tests.benchmarks.upstream") as (_, upstream):
-        for _ in range(rounds):
+        for _ in range(5 * rounds):
             for name, way in ways.items():
                 relay = process(way[0], upstream, *way[1:]) if way else nullcontext((0, upstream))
                 with relay as (pid, url):
@@ -51,10 +52,10 @@ def report_added(rounds: int, seconds: float = 2.0) -> None:
     os.sched_setaffinity(0, cores)
     print("\nOne client, one message at a time: what the relay adds to a round trip")
     print(" " * 40 + "p50 ms".rjust(12) + "p99 ms".rjust(12))
-    direct = {key: median(taken["no relay"], key) for key in ("p50_ms", "p99_ms")}
+    direct = {key: quiet(taken["no relay"], key) for key in ("p50_ms", "p99_ms")}
     for name, runs in taken.items():
         shown = [
-            median(runs, key) - (direct[key] if runs is not taken["no relay"] else 0)
+            quiet(runs, key) - (direct[key] if runs is not taken["no relay"] else 0)
             for key in direct
         ]
         print(f"{name:40}" + "".join(f"{figure:12.3f}" for figure in shown))
@@ -79,27 +80,21 @@ def report_recording(rounds: int, seconds: float = 0.4, rate: int = 4000) -> Non
                 # that, and the upstream.
                 for each in (pid, *children(pid)):
                     pin(each, 0)
-            # In turn, and often: what the machine does beside it comes and goes, and one such
-            # moment is the slowest hundredth of all that was measured in it. The quieter ones
-            # are what is told.
+            # In turn, and often: one moment of something else beside it is the slowest hundredth
+            # of all that was measured in it.
             for number in range(20 * rounds):
                 for name, runs in sorted(taken.items(), reverse=number % 2 == 0):
                     runs.append(round_trips(urls[name], seconds, clients=CLIENTS, rate=rate))
-        off = quartile(taken["off"], "p99_ms")
+        off = quiet(taken["off"], "p99_ms")
         for name, runs in taken.items():
-            p50, p99 = quartile(runs, "p50_ms"), quartile(runs, "p99_ms")
+            p50, p99 = (quiet(runs, key) for key in ("p50_ms", "p99_ms"))
             title = f"megabot {mode}, recording {name}"
             print(f"{title:40}{p50:12.3f}{p99:12.3f}{p99 / off:12.2f}")
     os.sched_setaffinity(0, cores)
 
 
-def median(runs: list[dict[str, Any]], key: str) -> float:
-    return float(statistics.median(run[key] for run in runs))
-
-
-def quartile(runs: list[dict[str, Any]], key: str) -> float:
-    """The lower one."""
-    return float(statistics.quantiles((run[key] for run in runs), n=4)[0])
+def quiet(runs: list[dict[str, Any]], key: str) -> float:
+    return quieter(run[key] for run in runs)
 
 
 def report_start(rounds: int) -> None:
@@ -124,7 +119,7 @@ def report_start(rounds: int) -> None:
     print(f"\nRelay, start to ready: {statistics.median(taken):.2f} s")
 
 
-def report(rounds: int) -> None:
+def report(rounds: int = 2) -> None:
     report_added(rounds)
     report_recording(rounds)
     report_start(rounds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import statistics
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.benchmarks import peers
+from tests.benchmarks.quieter import quieter
 
 CLIENTS, IN_FLIGHT, SIZE = 100, 4, 250
 _ALL_CORES = os.sched_getaffinity(0)
@@ -128,7 +128,7 @@ def relays(upstream_url: str) -> Iterator[tuple[str, AbstractContextManager[tupl
 
 
 def report(seconds: float, rounds: int) -> None:
-    """Measure every way in turn, `rounds` times, and print medians with their ratios."""
+    """Measure every way in turn, `rounds` times; print what the quieter took, with its ratios."""
     print(f"\nMessage path: {CLIENTS} clients x {IN_FLIGHT} in flight, {SIZE} bytes, echo upstream")
     results: dict[str, list[dict[str, Any]]] = {}
     # A relay has a core to itself; load, upstream and recorder share the other.
@@ -139,16 +139,15 @@ def report(seconds: float, rounds: int) -> None:
             for name, relay in relays(upstream_url):
                 results.setdefault(name, []).append(measure(relay, seconds))
     os.sched_setaffinity(0, cores)
-    base = statistics.median(result["cpu_us"] for result in results[NAIVE])
+    base = quieter(result["cpu_us"] for result in results[NAIVE])
     headings = ("CPU us", "ratio", "loop us", "trips/s", "p50 ms", "p99 ms", "recorder us")
     print(" " * 40 + "".join(heading.rjust(12) for heading in headings))
     for name, runs in results.items():
-        median = {key: statistics.median(run[key] for run in runs) for key in runs[0]}
-        rate = median["round_trips"] / seconds
-        cpu_us = median["cpu_us"]
-        loop_us = median["loop_us"]
+        took = {key: quieter(run[key] for run in runs) for key in runs[0]}
+        rate = -quieter(-run["round_trips"] for run in runs) / seconds
+        cpu_us, loop_us = took["cpu_us"], took["loop_us"]
         shown = (f"{cpu_us:.1f}", f"{cpu_us / base:.2f}", f"{loop_us:.1f}", f"{rate:.0f}")
-        waits = (f"{median['p50_ms']:.1f}", f"{median['p99_ms']:.1f}", f"{median['helper_us']:.1f}")
+        waits = (f"{took['p50_ms']:.1f}", f"{took['p99_ms']:.1f}", f"{took['helper_us']:.1f}")
         print(f"{name:40}" + "".join(figure.rjust(12) for figure in (*shown, *waits)))
     for name in PEERS:
         if peers.find(name) is None:
