@@ -47,6 +47,7 @@ class Lane:
         self.outstanding: set[int] = set()
         self.replies = 0
         self.unasked = 0
+        self._called_unasked = 0
         self._arrivals = arrivals
         self._correlators: dict[str, Rejoining] = {}
         self._recorded = arrivals.recorded
@@ -94,8 +95,13 @@ class Lane:
         self._correlator_of(client).sent_plainly(places, ids)
         self.outstanding.update(awaited)
 
-    def heard_texts(self, client: str, texts: Sequence[bytes], at: float) -> None:
+    def heard_texts(self, client: str, texts: Sequence[bytes], at: float) -> bool:
         """As `heard`, of messages that came together, in half of the time for what is simple."""
+        before = self._waited_for
+        self._take_texts(client, texts, at)
+        return self._waited_for != before
+
+    def _take_texts(self, client: str, texts: Sequence[bytes], at: float) -> None:
         rest, correlator = iter(texts), self._correlator_of(client)
         if self._referred:
             for text in rest:
@@ -111,7 +117,7 @@ class Lane:
     def _heard_text(self, client: str, text: bytes, reply: Reply | None, at: float) -> None:
         if reply is None or reply.id is None or reply.type in _NOT_SIMPLE or not reply.payload:
             for received in _each_in(text, at):
-                self.heard(client, received, at)
+                self._take(client, received, at)
             return
         if reply.id in self._seen:
             return
@@ -124,11 +130,21 @@ class Lane:
         elif self._is_answered(taken[0]):
             self._has_come(taken[0])
 
-    def heard(self, client: str, received: Received, at: float) -> None:
-        """A message came over one of the sockets, at `at` on the monotonic clock.
+    def heard(self, client: str, received: Received, at: float) -> bool:
+        """A message came over one of the sockets, at `at` on the monotonic clock. Whether it is
+        something that may be waited for: it belongs to an answer, or calls a tool.
 
         The greeting tells nothing but that we are connected: it answers nobody, and is not counted.
         """
+        before = self._waited_for
+        self._take(client, received, at)
+        return self._waited_for != before
+
+    @property
+    def _waited_for(self) -> int:
+        return self.replies - self.unasked + self._called_unasked
+
+    def _take(self, client: str, received: Received, at: float) -> None:
         head = received.head
         if (head is not None and head.type == GREETING) or not self._is_news(client, received):
             return
@@ -137,6 +153,7 @@ class Lane:
         self.unasked += not grown
         if not grown and head is not None and head.type == "tool_call":
             self.calls_nothing = False
+            self._called_unasked += 1
             self._learn_unasked(received.text)
         for place, part in grown:
             if part.type == "tool_call":

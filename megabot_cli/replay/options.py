@@ -22,8 +22,8 @@ class ReplayOptions(msgspec.Struct, frozen=True, kw_only=True):
     client's rate limit and the upstream take it, `fixed` `per_s` messages a second. `reply`
     begins each client as `original` does, then waits for the answer to its last message and
     for the recorded pause after it; `step` for somebody who lets each message go. `settle_s`
-    is how long after the last message that came answers which are still outstanding are
-    waited for.
+    is how long after the last message that belonged to an answer, or called a tool, answers
+    which are still outstanding are waited for.
 
     `limit` counts messages to send. `with_context` sends first, and compares not, what the
     chosen sessions had said before. `ignored` are paths (`payload.options.seed`) that answers

@@ -354,12 +354,12 @@ class Run:
         lane, client = visit.lane, visit.client
 
         def hear_texts(texts: list[bytes]) -> None:
-            lane.heard_texts(client, texts, time.monotonic())
-            self._wake()
+            if lane.heard_texts(client, texts, time.monotonic()):
+                self._wake()
 
         def hear(received: Received) -> None:
-            lane.heard(client, received, time.monotonic())
-            self._wake()
+            if lane.heard(client, received, time.monotonic()):
+                self._wake()
 
         await lane.clients[client].listen(hear_texts, hear)
 
@@ -369,7 +369,7 @@ class Run:
         self._moved = asyncio.Event()
 
     async def _settle(self) -> None:
-        """Return when every recorded answer has come, or nothing has for `settle_s`."""
+        """Return when every recorded answer has come, or nothing of any has for `settle_s`."""
         while any(lane.outstanding for lane in self._lanes.values()):
             if self._transport.stopped or not await self._something_comes():
                 return

@@ -78,6 +78,7 @@ class Upstream:
         self.here = 0
         self.most_here = 0
         self.answer: Callable[[str | bytes], list[str]] = lambda text: []
+        self.says_every_s: float | None = None  # to everybody, whatever it is asked
 
     async def serve(self, request: web.Request) -> web.WebSocketResponse:
         socket = web.WebSocketResponse()
@@ -88,13 +89,24 @@ class Upstream:
         await socket.send_str(message("connection_established", {"session_id": session}))
         self.here += 1
         self.most_here = max(self.here, self.most_here)
+        async with asyncio.TaskGroup() as tasks:
+            talk = tasks.create_task(self._talk(socket))
+            await self._listen(socket)
+            talk.cancel()
+        self.here -= 1
+        return socket
+
+    async def _listen(self, socket: web.WebSocketResponse) -> None:
         async for said in socket:
             if said.type in (aiohttp.WSMsgType.TEXT, aiohttp.WSMsgType.BINARY):
                 self.heard.append(said.data)
                 for text in self.answer(said.data):
                     await socket.send_str(text)
-        self.here -= 1
-        return socket
+
+    async def _talk(self, socket: web.WebSocketResponse) -> None:
+        while self.says_every_s is not None and not socket.closed:
+            await asyncio.sleep(self.says_every_s)
+            await socket.send_str(message("notification", {"title": "news"}))
 
     async def until_heard(self, count: int) -> None:
         async with asyncio.timeout(10):

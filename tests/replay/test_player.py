@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -135,6 +136,23 @@ async def test_an_answer_that_does_not_come_is_missing_and_not_waited_for_for_ev
     report = await replay(path, endpoint.new_client, ReplayOptions(pace="fast", settle_s=0.1))
     assert (report.missing, report.passed) == (1, False)
     assert report.differences[0].n == 1
+
+
+@pytest.mark.parametrize("pace", ["fast", "reply"])
+async def test_what_is_said_to_everybody_does_not_make_a_missing_answer_be_waited_for(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, pace: Any
+) -> None:
+    talking, endpoint = upstream
+    talking.says_every_s = 0.05
+    records = [
+        *(sent(1, say("hello", "m1")), came(2, answer("hi", reply_to="m1"))),
+        *(sent(3, say("you?", "m2")), came(4, answer("well", reply_to="m2"))),
+    ]
+    path = write_recording(tmp_path / "x.jsonl", records)
+    async with asyncio.timeout(10):
+        report = await replay(path, endpoint.new_client, ReplayOptions(pace=pace, settle_s=0.5))
+    assert (report.sent, report.missing) == (2, 2)
+    assert report.unasked > 5  # it went on all the while
 
 
 async def test_an_answer_where_none_was_recorded_is_extra(
