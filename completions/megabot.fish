@@ -323,7 +323,7 @@ complete -c megabot -n '__megabot_at replay' -l dry-run -d 'Say what would be se
 complete -c megabot -n '__megabot_at replay' -l pace -x -a 'original fast reply step fixed:10/s' -d 'original, fast (as the rate limit and the upstream allow, with at most a hundred unanswered), fixed:10/s, reply (after each answer), step (a key each).  [default: original]'
 complete -c megabot -n '__megabot_at replay' -l speed -x -d 'Times as fast, 0.1 to 1000.  [default: 1.0]'
 complete -c megabot -n '__megabot_at replay' -l max-gap -x -d 'Cut longer pauses to this.'
-complete -c megabot -n '__megabot_at replay' -l expect -x -a 'exact shape none' -d 'How like the recorded answers the new ones must be.  [default: shape]'
+complete -c megabot -n '__megabot_at replay' -l expect -x -a 'exact shape none' -d 'How like the recorded answers the new ones must be; none: only count.  [default: shape]'
 complete -c megabot -n '__megabot_at replay' -l loop -x -d 'Play it N times; 0: for ever.  [default: 1]'
 complete -c megabot -n '__megabot_at replay' -l runs -x -d 'Play it N times, and say what varies.'
 complete -c megabot -n '__megabot_at replay' -l write-ignore -x -d 'With --runs: list what varied here.'

@@ -83,7 +83,10 @@ def replay(
     ] = None,
     expect: Annotated[
         Literal["exact", "shape", "none"],
-        typer.Option("--expect", help="How like the recorded answers the new ones must be."),
+        typer.Option(
+            "--expect",
+            help="How like the recorded answers the new ones must be; none: only count.",
+        ),
     ] = "shape",
     loop: Annotated[
         int, typer.Option("--loop", metavar="N", min=0, help="Play it N times; 0: for ever.")

@@ -12,13 +12,13 @@ from megabot_cli.replay.compare import SAME, Comparer, Comparison, Verdict
 from megabot_cli.replay.junit import Case
 from megabot_cli.replay.options import Expectation
 from megabot_cli.replay.recorded_message import RecordedMessage
-from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails
+from megabot_cli.replay.report import MOST_DIFFERENCES, Difference, Timing, fails, first_of
 from megabot_cli.replay.spread import Spread
 
 
 class Judgement(msgspec.Struct):
-    """How many answers got which verdict, the first that were not the same, and how many are
-    not what was expected."""
+    """How many answers got which verdict, the first that were not the same, those before others
+    that are not what was expected, and how many these are."""
 
     counts: dict[Verdict, int]
     uncompared: int
@@ -42,6 +42,8 @@ def judge(
     """
     judgement = Judgement(dict.fromkeys(Verdict, 0), 0, [])
     same, as_recorded = 0, replayed.as_recorded
+    failing: list[Difference] = []
+    allowed: list[Difference] = []
     if not with_cases:  # nobody wants to know of each that is the same
         rest = [m for m in messages if m.place not in as_recorded or not m.compared]
         same, messages = len(messages) - len(rest), rest
@@ -68,8 +70,10 @@ def judge(
         if with_cases:
             judgement.cases.append(Case(_name(message), found.verdict, _told(found), failed))
         judgement.failed += failed
-        if len(judgement.differences) < MOST_DIFFERENCES:
-            judgement.differences.append(_difference(message, found))
+        told = failing if failed else allowed
+        if len(told) < MOST_DIFFERENCES:
+            told.append(_difference(message, found, failed=failed))
+    judgement.differences = first_of(failing + allowed)
     judgement.counts[Verdict.SAME] = same
     return judgement
 
@@ -84,7 +88,7 @@ def _told(found: Comparison) -> str:
     return f"{found.detail}\nrecorded: {found.recorded}\nnow: {found.replayed}"
 
 
-def _difference(message: RecordedMessage, found: Comparison) -> Difference:
+def _difference(message: RecordedMessage, found: Comparison, *, failed: bool) -> Difference:
     return Difference(
         n=message.n,
         client=message.client,
@@ -93,6 +97,7 @@ def _difference(message: RecordedMessage, found: Comparison) -> Difference:
         detail=found.detail,
         recorded=found.recorded,
         replayed=found.replayed,
+        failed=failed,
     )
 
 

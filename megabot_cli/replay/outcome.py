@@ -14,7 +14,7 @@ from megabot_cli.replay.budgets import Figures
 from megabot_cli.replay.judging import timing
 from megabot_cli.replay.junit import Case
 from megabot_cli.replay.lateness import summary_of
-from megabot_cli.replay.report import MOST_DIFFERENCES, ReplayReport
+from megabot_cli.replay.report import ReplayReport, first_of
 from megabot_cli.replay.spread import Spread
 from megabot_cli.replay.varying import Variation
 
@@ -85,7 +85,7 @@ class Totals:
                 self._variation.add(self._first.answers())
             self._variation.add(played.answers())
             assert self._report is not None
-            differences = [*self._report.differences, *report.differences][:MOST_DIFFERENCES]
+            differences = first_of([*self._report.differences, *report.differences])
             self._report = msgspec.structs.replace(self._report, differences=differences)
         self._rounds += 1
         for name in _COUNTS:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -17,7 +18,8 @@ MOST_SHOWN: Final = 10
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
-    """One answer that is not what was recorded; `n` is the record of the message it answers."""
+    """One answer that is not what was recorded; `n` is the record of the message it answers.
+    `failed` where it is not what was expected either."""
 
     n: int
     client: str
@@ -26,6 +28,7 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     detail: str
     recorded: str
     replayed: str
+    failed: bool = False
 
 
 class Timing(msgspec.Struct, frozen=True):
@@ -47,8 +50,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     rounds together.
     `replies` counts messages that came after the greeting, `unasked` those of them that answer
     nothing. `lateness` is about paces that time decides. Of `differences` the first hundred are
-    kept. `varying` are paths whose values were not the same in all rounds, with the number of
-    answers in which they varied.
+    kept, those that failed before those that may be. `varying` are paths whose values were not
+    the same in all rounds, with the number of answers in which they varied.
     """
 
     sent: int
@@ -83,7 +86,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
 
     def titled_differences(self) -> list[tuple[str, Difference]]:
         """The differences, each with what to read above it; what came the same in several rounds
-        is one."""
+        is one. None where nothing is expected: then the counts are what was asked for."""
+        told = [] if self.expect == "none" else self.differences
         return [
             (
                 f"record {each.n}, {each.type or 'no type'}: {each.verdict.replace('_', ' ')}, "
@@ -91,7 +95,7 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
                 + (f" ({times} times)" if times > 1 else ""),
                 each,
             )
-            for each, times in Counter(self.differences).items()
+            for each, times in Counter(told).items()
         ]
 
     def as_dict(self) -> dict[str, Any]:
@@ -114,7 +118,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             + (f"; {late.late} left more than {LATE_MS:g} ms late" if late.late else ""),
             f"answers    {self.same} same, {self.same_shape} same shape, "
             f"{self.different} different, {self.missing} missing, {self.extra} extra"
-            + (f", {self.uncompared} not compared" if self.uncompared else ""),
+            + (f", {self.uncompared} not compared" if self.uncompared else "")
+            + ("; --json tells where" if self.expect == "none" and self.differences else ""),
             f"first      {now.first_p50_ms:.0f} ms (recorded {then.first_p50_ms:.0f})",
             f"whole      {now.total_p50_ms:.0f} ms (recorded {then.total_p50_ms:.0f})",
         ]
@@ -129,6 +134,11 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
         if len(told) > MOST_SHOWN:
             lines.append(f"… and {len(told) - MOST_SHOWN} more")
         return lines + [f"note: {warning}" for warning in self.warnings]
+
+
+def first_of(differences: Sequence[Difference]) -> list[Difference]:
+    """So many as are kept: what failed is not to be crowded out by what may differ."""
+    return sorted(differences, key=lambda each: not each.failed)[:MOST_DIFFERENCES]
 
 
 def fails(verdict: Verdict, expect: Expectation) -> bool:

@@ -11,7 +11,7 @@ import pytest
 from megabot_cli.commands.replay_report import Stage, show
 from megabot_cli.replay.budgets import Figures
 from megabot_cli.replay.compare import Verdict
-from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.options import Expectation, ReplayOptions
 from megabot_cli.replay.outcome import Played
 from megabot_cli.replay.report import Difference, ReplayReport
 from megabot_cli.terminal.memory_console import MemoryConsole
@@ -30,9 +30,16 @@ def difference(n: int = 13, replayed: str = "two") -> Difference:
     )
 
 
-def shown(differences: list[Difference], **terminal: Any) -> str:
+def shown(differences: list[Difference], expect: Expectation = "shape", **terminal: Any) -> str:
     report = ReplayReport(
-        sent=1, held_back={}, clients=1, replies=1, unasked=0, differences=differences
+        sent=1,
+        held_back={},
+        clients=1,
+        replies=1,
+        unasked=0,
+        different=len(differences),
+        expect=expect,
+        differences=differences,
     )
     console = MemoryConsole(**terminal)
     invocation: Any = SimpleNamespace(console=console, output="text")
@@ -57,3 +64,15 @@ def test_what_differs_alike_in_several_rounds_is_told_once(terminal: dict[str, A
     assert all("(2 times)" in title for title in titles[:7])
     assert "times)" not in titles[7]
     assert "more" not in text
+
+
+@pytest.mark.parametrize("terminal", [{}, {"terminal": True, "width": 200}])
+def test_where_nothing_is_expected_differences_are_counted_and_not_laid_out(
+    terminal: dict[str, Any],
+) -> None:
+    text = shown([difference(n) for n in range(1, 14)], "none", **terminal)
+    assert "13 different" in text
+    assert "record " not in text
+    assert "more" not in text
+    assert "--json tells where" in text
+    assert "--json tells where" not in shown([], "none", **terminal)
