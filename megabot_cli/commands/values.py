@@ -237,7 +237,7 @@ def rate(text: str, flag: str) -> float:
     return per_s
 
 
-_SIZE = re.compile(r"(?P<amount>\d{1,18}(?:\.\d+)?)\s*(?P<unit>[KMGT]i?B?|B)?\Z", re.ASCII)
+_SIZE = re.compile(r"(?P<amount>\d{1,18}(?:\.\d+)?)\s*(?P<unit>[kKMGT]i?B?|B)?\Z", re.ASCII)
 _STEPS = "KMGT"
 
 
@@ -248,4 +248,4 @@ def size_in_bytes(text: str | int) -> int:
         raise typer.BadParameter(f"{text!r} is no size; write 500MB, 10GiB or a number of bytes.")
     unit = match["unit"] or "B"
     step = 1024 if "i" in unit else 1000
-    return int(float(match["amount"]) * step ** (_STEPS.find(unit[0]) + 1))
+    return int(float(match["amount"]) * step ** (_STEPS.find(unit[0].upper()) + 1))

@@ -31,7 +31,8 @@ def test_anything_else_is_no_duration(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "size"), [("500MB", 500_000_000), ("1.5KiB", 1536), ("10 G", 10**10), ("7", 7)]
+    ("text", "size"),
+    [("500MB", 500_000_000), ("1.5KiB", 1536), ("10 G", 10**10), ("100kB", 100_000), ("7", 7)],
 )
 def test_a_size_has_a_unit_or_is_bytes(text: str, size: int) -> None:
     assert size_in_bytes(text) == size
