@@ -286,7 +286,7 @@ complete -c megabot -n '__megabot_at gateway' -l from-recording -r -F -a '(__meg
 complete -c megabot -n '__megabot_at gateway' -l match -x -a 'exact payload text type' -d 'What makes a request a recorded one; payload if not given.'
 complete -c megabot -n '__megabot_at gateway' -l ignore -x -d 'Do not compare this, as payload.options.seed.'
 complete -c megabot -n '__megabot_at gateway' -l miss -x -a 'error close echo forward' -d 'What a request gets that was not recorded; error if not given.'
-complete -c megabot -n '__megabot_at gateway' -l pace -x -a 'original fast fixed:' -d 'original, fast, or fixed:N/s.'
+complete -c megabot -n '__megabot_at gateway' -l pace -x -a 'original fast fixed:' -d 'original, fast, or fixed:10/s.'
 complete -c megabot -n '__megabot_at gateway' -l speed -x -d 'Times as fast, 0.1 to 1000.'
 complete -c megabot -n '__megabot_at gateway' -l max-gap -x -d 'Cut longer pauses to this.'
 complete -c megabot -n '__megabot_at gateway' -l closes -d 'Hang up where the upstream hung up, with its code.'

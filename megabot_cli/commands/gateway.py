@@ -163,7 +163,7 @@ def gateway(
             "--pace",
             parser=MostlyOneOf("original", "fast", "fixed:"),
             metavar="PACE",
-            help="original, fast, or fixed:N/s.",
+            help="original, fast, or fixed:10/s.",
         ),
     ] = None,
     speed: Annotated[

@@ -18,7 +18,7 @@ from megabot_cli.commands.serving_recording import (
     MissOption,
 )
 from megabot_cli.commands.tree import ONE_RECORDING, examples, forms, takes_no_more
-from megabot_cli.commands.values import MostlyOneOf, duration, rate, times_as_fast
+from megabot_cli.commands.values import MostlyOneOf, duration, none_of, rate, times_as_fast
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ UPSTREAM = "upstream"
 DRY_RUN = "dry-run"
 CLIENTS = "clients"
 SETTLE_S = 10.0
+_PACES = ("original", "fast", "reply", "step", "fixed:10/s")
 
 
 @forms("text", "json")
@@ -63,7 +64,7 @@ def replay(
         str,
         typer.Option(
             "--pace",
-            parser=MostlyOneOf("original", "fast", "reply", "step", "fixed:10/s"),
+            parser=MostlyOneOf(*_PACES),
             metavar="PACE",
             help="original, fast (as the rate limit and the upstream allow, with at most a hundred "
             "unanswered), fixed:10/s, reply (after each answer), step (a key each).",
@@ -275,9 +276,7 @@ def _pace(word: str) -> dict[str, Any]:
     if name == "fixed" and colon:
         return {"pace": "fixed", "per_s": rate(per_s, "--pace")}
     if word not in ("original", "fast", "reply", "step"):
-        raise WrongUsage(
-            f"--pace {word!r} is none", "Write original, fast, reply, step or fixed:10/s."
-        )
+        raise none_of("--pace", word, _PACES)
     return {"pace": word}
 
 

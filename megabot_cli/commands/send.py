@@ -28,6 +28,7 @@ from megabot_cli.commands.values import (
     ToolPrograms,
     duration,
     json_object,
+    none_of,
     pairs,
     programs,
 )
@@ -276,12 +277,7 @@ def _wait(text: str, until: str | None, count: int) -> Wait:
         return Wait("condition", "", count, until)
     match = _WAIT.fullmatch(text)
     if match is None:
-        from megabot_cli.config.spelling import did_you_mean
-
-        raise WrongUsage(
-            f"--wait {text!r} is unknown",
-            did_you_mean(text, ("reply", "none")) or "It takes reply, none or type:TYPE.",
-        )
+        raise none_of("--wait", text, ("reply", "none", "type:TYPE"))
     if match["type"]:
         return Wait("type", match["type"], count)
     if count > 1:

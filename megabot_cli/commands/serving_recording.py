@@ -11,7 +11,7 @@ import typer
 
 from megabot_cli.commands.recordings import find
 from megabot_cli.commands.recordings_output import more_secrets
-from megabot_cli.commands.values import rate
+from megabot_cli.commands.values import none_of, rate
 from megabot_cli.errors import WrongUsage
 
 if TYPE_CHECKING:
@@ -72,9 +72,7 @@ class AnsweringOptions:
             return Pacing(pace="original", **more)
         if self.pace == "fast":
             return Pacing(pace="fast", **more)
-        raise WrongUsage(
-            f"--pace {self.pace!r} is none", "Write original, fast, or fixed:N/s as in fixed:10/s."
-        )
+        raise none_of("--pace", self.pace, ("original", "fast", "fixed:10/s"))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -125,6 +125,23 @@ def programs(texts: Iterable[str], flag: str) -> dict[str, tuple[str, ...]]:
             )
         found[name] = tuple(words)
     return found
+
+
+def none_of(flag: str, typed: str, forms: Sequence[str]) -> WrongUsage:
+    """What is wrong with a value that is none of `forms`, and which of them may be meant.
+
+    A form that goes on after a colon has an example there: `fixed:10/s`.
+    """
+    from megabot_cli.config.spelling import nearest
+
+    word, _, rest = typed.partition(":")
+    by_word = {form.partition(":")[0]: form for form in forms}
+    close = nearest(word, by_word)
+    meant = None if close is None else by_word[close]
+    if meant is not None and ":" in meant and rest and word != close:
+        meant = f"{close}:{rest}"
+    what = f"{flag} {typed!r} is none of {', '.join(forms)}"
+    return WrongUsage(what, f"Did you mean {meant!r}?" if meant else None)
 
 
 class MostlyOneOf:

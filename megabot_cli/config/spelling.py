@@ -5,12 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 
-def did_you_mean(word: str, known: Iterable[str], *, near: float = 0.6) -> str | None:
-    """A hint that names the nearest of `known`, or None when none is near: 1 is the same word."""
+def nearest(word: str, known: Iterable[str], *, near: float = 0.6) -> str | None:
+    """The nearest of `known`, be it in capitals; None when none is near: 1 is the same word."""
     from difflib import get_close_matches  # only a mistake pays for it
 
-    close = get_close_matches(word, list(known), n=1, cutoff=near)
-    return f"Did you mean {close[0]!r}?" if close else None
+    as_written = {each.casefold(): each for each in known}
+    close = get_close_matches(word.casefold(), list(as_written), n=1, cutoff=near)
+    return as_written[close[0]] if close else None
+
+
+def did_you_mean(word: str, known: Iterable[str], *, near: float = 0.6) -> str | None:
+    """A hint that names the nearest of `known`, or None when none is near."""
+    meant = nearest(word, known, near=near)
+    return f"Did you mean {meant!r}?" if meant is not None else None
 
 
 def as_clause(guess: str | None) -> str | None:

@@ -58,7 +58,11 @@ def test_replay_to_clients_serves_until_ctrl_c_and_sums_up(
         (("gateway", "--miss", "echo"), 2, "--from-recording"),
         (("gateway", "--from-recording", "nope"), 9, "nope"),
         (("gateway", "--from-recording", str(SEALED), "--pace", "fixed:0/s"), 2, "rate"),
-        (("gateway", "--from-recording", str(SEALED), "--pace", "slow"), 2, "fixed:N/s"),
+        (
+            ("gateway", "--from-recording", str(SEALED), "--pace", "slow"),
+            2,
+            "none of original, fast, fixed:10/s",
+        ),
         (("gateway", "--from-recording", str(SEALED), "--ignore", "a..b"), 2, "no path"),
         (("gateway", "--from-recording", str(SEALED), "--match", "words"), 2, "--match"),
         (("gateway", "--from-recording", __file__), 11, "recording"),

@@ -87,6 +87,20 @@ def test_what_makes_no_sense_is_wrong_usage(ann: Operator, line: tuple[str, ...]
     assert ann.types(*line).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("typed", "meant"), [("replay", "reply"), ("typ:status_update", "type:status_update")]
+)
+def test_what_waits_for_nothing_there_is_told_what_there_is(
+    ann: Operator, typed: str, meant: str
+) -> None:
+    done = ann.types("send", "hi", "--wait", typed)
+    assert (done.returncode, done.stderr) == (
+        2,
+        f"error: --wait {typed!r} is none of reply, none, type:TYPE\n"
+        f"hint: Did you mean {meant!r}?\n",
+    )
+
+
 @pytest.mark.parametrize("more", [(), ("--json",)], ids=["", "both flags"])
 def test_many_messages_give_one_line_each_in_their_order(
     ann: Operator, more: tuple[str, ...]
