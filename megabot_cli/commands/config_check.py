@@ -51,7 +51,7 @@ def check(
 
 def _problems_in(file: Path) -> list[MegabotError]:
     from megabot_cli.commands.named_files import faults_of_named
-    from megabot_cli.config.file_layer import read_liberally
+    from megabot_cli.config.file_layer import in_order, read_liberally
     from megabot_cli.doctor.settings import problems_in_layer
 
     try:
@@ -63,7 +63,8 @@ def _problems_in(file: Path) -> list[MegabotError]:
     except UnicodeDecodeError:
         return [BadConfiguration(f"{file} is no UTF-8 text", "Save it as UTF-8.")]
     layer, broken = read_liberally(text, str(file))
-    return [*broken, *problems_in_layer(layer, faults_of_named)]
+    problems = [*broken, *problems_in_layer(layer, faults_of_named)]
+    return in_order(problems, str(file))
 
 
 def _problems_in_force(invocation: Invocation) -> list[MegabotError]:

@@ -55,23 +55,27 @@ def read_settings(invocation: Invocation) -> SettingsRead:
     """The settings in force with all that is wrong in the file, the environment and the flags."""
     from megabot_cli.client.endpoint import parse_endpoint
     from megabot_cli.commands.named_files import faults_of_named
-    from megabot_cli.config.file_layer import read_liberally
+    from megabot_cli.config.file_layer import in_order, read_liberally
     from megabot_cli.doctor.settings import problems_in, problems_in_layer, values_in_force
 
     try:
         text = invocation.config_text()
     except BadConfiguration as fault:
         return SettingsRead(None, [fault])
-    layer, broken = read_liberally(text, str(invocation.places.config_file))
+    file = str(invocation.places.config_file)
+    layer, broken = read_liberally(text, file)
     problems: list[MegabotError] = list(broken)
     if problems:
-        return SettingsRead(None, problems + list(problems_in_layer(layer, faults_of_named)))
+        problems += problems_in_layer(layer, faults_of_named)
+        return SettingsRead(None, in_order(problems, file))
     try:
         configuration = invocation.configuration
     except MegabotError as fault:
-        return SettingsRead(None, [fault, *problems_in_layer(layer, faults_of_named)])
+        problems = [fault, *problems_in_layer(layer, faults_of_named)]
+        return SettingsRead(None, in_order(problems, file))
     profiles = {name for (section, name, *_) in _profile_paths(configuration)}
     problems += problems_in(values_in_force(configuration), profiles, faults_of_named)
+    problems = in_order(problems, file)
     try:
         parse_endpoint(configuration.profile.url)
     except MegabotError:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from megabot_cli.config.catalogue import PROFILE_PATH, Path, Setting, by_path, is_section
 from megabot_cli.config.schema import ProfileSettings, Settings
 from megabot_cli.config.spelling import did_you_mean
-from megabot_cli.errors import BadConfiguration
+from megabot_cli.errors import BadConfiguration, MegabotError
+
+_Fault = TypeVar("_Fault", bound=MegabotError)
 
 
 class FileValue(msgspec.Struct, frozen=True):
@@ -50,7 +54,18 @@ def read_liberally(text: str | None, file: str) -> tuple[FileLayer, list[BadConf
     values = tuple(checker.section(tree, Settings, ()))
     profiles = tree.get("profiles")
     names = tuple(str(each) for each in profiles) if isinstance(profiles, dict) else ()
-    return FileLayer(values, names), repeated + checker.problems
+    return FileLayer(values, names), in_order([*repeated, *checker.problems], file)
+
+
+def in_order(problems: Iterable[_Fault], file: str) -> list[_Fault]:
+    """What is wrong in the order of the file's lines; behind it what is wrong elsewhere."""
+    place = re.compile(re.escape(file) + r"(?::(\d+))?(?::\d+)?: ")
+
+    def line(problem: _Fault) -> float:
+        found = place.match(problem.message)
+        return math.inf if found is None else int(found[1] or 0)
+
+    return sorted(problems, key=line)
 
 
 class _Checker:

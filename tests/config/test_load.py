@@ -75,7 +75,7 @@ def test_all_that_is_wrong_in_a_file_is_found_and_the_rest_is_read() -> None:
     text = "zzz: 1\nlimits:\n  queue: 7\n  burst: x\nrelay: 3\nlimits:\n  queue: 8\nprofiles: 3\n"
     layer, problems = read_liberally(text, "c")
     assert [each.message.partition(": ")[0] for each in problems] == [
-        "c:6", "c:7", "c:1", "c:5", "c:8",
+        "c:1", "c:5", "c:6", "c:7", "c:8",
     ]  # fmt: skip
     assert [(each.path, each.value) for each in layer.values] == [(("limits", "queue"), 8)]
     assert layer.profiles == ()

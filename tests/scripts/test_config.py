@@ -78,11 +78,11 @@ def test_everything_wrong_is_told_at_once_with_its_line(stranger: Operator) -> N
     assert told == [
         f"{file}:2: there is no setting 'relay.lisen'",
         f"{file}:3: relay.max_clients cannot be 0",
-        f"{file}:10: profiles.a.tls.insecure cannot be 3",
         f"{file}:5: recording.redact_patterns: '(' is no regular expression: missing ), "
         "unterminated subpattern at position 0",
         f"{file}:8: profiles.a.url: The upstream's URL does not begin with ws://, wss://, "
         "http:// or https://",
+        f"{file}:10: profiles.a.tls.insecure cannot be 3",
     ]
     assert "    → Did you mean 'listen'?" in done.stdout
     assert "5 problems" in done.stderr
