@@ -17,7 +17,7 @@ import pytest
 from tests.scripts.conftest import Operator
 from tests.scripts.test_relay_and_recordings import Running, start_relay
 from tests.scripts.test_terminal import echoes, ended, on_a_terminal
-from tests.support.certificates import make_aged_certificate, make_certificate
+from tests.support.certificates import end_of, make_aged_certificate, make_certificate
 from tests.support.processes import Processes, megabot, running_processes, wait_until
 
 
@@ -209,13 +209,13 @@ def test_status_tells_until_when_the_certificate_holds_that_hup_has_read(
     command = megabot("relay", "--listen", ":0", "--admin-listen", ":0", "--no-record")
     relay = processes.start("relay", command, env=ann.environment() | files, typed="")
     relay.ready()
-    assert until_when(ann) == in_days(10)
+    assert until_when(ann) == local_day(end_of(shown))
     renewed = make_certificate(tmp_path, "127.0.0.1")
     shown.cert_file.write_bytes(renewed.cert_file.read_bytes())
     shown.key_file.write_bytes(renewed.key_file.read_bytes())
     relay.signal(signal.SIGHUP)
     wait_until(lambda: "relay.reloaded" in "\n".join(relay.error_lines), "the reload")
-    assert until_when(ann) == in_days(2)
+    assert until_when(ann) == local_day(end_of(renewed))
 
 
 def until_when(operator: Operator) -> str | None:
@@ -224,8 +224,8 @@ def until_when(operator: Operator) -> str | None:
     return told and told[1]
 
 
-def in_days(days: int) -> str:
-    return time.strftime("%Y-%m-%d", time.localtime(time.time() + days * 86400))
+def local_day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at))
 
 
 def test_12_when_what_is_to_be_read_anew_is_wrong(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import ssl
 import subprocess
 import time
 from dataclasses import dataclass
@@ -53,6 +54,12 @@ def make_aged_certificate(
     return made
 
 
+def end_of(made: Certificate) -> float:
+    """Until when it holds, as it says itself: Unix seconds."""
+    said = _openssl("x509", "-noout", "-enddate", "-in", made.cert_file)
+    return float(ssl.cert_time_to_seconds(said.strip().removeprefix("notAfter=")))
+
+
 def _in_days(days: float) -> str:
     return time.strftime("%Y%m%d%H%M%SZ", time.gmtime(time.time() + days * 86400))
 
@@ -64,11 +71,12 @@ def _kind(host: str) -> str:
     return "IP" if host.replace(".", "").isdigit() or ":" in host else "DNS"
 
 
-def _openssl(*arguments: object) -> None:
+def _openssl(*arguments: object) -> str:
     program = shutil.which("openssl")
     if program is None:
         pytest.skip("openssl not found: no certificate can be made")
-    subprocess.run([program, *map(str, arguments)], check=True, capture_output=True)
+    command = [program, *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
 
 
 @dataclass(frozen=True)
