@@ -112,7 +112,7 @@ async def _follow_tap(
                 for record, at, line in await asyncio.to_thread(
                     _since, tail, Path(relay.recording)
                 ):
-                    tail.show_past(record, at, line)
+                    tail.show_past(record, at, line, hidden=tail.hides(record))
             overlap_until = time.monotonic() + OVERLAP_S
             async for message in socket:
                 passed = _read(message.data)

@@ -85,12 +85,15 @@ class Screen:
         *,
         live: bool = True,
         wanted: bool = True,
+        hidden: bool = False,
     ) -> None:
-        """Take a record that was chosen, or a neighbour of one that was `wanted`.
+        """Take a record that was chosen, or a neighbour of one that was `wanted`; what is
+        `hidden` is kept and judged but neither shown nor one of those that were asked for.
 
         ExpectationFailed when it is one not to be, Enough when nothing more is wanted.
         """
-        self.printer.show(record, at, line, source if self.named else None)
+        if not hidden:
+            self.printer.show(record, at, line, source if self.named else None)
         if live and self.kept is not None:
             _keep(self.kept, record)
             if self.kept.fault is not None and not self._told_of_fault:
@@ -102,7 +105,7 @@ class Screen:
             self.printer.end()
             which = record.id or f"number {record.n}"
             raise ExpectationFailed(f"--fail-on holds for {record.type or 'a message'} {which}")
-        if self.quota is not None:
+        if self.quota is not None and not hidden:
             self.quota.take(wanted=wanted)
 
     def end(self) -> None:

@@ -122,6 +122,7 @@ def _screen(
         assemble=wishes.assemble,
         cuts_answers=wanted.may_cut_answers,
         layout=wishes.layout,
+        chosen_as_shown=True,
     )
     return Screen(
         invocation.console,

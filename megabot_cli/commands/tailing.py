@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,6 +59,16 @@ class Tail:
         self.seen_n = 0  # of what is live
         self._seen_t = 0
         self._counts_from = time.time()
+        # Each source has greetings of its own; the printer would mix up those of several.
+        self.leaves_out: Callable[[Record], bool] | None = None
+        if self.screen.printer.leaves_out is not None:
+            from megabot_cli.recording.passed_on import PassedOnGreetings
+
+            self.leaves_out = PassedOnGreetings().is_one
+
+    def hides(self, record: Record) -> bool:
+        """Whether a record is wanted and yet not shown; asked once of each, in order."""
+        return self.leaves_out is not None and self.leaves_out(record)
 
     @property
     def invocation(self) -> Invocation:
@@ -82,7 +92,12 @@ class Tail:
         for each, its_line in self.chooser.offer(record, line):
             its_time = at + (each.t - record.t) / 1e6
             self.screen.show(
-                each, its_time, self.source.name, its_line, wanted=self._is_wanted(each)
+                each,
+                its_time,
+                self.source.name,
+                its_line,
+                wanted=self._is_wanted(each),
+                hidden=self.hides(each),
             )
         if self.chooser.finished:
             raise AllShown
@@ -99,14 +114,16 @@ class Tail:
         self.show(record, now)
         return True
 
-    def show_past(self, record: Record, at: float, line: bytes) -> None:
-        """Show what was chosen from its recording."""
+    def show_past(self, record: Record, at: float, line: bytes, *, hidden: bool) -> None:
+        """Show what was chosen from its recording; what is `hidden` is taken all the same."""
         self.found = True
         if self.source.is_live:
             self.shown.append(same_as(record))
             self.last_n = max(self.last_n, record.n)
         is_wanted = self._is_wanted(record)
-        self.screen.show(record, at, self.source.name, line, live=False, wanted=is_wanted)
+        self.screen.show(
+            record, at, self.source.name, line, live=False, wanted=is_wanted, hidden=hidden
+        )
 
     def _is_wanted(self, record: Record) -> bool:
         """Whether it was chosen for itself, not as a neighbour (--around)."""
@@ -123,8 +140,8 @@ def same_as(record: Record) -> _Key:
 
 
 def show_past(tails: Sequence[Tail], count: int | None) -> None:
-    """Show the last `count` records wanted of each source that has a recording, or all (None),
-    merged by time."""
+    """Show the last `count` records of each source that has a recording, or all (None), merged
+    by time. What lines hide does not count: so many are shown as were asked for."""
     from heapq import merge
 
     from megabot_cli.commands.recordings import at_once
@@ -139,11 +156,13 @@ def show_past(tails: Sequence[Tail], count: int | None) -> None:
             if path is not None:
                 past: Iterable[tuple[Record, float, bytes]] = history_of(tail, path, opened)
                 if count is not None:
-                    past = deque(past, maxlen=count)
+                    past = deque((each for each in past if not tail.hides(each[0])), maxlen=count)
                 streams.append(_numbered(past, number))
         opened.enter_context(at_once(tails[0].invocation, "the past"))
         for at, number, record, line in merge(*streams, key=_when):
-            tails[number].show_past(record, at, line)
+            tail = tails[number]
+            hidden = count is None and tail.hides(record)
+            tail.show_past(record, at, line, hidden=hidden)
     tails[0].screen.printer.end()
 
 
@@ -161,9 +180,12 @@ def _show_one(tail: Tail, count: int | None) -> None:
             if count is None and not printer.needs_lines:
                 for records in choose_many(reader, tail.wanted):
                     tail.found = tail.found or bool(records)
+                    if tail.leaves_out is not None:
+                        records = [each for each in records if not tail.hides(each)]
                     printer.show_many(records, started_at)
             else:
-                past: Iterable[tuple[Record, bytes]] = choose(reader, tail.wanted)
+                past: Iterable[tuple[Record, bytes]]
+                past = choose(reader, tail.wanted, tail.leaves_out)
                 if count is not None:
                     past = deque(past, maxlen=count)
                 for record, line in past:

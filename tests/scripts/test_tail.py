@@ -10,8 +10,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from megabot_cli.recording.record import Record
 from tests.scripts.conftest import Operator, start_gateway
 from tests.scripts.test_relay_and_recordings import start_relay
+from tests.storage.conftest import segment_bytes
 from tests.support.processes import Processes, megabot
 
 GOLDEN = Path(__file__).parents[1] / "golden"
@@ -61,6 +63,47 @@ def test_a_limit_counts_in_all_sources_and_last_ones_come_before_it(
     assert seen(odd, "-n", "3", "--limit", "2") == ["odd_3.0", "odd_5.0"]
     around = ("--where", "id == 'odd_5.0' || id == 'odd_7.0'", "--around", "1", "--limit", "1")
     assert seen(odd, *around) == ["odd_3.0", "odd_5.0", "odd_7.0"]
+
+
+def test_as_many_lines_are_shown_as_were_asked_for_though_a_greeting_was_passed_on(
+    stranger: Operator, tmp_path: Path
+) -> None:
+    greeted = greetings(
+        tmp_path / "one.jsonl", "sess_1", ["message", "inject", "inject", "message", "inject"]
+    )
+    other = greetings(tmp_path / "two.jsonl", "sess_2", ["message", "inject", "message"])
+
+    def arrows(*arguments: str) -> str:
+        done = stranger.types("tail", *arguments)
+        assert done.returncode == 0, done.stderr
+        words = [line.removeprefix("[one.jsonl]").removeprefix("[two.jsonl]").split()[1]
+                 for line in done.stdout.splitlines()]  # fmt: skip
+        return "".join(words)
+
+    assert arrows(greeted) == "←⇠←"
+    assert arrows(greeted, "-n", "2") == "⇠←"
+    assert arrows(greeted, "-n", "3") == arrows(greeted, "-n", "9") == "←⇠←"
+    assert arrows(greeted, "-n", "2", "--stats") == "⇠←"
+    assert arrows(greeted, "--limit", "3") == "←⇠←"
+    assert arrows(greeted, other) == "←←⇠←←", "each source has greetings of its own"
+    assert sorted(arrows(greeted, other, "-n", "1")) == ["←", "←"]
+    # A program gets all that was sent, and so it does with events.
+    for more in (("--json",), ("--events",)):
+        done = stranger.types("tail", greeted, "-n", "2", *more)
+        assert done.stdout.count("connection_established") in {2, 4}
+        assert len(done.stdout.splitlines()) == 2
+
+
+def greetings(path: Path, session: str, kinds: list[str]) -> str:
+    """A recording of them: what the upstream said (message) and the relay (inject)."""
+    named = "connection_established"
+    text = json.dumps({"type": named, "payload": {"session_id": session}})
+    records = [
+        Record(n=n, t=n, kind=kind, direction="to_client", session=session, type=named, data=text)
+        for n, kind in enumerate(kinds, 1)
+    ]
+    path.write_bytes(segment_bytes(records))
+    return str(path)
 
 
 def test_recordings_of_one_name_are_told_apart_by_their_folders(
