@@ -40,9 +40,9 @@ def _known_at_once(arguments: list[str]) -> str | None:
 
         return f"megabot {__version__}\n"
     if arguments in (["--help"], ["-h"], []):
-        from megabot_cli.commands.front_page import front_page
+        from megabot_cli.commands.front_page import front_page, page_width
 
-        return front_page(max(50, min(_columns(), 100) - 2))
+        return front_page(page_width(_columns()))
     return None
 
 

@@ -45,8 +45,20 @@ EXAMPLES = (
     ("megabot tail --type '*_error' --since 10m", "What went wrong just now?"),
 )
 
+_LEAST_WIDTH, _MOST_WIDTH = 30, 100
+_LEAST_MEANING = 20  # columns beside a name: where there are fewer it stands below
 _WIDEST_NAME = 30  # longer ones have a line of their own
 _GAP = 2
+
+
+def page_width(columns: int) -> int:
+    """How wide help is on a terminal of so many columns."""
+    return max(_LEAST_WIDTH, min(columns, _MOST_WIDTH) - 2)
+
+
+def has_room_beside(name_columns: int, width: int) -> bool:
+    """Whether meanings can stand beside names of so many columns, the gaps included."""
+    return width - name_columns >= _LEAST_MEANING
 
 
 def front_page(width: int) -> str:
@@ -56,12 +68,12 @@ def front_page(width: int) -> str:
         headings.setdefault(entry.heading, []).append((entry.name, entry.help))
     options = [(written, meaning) for _, written, meaning in EVERYWHERE]
     options.append(("-h, --help", "Show this message and exit."))
-    parts = ["Usage: megabot [OPTIONS] COMMAND [ARGS]...", ""]
+    parts = [*_wrapped("Usage: megabot [OPTIONS] COMMAND [ARGS]...", width), ""]
     parts += [f"  {line}" for line in _wrapped(ABOUT, width - 2)]
     widest = max(len(entry.name) for entry in COMMANDS)
     for heading, rows in headings.items():
         parts += ["", f"{heading}:", *_table(rows, widest, width)]
-    parts += ["", "Everywhere, before the command or after it:"]
+    parts += ["", *_wrapped("Everywhere, before the command or after it:", width)]
     parts += _table(options, _WIDEST_NAME, width)
     parts += ["", "Examples:"]
     for line, purpose in EXAMPLES:
@@ -71,9 +83,12 @@ def front_page(width: int) -> str:
 
 def _table(rows: Sequence[tuple[str, str]], widest: int, width: int) -> Iterator[str]:
     margin = " " * (2 + widest + _GAP)
+    beside = has_room_beside(len(margin), width)
+    if not beside:
+        margin = " " * (2 + 2 * _GAP)
     for name, meaning in rows:
-        first, *more = _wrapped(meaning, max(10, width - len(margin)))
-        if len(name) > widest:
+        first, *more = _wrapped(meaning, width - len(margin))
+        if len(name) > widest or not beside:
             yield f"  {name}"
             yield margin + first
         else:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from megabot_cli.commands.front_page import front_page
+from megabot_cli.commands.front_page import front_page, has_room_beside, page_width
 from megabot_cli.commands.global_options import global_options
 from megabot_cli.commands.numbers_left_out import with_numbers_left_out
 from megabot_cli.commands.table import Entry
@@ -21,7 +21,8 @@ Body = TypeVar("Body", bound=Callable[..., Any])
 # For `takes_no_more`: a pattern of the shell's often stands for several.
 ONE_RECORDING = "It takes one; `megabot recordings merge A B both.jsonl` makes one of several."
 
-CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+CONTEXT = {"help_option_names": ["-h", "--help"]}
+_WIDEST_NAME = 30  # from here on Typer puts the meaning below
 
 
 @dataclass(frozen=True)
@@ -111,6 +112,11 @@ class Command(TyperCommand):
         ctx.obj.settle_output(self.forms, ctx.params)
         return super().invoke(ctx)
 
+    def get_help(self, ctx: Any) -> str:
+        ctx.terminal_width = _page_width()
+        text: str = super().get_help(ctx)
+        return text
+
     def format_options(self, ctx: Any, formatter: Any) -> None:
         rows: dict[str, list[tuple[str, str]]] = {"argument": [], "option": []}
         for param in self.own_params:
@@ -120,7 +126,7 @@ class Command(TyperCommand):
         for kind, lines in rows.items():
             if lines:
                 with formatter.section(f"{kind.title()}s"):
-                    formatter.write_dl(lines)
+                    _write_rows(formatter, lines)
         if self.children:
             with formatter.section("Commands below it"):
                 formatter.write_dl([(entry.name, entry.help) for entry in self.children])
@@ -147,6 +153,25 @@ def _no_command(word: str, meant: str) -> str:
     return f"There is no command {word!r}." + (f" Did you mean {meant}?" if meant else "")
 
 
+def _page_width() -> int:
+    """Typer would not go below fifty columns, and a terminal that has fewer breaks words."""
+    import shutil
+
+    return page_width(shutil.get_terminal_size().columns)
+
+
+def _write_rows(formatter: Any, rows: Sequence[tuple[str, str]]) -> None:
+    """Names with what they mean, beside them or, where that is narrow, below."""
+    widest = max(min(len(name), _WIDEST_NAME) for name, _ in rows)
+    if has_room_beside(widest + 4, formatter.width):
+        formatter.write_dl(rows)
+        return
+    for name, meaning in rows:
+        formatter.write_text(name)
+        with formatter.indentation(), formatter.indentation():
+            formatter.write_text(meaning)
+
+
 def _write_examples(formatter: Any, shown: Sequence[Example]) -> None:
     if shown:
         with formatter.section("Examples"):
@@ -171,6 +196,11 @@ class Group(TyperGroup):
         self.entries = entries
         self._loaded: dict[str, Any] = {}
         self._by_name = {name: entry for entry in entries for name in (entry.name, *entry.aliases)}
+
+    def get_help(self, ctx: Any) -> str:
+        ctx.terminal_width = _page_width()
+        text: str = super().get_help(ctx)
+        return text
 
     def list_commands(self, ctx: Any) -> list[str]:
         return [entry.name for entry in self.entries]

@@ -11,6 +11,8 @@ from megabot_cli.terminal.text import fit, safe_line
 
 _STYLES: dict[Verdict, Style] = {"ok": "green", "warn": "yellow", "fail": "red", "skipped": "dim"}
 _VERDICT_WIDTH = len("skipped")
+_LEAST_ROOM = 30  # columns: where fewer are left the words stand below, so far to the right:
+_BELOW = 4
 
 
 class FindingsPrinter(LiveLine):
@@ -33,6 +35,9 @@ class FindingsPrinter(LiveLine):
         )
         head = f"{verdict}  {finding.check.ljust(self._widest)}  "
         indent = _VERDICT_WIDTH + 2 + self._widest + 2
+        if self._console.width is not None and self._console.width - indent < _LEAST_ROOM:
+            self._console.line(head.rstrip())
+            head = " " * (indent := _BELOW)
         first, *rest = self._wrapped(safe_line(finding.message), indent)
         self._console.line(f"{head}{first}")
         for line in rest:
@@ -46,7 +51,7 @@ class FindingsPrinter(LiveLine):
         """Lines for what is left of the width; in a pipe one line."""
         if self._console.width is None:
             return [text]
-        room = max(30, self._console.width - indent)
+        room = max(10, self._console.width - indent)
         return textwrap.wrap(text, room, break_on_hyphens=False) or [""]
 
     def show(self) -> None:

@@ -91,7 +91,24 @@ def test_help_alone_is_the_help_that_there_is(columns: str) -> None:
         for more in (["--help"], ["-q", "--help"], [])
     )
     assert alone == not_alone == nothing
-    assert max(map(len, alone.splitlines())) <= max(int(columns), 52)
+    written = max(len(each) for _, each, _ in EVERYWHERE) + 2
+    assert max(map(len, told(alone))) <= max(int(columns), written)
+
+
+@pytest.mark.parametrize("line", ["send", "tail", "replay", "relay", "recordings", "config show"])
+def test_help_fits_a_narrow_terminal(line: str) -> None:
+    shown = subprocess.check_output(
+        [sys.executable, "-m", "megabot_cli", *line.split(), "--help"],
+        env={**os.environ, "COLUMNS": "40"}, text=True,
+    )  # fmt: skip
+    assert max(map(len, told(shown))) <= 40
+    assert "…" not in shown
+
+
+def told(page: str) -> list[str]:
+    """Its lines without the examples, which are to be copied as they are."""
+    before, _, after = page.partition("Examples:\n")
+    return [*before.splitlines(), *after.partition("\n\n")[2].splitlines()]
 
 
 def test_the_front_page_has_the_global_options_as_they_are() -> None:

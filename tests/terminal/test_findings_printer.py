@@ -25,6 +25,17 @@ def test_a_pipe_gets_a_line_each_and_no_cursor_play() -> None:
     assert console.stderr == ""
 
 
+def test_on_a_narrow_terminal_the_words_stand_below_and_fit() -> None:
+    console = MemoryConsole(terminal=True, width=40)
+    with FindingsPrinter(console, 13) as printer:
+        printer.show_finding(named(ok("there and back in 0.3 ms (median of 3)"), "ping"))
+        printer.show_finding(FAILED)
+    lines = console.stdout.splitlines()
+    assert lines[:3] == ["ok       ping", "    there and back in 0.3 ms (median of", "    3)"]
+    assert lines[3:5] == ["fail     tcp", "    It is \\e[31mdown"]
+    assert max(map(len, lines)) <= 40
+
+
 def test_a_terminal_sees_what_one_waits_for_and_lines_that_fit() -> None:
     console = MemoryConsole(terminal=True, color=True, width=60)
     with FindingsPrinter(console, 5) as printer:
