@@ -7,6 +7,7 @@ the address outranks it. And the profile of `config use`: its name, in a file of
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 
@@ -50,6 +51,7 @@ def choose_profile(file: Path, profile: str | None) -> None:
 
     with own_file(file):
         if profile is None:
-            file.unlink(missing_ok=True)
+            if os.path.lexists(file):  # a read-only disk refuses to remove nothing, too
+                file.unlink(missing_ok=True)
         else:
             replace_private(file, f"{profile}\n".encode())

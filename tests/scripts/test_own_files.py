@@ -64,6 +64,15 @@ def test_a_folder_on_a_disk_that_is_only_read_needs_no_chmod(ann: Operator, tmp_
     assert "chmod" not in done.stdout
 
 
+@pytest.mark.parametrize("command", ["config use default", "config use --forget"])
+def test_what_has_nothing_to_remove_needs_no_disk_to_write_on(
+    ann: Operator, tmp_path: Path, command: str
+) -> None:
+    with small_disk(tmp_path / "disk", "size=64k,ro") as disk:
+        done = ann.types(*shlex.split(command), env={"MEGABOT_HOME": str(disk)})
+    assert done.returncode == 0, done.stderr
+
+
 def test_where_a_new_configuration_finds_no_room_both_old_files_stay(
     ann: Operator, tmp_path: Path
 ) -> None:
