@@ -174,3 +174,5 @@ def test_what_the_readme_points_to_is_there() -> None:
         assert (ROOT / target).exists(), target
     for page in re.findall(r"`(megabot-[a-z]+)`", README):
         assert list((ROOT / "man").glob(f"{page}.*")), page
+    for path in (ROOT / "man").glob("*.[57]"):
+        assert re.search(rf"\b{path.stem}\b", README), f"{path.name} is named nowhere"
