@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -50,8 +53,8 @@ PACKAGES: dict[str, set[str]] = {
     "replay": TALKS,
     "gateway": TALKS | {"jwt"},
     "doctor": TALKS,
-    "commands": TALKS | {"typer", "rich", "platformdirs", "uvloop"},
-    "terminal": FORMATS | {"rich", "prompt_toolkit"},
+    "commands": TALKS | {"typer", "platformdirs", "uvloop"},
+    "terminal": FORMATS | {"prompt_toolkit"},
     "app": {"typer"},
     "__main__": set(),
 }
@@ -150,6 +153,17 @@ def test_a_module_uses_the_packages_of_its_floor() -> None:
         return package_of(each) not in PACKAGES.get(room, set()) | known
 
     assert [place(path, each) for path, room, each in everywhere() if foreign(room, each)] == []
+
+
+def test_every_library_that_is_installed_with_the_program_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split("[<>=; ]", each)[0] for each in project["dependencies"]}
+    imported = {package_of(each) for _, _, each in everywhere()}
+    packages = packages_distributions()
+    used = {
+        name.lower().replace("_", "-") for package in imported for name in packages.get(package, ())
+    }
+    assert declared - used == set()
 
 
 def test_the_lower_floors_know_nothing_of_the_world() -> None:
