@@ -36,8 +36,9 @@ class TokenSource:
     """The one place that has a valid credential of one identity.
 
     Renews it before it expires, and once when it was refused, for all who ask at the same
-    time; with a store also for all processes, under the profile's lock. `login` is a user
-    name and password to log in with when nothing else helps.
+    time; with a store also for all processes, under the profile's lock. One that the store does
+    not take is used all the same. `login` is a user name and password to log in with when nothing
+    else helps.
     """
 
     def __init__(
@@ -66,6 +67,8 @@ class TokenSource:
         self._obtained_at = time.time()
         self._rest: tuple[float, MegabotError] | None = None  # until when, and who asked for it
         self._refusal: tuple[float, str, NotAuthenticated] | None = None  # when, of which secret
+        self._unstored_after: str | None = None  # the secret that stands in the store instead
+        self.on_unstored: Callable[[MegabotError], None] = lambda _: None  # why a new one is not
         self.refusals = 0  # in a row: times that all who asked together were refused
         self.outcomes: Counter[str] = Counter()  # of renewals: renewed, refused, failed
         self._tell: Callable[[list[str]], None] | None = None
@@ -83,6 +86,11 @@ class TokenSource:
         proofs = (credential.secret, credential.refresh_token) if credential is not None else ()
         password = self._login[1] if self._login is not None else None
         return [secret for secret in (*proofs, password) if secret]
+
+    @property
+    def credential(self) -> Credential | None:
+        """The one in use, as it is."""
+        return self._credential
 
     @property
     def secrets(self) -> list[str]:
@@ -139,7 +147,7 @@ class TokenSource:
             current = self._credential
             if current is not None and current.secret != refused.secret:
                 return current
-            stored = await self._stored()
+            stored = await self._stored_by_others()
             if stored is not None and stored.secret != refused.secret:
                 return self._keep(stored)
             if self._refusal is not None:
@@ -214,7 +222,7 @@ class TokenSource:
 
     async def _renew_once(self, old: Credential | None) -> Credential:
         async with self._profile_lock():
-            stored = await self._stored()
+            stored = await self._stored_by_others()
             if stored is not None and (old is None or stored.secret != old.secret):
                 # Another process renewed it; its refresh token replaced ours.
                 if not self._is_due(stored):
@@ -223,9 +231,38 @@ class TokenSource:
                 self._tell_of(old)
             credential = await self._obtain(old)
             self._tell_of(credential)
-            if self._store is not None:
-                await asyncio.to_thread(self._store.save, self._profile, credential)
-            return self._keep(credential)
+            # Before it is stored, which a full disk refuses: the one before may be spent.
+            self._keep(credential)
+            if not self.unstored:
+                self._unstored_after = old.secret if old is not None else ""
+            try:
+                await self._store_it(credential)
+            except MegabotError as fault:
+                self.on_unstored(fault)
+            return credential
+
+    @property
+    def unstored(self) -> bool:
+        """Whether the credential in use could not be stored when it was renewed."""
+        return self._unstored_after is not None
+
+    def has_renewed(self, stored: Credential | None) -> bool:
+        """Whether the credential in use came after `stored`, and could not take its place."""
+        return stored is not None and stored.secret == self._unstored_after
+
+    async def store_again(self) -> None:
+        """Store the credential in use where that had failed, unless somebody has stored another
+        one since. Raises BadConfiguration as long as it fails."""
+        async with self._turn, self._profile_lock():
+            if self._credential is None or await self._stored_by_others() is not None:
+                self._unstored_after = None
+            elif self.unstored:
+                await self._store_it(self._credential)
+
+    async def _store_it(self, credential: Credential) -> None:
+        if self._store is not None:
+            await asyncio.to_thread(self._store.save, self._profile, credential)
+        self._unstored_after = None
 
     async def _obtain(self, old: Credential | None) -> Credential:
         if old is not None and old.refresh_token is not None:
@@ -248,6 +285,11 @@ class TokenSource:
         if self._store is None:
             return None
         return await asyncio.to_thread(self._store.load, self._profile, self._endpoint.origin)
+
+    async def _stored_by_others(self) -> Credential | None:
+        """What is stored, but for what ours is newer than."""
+        stored = await self._stored()
+        return None if self.has_renewed(stored) else stored
 
     @asynccontextmanager
     async def _profile_lock(self) -> AsyncIterator[None]:

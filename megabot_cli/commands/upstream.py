@@ -83,7 +83,16 @@ def token_source(
     tokens = _token_source(invocation, http, login, profile)
     owner = profile or invocation.configuration.profile_name
     tokens.tell_secrets(lambda secrets: invocation.known_secrets.learn(owner, secrets))
+    tokens.on_unstored = lambda fault: _warn_of_unstored(invocation, owner, fault)
     return tokens
+
+
+def _warn_of_unstored(invocation: Invocation, profile: str, fault: MegabotError) -> None:
+    named = "" if profile == "default" else f" -p {profile}"
+    invocation.console.warn(
+        f"the credential was renewed and could not be stored: {fault.message}. The stored one may "
+        f"be spent: {fault.hint} Then `megabot{named} login` stores a good one."
+    )
 
 
 def _token_source(

@@ -69,7 +69,7 @@ class RelayParts:
         self.heartbeat = Heartbeat(self.loop, settings.heartbeat_s)
         self._open_tokens = open_tokens
         self._known = known
-        self.reload_tokens()
+        self.tokens = self._opened_tokens()
 
     @property
     def whose(self) -> dict[str, str]:
@@ -90,10 +90,18 @@ class RelayParts:
         return self.settings.batching and self.signer is None and not flat
 
     def reload_tokens(self) -> None:
-        """Read the stored credential again: somebody may have logged in since."""
-        self.tokens = self._open_tokens()
-        self.tokens.outcomes = self.numbers.auth_refreshes
-        self.tokens.tell_secrets(lambda secrets: self._known.learn(self.identity, secrets))
+        """Read the stored credential again: somebody may have logged in since. One that was
+        renewed and could not be stored is newer than what stands there."""
+        read = self._opened_tokens()
+        if not self.tokens.has_renewed(read.credential):
+            self.tokens = read
+
+    def _opened_tokens(self) -> TokenSource:
+        tokens = self._open_tokens()
+        tokens.outcomes = self.numbers.auth_refreshes
+        tokens.on_unstored = lambda _: None  # `token_keeping` tells it, and tries again
+        tokens.tell_secrets(lambda secrets: self._known.learn(self.identity, secrets))
+        return tokens
 
 
 def notice(

@@ -19,8 +19,15 @@ from megabot_cli.client import tokens as tokens_module
 from megabot_cli.client.credentials import Credential, CredentialStore
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
-from megabot_cli.errors import CouldNotConnect, NotAuthenticated, RateLimited
+from megabot_cli.errors import (
+    BadConfiguration,
+    CouldNotConnect,
+    MegabotError,
+    NotAuthenticated,
+    RateLimited,
+)
 from tests.client.conftest import until
+from tests.support.disks import fill, small_disk
 from tests.support.upstream import ScriptedUpstream
 
 
@@ -368,3 +375,56 @@ async def test_a_cancelled_renewal_that_gets_no_answer_ends_soon_and_leaves_noth
         waiting.cancel()
         await until(waiting.done, 2.0)
         await until(lambda: len(asyncio.all_tasks()) <= before + 1)
+
+
+async def test_what_a_full_disk_does_not_take_is_used_all_the_same_and_stored_with_room_again(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    """The refresh token of the one before is spent: nobody else will ever have another."""
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
+        store = CredentialStore(disk / "credentials", "file")
+        async with ScriptedUpstream(on_refresh=issuer(expires_in=0)) as upstream:
+            old = held(upstream, -1)
+            store.save("default", old)
+            tokens = source(http, upstream, old, store=store, profile="default")
+            told: list[MegabotError] = []
+            tokens.on_unstored = told.append
+            with store.locked("default"), pytest.raises(OSError, match="No space left"):
+                fill(disk / "rest")
+            current = await tokens.current()
+            assert current is not None
+            assert current.secret == "token-2"
+            (fault,) = told
+            assert "No space left" in fault.message
+            assert tokens.has_renewed(store.load("default", upstream.origin))
+            with pytest.raises(BadConfiguration, match="cannot be kept"):
+                await tokens.store_again()
+            (disk / "rest").unlink()
+            await tokens.store_again()
+            assert store.load("default", upstream.origin) == tokens.credential
+            assert not tokens.unstored
+            renewed = await tokens.current()
+            assert renewed is not None
+            assert renewed.secret == "token-3"
+        assert [each["refresh_token"] for each in upstream.refreshes] == ["refresh-1", "refresh-2"]
+
+
+async def test_a_login_made_meanwhile_stays_where_a_renewed_credential_could_not_be_stored(
+    http: aiohttp.ClientSession, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
+        store = CredentialStore(disk / "credentials", "file")
+        async with ScriptedUpstream(on_refresh=issuer()) as upstream:
+            old = held(upstream, -1)
+            store.save("default", old)
+            tokens = source(http, upstream, old, store=store, profile="default")
+            with store.locked("default"), pytest.raises(OSError, match="No space left"):
+                fill(disk / "rest")
+            await tokens.current()
+            assert tokens.has_renewed(old)
+            (disk / "rest").unlink()
+            login = Credential("api_key", "new", upstream.origin)
+            store.save("default", login)
+            await tokens.store_again()
+            assert store.load("default", upstream.origin) == login
+            assert not tokens.unstored

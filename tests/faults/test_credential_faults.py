@@ -6,6 +6,7 @@ import asyncio
 import base64
 import itertools
 import json
+import signal
 import time
 from typing import Any
 
@@ -14,6 +15,7 @@ from aiohttp import web
 
 from tests.faults.rig import Rig
 from tests.faults.upstreams import answer
+from tests.support.disks import fill, small_disk
 from tests.support.upstream import Connection
 
 RENEWED = 'auth_refreshes_total{outcome="renewed"}'
@@ -26,8 +28,10 @@ def part(content: dict[str, Any]) -> str:
 class Issuer:
     """Issues tokens that say when they end, and knows which are good."""
 
-    def __init__(self, lifetime_s: float = 3600.0) -> None:
+    def __init__(self, lifetime_s: float = 3600.0, *, refreshes_once: bool = False) -> None:
         self.lifetime_s = lifetime_s
+        self._refreshes_once = refreshes_once  # each refresh token is good for one renewal
+        self._refresh_token = "again"
         self.good: set[str] = set()
         self.trouble: list[web.Response | float] = []  # an answer, or seconds to wait first
         self.renewals: list[float] = []
@@ -41,7 +45,9 @@ class Issuer:
         return token
 
     def issue(self, body: dict[str, Any]) -> web.Response:
-        return web.json_response({"token": self.token(), "refresh_token": "again"})
+        if self._refreshes_once:
+            self._refresh_token = f"again {next(self._numbers)}"
+        return web.json_response({"token": self.token(), "refresh_token": self._refresh_token})
 
     async def renew(self, body: dict[str, Any]) -> web.StreamResponse:
         self.renewals.append(time.monotonic())
@@ -50,6 +56,8 @@ class Issuer:
             if isinstance(first, web.Response):
                 return first
             await asyncio.sleep(first)
+        if body["refresh_token"] != self._refresh_token:
+            return web.json_response({"error": "used already"}, status=401)
         return self.issue(body)
 
     def gate(self, request: web.Request) -> web.StreamResponse | None:
@@ -100,6 +108,31 @@ async def test_a_token_that_ends_while_links_are_up_is_renewed_before_and_nobody
         assert await client.settled() == {"reply": 1}
         assert client.statuses() == []
     assert network.connections < 3 + 20  # links and renewals, and no crowd
+
+
+async def test_a_disk_that_is_full_when_a_token_is_renewed_costs_no_credential(rig: Rig) -> None:
+    issuer = Issuer(lifetime_s=4.0, refreshes_once=True)
+    folder = rig.processes.home / "credentials"
+    disk = rig.stack.enter_context(small_disk(folder, "size=64k,mode=700"))
+    network = await opened(rig, issuer)
+    client = await rig.client()
+    with pytest.raises(OSError, match="No space left"):
+        fill(disk / "rest")
+    await rig.logged("credential.not_stored")
+    reauth = await asyncio.to_thread(rig.processes.run, "relay", "reauth")
+    assert reauth.wait() == 0
+    await rig.metric_reaches(RENEWED, 3)
+    network.cut()
+    await client.until(lambda: "connected" in client.statuses(), 30)
+    await client.ask("hello")
+    assert await client.settled() == {"reply": 1}
+    (disk / "rest").unlink()
+    await rig.logged("credential.stored", 30)
+    rig.relay.signal(signal.SIGTERM)
+    assert await rig.ends() == 0
+    issuer.lifetime_s = 3600.0
+    known = await asyncio.to_thread(rig.processes.run, "whoami", "--url", network.url())
+    assert known.wait() == 0, known.errors
 
 
 @pytest.mark.parametrize(
