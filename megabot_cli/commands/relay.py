@@ -237,11 +237,14 @@ async def _serve_upstream(
                 write_run_file(invocation.places.run, each)
 
         def write_down() -> None:
-            """Also after a reload, which may have named another certificate."""
+            """Also after a reload, which may have named another certificate, or begun another
+            recording."""
             shown = _certificate_of(relay)
+            kept = str(recorder.folder) if recorder is not None else None
             for number, each in enumerate(running):
-                if each.ca_file != shown:
-                    running[number] = each = msgspec.structs.replace(each, ca_file=shown)
+                if (each.ca_file, each.recording) != (shown, kept):
+                    each = msgspec.structs.replace(each, ca_file=shown, recording=kept)
+                    running[number] = each
                     write_run_file(invocation.places.run, each)
 
         relay.operations.on_reloaded = write_down

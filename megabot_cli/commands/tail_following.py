@@ -48,12 +48,12 @@ async def _follow_relays(tail: Tail) -> None:
 
     relay = tail.source.relay or await _next_relay(tail.invocation)
     away_since: float | None = None
-    recording = relay.recording
+    began = relay.started_at
     while True:
-        is_new = relay.recording is not None and relay.recording != recording
+        is_new = relay.recording is not None and relay.started_at != began
         watched, why = await _follow_tap(tail, relay, away_since, has_all=is_new)
         if watched:
-            recording = relay.recording
+            began = relay.started_at
         if watched or away_since is None:
             away_since = time.monotonic()
             if not tail.show_event("close", by="relay", note=why):

@@ -45,7 +45,7 @@ class Dumps(msgspec.Struct, frozen=True):
 
 class Operations:
     """The deeds. `read_settings` reads the configuration anew and may raise; `on_reloaded` is
-    called when it is in force."""
+    called when it is in force, and when another recording has begun."""
 
     def __init__(
         self,
@@ -164,6 +164,7 @@ class Operations:
         if not has_begun:
             return None
         log.info("recording.begun_again", path=str(recorder.folder))
+        self.on_reloaded()
         return recorder.id
 
     async def _try_to_record_again(self) -> None:

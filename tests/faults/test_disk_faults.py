@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import signal
 import time
@@ -16,6 +17,7 @@ from tests.faults.rig import Rig
 from tests.faults.upstreams import echo
 from tests.storage.conftest import read
 from tests.support.disks import fill, small_disk
+from tests.support.processes import wait_until
 
 # Loaded by Python itself in the relay and in its writer process.
 SLOW_DISK = """
@@ -26,6 +28,12 @@ for _name in ("fsync", "fdatasync"):
         return _true(file)
     setattr(os, _name, _slow)
 """
+
+
+def run_file(rig: Rig) -> str:
+    """What says where the running relay is."""
+    (path,) = rig.processes.home.glob("**/relay-*.json")
+    return path.read_text()
 
 
 async def test_a_full_disk_stops_the_recording_loudly_and_nothing_else(
@@ -102,6 +110,9 @@ async def test_with_room_again_a_reload_begins_another_recording(
         assert "recording again, in rec_" in reloaded.errors
     assert await rig.metric("recorder_healthy") == 1
     assert await rig.metric("recorder_disk_full") == 0
+    newest = max(folder.iterdir())
+    found = functools.partial(wait_until, lambda: newest.name in run_file(rig), "its run file")
+    await asyncio.to_thread(found)  # the other commands find it too
     for _ in range(10):
         await client.ask("goes on")
     assert set(await client.settled()) == {"reply"}
