@@ -32,6 +32,7 @@ class Tap:
         self._seen: deque[dict[str, Any]] = deque()
         self._lost = 0
         self._lost_bytes = 0
+        self._lost_at = 0  # `t` of the last that was lost
         self._number = 0
         self._wake = asyncio.Event()
         self._on_dropped = on_dropped
@@ -40,8 +41,10 @@ class Tap:
         if len(self._seen) >= TAP_RECORDS:
             self._lost += 1
             self._lost_bytes += fields.get("size") or 0
+            self._lost_at = fields["t"]
             self._on_dropped(1)
         else:
+            self._tell_lost()
             self._seen.append(fields)
         self._wake.set()
 
@@ -54,8 +57,10 @@ class Tap:
         """Take the next records, secrets removed; of those that were lost nothing is told."""
         records: list[Record] = []
         while self._seen and len(records) < most:
-            self._number += 1
-            records.append(self._record(self._seen.popleft()))
+            fields = self._seen.popleft()
+            if fields["kind"] != "gap":
+                self._number += 1
+                records.append(self._record(fields))
         return records
 
     def take_lines(self, most: int = 200) -> list[bytes]:
@@ -65,12 +70,12 @@ class Tap:
         while self._seen and looked_at < most:
             looked_at += 1
             record = self._record(self._seen.popleft())
-            if self._is_wanted is None or self._is_wanted(record):
+            if record.kind == "gap" or self._is_wanted is None or self._is_wanted(record):
                 self._number += 1
                 record.n = self._number
                 lines.append(encode_record(record))
-        if not self._seen and self._lost:
-            lines.append(encode_record(self._gap()))
+        if not self._seen:
+            self._tell_lost()
         if self._seen:
             self._wake.set()
         return lines
@@ -83,11 +88,13 @@ class Tap:
                 unpack(record, payload)
         return self._redactor.redact_record(record)
 
-    def _gap(self) -> Record:
-        self._number += 1
-        lost, self._lost = self._lost, 0
-        lost_bytes, self._lost_bytes = self._lost_bytes, 0
-        return Record(n=self._number, t=0, kind="gap", lost=lost, lost_bytes=lost_bytes)
+    def _tell_lost(self) -> None:
+        """Where records were lost stands a gap, also for who never catches up."""
+        if not self._lost:
+            return
+        gap = {"lost": self._lost, "lost_bytes": self._lost_bytes}
+        self._seen.append({"t": self._lost_at, "kind": "gap", **gap})
+        self._lost = self._lost_bytes = 0
 
 
 class Taps:
