@@ -244,4 +244,5 @@ def _close_session(sessions: Sessions, session: Session, code: CloseCode, reason
     session.give_up_open("the session was closed")
     for client in list(session.clients.values()):
         client.close(code, reason)
+    session.give_up_calls()  # while the link is there to say so
     sessions.end(session)

@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable
 
 import msgspec
-import structlog
 
 from megabot_cli.client.dial import Greeting
 from megabot_cli.client.ids import new_id
@@ -35,8 +34,6 @@ from megabot_cli.relay.untold import Untold, UntoldErrors
 from megabot_cli.relay.upstream_queue import Waiting
 from megabot_cli.relay.upward import Upward
 from megabot_cli.relay.voice import Voice
-
-log = structlog.get_logger("relay")
 
 # After a resume the upstream may go on with what it was asked; longer silence is a loss. What
 # is still on its way to us holds that back, for a while.
@@ -394,6 +391,10 @@ class Session:
         """Nothing more will come of what is open: who asked hears it, by id."""
         self._tell_unknown(self.routing.take_all(), why)
         self._give_up_waiting(why)
+
+    def give_up_calls(self) -> None:
+        """The upstream hears that no result will come of what clients carry out."""
+        self._results.give_up_all(self.clients.values())
 
     def _give_up_waiting(self, why: str) -> None:
         self._upward.give_up_held(why)

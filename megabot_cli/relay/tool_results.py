@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
 from megabot_cli.protocol.close_codes import CloseCode
@@ -39,6 +41,10 @@ class ToolResults:
             result = msgspec.structs.replace(result, at=self._time())
             self._kept.keep(execution_id, result)
             self._say(execution_id, result)
+
+    def give_up_all(self, clients: Iterable[LocalClient]) -> None:
+        for client in clients:
+            self.give_up(client)
 
     def asked_again(self, execution_id: str) -> bool:
         """Whether a call that comes has been answered before. Where that answer may have been

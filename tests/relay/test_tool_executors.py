@@ -9,6 +9,7 @@ from typing import Literal
 
 import pytest
 
+from megabot_cli.protocol.close_codes import CloseCode
 from megabot_cli.protocol.frames import server_frame
 from megabot_cli.protocol.signing import Signer
 from tests.relay.conftest import SIGNING_KEY, Stage, enveloped, hears_nothing, signing, until
@@ -157,6 +158,19 @@ async def test_what_a_lost_executor_had_begun_is_failed_and_begun_by_nobody_else
     assert await hears_nothing(younger, 0.05)
     await script.call("exec_2")
     assert (await younger.message("tool_call"))["payload"]["execution_id"] == "exec_2"
+
+
+async def test_of_a_session_that_is_closed_the_upstream_hears_what_becomes_of_its_calls(
+    stage: Stage, calling: tuple[Calling, ScriptedUpstream]
+) -> None:
+    script, _ = calling
+    relay, executor, session = await at_work(stage, calling)
+    assert relay.operations.close(session, CloseCode.GOING_AWAY, "enough") == "session"
+    assert await executor.close_code() == 1001
+    await until(lambda: script.results, 5.0)
+    (result,) = script.results
+    assert (result["type"], result["payload"]["execution_id"]) == ("tool_result", "exec_1")
+    assert result["payload"]["status"] == "failed"
 
 
 async def test_an_executor_that_is_connected_anew_under_its_name_still_answers_what_it_began(
