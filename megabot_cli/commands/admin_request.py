@@ -27,8 +27,15 @@ if TYPE_CHECKING:
 REQUEST_LIMIT_S = 10.0
 
 
-def ask_relay(relay: RunningRelay, what: str, wishes: dict[str, Any] | None = None) -> Any:
-    """Its answer; with `wishes` it does something. Raises what it refuses with, as ours."""
+def ask_relay(
+    relay: RunningRelay,
+    what: str,
+    wishes: dict[str, Any] | None = None,
+    *,
+    limit_s: float = REQUEST_LIMIT_S,
+) -> Any:
+    """Its answer; with `wishes` it does something. Raises what it refuses with, as ours, and
+    CouldNotConnect when nothing comes for `limit_s`."""
     from megabot_cli.config.listen import unix_path
 
     path = unix_path(relay.admin_url)
@@ -40,7 +47,7 @@ def ask_relay(relay: RunningRelay, what: str, wishes: dict[str, Any] | None = No
     request = urllib.request.Request(url, data=body, headers=headers)  # noqa: S310  our own URL
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _OneSocket(path))
     try:
-        with opener.open(request, timeout=REQUEST_LIMIT_S) as response:
+        with opener.open(request, timeout=limit_s) as response:
             return json.loads(response.read())
     except urllib.error.HTTPError as refusal:
         raise _refused(relay, refusal.code, refusal.read()) from None

@@ -27,6 +27,8 @@ async def deadline(limit_s: float | None, waiting: Waiting | None = None) -> Asy
     except TimeoutError:
         if not bound.expired():
             raise
+        if waiting is not None:
+            await waiting.ask_why()
         away = f": {waiting.away}" if waiting is not None and waiting.away else ""
         missing = waiting.what_is_missing if waiting is not None else "No whole answer came"
         raise TimedOut(

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from megabot_cli.client.connection import MegaBotClient, Received
     from megabot_cli.commands.invocation import Invocation
+    from megabot_cli.storage.run_files import RunningRelay
     from megabot_cli.terminal.console import Console
     from megabot_cli.terminal.status_line import StatusLine
 
 PATIENCE_S: Final = 1.0  # what comes within this needs no words
+_ANSWER_S: Final = 1.0  # for a relay that is asked why it takes no connection
 
 
 class Waiting:
@@ -24,8 +26,15 @@ class Waiting:
     the error that may follow.
     """
 
-    def __init__(self, console: Console, who: str, limit_s: float | None) -> None:
+    def __init__(
+        self,
+        console: Console,
+        who: str,
+        limit_s: float | None,
+        relay: RunningRelay | None = None,
+    ) -> None:
         self._console = console
+        self._relay = relay
         self._what = f"{who} to take the connection"
         self._who = who
         self._began_at = time.monotonic()
@@ -97,6 +106,25 @@ class Waiting:
             await asyncio.sleep(PATIENCE_S)
         line.hide()
 
+    async def ask_why(self) -> None:
+        """Where a relay did not take the connection in time: ask it what it knows of its upstream.
+        It greets once that has greeted it."""
+        import asyncio
+        from contextlib import suppress
+
+        from megabot_cli.commands.admin_request import ask_relay
+        from megabot_cli.errors import MegabotError
+
+        if self._relay is None or self._connected or self.away is not None:
+            return
+        with suppress(MegabotError):  # then it is not the upstream that is in the way
+            facts = await asyncio.to_thread(ask_relay, self._relay, "status", limit_s=_ANSWER_S)
+            ours = facts.get("profiles", {}).get(self._relay.profile, facts)
+            if why := ours.get("fault"):
+                self.away = f"its upstream is away: {why}"
+            elif not ours.get("links", {}).get("up"):
+                self.away = "its upstream has not answered yet"
+
     def hear(self, received: Received) -> None:
         """A `status_update`: whether the relay's upstream is there."""
         payload = received.payload()
@@ -112,4 +140,4 @@ def waiting_for(invocation: Invocation, *, direct: bool, limit_s: float | None) 
     """For the relay where one runs and is not gone around, else for the upstream."""
     relay = None if direct else invocation.running_relay()
     who = f"the relay {relay.url}" if relay is not None else invocation.configuration.profile.url
-    return Waiting(invocation.console, who, limit_s)
+    return Waiting(invocation.console, who, limit_s, relay)

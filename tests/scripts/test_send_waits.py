@@ -133,7 +133,10 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     assert done.stderr.startswith("error: No whole answer came within 1 s: the upstream is away:")
     done = own.types("send", "hi", "--timeout", "1s")  # a new session, which the relay has not got
     assert done.returncode == 3
-    assert "did not take the connection within 1 s\nhint: `megabot doctor`" in done.stderr
+    told, hint = done.stderr.splitlines()
+    assert "did not take the connection within 1 s: its upstream is away: " in told
+    assert own.url.removeprefix("ws://").partition("/")[0] in told
+    assert hint.startswith("hint: `megabot doctor`")
 
 
 def test_asking_for_a_session_that_is_gone_leaves_no_other_at_the_relay(
