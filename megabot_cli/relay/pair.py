@@ -101,6 +101,11 @@ class Pair:
         return self._looking.session_id
 
     @property
+    def greeting(self) -> bytes | None:
+        """Of a flat upstream, where somebody has looked at it."""
+        return self._looking.greeting
+
+    @property
     def waiting_bytes(self) -> int:
         return self._up.waiting_bytes + self._down.waiting_bytes
 

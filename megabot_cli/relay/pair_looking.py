@@ -46,6 +46,9 @@ class PairLooking:
         self.client_id = client_id
         self.link_id = link_id
         self.session_id: str | None = None  # as the upstream's greeting says, if it is one
+        self.greeting: bytes | None = None  # of a flat upstream
+        is_flat = parts.profile.dialect == "flat"
+        self.look_down = self._look_first if is_flat else self._look_down
         self.routing = Routing(in_order=True, forgets=True)
         self._say = say
         self._parts = parts
@@ -213,7 +216,15 @@ class PairLooking:
         )
         self._say(server_frame(text))
 
-    def look_down(self, batch: list[bytes], binary: bool) -> None:
+    def _look_first(self, batch: list[bytes], binary: bool) -> None:
+        """A flat upstream's first words are its greeting: what is recorded later needs it."""
+        self.look_down = self._look_down
+        first = peek(batch[0]) if batch and not binary else None
+        if first is not None and first.type == "message" and first.id is None:
+            self.greeting = batch[0]
+        self._look_down(batch, binary)
+
+    def _look_down(self, batch: list[bytes], binary: bool) -> None:
         """The same of the upstream's, which pass in any case. Raises `too_big`."""
         numbers, types, routing = self._numbers, self._numbers.types_to_client, self.routing
         now = self._parts.loop.time()

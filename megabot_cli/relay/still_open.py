@@ -19,10 +19,11 @@ def tell_what_is_open(recorder: Recorder, identities: Iterable[Identity], witnes
     for identity in identities:
         for session in identity.sessions:
             _tell_session(recorder, session, identity.parts.label)
-        # Of a flat link of one's own nobody has kept the greeting, and the next message would pass
-        # for it. Who its client is each message says.
         is_flat = identity.parts.profile.dialect == "flat"
-        for pair in [] if is_flat else identity.pairs:
+        for pair in identity.pairs:
+            greeting = pair.greeting
+            if is_flat and greeting is None and pair.received:
+                continue  # the next message would pass for its greeting
             recorder.put(
                 "open",
                 client=pair.client_id,
@@ -31,6 +32,15 @@ def tell_what_is_open(recorder: Recorder, identities: Iterable[Identity], witnes
                 user=witness.user_of(pair.link_id),
                 note=NOTE,
             )
+            if greeting is not None:
+                recorder.keep_message(
+                    "to_client",
+                    greeting,
+                    peek(greeting),
+                    pair.link_id,
+                    pair.session_id,
+                    pair.client_id,
+                )
 
 
 def _tell_session(recorder: Recorder, session: Session, label: str) -> None:

@@ -68,7 +68,8 @@ async def test_in_dedicated_mode_it_is_each_client_with_its_link(
 
 
 @pytest.mark.parametrize(
-    ("mode", "kinds"), [("session", ["open", "message", "open"]), ("dedicated", [])]
+    ("mode", "kinds"),
+    [("session", ["open", "message", "open"]), ("dedicated", ["open", "message"])],
 )
 async def test_no_answer_of_a_flat_upstream_will_pass_for_its_greeting(
     stage: Stage, tmp_path: Path, mode: str, kinds: list[str]
