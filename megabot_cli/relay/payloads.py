@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from megabot_cli.protocol.envelope import UNREADABLE
@@ -22,6 +24,16 @@ class _Keyed(msgspec.Struct):
     payload: Keys = Keys()
 
 
+class _AnyKeys(msgspec.Struct):
+    execution_id: Any = None
+    task_id: Any = None
+    stream_id: Any = None
+
+
+class _AnyKeyed(msgspec.Struct):
+    payload: _AnyKeys
+
+
 class _ChunkPayload(msgspec.Struct, frozen=True):
     is_complete: bool = False
 
@@ -31,16 +43,27 @@ class _Chunk(msgspec.Struct):
 
 
 _keys_decoder = msgspec.json.Decoder(_Keyed)
+_any_decoder = msgspec.json.Decoder(_AnyKeyed)
 _chunk_decoder = msgspec.json.Decoder(_Chunk)
 _NO_KEYS = Keys()
 
 
 def read_keys(data: bytes) -> Keys:
-    """The keys in a message's payload; none where it cannot be read."""
+    """The keys in a message's payload; none where it cannot be read. One that is no string is
+    no key, and hides no other."""
     try:
         return _keys_decoder.decode(data).payload
     except UNREADABLE:
+        return _keys_among_others(data)
+
+
+def _keys_among_others(data: bytes) -> Keys:
+    try:
+        payload = _any_decoder.decode(data).payload
+    except UNREADABLE:
         return _NO_KEYS
+    values = (payload.execution_id, payload.task_id, payload.stream_id)
+    return Keys(*(value if isinstance(value, str) else None for value in values))
 
 
 class _ErrorPayload(msgspec.Struct, frozen=True):

@@ -32,15 +32,16 @@ class Lateness:
 
 
 class LatenessSummary(msgspec.Struct, frozen=True):
-    """Milliseconds between when messages were due and when they left, and how many of them
-    left late, by more than `LATE_MS`."""
+    """Milliseconds between when messages were due and when they left, how many of them left
+    late, by more than `LATE_MS`, and of how many time decided when they were due."""
 
     p50_ms: float = 0.0
     p95_ms: float = 0.0
     max_ms: float = 0.0
     late: int = 0
+    timed: int = 0
 
 
 def summary_of(spread: Spread, late: int) -> LatenessSummary:
     p50_ms, p95_ms, max_ms = spread.percentiles(0.50, 0.95, 1.0)
-    return LatenessSummary(p50_ms, p95_ms, max_ms, late)
+    return LatenessSummary(p50_ms, p95_ms, max_ms, late, spread.count)

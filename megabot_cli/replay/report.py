@@ -114,8 +114,13 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
             + (f", after {self.context} of context" if self.context else "")
             + (f", in {self.rounds} rounds" if self.rounds > 1 else "")
             + (", stopped early" if self.stopped else ""),
-            f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}"
-            + (f"; {late.late} left more than {LATE_MS:g} ms late" if late.late else ""),
+        ]
+        if late.timed:
+            lines.append(
+                f"lateness   p50 {late.p50_ms:.1f} ms, p95 {late.p95_ms:.1f}, max {late.max_ms:.1f}"
+                + (f"; {late.late} left more than {LATE_MS:g} ms late" if late.late else "")
+            )
+        lines += [
             f"answers    {self.same} same, {self.same_shape} same shape, "
             f"{self.different} different, {self.missing} missing, {self.extra} extra"
             + (f", {self.uncompared} not compared" if self.uncompared else "")

@@ -19,7 +19,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
 from megabot_cli.replay.judging import RecordedTimes
-from megabot_cli.replay.options import ReplayOptions
+from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.playing import Run
 from megabot_cli.replay.transport import Transport
@@ -50,6 +50,19 @@ async def test_fixed_sends_so_many_a_second(
     assert played.report.duration_s >= 0.1
     assert played.report.passed
     assert played.figures.now["lateness_ms"].count == 3
+    assert played.report.lateness.timed == 3
+    assert any(line.startswith("lateness ") for line in played.report.lines())
+
+
+@pytest.mark.parametrize("pace", ["fast", "reply"])
+async def test_where_time_decides_nothing_no_lateness_is_told(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path, pace: Pace
+) -> None:
+    heard, endpoint = upstream
+    answering(heard)
+    played = await replay_of(a_talk(tmp_path), endpoint, pace=pace).play()
+    assert (played.report.sent, played.report.lateness.timed) == (3, 0)
+    assert not any(line.startswith("lateness ") for line in played.report.lines())
 
 
 async def test_reply_waits_for_the_answer_and_the_pause_after_it(
