@@ -100,13 +100,15 @@ def _sessions_of(invocation: Invocation, new: str | None) -> list[str]:
     relay = invocation.running_relay()
     found: list[str] = []
     with suppress(MegabotError):
-        rows = _ours(relay) if relay is not None else []
+        # In `dedicated` mode each client has one of its own.
+        rows = (_ours(relay) or _ours(relay, "clients")) if relay is not None else []
         found = [each["session"] for each in rows if each["session"] not in (None, new)]
     return found
 
 
-def _ours(relay: RunningRelay) -> list[dict[str, Any]]:
-    """Its sessions at our upstream: those of other profiles that it serves can be no answer."""
+def _ours(relay: RunningRelay, what: str = "sessions") -> list[dict[str, Any]]:
+    """Its sessions (or clients) at our upstream: those of other profiles that it serves can be no
+    answer."""
     from megabot_cli.commands.admin_request import ask_relay
 
-    return [each for each in ask_relay(relay, "sessions") if each["profile"] == relay.profile]
+    return [each for each in ask_relay(relay, what) if each["profile"] == relay.profile]

@@ -155,7 +155,9 @@ def _tell_if_none_fits(tail: Tail, relay: RunningRelay) -> None:
     from megabot_cli.recording.selection import Selection
 
     try:
-        there = [each["session"] for each in ask_relay(relay, "sessions")]
+        # In `dedicated` mode each client has one of its own.
+        rows = ask_relay(relay, "sessions") or ask_relay(relay, "clients")
+        there = [each["session"] for each in rows]
     except MegabotError:
         return
     fits = Selection(sessions=tail.wanted.sessions).matcher().matches

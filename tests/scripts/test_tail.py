@@ -345,6 +345,35 @@ def test_a_session_the_relay_has_not_got_is_told_before_it_is_waited_for(
     assert not any("has no session" in line for line in watching.lines)
 
 
+def test_the_sessions_of_a_dedicated_relay_s_clients_are_known_by_their_end(
+    stranger: Operator, processes: Processes
+) -> None:
+    ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
+    ann.logs_in()
+    relay = start_relay(processes, ann, "--mode", "dedicated").ready()
+
+    async def while_a_client_is_there() -> None:
+        async with (
+            aiohttp.ClientSession() as http,
+            http.ws_connect(relay["url"]) as socket,
+        ):
+            session = (await socket.receive_json())["payload"]["session_id"]
+            await asyncio.to_thread(watch, session)
+
+    def watch(session: str) -> None:
+        command = megabot("tail", "-s", session[-8:], "--limit", "1")
+        watching = processes.start("tail", command, env=ann.environment())
+        watching.wait_for_line("watching the relay's tap")
+        sent = ann.types("send", "hi", "-s", session[-8:])
+        assert sent.returncode == 0, sent.stderr
+        assert watching.wait() == 0
+        assert not any("has no session" in line for line in watching.lines)
+        missing = ann.types("send", "hi", "-s", "sess_nowhere")
+        assert (missing.returncode, session in missing.stderr) == (9, True), missing.stderr
+
+    asyncio.run(while_a_client_is_there())
+
+
 def test_a_long_condition_is_watched_for_too(stranger: Operator, processes: Processes) -> None:
     ann = Operator(stranger.home, start_gateway(processes, "--listen", ":0"))
     ann.logs_in()
