@@ -35,7 +35,7 @@ def slow(tmp_path: Path, processes: Processes) -> Operator:
 
 
 def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> None:
-    with on_a_terminal(slow, "send", "hi", "--timeout", "2s") as child:
+    with on_a_terminal(slow, "send", "hi", "--timeout", "5s") as child:
         child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
         shown, code = ended(child)
         assert code == 3
@@ -45,24 +45,24 @@ def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> N
         child.sendintr()
         assert ended(child)[1] == 130
     # In a pipe only the error is there.
-    done = slow.types("send", "hi", "--timeout", "1s")
+    done = slow.types("send", "hi", "--timeout", "4s")
     assert done.returncode == 3
     assert done.stderr.splitlines() == [
-        "error: No whole answer came within 1 s",
+        "error: No whole answer came within 4 s",
         "hint: --timeout sets how long to wait.",
     ]
 
 
 def test_the_wait_for_a_type_or_a_condition_is_told_as_that(slow: Operator) -> None:
-    more = ("send", "hi", "--timeout", "1s")
+    more = ("send", "hi", "--timeout", "4s")
     typed = slow.types(*more, "--wait", "type:chat_stram")
     assert typed.returncode == 3
     warning, error, _ = typed.stderr.splitlines()
     assert "--wait type:chat_stram is none" in warning
     assert "Did you mean 'chat_stream'?" in warning
-    assert error == "error: No chat_stram came within 1 s"
+    assert error == "error: No chat_stram came within 4 s"
     held = slow.types(*more, "--until", "type == 'notification'")
-    assert "No message for which --until holds came within 1 s" in held.stderr
+    assert "No message for which --until holds came within 4 s" in held.stderr
 
 
 MUTE = """
@@ -78,13 +78,13 @@ def test_tool_tells_too_and_gives_way_to_how_far_it_has_come(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:
     slow = at_scenario(processes, tmp_path, MUTE)
-    with on_a_terminal(slow, "tool", "time", "--timeout", "2s") as child:
+    with on_a_terminal(slow, "tool", "time", "--timeout", "5s") as child:
         child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
         shown, code = ended(child)
         assert code == 3
-        assert "No whole answer came within 2 s" in shown
-    done = slow.types("tool", "time", "--timeout", "1s")
-    assert done.stderr.splitlines()[0] == "error: No whole answer came within 1 s"
+        assert "No whole answer came within 5 s" in shown
+    done = slow.types("tool", "time", "--timeout", "4s")
+    assert done.stderr.splitlines()[0] == "error: No whole answer came within 4 s"
     quick = Operator(stranger.home, start_gateway(processes, "--listen", "127.0.0.1:0"))
     quick.logs_in()
     with on_a_terminal(quick, "tool", "sleep", "--param", "seconds=3") as child:
@@ -123,18 +123,18 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
     assert f"The relay has {newest} and others." in again.stderr
     gateway.kill()
     relay.wait_for_line("link.lost")
-    with on_a_terminal(own, "send", "hi", "-s", session, "--timeout", "2s") as child:
+    with on_a_terminal(own, "send", "hi", "-s", session, "--timeout", "5s") as child:
         told = "the upstream is away: .*messages wait and are sent when it is back"
         child.expect(told.replace(" ", r"\s+"))  # it is broken between words
         child.expect(r"waiting until \d\d:\d\d:\d\d")
         assert ended(child)[1] == 3
-    done = own.types("send", "hi", "-s", session, "--timeout", "1s")
+    done = own.types("send", "hi", "-s", session, "--timeout", "4s")
     assert done.returncode == 3
-    assert done.stderr.startswith("error: No whole answer came within 1 s: the upstream is away:")
-    done = own.types("send", "hi", "--timeout", "1s")  # a new session, which the relay has not got
+    assert done.stderr.startswith("error: No whole answer came within 4 s: the upstream is away:")
+    done = own.types("send", "hi", "--timeout", "2s")  # a new session, which the relay has not got
     assert done.returncode == 3
     told, hint = done.stderr.splitlines()
-    assert "did not take the connection within 1 s: its upstream is away: " in told
+    assert "did not take the connection within 2 s: its upstream is away: " in told
     assert own.url.removeprefix("ws://").partition("/")[0] in told
     assert hint.startswith("hint: `megabot doctor`")
 
