@@ -29,7 +29,8 @@ UPSTREAM = "upstream"
 DRY_RUN = "dry-run"
 CLIENTS = "clients"
 SETTLE_S = 10.0
-_PACES = ("original", "fast", "reply", "step", "fixed:10/s")
+_PLAIN_PACES = ("original", "fast", "reply", "step")
+_PACES = (*_PLAIN_PACES, "fixed:10/s")
 
 
 @forms("text", "json")
@@ -275,7 +276,7 @@ def _pace(word: str) -> dict[str, Any]:
     name, colon, per_s = word.partition(":")
     if name == "fixed" and colon:
         return {"pace": "fixed", "per_s": rate(per_s, "--pace")}
-    if word not in ("original", "fast", "reply", "step"):
+    if word not in _PLAIN_PACES:
         raise none_of("--pace", word, _PACES)
     return {"pace": word}
 

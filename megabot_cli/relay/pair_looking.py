@@ -47,8 +47,8 @@ class PairLooking:
         self.link_id = link_id
         self.session_id: str | None = None  # as the upstream's greeting says, if it is one
         self.greeting: bytes | None = None  # of a flat upstream
-        is_flat = parts.profile.dialect == "flat"
-        self.look_down = self._look_first if is_flat else self._look_down
+        if parts.profile.dialect == "flat":
+            self.look_down = self._look_first  # type: ignore[method-assign]
         self.routing = Routing(in_order=True, forgets=True)
         self._say = say
         self._parts = parts
@@ -218,13 +218,13 @@ class PairLooking:
 
     def _look_first(self, batch: list[bytes], binary: bool) -> None:
         """A flat upstream's first words are its greeting: what is recorded later needs it."""
-        self.look_down = self._look_down
+        del self.look_down  # from here on the class's own
         first = peek(batch[0]) if batch and not binary else None
         if first is not None and first.type == "message" and first.id is None:
             self.greeting = batch[0]
-        self._look_down(batch, binary)
+        self.look_down(batch, binary)
 
-    def _look_down(self, batch: list[bytes], binary: bool) -> None:
+    def look_down(self, batch: list[bytes], binary: bool) -> None:
         """The same of the upstream's, which pass in any case. Raises `too_big`."""
         numbers, types, routing = self._numbers, self._numbers.types_to_client, self.routing
         now = self._parts.loop.time()
