@@ -89,7 +89,7 @@ class Rejoining(Correlator):
                 then is None
                 or len(then.parts) != 1
                 or (part := then.parts[0]).type != kind
-                or (part.raw != reply.payload and part.letters() != bytes(reply.payload))
+                or (part.raw != reply.payload and not part.says(reply.payload))
                 or kind in _NOT_SIMPLE
                 or (name := reply.id) is None
                 or name in seen
