@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -24,6 +26,7 @@ class Interrupted(BaseException):
 
 
 PATIENCE_S = 1.0
+_OUT_OF_IT_S = 0.01  # then what swallowed it has been left
 
 # Ctrl-C has its own way: Python raises KeyboardInterrupt, asyncio cancels the main task.
 ENDING = ("SIGTERM", "SIGHUP")
@@ -161,6 +164,43 @@ def raising_on_signals() -> Any:
     def stop(number: int, _frame: object) -> None:
         raise Interrupted(number)
 
+    with _raised_again_where_swallowed(), _handled_by(stop):
+        yield
+
+
+@contextlib.contextmanager
+def _raised_again_where_swallowed() -> Iterator[None]:
+    """Where Python cannot let a signal's exception out, in a finalizer or in what a weak reference
+    calls (each import has one), it prints and forgets it, and nothing would end."""
+    before = sys.unraisablehook
+
+    def told(what: sys.UnraisableHookArgs) -> None:
+        fault = what.exc_value
+        if isinstance(fault, KeyboardInterrupt):
+            _thread.start_new_thread(_signal_soon, (_thread.get_ident(), signal.SIGINT))
+        elif isinstance(fault, Interrupted):
+            _thread.start_new_thread(_signal_soon, (_thread.get_ident(), fault.number))
+        else:
+            before(what)
+
+    sys.unraisablehook = told
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+
+
+def _signal_soon(thread: int, number: int) -> None:
+    """To that thread, which may be waiting in the system."""
+    time.sleep(_OUT_OF_IT_S)
+    if hasattr(signal, "pthread_kill"):
+        signal.pthread_kill(thread, number)
+    else:
+        _thread.interrupt_main(signal.Signals(number))
+
+
+@contextlib.contextmanager
+def _handled_by(stop: Callable[[int, object], None]) -> Iterator[None]:
     before: list[tuple[int, Any]] = []
     for number in ENDING_SIGNALS:
         if signal.getsignal(number) is signal.SIG_IGN:
