@@ -176,6 +176,9 @@ def replay(
     .mean, and the counts sent, replies, same, same_shape, different, missing and extra. Where
     no answer came, no budget for its time is kept.
 
+    What varies between --runs is told without what is ignored. --write-ignore lists both, so
+    that its file can be the one that --ignore-file names.
+
     To clients it is the other side that is played again: what `megabot gateway
     --from-recording` does, with that gateway's users.
     """

@@ -95,7 +95,7 @@ def write_files(
     try:
         if stage.write_ignore is not None and played is not None:
             report = played.report
-            write_ignored(stage.write_ignore, report.varying, report.compared // report.rounds)
+            write_ignored(stage.write_ignore, played.varied, report.compared // report.rounds)
     except BadConfiguration as fault:
         unwritten = fault
     try:

@@ -56,8 +56,7 @@ class Comparer:
         """`ignored` are paths into messages, `payload.options.seed`; `payload.chunk` is the text
         of a stream, put together. WrongUsage for none."""
         self._redactor = redactor
-        paths = [names_of(path) for path in ignored]
-        self._ignored = [names[1:] for names in paths if names[0] in ("payload", "*") and names[1:]]
+        self._ignored = in_payload(ignored)
 
     def compare(
         self, recorded: Answer, replayed: Answer, *, broken_off: bool = False
@@ -143,6 +142,12 @@ class Comparer:
     def _excerpt(self, part: Part) -> str:
         said = self._text(part)
         return said if len(said) <= _EXCERPT else said[:_EXCERPT] + "…"
+
+
+def in_payload(ignored: Sequence[str]) -> list[list[str]]:
+    """The ignored paths as names from the payload on; others leave out nothing."""
+    paths = [names_of(path) for path in ignored]
+    return [names[1:] for names in paths if names[0] in ("payload", "*") and names[1:]]
 
 
 def _stands_in(pieces: str, text: str) -> bool:

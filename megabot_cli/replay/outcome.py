@@ -23,11 +23,13 @@ _COUNTS: Final = ("sent", "replies", "unasked", "uncompared", "failed", "context
 
 
 class Played(msgspec.Struct, frozen=True):
-    """What a replay came to: the report, each verdict, and the figures that budgets are about."""
+    """What a replay came to: the report, each verdict, and the figures that budgets are about;
+    `varied` is as the report's `varying`, with what is ignored."""
 
     report: ReplayReport
     cases: list[Case]
     figures: Figures
+    varied: Mapping[str, int] = {}
 
 
 class Progress(msgspec.Struct, frozen=True):
@@ -58,7 +60,7 @@ class Totals:
     """Rounds, added up as they end. However many they are, this grows by their cases alone, and
     not even by those unless `with_cases`."""
 
-    def __init__(self, *, with_cases: bool) -> None:
+    def __init__(self, *, with_cases: bool, ignored: Sequence[str] = ()) -> None:
         self._with_cases = with_cases
         self._first: Round | None = None
         self._rounds = 0
@@ -70,7 +72,7 @@ class Totals:
         self._now: dict[str, Spread] = {}
         self._cases: list[Case] = []
         self._report: ReplayReport | None = None
-        self._variation = Variation()
+        self._variation = Variation(ignored)
 
     @property
     def sent(self) -> int:
@@ -136,7 +138,8 @@ class Totals:
             varying=self._variation.found() if self._rounds > 1 else {},
         )
         figures = Figures(self._now, recorded, self._counts)
-        return Played(report, self._cases, figures)
+        varied = self._variation.found(with_ignored=True)
+        return Played(report, self._cases, figures, varied)
 
 
 def cause_of(faults: ExceptionGroup[Exception]) -> Exception:

@@ -58,7 +58,7 @@ class Replay:
         self._run: Run | None = None  # the last that has begun
         self._under_way = False
         self._with_cases = with_cases
-        self._ended = Totals(with_cases=with_cases)
+        self._ended = Totals(with_cases=with_cases, ignored=options.ignored)
         self.transport = Transport(options.speed, paused=options.pace == "step")
 
     async def play(self, rounds: int = 1) -> Played:

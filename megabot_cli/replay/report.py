@@ -51,7 +51,8 @@ class ReplayReport(msgspec.Struct, frozen=True, kw_only=True):
     `replies` counts messages that came after the greeting, `unasked` those of them that answer
     nothing. `lateness` is about paces that time decides. Of `differences` the first hundred are
     kept, those that failed before those that may be. `varying` are paths whose values were not
-    the same in all rounds, with the number of answers in which they varied.
+    the same in all rounds, with the number of answers in which they varied, without what is
+    ignored.
     """
 
     sent: int

@@ -278,6 +278,25 @@ async def test_what_varies_from_run_to_run_is_told_and_can_be_ignored(
         read_ignored(tmp_path / "none.txt")
 
 
+async def test_of_what_varies_that_which_is_ignored_is_listed_and_not_told(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+
+    def moody(text: str | bytes) -> list[str]:
+        count = len(heard.heard)
+        payload = {"mood": count, "usage": {"ms": count}, "best": [count], "all": [count, count]}
+        return [message("chat_receive", payload, reply_to=id_of(text))]
+
+    heard.answer = moody
+    ignored = ("payload.usage", "payload.best[0]", "payload.all[0]")
+    played = await replay_of(a_talk(tmp_path), endpoint, pace="fast", ignored=ignored).play(2)
+    assert played.report.varying == {"payload.mood": 3, "payload.all.*": 3}
+    assert not any("usage" in line for line in played.report.lines())
+    listed = {"payload.usage.ms": 3, "payload.best.*": 3}
+    assert played.varied == {**played.report.varying, **listed}
+
+
 async def test_as_fast_as_possible_is_no_faster_than_an_upstream_answers(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:
