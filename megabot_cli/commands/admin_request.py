@@ -26,6 +26,35 @@ if TYPE_CHECKING:
 
 REQUEST_LIMIT_S = 10.0
 
+# What `relay/overview` says of each in a list: of an empty one too, for those who choose.
+FIELDS = {
+    "clients": (
+        "id",
+        "profile",
+        "name",
+        "session",
+        "link",
+        "role",
+        "connected_s",
+        "messages",
+        "outbox_bytes",
+        "cursor",
+    ),
+    "sessions": (
+        "session",
+        "profile",
+        "link",
+        "state",
+        "clients",
+        "waiting",
+        "requests",
+        "cursor",
+        "kept",
+        "attempts",
+        "fault",
+    ),
+}
+
 
 def ask_relay(
     relay: RunningRelay,

@@ -31,12 +31,14 @@ def profiles(
     """
     invocation: Invocation = context.obj
     configuration = invocation.look_at_configuration()
+    names = ("profile", "in_force", "url", "source", "credential")
     rows = [
         _row(invocation, configuration, name) for name in sorted(configuration.settings.profiles)
     ]
     show_rows(
         invocation,
         rows,
+        columns=names,
         fields=fields,
         template=template,
         table=lambda: _print(invocation, rows),

@@ -39,7 +39,8 @@ def list_keys(
     with users_in(data) as users:
         rows = [{"id": key_id, "user": name} for key_id, name in users.api_keys()]
     nothing = f"There are no API keys in {data}."
-    show_rows(context.obj, rows, fields=fields, template=template, nothing=nothing)
+    names = ("id", "user")
+    show_rows(context.obj, rows, columns=names, fields=fields, template=template, nothing=nothing)
 
 
 @forms("text", "json")

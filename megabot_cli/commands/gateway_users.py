@@ -59,7 +59,8 @@ def list_users(
         found = [users.by_name(name) for name in users.names]
     rows = [{"name": user.name, "user_id": user.user_id} for user in found if user is not None]
     nothing = f"There are no users in {data}."
-    show_rows(context.obj, rows, fields=fields, template=template, nothing=nothing)
+    names = ("name", "user_id")
+    show_rows(context.obj, rows, columns=names, fields=fields, template=template, nothing=nothing)
 
 
 @forms("text", "json")

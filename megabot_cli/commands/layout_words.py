@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from megabot_cli.errors import NotFound, WrongUsage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from megabot_cli.recording.layout import Layout
 
@@ -31,9 +31,10 @@ def layout(
     fields: str | None,
     template: str | None,
     form: str,
-    rows: Sequence[Mapping[str, Any]] | None = None,
+    names: Sequence[str] | None = None,
 ) -> Layout | None:
-    """What the words say of records, or of these `rows`; None where neither was given.
+    """What the words say of records, or of rows with fields of these `names`; None where neither
+    was given.
 
     WrongUsage for what makes no sense.
     """
@@ -48,7 +49,7 @@ def layout(
     if form == "raw" or (form in ("json", "jsonl") and template is not None):
         raise WrongUsage(f"-o {form} has a form of its own", "Leave one of the two out.")
     if fields is not None:
-        return parse_fields(fields, rows)
+        return parse_fields(fields, names)
     assert template is not None
     if template.startswith("@"):
         try:
@@ -58,4 +59,4 @@ def layout(
             raise NotFound(
                 f"Cannot read the template {template[1:]}: {why}", "@FILE names a file."
             ) from None
-    return parse_template(template, rows)
+    return parse_template(template, names)

@@ -43,8 +43,8 @@ def list_recordings(
     beginning of one, last, or a path. What lies elsewhere than `recording.folder` is listed by its
     path. Ends with the code of the first of several places that cannot be listed, after the others.
     """
+    from megabot_cli.storage.recordings_list import RecordingInfo, newest_first, recordings_at
     from megabot_cli.storage.recordings_list import list_recordings as all_in
-    from megabot_cli.storage.recordings_list import newest_first, recordings_at
 
     invocation: Invocation = context.obj
     own = invocation.recordings_folder
@@ -64,6 +64,7 @@ def list_recordings(
         show_rows(
             invocation,
             [_facts(each) for each in found],
+            columns=RecordingInfo.__struct_fields__,
             fields=fields,
             template=template,
             table=lambda: _print_table(invocation, found),

@@ -360,6 +360,7 @@ def _show_list(
 
     `flexible`: the column that gives way on a narrow terminal, down to `least` of its columns.
     """
+    from megabot_cli.commands.admin_request import FIELDS
     from megabot_cli.terminal.views import print_table
 
     found, named = _ask(invocation, what), _named(invocation)
@@ -378,6 +379,7 @@ def _show_list(
     show_rows(
         invocation,
         found,
+        columns=FIELDS[what],
         fields=words[0],
         template=words[1],
         table=table,

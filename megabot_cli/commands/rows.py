@@ -19,17 +19,19 @@ def show_rows(
     invocation: Invocation,
     rows: Sequence[Mapping[str, Any]],
     *,
+    columns: Sequence[str],
     fields: str | None,
     template: str | None,
     nothing: str,
     table: Callable[[], None] | None = None,
 ) -> None:
     """Print `rows` in the form asked for. `table` prints them for people, where that is more
-    than their values; `nothing` is said to them where there are none."""
+    than their values; `nothing` is said to them where there are none, and `columns` are then
+    the fields that can be asked for."""
     from megabot_cli.terminal.text import safe_json, safe_line
 
     console, form = invocation.console, invocation.output
-    chosen = layout(fields, template, form, rows)
+    chosen = layout(fields, template, form, tuple(rows[0]) if rows else columns)
     if form in ("json", "jsonl"):
         shown = list(rows) if chosen is None else [chosen.row_facts(row) for row in rows]
         if form == "json":
@@ -55,7 +57,7 @@ def show_facts(
     """Print of one set of facts what was asked for; one of the two words was given."""
     from megabot_cli.terminal.text import safe_json, safe_line
 
-    chosen = layout(fields, template, invocation.output, [facts])
+    chosen = layout(fields, template, invocation.output, tuple(facts))
     assert chosen is not None
     if invocation.output == "json":
         text = json.dumps(chosen.row_facts(facts), ensure_ascii=False)

@@ -169,7 +169,7 @@ def send(
     warn_of_misspelt(invocation, (wanted.type,), "--wait type:")
     if no_wait and (until is not None or wait != "reply"):
         raise WrongUsage("--no-wait waits for nothing", "Leave --wait and --until out.")
-    results = [dict.fromkeys(RESULT_NAMES)] if many else None
+    results = RESULT_NAMES if many else None
     laid_out = layout(fields, template, invocation.output, results)
     if laid_out is not None and dry_run:
         raise WrongUsage("--dry-run prints the exact message", "Leave --fields or --template out.")

@@ -66,21 +66,21 @@ class Layout:
         )
 
 
-def parse_fields(text: str, rows: Sequence[Row] | None = None) -> Layout:
+def parse_fields(text: str, names: Sequence[str] | None = None) -> Layout:
     """`a,b.c`: the fields with tabs between them.
 
-    WrongUsage for one that no record has, or where there are `rows`, none of these.
+    WrongUsage for one that no record has, or where there are `names`, none of these.
     """
-    parse = _path if rows is None else _path_in(rows)
+    parse = _path if names is None else _path_in(names)
     pieces: list[str | Path] = []
     for name in text.split(","):
         pieces += ["\t"] * bool(pieces) + [parse(name.strip(), "--fields")]
     return Layout(pieces)
 
 
-def parse_template(text: str, rows: Sequence[Row] | None = None) -> Layout:
+def parse_template(text: str, names: Sequence[str] | None = None) -> Layout:
     """`{type}: {payload.content}`; `{{` is a brace, `\\t` a tab. WrongUsage for a wrong one."""
-    parse = _path if rows is None else _path_in(rows)
+    parse = _path if names is None else _path_in(names)
     pieces: list[str | Path] = []
     for match in _PIECE.finditer(text):
         if match[0] in ("{{", "}}"):
@@ -106,12 +106,9 @@ def _path(name: str, flag: str) -> Path:
     return tuple(name.split("."))
 
 
-def _path_in(rows: Sequence[Row]) -> _Parse:
-    """Of rows that are all there: what none has is no field. Of no rows nothing is known."""
-    known = tuple(dict.fromkeys(name for row in rows for name in row))
-
+def _path_in(known: Sequence[str]) -> _Parse:
     def parse(name: str, flag: str) -> Path:
-        if not _PATH.match(name) or (rows and name.partition(".")[0] not in known):
+        if not _PATH.match(name) or name.partition(".")[0] not in known:
             raise _no_field(name, flag, known)
         return tuple(name.split("."))
 

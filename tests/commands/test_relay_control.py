@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from megabot_cli.commands import relay_control
+from megabot_cli.commands.admin_request import FIELDS
 from megabot_cli.commands.invocation import Invocation
-from megabot_cli.errors import MegabotError
+from megabot_cli.errors import MegabotError, WrongUsage
 from megabot_cli.recording.selection import Selection
 from megabot_cli.terminal.memory_console import MemoryConsole
 from tests.storage.conftest import marks, segment_bytes
@@ -45,6 +46,25 @@ def on_80_columns(monkeypatch: pytest.MonkeyPatch, command: Any, *rows: dict[str
     monkeypatch.setattr(relay_control, "_ask", lambda *_: list(rows))
     command(SimpleNamespace(obj=invocation))
     return console.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "known"),
+    [(relay_control.clients, FIELDS["clients"]), (relay_control.sessions, FIELDS["sessions"])],
+)
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_field_that_is_none_is_refused_also_where_nobody_is_there(
+    monkeypatch: pytest.MonkeyPatch, command: Any, known: tuple[str, ...], form: str
+) -> None:
+    invocation = Invocation({"MEGABOT_HOME": "/nowhere"})
+    invocation.output = form
+    monkeypatch.setattr(relay_control, "_ask", lambda *_: [])
+    for words in ({"fields": "profil"}, {"template": "{profil}"}):
+        if form == "text" or "fields" in words:
+            with pytest.raises(WrongUsage, match="there is no field 'profil'") as refused:
+                command(SimpleNamespace(obj=invocation), **words)
+            assert "Did you mean profile?" in (refused.value.hint or "")
+    command(SimpleNamespace(obj=invocation), fields=",".join(known))
 
 
 def test_of_a_session_the_fault_is_seen_on_80_columns(monkeypatch: pytest.MonkeyPatch) -> None:

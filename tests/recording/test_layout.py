@@ -45,5 +45,5 @@ def test_any_record_can_be_laid_out(record: Record, text: str) -> None:
 
 def test_a_row_of_few_fields_has_them_all_listed_beside_the_guess() -> None:
     with pytest.raises(WrongUsage) as refused:
-        parse_fields("recording", [{"id": "rec_1", "records": 1}])
+        parse_fields("recording", ("id", "records"))
     assert refused.value.hint == "Did you mean records? There are id, records."

@@ -8,6 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
+from megabot_cli.commands.admin_request import FIELDS
 from megabot_cli.errors import CouldNotConnect
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.server import Relay
@@ -47,7 +48,9 @@ async def test_status_clients_and_sessions_tell_what_is_there(
     (client,) = await ask(stage, relay, "clients")
     assert (client["name"], client["session"], client["role"]) == ("ada", session, "executor")
     assert client["messages"]["to_upstream"] == 1
+    assert tuple(client) == FIELDS["clients"]
     (facts,) = await ask(stage, relay, "sessions")
+    assert tuple(facts) == FIELDS["sessions"]
     assert (facts["session"], facts["state"], facts["clients"]) == (session, "up", 1)
 
 

@@ -236,6 +236,8 @@ def test_what_lies_elsewhere_is_listed_where_it_is_named(
     folder = Path(info["path"]).parent
     stranger = Operator(tmp_path, recorded.url)
     assert "There are no recordings" in stranger.types("rec", "list").stderr
+    refused = stranger.types("rec", "list", "--fields", "pth")
+    assert (refused.returncode, "Did you mean path?" in refused.stderr) == (2, True)
     for place in (folder, info["path"]):
         done = stranger.types("rec", "list", str(place), "--json")
         assert json.loads(done.stdout) == [info]
