@@ -178,7 +178,9 @@ class CredentialStore:
         """Remove the profile's credential; False when there was none."""
         path = self._path(profile)
         stored = self._read_or_none(path)
-        if stored is not None and stored.keyring is not None:
+        if stored is None:  # a read-only disk refuses to remove nothing, too
+            return False
+        if stored.keyring is not None:
             try:
                 self._keyring.delete(stored.keyring)
             except KeyringFailed as fault:

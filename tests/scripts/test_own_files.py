@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.conftest import Operator
-from tests.support.disks import fill, small_disk
+from tests.support.disks import fill, only_read, small_disk
 
 RELAY = "relay --no-record --listen :0 --admin-listen :0"
 USE = "config use staging"
@@ -64,11 +64,15 @@ def test_a_folder_on_a_disk_that_is_only_read_needs_no_chmod(ann: Operator, tmp_
     assert "chmod" not in done.stdout
 
 
-@pytest.mark.parametrize("command", ["config use default", "config use --forget"])
+@pytest.mark.parametrize(
+    "command", ["config use default", "config use --forget", "logout", "logout --all"]
+)
 def test_what_has_nothing_to_remove_needs_no_disk_to_write_on(
     ann: Operator, tmp_path: Path, command: str
 ) -> None:
-    with small_disk(tmp_path / "disk", "size=64k,ro") as disk:
+    with small_disk(tmp_path / "disk", "size=64k") as disk:
+        (disk / "credentials").mkdir()
+        only_read(disk)
         done = ann.types(*shlex.split(command), env={"MEGABOT_HOME": str(disk)})
     assert done.returncode == 0, done.stderr
 

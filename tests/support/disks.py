@@ -25,6 +25,11 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def only_read(disk: Path) -> None:
+    """Let nobody write on a file system of ours any more."""
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, capture_output=True)
+
+
 def fill(path: Path) -> None:
     """Write a file until there is no room: OSError."""
     with path.open("wb", 0) as file:
