@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shlex
+import time
 from pathlib import Path
 
 import pytest
@@ -72,9 +74,44 @@ def test_what_has_nothing_to_remove_needs_no_disk_to_write_on(
 ) -> None:
     with small_disk(tmp_path / "disk", "size=64k") as disk:
         (disk / "credentials").mkdir()
-        only_read(disk)
-        done = ann.types(*shlex.split(command), env={"MEGABOT_HOME": str(disk)})
+        with only_read(disk):
+            done = ann.types(*shlex.split(command), env={"MEGABOT_HOME": str(disk)})
     assert done.returncode == 0, done.stderr
+
+
+def test_a_renewed_token_that_finds_no_room_is_used_and_told(gateway: str, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "size=64k,mode=700") as disk:
+        ann = with_a_token_that_has_ended(disk, gateway)
+        full(disk)
+        done = ann.types("send", "hello")
+    assert done.returncode == 0, done.stderr
+    kept = disk / "credentials" / "default.json"
+    says = "No space left on device. The stored one may be spent: Make room, or name another folder"
+    assert f"could not be stored: Credentials cannot be kept at {kept}: {says}" in done.stderr
+    assert done.stderr.endswith("Then `megabot login` stores a good one.\n")
+
+
+def test_on_a_disk_that_is_only_read_no_token_is_spent_on_one_that_could_not_be_stored(
+    gateway: str, tmp_path: Path
+) -> None:
+    with small_disk(tmp_path / "disk", "size=64k,mode=700") as disk:
+        ann = with_a_token_that_has_ended(disk, gateway)
+        with only_read(disk):
+            done = ann.types("send", "hello")
+        assert (done.returncode, "Read-only file system" in done.stderr) == (12, True), done.stderr
+        done = ann.types("send", "hello")
+    assert done.returncode == 0, done.stderr
+
+
+def with_a_token_that_has_ended(disk: Path, gateway: str) -> Operator:
+    """Somebody whose next command renews it, once."""
+    ann = Operator(disk, gateway)
+    ann.logs_in()
+    kept = disk / "credentials" / "default.json"
+    stored = json.loads(kept.read_text())
+    stored["credential"]["expires_at"] = time.time() - 1
+    kept.write_text(json.dumps(stored))
+    return ann
 
 
 def test_where_a_new_configuration_finds_no_room_both_old_files_stay(

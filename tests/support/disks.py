@@ -25,9 +25,15 @@ def small_disk(folder: Path, options: str) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def only_read(disk: Path) -> None:
-    """Let nobody write on a file system of ours any more."""
-    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True, capture_output=True)
+@contextlib.contextmanager
+def only_read(disk: Path) -> Iterator[None]:
+    """Nobody can write on a file system of ours in here."""
+    remounting = ["mount", "-o"]
+    subprocess.run([*remounting, "remount,ro", str(disk)], check=True, capture_output=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*remounting, "remount,rw", str(disk)], check=True, capture_output=True)
 
 
 def fill(path: Path) -> None:
