@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import os
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +18,17 @@ from megabot_cli.client.credentials import Credential
 from megabot_cli.client.dial import Compression
 from megabot_cli.client.endpoint import parse_endpoint
 from megabot_cli.client.tokens import TokenSource
+from megabot_cli.commands.deadlines import deadline
+from megabot_cli.commands.waiting import Waiting
 from megabot_cli.config.schema import ProfileSettings, RelaySettings, Settings
-from megabot_cli.errors import NotAuthenticated
+from megabot_cli.errors import NotAuthenticated, TimedOut
 from megabot_cli.gateway.server import Gateway
 from megabot_cli.relay.identity import Served
 from megabot_cli.relay.reloading import Reread, reread
 from megabot_cli.relay.server import Relay
 from megabot_cli.storage.recording_reader import open_recording
+from megabot_cli.storage.run_files import RunningRelay
+from megabot_cli.terminal.memory_console import MemoryConsole
 from tests.relay.conftest import Peer, Stage, hears_nothing, until
 from tests.relay.executors import MARKED, cursor_of
 from tests.relay.test_control import tell
@@ -80,6 +85,43 @@ async def test_the_relay_offers_its_upstream_what_the_profile_says(
         dial = next(each for each in upstream.requests if "sess_other" in each.query_string)
         assert ("Sec-WebSocket-Extensions" in dial.headers) is offers
         assert "compression" not in dial.query  # it reads what comes
+
+
+async def test_who_waits_in_vain_for_an_upstream_hears_of_the_fault_of_that_profile(
+    stage: Stage, gateway: Gateway
+) -> None:
+    others = {"staging": "127.0.0.1:9", "spare": "127.0.0.1:7"}
+    also = [stage.served(name, f"ws://{host}/ws") for name, host in others.items()]
+    relay = await stage.open_relay(gateway.url, also=also)
+    up, *away = await asyncio.gather(*(told_in_vain(relay, name) for name in ("test", *others)))
+    assert "away" not in up
+    for told, host in zip(away, others.values(), strict=True):
+        assert "its upstream is away" in told
+        assert [each for each in others.values() if each in told] == [host]
+
+
+async def told_in_vain(relay: Relay, profile: str) -> str:
+    """The error of a command that gets no answer in time."""
+    running = RunningRelay(
+        pid=os.getpid(),
+        profile=profile,
+        url=relay.url_for(profile),
+        tap_url="",
+        admin_url=relay.admin_url or "",
+        upstream="",
+        token_file="",
+        started_at=0.0,
+    )
+    waiting = Waiting(MemoryConsole(), "the relay", 0.5, running)
+
+    async def wait() -> None:
+        async with deadline(0.5, waiting), MegaBotClient(running.url):
+            waiting.connected()
+            await asyncio.Event().wait()
+
+    with pytest.raises(TimedOut) as gave_up:
+        await wait()
+    return gave_up.value.message
 
 
 async def test_behind_a_unix_socket_each_profile_has_an_address_of_its_own(
