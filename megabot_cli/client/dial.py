@@ -112,7 +112,7 @@ async def dial(
         else:
             headers = _credential_headers(credential)
     secret = credential.secret if credential is not None else None
-    door = _Door(endpoint.origin, secret, dialect, needs_name=needs_name)
+    door = _Door(endpoint.address, secret, dialect, needs_name=needs_name)
     try:
         async with asyncio.timeout(timeout_s):
             socket = await door.upgrade(
@@ -134,7 +134,7 @@ async def dial(
                 return Dialed(socket, None)
             return Dialed(socket, await door.greeting(socket))
     except NETWORK_FAULTS as fault:
-        raise network_error(fault, endpoint.origin, timeout_s) from None
+        raise network_error(fault, endpoint.address, timeout_s) from None
 
 
 async def hang_up(
@@ -203,10 +203,10 @@ class _Door:
     """The upstream's front door: what it says to us before we are in."""
 
     def __init__(
-        self, origin: str, secret: str | None, dialect: Dialect, *, needs_name: bool
+        self, address: str, secret: str | None, dialect: Dialect, *, needs_name: bool
     ) -> None:
-        self._origin = origin
-        self._who = who_of(origin)
+        self._address = address
+        self._who = who_of(address)
         self._secret = secret
         self._dialect = dialect
         self._needs_name = needs_name
@@ -252,7 +252,7 @@ class _Door:
     async def _refused_upgrade(self, response: aiohttp.ClientResponse) -> MegabotError:
         status = response.status
         if 300 <= status < 400:
-            return redirect_refused(status, self._origin)
+            return redirect_refused(status, self._address)
         if status < 300:
             return UpstreamRefused(
                 f"{self._who} answered {status} instead of opening a WebSocket",

@@ -27,6 +27,7 @@ class Endpoint(msgspec.Struct, frozen=True):
     login_url: str  # "http://127.0.0.1:3000/api/auth/login"
     refresh_url: str
     origin: str  # "http://127.0.0.1:3000": credentials are bound to this
+    address: str  # "ws://127.0.0.1:3000": the same in the scheme it was given with, for people
     unix_path: str | None = None  # of the socket that all of them go through
 
     @property
@@ -51,6 +52,7 @@ def parse_endpoint(url: str) -> Endpoint:
             login_url=f"{at}/api/auth/login",
             refresh_url=f"{at}/api/auth/refresh",
             origin=f"unix:{path}",
+            address=f"unix:{path}",
             unix_path=str(path),
         )
     parts = _split(url.strip())
@@ -64,6 +66,7 @@ def parse_endpoint(url: str) -> Endpoint:
         login_url=f"{origin}/api/auth/login",
         refresh_url=f"{origin}/api/auth/refresh",
         origin=origin,
+        address=f"{parts.scheme}://{authority}",
     )
 
 

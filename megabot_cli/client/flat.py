@@ -202,7 +202,7 @@ class FlatClient:
 
     def _refusal(self, received: Received) -> MegabotError:
         """The error for plain text, or for what a relay says of the upstream behind it."""
-        who = who_of(self._endpoint.origin)
+        who = who_of(self._endpoint.address)
         if received.head is not None:
             return refusal_error(refusal_from(received.payload()), who)
         said = _ERROR.fullmatch(str(received.text).strip())

@@ -172,7 +172,7 @@ class KeptConnection:
         if problem is not None:
             await hang_up(dialed.socket, CloseCode.POLICY_VIOLATION)
             raise UpstreamRefused(
-                f"The greeting of {who_of(self._endpoint.origin)} is not signed as it must be: "
+                f"The greeting of {who_of(self._endpoint.address)} is not signed as it must be: "
                 f"{problem}",
                 "Both sides need the same key; integrity.require switches the demand off.",
             )
@@ -224,7 +224,7 @@ class KeptConnection:
                 return await self._connect(refused)
             except MegabotError as refusal:
                 fault = refusal
-        raise given_up(loss, fault, who_of(self._endpoint.origin))
+        raise given_up(loss, fault, who_of(self._endpoint.address))
 
     # -- reading -----------------------------------------------------------------------
 

@@ -99,11 +99,11 @@ async def _post(
     except UnicodeEncodeError:
         raise NotAuthenticated("The user name or password is no Unicode text") from None
     except NETWORK_FAULTS as fault:
-        raise network_error(fault, endpoint.origin, LOGIN_TIMEOUT_S) from None
+        raise network_error(fault, endpoint.address, LOGIN_TIMEOUT_S) from None
     if status == 200:
         return content
     if 300 <= status < 400:
-        raise redirect_refused(status, endpoint.origin)
+        raise redirect_refused(status, endpoint.address)
     refusal = msgspec.structs.replace(
         read_refusal(content, status), retry_after_s=retry_after_s(headers, time.time())
     )
@@ -114,12 +114,12 @@ async def _post(
         hint = "Check the profile's url."
     elif status != 401:
         hint = None
-    raise connecting_error(refusal, who_of(endpoint.origin), secret=secret, hint=hint)
+    raise connecting_error(refusal, who_of(endpoint.address), secret=secret, hint=hint)
 
 
-def redirect_refused(status: int, origin: str) -> UpstreamRefused:
+def redirect_refused(status: int, address: str) -> UpstreamRefused:
     return UpstreamRefused(
-        f"{who_of(origin)} answered with a redirect ({status}), which is not followed",
+        f"{who_of(address)} answered with a redirect ({status}), which is not followed",
         "Put the address that it should be in the profile's url.",
     )
 
@@ -150,13 +150,13 @@ def _credential_from(body: bytes, endpoint: Endpoint, before: Credential) -> Cre
         answer = msgspec.json.decode(body, type=_LoginAnswer)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         raise UpstreamRefused(
-            f"{who_of(endpoint.origin)} answered the login with something that is no JSON object",
+            f"{who_of(endpoint.address)} answered the login with something that is no JSON object",
             "Check the profile's url.",
         ) from None
     token = answer.token
     if not isinstance(token, str) or not is_sendable(token):
         raise UpstreamRefused(
-            f"{who_of(endpoint.origin)} accepted the login but gave no usable token"
+            f"{who_of(endpoint.address)} accepted the login but gave no usable token"
         )
     lifetime_s = seconds_of(answer.expires_in)
     # A lifetime counts from now on our clock, whatever the upstream's clock says.

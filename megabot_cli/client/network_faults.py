@@ -17,7 +17,7 @@ from megabot_cli.client.trust import shown_fingerprint
 from megabot_cli.errors import CouldNotConnect, MegabotError, UpstreamRefused
 
 _GATEWAYS_PORT = "3000"  # where `megabot gateway` listens unless it is told
-_HERE = re.compile(r"(https?)://((?:localhost|127(?:\.\d+){3}|\[::1\]))(?::(\d+))?\Z")
+_HERE = re.compile(r"(https?|wss?)://((?:localhost|127(?:\.\d+){3}|\[::1\]))(?::(\d+))?\Z")
 
 # What a call into aiohttp may raise for reasons that lie outside this program. ValueError:
 # header values and URLs that cannot travel.
@@ -36,66 +36,69 @@ _TO_DO = {
 _NOT_KNOWN = "`tls.ca_file` names certificates to trust instead of the system's."
 
 
-def network_error(fault: BaseException, origin: str, timeout_s: float) -> MegabotError:
-    """Say why nothing could be exchanged with `origin`."""
+def network_error(fault: BaseException, address: str, timeout_s: float) -> MegabotError:
+    """Say why nothing could be exchanged with `address`."""
     match fault:
         case MegabotError():
             return fault
         case aiohttp.ServerFingerprintMismatch():
             return CouldNotConnect(
-                f"The certificate of {origin} is not the pinned one: it has the fingerprint "
+                f"The certificate of {address} is not the pinned one: it has the fingerprint "
                 f"{shown_fingerprint(fault.got)} and {shown_fingerprint(fault.expected)} is pinned",
                 "If it was renewed, set tls.fingerprint to the new one; if not, somebody may "
                 "stand in between.",
             )
         case aiohttp.ClientConnectorCertificateError() | aiohttp.ClientConnectorSSLError():
-            return _tls_error(fault, origin)
+            return _tls_error(fault, address)
         case aiohttp.ClientConnectorDNSError():
             return CouldNotConnect(
-                f"The host of {origin} is not known", "Check the profile's url and the network."
+                f"The host of {address} is not known", "Check the profile's url and the network."
             )
         case aiohttp.ServerDisconnectedError():
             return CouldNotConnect(
-                f"{origin} closed the connection without an answer",
+                f"{address} closed the connection without an answer",
                 "Is it a wss:// address?"
-                if origin.startswith("http:")
+                if address.startswith(("ws:", "http:"))
                 else "Does it speak HTTP there?",
             )
         case aiohttp.ClientConnectorError() if fault.os_error.errno in (EMFILE, ENFILE):
             return CouldNotConnect(
-                f"Could not connect to {origin}: {reason_of(fault.os_error)}",
+                f"Could not connect to {address}: {reason_of(fault.os_error)}",
                 "`ulimit -n` says how many a program may have open here, and raises it.",
             )
         case aiohttp.ClientConnectorError():
             return CouldNotConnect(
-                f"Could not connect to {origin}: {reason_of(fault.os_error)}", is_it_running(origin)
+                f"Could not connect to {address}: {reason_of(fault.os_error)}",
+                is_it_running(address),
             )
         case TimeoutError():
             return CouldNotConnect(
-                f"{origin} did not answer within {timeout_s:g} s", "Check the profile's url."
+                f"{address} did not answer within {timeout_s:g} s", "Check the profile's url."
             )
         case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
             return UpstreamRefused(
-                f"What answers at {origin} does not speak HTTP as it should",
+                f"What answers at {address} does not speak HTTP as it should",
                 "Check the profile's url.",
             )
         case OSError():
             why = reason_of(fault)
-            return CouldNotConnect(f"Could not connect to {origin}: {why}", is_it_running(origin))
+            return CouldNotConnect(f"Could not connect to {address}: {why}", is_it_running(address))
         case _:
             kind = type(fault).__name__
-            return CouldNotConnect(f"Could not connect to {origin} ({kind})", is_it_running(origin))
+            return CouldNotConnect(
+                f"Could not connect to {address} ({kind})", is_it_running(address)
+            )
 
 
-def is_it_running(origin: str) -> str:
+def is_it_running(address: str) -> str:
     """What to do where nobody takes a connection."""
-    if origin.startswith("unix:"):
-        return f"Is it running? `megabot relay --listen {origin}` starts one."
-    here = _HERE.match(origin)
+    if address.startswith("unix:"):
+        return f"Is it running? `megabot relay --listen {address}` starts one."
+    here = _HERE.match(address)
     if here is None:
         return "Is it running there? Check the profile's url."
     scheme, host, port = here.groups()
-    if scheme == "https":  # no gateway of ours speaks it
+    if scheme in ("wss", "https"):  # no gateway of ours speaks it
         return "Is it running? Check the port in the profile's url."
     listen = "" if port == _GATEWAYS_PORT else f" --listen {host}:{port or 80}"
     return f"Is it running? `megabot gateway{listen}` starts one here."
@@ -111,7 +114,7 @@ def reason_of(fault: OSError) -> str:
 
 
 def _tls_error(
-    fault: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError, origin: str
+    fault: aiohttp.ClientConnectorCertificateError | aiohttp.ClientConnectorSSLError, address: str
 ) -> MegabotError:
     inner = (
         fault.certificate_error
@@ -120,10 +123,10 @@ def _tls_error(
     )
     if isinstance(inner, ssl.SSLCertVerificationError):
         return CouldNotConnect(
-            f"The certificate of {origin} is not trusted: {inner.verify_message}",
+            f"The certificate of {address} is not trusted: {inner.verify_message}",
             _TO_DO.get(inner.verify_code, _NOT_KNOWN) + " `megabot doctor` shows the certificate.",
         )
     reason = getattr(inner, "reason", None) or type(inner).__name__
     return CouldNotConnect(
-        f"No TLS with {origin}: {reason}", "Is it a ws:// or http:// address instead?"
+        f"No TLS with {address}: {reason}", "Is it a ws:// or http:// address instead?"
     )

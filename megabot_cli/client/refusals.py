@@ -92,7 +92,7 @@ def refusal_from(content: Any, code: int | None = None) -> Refusal:
 def refusal_error(
     refusal: Refusal, who: str, *, secret: str | None = None, hint: str | None = None
 ) -> MegabotError:
-    """The error for a refusal by `who` ("The upstream at http://…")."""
+    """The error for a refusal by `who` ("The upstream at ws://…")."""
     words = clean(refusal.message or refusal.error.replace("_", " "), secret)
     said = f": {words}" if words else ""
     match refusal.error:
@@ -196,8 +196,8 @@ def _rest_s(value: Any) -> float | None:
     return None if seconds is None else min(seconds, LONGEST_REST_S)
 
 
-def who_of(origin: str) -> str:
-    return f"The upstream at {origin}"
+def who_of(address: str) -> str:
+    return f"The upstream at {address}"
 
 
 def refused_credential(credential: Credential, origin: str) -> NotAuthenticated:

@@ -165,7 +165,7 @@ class TokenSource:
         if not self._renewable(refused):
             what = "API key" if refused.kind == "api_key" else "login"
             raise NotAuthenticated(
-                f"{who_of(self._endpoint.origin)} no longer accepts this {what}", LOG_IN
+                f"{who_of(self._endpoint.address)} no longer accepts this {what}", LOG_IN
             )
         return await self._renew(refused)
 

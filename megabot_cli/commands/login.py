@@ -152,7 +152,7 @@ async def _told_of_a_relay(
     if not await is_relay(http, endpoint):
         return refusal
     return UpstreamRefused(
-        f"No login is possible at {endpoint.origin}: a relay listens there, and logs in itself",
+        f"No login is possible at {endpoint.address}: a relay listens there, and logs in itself",
         f"None is needed: `megabot send --url {endpoint.socket_url} …`",
     )
 

@@ -32,11 +32,11 @@ def said_by_relay(fault: MegabotError, relay: RunningRelay) -> MegabotError:
     if is_of_upstream and _OF_NO_USE.search(words):
         # What waited for the link was not delivered, and will not be a little later.
         return NotAuthenticated(fault.message, _log_in(relay), close_code=fault.close_code)
-    origin = parse_endpoint(relay.url).origin
-    if fault.message.startswith(untrusted := f"The certificate of {origin} "):
+    address = parse_endpoint(relay.url).address
+    if fault.message.startswith(untrusted := f"The certificate of {address} "):
         said = fault.message.removeprefix(untrusted)
         return _again(fault, f"The certificate of the relay at {relay.url} {said}", _renew(relay))
-    taken_for_upstream = who_of(origin)
+    taken_for_upstream = who_of(address)
     if not fault.message.startswith(taken_for_upstream):
         return fault
     said = fault.message.removeprefix(taken_for_upstream)

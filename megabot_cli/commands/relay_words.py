@@ -22,8 +22,9 @@ def status_line(relay: Relay) -> str:
 
 def never_reached(relay: Relay) -> str:
     """Said last: whoever stops it may not have looked at the log."""
-    origins = " and ".join(identity.origin for identity in relay.identities.values())
-    return f"the relay never reached {origins}; the log says why, `megabot doctor` what helps"
+    upstreams = [each.parts.endpoint.address for each in relay.identities.values()]
+    where = " and ".join(upstreams)
+    return f"the relay never reached {where}; the log says why, `megabot doctor` what helps"
 
 
 def ready_facts(running: list[RunningRelay], upstreams: dict[str, Upstream]) -> dict[str, Any]:

@@ -244,7 +244,7 @@ def _judge_pin(
     found = hashlib.sha256(shaken.leaf).digest()
     if found != context.pin:
         mismatch = aiohttp.ServerFingerprintMismatch(context.pin, found, *host_and_port(endpoint))
-        return fail(network_error(mismatch, endpoint.origin, HANDSHAKE_LIMIT_S), **facts)
+        return fail(network_error(mismatch, endpoint.address, HANDSHAKE_LIMIT_S), **facts)
     return ok(f"{shaken.version}, the pinned certificate {certificate.fingerprint}", **facts)
 
 

@@ -120,7 +120,7 @@ def _nobody_there(
     if proxies:
         hint = f"megabot takes no proxy; {' and '.join(proxies)} of the environment is not used."
     elif is_loopback(host):
-        hint = is_it_running(endpoint.origin)
+        hint = is_it_running(endpoint.address)
     elif all(each["silent"] for each in tried):
         hint = "A firewall or a wrong address: nothing comes back at all."
     else:

@@ -63,7 +63,7 @@ async def credential(
 
 def _none_there(upstream: Upstream, endpoint: Endpoint, stored_at: str | None) -> NotAuthenticated:
     name = upstream.configuration.profile_name
-    what = f"Profile {name!r} has no credential for {endpoint.origin}"
+    what = f"Profile {name!r} has no credential for {endpoint.address}"
     if stored_at is not None:
         what = f"The credential of profile {name!r} was given for another upstream"
     return NotAuthenticated(what, _login(upstream, endpoint))

@@ -31,18 +31,20 @@ from tests.support.upstream import Connection, ScriptedUpstream
 
 
 @pytest.mark.parametrize(
-    ("origin", "hint"),
+    ("address", "hint"),
     [
         ("http://127.0.0.1:3000", "`megabot gateway` starts one here"),
+        ("ws://127.0.0.1:3000", "`megabot gateway` starts one here"),
         ("http://localhost:4000", "`megabot gateway --listen localhost:4000` starts one here"),
         ("http://[::1]", "`megabot gateway --listen [::1]:80` starts one here"),
         ("https://127.0.0.1:3000", "Check the port"),
+        ("wss://127.0.0.1:3000", "Check the port"),
         ("http://upstream.example:3000", "Is it running there?"),
         ("unix:/run/relay", "`megabot relay --listen unix:/run/relay` starts one"),
     ],
 )
-def test_what_starts_one_starts_it_where_it_is_sought(origin: str, hint: str) -> None:
-    assert hint in is_it_running(origin)
+def test_what_starts_one_starts_it_where_it_is_sought(address: str, hint: str) -> None:
+    assert hint in is_it_running(address)
 
 
 @pytest.mark.parametrize("send_in", ["header", "query"])
@@ -268,10 +270,14 @@ async def test_who_hangs_up_when_tls_begins_is_told_in_words(http: aiohttp.Clien
             await dial(http, endpoint, None)
 
 
-async def test_nobody_at_the_address_says_how_to_start_one(http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+async def test_nobody_at_the_address_says_how_to_start_one(
+    http: aiohttp.ClientSession, scheme: str
+) -> None:
     async with ScriptedUpstream() as upstream:
-        endpoint = parse_endpoint(upstream.url)
-    with refused(CouldNotConnect, "Connection refused", "megabot gateway"):
+        endpoint = parse_endpoint(upstream.url.replace("ws:", f"{scheme}:"))
+    told = f"Could not connect to {scheme}://127.0.0.1:{upstream.port}: Connection refused"
+    with refused(CouldNotConnect, told, "megabot gateway"):
         await dial(http, endpoint, Credential("jwt", SECRET, endpoint.origin), send_in="query")
 
 

@@ -35,6 +35,20 @@ def test_one_url_says_where_everything_is(url: str, socket_url: str, origin: str
 
 
 @pytest.mark.parametrize(
+    ("url", "address"),
+    [
+        ("ws://127.0.0.1:3000/ws?a=b", "ws://127.0.0.1:3000"),
+        ("WSS://API.MegaBot.AI:443/ws", "wss://api.megabot.ai"),
+        ("http://127.0.0.1:3000/", "http://127.0.0.1:3000"),
+        ("https://api.megabot.ai", "https://api.megabot.ai"),
+        ("unix:/run/relay?profile=one", "unix:/run/relay"),
+    ],
+)
+def test_people_are_told_the_address_in_the_scheme_that_they_gave(url: str, address: str) -> None:
+    assert parse_endpoint(url).address == address
+
+
+@pytest.mark.parametrize(
     "url",
     [
         "",

@@ -163,11 +163,15 @@ async def test_a_body_without_end_is_cut(http: aiohttp.ClientSession) -> None:
             await log_in(http, upstream)
 
 
-async def test_nobody_at_the_address_says_how_to_start_one(http: aiohttp.ClientSession) -> None:
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+async def test_nobody_at_the_address_says_how_to_start_one(
+    http: aiohttp.ClientSession, scheme: str
+) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with refused(CouldNotConnect, f"127.0.0.1:{port}", "Connection refused", "megabot gateway"):
-        await login(http, parse_endpoint(f"ws://127.0.0.1:{port}"), "ada", PASSWORD)
+    address = f"{scheme}://127.0.0.1:{port}"
+    with refused(CouldNotConnect, f"to {address}: Connection refused", "megabot gateway"):
+        await login(http, parse_endpoint(address), "ada", PASSWORD)
 
 
 async def test_a_host_nobody_knows_is_said_to_be_one(http: aiohttp.ClientSession) -> None:

@@ -138,7 +138,7 @@ async def test_an_upstream_that_is_away_at_start_does_not(
     for each in (peer, late):
         silence = await each.message()
         assert (silence["type"], silence["payload"]["code"]) == ("connection_error", 503)
-        assert f"Could not connect to http://127.0.0.1:{port}" in silence["payload"]["message"]
+        assert f"Could not connect to ws://127.0.0.1:{port}" in silence["payload"]["message"]
     gateway = await stage.open_gateway(port=port)
     assert await peer.message("connection_established", limit_s=15)
     async with stage.http.get(f"{relay.admin_url}/readyz") as answer:

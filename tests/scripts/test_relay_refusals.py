@@ -83,7 +83,7 @@ def test_what_the_upstream_refuses_a_relay_is_said_once(
     assert done.returncode == 4  # at the door, or after it had waited for the link
     said = " ".join(done.stderr.split())
     assert said.count("refused the credential") == 1
-    assert f"The upstream at http://127.0.0.1:{port} refused the credential" in said
+    assert f"The upstream at ws://127.0.0.1:{port} refused the credential" in said
     assert "then `megabot relay reauth` has the relay read it" in said
 
 
@@ -124,7 +124,7 @@ def test_what_the_upstream_does_not_let_in_is_not_said_of_the_relay(
     while sent[-1].returncode == 7:  # for a second after the last dial nobody tries again
         sent.append(ann.types("send", "hi", env=keyed))
     assert sent[-1].returncode == {401: 4, 403: 5}[status]
-    upstream = f"The upstream at http://127.0.0.1:{port}"
+    upstream = f"The upstream at ws://127.0.0.1:{port}"
     assert sent[-1].stderr.startswith(f"error: {upstream} ")
     assert sent[-1].stderr.count("The upstream at") == 1
     said = " ".join(sent[-1].stderr.split())
@@ -145,7 +145,7 @@ def test_a_relay_without_a_credential_for_a_profile_is_not_one_that_wants_a_toke
     assert done.returncode == 4
     said = " ".join(done.stderr.split())
     whose = {
-        "session": f"The upstream at {lost.replace('ws:', 'http:').removesuffix('/ws')} refused",
+        "session": f"The upstream at {lost.removesuffix('/ws')} refused",
         "dedicated": f"The relay at {url}?profile=lost has no credential that is good",
     }
     assert said.startswith(f"error: {whose[mode]}")

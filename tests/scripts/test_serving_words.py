@@ -40,7 +40,7 @@ def test_a_relay_that_never_reached_its_upstream_says_so_when_it_is_stopped(
     relay.ready()
     relay.signal(signal.SIGINT)
     assert relay.wait() == 0
-    assert relay.error_lines[-1].startswith("warning: the relay never reached http://127.0.0.1:9;")
+    assert relay.error_lines[-1].startswith("warning: the relay never reached ws://127.0.0.1:9;")
 
 
 def test_a_relay_that_reached_its_upstream_says_nothing_of_it(
