@@ -39,11 +39,12 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
     """
     from megabot_cli.recording.statistics import Statistics
     from megabot_cli.storage.foreign import open_any
+    from megabot_cli.storage.recording_reader import RecordingReader
     from megabot_cli.storage.with_answers import choose_with_answers
     from megabot_cli.terminal.progress import Progress
 
     invocation: Invocation = context.obj
-    counted = Statistics()
+    counted = Statistics(whole=wanted.everything)
     with (
         open_any(find(invocation, recording), seen_indexing=indexing(invocation)) as reader,
         Progress(invocation.console, "counting") as progress,
@@ -52,28 +53,32 @@ def stats(context: typer.Context, recording: RecordingName, wanted: Selection) -
             counted.take(record)
             if number % _REDRAW_RECORDS == 0:
                 progress.reach(number, "records")
-        summary = counted.summary()
+        end = reader.end if isinstance(reader, RecordingReader) else None
+        summary = counted.summary(end.t if end is not None else 0)
         name = (reader.header and reader.header.recording) or recording
         warnings = list(reader.warnings)
     if invocation.output == "json":
         found = {"recording": name, **summary.as_dict()}
         invocation.console.json(found, indent=invocation.indent)
     else:
-        print_summary(invocation.console, name, summary)
+        print_summary(invocation.console, name, summary, whole=wanted.everything)
     for warning in warnings:
         invocation.console.warn(warning)
     if summary.requests and not summary.to_client and not wanted.everything:
         invocation.console.note(ONLY_ASKED)
 
 
-def print_summary(console: Console, name: str, found: Summary) -> None:
-    """A recording, or a part of one, in numbers and pictures."""
+def print_summary(console: Console, name: str, found: Summary, *, whole: bool = False) -> None:
+    """A `whole` recording, or a part of one, in numbers and pictures."""
     from megabot_cli.terminal.progress import format_duration
     from megabot_cli.terminal.text import safe_line
     from megabot_cli.terminal.views import print_facts, size
 
     console.line(console.paint(safe_line(name), "bold"))
-    facts = [("length", format_duration(found.duration_s))]
+    length, span = format_duration(found.duration_s), format_duration(found.span_s)
+    facts = [("length", length)] if whole else []
+    if not whole or span != length:
+        facts.append(("span", f"{span}, from the first record to the last"))
     who = ", ".join(
         counted(count, noun)
         for count, noun in (
@@ -137,7 +142,7 @@ def _print_timeline(console: Console, found: Summary) -> None:
     if len(found.timeline) < 2:
         return
     console.line()
-    console.line(console.paint(f"messages over time, {format_duration(found.duration_s)}", "bold"))
+    console.line(console.paint(f"messages over time, {format_duration(found.span_s)}", "bold"))
     console.line(console.paint(sparkline(found.timeline, min(console.width or 80, 120)), "cyan"))
 
 
@@ -156,11 +161,14 @@ def _print_replies(console: Console, found: Summary) -> None:
             f"{broken_off} broken off, {unanswered} not",
         ),
     ]
-    if found.answered:
+    if found.answered > found.untimed:
         facts += [
             ("first chunk", _spread(found.first_chunk_ms, " ms")),
             ("whole answer", _spread(found.total_ms, " ms")),
         ]
+    if found.untimed:
+        why = "the recording's time goes back there, so they are in none of these"
+        facts.append(("not timed", f"{counted(found.untimed, 'answer')}: {why}"))
     print_facts(console, facts)
     most = max((count for _, count in found.latency_histogram), default=0)
     for bound, count in found.latency_histogram:

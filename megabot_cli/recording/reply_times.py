@@ -52,14 +52,16 @@ _stream_decoder = msgspec.json.Decoder(_StreamMessage)
 
 class ReplyTimes:
     """Takes records in their order. `first_us` and `whole_us` have a value for each request
-    that was answered: microseconds to the first message of its answer and to the last. An answer
-    whose last chunk never came is `broken_off`; these and the `unanswered` go by type."""
+    that was answered: microseconds to the first message of its answer and to the last; where the
+    time of a recording goes back between them nobody knows, and it is `untimed`. An answer whose
+    last chunk never came is `broken_off`; these and the `unanswered` go by type."""
 
     def __init__(self, most_slow: int = 5) -> None:
         self.first_us = array("q")
         self.whole_us = array("q")
         self.requests = 0
         self.failed = 0
+        self.untimed = 0
         self.unanswered: dict[str, int] = {}
         self.broken_off: dict[str, int] = {}
         self.slowest: list[Request] = []
@@ -221,6 +223,9 @@ class ReplyTimes:
             self.broken_off[request.type] = self.broken_off.get(request.type, 0) + 1
             return
         self.failed += request.failed
+        if not request.at_us <= request.first_us <= request.last_us:
+            self.untimed += 1
+            return
         self.first_us.append(request.first_us - request.at_us)
         self.whole_us.append(request.last_us - request.at_us)
         slowest = self.slowest

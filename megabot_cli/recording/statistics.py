@@ -50,15 +50,19 @@ class SlowRequest(msgspec.Struct, frozen=True):
 
 
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it. `timeline` counts messages in equal parts of the time, `bucket_s` each.
+    """All of it. A whole recording lasts (`duration_s`) from when it began to its end, a part as
+    long as it spans: `span_s`, from its first record to its last. Rates are of that, and so is the
+    `timeline`, which counts messages in equal parts of it, `bucket_s` each.
 
     `latency_histogram` has pairs of (milliseconds, answers that took at most so long and more
     than the pair before); the last pair's bound is None. Every request is `answered`, `broken_off`
-    or `unanswered`; `failed` are those of the answered that were refused.
+    or `unanswered`; `failed` are those of the answered that were refused, `untimed` those for which
+    the time goes back between question and answer: no latency is known of them.
     """
 
     records: int
     duration_s: float
+    span_s: float
     messages: int
     bytes: int
     to_upstream: int
@@ -73,6 +77,7 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
     size_bytes: Spread
     requests: int
     answered: int
+    untimed: int
     failed: int
     unanswered: dict[str, int]
     broken_off: dict[str, int]
@@ -95,9 +100,10 @@ class Summary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Statistics:
-    """Takes the records of one recording, or those of them that are of interest."""
+    """Takes the records of one `whole` recording, or those of some that are of interest."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, whole: bool = False) -> None:
+        self._whole = whole
         self._records = 0
         self._bytes = 0
         self._first_us: int | None = None
@@ -153,25 +159,29 @@ class Statistics:
         count.bytes += size
         self._replies.take(record)
 
-    def summary(self) -> Summary:
-        """What was taken comes to. To be asked once, at the end."""
+    def summary(self, ended_us: int = 0) -> Summary:
+        """What was taken comes to. To be asked once, at the end.
+
+        `ended_us` is when the recording ended, which may be after its last record.
+        """
         replies = self._replies
         replies.finish()
         first_us = self._first_us or 0
-        duration_s = (self._last_us - first_us) / 1e6
+        span_s = (self._last_us - first_us) / 1e6
         messages = len(self._sizes)
         bucket_s, timeline = self._timeline.between(first_us, self._last_us)
-        per_s = messages / duration_s if duration_s else float(messages)
+        per_s = messages / span_s if span_s else float(messages)
         return Summary(
             records=self._records,
-            duration_s=duration_s,
+            duration_s=max(self._last_us, ended_us) / 1e6 if self._whole else span_s,
+            span_s=span_s,
             messages=messages,
             bytes=self._bytes,
             to_upstream=self._directions["to_upstream"],
             to_client=self._directions["to_client"],
             messages_per_s=per_s,
             # What lasts less than a part of the line has no more at any time than on the whole.
-            peak_per_s=max(per_s, max(timeline, default=0) / bucket_s) if duration_s else per_s,
+            peak_per_s=max(per_s, max(timeline, default=0) / bucket_s) if span_s else per_s,
             sessions=len(self._names["session"]),
             clients=len(self._names["client"]),
             links=len(self._names["link"]),
@@ -179,7 +189,8 @@ class Statistics:
             types=sorted(self._types.values(), key=lambda each: -each.messages),
             size_bytes=_spread(self._sizes, 1),
             requests=replies.requests,
-            answered=len(replies.whole_us),
+            answered=len(replies.whole_us) + replies.untimed,
+            untimed=replies.untimed,
             failed=replies.failed,
             unanswered=dict(sorted(replies.unanswered.items())),
             broken_off=dict(sorted(replies.broken_off.items())),

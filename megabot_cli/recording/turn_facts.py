@@ -37,7 +37,8 @@ class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
     `kind` is `request`, `unasked`, `answer` where what was asked is not among the records or
     was told before (`reply_to` and `asked_n`, where known), or the kind of a record that is no
     message. `n` and `at_s` are those of its first record; `first_s` and `whole_s` count from there;
-    there is no `whole_s` where what came breaks off. A request that is binary has `binary_bytes`,
+    there is no `whole_s` where what came breaks off, and neither where the time of the recording
+    goes back between question and answer. A request that is binary has `binary_bytes`,
     and neither words nor payload.
     """
 
@@ -69,6 +70,9 @@ class TurnFacts(msgspec.Struct, frozen=True, kw_only=True):
 def facts_of(turn: Turn) -> TurnFacts:
     record, answer = turn.record, turn.answer
     is_event = not turn.is_request and not answer.parts
+    first_s, last_s = _after(turn, answer.first_at), _after(turn, answer.last_at)
+    if first_s is not None and last_s is not None and not 0 <= first_s <= last_s:
+        first_s = last_s = None
     payload = None if isinstance(turn.text, bytes) else turn.payload
     words = words_of(payload)
     said = _said(turn)
@@ -87,8 +91,8 @@ def facts_of(turn: Turn) -> TurnFacts:
         payload=payload if words is None else None,
         said=said,
         messages=answer.messages,
-        first_s=_after(turn, answer.first_at),
-        whole_s=_after(turn, answer.last_at) if all(each.whole for each in said) else None,
+        first_s=first_s,
+        whole_s=last_s if all(each.whole for each in said) else None,
         refused=turn.refused,
         note=note if is_event else None,
         reply_to=turn.reply_to,

@@ -11,6 +11,7 @@ from typing import BinaryIO, Self
 from megabot_cli.errors import BadData, NotFound
 from megabot_cli.recording.block_choice import BlockChoice
 from megabot_cli.recording.bounds import Place
+from megabot_cli.recording.format_v1 import End
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.index_finding import Seen
 from megabot_cli.storage.line_source import cannot_read, open_source
@@ -24,7 +25,7 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
     `header` is that of the first segment, None only where a crash tore that very line.
     Iteration gives `Record`s, `lines` also the exact line of each; either can be had once.
     Afterwards `clean`, `warnings`, `bad_lines` and `torn_bytes` say how it went. `end`
-    records are not given: they are about the file.
+    records are not given: they are about the file; the last of them is kept.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
         self.header = self._first.header
         self.bad_lines = 0
         self.torn_bytes = 0
+        self.end: End | None = None
         self.clean = False  # until it has been read to its end
 
     def __exit__(
@@ -126,6 +128,7 @@ class RecordingReader(AbstractContextManager["RecordingReader"]):
             self.bad_lines += segment.bad_lines
             self.torn_bytes += segment.torn_bytes
             self._tell(segment.warnings[told:])
+            self.end = segment.end or self.end
             clean = clean and segment.end is not None and not segment.bad_lines
             self.close()
         self.clean = clean

@@ -81,7 +81,8 @@ class ConversationPrinter:
 
     def _pace(self, turn: TurnFacts) -> str:
         if turn.first_s is None:
-            return ""
+            is_answered = turn.kind == "request" and turn.messages
+            return "after how long is not known: the time goes back" if is_answered else ""
         first = f"first after {_seconds(turn.first_s)}, " if turn.messages > 1 else ""
         count = f", {turn.messages} messages" if turn.messages > 1 else ""
         by = " by the relay itself" if turn.refused else ""

@@ -52,6 +52,20 @@ def test_an_answer_lasts_from_its_request_to_its_first_and_its_last_message() ->
     assert [(slow.n, slow.whole_ms) for slow in found.slowest] == [(3, 100.0), (1, 30.0)]
 
 
+def test_an_answer_that_came_before_it_was_asked_for_has_no_latency() -> None:
+    found = summary(
+        asked(1, 50, "m1"), came(2, 40, "m1", "chat_receive"),
+        asked(3, 60, "m2"), came(4, 70, "m2"), came(5, 65, "m2", last=True),
+        asked(6, 80, "m3"), came(7, 90, "m3", "connection_error"),
+        asked(8, 99, "m4"), came(9, 98, "m4", "connection_error"),
+    )  # fmt: skip
+    assert (found.requests, found.answered, found.untimed, found.failed) == (4, 4, 3, 2)
+    assert found.first_chunk_ms == found.total_ms
+    assert (found.total_ms.p50, found.total_ms.max, found.total_ms.mean) == (10.0, 10.0, 10.0)
+    assert found.latency_histogram == [(10.0, 1)]
+    assert [slow.n for slow in found.slowest] == [6]
+
+
 def test_an_answer_that_names_nobody_is_the_oldest_request_s() -> None:
     found = summary(
         asked(1, 0, "m1"),
