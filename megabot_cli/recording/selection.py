@@ -18,7 +18,7 @@ from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.literals import Literals, ending_in_record, in_record
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.segment_index import FIELDS
-from megabot_cli.recording.word_search import seeker, text_to_find
+from megabot_cli.recording.word_search import seeker, texts_to_find
 
 MESSAGES_AND_LOSSES = ("message", "inject", "gap", "drop", "fault")
 _OF_EVENTS = frozenset({"kind", "code", "reason", "by", "note", "lost", "lost_bytes"})
@@ -206,8 +206,8 @@ class Matcher:
         found.append(in_record("user", *wanted.users))
         if not any(map(_is_glob, wanted.types)):
             found.append(in_record("type", *wanted.types))
-        if wanted.grep is not None and (text := text_to_find(wanted.grep)) is not None:
-            found.append(Literals((text,), in_payload=False))
+        if wanted.grep is not None:
+            found.append(Literals(texts_to_find(wanted.grep), in_payload=False))
         if self._where is not None:
             found += self._where.literals()
         found = sorted(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
-from megabot_cli.recording.word_search import seeker, text_to_find
+from megabot_cli.recording.word_search import seeker, texts_to_find
 
 
 def is_found(pattern: str, text: str) -> bool:
@@ -64,22 +64,66 @@ def test_half_of_a_pair_is_left_as_it_is() -> None:
 
 
 @pytest.mark.parametrize(
-    ("pattern", "text"),
-    [("timed out", "timed out"), ("café au", "caf"), ("é", None), ("a.c", None), ("b(é|è)", None)],
+    "html", [r"\u003cb\u003eTom\u0027s \u0026 co\u003c/b\u003e", "<b>Tom's & co</b>"]
 )
-def test_what_must_stand_in_a_line_is_sought_by_its_letters_of_ascii(
-    pattern: str, text: str | None
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "<",
+        "<b>",
+        "<b>Tom",
+        "Tom's",
+        "'s & co",
+        "s & c",
+        r"[<]b",
+        "(?i)<B>",
+        "^.*<b>.+ & ",
+        r"\x3cb>T",
+    ],
+)
+def test_what_some_write_as_an_escape_for_pages_of_html_is_found_as_itself(
+    pattern: str, html: str
 ) -> None:
-    assert text_to_find(pattern) == text
+    assert is_found(pattern, f'{{"text":"{html}"}}')
+    assert is_found(pattern, f'{{"text":"{html}"}}'.replace("3c", "3C"))
+    assert not is_found(pattern, r'{"payload":{"text":"b>Tom \\u003cb co"}}')
+
+
+def test_the_escape_itself_can_be_sought() -> None:
+    assert is_found(r"\\u003cb", r'"\u003cb"')
+    assert is_found(r"\\u003c.+'s", r'"\u003cb> Tom\u0027s" + \'s')
+
+
+@pytest.mark.parametrize(
+    ("pattern", "texts"),
+    [
+        ("timed out", ("timed out",)),
+        ("café au", ("caf",)),
+        ("é", ()),
+        ("a.c", ()),
+        ("b(é|è)", ()),
+        ("<b>", ("<b>", "u003")),
+        ("<é>'", (">'", "u002", "u003")),
+        ("<b>timed out", ("timed out",)),
+        ("Q & A", ("Q & A", "u002")),
+        ('"content"', ("content",)),
+        ('"', ()),
+    ],
+)
+def test_what_must_stand_in_a_line_is_sought_as_it_may_stand_there(
+    pattern: str, texts: tuple[str, ...]
+) -> None:
+    assert texts_to_find(pattern) == texts
 
 
 @given(
-    said=st.text(st.sampled_from('aé😀"\\u0\n'), max_size=12),
-    sought=st.text(st.sampled_from("aé😀u0"), min_size=1, max_size=3),
+    said=st.text(st.sampled_from('aé😀"\\u0\n<'), max_size=12),
+    sought=st.text(st.sampled_from("aé😀u0<"), min_size=1, max_size=3),
 )
 def test_any_text_is_found_in_either_form_alike(said: str, sought: str) -> None:
     if sought.isascii():
         return  # in the other form it may stand in the escape itself
     find = seeker(re.compile(sought))
     forms = [json.dumps(said, ensure_ascii=as_escapes) for as_escapes in (True, False)]
-    assert [find(text) for text in forms] == [sought in said] * 2
+    forms.append(forms[0].replace("<", "\\u003c"))
+    assert [find(text) for text in forms] == [sought in said] * 3

@@ -210,6 +210,19 @@ def test_letters_beyond_ascii_are_found_as_they_are_and_as_escapes(
         assert [each.n for each, _ in choose(reader, Selection(grep=pattern))] == [1, 2]
 
 
+@pytest.mark.parametrize("tool", ["megabot 0.1.0", "another 1.0"])
+@pytest.mark.parametrize("pattern", ["<", "<b>", '"text"', '"<b>', "b>here", "'"])
+def test_what_json_writes_in_two_ways_is_found_in_either(
+    tmp_path: Path, pattern: str, tool: str
+) -> None:
+    plain = json.dumps({"text": "<b>here's"})
+    texts = [plain, plain.replace("<", "\\u003c").replace("'", "\\u0027"), '"b and here"']
+    texts.append(plain.replace("<", "\\u003C").replace(">", "\\u003E"))
+    records = [Record(n=n, t=0, kind="message", data=text) for n, text in enumerate(texts, 1)]
+    with open_recording(write(tmp_path / "000001.jsonl", records, tool=tool)) as reader:
+        assert [each.n for each, _ in choose(reader, Selection(grep=pattern))] == [1, 2, 4]
+
+
 def test_a_torn_end_and_bad_lines_are_told_where_every_line_is_looked_at(tmp_path: Path) -> None:
     path = write(tmp_path / "000001.jsonl", [Record(n=1, t=0, kind="message", type="a")])
     path.write_bytes(path.read_bytes() + b"nonsense\n" + b'{"n":2,"t":1,"ki')
