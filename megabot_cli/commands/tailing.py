@@ -55,7 +55,6 @@ class Tail:
     shown: deque[_Key] = field(default_factory=lambda: deque(maxlen=MOST_OVERLAP))
 
     def __post_init__(self) -> None:
-        self.chooser = self.wanted.chooser()
         self.seen_n = 0  # of what is live
         self._seen_t = 0
         self._counts_from = time.time()
@@ -65,6 +64,11 @@ class Tail:
             from megabot_cli.recording.passed_on import PassedOnGreetings
 
             self.leaves_out = PassedOnGreetings().is_one
+        self.chooser = self.wanted.chooser(greets_once=self.greets_once)
+
+    @property
+    def greets_once(self) -> bool:
+        return self.leaves_out is not None
 
     def hides(self, record: Record) -> bool:
         """Whether a record is wanted and yet not shown; asked once of each, in order."""
@@ -83,7 +87,7 @@ class Tail:
         import msgspec
 
         self.wanted = msgspec.structs.replace(self.wanted, begin=None)
-        self.chooser = self.wanted.chooser(started_at_s)
+        self.chooser = self.wanted.chooser(started_at_s, greets_once=self.greets_once)
 
     def show(self, record: Record, at: float, line: bytes = b"") -> None:
         """Show it if it is wanted. AllShown once nothing more is."""
@@ -177,7 +181,7 @@ def _show_one(tail: Tail, count: int | None) -> None:
     with open_source(tail.invocation, tail.source.path) as reader:
         started_at = started_at_s(reader)
         with at_once(tail.invocation, "the past"):
-            if count is None and not printer.needs_lines:
+            if count is None and not printer.needs_lines and not tail.wanted.around:
                 for records in choose_many(reader, tail.wanted):
                     tail.found = tail.found or bool(records)
                     if tail.leaves_out is not None:
@@ -214,7 +218,7 @@ def history_of(
 
     reader = opened.enter_context(open_source(tail.invocation, source))
     started_at = started_at_s(reader)
-    for record, line in choose(reader, tail.wanted):
+    for record, line in choose(reader, tail.wanted, greets_once=tail.greets_once):
         yield record, started_at + record.t / 1e6, line
     if not tail.source.is_live:  # of one that is being written the last line may be half there
         tell_warnings(tail.invocation, reader)

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from megabot_cli.recording.bounds import Place
+from megabot_cli.recording.passed_on import GREETING
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.segment_index import MANY, Block, SegmentIndex
 
@@ -33,8 +34,9 @@ class BlockChoice(msgspec.Struct, frozen=True):
 
     `questions` are asked of a record, each about the one field it stands under. `begin` and
     `until` are settled places. `around` says how many records beside a wanted one are wanted
-    too. `losses`: who reads has to hear of each hole in the numbers, wherever it is. `limited`:
-    reading may end at any record.
+    too, of the kinds asked for; with `greets_once` no greeting that was passed on. `losses`: who
+    reads has to hear of each hole in the numbers, wherever it is. `limited`: reading may end at
+    any record.
     """
 
     questions: Mapping[str, Question]
@@ -43,6 +45,7 @@ class BlockChoice(msgspec.Struct, frozen=True):
     around: int = 0
     losses: bool = False
     limited: bool = False
+    greets_once: bool = False
 
     @property
     def needs_index(self) -> bool:
@@ -83,7 +86,11 @@ class BlockChoice(msgspec.Struct, frozen=True):
         }
         wanted = [self._is_wanted(block, fitting, index) for block in blocks]
         if self.around:
-            wanted = _with_neighbours(wanted, blocks, self.around)
+            sure = [self._sure_neighbours(block, fitting.get("kind"), index) for block in blocks]
+            wanted = _with_neighbours(wanted, sure, self.around)
+            if self.greets_once:  # whoever tells which was passed on has to see all
+                for place, block in enumerate(blocks):
+                    wanted[place] = wanted[place] or _may_hold(block, "type", GREETING, index)
         first = self._first(blocks)
         if self.losses:
             _add_losses(wanted, blocks, first)
@@ -105,6 +112,17 @@ class BlockChoice(msgspec.Struct, frozen=True):
             if held != MANY and places.isdisjoint(held):
                 return False
         return True
+
+    def _sure_neighbours(
+        self, block: Block, kinds: frozenset[int] | None, index: SegmentIndex
+    ) -> int:
+        """How many records of a block at the least may stand beside a wanted one."""
+        if self.greets_once and _may_hold(block, "type", GREETING, index):
+            return 0
+        held = block.holds.get("kind", MANY)
+        if kinds is None or (held != MANY and kinds.issuperset(held)):
+            return block.records
+        return 0 if held == MANY else len(kinds.intersection(held))
 
     def _first(self, blocks: list[Block]) -> int:
         """The first block to read: that in which the place to begin at is reached, or where
@@ -134,18 +152,19 @@ def _record_with(name: str, value: str | None) -> Record:
     return record
 
 
-def _with_neighbours(wanted: list[bool], blocks: list[Block], around: int) -> list[bool]:
-    """Also what stands within so many records of a wanted block, or of either end of the
-    segment: of what is before and behind it nothing is known here."""
+def _with_neighbours(wanted: list[bool], sure: list[int], around: int) -> list[bool]:
+    """Also what stands within so many records of a wanted block, of which each block has some for
+    `sure`, or of either end of the segment: of what is before and behind it nothing is known
+    here."""
     kept = list(wanted)
-    for order in (range(len(blocks)), range(len(blocks) - 1, -1, -1)):
+    for order in (range(len(sure)), range(len(sure) - 1, -1, -1)):
         left = around
         for place in order:
             if wanted[place]:
                 left = around
             elif left > 0:
                 kept[place] = True
-                left -= blocks[place].records
+                left -= sure[place]
     return kept
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from megabot_cli.recording.record import Record
+
+GREETING: Final = "connection_established"
 
 
 class PassedOnGreetings:
@@ -14,7 +18,7 @@ class PassedOnGreetings:
     def is_one(self, record: Record) -> bool:
         """Whether it says to the client what the upstream said to the relay just now: both were
         sent, and people need it once."""
-        if record.type != "connection_established":
+        if record.type != GREETING:
             return False
         if record.kind == "message":
             self._greeted = record.session

@@ -16,6 +16,7 @@ from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.conditions import Condition
 from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.literals import Literals, ending_in_record, in_record
+from megabot_cli.recording.passed_on import PassedOnGreetings
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.segment_index import FIELDS
 from megabot_cli.recording.word_search import seeker, texts_to_find
@@ -36,7 +37,7 @@ class Selection(msgspec.Struct, frozen=True):
     `from_us` and `until_us` are microseconds since the recording began, the first inclusive,
     the second not; `begin` and `until` are the same as places that people name. `limit` counts
     records that are wanted; with each of them `around` records before and after it are given
-    too.
+    too, of those `kinds` if any are named.
     """
 
     types: tuple[str, ...] = ()
@@ -97,14 +98,20 @@ class Selection(msgspec.Struct, frozen=True):
         return Matcher(self).matches(record)
 
     def chooser(
-        self, started_at_s: float = 0.0, leaves_out: Callable[[Record], bool] | None = None
+        self,
+        started_at_s: float = 0.0,
+        leaves_out: Callable[[Record], bool] | None = None,
+        *,
+        greets_once: bool = False,
     ) -> Chooser:
         """Compile the selection for the records of one recording, one after the other.
 
         `started_at_s` is when it began, in Unix seconds: wall times are counted from it. What
-        `leaves_out` is true of is not wanted, though all else holds.
+        `leaves_out` is true of is not wanted, though all else holds. With it, or `greets_once`, a
+        greeting that a relay passed on stands beside nothing.
         """
-        return Chooser(self, started_at_s, leaves_out)
+        greets_once = greets_once or leaves_out is not None
+        return Chooser(self, started_at_s, leaves_out, greets_once=greets_once)
 
 
 class Matcher:
@@ -230,6 +237,8 @@ class Chooser:
         selection: Selection,
         started_at_s: float,
         leaves_out: Callable[[Record], bool] | None = None,
+        *,
+        greets_once: bool = False,
     ) -> None:
         self.matcher = selection.matcher()
         self._leaves_out = leaves_out
@@ -239,6 +248,9 @@ class Chooser:
         self._limit = selection.limit
         self._around = selection.around
         self._before: deque[tuple[Record, bytes]] = deque(maxlen=selection.around)
+        self._greets_once = greets_once
+        self._is_passed_on = PassedOnGreetings().is_one if greets_once else None
+        self._is_of_kind = _like("kind", selection.kinds) if selection.kinds else None
         self._after = 0
         self.chosen = 0
         self.finished = False
@@ -263,6 +275,7 @@ class Chooser:
             self._around,
             losses,
             limited=self._limit is not None,
+            greets_once=self._greets_once,
         )
 
     @property
@@ -286,6 +299,11 @@ class Chooser:
         if not self._around:
             return ((record, line),) if self._wanted(record) else ()
         return self._with_neighbours(record, line)
+
+    @property
+    def undecided(self) -> Record | None:
+        """The oldest of those that were offered which may still be given, beside another."""
+        return self._before[0][0] if self._before else None
 
     @property
     def is_within(self) -> bool:
@@ -312,17 +330,20 @@ class Chooser:
 
     def _with_neighbours(self, record: Record, line: bytes) -> Sequence[tuple[Record, bytes]]:
         here = (record, line)
+        is_passed_on = self._is_passed_on is not None and self._is_passed_on(record)
         is_more = self._limit is None or self.chosen < self._limit
         if is_more and self._wanted(record):
             shown = [*self._before, here]
             self._before.clear()
             self._after = self._around
             return shown
-        if self._after:
+        if not self._after and not is_more:
+            self.finished = True
+        elif is_passed_on or not (self._is_of_kind is None or self._is_of_kind(record)):
+            pass  # it is not shown, and takes no place of what is
+        elif self._after:
             self._after -= 1
             return (here,)
-        if not is_more:
-            self.finished = True
         else:
             self._before.append(here)
         return ()

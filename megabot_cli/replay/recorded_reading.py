@@ -47,7 +47,10 @@ class Reading:
         self.lanes = defaultdict[str, Correlator](partial(Correlator, self.answers))
         self._taken = 0
         self._options = options
-        self.chooser = options.selection.chooser(began_at_s)
+        wanted = options.selection
+        self.chooser = (wanted if wanted.asks_for_events else wanted.of_messages()).chooser(
+            began_at_s
+        )
         self._undecided: deque[tuple[Record, bool]] = deque()  # and whether within the bounds
         self._beside: set[int] = set()  # those of them that are chosen, by `id()`
         self._by_id = MessagesById()
@@ -74,15 +77,16 @@ class Reading:
         records later: so long it waits."""
         shown = self.chooser.offer(record)
         within = self.chooser.is_within
-        around = self._options.selection.around
-        if not around:
+        if not self._options.selection.around:
             self._decided(record, wanted=bool(shown), within=within)
             return
         self._beside.update(id(each) for each, _ in shown)
         self._undecided.append((record, within))
         if self.chooser.finished:
             self.decide_all()
-        elif len(self._undecided) > around:
+            return
+        oldest = self.chooser.undecided
+        while self._undecided and self._undecided[0][0] is not oldest:
             self._decide_oldest()
 
     def decide_all(self) -> None:

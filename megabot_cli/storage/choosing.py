@@ -18,16 +18,19 @@ def choose(
     reader: RecordReader,
     wanted: Selection,
     leaves_out: Callable[[Record], bool] | None = None,
+    *,
+    greets_once: bool = False,
 ) -> Iterator[tuple[Record, bytes]]:
     """Give each record that is wanted with its line, and stop where no other can be.
 
-    What `leaves_out` is true of is neither given nor counted; it is asked in order.
+    What `leaves_out` is true of is neither given nor counted; it is asked in order. `greets_once`
+    as for `Selection.chooser`.
 
     Where the words name texts that must stand in a line, only such lines are looked at, and of
     a line only the fields that the words ask for: then the reader does not know of what is bad
     elsewhere. A mark that was named and is not there is among its warnings at the end.
     """
-    chooser = wanted.chooser(started_at_s(reader), leaves_out)
+    chooser = wanted.chooser(started_at_s(reader), leaves_out, greets_once=greets_once)
     blocks = chooser.blocks()
     if chooser.looks_at_order:
         for record, line in read_from(reader, chooser.begin, blocks=blocks):

@@ -126,6 +126,17 @@ def test_around_gives_the_neighbours_each_of_them_once(types: str, shown: list[i
     assert chosen(Selection(types=("b",), around=2), of_types(types)) == shown
 
 
+def test_what_is_of_no_kind_that_is_asked_for_takes_no_place_beside_another() -> None:
+    records = of_types("..o.b..o.o..")
+    for record in records:
+        record.kind = "open" if record.type == "o" else "message"
+    assert chosen(Selection(types=("b",), around=2), records) == [3, 4, 5, 6, 7]
+    messages = Selection(types=("b",), around=2).of_messages()
+    assert chosen(messages, records) == [2, 4, 5, 6, 7]
+    three = Selection(types=("b",), around=3, limit=1).of_messages()
+    assert chosen(three, records) == [1, 2, 4, 5, 6, 7, 9]
+
+
 def test_the_last_of_a_limit_has_its_neighbours_too() -> None:
     records = of_types("..b....b..")
     assert chosen(Selection(types=("b",), around=1, limit=1), records) == [2, 3, 4]

@@ -13,6 +13,8 @@ import msgspec
 import pytest
 
 from megabot_cli.recording.bounds import Place
+from megabot_cli.recording.format_v1 import encode_record
+from megabot_cli.recording.record import Record
 from megabot_cli.recording.segment_index import SegmentIndex, decode_index, encode_index
 from megabot_cli.recording.selection import Selection
 from megabot_cli.storage import narrowing
@@ -122,6 +124,43 @@ def test_what_cannot_hold_it_is_not_read(segment: Path, *, packed: bool) -> None
     with open_recording(source) as reader:
         assert [record.n for record, _ in choose(reader, _ONE_TYPE)] == list(range(700, 800))
         assert len(list(choose(open_recording(source), Selection(types=("type_*",))))) == 1998
+
+
+@pytest.mark.parametrize(("between", "around"), [("open", 2), ("greeting", 152)])
+def test_neighbours_are_found_beyond_blocks_that_hold_none(
+    between: str, around: int, segment: Path
+) -> None:
+    records = [Record(n=n, t=n, kind="message", type="chat") for n in range(1, 1102)]
+    for record in (*records[250:550], *records[551:851]):
+        if between == "open":
+            record.kind, record.note = "open", "x" * 100
+        else:  # by turns what the upstream said and what the relay passed on
+            record.kind = "inject" if record.n % 2 != (record.n < 551) else "message"
+            record.type, record.session = "connection_established", "s"
+    records[550].type = "error"
+    content = sealed_bytes([encode_record(each) for each in records], n=1102)
+    segment.write_bytes(content)
+    index_in_blocks(segment, content, 2000)
+    wanted = Selection(types=("error",), around=around).of_messages()
+    with open_recording(segment) as reader:
+        found = [record.n for record, _ in choose(reader, wanted, greets_once=True)]
+    assert (found[:2], found[-2:]) == ([249, 250], [852, 853])
+    assert len(found) == 2 * around + 1
+
+
+def test_a_greeting_in_another_block_is_known_to_be_passed_on(segment: Path) -> None:
+    records = [Record(n=n, t=n, kind="message", type="chat", data="x" * 90) for n in range(1, 602)]
+    for place, kind in ((100, "message"), (399, "inject")):
+        records[place].kind, records[place].session = kind, "s"
+        records[place].type = "connection_established"
+    records[400].type = "error"
+    content = sealed_bytes([encode_record(each) for each in records], n=602)
+    segment.write_bytes(content)
+    index_in_blocks(segment, content, 2000)
+    wanted = Selection(types=("error",), around=1).of_messages()
+    with open_recording(segment) as reader:
+        found = [record.n for record, _ in choose(reader, wanted, greets_once=True)]
+    assert found == [399, 401, 402]
 
 
 def test_a_segment_of_a_folder_that_cannot_hold_it_is_not_read(folder: Path, segment: Path) -> None:

@@ -20,7 +20,7 @@ from megabot_cli.storage.foreign import open_any
 from megabot_cli.storage.losses import with_losses
 from tests.storage.indexed import index_in_blocks, sealed_bytes
 
-_TYPES = ("chat_send", "chat_stream", "error", "busy_error", None)
+_TYPES = ("chat_send", "chat_stream", "error", "busy_error", "connection_established", None)
 _SESSIONS = ("session_0001", "session_0002", "other_0001", None)
 _CLIENTS = ("client_1", "client_2", None)
 
@@ -32,7 +32,7 @@ _runs = st.tuples(
     st.sampled_from(_TYPES),
     st.sampled_from(_SESSIONS),
     st.sampled_from(_CLIENTS),
-    st.sampled_from(["message"] * 4 + ["mark", "gap", "open"]),
+    st.sampled_from(["message"] * 4 + ["inject", "mark", "gap", "open"]),
     st.sampled_from([0] * 6 + [1, 7]),  # numbers that are missing
     st.sampled_from([0] * 8 + [1]),  # bad lines behind it
     st.sampled_from([0] * 12 + [-20]),  # how far numbers and times go back
@@ -94,11 +94,13 @@ def _pack_anywhere(path: Path, content: bytes) -> None:
 
 
 def found(
-    folder: Path, wanted: Selection, *, losses: bool
+    folder: Path, wanted: Selection, *, losses: bool, greets_once: bool = False
 ) -> tuple[list[tuple[Record, bytes]], int]:
     with open_any(folder) as reader:
-        pick = with_losses if losses else choose
-        records = list(pick(reader, wanted))
+        if losses:
+            records = list(with_losses(reader, wanted))
+        else:
+            records = list(choose(reader, wanted, greets_once=greets_once))
         return records, reader.bad_lines
 
 
@@ -107,6 +109,7 @@ def found(
     wanted=_selections,
     packed=st.sampled_from(["not", "by us", "anywhere"]),
     losses=st.booleans(),
+    greets_once=st.booleans(),
     block_bytes=st.sampled_from([100, 400, 2000]),
 )
 @settings(deadline=None, max_examples=400)
@@ -116,16 +119,18 @@ def test_any_selection_finds_the_same_with_and_without_an_index(
     wanted: Selection,
     packed: str,
     losses: bool,
+    greets_once: bool,
     block_bytes: int,
 ) -> None:
     if wanted.begin is not None:  # what is out of order is sought as if it were in order
         segments = [[(*run[:-1], 0) for run in runs] for runs in segments]
     folder = tmp_path_factory.mktemp("indexed")
     write(folder, segments, packed=packed, block_bytes=block_bytes)
-    records, bad_lines = found(folder, wanted, losses=losses)
+    how = {"losses": losses, "greets_once": greets_once}
+    records, bad_lines = found(folder, wanted, **how)
     for index in folder.glob("*.index"):
         index.unlink()
-    assert records == (expected := found(folder, wanted, losses=losses))[0]
+    assert records == (expected := found(folder, wanted, **how))[0]
     # What is before the place to begin at, or behind the last that is wanted, nobody looks at.
     if wanted.begin is None and wanted.until is None and wanted.limit is None:
         assert bad_lines == expected[1]
