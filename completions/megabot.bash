@@ -561,6 +561,19 @@ _megabot_find() {
         "megabot recordings cut -o"|"megabot recordings cut --output") COMPREPLY=($(compgen -W "text json" -- "$cur")); return ;;
         "megabot recordings cut --log-format") COMPREPLY=($(compgen -W "auto console json" -- "$cur")); return ;;
         "megabot recordings cut --color") COMPREPLY=($(compgen -W "auto always never" -- "$cur")); return ;;
+        "megabot recordings merge -t"|"megabot recordings merge --type") COMPREPLY=($(compgen -W "connection_established connection_error chat_send chat_receive chat_stream status_update notification tool_call tool_result session_join collaborative_action batch" -- "$cur")); return ;;
+        "megabot recordings merge --direction") COMPREPLY=($(compgen -W "to_upstream to_client" -- "$cur")); return ;;
+        "megabot recordings merge -s"|"megabot recordings merge --session") _megabot_sessions; return ;;
+        "megabot recordings merge --client") compopt +o default; return ;;
+        "megabot recordings merge --user") compopt +o default; return ;;
+        "megabot recordings merge --link") compopt +o default; return ;;
+        "megabot recordings merge --id") compopt +o default; return ;;
+        "megabot recordings merge --grep") compopt +o default; return ;;
+        "megabot recordings merge --where") compopt +o default; return ;;
+        "megabot recordings merge --from") compopt +o default; return ;;
+        "megabot recordings merge --until") compopt +o default; return ;;
+        "megabot recordings merge --limit") compopt +o default; return ;;
+        "megabot recordings merge --around") if [[ $before ]]; then compopt +o default; return; fi ;;
         "megabot recordings merge -p"|"megabot recordings merge --profile") _megabot_profiles; return ;;
         "megabot recordings merge --url") compopt +o default; return ;;
         "megabot recordings merge --config") mapfile -t COMPREPLY < <(compgen -f -- "$cur"); compopt -o filenames; return ;;
@@ -776,7 +789,7 @@ _megabot_find() {
         "megabot recordings cut")
             _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings merge")
-            _megabot_words "--force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
+            _megabot_words "-t --type --direction -s --session --client --user --link --id --grep --where --from --until --limit --around --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings sanitize")
             _megabot_words "--key --pattern --drop --drop-payload --force -p --profile --url --config -o --output --json --jsonl -v --verbose -q --quiet --debug --log-format --color --no-input -V --version -h --help" "" ;;
         "megabot recordings convert")

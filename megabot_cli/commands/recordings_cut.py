@@ -65,14 +65,14 @@ def cut(
         lines = watched(with_losses(reader, wanted), progress.advance)
         converted = write_part(reader, lines, write, "cut", wanted)
         if not converted.written:
-            _require_marks(reader)
+            require_marks(reader)
     tell_warnings(invocation, reader)
     tell_made(invocation, destination, records=converted.written)
     if not converted.written:
         invocation.console.warn("nothing was wanted: the recording is empty")
 
 
-def _require_marks(reader: RecordReader) -> None:
+def require_marks(reader: RecordReader) -> None:
     """NotFound when there is nothing because a place that was named is not there. It leaves
     nothing behind, where a part that is empty because nothing fits is one."""
     from megabot_cli.storage.choosing import NO_MARK

@@ -93,9 +93,13 @@ def write_part(
 
 
 def _chosen(source: SourceReader, wanted: Selection) -> str:
-    """The words that chose; not those that name what looks like a secret."""
     before = source.header.labels.get(CHOSEN) if source.header is not None else None
-    label = chosen_label(wanted, before, started_at_s(source))
+    return label_of(wanted, before, started_at_s(source))
+
+
+def label_of(wanted: Selection, before: str | None, started_at_s: float) -> str:
+    """The words that chose; not those that name what looks like a secret."""
+    label = chosen_label(wanted, before, started_at_s)
     is_clean = Redactor(os.urandom(32)).clean(label) == label
     return label if is_clean else narrowed_label(before)
 

@@ -297,5 +297,5 @@ def test_every_command_with_around_takes_it_alone() -> None:
         for option in each.options
         if "--around" in option.names
     }
-    assert len(of_around) == 8
+    assert len(of_around) == 9
     assert set(of_around.values()) == {True}

@@ -58,11 +58,11 @@ def cut(source: Path, made: Path, **wanted: Any) -> Verification:
     return verify(made)
 
 
-def merged(made: Path, *sources: Path) -> list[Record]:
+def merged(made: Path, *sources: Path, **wanted: Any) -> list[Record]:
     with ExitStack() as stack:
         readers = [stack.enter_context(open_any(source)) for source in sources]
         file = stack.enter_context(made.open("wb"))
-        merge(readers, [path.name for path in sources], file.write)
+        merge(readers, [path.name for path in sources], file.write, wanted=Selection(**wanted))
     assert verify(made).clean, verify(made).problems
     with open_recording(made) as found:
         return list(found)
@@ -314,6 +314,95 @@ def test_the_end_of_a_segment_is_no_hole(tmp_path: Path) -> None:
     found = merged(tmp_path / "made", SEALED)
     assert len(found) == 35
     assert not any(record.lost for record in found)
+
+
+_places = st.none() | st.one_of(
+    st.builds(Place, st.just("offset"), st.integers(0, 60)),
+    st.builds(Place, st.just("mark"), st.just(0), st.sampled_from(["m3", "m7", "none"])),
+    st.builds(Place, st.just("wall"), st.integers(0, 60).map(lambda t: 1_795_407_129_000_000 + t)),
+)
+
+
+@settings(thorough, max_examples=150)
+@given(
+    sources=st.lists(
+        st.lists(st.tuples(st.integers(0, 50), st.sampled_from("abm")), max_size=8),
+        min_size=1,
+        max_size=3,
+    ),
+    wanted=st.fixed_dictionaries(
+        {
+            "types": st.sampled_from([(), ("a",)]),
+            "begin": _places,
+            "until": _places,
+            "limit": st.none() | st.integers(1, 4),
+            "around": st.sampled_from([0, 0, 1, 2]),
+        }
+    ),
+)
+def test_what_is_chosen_in_merging_is_what_is_cut_of_all_that_was_merged(
+    tmp_path_factory: pytest.TempPathFactory,
+    sources: list[list[tuple[int, str]]],
+    wanted: dict[str, Any],
+) -> None:
+    folder = tmp_path_factory.mktemp("merge")
+    paths = []
+    for number, facts in enumerate(sources):
+        found = []
+        for n, (t, what) in enumerate(sorted(facts), 1):
+            record = Record(n=n, t=t, kind="message", type=what, data=f"{number}:{n}")
+            if what == "m":
+                record = Record(n=n, t=t, kind="mark", note=f"m{n}")
+            found.append(record)
+        paths.append(recorded(folder / str(number), found))
+    chosen = merged(folder / "chosen", *paths, **wanted)
+    assert [each.n for each in chosen] == list(range(1, len(chosen) + 1)), "there are no holes"
+    merged(folder / "all", *paths)
+    cut(folder / "all", folder / "part", **wanted)
+
+    def facts_of(records: list[Record]) -> list[tuple[object, ...]]:
+        return [(each.t, each.kind, each.data, each.note) for each in records]
+
+    assert facts_of(chosen) == facts_of(read(folder / "part"))
+
+
+def test_what_may_have_been_wanted_is_told_lost_in_merging_too(tmp_path: Path) -> None:
+    records = [*marks(2), *marks(2, first=7), *marks(2, first=20)]
+    records[0].type = records[4].type = "a"
+    source = recorded(tmp_path / "a", records)
+
+    def told(**wanted: Any) -> list[tuple[str, int | None]]:
+        found = merged(tmp_path / "made", source, **wanted)
+        return [(record.kind, record.lost) for record in found]
+
+    assert told(types=("a",)) == [("mark", None), ("gap", 4), ("gap", 11), ("mark", None)]
+    assert told(types=("a",), limit=1) == [("mark", None)]
+    assert told(begin=Place("offset", 80)) == [
+        *(("mark", None), ("gap", 11), ("mark", None), ("mark", None)),
+    ]
+    assert told(types=("a",), around=1) == [
+        *(("mark", None), ("mark", None), ("gap", 4)),
+        *(("mark", None), ("gap", 11), ("mark", None), ("mark", None)),
+    ]
+    source.write_bytes(segment_bytes(records)[:-5])
+    assert told(types=("a",)) == [
+        *(("mark", None), ("gap", 4), ("gap", 11), ("mark", None), ("gap", 1)),
+    ]
+
+
+def test_a_merged_part_tells_by_which_words_it_was_chosen(tmp_path: Path) -> None:
+    wanted = {"types": ("chat_*",), "direction": "to_client"}
+    part = Selection(limit=20)
+    with open_any(SEALED) as reader, (tmp_path / "a").open("wb") as file:
+        write_part(reader, with_losses(reader, part), file.write, "cut", part)
+    merged(tmp_path / "made", tmp_path / "a", SEALED, **wanted)
+    labels = header_of(tmp_path / "made")["labels"]
+    assert labels["chosen"] == "… | --type 'chat_*' --direction to_client"
+    assert "holes" not in labels, "the numbers are new ones"
+    merged(tmp_path / "made", SEALED, SEALED, **wanted)
+    assert header_of(tmp_path / "made")["labels"]["chosen"].startswith("--type")
+    merged(tmp_path / "made", SEALED, SEALED)
+    assert "chosen" not in header_of(tmp_path / "made")["labels"]
 
 
 def test_merging_what_does_not_say_when_it_began_is_refused(tmp_path: Path) -> None:
