@@ -17,6 +17,7 @@ from megabot_cli.recording.record import Record
 from megabot_cli.storage.compressing import compress
 from megabot_cli.storage.index_finding import refresh_index
 from tests.benchmarks.message_path import pin
+from tests.benchmarks.peak import Measured
 
 _WORDS = ("the quick brown fox", "jumps over", "a lazy dog", "while nobody looks", "at all of them")
 _TYPES = (
@@ -145,10 +146,9 @@ def _record(chance: random.Random, n: int, t: int, kind: str, session: str) -> R
 def _timed(command: list[str]) -> tuple[float, float]:
     """Seconds from start to exit, and MiB of memory at most."""
     started_at = time.perf_counter()
-    done = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, _, usage = os.wait4(done.pid, 0)
-    done.returncode = 0
-    return time.perf_counter() - started_at, usage.ru_maxrss / 1024
+    running = Measured(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    peak_mib = running.peak_mib()
+    return time.perf_counter() - started_at, peak_mib
 
 
 def _first_record(path: Path, n: int) -> float:

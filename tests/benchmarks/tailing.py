@@ -9,24 +9,22 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+from tests.benchmarks.peak import Measured
 from tests.benchmarks.replaying import write
 
 _OURS = (sys.executable, "-m", "megabot_cli", "tail")
 
 
-def _to_a_pipe(path: Path, *more: str) -> tuple[float, int]:
-    """Seconds until all was read, and the most memory it took, in KiB."""
+def _to_a_pipe(path: Path, *more: str) -> tuple[float, float]:
+    """Seconds until all was read, and the most memory it took, in MiB."""
     began = time.perf_counter()
-    with subprocess.Popen([*_OURS, str(path), *more], stdout=subprocess.PIPE) as running:
-        assert running.stdout is not None
-        while running.stdout.read(1 << 20):
-            continue
-        _, _, used = os.wait4(running.pid, 0)
-        running.returncode = 0
-    return time.perf_counter() - began, used.ru_maxrss
+    running = Measured([*_OURS, str(path), *more], stdout=subprocess.PIPE)
+    while running.stdout.read(1 << 20):
+        continue
+    peak_mib = running.peak_mib()
+    return time.perf_counter() - began, peak_mib
 
 
 def _to_a_terminal(path: Path) -> float:
@@ -61,14 +59,12 @@ def report(messages: int = 500_000) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, half, one = (Path(folder) / name for name in ("all.jsonl", "half.jsonl", "one.jsonl"))
         for file, pairs in ((path, messages // 2), (half, messages // 4), (one, 1)):
-            # Elsewhere: what this process had, those that it starts are said to have had.
-            with ProcessPoolExecutor(1) as elsewhere:
-                elsewhere.submit(write, file, pairs, 1000, 4).result()
+            write(file, pairs, 1000, 4)
         start_s, _ = min(_to_a_pipe(one) for _ in range(3))
         print(f"\n{'tail: lines a second':30}{'1/s':>10}{'MiB':>8}")
         for name, more in (("to a pipe", ()), ("to a pipe, --json", ("--json",))):
             took, most = min(_to_a_pipe(path, *more) for _ in range(3))
-            print(f"{name:30}{messages / (took - start_s):10.0f}{most / 1024:8.0f}")
+            print(f"{name:30}{messages / (took - start_s):10.0f}{most:8.0f}")
         took = min(_to_a_terminal(path) for _ in range(3))
         print(f"{'to a terminal of 120 columns':30}{messages / (took - start_s):10.0f}")
         _, less = _to_a_pipe(half)
