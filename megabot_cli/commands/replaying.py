@@ -90,7 +90,6 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
     from megabot_cli.commands.upstream import open_http, token_source, with_login_hint
     from megabot_cli.replay.player import Replay
 
-    gc.freeze()  # a large conversation looked through for garbage makes messages late
     replay: Replay | None = None
     try:
         async with open_http(invocation) as http:
@@ -102,6 +101,7 @@ async def play(invocation: Invocation, stage: Stage, conversation: Conversation)
             replay = Replay(
                 conversation, stage.options, new_client, with_cases=stage.junit is not None
             )
+            gc.freeze()  # a large conversation looked through for garbage makes messages late
             async with _watched(invocation, stage, replay), _steered(invocation, stage, replay):
                 played = await replay.play(stage.rounds)
     except asyncio.CancelledError:

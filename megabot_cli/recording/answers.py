@@ -59,7 +59,6 @@ class Part(msgspec.Struct, eq=False, gc=False):
     stream: Stream | StreamAside | None = None
     id: str | None = None  # of a whole message; `named` knows it in any case
     _aside: Aside | None = None  # who has id and payload by the number that stands for that
-    _hash: int | None = None  # of the payload that is aside, as it was written
 
     @property
     def payload(self) -> Any:
@@ -83,11 +82,6 @@ class Part(msgspec.Struct, eq=False, gc=False):
             return bytes(self._got(self._aside)[1])
         return bytes(self.raw) if self.raw is not None else None
 
-    def says(self, raw: msgspec.Raw) -> bool:
-        """Whether its payload was written just like that. Of one that is aside a hash tells, of 64
-        bits with a key that each process draws: else the file would have to be asked."""
-        return self.raw == raw if self._hash is None else self._hash == hash(bytes(raw))
-
     def put_aside(self, aside: Aside) -> None:
         """Keep there what it says, if it is whole and that is possible."""
         if self.stream is not None:
@@ -100,7 +94,6 @@ class Part(msgspec.Struct, eq=False, gc=False):
             return
         number = aside.put(text)
         if number is not None:
-            self._hash = None if self.raw is None else hash(bytes(self.raw))
             self._payload, self._aside = number, aside
             self.raw = self.id = None
 
@@ -108,7 +101,7 @@ class Part(msgspec.Struct, eq=False, gc=False):
         return _aside_decoder.decode(aside.get(self._payload))
 
     def forget_words(self) -> None:
-        self._payload = self.raw = self._aside = self._hash = None
+        self._payload = self.raw = self._aside = None
         if self.is_whole:
             self.stream = None
 

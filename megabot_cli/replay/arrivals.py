@@ -6,7 +6,8 @@ kept: no object is made of it, and nothing compared again, until somebody asks f
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from megabot_cli.protocol import flat
@@ -14,22 +15,46 @@ from megabot_cli.protocol.envelope import UNREADABLE
 from megabot_cli.protocol.greeting import GREETING
 from megabot_cli.recording.answers import UNASKED, Answer, Reply, decode_reply
 from megabot_cli.recording.correlator import Correlator, may_name
+from megabot_cli.replay.recorded_message import RecordedMessage
 
 # What is more than one step of an answer, or nobody's, or says that no more will come.
 _NOT_SIMPLE: Final = UNASKED | flat.ANSWERED_BY | {None, "batch", "chat_stream", GREETING}
+
+
+class PlainAnswers:
+    """The recorded answers that are one whole message each, which most are, and are compared: by
+    the message's place their types, and hashes of their payloads as they were written. None: it
+    is another.
+
+    Of many answers each is far from the processor, and aside perhaps; what every reply is looked at
+    for lies close together here. A hash has 64 bits, with a key that each process draws.
+    """
+
+    def __init__(self, messages: Iterable[RecordedMessage], recorded: Mapping[int, Answer]) -> None:
+        count = max(recorded, default=-1) + 1
+        self.types: list[str | None] = [None] * count
+        self.hashes = array("q", bytes(8 * count))
+        for message in messages:
+            place = message.place
+            if not message.compared or len(parts := recorded[place].parts) != 1:
+                continue
+            part = parts[0]
+            if part.type not in _NOT_SIMPLE and (letters := part.letters()) is not None:
+                self.types[place], self.hashes[place] = part.type, hash(letters)
 
 
 class Arrivals(dict[int, Answer]):
     """The answers of a replay by their message's place; of every message that was sent, one is
     there when it is asked for.
 
-    `recorded` are those that came then. `as_recorded` says of which came the same, and when:
-    seconds on the caller's clock.
+    `recorded` are those that came then, `plain` the same in short. `as_recorded` says of which
+    came the same, and when: seconds on the caller's clock.
     """
 
-    def __init__(self, recorded: Mapping[int, Answer]) -> None:
+    def __init__(self, recorded: Mapping[int, Answer], plain: PlainAnswers) -> None:
         super().__init__()
         self.recorded = recorded
+        self.plain = plain
         self.as_recorded: dict[int, float] = {}
 
     def __missing__(self, place: int) -> Answer:
@@ -67,7 +92,9 @@ class Rejoining(Correlator):
         the ids of replies that came before, and grows.
         """
         arrivals, by_id, waiting = self._arrivals, self._by_id, self._waiting
-        recorded, as_recorded, shared = arrivals.recorded, arrivals.as_recorded, self._shared
+        types, hashes = arrivals.plain.types, arrivals.plain.hashes
+        as_recorded, shared, known = arrivals.as_recorded, self._shared, len(types)
+        has_streamed = self._has_streamed()
         places: list[int] = []
         for text in texts:
             try:
@@ -80,17 +107,15 @@ class Rejoining(Correlator):
                 place = by_id.get(named)
                 if place is None or named in shared:
                     return places, (text, reply)
-            elif not waiting or self._by_key or self._has_streamed():
+            elif not waiting or self._by_key or has_streamed:
                 return places, (text, reply)
             else:
                 place = waiting[0]
-            then = recorded.get(place)
             if (
-                then is None
-                or len(then.parts) != 1
-                or (part := then.parts[0]).type != kind
-                or (part.raw != reply.payload and not part.says(reply.payload))
-                or kind in _NOT_SIMPLE
+                kind is None
+                or not 0 <= place < known
+                or types[place] != kind
+                or hashes[place] != hash(bytes(reply.payload))
                 or (name := reply.id) is None
                 or name in seen
                 or place in arrivals
@@ -101,6 +126,7 @@ class Rejoining(Correlator):
             if named is None:
                 waiting.popleft()
                 self._served = place
+                has_streamed = False
             seen.add(name)
             as_recorded[place] = at
             places.append(place)

@@ -29,13 +29,14 @@ class Judgement(msgspec.Struct):
 
 def judge(
     messages: Sequence[RecordedMessage],
+    sent_at: Mapping[int, float],
     replayed: Arrivals,
     comparer: Comparer,
     expect: Expectation,
     *,
     with_cases: bool = True,
 ) -> Judgement:
-    """Compare the answer of every message, which has been sent, with the recorded one.
+    """Compare the answer of every message with the recorded one; `sent_at` has their places.
 
     A message that went out with a pseudonym for its secret said something else than when it
     was recorded: its answer need not be the same word for word.
@@ -45,7 +46,8 @@ def judge(
     failing: list[Difference] = []
     allowed: list[Difference] = []
     if not with_cases:  # nobody wants to know of each that is the same
-        rest = [m for m in messages if m.place not in as_recorded or not m.compared]
+        others = sent_at.keys() - as_recorded.keys()
+        rest = [message for message in messages if message.place in others] if others else []
         same, messages = len(messages) - len(rest), rest
     for message in messages:
         place = message.place
@@ -108,11 +110,15 @@ def times(answers: Arrivals, sent_at: Mapping[int, float]) -> dict[str, list[flo
     Both are in seconds on one clock.
     """
     as_recorded = answers.as_recorded
-    at_once = [
-        (came - at) * 1000
-        for place, at in sent_at.items()
-        if (came := as_recorded.get(place)) is not None
-    ]
+    if list(as_recorded) == list(sent_at):  # each after the other: none need be looked up
+        pairs = zip(as_recorded.values(), sent_at.values(), strict=True)
+        at_once = [(came - at) * 1000 for came, at in pairs]
+    else:
+        at_once = [
+            (came - at) * 1000
+            for place, at in sent_at.items()
+            if (came := as_recorded.get(place)) is not None
+        ]
     first, total = at_once, at_once[:]
     if len(at_once) < len(sent_at):
         for place, at in sent_at.items():

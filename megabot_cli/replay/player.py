@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from megabot_cli.replay.conversation import Conversation, read_conversation
-from megabot_cli.replay.judging import RecordedTimes
 from megabot_cli.replay.lane import NewClient
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Played, Progress, Totals, cause_of
 from megabot_cli.replay.playing import Run
 from megabot_cli.replay.recorded_message import RecordedMark
 from megabot_cli.replay.report import ReplayReport
+from megabot_cli.replay.script import Script
 from megabot_cli.replay.transport import Transport
 from megabot_cli.storage.record_reader import RecordReader
 
@@ -50,6 +50,7 @@ class Replay:
         with_cases: bool = True,
     ) -> None:
         self._conversation = conversation
+        self._script = Script(conversation, options)
         self._options = options
         self._new_client = new_client
         self.on_mark = on_mark
@@ -64,13 +65,12 @@ class Replay:
     async def play(self, rounds: int = 1) -> Played:
         """Play it `rounds` times, each with sessions and ids of its own; 0: until stopped."""
         conversation = self._conversation
-        recorded = RecordedTimes(conversation.to_send(), conversation.answers)
         while not self.transport.stopped and (not rounds or self.rounds_begun < rounds):
             run = Run(
                 conversation,
                 self._options,
+                self._script,
                 self.transport,
-                recorded,
                 self.on_mark,
                 with_cases=self._with_cases,
             )

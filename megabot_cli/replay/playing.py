@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from functools import partial
@@ -19,18 +19,19 @@ from megabot_cli.recording.redaction import Redactor
 from megabot_cli.replay.arrivals import Arrivals
 from megabot_cli.replay.compare import Comparer
 from megabot_cli.replay.conversation import Conversation
-from megabot_cli.replay.judging import RecordedTimes, judge, times
+from megabot_cli.replay.judging import judge, times
 from megabot_cli.replay.lane import Lane, NewClient, Visit
 from megabot_cli.replay.lateness import Lateness
 from megabot_cli.replay.leaving import Leaving
 from megabot_cli.replay.lifetimes import Course
+from megabot_cli.replay.marks import Marks
 from megabot_cli.replay.naming import Names
 from megabot_cli.replay.options import ReplayOptions
 from megabot_cli.replay.outcome import Progress, Round
-from megabot_cli.replay.plan import offsets_s
 from megabot_cli.replay.recorded_message import RecordedMark, RecordedMessage
 from megabot_cli.replay.renewal import Renewal
 from megabot_cli.replay.report import ReplayReport
+from megabot_cli.replay.script import Script
 from megabot_cli.replay.transport import Transport
 
 # Where nothing was recorded in answer, something that comes would come at once.
@@ -52,8 +53,8 @@ class Run:
         self,
         conversation: Conversation,
         options: ReplayOptions,
+        script: Script,
         transport: Transport,
-        recorded: RecordedTimes,
         on_mark: Callable[[RecordedMark], None] | None,
         *,
         with_cases: bool = True,
@@ -62,30 +63,22 @@ class Run:
         self._conversation = conversation
         self._options = options
         self._transport = transport
-        self._recorded = recorded
-        self._on_mark = on_mark
-        self._marks = deque(conversation.marks)
+        self._script = script
+        self._marks = Marks(conversation.marks, on_mark)
         self._names = Names(apart=conversation.ids_clash)
         self._renewal = Renewal(
             self._names,
             conversation.answers,
+            script.plain,
             keep_ids=options.keep_ids,
             all_alone=conversation.all_alone,
         )
-        self._arrivals = Arrivals(conversation.answers)
+        self._arrivals = Arrivals(conversation.answers, script.plain)
         self._lanes: dict[str, Lane] = {}
-        self._messages = conversation.to_send()
+        self._messages = script.messages
         self._visits: dict[tuple[str, str], Visit] = {}
         self._clock_runs = asyncio.Event()
-        self._is_timed = options.pace != "fast"
-        offsets = offsets_s([m.t for m in self._messages], options) if self._is_timed else []
-        places = [message.place for message in self._messages]
-        self._offsets = dict(zip(places, offsets, strict=self._is_timed))
-        # Asked before time counts: of 600 000 messages it takes a tenth of a second.
-        self._may_bring_extras = any(not conversation.answers[place].parts for place in places)
-        self._by_client: defaultdict[tuple[str, str], list[RecordedMessage]] = defaultdict(list)
-        for message in self._messages:
-            self._by_client[message.lane, message.client].append(message)
+        self._offsets = script.offsets
         self._context_sent = 0
         self._sent_at: dict[int, float] = {}
         self._lateness = Lateness()
@@ -95,7 +88,6 @@ class Run:
         self._started_at = time.monotonic()
         self._ended_at: float | None = None
         self._cut_short = True  # until it has come to its end
-        self._last_offset = max(offsets, default=0.0)
 
     async def connect(self, new_client: NewClient, cleanup: AsyncExitStack) -> None:
         """Open the clients that are there from the start; the fellows of a lane join the session
@@ -110,7 +102,7 @@ class Run:
             )
             for client in clients:
                 self._visits[name, client] = Visit(lane, client)
-        for message in self._messages if self._is_timed else ():
+        for message in self._messages if self._script.is_timed else ():
             self._visits[message.lane, message.client].places.add(message.place)
         for client, lane_name in self._conversation.silent.items():
             self._visits[lane_name, client].has_spoken.set()
@@ -162,12 +154,12 @@ class Run:
             self._transport.start()
             self._clock_runs.set()
             async with asyncio.TaskGroup() as senders:
-                for key, messages in self._by_client.items():
+                for key, messages in self._script.by_client.items():
                     senders.create_task(
                         self._speak(self._visits[key], messages), name="replay: send"
                     )
             if not self._transport.stopped:
-                self._pass_marks(None)
+                self._marks.pass_before(None)
             await self._settle()
             for task in visits:
                 task.cancel()
@@ -242,7 +234,7 @@ class Run:
             due = await self._turn_of(lane, message, before)
             if self._transport.stopped:
                 return
-            self._pass_marks(message.n)
+            self._marks.pass_before(message.n)
             await self._send(lane, message)
             if due is not None:
                 self._late_s = self._lateness.note(due, time.monotonic())
@@ -267,26 +259,13 @@ class Run:
             pack = messages[at : at + (1 if self._transport.paused else min(at_once, room))]
             if has_calls:
                 pack = pack[:1] + list(takewhile(lambda message: message.call is None, pack[1:]))
-            if self._marks:
-                self._pass_marks(pack[0].n)
-                pack = self._before_a_mark(pack)
+            self._marks.pass_before(pack[0].n)
+            pack = self._marks.none_between(pack)
             at += len(pack)
             leaving = Leaving(self._sent_at, [message.place for message in pack])
             with leaving.or_not():
                 await client.send_pack(self._renewal.of_all(lane, pack), leaving)
             await asyncio.sleep(0)  # what has come meanwhile is heard
-
-    def _before_a_mark(self, pack: list[RecordedMessage]) -> list[RecordedMessage]:
-        """Those that go before anybody is told of the next mark: one at least."""
-        upto = self._marks[0].n if self._marks else inf
-        return pack[:1] + [message for message in pack[1:] if message.n < upto]
-
-    def _pass_marks(self, n: int | None) -> None:
-        """Tell the marks that stand before record `n`, all that are left without one."""
-        while self._marks and (n is None or self._marks[0].n < n):
-            mark = self._marks.popleft()
-            if self._on_mark is not None:
-                self._on_mark(mark)
 
     async def _turn_of(
         self, lane: Lane, message: RecordedMessage, before: RecordedMessage | None
@@ -373,13 +352,16 @@ class Run:
         while any(lane.outstanding for lane in self._lanes.values()):
             if self._transport.stopped or not await self._something_comes():
                 return
-        if self._may_bring_extras:
+        if self._script.some_unanswered:
             await asyncio.sleep(_FOR_EXTRAS_S)
 
     def progress(self) -> Progress:
         left_s = None
         if self._options.pace in ("original", "fixed"):
-            left_s = max(0.0, self._last_offset - self._transport.position) / self._transport.speed
+            left_s = (
+                max(0.0, self._script.last_offset - self._transport.position)
+                / self._transport.speed
+            )
         lanes = self._lanes.values()
         return Progress(
             sent=len(self._sent_at),
@@ -413,7 +395,7 @@ class Run:
         comparer = Comparer(redactor, self._options.ignored)
         expect = self._options.expect
         arrivals = self._arrivals
-        judgement = judge(sent, arrivals, comparer, expect, with_cases=self._with_cases)
+        judgement = judge(sent, sent_at, arrivals, comparer, expect, with_cases=self._with_cases)
         ended_at = self._ended_at if self._ended_at is not None else time.monotonic()
         verdicts = {verdict.value: count for verdict, count in judgement.counts.items()}
         report = ReplayReport(
@@ -444,7 +426,7 @@ class Run:
             report,
             judgement.cases,
             {**times(arrivals, sent_at), "lateness_ms": self._lateness.values_ms()},
-            self._recorded.of(sent),
+            self._script.times.of(sent),
             self._lateness.late(),
             lambda: {place: arrivals[place] for place in sent_at},
         )

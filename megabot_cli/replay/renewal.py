@@ -9,6 +9,7 @@ from megabot_cli.client.ids import new_ids
 from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.rewriting import Template, filled_all, rewrite
+from megabot_cli.replay.arrivals import PlainAnswers
 from megabot_cli.replay.lane import Lane
 from megabot_cli.replay.naming import Names
 from megabot_cli.replay.recorded_message import ALWAYS_ANSWERED, RecordedMessage
@@ -17,14 +18,21 @@ from megabot_cli.replay.recorded_message import ALWAYS_ANSWERED, RecordedMessage
 class Renewal:
     """Makes messages new: with ids of this replay, unless `keep_ids`, and the time of now.
 
-    `recorded` are the answers that came then, by place. Where messages are `all_alone`, none names
-    another: then nobody need know which id stands for which.
+    `recorded` are the answers that came then, by place, `plain` most of them in short. Where
+    messages are `all_alone`, none names another: then nobody need know which id stands for which.
     """
 
     def __init__(
-        self, names: Names, recorded: Mapping[int, Answer], *, keep_ids: bool, all_alone: bool
+        self,
+        names: Names,
+        recorded: Mapping[int, Answer],
+        plain: PlainAnswers,
+        *,
+        keep_ids: bool,
+        all_alone: bool,
     ) -> None:
         self._names = names
+        self._plain = plain
         self._all_alone = all_alone
         self._recorded = recorded
         self._keep_ids = keep_ids
@@ -53,12 +61,11 @@ class Renewal:
         made = new_ids("msg", len(filled))
         if len(filled) < len(pack) or not (self._all_alone or self._learnt(pack, filled, made)):
             return [self.of(lane, message) for message in pack]
-        then = self._recorded
+        answered_by = self._plain.types
         awaited = [
             message.place
             for message in pack
-            if (message.compared and (came := then.get(message.place)) is not None and came.parts)
-            or self._is_awaited(message)
+            if answered_by[message.place] is not None or self._is_awaited(message)
         ]
         lane.sending_plainly(pack[0].client, [message.place for message in pack], made, awaited)
         return filled_all(filled, made, time.time())

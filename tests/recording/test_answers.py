@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import json
 
-import msgspec
 import pytest
 
-from megabot_cli.recording.answers import Answer, Part, decode_reply
+from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.correlator import Correlator
 from megabot_cli.storage.kept_texts import KeptTexts
 from tests.replay.texts import answer, chunk, message, refusal, say
@@ -321,21 +320,6 @@ def test_what_is_put_aside_says_what_it_said() -> None:
         assert not part.stream.lacks_its_beginning
     with pytest.raises(IndexError):
         kept.get(2)
-
-
-def test_whether_it_says_the_same_what_is_aside_tells_without_its_file() -> None:
-    """Of many answers it is asked for each: to read and decode them takes as long as all else."""
-    reply = decode_reply(message("notification", {"title": "hm"}, message_id="n1"))
-    part, kept = Part(reply.type, None, reply.payload), KeptTexts(0, at_once_bytes=1)
-    part.put_aside(kept)
-    kept.close()  # so that whoever asks it hears of it
-    with pytest.raises(ValueError, match="closed"):
-        part.letters()
-    other = decode_reply(message("notification", {"title": "oh"}, message_id="n1"))
-    assert part.says(msgspec.Raw(bytes(reply.payload)))
-    assert not part.says(other.payload)
-    part.forget_words()
-    assert not part.says(reply.payload)
 
 
 def test_a_payload_that_was_read_before_is_put_aside_too() -> None:

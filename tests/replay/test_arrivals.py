@@ -16,12 +16,12 @@ from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.correlator import Correlator
 from megabot_cli.recording.rewriting import IdMap
-from megabot_cli.replay.arrivals import Arrivals
+from megabot_cli.replay.arrivals import Arrivals, PlainAnswers
 from megabot_cli.replay.judging import times
 from megabot_cli.replay.lane import Lane
 from megabot_cli.storage.kept_texts import KeptTexts
 from tests.recording.arbitrary import thorough
-from tests.replay.texts import answer, chunk, message, refusal, say
+from tests.replay.texts import answer, chunk, message, questions, refusal, say
 
 _QUESTIONS = 3
 
@@ -102,17 +102,18 @@ def asked(correlator: Correlator, heard: list[str]) -> dict[int, Answer]:
     return correlator.answers
 
 
-def lane_of(recorded: dict[int, Answer]) -> tuple[Arrivals, Lane]:
+def lane_of(recorded: dict[int, Answer], *, aside: bool = False) -> tuple[Arrivals, Lane]:
     """A lane on which all questions have been sent, plainly."""
-    arrivals = Arrivals(recorded)
+    if aside:
+        put_aside(recorded, KeptTexts(0))
+    arrivals = Arrivals(recorded, PlainAnswers(questions(_QUESTIONS), recorded))
     lane = Lane(arrivals, IdMap(lambda _: "fresh"))
     places = range(_QUESTIONS)
     lane.sending_plainly("c1", places, [f"new{place}" for place in places], places)
     return arrivals, lane
 
 
-def put_aside(recorded: Mapping[int, Answer]) -> None:
-    kept = KeptTexts(0)
+def put_aside(recorded: Mapping[int, Answer], kept: KeptTexts) -> None:
     for recorded_answer in recorded.values():
         for part in recorded_answer.parts:
             part.put_aside(kept)
@@ -159,9 +160,7 @@ def test_messages_that_come_together_are_heard_as_one_by_one(
     aside: bool,
 ) -> None:
     recorded, heard = talk
-    quick, quick_lane = lane_of(asked(Correlator(), recorded))
-    if aside:
-        put_aside(quick.recorded)
+    quick, quick_lane = lane_of(asked(Correlator(), recorded), aside=aside)
     whole, whole_lane = lane_of(asked(Correlator(), recorded))
     rest, at = list(heard), 0.0
     for count in [*together, len(heard)]:
@@ -180,9 +179,7 @@ def test_an_answer_as_it_was_recorded_is_no_object_until_somebody_asks_for_it(
     for named in (True, False):
         then = [answer("yes", reply_to=f"old{n}" if named else None) for n in range(_QUESTIONS)]
         now = [answer("yes", reply_to=f"new{n}" if named else None) for n in range(_QUESTIONS)]
-        arrivals, lane = lane_of(asked(Correlator(), then))
-        if aside:
-            put_aside(arrivals.recorded)
+        arrivals, lane = lane_of(asked(Correlator(), then), aside=aside)
         lane.heard_texts("c1", [text.encode() for text in now], 2.0)
         assert arrivals.as_recorded == dict.fromkeys(range(_QUESTIONS), 2.0)
         assert not arrivals
@@ -192,3 +189,14 @@ def test_an_answer_as_it_was_recorded_is_no_object_until_somebody_asks_for_it(
         lane.heard_texts("c1", [answer("and more", reply_to="new2").encode()], 3.0)
         assert (len(arrivals[2].parts), arrivals[2].first_at, arrivals[2].last_at) == (2, 2.0, 3.0)
         assert len(arrivals.recorded[2].parts) == 1
+
+
+def test_whether_a_reply_is_what_was_recorded_is_told_without_the_file_that_keeps_it() -> None:
+    recorded = asked(Correlator(), [answer("yes", reply_to=f"old{n}") for n in range(_QUESTIONS)])
+    kept = KeptTexts(0, at_once_bytes=1)
+    put_aside(recorded, kept)
+    arrivals, lane = lane_of(recorded)
+    kept.close()
+    for number, words in enumerate(("yes", "yes", "yet")):
+        lane.heard_texts("c1", [answer(words, reply_to=f"new{number}").encode()], 2.0)
+    assert arrivals.as_recorded == {0: 2.0, 1: 2.0}

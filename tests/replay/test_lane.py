@@ -7,9 +7,9 @@ from megabot_cli.protocol.envelope import peek
 from megabot_cli.recording.answers import Answer
 from megabot_cli.recording.correlator import Correlator
 from megabot_cli.recording.rewriting import IdMap
-from megabot_cli.replay.arrivals import Arrivals
+from megabot_cli.replay.arrivals import Arrivals, PlainAnswers
 from megabot_cli.replay.lane import Lane
-from tests.replay.texts import answer, chunk, say
+from tests.replay.texts import answer, chunk, questions, say
 
 
 def asked_again(*texts: str) -> tuple[dict[int, Answer], Arrivals, Lane]:
@@ -18,7 +18,7 @@ def asked_again(*texts: str) -> tuple[dict[int, Answer], Arrivals, Lane]:
     correlator.sent(0, "m1", say("hello", "m1"))
     for at, text in enumerate(texts):
         correlator.came(text, float(at))
-    arrivals = Arrivals(correlator.answers)
+    arrivals = Arrivals(correlator.answers, PlainAnswers(questions(1), correlator.answers))
     lane = Lane(arrivals, IdMap(lambda _: "fresh"))
     lane.sending("c1", 0, "m1", say("hello", "m1"), awaited=True)
     return correlator.answers, arrivals, lane

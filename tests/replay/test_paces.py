@@ -18,10 +18,10 @@ from megabot_cli.recording.bounds import Place
 from megabot_cli.recording.record import Record
 from megabot_cli.recording.selection import Selection
 from megabot_cli.replay.conversation import read_conversation
-from megabot_cli.replay.judging import RecordedTimes
 from megabot_cli.replay.options import Pace, ReplayOptions
 from megabot_cli.replay.player import Replay
 from megabot_cli.replay.playing import Run
+from megabot_cli.replay.script import Script
 from megabot_cli.replay.transport import Transport
 from megabot_cli.replay.varying import read_ignored, write_ignored
 from megabot_cli.storage.recording_reader import open_recording
@@ -423,8 +423,7 @@ async def test_no_message_is_looked_at_again_in_the_end(tmp_path: Path) -> None:
     with open_recording(a_talk(tmp_path)) as reader:
         conversation = read_conversation(reader, options)
     recorded = conversation.answers = Counting(conversation.answers)
-    times = RecordedTimes(conversation.to_send(), recorded)
-    run = Run(conversation, options, Transport(), times, None)
+    run = Run(conversation, options, Script(conversation, options), Transport(), None)
     assert recorded.looked_at
     recorded.looked_at = 0
     await run._settle()

@@ -6,6 +6,8 @@ import json
 from itertools import count
 from typing import Any
 
+from megabot_cli.replay.recorded_message import RecordedMessage
+
 _numbers = count(1)
 
 
@@ -44,3 +46,13 @@ def answer(text: str, **more: str | None) -> str:
 
 def refusal(error: str, **more: str | None) -> str:
     return message("connection_error", {"error": error, "message": "no", "code": 400}, **more)
+
+
+def questions(number: int) -> list[RecordedMessage]:
+    """So many, of one client, sent a second after the recording began."""
+    return [
+        RecordedMessage(
+            place, place, 1_000_000, "c1", "lane", None, "chat_send", named=True, said="{}"
+        )
+        for place in range(number)
+    ]
