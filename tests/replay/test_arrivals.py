@@ -192,11 +192,12 @@ def test_an_answer_as_it_was_recorded_is_no_object_until_somebody_asks_for_it(
 
 
 def test_whether_a_reply_is_what_was_recorded_is_told_without_the_file_that_keeps_it() -> None:
-    recorded = asked(Correlator(), [answer("yes", reply_to=f"old{n}") for n in range(_QUESTIONS)])
+    yes = "yes" * 30_000  # more than is read at once
+    recorded = asked(Correlator(), [answer(yes, reply_to=f"old{n}") for n in range(_QUESTIONS)])
     kept = KeptTexts(0, at_once_bytes=1)
     put_aside(recorded, kept)
     arrivals, lane = lane_of(recorded)
     kept.close()
-    for number, words in enumerate(("yes", "yes", "yet")):
-        lane.heard_texts("c1", [answer(words, reply_to=f"new{number}").encode()], 2.0)
-    assert arrivals.as_recorded == {0: 2.0, 1: 2.0}
+    replies = [answer(yes, reply_to=f"new{n}").encode() for n in range(_QUESTIONS)]
+    lane.heard_texts("c1", replies, 2.0)
+    assert arrivals.as_recorded == dict.fromkeys(range(_QUESTIONS), 2.0)
