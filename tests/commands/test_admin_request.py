@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from megabot_cli.commands import admin_request
 from megabot_cli.commands.admin_request import ask_relay
 from megabot_cli.errors import CouldNotConnect
 from megabot_cli.storage.run_files import RunningRelay
@@ -49,12 +48,9 @@ def test_what_is_no_answer_is_no_traceback(answer: bytes, tmp_path: Path) -> Non
     assert "log says what is wrong" in (refused.value.hint or "")
 
 
-def test_of_a_deed_it_is_told_that_it_may_be_done_yet(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(admin_request, "REQUEST_LIMIT_S", 0.05)
+def test_of_a_deed_it_is_told_that_it_may_be_done_yet(tmp_path: Path) -> None:
     with relay_that_says(None, tmp_path) as relay:
         for wishes, is_deed in ((None, False), ({}, True)):
             with pytest.raises(CouldNotConnect, match="timed out") as refused:
-                ask_relay(relay, "drain", wishes)
+                ask_relay(relay, "drain", wishes, limit_s=0.05)
             assert ("may still do it" in (refused.value.hint or "")) is is_deed
