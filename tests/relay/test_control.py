@@ -91,6 +91,7 @@ async def test_the_slowest_replies_are_told_with_whose_they_are(
             await peer.message("chat_receive")
         told = (await ask(stage, relay, "status"))["slowest_replies"]
         (client,) = await ask(stage, relay, "clients")
+        await peer.socket.close()
         await relay.stop()
     assert [each["id"] for each in told] == ["slow", "middle", "quick"]
     assert 0.6 <= told[0]["took_s"] < 5

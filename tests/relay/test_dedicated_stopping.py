@@ -122,6 +122,7 @@ async def test_what_comes_as_gzip_is_looked_into_where_the_two_agreed_on_it(stag
         for each in (text("late"), batch("b", text("b1"), result("r1"))):
             await peer.socket.send_bytes(gzip.compress(each.encode()))
         assert await refused(peer, 2) == ["late", "b1"]
+        assert await peer.close_code() == 1012
         await draining
         (gone_up,) = chatty.got
         assert isinstance(gone_up, bytes)

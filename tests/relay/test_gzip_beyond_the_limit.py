@@ -63,6 +63,7 @@ async def test_up_it_is_answered_413_by_id_and_the_client_stays(
         await until(lambda: script.got)
         assert script.got == [small]
         assert relay.numbers.error_answers == {"message_too_large": 2}
+        await peer.socket.close()
         await relay.stop()
 
 

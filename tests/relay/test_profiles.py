@@ -207,8 +207,9 @@ async def test_a_profile_that_is_not_served_is_refused_with_those_that_are(
 
 
 async def test_one_upstream_that_is_away_leaves_the_other_served(
-    stage: Stage, gateway: Gateway
+    stage: Stage, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("megabot_cli.relay.session.GREETING_S", 0.1)
     relay = await stage.open_relay(gateway.url, also=[stage.served("away", NOWHERE)])
     peer, _ = await stage.greeted(relay.url)
     await answer(peer)

@@ -80,12 +80,13 @@ async def test_in_dedicated_mode_clients_are_bounded_in_all_and_before_the_upgra
         relay = await stage.open_relay(
             upstream.url, mode="dedicated", max_clients_per_session=1, max_clients=2
         )
-        for _ in range(2):
-            _, session = await stage.greeted(relay.url, "sess_9")
-            assert session == "sess_9"
+        peers = [await stage.greeted(relay.url, "sess_9") for _ in range(2)]
+        assert [session for _, session in peers] == ["sess_9"] * 2
         with pytest.raises(aiohttp.WSServerHandshakeError) as refused:
             await stage.connect(relay.url, "sess_9")
         assert refused.value.status == 503
+        for peer, _ in peers:
+            await peer.socket.close()
         await relay.stop()
 
 

@@ -34,7 +34,11 @@ async def test_what_a_client_batched_is_answered_to_it_alone(stage: Stage) -> No
         assert not relay.numbers.routes["broadcast"]
 
 
-async def test_a_batch_goes_up_as_it_came_where_answers_name_their_request(stage: Stage) -> None:
+async def test_a_batch_goes_up_as_it_came_where_answers_name_their_request(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("megabot_cli.relay.session.RESUMED_GRACE_S", 0.4)
+    monkeypatch.setattr("megabot_cli.relay.session.GRACE_CHECK_S", 0.05)
     texts: list[str | bytes] = []
 
     async def keep(connection: Connection) -> None:
