@@ -14,8 +14,12 @@ SCRIPT = """\
 printf %s unlock | {daemon} --foreground --unlock --components=secrets >daemon.log 2>&1 &
 daemon=$!
 trap 'kill $daemon' EXIT
-for _ in $(seq 200); do
-    grep -q CONTROL daemon.log && break
+serves() {{
+    dbus-send --session --print-reply --dest=org.freedesktop.DBus / \
+        org.freedesktop.DBus.NameHasOwner string:org.freedesktop.secrets | grep -q true
+}}
+for _ in $(seq 200); do  # not every version says on its output that it serves
+    serves || grep -q CONTROL daemon.log && break
     sleep 0.05
 done
 printf %s "$SECRET" | {megabot} login --username "$NAME" --password-stdin --storage keyring
