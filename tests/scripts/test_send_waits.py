@@ -23,6 +23,11 @@ def at_scenario(processes: Processes, folder: Path, text: str) -> Operator:
     return operator
 
 
+def typed_meanwhile(processes: Processes, operator: Operator, *arguments: str) -> Process:
+    """A command in a pipe, that waits while others do."""
+    return processes.megabot(*arguments, env=operator.environment())
+
+
 @pytest.fixture
 def slow(tmp_path: Path, processes: Processes) -> Operator:
     """Logged in at a gateway that takes its time."""
@@ -34,7 +39,10 @@ def slow(tmp_path: Path, processes: Processes) -> Operator:
     return operator
 
 
-def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> None:
+def test_a_person_is_told_what_is_waited_for_and_until_when(
+    slow: Operator, processes: Processes
+) -> None:
+    piped = typed_meanwhile(processes, slow, "send", "hi", "--timeout", "4s")
     with on_a_terminal(slow, "send", "hi", "--timeout", "5s") as child:
         child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
         shown, code = ended(child)
@@ -45,24 +53,26 @@ def test_a_person_is_told_what_is_waited_for_and_until_when(slow: Operator) -> N
         child.sendintr()
         assert ended(child)[1] == 130
     # In a pipe only the error is there.
-    done = slow.types("send", "hi", "--timeout", "4s")
-    assert done.returncode == 3
-    assert done.stderr.splitlines() == [
+    assert piped.wait() == 3
+    assert piped.error_lines == [
         "error: No whole answer came within 4 s",
         "hint: --timeout sets how long to wait.",
     ]
 
 
-def test_the_wait_for_a_type_or_a_condition_is_told_as_that(slow: Operator) -> None:
+def test_the_wait_for_a_type_or_a_condition_is_told_as_that(
+    slow: Operator, processes: Processes
+) -> None:
     more = ("send", "hi", "--timeout", "4s")
-    typed = slow.types(*more, "--wait", "type:chat_stram")
-    assert typed.returncode == 3
-    warning, error, _ = typed.stderr.splitlines()
+    typed = typed_meanwhile(processes, slow, *more, "--wait", "type:chat_stram")
+    held = typed_meanwhile(processes, slow, *more, "--until", "type == 'notification'")
+    assert typed.wait() == 3
+    warning, error, _ = typed.error_lines
     assert "--wait type:chat_stram is none" in warning
     assert "Did you mean 'chat_stream'?" in warning
     assert error == "error: No chat_stram came within 4 s"
-    held = slow.types(*more, "--until", "type == 'notification'")
-    assert "No message for which --until holds came within 4 s" in held.stderr
+    assert held.wait() == 3
+    assert "No message for which --until holds came within 4 s" in held.errors
 
 
 MUTE = """
@@ -78,20 +88,22 @@ def test_tool_tells_too_and_gives_way_to_how_far_it_has_come(
     stranger: Operator, processes: Processes, tmp_path: Path
 ) -> None:
     slow = at_scenario(processes, tmp_path, MUTE)
+    quick = Operator(stranger.home, start_gateway(processes, "--listen", "127.0.0.1:0"))
+    gateway = processes.running[-1]
+    quick.logs_in()
+    piped = typed_meanwhile(processes, slow, "tool", "time", "--timeout", "4s")
     with on_a_terminal(slow, "tool", "time", "--timeout", "5s") as child:
         child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
         shown, code = ended(child)
         assert code == 3
         assert "No whole answer came within 5 s" in shown
-    done = slow.types("tool", "time", "--timeout", "4s")
-    assert done.stderr.splitlines()[0] == "error: No whole answer came within 4 s"
-    quick = Operator(stranger.home, start_gateway(processes, "--listen", "127.0.0.1:0"))
-    quick.logs_in()
+    assert piped.wait() == 3
+    assert piped.error_lines[0] == "error: No whole answer came within 4 s"
     with on_a_terminal(quick, "tool", "sleep", "--param", "seconds=3") as child:
         child.expect("sleep  .*%")
         shown, code = ended(child)
         assert (code, "waiting for" in shown) == (0, False)
-    processes.running[-1].kill()
+    gateway.kill()
     with on_a_terminal(quick, "tool", "time", "--timeout", "2s") as child:
         shown, code = ended(child)
         assert code in (3, 7)
@@ -127,13 +139,14 @@ def test_through_a_relay_its_sessions_and_its_upstream_are_told(
         told = "the upstream is away: .*messages wait and are sent when it is back"
         child.expect(told.replace(" ", r"\s+"))  # it is broken between words
         child.expect(r"waiting until \d\d:\d\d:\d\d")
+        known = typed_meanwhile(processes, own, "send", "hi", "-s", session, "--timeout", "4s")
+        # A new session, which the relay has not got.
+        new = typed_meanwhile(processes, own, "send", "hi", "--timeout", "2s")
         assert ended(child)[1] == 3
-    done = own.types("send", "hi", "-s", session, "--timeout", "4s")
-    assert done.returncode == 3
-    assert done.stderr.startswith("error: No whole answer came within 4 s: the upstream is away:")
-    done = own.types("send", "hi", "--timeout", "2s")  # a new session, which the relay has not got
-    assert done.returncode == 3
-    told, hint = done.stderr.splitlines()
+    assert known.wait() == 3
+    assert known.errors.startswith("error: No whole answer came within 4 s: the upstream is away:")
+    assert new.wait() == 3
+    told, hint = new.error_lines
     assert "did not take the connection within 2 s: its upstream is away: " in told
     assert own.url.removeprefix("ws://").partition("/")[0] in told
     assert hint.startswith("hint: `megabot doctor`")
@@ -211,6 +224,8 @@ rules:
 
 def test_a_line_that_is_up_again_is_told(processes: Processes, tmp_path: Path) -> None:
     own = at_scenario(processes, tmp_path, GOES_ON)
-    done = own.types("send", "hi", "--timeout", "8s")
-    assert "connection lost (service restarts (1012)" in done.stderr
-    assert "dialling again\nconnected again; waiting for the rest\n" in done.stderr
+    sent = typed_meanwhile(processes, own, "send", "hi")
+    again = sent.error_lines.index(sent.wait_for_line("connected again; waiting for the rest"))
+    assert "connection lost (service restarts (1012)" in sent.errors
+    assert sent.error_lines[again] == "connected again; waiting for the rest"
+    assert sent.error_lines[again - 1].endswith("dialling again")
