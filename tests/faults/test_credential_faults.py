@@ -99,7 +99,7 @@ async def test_401_on_dial_is_one_renewal_for_all_links_and_no_client_is_lost(ri
 async def test_a_token_that_ends_while_links_are_up_is_renewed_before_and_nobody_notices(
     rig: Rig,
 ) -> None:
-    issuer = Issuer(lifetime_s=4.0)
+    issuer = Issuer(lifetime_s=2.5)
     network = await opened(rig, issuer)
     clients = [await rig.client() for _ in range(3)]
     await rig.metric_reaches(RENEWED, 2)
@@ -111,7 +111,7 @@ async def test_a_token_that_ends_while_links_are_up_is_renewed_before_and_nobody
 
 
 async def test_a_disk_that_is_full_when_a_token_is_renewed_costs_no_credential(rig: Rig) -> None:
-    issuer = Issuer(lifetime_s=4.0, refreshes_once=True)
+    issuer = Issuer(lifetime_s=2.5, refreshes_once=True)
     folder = rig.processes.home / "credentials"
     disk = rig.stack.enter_context(small_disk(folder, "size=64k,mode=700"))
     network = await opened(rig, issuer)
