@@ -10,6 +10,7 @@ import pytest
 
 from tests.scripts.conftest import PASSWORD, Operator
 from tests.support.file_keyring import BACKEND
+from tests.support.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 LOGIN = ("login", "--username", "ann", "--password-stdin")
@@ -55,9 +56,15 @@ def test_a_keyring_that_works_holds_the_credential_from_login_to_logout(
     ("way", "says"), [("hangs", "does not answer within 2 s"), ("forgets", "does not give back")]
 )
 def test_one_that_does_not_work_leaves_the_credential_to_a_file_soon(
-    stranger: Operator, way: str, says: str
+    stranger: Operator, processes: Processes, tmp_path: Path, way: str, says: str
 ) -> None:
     broken = keyring(stranger.home, way)
+    # Somebody else, meanwhile, who wants nothing but the keyring.
+    other = Operator(tmp_path / "other", stranger.url)
+    other.home.mkdir(mode=0o700)
+    wants = (*LOGIN, "--storage", "keyring")
+    env = other.environment(keyring(other.home, way))
+    demanded = processes.megabot(*wants, typed=PASSWORD, env=env)
     began = time.monotonic()
     done = stranger.types(*LOGIN, typed=PASSWORD, env=broken)
     assert time.monotonic() - began < 10
@@ -72,9 +79,8 @@ def test_one_that_does_not_work_leaves_the_credential_to_a_file_soon(
     done = stranger.types("doctor", "--json", env={**broken, advised[0]: advised[1]})
     found = {each["check"]: each for each in json.loads(done.stdout)["checks"]}
     assert found["keyring"]["verdict"] == "ok", found["keyring"]
-    done = stranger.types(*LOGIN, "--storage", "keyring", typed=PASSWORD, env=broken)
-    assert done.returncode == 12
-    assert says in done.stderr
+    assert demanded.wait() == 12
+    assert says in demanded.errors
 
 
 def test_a_keyring_that_went_away_is_what_doctor_names(stranger: Operator) -> None:

@@ -112,7 +112,7 @@ def found(
     greets_once=st.booleans(),
     block_bytes=st.sampled_from([100, 400, 2000]),
 )
-@settings(deadline=None, max_examples=400)
+@settings(deadline=None, max_examples=200)
 def test_any_selection_finds_the_same_with_and_without_an_index(
     tmp_path_factory: pytest.TempPathFactory,
     segments: list[list[_Run]],
