@@ -31,7 +31,7 @@ def test_send_through_a_relay_whose_upstream_is_down_says_so_and_can_be_tried_ag
     assert fault["retryable"]
     assert "Connection refused" in fault["message"]
 
-    processes.megabot("gateway", "--listen", address, *data).ready()
+    processes.megabot("gateway", "--listen", address, "--chunk-delay", "2ms", *data).ready()
     again = processes.run("send", "hello again", limit_s=60)
     assert again.wait() == 0
     assert "hello again" in again.output

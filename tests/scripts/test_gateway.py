@@ -42,7 +42,7 @@ def test_the_first_user_is_shown_once_and_can_log_in(
 def test_a_command_runs_against_it_and_its_exit_code_is_ours(stranger: Operator) -> None:
     command = f"{sys.executable} -m megabot_cli"
     done = stranger.shell(
-        f"megabot gateway --listen :0 -q -- bash -c '{command} send hi && exit 7'"
+        f"megabot gateway --listen :0 --chunk-delay 2ms -q -- bash -c '{command} send hi && exit 7'"
     )
     assert done.returncode == 7, done.stderr
     assert done.stdout.startswith("You said “hi”")
@@ -191,7 +191,7 @@ def test_users_and_keys_change_while_it_runs_and_outlive_a_kill(
     assert key.startswith("mbk_")
     first.signal(signal.SIGKILL)
     assert first.wait() == -signal.SIGKILL
-    second = processes.megabot("gateway", "--listen", ":0", *data)
+    second = processes.megabot("gateway", "--listen", ":0", "--chunk-delay", "2ms", *data)
     url = second.ready()["url"]
     login = ("login", "--username", "ann", "--password-stdin", "--no-store", "--url", url)
     assert stranger.types(*login, typed="pw").returncode == 0

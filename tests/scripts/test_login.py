@@ -117,7 +117,7 @@ def test_who_logs_in_elsewhere_than_the_file_says_hears_what_takes_him_there(
 def test_an_api_key_logs_in(stranger: Operator) -> None:
     """The gateway gives one to the command it runs."""
     line = (
-        'megabot gateway --listen :0 -- bash -c \'printf %s "$MEGABOT_API_KEY" | '
+        'megabot gateway --listen :0 --chunk-delay 2ms -- bash -c \'printf %s "$MEGABOT_API_KEY" | '
         "(unset MEGABOT_API_KEY; $PYTHON -m megabot_cli login --api-key-stdin --storage file && "
         "$PYTHON -m megabot_cli whoami --json && $PYTHON -m megabot_cli send hi)'"
     )

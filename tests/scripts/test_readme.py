@@ -1,7 +1,8 @@
 """Every command in the README runs as it stands, from the first to the last.
 
 Commands that run until Ctrl-C stay up for those that follow, as in a terminal of their own.
-Only the ports are moved, by the settings' own variables, to some that are free.
+Only the ports are moved, by the settings' own variables, to some that are free, and the
+gateway does not take its time.
 """
 
 from __future__ import annotations
@@ -123,6 +124,7 @@ def open_reader(tmp_path: Path, ports: contextlib.ExitStack) -> Reader:
     gateway, relay, admin = (f"127.0.0.1:{ports.enter_context(kept_port())}" for _ in range(3))
     env = {
         "MEGABOT_GATEWAY_LISTEN": gateway,
+        "MEGABOT_GATEWAY_CHUNK_DELAY_S": "0.002",
         "MEGABOT_RELAY_LISTEN": relay,
         "MEGABOT_RELAY_ADMIN_LISTEN": admin,
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
