@@ -92,17 +92,19 @@ def test_tool_tells_too_and_gives_way_to_how_far_it_has_come(
     gateway = processes.running[-1]
     quick.logs_in()
     piped = typed_meanwhile(processes, slow, "tool", "time", "--timeout", "4s")
-    with on_a_terminal(slow, "tool", "time", "--timeout", "5s") as child:
+    with (
+        on_a_terminal(slow, "tool", "time", "--timeout", "5s") as child,
+        on_a_terminal(quick, "tool", "sleep", "--param", "seconds=3") as at_work,
+    ):
         child.expect(r"waiting for an answer from ws://\S+ until \d\d:\d\d:\d\d")
+        at_work.expect("sleep  .*%")
+        shown, code = ended(at_work)
+        assert (code, "waiting for" in shown) == (0, False)
         shown, code = ended(child)
         assert code == 3
         assert "No whole answer came within 5 s" in shown
     assert piped.wait() == 3
     assert piped.error_lines[0] == "error: No whole answer came within 4 s"
-    with on_a_terminal(quick, "tool", "sleep", "--param", "seconds=3") as child:
-        child.expect("sleep  .*%")
-        shown, code = ended(child)
-        assert (code, "waiting for" in shown) == (0, False)
     gateway.kill()
     with on_a_terminal(quick, "tool", "time", "--timeout", "2s") as child:
         shown, code = ended(child)
