@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from megabot_cli.protocol import flat
 from megabot_cli.protocol.envelope import MILLISECONDS_FROM, peek
 from megabot_cli.protocol.ids import Prefix
 from megabot_cli.recording.json_walk import Leaf, Walk, unescape
@@ -151,8 +152,8 @@ def stamps(now_s: float) -> Sequence[str]:
 def template_of(text: str) -> Template | None:
     """Where a message is to be made new.
 
-    None for one that names more than itself, is a batch, or is not written as most are: that is
-    to be rewritten.
+    None for one that names more than itself, is a batch, is answered by its type, or is not
+    written as most are: that is to be rewritten.
     """
     try:
         message = _message_decoder.decode(text)
@@ -164,6 +165,7 @@ def template_of(text: str) -> Template | None:
         or first[1] != message.id
         or not isinstance(message.type, str)
         or message.type == "batch"
+        or message.type in flat.ANSWERS
         or (message.payload is not None and message.payload != _NAMES_NOTHING)
         or (message.metadata is not None and message.metadata != _NAMES_NOTHING)
         or message.execution_id is not None

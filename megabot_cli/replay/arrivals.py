@@ -107,9 +107,19 @@ class Rejoining(Correlator):
                 place = by_id.get(named)
                 if place is None or named in shared:
                     return places, (text, reply)
-            elif not waiting or self._by_key or has_streamed:
+            elif (
+                self._by_key
+                or has_streamed
+                # Perhaps of one that no reply can name.
+                or (kind == "connection_error" and self._nameless)
+            ):
                 return places, (text, reply)
             else:
+                # One that was served stays: of a stream that begins there yet it gets the rest.
+                while waiting and waiting[0] in as_recorded:
+                    waiting.popleft()
+                if not waiting:
+                    return places, (text, reply)
                 place = waiting[0]
             if (
                 kind is None
@@ -124,7 +134,6 @@ class Rejoining(Correlator):
             ):
                 return places, (text, reply)
             if named is None:
-                waiting.popleft()
                 self._served = place
                 has_streamed = False
             seen.add(name)

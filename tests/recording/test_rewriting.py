@@ -214,6 +214,7 @@ def test_an_ordinary_question_goes_the_quick_way_and_what_names_others_does_not(
             {"metadata": {"reply_to": "m0"}},
             {"payload": {"execution_id": "e1"}},
             {"type": "batch"},
+            {"type": "set_mode"},
             {"session_id": "s"},
         ):
             assert template_of(json.dumps(question | more)) is None

@@ -24,6 +24,7 @@ from tests.recording.arbitrary import thorough
 from tests.replay.texts import answer, chunk, message, questions, refusal, say
 
 _QUESTIONS = 3
+_BROKEN = "no message"
 
 # A reply of each kind; `more` is its id, and what it answers.
 _KINDS: list[Callable[..., str]] = [
@@ -91,25 +92,30 @@ _SAID_AGAIN = said(
 _NAMES_AN_EXCHANGE = said([Spec(6, 1, None)], [Spec(6, 1, 0), Spec(5, 2, None)])
 _OF_AN_EXCHANGE = said([Spec(5, 1, None)], [Spec(6, 1, 1), Spec(5, 2, None)])
 _UNASKED = said([Spec(11, 1, 0)], [Spec(11, 1, None)])
+_OF_THE_NAMELESS = said([Spec(4, 1, 0), Spec(4, 2, None)], [Spec(4, 2, None), Spec(4, 1, 0)])
+_GOES_ON = said([Spec(7, 1, None)], [Spec(7, 1, None), Spec(3, 2, 0), Spec(7, 3, None)])
 _OTHER_TYPE = said([Spec(0, 1, 0)], [Spec(7, 1, 0)])
 
 
 def asked(correlator: Correlator, heard: list[str]) -> dict[int, Answer]:
+    """Questions, and what no reply can name."""
     for place in range(_QUESTIONS):
         correlator.sent(place, f"old{place}", say("hello?", f"old{place}"))
+    correlator.sent(_QUESTIONS, None, _BROKEN)
     for at, text in enumerate(heard):
         correlator.came(text, float(at))
     return correlator.answers
 
 
 def lane_of(recorded: dict[int, Answer], *, aside: bool = False) -> tuple[Arrivals, Lane]:
-    """A lane on which all questions have been sent, plainly."""
+    """A lane on which all have been sent, the questions plainly."""
     if aside:
         put_aside(recorded, KeptTexts(0))
     arrivals = Arrivals(recorded, PlainAnswers(questions(_QUESTIONS), recorded))
     lane = Lane(arrivals, IdMap(lambda _: "fresh"))
     places = range(_QUESTIONS)
     lane.sending_plainly("c1", places, [f"new{place}" for place in places], places)
+    lane.sending("c1", _QUESTIONS, None, _BROKEN, awaited=False)
     return arrivals, lane
 
 
@@ -121,7 +127,7 @@ def put_aside(recorded: Mapping[int, Answer], kept: KeptTexts) -> None:
 
 def told(arrivals: Arrivals, lane: Lane) -> dict[str, Any]:
     """All that a replay asks of them afterwards."""
-    took = times(arrivals, dict.fromkeys(range(_QUESTIONS), 0.0))
+    took = times(arrivals, dict.fromkeys(range(_QUESTIONS + 1), 0.0))
     return {
         "counts": (lane.replies, lane.unasked, sorted(lane.outstanding)),
         "times": {name: sorted(values) for name, values in took.items()},
@@ -137,7 +143,7 @@ def told(arrivals: Arrivals, lane: Lane) -> dict[str, Any]:
                 arrivals[place].first_at,
                 arrivals[place].last_at,
             )
-            for place in range(_QUESTIONS)
+            for place in range(_QUESTIONS + 1)
         ],
     }
 
@@ -151,6 +157,10 @@ def told(arrivals: Arrivals, lane: Lane) -> dict[str, Any]:
 @example(_OF_AN_EXCHANGE, [], False)
 @example(_UNASKED, [], True)
 @example(_UNASKED, [], False)
+@example(_OF_THE_NAMELESS, [], True)
+@example(_OF_THE_NAMELESS, [], False)
+@example(_GOES_ON, [1, 1, 1], True)
+@example(_GOES_ON, [1, 1, 1], False)
 @example(_OTHER_TYPE, [], True)
 @example(_OTHER_TYPE, [], False)
 @given(talks(), st.lists(st.integers(1, 4), max_size=8), st.booleans())
@@ -182,7 +192,7 @@ def test_an_answer_as_it_was_recorded_is_no_object_until_somebody_asks_for_it(
         arrivals, lane = lane_of(asked(Correlator(), then), aside=aside)
         lane.heard_texts("c1", [text.encode() for text in now], 2.0)
         assert arrivals.as_recorded == dict.fromkeys(range(_QUESTIONS), 2.0)
-        assert not arrivals
+        assert arrivals.keys() == {_QUESTIONS}
         assert lane.outstanding == set()
         assert [part.payload["content"] for part in arrivals[2].parts] == ["yes"]
         assert 2 not in arrivals.as_recorded

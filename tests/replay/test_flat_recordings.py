@@ -17,8 +17,8 @@ from megabot_cli.replay.player import play
 from megabot_cli.replay.report import ReplayReport
 from megabot_cli.storage.recording_reader import open_recording
 from tests.relay.conftest import Peer, open_stage
-from tests.replay.conftest import write_recording
-from tests.replay.records import sent
+from tests.replay.conftest import Endpoint, Upstream, write_recording
+from tests.replay.records import FAST, came, replay, sent
 
 TOKEN = "a-static-token"
 
@@ -101,6 +101,23 @@ async def test_a_flat_talk_replays_with_the_same_answers(tmp_path: Path) -> None
     await gateway.stop()
     assert report.passed, report.lines()
     assert (report.sent, report.clients, report.same) == (5, 3, 5)
+
+
+async def test_a_flat_answer_is_known_by_its_type_also_where_what_is_asked_has_an_id(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    said, mode = '{"type":"message","content":"yes"}', '{"type":"mode_updated","mode":"build"}'
+    heard.answer = lambda _text: [mode, said] if len(heard.heard) == 2 else []
+    records = [
+        sent(1, '{"id":"a1","type":"message","content":"well?"}'),
+        sent(2, '{"id":"a2","type":"set_mode","mode":"build"}'),
+        came(3, said),
+        came(4, mode),
+    ]
+    path = write_recording(tmp_path / "talk.jsonl", records)
+    report = await replay(path, endpoint.new_client, FAST)
+    assert (report.same, report.different) == (2, 0), report.lines()
 
 
 async def test_an_assistant_that_says_something_else_is_noticed(tmp_path: Path) -> None:
