@@ -79,10 +79,13 @@ class Replay:
             try:
                 async with AsyncExitStack() as cleanup:
                     cleanup.callback(self.transport.close)
-                    await run.connect(self._new_client, cleanup)
-                    if self.on_begin is not None and self.rounds_begun == 1:
-                        self.on_begin()
-                    await run.go()
+                    try:
+                        await run.connect(self._new_client, cleanup)
+                        if self.on_begin is not None and self.rounds_begun == 1:
+                            self.on_begin()
+                        await run.go()
+                    finally:
+                        await run.hang_up()
             except ExceptionGroup as faults:
                 raise cause_of(faults) from None
             self._ended.add(run.outcome())

@@ -166,6 +166,14 @@ class Run:
         self._ended_at = time.monotonic()
         self._cut_short = self._transport.stopped
 
+    async def hang_up(self) -> None:
+        """Let all clients go, together: an upstream that does not say goodbye costs each its
+        patience."""
+        async with asyncio.TaskGroup() as tasks:
+            for lane in self._lanes.values():
+                for client in lane.clients.values():
+                    tasks.create_task(client.close(), name="replay: hang up")
+
     async def _arrive(self, visit: Visit) -> None:
         await self._open(visit.lane, visit.client)
         visit.opened.set()
@@ -246,15 +254,17 @@ class Run:
         client = lane.clients[messages[0].client]
         at_once = 1 if client.rate_limited else _AT_ONCE
         has_calls = any(message.call is not None for message in messages)
-        at = given_up = 0
+        at = 0
+        given_up: set[int] = set()  # what did not come holds nothing up again
         while at < len(messages) and await self._transport.turn():
             await self._called(lane, messages[at])
             if self._transport.stopped:
                 return
-            room = _MOST_UNANSWERED - len(lane.outstanding) + given_up
+            given_up &= lane.outstanding
+            room = _MOST_UNANSWERED - len(lane.outstanding) + len(given_up)
             if room <= 0 and not self._transport.paused:
                 if not await self._something_comes():
-                    given_up = len(lane.outstanding)  # what did not come holds nothing up again
+                    given_up = lane.outstanding.copy()
                 continue
             pack = messages[at : at + (1 if self._transport.paused else min(at_once, room))]
             if has_calls:

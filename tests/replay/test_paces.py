@@ -356,6 +356,29 @@ async def test_as_fast_as_possible_leaves_a_hundred_unanswered_and_not_more(
     await asyncio.wait([work])
 
 
+async def test_answers_that_came_late_after_all_let_no_more_than_a_hundred_be_unanswered(
+    upstream: tuple[Upstream, Endpoint], tmp_path: Path
+) -> None:
+    heard, endpoint = upstream
+    path = write_recording(tmp_path / "x.jsonl", answered_at_once(350))
+
+    def late(_: str | bytes) -> list[str]:
+        """The first hundred wait too long; then those are answered, and nothing any more."""
+        if len(heard.heard) != 101:
+            return []
+        return [answer(f"{n}", reply_to=id_of(heard.heard[n])) for n in range(100)]
+
+    heard.answer = late
+    replay = replay_of(path, endpoint, pace="fast", settle_s=1)
+    work = asyncio.ensure_future(replay.play())
+    await heard.until_heard(200)
+    await asyncio.sleep(0.2)
+    assert len(heard.heard) == 200
+    replay.transport.stop()
+    work.cancel()
+    await asyncio.wait([work])
+
+
 async def test_as_fast_as_possible_stands_still_and_goes_step_by_step(
     upstream: tuple[Upstream, Endpoint], tmp_path: Path
 ) -> None:

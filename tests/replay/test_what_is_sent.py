@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from megabot_cli.client.connection import MegaBotClient
+from megabot_cli.client.dial import HANG_UP_LIMIT_S
 from megabot_cli.errors import ConnectionLost
 from megabot_cli.protocol.backoff import Linear
 from megabot_cli.protocol.envelope import peek
@@ -265,6 +266,31 @@ async def test_what_waited_for_a_connection_that_did_not_come_back_was_not_sent(
             await playing.play()
     report = playing.so_far().report
     assert (report.sent, report.uncompared) == (1, 1)
+
+
+async def test_clients_are_let_go_together_where_the_upstream_does_not_say_goodbye(
+    tmp_path: Path,
+) -> None:
+    over = asyncio.Event()
+
+    async def reads_nothing(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.send_str(message("connection_established", {"session_id": "s1"}))
+        await over.wait()
+        return socket
+
+    records = [sent(n, message("x", {}, message_id=f"m{n}"), client=f"c{n}") for n in range(1, 11)]
+    path = write_recording(tmp_path / "x.jsonl", records)
+    upstream = Upstream()
+    upstream.serve = reads_nothing  # type: ignore[method-assign]
+    async with serving(upstream) as endpoint:
+        began = time.monotonic()
+        report = await replay(path, endpoint.new_client)
+        took = time.monotonic() - began
+        over.set()
+    assert (report.sent, report.clients) == (10, 10)
+    assert took < 5 * HANG_UP_LIMIT_S
 
 
 async def test_a_recording_with_nothing_to_send_opens_no_connection(tmp_path: Path) -> None:
