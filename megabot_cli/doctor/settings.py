@@ -17,6 +17,7 @@ from megabot_cli.config.load import Configuration
 from megabot_cli.config.schema import Settings, TlsSettings
 from megabot_cli.config.spelling import did_you_mean
 from megabot_cli.errors import BadConfiguration, MegabotError
+from megabot_cli.recording.regular import compiled
 
 Look = Callable[[FileValue], Iterable[MegabotError]]
 
@@ -91,8 +92,8 @@ def _fault_of(take: Callable[[Any], object], value: Any) -> MegabotError | None:
 
 def _compile(pattern: str) -> None:
     try:
-        re.compile(pattern)
-    except (re.error, RecursionError, OverflowError) as fault:
+        compiled(pattern)
+    except re.error as fault:
         raise BadConfiguration(
             f"{pattern!r} is no regular expression: {fault}", "Mend it, or leave it out."
         ) from None

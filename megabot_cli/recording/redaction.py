@@ -20,6 +20,7 @@ import msgspec
 from megabot_cli.recording.json_walk import Leaf, Walk, path_of, unescape
 from megabot_cli.recording.known_secrets import KnownSecrets, begun_at_end, places_of
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.regular import compiled_setting
 from megabot_cli.recording.secret_shapes import (
     SCHEME,
     SecretNames,
@@ -69,7 +70,7 @@ class Redactor:
         self.known = known if known is not None else KnownSecrets()
         self._cached_for = self.known.now
         self._names = SecretNames.with_more(keys)
-        self._patterns = tuple(re.compile(pattern) for pattern in patterns)
+        self._patterns = tuple(map(compiled_setting, patterns))
         self._named_patterns = tuple(self._names.patterns())
         self._more_traces = self._names.traces()
         # Sessions, users and clients come again and again.

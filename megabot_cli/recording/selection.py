@@ -18,6 +18,7 @@ from megabot_cli.recording.format_v1 import glance
 from megabot_cli.recording.literals import Literals, ending_in_record, in_record
 from megabot_cli.recording.passed_on import PassedOnGreetings
 from megabot_cli.recording.record import Record
+from megabot_cli.recording.regular import compiled
 from megabot_cli.recording.segment_index import FIELDS
 from megabot_cli.recording.word_search import seeker, texts_to_find
 
@@ -398,7 +399,7 @@ def _like(name: str, globs: Sequence[str]) -> Callable[[Record], bool]:
 def expression(text: str, named: str) -> re.Pattern[str]:
     """WrongUsage, with the place, when the text called `named` is no regular expression."""
     try:
-        return re.compile(text)
+        return compiled(text)
     except re.error as fault:
         at = f" at character {fault.pos + 1}" if fault.pos is not None else ""
         raise WrongUsage(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from megabot_cli.errors import WrongUsage
+from megabot_cli.recording.regular import compiled
 
 if TYPE_CHECKING:  # takes a while to load, and what is only read needs none
     from megabot_cli.recording.redaction import Redactor
@@ -24,7 +25,7 @@ class MoreSecrets:
         """One with a key of its own, which nobody keeps. WrongUsage for a pattern that is none."""
         for pattern in self.patterns:
             try:
-                re.compile(pattern)
+                compiled(pattern)
             except re.error as fault:
                 raise WrongUsage(
                     f"{pattern!r} is no regular expression: {fault}.",

@@ -7,7 +7,6 @@ events in between change nothing: the same scenario and seed give the same parts
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
@@ -17,6 +16,7 @@ import msgspec
 
 from megabot_cli.gateway.scenarios.declaration import Rule, Scenario, Step, When, Word
 from megabot_cli.recording.expression import Expression
+from megabot_cli.recording.regular import compiled
 
 Chance = Callable[[str], float]  # a name → 0 ≤ x < 1, the same each time
 
@@ -86,7 +86,7 @@ class _Rule:
         self._scopes: OrderedDict[str | int, _Count] = OrderedDict()
         self._seen = 0
         match = said.match
-        self._regex = re.compile(match.regex) if match.regex else None
+        self._regex = compiled(match.regex) if match.regex else None
         self._text = match.text.casefold() if match.text else None
         self._where = Expression(match.where) if match.where else None
 

@@ -29,6 +29,7 @@ from megabot_cli.gateway.scenarios.declaration import (
 )
 from megabot_cli.gateway.scenarios.details import detailed
 from megabot_cli.recording.expression import Expression
+from megabot_cli.recording.regular import compiled
 from megabot_cli.wording import counted
 
 Path = tuple[str, ...]
@@ -224,7 +225,7 @@ class _Reader:
                 )
         if match.regex is not None:
             try:
-                re.compile(match.regex)
+                compiled(match.regex)
             except re.error as fault:
                 place = f" at character {fault.pos + 1}" if fault.pos is not None else ""
                 yield self._wrong((*path, "regex"), f"no regular expression{place}: {fault.msg}")
