@@ -26,7 +26,7 @@ run: $(STAMP) ## Start the relay (it connects to the default profile's upstream)
 
 # Three at once, file by file: a test waits about as long as it works. Those marked `alone` run by themselves.
 test: $(STAMP) ## Run the whole test suite
-	@$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
+	@$(BIN)/python -m pytest --numprocesses=4 --dist=loadfile --no-loadscope-reorder
 
 lint: $(STAMP) ## Lint, format check and strict types
 	@$(BIN)/ruff check .
