@@ -18,7 +18,7 @@ from megabot_cli.storage.recording_reader import open_recording
 from megabot_cli.storage.verification import verify
 from tests.recording.arbitrary import CANARY, planted_texts, thorough
 from tests.storage.conftest import segment_bytes
-from tests.storage.test_making_recordings import (
+from tests.storage.made import (
     SEALED,
     lines_of,
     recorded,
