@@ -340,13 +340,13 @@ class Chooser:
             return shown
         if not self._after and not is_more:
             self.finished = True
-        elif is_passed_on or not (self._is_of_kind is None or self._is_of_kind(record)):
-            pass  # it is not shown, and takes no place of what is
-        elif self._after:
+            return ()
+        if is_passed_on or (self._is_of_kind is not None and not self._is_of_kind(record)):
+            return ()  # it is not shown, and takes no place of what is
+        if self._after:
             self._after -= 1
             return (here,)
-        else:
-            self._before.append(here)
+        self._before.append(here)
         return ()
 
 
