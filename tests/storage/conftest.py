@@ -13,6 +13,7 @@ from megabot_cli.recording.format_v1 import Header, encode_header, encode_record
 from megabot_cli.recording.record import Record
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recording_reader import open_recording
+from tests.storage.indexed import index_in_blocks, messages, sealed_bytes
 
 NewRecorder = Callable[..., Recorder]
 
@@ -55,3 +56,20 @@ def segment_bytes(records: list[Record], **header: Any) -> bytes:
 
 def marks(count: int, first: int = 1) -> list[Record]:
     return [Record(n=n, t=n * 10, kind="mark", note=f"no {n}") for n in range(first, first + count)]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "rec_1"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def segment(folder: Path) -> Path:
+    """Two thousand messages, a hundred of each type and session, and an index of small blocks."""
+    path = folder / "000001.jsonl"
+    content = sealed_bytes(messages(2000), n=2001)
+    path.write_bytes(content)
+    index_in_blocks(path, content, 10_000)
+    return path

@@ -17,8 +17,13 @@ from megabot_cli.recording.format_v1 import (
     encode_record,
 )
 from megabot_cli.recording.record import Record
-from megabot_cli.recording.segment_index import IndexBuilder
+from megabot_cli.recording.segment_index import IndexBuilder, SegmentIndex
+from megabot_cli.recording.selection import Selection
+from megabot_cli.storage.choosing import choose
 from megabot_cli.storage.index_file import write_index
+from megabot_cli.storage.index_finding import find_index
+from megabot_cli.storage.line_source import first_line_of, open_source
+from megabot_cli.storage.recording_reader import open_recording
 
 
 def sealed_bytes(lines: Sequence[bytes], *, segment: int = 1, n: int = 10**6) -> bytes:
@@ -78,3 +83,17 @@ def messages(count: int, **fields: str) -> list[bytes]:
         )
         for n in range(1, count + 1)
     ]
+
+
+def index_of(segment: Path) -> SegmentIndex | None:
+    with open_source(segment) as file:
+        first = first_line_of(file)
+        assert first is not None
+        return find_index(segment, file, first.size)
+
+
+def numbers(source: Path, wanted: Selection) -> list[int]:
+    with open_recording(source) as reader:
+        found = [record.n for record, _ in choose(reader, wanted)]
+        assert reader.warnings == []
+        return found
