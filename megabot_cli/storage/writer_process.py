@@ -30,6 +30,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
 
@@ -59,8 +60,11 @@ _DATA = 11
 _BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
 # With no more to write than this the child lets the event loop go first, before each message,
-# where they share a core: else what comes meanwhile waits until all are written.
+# where they share a core: else what comes meanwhile waits until all are written. It does so on a
+# thread that the system prefers others to: from one that is their equal it lets them wait for up
+# to a millisecond once it has had less of the core than they, whatever that gives way.
 _UNHURRIED_PACKS = 8
+_UNHURRIED_NICENESS = 10  # more than ours: a tenth of a core that all want, too little in a hurry
 _KEPT_BYTES = 64 * 1024  # a larger buffer is let go
 _LENGTH_BYTES = 4
 _PIPE_BYTES = 1024 * 1024  # a batch goes in one piece, and nobody takes turns over it
@@ -298,11 +302,32 @@ def _receive(pipe: IO[bytes]) -> Any:
     return marshal.loads(content)  # noqa: S302
 
 
+def _let_others_go_first() -> None:
+    if sys.platform == "linux":  # elsewhere a thread has no niceness of its own
+        with contextlib.suppress(OSError):
+            niceness = os.getpriority(os.PRIO_PROCESS, 0) + _UNHURRIED_NICENESS
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), niceness)
+
+
+def _write(writer: RecordingWriter, packs: Sequence[bytes]) -> None:
+    # Decoded as they are written: a few packs at a time are enough to fill a batch.
+    queue: deque[Item] = deque()
+    for content in packs:
+        queue.extend(map(_arrived, _decode_pack(content)))
+        if len(queue) >= BATCH_RECORDS:
+            writer.write_batch(queue, len(queue))
+            writer.keep_house()
+    while queue:
+        writer.write_batch(queue, len(queue))
+        writer.keep_house()
+
+
 class Child:
     """The other end: does what it is told, one word after another."""
 
     def __init__(self) -> None:
         self._writer: RecordingWriter | None = None
+        self._unhurried = ThreadPoolExecutor(1, "unhurried", _let_others_go_first)
 
     def do(self, word: str, arguments: tuple[Any, ...]) -> None:
         """Raises OSError as the writer does; of a word that failed a part may be written."""
@@ -312,20 +337,14 @@ class Child:
         writer = self._writer
         if writer is None:
             raise OSError(errno.EINVAL, "nothing was opened")
-        if word == "write":
-            writer.give_way = _give_way if len(arguments) <= _UNHURRIED_PACKS else None
-            # Decoded as they are written: a few packs at a time are enough to fill a batch.
-            queue: deque[Item] = deque()
-            for content in arguments:
-                queue.extend(map(_arrived, _decode_pack(content)))
-                if len(queue) >= BATCH_RECORDS:
-                    writer.write_batch(queue, len(queue))
-                    writer.keep_house()
-            while queue:
-                writer.write_batch(queue, len(queue))
-                writer.keep_house()
-        else:
+        if word != "write":
             getattr(writer, word)(*arguments)
+        elif len(arguments) <= _UNHURRIED_PACKS:
+            writer.give_way = _give_way
+            self._unhurried.submit(_write, writer, arguments).result()
+        else:
+            writer.give_way = None
+            _write(writer, arguments)
 
     def _open(
         self,
@@ -350,6 +369,7 @@ class Child:
         self._writer.open_segment()
 
     def finish(self) -> None:
+        self._unhurried.shutdown()
         if self._writer is not None:
             self._writer.finish()
 

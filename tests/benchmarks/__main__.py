@@ -12,6 +12,7 @@ from tests.benchmarks import (
     latency,
     message_path,
     reading,
+    recorded_latency,
     recording,
     replaying,
     searching,
@@ -33,6 +34,7 @@ def main() -> None:
     compileall.compile_dir(Path(megabot_cli.__file__).parent, quiet=2)
     message_path.report(seconds=options.seconds, rounds=options.rounds)
     latency.report()
+    recorded_latency.report()
     fan_out.report()
     streams.report()
     recording.report()

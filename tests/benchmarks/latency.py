@@ -8,15 +8,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, nullcontext
+from contextlib import nullcontext
 from typing import Any
 
 from tests.benchmarks.message_path import (
-    CLIENTS,
     NAIVE,
     OURS,
     WAYS,
-    children,
     pin,
     process,
     under_load,
@@ -24,8 +22,8 @@ from tests.benchmarks.message_path import (
 from tests.benchmarks.quieter import quieter
 
 
-def round_trips(url: str, seconds: float, *, clients: int = 1, rate: int = 0) -> dict[str, Any]:
-    with under_load(url, clients, 1, 250, seconds, rate) as load:
+def round_trips(url: str, seconds: float) -> dict[str, Any]:
+    with under_load(url, 1, 1, 250, seconds) as load:
         return load.result()
 
 
@@ -61,38 +59,6 @@ def report_added(rounds: int, seconds: float = 0.8) -> None:
         print(f"{name:40}" + "".join(f"{figure:12.3f}" for figure in shown))
 
 
-def report_recording(rounds: int, seconds: float = 0.4, rate: int = 4000) -> None:
-    """The same flow with and without a recording: what it does to the slowest."""
-    print(f"\n{CLIENTS} clients, {rate} messages a second: what recording does to a round trip")
-    print("the lower quartile of many short runs")
-    print(" " * 40 + "p50 ms".rjust(12) + "p99 ms".rjust(12) + "of off".rjust(12))
-    cores = os.sched_getaffinity(0)
-    pin(0, -1)
-    for mode in ("session", "shared"):
-        taken: dict[str, list[dict[str, Any]]] = {"off": [], "on": []}
-        with ExitStack() as stack:
-            _, upstream = stack.enter_context(process("tests.benchmarks.upstream"))
-            urls = {}
-            for name, more in (("off", []), ("on", ["--record"])):
-                relay = process(OURS, upstream, mode, "warn", *more)
-                pid, urls[name] = stack.enter_context(relay)
-                # All of the relay has one core: beside the load its recorder would hold up
-                # that, and the upstream.
-                for each in (pid, *children(pid)):
-                    pin(each, 0)
-            # In turn, and often: one moment of something else beside it is the slowest hundredth
-            # of all that was measured in it.
-            for number in range(20 * rounds):
-                for name, runs in sorted(taken.items(), reverse=number % 2 == 0):
-                    runs.append(round_trips(urls[name], seconds, clients=CLIENTS, rate=rate))
-        off = quiet(taken["off"], "p99_ms")
-        for name, runs in taken.items():
-            p50, p99 = (quiet(runs, key) for key in ("p50_ms", "p99_ms"))
-            title = f"megabot {mode}, recording {name}"
-            print(f"{title:40}{p50:12.3f}{p99:12.3f}{p99 / off:12.2f}")
-    os.sched_setaffinity(0, cores)
-
-
 def quiet(runs: list[dict[str, Any]], key: str) -> float:
     return quieter(run[key] for run in runs)
 
@@ -121,5 +87,4 @@ def report_start(rounds: int) -> None:
 
 def report(rounds: int = 2) -> None:
     report_added(rounds)
-    report_recording(rounds)
     report_start(rounds)

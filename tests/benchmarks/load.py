@@ -39,6 +39,7 @@ class Client(LeanSocket):
         self._interval_s = interval_s
         self._frames = deque(frame(text.encode(), masked=True) for text in texts)
         self._ends_at = 0.0
+        self._due = 0.0  # when the next is to leave
         self._begun = b""  # of what came, too little to hold a whole answer
         self._sent: deque[float] = deque()
         self.waits: list[float] = []
@@ -49,7 +50,8 @@ class Client(LeanSocket):
         self._ends_at = ends_at
         if self._interval_s:
             loop = asyncio.get_running_loop()
-            loop.call_later(random.uniform(0, self._interval_s), self._send_one)
+            self._due = loop.time() + random.uniform(0, self._interval_s)
+            loop.call_at(self._due, self._send_one)
         else:
             self._send(len(self._frames), time.perf_counter())
 
@@ -81,7 +83,10 @@ class Client(LeanSocket):
         now = time.perf_counter()
         if now < self._ends_at:
             self._send(1, now)
-            asyncio.get_running_loop().call_later(self._interval_s, self._send_one)
+            # By when it was due, not by when it came: who were late together once would stay
+            # together, and what began as a flow would end as bursts.
+            self._due += self._interval_s
+            asyncio.get_running_loop().call_at(self._due, self._send_one)
         elif not self._sent and not self.done.done():
             self.transport.close()
             self.done.set_result(None)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +26,8 @@ from megabot_cli.recording.known_secrets import KnownSecrets
 from megabot_cli.storage import writer_process
 from megabot_cli.storage.recorder import Recorder
 from megabot_cli.storage.recording_reader import open_recording
+from megabot_cli.storage.recording_writer import RecordingWriter
+from megabot_cli.storage.told import Item
 from megabot_cli.storage.verification import verify
 from megabot_cli.storage.writer_process import Child, WriterProcess
 from tests.storage.conftest import read
@@ -98,24 +104,64 @@ def test_ctrl_c_is_not_for_it_and_it_takes_turns_with_us_alone(apart: NewRecorde
     assert os.getsid(pid) == os.getsid(0)
 
 
-@pytest.mark.parametrize(("packs", "times"), [(1, 3), (8, 24), (9, 0), (40, 0)])
-def test_a_little_is_written_giving_way_and_a_lot_is_not(
-    tmp_path: Path, packs: int, times: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    gave_way: list[int] = []
-    monkeypatch.setattr(writer_process, "_give_way", lambda: gave_way.append(len(gave_way)))
+@pytest.fixture
+def child(tmp_path: Path) -> Iterator[Child]:
     child = Child()
     header = msgspec.json.encode(Header(recording="rec_1"))
     settings = msgspec.json.encode(RecordingSettings())
     child.do("open", (str(tmp_path), header, settings, b"k" * 32, [], 0))
-    outer, data = ("message", "to_upstream", None, None, None, None), b'{"id":"m"}'
-    alone, together = (0, *outer, data), (1, *outer, [data, data])
-    pack = msgspec.msgpack.encode([alone, together])
-    child.do("write", (pack,) * packs)
+    yield child
     child.do("seal", ())
     child.finish()
+
+
+def three_records() -> bytes:
+    outer, data = ("message", "to_upstream", None, None, None, None), b'{"id":"m"}'
+    return msgspec.msgpack.encode([(0, *outer, data), (1, *outer, [data, data])])
+
+
+@pytest.mark.parametrize(("packs", "times"), [(1, 3), (8, 24), (9, 0), (40, 0)])
+def test_a_little_is_written_giving_way_and_a_lot_is_not(
+    child: Child, packs: int, times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gave_way: list[int] = []
+    monkeypatch.setattr(writer_process, "_give_way", lambda: gave_way.append(len(gave_way)))
+    child.do("write", (three_records(),) * packs)
     assert len(gave_way) == times
     assert child.counters[0] == 3 * packs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a thread has a niceness on Linux alone")
+def test_who_has_time_lets_the_system_prefer_others_and_who_is_in_a_hurry_does_not(
+    child: Child, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    seen: list[int] = []
+    write_batch = RecordingWriter.write_batch
+
+    def watched(writer: RecordingWriter, queue: deque[Item], most: int) -> tuple[int, int]:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return write_batch(writer, queue, most)
+
+    monkeypatch.setattr(RecordingWriter, "write_batch", watched)
+    for packs in (1, 9, 1):
+        child.do("write", (three_records(),) * packs)
+    assert [each for each, _ in groupby(seen)] == [min(ours + 10, 19), ours, min(ours + 10, 19)]
+
+
+@pytest.mark.parametrize("packs", [1, 9])
+def test_a_disk_that_refuses_is_told_whoever_writes(
+    child: Child, packs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as full:
+        full.setattr(RecordingWriter, "write_batch", refuse)
+        with pytest.raises(OSError, match="No space left"):
+            child.do("write", (three_records(),) * packs)
+    child.do("write", (three_records(),))
+    assert child.counters[0] == 3
 
 
 def test_segments_turn_over(apart: NewRecorder) -> None:
