@@ -363,7 +363,7 @@ async def test_a_program_cancelled_while_connecting_leaves_nothing() -> None:
         running.cancel()
         await asyncio.wait([running])
         assert running.cancelled()
-        await until(lambda: upstream.connections[0].socket.closed)
+        await until(lambda: upstream.connections[0].is_gone)
     gc.collect()
 
 

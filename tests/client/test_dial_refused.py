@@ -175,7 +175,7 @@ async def test_what_is_no_greeting_is_a_clear_error(
     async with ScriptedUpstream(script) as upstream:
         with refused(UpstreamRefused, words, "MegaBot endpoint"):
             await connect(http, upstream)
-        await until(lambda: upstream.connections[0].socket.closed)
+        await until(lambda: upstream.connections[0].is_gone)
 
 
 async def test_a_binary_greeting_is_a_clear_error(http: aiohttp.ClientSession) -> None:
@@ -246,7 +246,7 @@ async def test_an_upstream_that_never_greets_is_given_up_in_time(
         with refused(CouldNotConnect, "0.3 s"):
             await connect(http, upstream, timeout_s=0.3)
         assert time.monotonic() - began_at < 5
-        await until(lambda: upstream.connections[0].socket.closed)
+        await until(lambda: upstream.connections[0].is_gone)
 
 
 async def test_a_port_that_accepts_and_says_nothing_is_given_up_in_time(
@@ -313,7 +313,7 @@ async def test_a_dial_that_is_cancelled_leaves_no_connection(http: aiohttp.Clien
         dialling.cancel()
         await until(dialling.done, 2.0)
         assert dialling.cancelled()
-        await until(lambda: upstream.connections[0].socket.closed)
+        await until(lambda: upstream.connections[0].is_gone)
 
 
 async def test_where_no_more_files_may_be_open_the_hint_says_how_many_may(

@@ -104,6 +104,12 @@ class Connection:
         message: dict[str, Any] = json.loads(await self.receive_text())
         return message
 
+    @property
+    def is_gone(self) -> bool:
+        """Whether the client has left, be it before it was listened to: then `socket` is never
+        closed."""
+        return self.request.transport is None
+
     async def until_gone(self) -> int | None:
         """Read until the client closes; the close code it gave."""
         with contextlib.suppress(Gone):
