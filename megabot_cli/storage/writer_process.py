@@ -128,7 +128,8 @@ class WriterProcess:
         if self._child is None:
             path = os.pathsep.join(path for path in sys.path if path)
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "megabot_cli.storage.writer_process"],
+                # -P: a `megabot_cli` in the folder that we happen to stand in is none of ours.
+                [sys.executable, "-P", "-m", "megabot_cli.storage.writer_process"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 process_group=0,

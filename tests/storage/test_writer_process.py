@@ -98,6 +98,19 @@ def test_it_is_on_disk_soon_and_numbers_are_told(apart: NewRecorder) -> None:
     assert recorder.bytes_written > 50
 
 
+def test_what_stands_in_the_folder_it_is_started_in_is_not_run(
+    apart: NewRecorder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    foreign = tmp_path / "megabot_cli"
+    foreign.mkdir()
+    (foreign / "__init__.py").write_text("import pathlib; pathlib.Path('was_run').touch()")
+    monkeypatch.chdir(tmp_path)
+    recorder = apart()
+    put(recorder, 1)
+    assert recorder.flush(LIMIT_S)
+    assert not (tmp_path / "was_run").exists()
+
+
 def test_ctrl_c_is_not_for_it_and_it_takes_turns_with_us_alone(apart: NewRecorder) -> None:
     pid = child_of(apart())
     assert os.getpgid(pid) == pid != os.getpgid(0)
