@@ -61,8 +61,8 @@ _BATCH_PACKS = 64
 _BATCH_BYTES = 1024 * 1024
 # With no more to write than this the child lets the event loop go first, before each message,
 # where they share a core: else what comes meanwhile waits until all are written. It does so on a
-# thread that the system prefers others to: from one that is their equal it lets them wait for up
-# to a millisecond once it has had less of the core than they, whatever that gives way.
+# thread that the system prefers others to: behind their equal it lets them wait once that has had
+# less of the core than they, whatever it gives way.
 _UNHURRIED_PACKS = 8
 _UNHURRIED_NICENESS = 10  # more than ours: a tenth of a core that all want, too little in a hurry
 _KEPT_BYTES = 64 * 1024  # a larger buffer is let go
